@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+import structlog
 
 from dev.embedded import ports
 from dev.harness import receiver as receivers
@@ -54,6 +55,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_make_parametrize_id(val: object) -> str | None:
     """Name tests that have no ids of their own: parallel processes must agree on the names."""
     return MADE_ID.sub("ID", val) if isinstance(val, str) and MADE_ID.search(val) else None
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _plain_logs() -> None:
+    """Print tracebacks as Python does: the default's take seconds to draw."""
+    renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[structlog.stdlib.add_log_level, renderer])
 
 
 def _unlisted_skips(terminalreporter: pytest.TerminalReporter) -> list[str]:

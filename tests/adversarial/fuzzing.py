@@ -65,7 +65,9 @@ def parts(
     }
 
 
-def test_nothing_is_found(stack: Stack, parts: dict[str, Part], tally: Tally, pytestconfig: pytest.Config) -> None:
+def test_fuzzing_finds_no_failure(
+    stack: Stack, parts: dict[str, Part], tally: Tally, pytestconfig: pytest.Config
+) -> None:
     until = time.monotonic() + 60 * pytestconfig.getoption("--minutes")
     seed, findings = pytestconfig.getoption("--seed"), []
     terminal = pytestconfig.get_terminal_writer()

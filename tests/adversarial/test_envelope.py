@@ -142,7 +142,9 @@ def check_event(body: bytes) -> None:
     assert payload in body
 
 
-def test_every_spelling_is_cut_out_of_its_envelope_and_of_its_event(many: settings, tally: Tally) -> None:
+def test_payloads_in_any_spelling_are_extracted_from_envelopes_and_events_unchanged(
+    many: settings, tally: Tally
+) -> None:
     @many
     @given(TEXTS, SPACES, SPACES, PAYLOAD_KEYS, TYPE_KEYS, st.sampled_from([1, -1]))
     def check(text: bytes, a: str, b: str, payload_key: str, type_key: str, order: int) -> None:

@@ -58,7 +58,7 @@ async def _publish(client: httpx.AsyncClient, event_type: str) -> httpx.Response
     return await client.post("/api/v1/events", json={"event_type": event_type, "payload": {}})
 
 
-async def test_no_number_of_a_tenant_is_stored_that_cannot_be_counted_with(
+async def test_numbers_of_a_subscription_are_rejected_if_they_cannot_be_used_in_calculations(
     tenants: tuple[httpx.AsyncClient, httpx.AsyncClient], receiver: Receiver, tally: Tally
 ) -> None:
     hostile, quiet = tenants
@@ -87,7 +87,7 @@ async def test_no_number_of_a_tenant_is_stored_that_cannot_be_counted_with(
     assert shown["rate_limit_per_second"] == 20
 
 
-async def test_many_long_event_types_of_a_tenant_leave_the_events_of_others_alone(
+async def test_many_long_event_types_of_a_tenant_do_not_affect_events_of_others(
     tenants: tuple[httpx.AsyncClient, httpx.AsyncClient], receiver: Receiver, tally: Tally
 ) -> None:
     hostile, quiet = tenants

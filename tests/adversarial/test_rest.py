@@ -22,7 +22,7 @@ LEAST_CASES = {"examples,coverage,fuzzing": (800, 5000), "stateful": (100, 1000)
 
 
 @pytest.mark.parametrize("phases", PHASES)
-def test_every_answer_is_as_the_document_says(
+def test_responses_match_the_openapi_document(
     stack: Stack, tmp_path: Path, tally: Tally, examples: Examples, phases: str
 ) -> None:
     least, made = examples(*LEAST_CASES[phases]), 0

@@ -139,7 +139,7 @@ def holds(scheme: Check, headers: dict[str, str], body: bytes, secret: str, now:
     return True
 
 
-def test_any_header_at_all_is_a_signature_or_refused(many: settings, tally: Tally) -> None:
+def test_header_values_of_any_kind_are_never_accepted_as_a_signature(many: settings, tally: Tally) -> None:
     @many
     @given(st.sampled_from(PROVIDERS), st.lists(st.text(max_size=200), min_size=3, max_size=3), BODIES)
     def check(provider: tuple[Check, Signer], values: list[str], body: bytes) -> None:
@@ -171,7 +171,7 @@ def test_libsodium_takes_ed25519_by_any_key_over_any_bytes_and_nothing_changed(m
     check()
 
 
-def test_any_text_is_a_private_key_or_is_refused_by_its_field(many: settings, tally: Tally) -> None:
+def test_texts_that_are_not_private_keys_are_rejected_with_their_field(many: settings, tally: Tally) -> None:
     texts = st.text() | st.binary(max_size=80).map(lambda key: "whsk_" + base64.b64encode(key).decode())
 
     @many

@@ -53,7 +53,7 @@ async def fail(pool: Pool, subscription: UUID, *, breaker: str = "open", minutes
     )  # fmt: skip
 
 
-async def test_every_table_that_grows_has_its_size(gauges: GaugeStore, rows: Rows) -> None:
+async def test_size_is_exported_for_every_table_that_grows(gauges: GaugeStore, rows: Rows) -> None:
     await rows.day(3)
 
     await loop.measure_server(gauges, Growth())
@@ -116,7 +116,9 @@ async def test_sessions_are_counted_by_state(gauges: GaugeStore, pool: Pool) -> 
         assert loop.MAX_SESSIONS._value.get() > sum(found.values())
 
 
-async def test_those_where_most_attempts_fail_come_first(gauges: GaugeStore, store: StatsStore, rows: Rows) -> None:
+async def test_subscriptions_with_the_most_failed_attempts_come_first(
+    gauges: GaugeStore, store: StatsStore, rows: Rows
+) -> None:
     made = [await rows.subscription(tenant_id="default") for _ in range(4)]
     for failures, subscription in enumerate(made):
         await rows.attempt(subscription_id=subscription)
@@ -130,7 +132,7 @@ async def test_those_where_most_attempts_fail_come_first(gauges: GaugeStore, sto
     assert exported(loop.TOP_ATTEMPTS) == {str(made[3]): 4, str(made[2]): 3}
 
 
-async def test_those_whose_attempts_take_most_time_come_first(
+async def test_subscriptions_whose_attempts_take_the_most_time_come_first(
     gauges: GaugeStore, store: StatsStore, rows: Rows
 ) -> None:
     slow, busy, quick = [await rows.subscription() for _ in range(3)]
@@ -145,7 +147,9 @@ async def test_those_whose_attempts_take_most_time_come_first(
     assert exported(loop.TOP_ATTEMPT_SECONDS) == {str(busy): 12.0, str(slow): 9.0}
 
 
-async def test_those_that_fail_for_longest_come_first(gauges: GaugeStore, pool: Pool, rows: Rows) -> None:
+async def test_subscriptions_that_have_failed_for_longest_come_first(
+    gauges: GaugeStore, pool: Pool, rows: Rows
+) -> None:
     minutes = {await rows.subscription(): age for age in (5, 50, 500)}
     for subscription, age in minutes.items():
         await fail(pool, subscription, minutes=age, breaker="half_open" if age == 5 else "open")

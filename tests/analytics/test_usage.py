@@ -58,7 +58,7 @@ async def acme(rows: Rows) -> str:
     return "acme"
 
 
-async def test_what_a_tenant_has_is_summed_up(rows: Rows, store: UsageStore, acme: str) -> None:
+async def test_tenant_usage_is_summed_up(rows: Rows, store: UsageStore, acme: str) -> None:
     first, second = await rows.subscription(tenant_id=acme), await rows.subscription(tenant_id=acme)
     gone = await rows.subscription(tenant_id=acme, deleted=True)
     others = await rows.subscription(tenant_id="other")
@@ -82,7 +82,7 @@ async def test_what_a_tenant_has_is_summed_up(rows: Rows, store: UsageStore, acm
     assert ((await used(rows, "other")) or {})["waiting_deliveries"] == 7
 
 
-async def test_what_a_tenant_no_longer_has_is_forgotten(rows: Rows, store: UsageStore, acme: str) -> None:
+async def test_tenant_usage_is_removed_when_nothing_is_left(rows: Rows, store: UsageStore, acme: str) -> None:
     subscription = await rows.subscription(tenant_id=acme)
     await wait(rows, subscription, acme, 2)
     await sum_up(rows, store)

@@ -129,7 +129,7 @@ def run(command: str, path: Path, **environment: str) -> subprocess.CompletedPro
     return subprocess.run([SCRIPT, command], env=variables, capture_output=True, text=True, check=False)
 
 
-def test_every_missing_program_is_named_and_where_it_is_from(bare: Path) -> None:
+def test_missing_programs_are_named_with_their_source(bare: Path) -> None:
     done = run("up", bare)
     assert done.returncode == 1
     for program in ("kind", "kubectl", "helm"):
@@ -146,7 +146,7 @@ def test_a_missing_engine_is_said(bare: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", ["docker", "podman"])
-def test_up_goes_from_the_cluster_to_the_first_measurement(bare: Path, engine: str) -> None:
+def test_up_runs_every_step_from_the_cluster_to_the_first_metrics(bare: Path, engine: str) -> None:
     for program in ("kind", "kubectl", "helm", engine):
         (bare / program).write_text(RECORDER)
         (bare / program).chmod(0o755)
@@ -172,7 +172,7 @@ def test_up_goes_from_the_cluster_to_the_first_measurement(bare: Path, engine: s
     assert "http://localhost:8080" in done.stdout
 
 
-def test_another_word_is_answered_with_the_usage(bare: Path) -> None:
+def test_unknown_command_prints_the_usage(bare: Path) -> None:
     done = run("upp", bare)
     assert done.returncode == 2
     assert "usage: scripts/kind.sh up|demo|down" in done.stderr

@@ -21,7 +21,7 @@ from services.platform.process import lifecycle
 from tests.delivery.world import World
 
 
-async def test_one_process_of_all_roles_takes_a_webhook_in_and_delivers_it(world: World, receiver: Receiver) -> None:
+async def test_process_with_all_roles_accepts_and_delivers_a_webhook(world: World, receiver: Receiver) -> None:
     process = lifecycle.Process("all")
     port, ingest_port, analytics_port = ports.free_port(), ports.free_port(), ports.free_port()
     of_delivery = world.delivery_settings()

@@ -64,9 +64,7 @@ async def test_a_dispatcher_that_cannot_reach_redis_does_not_stall_the_retries(
     assert found() >= 1
 
 
-async def test_without_redis_deliveries_and_retries_go_on_by_looking_in_postgres(
-    away: World, receiver: Receiver
-) -> None:
+async def test_deliveries_and_retries_continue_from_postgres_without_redis(away: World, receiver: Receiver) -> None:
     receiver.script(500, 500)
     found, rung = heard("postgres"), heard("doorbell")
     async with away.running():
@@ -78,7 +76,9 @@ async def test_without_redis_deliveries_and_retries_go_on_by_looking_in_postgres
     assert len(receiver.requests) == len(delivery_ids) + 2
 
 
-async def test_two_workers_without_redis_share_the_work_and_send_each_once(away: World, receiver: Receiver) -> None:
+async def test_workers_without_redis_share_the_work_and_send_each_delivery_once(
+    away: World, receiver: Receiver
+) -> None:
     async with away.delivery(), away.worker(), away.worker():
         subscription = await away.subscription(receiver.url())
         await away.deliver_many(subscription, 500)
@@ -86,7 +86,7 @@ async def test_two_workers_without_redis_share_the_work_and_send_each_once(away:
     assert len({request.headers["webhook-id"] for request in receiver.requests}) == len(receiver.requests) == 500
 
 
-async def test_what_expired_or_lost_its_subscription_ends_without_redis_too(away: World, receiver: Receiver) -> None:
+async def test_expired_deleted_and_lost_deliveries_end_without_redis_too(away: World, receiver: Receiver) -> None:
     async with away.running():
         expired = await away.deliver(await away.subscription(receiver.url()), expires_in=-1)
         subscription = await away.subscription(receiver.url())
@@ -193,7 +193,7 @@ async def all_delivered(world: World, subscription: Any, number: int) -> None:
     await until_true(so, "all to be delivered")
 
 
-async def test_after_an_outage_no_lease_is_taken_back_for_a_while(
+async def test_leases_are_not_taken_back_for_a_while_after_an_outage(
     on_postgres: World, postgres: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.delivery.dispatcher.dispatcher.GUARD_SECONDS", 2.0)
@@ -214,7 +214,7 @@ async def test_after_an_outage_no_lease_is_taken_back_for_a_while(
             assert outcomes(await on_postgres.attempts(delivery_id)) == ["interrupted"]
 
 
-async def test_what_was_waiting_before_an_outage_is_delivered_after_it(
+async def test_deliveries_that_waited_before_an_outage_are_delivered_after_it(
     on_postgres: World, postgres: EmbeddedPostgres, receiver: Receiver
 ) -> None:
     async with on_postgres.running():
@@ -259,7 +259,7 @@ async def test_a_worker_stops_in_time_while_postgres_is_away(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_what_is_accepted_in_a_failover_is_delivered_and_bells_are_heard_again(
+async def test_deliveries_accepted_during_a_failover_are_delivered_and_bells_work_again(
     world: World, receiver: Receiver, kind: str
 ) -> None:
     with KINDS[kind]() as primaries:

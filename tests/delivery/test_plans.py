@@ -311,7 +311,7 @@ async def test_a_turn_reads_no_partition_whole_and_unfinished_rows_alone(data: D
     assert touched(found) <= 4 * unfinished
 
 
-async def test_what_was_due_before_is_not_passed_again(data: Data) -> None:
+async def test_statements_of_turns_do_not_read_past_deliveries_that_were_due_before(data: Data) -> None:
     now = datetime.now(UTC)
     cases: dict[str, list[Any]] = {
         "sweep": [now, 1_000, 1.0],
@@ -351,7 +351,7 @@ async def test_a_page_of_a_subscription_reads_no_partition_whole(data: Data) -> 
         assert touched(found) <= 2 * (50 + DAYS + 1)
 
 
-def test_every_statement_of_a_batch_is_looked_at() -> None:
+def test_statements_of_a_batch_are_all_checked() -> None:
     named: Sequence[str] = [*BY_ID, *(name for name, _ in TURNS), "lock_waiting"]
     known = {
         name

@@ -196,7 +196,7 @@ async def test_a_retry_by_hand_starts_the_schedule_of_what_has_ended_again(world
     await world.agrees()
 
 
-async def test_what_is_planned_on_empty_tables_reads_each_delivery_once(stores: Stores) -> None:
+async def test_plans_made_on_empty_tables_read_each_delivery_once(stores: Stores) -> None:
     """A plan is kept until the next ANALYZE, and the first one of a day is made while its partition is empty."""
     with stores.database() as url:
         async with asyncpg.create_pool(url, min_size=1, max_size=1, server_settings=postgres._POOL_SETTINGS) as pool:
@@ -212,7 +212,7 @@ async def test_what_is_planned_on_empty_tables_reads_each_delivery_once(stores: 
     assert after["delivery_queue"] - before["delivery_queue"] <= 5 * ENDED + BATCH
 
 
-async def test_what_is_planned_after_the_queue_was_analyzed_empty_reads_only_its_own_deliveries(stores: Stores) -> None:
+async def test_plans_made_after_an_empty_queue_was_analyzed_read_only_the_batch(stores: Stores) -> None:
     """Else a batch reads everything that waits, until the queue is analyzed again."""
     with stores.database() as url:
         async with asyncpg.create_pool(url, min_size=1, max_size=1, server_settings=postgres._POOL_SETTINGS) as pool:

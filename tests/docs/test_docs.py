@@ -94,7 +94,7 @@ def metrics() -> dict[str, dict[str, Any]]:
     return {role: json.loads(output) for role, output in found.items()}
 
 
-def test_every_metric_is_documented_with_its_type_and_labels(metrics: dict[str, dict[str, Any]]) -> None:
+def test_metrics_are_documented_with_their_type_and_labels(metrics: dict[str, dict[str, Any]]) -> None:
     documented = {
         code_names(name)[0]: (kind, code_names(labels))
         for name, kind, labels, _, _ in table_rows(ROOT / "docs/reference/metrics.md")
@@ -121,7 +121,7 @@ def settings() -> dict[str, dict[str, Any]]:
     return found
 
 
-def test_every_setting_is_documented_with_the_processes_that_read_it() -> None:
+def test_settings_are_documented_with_the_processes_that_read_them() -> None:
     documented = {
         code_names(name)[0]: roles(read_by)
         for name, _, _, read_by in table_rows(ROOT / "docs/reference/configuration.md")
@@ -129,7 +129,7 @@ def test_every_setting_is_documented_with_the_processes_that_read_it() -> None:
     assert documented == {name: set(by_role) for name, by_role in settings().items()}
 
 
-def test_every_setting_is_documented_with_its_defaults() -> None:
+def test_settings_are_documented_with_their_defaults() -> None:
     existing = settings()
     for name, default, _, _ in table_rows(ROOT / "docs/reference/configuration.md"):
         for value in existing[code_names(name)[0]].values():
@@ -169,7 +169,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_relative_link_leads_somewhere(page: Path) -> None:
+def test_relative_links_lead_to_existing_targets(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if re.match(r"[a-z]+:", target):
             continue
@@ -179,7 +179,7 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
         assert not anchor or anchor in anchors(linked), f"{target} has no such heading"
 
 
-def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
+def test_runbooks_match_the_alerts() -> None:
     alerts = {path.stem for path in (ROOT / "charts/webhook-service/files/alerts").glob("*.yaml")}
     runbooks = {path.stem for path in (ROOT / "docs/operations/runbooks").glob("*.md")} - {"README"}
     assert runbooks == alerts
@@ -188,7 +188,7 @@ def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
 
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("docs/operations/runbooks/Webhook*.md")), ids=lambda page: page.stem)
-def test_every_runbook_has_the_same_form(page: Path) -> None:
+def test_runbooks_have_the_same_headings(page: Path) -> None:
     headings = [page.stem, "Meaning", "Impact", "Diagnosis", "Mitigation"]
     assert re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE) == headings
 

@@ -50,7 +50,7 @@ def test_lines_are_found_in_the_log_of_a_process() -> None:
     ]
 
 
-def test_outside_of_development_there_are_none() -> None:
+def test_activity_lines_are_not_written_outside_of_development() -> None:
     assert Activity.of("events", Settings(env="production")) is None
     assert not any("accepted order.paid" in line for line in _log("production"))
 

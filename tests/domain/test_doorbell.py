@@ -310,7 +310,7 @@ async def test_the_ringer_rings_for_every_id_in_few_messages(
     assert max(map(len, bells)) == doorbell.IDS_PER_BELL
 
 
-async def test_what_waits_at_the_end_is_rung(
+async def test_waiting_ids_are_rung_when_the_ringer_stops(
     redis_url: str, pool: Pool, client: "redis.asyncio.Redis", broker: Broker
 ) -> None:
     delivery_ids = [ids.new() for _ in range(10 * doorbell.IDS_PER_BELL)]
@@ -359,7 +359,7 @@ async def test_rows_whose_bell_is_stuck_are_due_within_the_timeout(
         await wait_until(lambda: ringer.open, what="the ringer to open again")
 
 
-async def test_only_what_is_still_pending_is_made_due(valkey: EmbeddedValkey, pool: Pool, rows: Rows) -> None:
+async def test_deliveries_are_made_due_only_if_still_pending(valkey: EmbeddedValkey, pool: Pool, rows: Rows) -> None:
     async with _ringing(valkey.url(), pool) as ringer:
         valkey.kill()
         waiting, ended = await rows.make(2)
@@ -369,7 +369,7 @@ async def test_only_what_is_still_pending_is_made_due(valkey: EmbeddedValkey, po
     assert await rows.due() == 1
 
 
-async def test_messages_that_are_not_acknowledged_close_the_ringer(
+async def test_ringer_is_closed_while_too_many_messages_are_not_acknowledged(
     redis_url: str, pool: Pool, client: "redis.asyncio.Redis", broker: Broker
 ) -> None:
     async with _ringing(redis_url, pool) as ringer:
@@ -384,7 +384,7 @@ async def test_messages_that_are_not_acknowledged_close_the_ringer(
         await wait_until(lambda: ringer.open, what="the ringer to open again")
 
 
-async def test_a_message_that_nobody_reads_closes_the_ringer_until_it_is_read(
+async def test_ringer_is_closed_while_nobody_reads_a_message(
     redis_url: str, pool: Pool, client: "redis.asyncio.Redis", broker: Broker
 ) -> None:
     async with _ringing(redis_url, pool) as ringer:
@@ -397,7 +397,7 @@ async def test_a_message_that_nobody_reads_closes_the_ringer_until_it_is_read(
         assert await ringer.room() > 0
 
 
-async def test_those_who_make_rows_stop_before_the_dispatcher_does(redis_url: str) -> None:
+async def test_marks_of_those_who_make_rows_are_below_that_of_the_dispatcher(redis_url: str) -> None:
     async with _broker(redis_url, "ringer") as ringer:
         ringer.length, ringer.waited_milliseconds = doorbell.NEW_MARK
         assert not ringer.is_below(doorbell.NEW_MARK)
@@ -407,7 +407,7 @@ async def test_those_who_make_rows_stop_before_the_dispatcher_does(redis_url: st
         assert ringer.is_below(doorbell.NEW_MARK)
 
 
-async def test_over_a_full_stream_a_tenant_has_an_even_share(
+async def test_ringer_over_a_full_stream_is_open_to_a_tenant_with_less_than_an_even_share(
     redis_url: str, pool: Pool, client: "redis.asyncio.Redis", broker: Broker
 ) -> None:
     async with _ringing(redis_url, pool) as ringer:
@@ -423,7 +423,7 @@ async def test_over_a_full_stream_a_tenant_has_an_even_share(
         await wait_until(lambda: ringer.open_to("busy"), what="what was read to be no longer in the stream")
 
 
-async def test_more_ids_than_may_wait_close_the_ringer_until_they_are_rung(redis_url: str, pool: Pool) -> None:
+async def test_ringer_is_closed_while_too_many_ids_wait(redis_url: str, pool: Pool) -> None:
     async with _ringing(redis_url, pool) as ringer:
         ringer.ring(_rung(*(ids.new() for _ in range(doorbell.MAX_WAITING_IDS))))
         assert not ringer.open

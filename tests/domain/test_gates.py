@@ -54,7 +54,7 @@ async def a_few_exchanges() -> None:
     await asyncio.sleep(4 * gates.INTERVAL_SECONDS)
 
 
-async def test_what_one_closes_the_other_hears_of_and_forgets(one: Gates, another: Gates) -> None:
+async def test_closed_gate_is_seen_by_other_processes_until_it_expires(one: Gates, another: Gates) -> None:
     one.close([SUBSCRIPTION])
     assert not one.is_open(SUBSCRIPTION)
     await wait_until(lambda: not another.is_open(SUBSCRIPTION), what="the closing to be heard of")
@@ -88,7 +88,7 @@ async def test_a_hint_that_is_dated_ahead_or_is_no_id_is_dropped(redis_url: str,
         assert not one.is_open(OTHER)
 
 
-async def test_what_is_full_for_one_is_full_for_the_other_and_not_for_long(one: Gates, another: Gates) -> None:
+async def test_full_endpoint_is_seen_by_other_processes_until_the_entry_expires(one: Gates, another: Gates) -> None:
     one.fill(SUBSCRIPTION)
     assert one.is_full(SUBSCRIPTION)
     await wait_until(lambda: another.is_full(SUBSCRIPTION), what="the worker's word to be heard")
@@ -97,7 +97,7 @@ async def test_what_is_full_for_one_is_full_for_the_other_and_not_for_long(one: 
     assert another.is_open(SUBSCRIPTION)
 
 
-async def test_what_one_has_no_slots_for_is_full_until_another_says_that_the_endpoint_is(
+async def test_endpoint_without_slots_is_short_until_another_worker_reports_it_full(
     one: Gates, another: Gates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gates, "FULL_MILLISECONDS", 60_000)
@@ -117,7 +117,7 @@ async def test_thousands_are_told_in_full(one: Gates, another: Gates, monkeypatc
     await wait_until(lambda: not any(map(another.is_open, closed)), what="all to be heard of")
 
 
-async def test_one_that_starts_later_hears_what_holds(
+async def test_process_that_starts_later_learns_which_gates_are_closed(
     one: Gates, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gates, "CLOSED_MILLISECONDS", 60_000)
@@ -127,7 +127,7 @@ async def test_one_that_starts_later_hears_what_holds(
         await wait_until(lambda: not later.is_open(SUBSCRIPTION), what="the closing to be heard of")
 
 
-async def test_without_redis_gates_stand_open_and_nothing_fails() -> None:
+async def test_gates_are_open_without_redis_and_nothing_fails() -> None:
     async with copy("redis://127.0.0.1:1/0") as made:
         made.close([SUBSCRIPTION])
         made.fill(OTHER)
@@ -149,7 +149,7 @@ async def test_a_process_knows_a_limited_number_of_closed_gates(one: Gates, monk
     assert [one.is_open(name) for name in names] == [False] * 3 + [True] * 2
 
 
-async def test_what_another_said_before_undoes_nothing_that_is_yet_to_be_told(redis_url: str) -> None:
+async def test_unsent_changes_are_not_undone_by_earlier_changes_of_other_processes(redis_url: str) -> None:
     async with redis.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client:
         mine, other = Gates(client), Gates(client)
         for process in (mine, other):  # the first time is to learn where the others are
@@ -191,7 +191,7 @@ async def test_gates_that_stay_closed_cost_nothing(one: Gates, another: Gates, r
     assert not any(map(one.is_open, closed))
 
 
-async def test_one_that_starts_later_reads_what_is_closed_in_parts(
+async def test_process_that_starts_later_reads_closed_gates_in_parts(
     one: Gates, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gates, "_CATCH_UP", 50)
@@ -209,7 +209,7 @@ async def test_one_that_starts_later_reads_what_is_closed_in_parts(
         await wait_until(lambda: all(map(later.is_open, closed)), 10, what="all to be opened")
 
 
-async def test_one_that_missed_changes_reads_what_is_closed(one: Gates, redis_url: str) -> None:
+async def test_process_that_missed_changes_reads_the_closed_gates(one: Gates, redis_url: str) -> None:
     async with redis.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client, copy(redis_url) as other:
         one.close_for({OTHER: 600.0})
         await wait_until(lambda: not other.is_open(OTHER), what="the first change to be heard of")

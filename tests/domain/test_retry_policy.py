@@ -54,13 +54,13 @@ def production(monkeypatch: pytest.MonkeyPatch) -> None:
 QUICK = RetryPolicy(limit=5, base_seconds=5, factor=2, cap_seconds=3600, jitter=0.1)
 
 
-def test_in_development_the_default_retries_last_minutes(production: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_retries_last_minutes_in_development(production: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ENV")
     assert RetrySettings(_env_file=None).retry_policy == QUICK
 
 
 @pytest.mark.usefixtures("production")
-def test_elsewhere_the_default_retries_last_days() -> None:
+def test_default_retries_last_days_outside_of_development() -> None:
     made = RetrySettings(_env_file=None).retry_policy
     assert made.delays_seconds == (5, 300, 1800, 7200, 18000, 36000, 50400, 72000)
     assert (made.limit, made.delay_seconds(9)) == (8, None)
@@ -171,7 +171,7 @@ def test_a_policy_that_was_accepted_is_stored_and_read_as_it_was_meant(
     assert delays(retry_policy.stored(accept(**fields).text, SERVICE)) == expected
 
 
-def test_what_is_stored_has_the_defaults_of_its_day() -> None:
+def test_stored_policy_keeps_the_defaults_of_its_time() -> None:
     text = accept(limit=7).text
     assert json.loads(text) == {"base_seconds": 5, "factor": 2, "cap_seconds": 3600, "limit": 7}
     later = retry_policy.stored(text, policy(limit=1, base=100, jitter=0.5))
@@ -239,7 +239,7 @@ def test_a_policy_that_outlasts_the_delivery_is_refused_with_both_figures() -> N
 
 
 @pytest.mark.parametrize("text", ["", "[]", "1", '{"name": "fibonacci"}', '{"base_seconds": "5"}', '{"limit": 1.5}'])
-def test_what_another_version_stored_and_this_one_does_not_know_means_the_default(text: str) -> None:
+def test_stored_policy_that_this_version_does_not_know_means_the_default(text: str) -> None:
     assert retry_policy.stored(text, SERVICE) is SERVICE
 
 
@@ -259,7 +259,7 @@ POLICIES = st.one_of(
 
 
 @given(fields=POLICIES, jitter=st.floats(0, 0.99), expiry_hours=st.integers(1, 1000))
-def test_no_policy_that_is_accepted_takes_longer_than_its_total_nor_than_the_delivery_lives(
+def test_accepted_policy_never_exceeds_its_total_or_the_expiry_of_deliveries(
     fields: dict[str, Any], jitter: float, expiry_hours: int
 ) -> None:
     service = policy(jitter=jitter)

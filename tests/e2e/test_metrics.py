@@ -117,7 +117,7 @@ def test_a_process_serves_what_is_documented_for_it(
                 assert set(sample.labels) - {"le"} <= set(labels)
 
 
-def test_every_outcome_of_an_attempt_is_counted_from_the_start(stack: Stack) -> None:
+def test_attempt_outcomes_all_have_a_series_from_the_start(stack: Stack) -> None:
     """A rate misses the first value of a series that appears with it, and a share needs both series."""
     kinds = {
         kind
@@ -135,7 +135,7 @@ def test_the_gateway_serves_its_metrics_on_its_own_port_too(stack: Stack) -> Non
     assert scrape(stack.base_url).keys() >= {"webhook_http_requests_total", "webhook_build_info"}
 
 
-async def test_one_round_of_traffic_moves_every_process(stack: Stack, receiver: Receiver) -> None:
+async def test_traffic_changes_the_metrics_of_every_process(stack: Stack, receiver: Receiver) -> None:
     receiver.script(500)
     async with httpx.AsyncClient(base_url=stack.base_url, timeout=10) as client:
         created = await client.post(
@@ -163,7 +163,7 @@ async def test_one_round_of_traffic_moves_every_process(stack: Stack, receiver: 
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_no_label_carries_an_id_or_a_url(stack: Stack, role: str) -> None:
+def test_labels_contain_no_id_and_no_url(stack: Stack, role: str) -> None:
     for family in metrics_of(stack, role).values():
         if role == "analytics" and family.name.startswith("webhook_top_subscription_"):
             assert len(family.samples) <= 10

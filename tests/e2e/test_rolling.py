@@ -24,7 +24,8 @@ from dev.harness.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUESTS_PER_SECOND = 100
-DRAIN_SECONDS = 1
+# Long enough for the load balancer of this file to see that a gateway is stopping, also on a busy machine.
+DRAIN_SECONDS = 3
 LOOK_SECONDS = 0.1
 OUTAGE_SECONDS = 1.3
 
@@ -156,7 +157,7 @@ def running(short_folder: Path) -> Iterator[Cluster]:
             "REDIS_URL": own.redis_url(),
             "DATA_DIR": str(short_folder / "rolling"),
             "DRAIN_SECONDS": str(DRAIN_SECONDS),
-            "SHUTDOWN_GRACE_SECONDS": "3",
+            "SHUTDOWN_GRACE_SECONDS": "5",
         }
         folder = short_folder / "rolling"
         folder.mkdir()
@@ -186,14 +187,14 @@ async def cluster(running: Cluster) -> Cluster:
     return running
 
 
-async def test_no_request_fails_while_every_copy_is_restarted(cluster: Cluster) -> None:
+async def test_requests_do_not_fail_while_every_process_is_restarted(cluster: Cluster) -> None:
     async with cluster.under_load(2000):
         for one in (*cluster.ingests, *cluster.gateways):
             await one.restart()
     assert set(cluster.answers) == {202}, cluster.answers
 
 
-async def test_no_request_fails_while_an_ingest_dies(cluster: Cluster) -> None:
+async def test_requests_do_not_fail_while_an_ingest_process_dies(cluster: Cluster) -> None:
     async with cluster.under_load(500):
         for ingest in cluster.ingests:
             assert ingest.process is not None
@@ -204,7 +205,7 @@ async def test_no_request_fails_while_an_ingest_dies(cluster: Cluster) -> None:
     assert set(cluster.answers) == {202}, cluster.answers
 
 
-async def test_no_request_fails_while_postgres_is_away_for_a_second(cluster: Cluster) -> None:
+async def test_requests_do_not_fail_while_postgres_is_down_for_a_second(cluster: Cluster) -> None:
     postgres = cluster.stores.postgres
     async with cluster.under_load(700):
         began = time.monotonic()

@@ -93,7 +93,7 @@ async def test_a_rotation_and_an_ingest_url_from_end_to_end(api: Api, receiver: 
     assert (await api.http.post(url, content=BODY)).status_code == 404
 
 
-async def test_no_secret_or_token_is_found_anywhere_after_a_run(api: Api, talkative: Stack, receiver: Receiver) -> None:
+async def test_secrets_and_tokens_are_found_nowhere_after_a_run(api: Api, talkative: Stack, receiver: Receiver) -> None:
     answers: list[bytes] = []
 
     async def ask(method: str, path: str, **more: Any) -> httpx.Response:
@@ -152,7 +152,7 @@ async def test_no_secret_or_token_is_found_anywhere_after_a_run(api: Api, talkat
             assert [where for where, text in found.items() if spelling in text] == [], secret
 
 
-async def test_no_private_key_is_found_anywhere_after_a_run(api: Api, talkative: Stack, receiver: Receiver) -> None:
+async def test_private_keys_are_found_nowhere_after_a_run(api: Api, talkative: Stack, receiver: Receiver) -> None:
     given, later, refused = ("whsk_" + base64.b64encode(os.urandom(32)).decode() for _ in range(3))
     asymmetric = await api.subscribe(receiver.url(), secret_key=given, signature_scheme="ed25519")
     one, other = certificates.authority("one"), certificates.authority("other")

@@ -172,7 +172,7 @@ async def test_events_that_share_calls_and_commits_keep_their_traces(
     assert not [span for trace_id in trace_ids[1::2] for span in collector.of(trace_id)]
 
 
-async def test_other_requests_show_the_calls_that_they_make(
+async def test_trace_of_another_request_shows_the_calls_that_it_makes(
     api: Api, collector: Collector, receiver: Receiver, trace_id: str
 ) -> None:
     headers = {"traceparent": header(trace_id)}

@@ -78,7 +78,7 @@ async def test_a_bug_is_a_problem_that_names_its_log_line(client: httpx.AsyncCli
     assert "99" not in answer.json()["detail"]
 
 
-async def test_other_routes_say_503_too(client: httpx.AsyncClient, services: Services) -> None:
+async def test_routes_other_than_ingest_return_503_too(client: httpx.AsyncClient, services: Services) -> None:
     services.failure = UNAVAILABLE
     for path in ("/api/v1/subscriptions", f"/api/v1/webhooks/deliveries/{ids.new()}", "/api/v1/stats"):
         assert_try_again(await client.get(path))

@@ -71,7 +71,7 @@ async def test_a_request_in_flight_is_answered_before_the_process_ends(free_port
     assert b"Traceback" not in output
 
 
-async def test_outside_of_development_the_public_port_says_that_it_lives_and_nothing_else(free_port: int) -> None:
+async def test_public_port_serves_only_livez_of_the_operations_pages_outside_of_development(free_port: int) -> None:
     services = Services()
     async with services.serving(), httpx.AsyncClient(base_url=f"http://127.0.0.1:{free_port}") as client:
         process = await start(

@@ -21,7 +21,7 @@ async def alone(database: str, redis_url: str) -> AsyncIterator[Ingest]:
         yield running
 
 
-async def test_no_change_is_made_without_its_entry(alone: Ingest) -> None:
+async def test_changes_are_not_made_without_their_audit_entry(alone: Ingest) -> None:
     made = await alone.create()
     access: access_pb2_grpc.AccessServiceAsyncStub = access_pb2_grpc.AccessServiceStub(alone.channel)
     await access.CreateTenant(access_pb2.CreateTenantRequest(id="acme"), timeout=CALL_SECONDS)

@@ -65,7 +65,7 @@ async def test_a_tenant_below_its_rate_asks_redis_once_for_many_events(
     assert asked == 1
 
 
-async def test_who_is_refused_learns_when_there_is_more(client: "redis.asyncio.Redis") -> None:
+async def test_rejected_tenant_gets_the_time_until_more_is_available(client: "redis.asyncio.Redis") -> None:
     process = Rates(client)
     for _ in range(5):
         taken(process, 0.5, most=10)
@@ -101,7 +101,7 @@ async def test_a_new_rate_applies_at_once(client: "redis.asyncio.Redis") -> None
     assert process.take(TENANT, 1000.0) == 0
 
 
-async def test_while_redis_is_away_a_process_has_its_share_of_a_rate(
+async def test_process_has_its_share_of_a_rate_while_redis_is_down(
     client: "redis.asyncio.Redis", monkeypatch: pytest.MonkeyPatch
 ) -> None:
     processes = [Rates(client) for _ in range(2)]

@@ -34,9 +34,7 @@ async def _gone(ingest: Ingest, subscription_id: str) -> bool:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_another_server_sees_a_deletion_within_a_second_before_and_after_a_failover(
-    database: str, kind: str
-) -> None:
+async def test_deletion_is_visible_on_another_server_before_and_after_a_failover(database: str, kind: str) -> None:
     with KINDS[kind]() as primaries:
         async with serving(database, primaries.url) as first, serving(database, primaries.url) as second:
             await _listening(primaries, 2)

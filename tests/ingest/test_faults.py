@@ -147,7 +147,7 @@ async def test_a_redis_that_hangs_does_not_hold_up_the_answer(ingest: Ingest, br
         await eventually(lambda: _due(ingest, accepted.event_id), "the delivery to be due", DUE_SECONDS)
 
 
-async def test_after_redis_came_back_deliveries_are_rung_for_again(ingest: Ingest, breakable: Breakable) -> None:
+async def test_deliveries_are_rung_for_again_once_redis_is_back(ingest: Ingest, breakable: Breakable) -> None:
     made = await ingest.create()
     breakable.valkey.kill()
     first = await ingest.send(made.id)

@@ -10,7 +10,7 @@ from services.domain import doorbell
 from tests.ingest.conftest import Ingest, eventually
 
 
-async def test_neither_the_answer_nor_the_bell_comes_before_the_commit(alone: Ingest, redis_url: str) -> None:
+async def test_response_and_bell_come_only_after_the_commit(alone: Ingest, redis_url: str) -> None:
     made = await alone.create()
     async with redis.asyncio.Redis.from_url(redis_url) as client:
 

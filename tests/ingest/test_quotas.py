@@ -177,7 +177,7 @@ async def test_a_tenant_that_stored_too_much_sends_no_more_until_its_quota_is_ra
     await until_accepted(ingest)
 
 
-async def test_what_is_stored_is_added_up_by_day_and_a_repeated_event_counts_once(ingest: Ingest) -> None:
+async def test_stored_events_are_added_up_by_day_and_a_repeated_event_counts_once(ingest: Ingest) -> None:
     for _ in range(3):
         await ingest.send(event_type="a", payload=b"12345", idempotency_key="the same")
     await ingest.send(event_type="a", payload=b"123")

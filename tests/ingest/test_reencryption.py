@@ -43,7 +43,7 @@ async def _opened_with(connection: Connection, *texts: str) -> dict[UUID, list[s
     }
 
 
-async def test_everything_is_rewritten_once_and_opens_with_the_new_key_alone(
+async def test_secrets_are_rewritten_once_and_open_only_with_the_new_key(
     alone: Ingest, connection: Connection, database: str, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reencryption, "CHUNK", 3)
@@ -97,7 +97,7 @@ def _readers(made: Vault) -> dict[str, Callable[[UUID, bytes], object]]:
 
 
 @pytest.mark.parametrize("column", OTHERS)
-async def test_every_sealed_column_is_rewritten_with_a_signing_secret_or_without_one(
+async def test_sealed_columns_are_all_rewritten_with_or_without_a_signing_secret(
     alone: Ingest, connection: Connection, column: str
 ) -> None:
     fields, held = OTHERS[column]

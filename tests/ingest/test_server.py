@@ -159,7 +159,7 @@ async def test_a_repeated_call_rings_no_second_time(alone: Ingest, redis_url: st
     assert await _bells(redis_url) == [UUID(first.delivery_id), UUID(last.delivery_id)]
 
 
-async def test_a_tenant_whose_bells_nobody_reads_keeps_no_other_from_being_rung_for(alone: Ingest) -> None:
+async def test_bells_of_one_tenant_that_nobody_reads_keep_no_other_tenant_from_being_rung_for(alone: Ingest) -> None:
     busy, quiet = await alone.of("busy"), await alone.of("quiet")
     (made, own) = (await busy.create()).id, (await quiet.create()).id
 

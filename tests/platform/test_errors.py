@@ -42,7 +42,7 @@ def test_a_store_that_is_away_makes_unavailable_and_says_nothing_of_it(error: Ex
 
 
 @pytest.mark.parametrize("error", BUGS, ids=lambda error: type(error).__name__)
-def test_anything_else_is_a_bug(error: Exception) -> None:
+def test_error_of_any_other_kind_is_a_bug(error: Exception) -> None:
     assert errors.classify(error) is None
 
 

@@ -122,7 +122,7 @@ def test_an_id_within_five_minutes_is_fresh(offset_seconds: float) -> None:
         pytest.param(lambda: UUID(int=ids.new().int & ~(0b11 << 62)), id="another variant"),
     ],
 )
-def test_what_is_no_fresh_version_7_is_refused_with_its_field(make: Callable[[], UUID]) -> None:
+def test_id_that_is_not_a_recent_uuidv7_is_rejected_with_its_field(make: Callable[[], UUID]) -> None:
     with pytest.raises(errors.InvalidArgument) as raised:
         ids.check_fresh("event_id", make(), time.time())
     assert [violation.field for violation in raised.value.violations] == ["event_id"]

@@ -21,7 +21,7 @@ def test_a_token_can_stand_in_a_url_as_it_is(last: UUID) -> None:
     assert set(paging.token(last)) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
-def test_no_token_means_the_first_page() -> None:
+def test_missing_token_means_the_first_page() -> None:
     assert paging.before("") == paging.NEWEST
 
 
@@ -48,7 +48,7 @@ def test_garbage_is_refused_and_names_the_page_token(token: str) -> None:
 
 
 @given(st.text())
-def test_any_text_is_an_id_or_refused(token: str) -> None:
+def test_token_of_any_text_is_an_id_or_rejected(token: str) -> None:
     with contextlib.suppress(errors.InvalidArgument):
         assert isinstance(paging.before(token), UUID)
 

@@ -113,7 +113,7 @@ def test_egress_allow_can_be_empty_in_the_env_file_too(folder: Path) -> None:
     assert (settings.egress_allowed, settings.retry_limit) == ([], 5)
 
 
-def test_outside_of_development_egress_allow_defaults_to_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_egress_allow_defaults_to_nothing_outside_of_development(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENV", "production")
     monkeypatch.setenv("ENCRYPTION_KEYS", ENCRYPTION_KEY)
     assert load(WorkerSettings).egress_allowed == []
@@ -318,7 +318,7 @@ def test_the_gateway_needs_the_shared_key_only_where_a_process_has_none_of_its_o
 
 @pytest.mark.parametrize(("cls", "needed"), KEYS_BY_CLASS)
 @pytest.mark.parametrize("variables", [{"ENV": "production"}, {"AUTH_REQUIRED": "true"}])
-def test_where_keys_are_required_a_process_does_not_start_without_its_own(
+def test_process_does_not_start_without_its_keys_where_keys_are_required(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     cls: type[Settings],
@@ -339,7 +339,9 @@ def test_where_keys_are_required_a_process_does_not_start_without_its_own(
 
 
 @pytest.mark.parametrize("variables", [{}, {"ENV": "production", "AUTH_REQUIRED": "false"}])
-def test_where_no_key_is_required_none_is_needed(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+def test_processes_start_without_keys_where_none_are_required(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
+) -> None:
     for name, value in {**variables, "ENCRYPTION_KEYS": ENCRYPTION_KEY}.items():
         monkeypatch.setenv(name, value)
     for cls, _ in KEYS_BY_CLASS:
@@ -351,9 +353,7 @@ PASSWORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)
 
 
 @given(password=PASSWORDS, user=PASSWORDS, name=PASSWORDS)
-def test_any_user_password_and_database_come_out_of_the_postgres_url_as_they_went_in(
-    password: str, user: str, name: str
-) -> None:
+def test_postgres_url_keeps_any_user_password_and_database_exactly(password: str, user: str, name: str) -> None:
     settings = PostgresSettings(postgres_password=password, postgres_user=user, postgres_db=name)
     parts = urlsplit(settings.postgres_dsn)
     assert unquote(parts.password or "") == password
@@ -363,7 +363,7 @@ def test_any_user_password_and_database_come_out_of_the_postgres_url_as_they_wen
 
 
 @given(password=PASSWORDS)
-def test_any_password_comes_out_of_the_redis_url_as_it_went_in(password: str) -> None:
+def test_redis_url_keeps_any_password_exactly(password: str) -> None:
     parts = urlsplit(RedisSettings(redis_password=password, redis_db=2).redis_dsn)
     assert unquote(parts.password or "") == password
     assert (parts.hostname, parts.port, parts.path) == ("localhost", 6379, "/2")
@@ -376,7 +376,7 @@ def test_an_ipv6_host_stands_in_brackets() -> None:
 
 
 @pytest.mark.parametrize(("env", "host"), [("development", "127.0.0.1"), ("production", "::"), ("Dev", "::")])
-def test_only_development_binds_loopback_alone(env: str, host: str) -> None:
+def test_default_host_is_loopback_only_in_development(env: str, host: str) -> None:
     assert Settings(env=env).host == host
     assert Settings(env=env, bind_host="::1").host == "::1"
     assert Settings(env=env, bind_host="[::1]").host == "::1"
@@ -416,7 +416,7 @@ def test_a_number_without_sense_ends_the_start_withrefusal(
 
 
 @pytest.mark.parametrize("cls", ROLES)
-def test_any_text_in_any_setting_is_taken_or_refused_in_one_line_each(
+def test_settings_of_any_text_are_accepted_or_rejected_in_one_line_each(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cls: type[Settings]
 ) -> None:
     odd = (

@@ -144,7 +144,7 @@ async def test_a_migration_in_the_middle_of_a_statement_stops_at_once(empty: str
     assert await value(empty, "SELECT to_regclass('tenants') IS NULL")
 
 
-async def test_what_the_database_has_by_default_changes_nothing(stores: Stores, empty: str) -> None:
+async def test_database_defaults_do_not_affect_migrations(stores: Stores, empty: str) -> None:
     name = urlsplit(empty).path.lstrip("/")
     for setting in ("default_transaction_read_only = on", "search_path = elsewhere", "statement_timeout = '200ms'"):
         stores.postgres.execute(f"ALTER DATABASE {name} SET {setting}")

@@ -93,7 +93,7 @@ async def test_the_depth_of_a_release_is_counted_once_whatever_measures_it(scrap
     assert scraped.now(asked("webhook_queue_depth", "webhook", "other")) == []
 
 
-async def test_each_worker_counts_by_the_share_of_its_slots_that_is_busy(scraped: Prometheus) -> None:
+async def test_workers_are_counted_by_their_share_of_busy_slots(scraped: Prometheus) -> None:
     for labels, workers in ((DEMO, 2), (OTHER, 1)):
         assert scraped.now(asked("webhook_busy_workers", **labels)) == [(labels, workers * BUSY / SLOTS)]
 

@@ -61,7 +61,7 @@ def code_names(text: str) -> set[str]:
 # -- the format --
 
 
-def test_each_board_has_a_file() -> None:
+def test_dashboards_have_one_file_each() -> None:
     assert [path.stem for path in FILES] == NAMES == sorted(board.name for board in board_files.BOARDS)
 
 
@@ -86,7 +86,7 @@ def test_grafana_finds_what_it_needs(board: Object) -> None:
         assert all(target["datasource"] == panel["datasource"] for target in panel["targets"])
 
 
-def test_every_panel_says_what_it_means_in_which_unit(board: Object) -> None:
+def test_panels_have_a_description_and_a_unit(board: Object) -> None:
     for panel in panels(board):
         assert len(panel["description"]) > 25, panel["title"]
         assert panel["description"].endswith((".", "?")), panel["title"]
@@ -107,7 +107,7 @@ def test_panels_fill_their_lines_and_overlap_nowhere(board: Object) -> None:
     assert taken == set(itertools.product(range(grafana.COLUMNS), range(bottom)))
 
 
-def test_every_query_asks_for_one_release_alone(board: Object) -> None:
+def test_queries_select_a_single_release(board: Object) -> None:
     for panel in panels(board):
         for target in panel["targets"]:
             selectors = re.findall(r"\b(?:webhook|process)_\w+(\{[^}]*\})?", target["expr"])
@@ -116,7 +116,7 @@ def test_every_query_asks_for_one_release_alone(board: Object) -> None:
                 assert 'namespace="$namespace", release="$release"' in selector, target["expr"]
 
 
-def test_every_query_names_metrics_labels_and_values_that_are_documented(board: Object) -> None:
+def test_queries_use_only_documented_metrics_labels_and_values(board: Object) -> None:
     """A typo within `or vector(0)`, or after `by`, would always show 0 and never be noticed."""
     for panel in panels(board):
         for target in panel["targets"]:
@@ -242,7 +242,7 @@ def problem(server: prometheus.Prometheus, target: Object) -> str | None:
     return None if shown else f"nothing: {expr}"
 
 
-async def test_every_query_shows_something(scraped: prometheus.Prometheus) -> None:
+async def test_queries_return_data(scraped: prometheus.Prometheus) -> None:
     problems = [
         f"{path.stem}, {panel['title']}, {target['refId']}: {found}"
         for path in FILES

@@ -106,7 +106,7 @@ def scraped_pods(objects: list[Object]) -> Iterator[tuple[str, Object]]:
             yield component, endpoint
 
 
-def test_every_component_is_asked_once_at_its_metrics_port() -> None:
+def test_components_are_scraped_once_at_their_metrics_port() -> None:
     objects = rendering.rendered(MONITORED)
     found = list(scraped_pods(objects))
     assert sorted(component for component, _ in found) == sorted(rendering.COMPONENTS)
@@ -130,7 +130,7 @@ def test_series_say_of_which_release_component_and_pod_they_are() -> None:
         }
 
 
-def test_what_the_operators_prometheus_selects_by_is_on_each_resource() -> None:
+def test_labels_that_the_operators_prometheus_selects_by_are_on_each_resource() -> None:
     label = {"release": "kube-prometheus-stack"}
     values = {name: each | {"labels": label} for name, each in MONITORING.items()}
     for found in customs(rendering.STORES | {"monitoring": values}):
@@ -170,7 +170,7 @@ def test_an_alert_fires_when_it_should_and_for_its_own_release_alone(alert: str,
 
 
 @pytest.mark.parametrize("alert", ALERTS)
-def test_each_alert_is_shown_to_fire_not_to_fire_and_not_for_another_release(alert: str) -> None:
+def test_alert_tests_cover_firing_not_firing_and_another_release(alert: str) -> None:
     cases = yaml.safe_load((TESTS / f"{alert}.test.yaml").read_text())["tests"]
     looks = [look for case in cases for look in case["alert_rule_test"]]
     assert {look["alertname"] for look in looks} == {alert}
@@ -181,11 +181,11 @@ def test_each_alert_is_shown_to_fire_not_to_fire_and_not_for_another_release(ale
     assert [case for case in cases if 'release="other"' in str(case["input_series"])]
 
 
-def test_every_test_is_of_an_alert() -> None:
+def test_alert_test_files_match_the_alerts() -> None:
     assert sorted(path.name for path in TESTS.iterdir()) == [f"{alert}.test.yaml" for alert in ALERTS]
 
 
-def test_every_alert_says_how_bad_what_how_much_and_what_to_do() -> None:
+def test_alerts_have_a_severity_a_summary_a_description_and_a_runbook() -> None:
     found = rules()
     assert sorted(found) == ALERTS
     for name, rule in found.items():
@@ -209,7 +209,7 @@ def test_labels_annotations_and_the_place_of_runbooks_are_the_operators_choice()
         assert found["annotations"]["runbook_url"] == f"https://git.example.com/runbooks/{name}.md"
 
 
-def test_every_threshold_changes_a_rule_and_every_placeholder_is_filled() -> None:
+def test_thresholds_change_rules_and_leave_no_placeholder() -> None:
     usual = rules()
     assert not [name for name, rule in usual.items() if "@" in rule["expr"]]
     thresholds = yaml.safe_load((CHART / "values.yaml").read_text())["monitoring"]["prometheusRule"]["thresholds"]

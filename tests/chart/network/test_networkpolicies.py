@@ -280,7 +280,7 @@ def test_public_networks_can_be_closed_also_as_nat64_wraps_them() -> None:
         assert may_reach(policies(external()), worker, Place(name="there", address=address), 443)
 
 
-def test_behind_a_proxy_nothing_else_of_the_world_is_open() -> None:
+def test_workers_behind_a_proxy_reach_no_other_external_address() -> None:
     proxy = Place(name="proxy", address="10.9.0.1")
     values = copy.deepcopy(TRIAL) | {"egressAllow": ["10.20.0.0/16"]}
     values["networkPolicy"]["proxy"] = {"peers": [{"ipBlock": {"cidr": "10.9.0.1/32"}}]}
@@ -293,7 +293,7 @@ def test_behind_a_proxy_nothing_else_of_the_world_is_open() -> None:
     assert {name for name, pod in pods(objects).items() if may_reach(policies(objects), pod, proxy, 3128)} == {"worker"}
 
 
-def test_each_pod_is_denied_everything_by_default_and_has_one_policy_of_its_own() -> None:
+def test_pods_are_denied_everything_by_default_and_have_one_policy_each() -> None:
     for objects in (trial(), external()):
         for name, pod in pods(objects).items():
             about = [each for each in policies(objects) if selects(each, pod)]
@@ -304,7 +304,7 @@ def test_each_pod_is_denied_everything_by_default_and_has_one_policy_of_its_own(
             assert deny["spec"].keys() == {"podSelector", "policyTypes"}
 
 
-def test_no_policy_is_about_pods_of_anybody_else() -> None:
+def test_policies_do_not_select_pods_of_other_releases_or_namespaces() -> None:
     other = rendering.rendered(TRIAL, release="other")
     renamed = rendering.rendered(TRIAL | {"nameOverride": "second"})
     elsewhere = pods(trial(), namespace="elsewhere").values()
@@ -318,7 +318,7 @@ def test_no_policy_is_about_pods_of_anybody_else() -> None:
             assert not selects(policy, pod), policy["metadata"]["name"]
 
 
-def test_another_release_beside_this_one_is_a_stranger() -> None:
+def test_releases_in_one_namespace_reach_only_each_others_gateway() -> None:
     other = rendering.rendered(TRIAL, release="other")
     both = policies(trial()) + policies(other)
     for source, target in itertools.product(pods(trial()).values(), pods(other).values()):
@@ -327,7 +327,7 @@ def test_another_release_beside_this_one_is_a_stranger() -> None:
             assert not may_reach(both, target, source, port) or (source.name, port) == ("gateway", 8080)
 
 
-def test_every_port_of_a_pod_is_one_that_an_arrow_or_metrics_lead_to() -> None:
+def test_ports_of_pods_are_all_used_by_an_arrow_or_by_metrics() -> None:
     """So that a new port is not forgotten here."""
     for name, template in rendering.pod_templates(trial()):
         component = template["metadata"]["labels"]["app.kubernetes.io/component"]

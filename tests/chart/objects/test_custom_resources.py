@@ -29,7 +29,7 @@ def test_their_schemas_take_every_field(scenario: str) -> None:
             custom_resources.check(found)
 
 
-def test_everything_at_once_has_one_of_each_kind() -> None:
+def test_scenario_with_everything_enabled_has_one_resource_of_each_kind() -> None:
     kinds = [found["kind"] for found in custom_resources.of(rendering.scenario("everything"))]
     assert sorted(kinds) == sorted(KINDS)
 

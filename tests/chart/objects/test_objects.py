@@ -31,7 +31,7 @@ def selectors(objects: list[Object]) -> Iterator[tuple[str, dict[str, str]]]:
         yield f"Service/{found['metadata']['name']}", found["spec"]["selector"]
 
 
-def test_each_selector_matches_the_pods_of_one_template(objects: list[Object]) -> None:
+def test_selectors_match_the_pods_of_one_template(objects: list[Object]) -> None:
     for name, selector in selectors(objects):
         matched = [pod for pod, template in rendering.pod_templates(objects) if matches(selector, template)]
         assert len(matched) == 1, f"{name} selects {matched}"
@@ -105,20 +105,20 @@ def test_pods_ask_for_nothing_of_the_cluster(objects: list[Object]) -> None:
         assert not [volume for volume in template["spec"].get("volumes", []) if "hostPath" in volume], name
 
 
-def test_every_image_is_pinned(objects: list[Object]) -> None:
+def test_images_are_pinned(objects: list[Object]) -> None:
     for name, template in rendering.pod_templates(objects):
         for container in rendering.containers(template):
             assert re.search(r":v?[0-9]+(\.[0-9]+)+[\w.-]*$|@sha256:[0-9a-f]{64}$", container["image"]), name
 
 
-def test_every_container_says_what_it_needs(objects: list[Object]) -> None:
+def test_containers_declare_their_resource_requests(objects: list[Object]) -> None:
     for name, template in rendering.pod_templates(objects):
         for container in rendering.containers(template):
             assert container["resources"]["requests"].keys() == {"cpu", "memory"}, name
             assert "memory" in container["resources"]["limits"], name
 
 
-def test_every_mount_has_its_volume(objects: list[Object]) -> None:
+def test_mounts_have_their_volumes(objects: list[Object]) -> None:
     claims = {"data"}
     for name, template in rendering.pod_templates(objects):
         volumes = {volume["name"] for volume in template["spec"].get("volumes", [])} | claims
@@ -421,7 +421,7 @@ PUBLIC = [
 @pytest.mark.parametrize(
     ("values", "paths"), [({}, PUBLIC), ({"publicPaths": [{"path": "/", "type": "Prefix"}]}, [("/", "Prefix")])]
 )
-def test_only_public_paths_are_led_to_the_gateway(values: dict[str, Any], paths: list[tuple[str, str]]) -> None:
+def test_ingress_and_http_route_expose_only_public_paths(values: dict[str, Any], paths: list[tuple[str, str]]) -> None:
     values = rendering.STORES | values
     values["ingress"] = {"enabled": True, "hosts": ["a.example"]}
     values["httpRoute"] = {"enabled": True, "parentRefs": [{"name": "public"}]}

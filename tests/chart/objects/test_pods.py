@@ -86,7 +86,7 @@ def test_nodes_labels_and_annotations_of_one_component_are_added() -> None:
     }
 
 
-def test_more_containers_and_variables_stand_beside_those_of_the_chart() -> None:
+def test_extra_containers_and_variables_are_added_to_those_of_the_chart() -> None:
     source = {"secretRef": {"name": "more"}}
     values = STORES | {
         "extraInitContainers": [PROXY],
@@ -112,7 +112,7 @@ def test_more_containers_and_variables_stand_beside_those_of_the_chart() -> None
     assert [each["name"] for each in gateway["containers"]] == ["gateway"]
 
 
-def test_more_objects_are_templates() -> None:
+def test_extra_objects_are_rendered_as_templates() -> None:
     text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: '{{ .Release.Name }}-text'}\n"
     tree = {
         "apiVersion": "v1",

@@ -37,7 +37,7 @@ def test_kubectl_reads_what_helm_makes(scenario: str) -> None:
 
 
 @pytest.mark.parametrize("scenario", rendering.SCENARIOS)
-def test_both_helms_make_the_same(scenario: str) -> None:
+def test_helm_3_and_helm_4_render_the_same_objects(scenario: str) -> None:
     """So other tests may look at the objects of one Helm version. Secrets are random."""
     three, four = (rendering.scenario(scenario, program=program) for program in rendering.HELMS)
     assert [found for found in three if found["kind"] != "Secret"] == [

@@ -93,7 +93,7 @@ def test_monitors_are_left_out_where_the_cluster_does_not_know_them() -> None:
     ]
 
 
-def test_what_cannot_be_left_out_is_said_where_the_cluster_does_not_know_it() -> None:
+def test_values_that_require_a_kind_the_cluster_lacks_are_rejected() -> None:
     values = STORES | {
         "grpcTls": {"enabled": True, "certificate": {"issuerRef": {"name": "grpc"}}},
         "httpRoute": {"enabled": True, "parentRefs": [{"name": "public"}]},

@@ -130,7 +130,7 @@ def test_a_place_of_a_store_that_cannot_be_reached_is_told(
 
 
 @pytest.mark.parametrize("program", rendering.HELMS)
-def test_all_that_is_missing_is_told_at_once(program: str) -> None:
+def test_missing_values_are_reported_all_at_once(program: str) -> None:
     why = rendering.refused({"networkPolicy": {"enabled": True}, "ingress": {"enabled": True}}, program=program)
     for missing in (
         "Postgres: set externalPostgresql.host",
@@ -145,7 +145,7 @@ def test_all_that_is_missing_is_told_at_once(program: str) -> None:
         assert f"- {missing}" in why
 
 
-def test_no_problem_is_told_where_there_is_none() -> None:
+def test_valid_values_are_accepted() -> None:
     assert rendering.rendered(EXTERNAL)
     assert rendering.rendered(STORES | {"settings": {"LEASE_SECONDS": 20, "DELIVERY_TIMEOUT_SECONDS": 15}})
 

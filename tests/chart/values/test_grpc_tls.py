@@ -50,7 +50,7 @@ def test_the_certificate_has_the_names_that_clients_call(release: str) -> None:
 
 
 @pytest.mark.parametrize(("tls", "secret"), [(ISSUED, "demo-webhook-service-grpc-tls"), (BROUGHT, "webhook-grpc")])
-def test_who_talks_by_grpc_has_the_certificate_and_workers_have_not(tls: Object, secret: str) -> None:
+def test_certificate_is_mounted_in_pods_that_use_grpc_and_not_in_workers(tls: Object, secret: str) -> None:
     objects = rendered(tls)
     assert [each["spec"]["secretName"] for each in rendering.of_kind(objects, "Certificate")] == (
         [secret] if tls is ISSUED else []

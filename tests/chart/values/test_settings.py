@@ -31,14 +31,14 @@ def read_by(component: str) -> set[str]:
 
 @pytest.mark.parametrize("component", rendering.COMPONENTS)
 @pytest.mark.parametrize("scenario", rendering.SCENARIOS)
-def test_every_variable_is_read(scenario: str, component: str) -> None:
+def test_variables_of_a_component_are_all_read_by_its_process(scenario: str, component: str) -> None:
     objects = rendering.scenario(scenario)
     (container,) = rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["spec"]["containers"]
     assert rendering.environment(objects, container).keys() - read_by(component) <= LIBPQ
 
 
 @pytest.mark.parametrize("component", rendering.COMPONENTS)
-def test_every_variable_can_be_set(component: str) -> None:
+def test_variables_that_a_process_reads_can_all_be_set(component: str) -> None:
     """Set by `settings`, or because the chart controls it: with every value given, none is missing."""
     settable = read_by(component) - chart.MANAGED
     values = {

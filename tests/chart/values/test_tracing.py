@@ -29,7 +29,7 @@ def traced(component: str, **changes: Any) -> tuple[dict[str, str], Object, Obje
 
 
 @pytest.mark.parametrize("component", rendering.COMPONENTS)
-def test_nothing_is_said_of_it_by_default(component: str) -> None:
+def test_tracing_is_not_configured_by_default(component: str) -> None:
     objects = rendering.rendered(rendering.STORES)
     spec, found = container(objects, component)
     assert not [name for name in rendering.environment(objects, found) if name.startswith(("OTEL_", "TRACING_"))]
@@ -37,7 +37,7 @@ def test_nothing_is_said_of_it_by_default(component: str) -> None:
 
 
 @pytest.mark.parametrize("component", rendering.COMPONENTS)
-def test_every_process_knows_where_spans_go(component: str) -> None:
+def test_processes_all_get_the_endpoint_for_spans(component: str) -> None:
     variables, spec, found = traced(component)
     assert variables["OTEL_EXPORTER_OTLP_ENDPOINT"] == TRACING["endpoint"]
     attributes = variables["OTEL_RESOURCE_ATTRIBUTES"].split(",")
@@ -52,7 +52,7 @@ def test_every_process_knows_where_spans_go(component: str) -> None:
 
 
 @pytest.mark.parametrize("component", ["gateway", "ingest", "delivery", "analytics"])
-def test_who_is_asked_from_outside_decides_what_is_traced(component: str) -> None:
+def test_sampling_is_decided_by_the_service_unless_callers_are_trusted(component: str) -> None:
     variables, _, _ = traced(component)
     assert (variables["OTEL_TRACES_SAMPLER_ARG"], variables["TRACING_TRUST_CALLERS"]) == ("0.01", "false")
     variables, _, _ = traced(component, sampleRatio=1, trustCallers=True)

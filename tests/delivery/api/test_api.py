@@ -100,7 +100,7 @@ async def test_a_delivery_is_told_with_its_attempts(api: Shared, status: str) ->
     assert attempt.response_body == "oops"
 
 
-async def test_what_is_not_known_of_an_attempt_is_unset_and_a_success_has_no_error(api: Shared) -> None:
+async def test_unknown_fields_of_an_attempt_are_unset_and_a_success_has_no_error(api: Shared) -> None:
     delivery_id = await delivery_in(api.world, "delivered")
     await api.world.pool.execute(
         "INSERT INTO delivery_attempts"
@@ -379,7 +379,7 @@ async def test_a_retry_to_a_paused_subscription_waits_for_it(api: Shared) -> Non
 
 
 @pytest.mark.parametrize("status", WAITING)
-async def test_what_waits_is_cancelled(api: Shared, status: str) -> None:
+async def test_waiting_delivery_is_cancelled(api: Shared, status: str) -> None:
     delivery_id = await delivery_in(api.world, status)
     ended = Counted("webhook_deliveries_ended_total", status="cancelled")
     answer = await cancel(api, delivery_id)
@@ -390,7 +390,7 @@ async def test_what_waits_is_cancelled(api: Shared, status: str) -> None:
     assert ended() == 1
 
 
-async def test_what_is_cancelled_stays_so_and_is_not_counted_twice(api: Shared) -> None:
+async def test_cancelled_delivery_stays_cancelled_and_is_not_counted_twice(api: Shared) -> None:
     delivery_id = await delivery_in(api.world, "scheduled")
     first = await cancel(api, delivery_id)
     ended = Counted("webhook_deliveries_ended_total", status="cancelled")
@@ -402,7 +402,7 @@ async def test_what_is_cancelled_stays_so_and_is_not_counted_twice(api: Shared) 
     ("status", "reason"),
     [("in_flight", "DELIVERY_IN_FLIGHT"), ("delivered", "DELIVERY_FINISHED"), ("failed", "DELIVERY_FINISHED")],
 )
-async def test_what_does_not_wait_is_not_cancelled(api: Shared, status: str, reason: str) -> None:
+async def test_delivery_that_is_not_waiting_is_not_cancelled(api: Shared, status: str, reason: str) -> None:
     delivery_id = await delivery_in(api.world, status)
     found = await refusal(cancel(api, delivery_id))
     assert isinstance(found, errors.Conflict)
@@ -413,7 +413,7 @@ async def test_what_does_not_wait_is_not_cancelled(api: Shared, status: str, rea
 # -- stores unavailable --
 
 
-async def test_with_postgres_gone_every_call_is_unavailable_within_two_seconds(world: World, stores: Stores) -> None:
+async def test_calls_are_unavailable_within_two_seconds_while_postgres_is_down(world: World, stores: Stores) -> None:
     async with world.delivery(database_url="postgresql://postgres@127.0.0.1:1/none") as client:
         shared = Shared(world=world, client=client)
         for call in (get(shared, ids.new()), retry(shared, ids.new()), cancel(shared, ids.new())):

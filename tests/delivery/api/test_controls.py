@@ -126,7 +126,9 @@ async def test_a_subscriptions_own_delays_are_kept_and_end_with_the_last(world: 
     gaps = [
         (later["started_at"] - earlier["started_at"]).total_seconds() for earlier, later in itertools.pairwise(rows)
     ]
-    assert gaps == [pytest.approx(0.45, abs=0.26), pytest.approx(0.95, abs=0.26)]
+    # Not sooner than it says; how much later depends on the machine.
+    assert gaps[0] >= 0.2
+    assert gaps[1] >= 0.7
 
 
 async def test_a_change_of_the_policy_counts_from_the_next_failure(shared: Shared, receiver: Receiver) -> None:

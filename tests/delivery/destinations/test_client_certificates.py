@@ -77,7 +77,7 @@ async def failing(sender: HttpSender, url: str, who: ClientIdentity | None) -> S
 # -- the sender --
 
 
-async def test_two_identities_at_one_host_never_share_a_connection(receiver: Asking) -> None:
+async def test_connections_to_one_host_are_not_shared_by_different_identities(receiver: Asking) -> None:
     shop, bank = (identity(issued, receiver.ca_bundle) for issued in (SHOP, BANK))
     async with sending(receiver) as sender:
         for who in (shop, bank, shop, bank, bank, shop):
@@ -94,7 +94,7 @@ async def test_a_kept_connection_with_an_identity_serves_nobody_else(tmp_path: P
         assert receiver.served == [["shop", "shop"], ["nobody", "nobody"]]
 
 
-async def test_many_requests_at_once_keep_to_their_own(receiver: Asking) -> None:
+async def test_concurrent_requests_use_only_connections_of_their_own_identity(receiver: Asking) -> None:
     shop, bank = (identity(issued, receiver.ca_bundle) for issued in (SHOP, BANK))
     async with sending(receiver) as sender:
         await asyncio.gather(*(post(sender, receiver.url, who) for who in (shop, bank) * 20))
@@ -107,7 +107,7 @@ async def test_many_requests_at_once_keep_to_their_own(receiver: Asking) -> None
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
 @pytest.mark.parametrize(("shown", "why"), [(None, "TLS failed: "), (STRANGER, "TLS failed: TLSV1_ALERT_UNKNOWN_CA")])
-def test_without_a_certificate_or_with_a_strangers_tls_fails(
+def test_handshake_fails_without_a_certificate_or_with_one_of_an_unknown_authority(
     tmp_path: Path,
     new_loop: Callable[[], asyncio.AbstractEventLoop],
     version: ssl.TLSVersion,
@@ -135,7 +135,7 @@ async def test_a_receiver_that_nobody_vouches_for_is_shown_nothing(receiver: Ask
     assert (error.kind, receiver.served) == (AttemptOutcome.TLS, [])
 
 
-async def test_through_a_proxy_it_is_shown_to_the_receiver_alone(receiver: Asking) -> None:
+async def test_certificate_is_shown_only_to_the_receiver_behind_a_proxy(receiver: Asking) -> None:
     tunnels = Tunnels()
     async with tunnels.serving() as port:
         proxy = Proxy.parse(f"http://127.0.0.1:{port}")
@@ -160,7 +160,7 @@ async def test_the_guard_holds_with_it(receiver: Asking, names: Naming) -> None:
 # -- sealed certificates --
 
 
-async def test_one_certificate_of_a_subscription_is_one_identity_and_another_is_another() -> None:
+async def test_identity_is_shared_only_for_the_same_certificate_of_the_same_subscription() -> None:
     one, other = ids.new(), ids.new()
     made = ClientIdentities(vault(), trusting(""))
     first, second = (vault().seal_client_certificate(one, pem(issued)) or b"" for issued in (SHOP, BANK))
@@ -171,7 +171,7 @@ async def test_one_certificate_of_a_subscription_is_one_identity_and_another_is_
     assert await made.of(one, second) is not found[0]
 
 
-async def test_what_is_kept_has_a_bound_and_what_is_used_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_cache_of_identities_is_bounded_and_keeps_recently_used_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(identities, "KEPT", 3)
     made = ClientIdentities(vault(), lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
     names = [ids.new() for _ in range(5)]
@@ -183,7 +183,7 @@ async def test_what_is_kept_has_a_bound_and_what_is_used_stays(monkeypatch: pyte
     assert {name for name in names if name in made._kept} == {names[0], *names[3:]}
 
 
-def test_no_file_and_no_descriptor_is_left_of_a_private_key() -> None:
+def test_private_key_leaves_no_file_and_no_descriptor_behind() -> None:
     before = set(os.listdir("/proc/self/fd"))  # noqa: PTH208 - of this moment
     with client_certificates._file(b"hunter2") as path:
         assert Path(path).read_bytes() == b"hunter2"
@@ -218,9 +218,7 @@ async def test_a_subscriptions_deliveries_show_its_certificate_and_no_others(wor
     assert sorted(names) == ["bank"] * 3 + ["shop"] * 2
 
 
-async def test_another_certificate_is_shown_from_the_next_attempt_on_and_a_removed_one_no_more(
-    world: World, receiver: Asking
-) -> None:
+async def test_changed_or_removed_certificate_takes_effect_at_the_next_attempt(world: World, receiver: Asking) -> None:
     subscription = await _subscription(world, receiver.url, SHOP)
     async with world.running(egress_ca_bundle=receiver.ca_bundle, retry_limit=0):
         await world.in_state(await world.deliver(subscription), "delivered")
@@ -231,7 +229,7 @@ async def test_another_certificate_is_shown_from_the_next_attempt_on_and_a_remov
     assert receiver.served == [["shop"], ["bank"]]
 
 
-async def test_one_that_openssl_refuses_fails_the_attempt_as_tls(world: World, receiver: Asking) -> None:
+async def test_certificate_that_openssl_rejects_fails_the_attempt_as_tls(world: World, receiver: Asking) -> None:
     subscription = await _subscription(world, receiver.url, SHOP)
     torn = vault().seal_client_certificate(subscription, (SHOP.pem + BANK.key_pem).encode())
     await world.pool.execute(SET, subscription, torn)

@@ -142,9 +142,7 @@ async def announcing(keep_alive: bytes) -> AsyncIterator[tuple[sending.Server, l
         (b"timeout=0", 3), (b"timeout=00001", 3), (b"timeout=5, timeout=0", 3),
     ],
 )  # fmt: skip
-async def test_whatever_a_receiver_says_of_its_idle_connections_none_is_lost_sight_of(
-    keep_alive: bytes, connections: int
-) -> None:
+async def test_idle_connections_are_tracked_for_any_value_of_keep_alive(keep_alive: bytes, connections: int) -> None:
     """Anything that is not a number of seconds is ignored. Each connection is used again or closed."""
     async with announcing(keep_alive) as (server, closed):
         async with sending.sender(LOOPBACK) as sender:
@@ -260,7 +258,7 @@ def mutated(chosen: random.Random, answer: bytes) -> bytes:
     return bytes(made)
 
 
-async def test_whatever_common_clients_take_is_taken_unless_it_is_cut_short() -> None:
+async def test_responses_that_common_clients_accept_are_accepted_unless_truncated() -> None:
     """If http.client ignores a length after a header that it cannot parse, we may know that more is missing."""
     chosen, taken = random.Random(1), 0
     answers = [answer for answer, _ in ANSWERS.values() if len(answer) < 500]
@@ -281,7 +279,7 @@ async def test_whatever_common_clients_take_is_taken_unless_it_is_cut_short() ->
     assert taken > MUTATIONS / 3
 
 
-async def test_what_chaos_answers_in_place_of_http_is_no_success() -> None:
+async def test_garbage_that_chaos_sends_in_place_of_http_is_not_a_success() -> None:
     found = await by_us([GARBAGE])
     assert isinstance(found, SendError)
     assert (found.kind, found.status_code) == (AttemptOutcome.INVALID_RESPONSE, None)

@@ -42,12 +42,12 @@ def test_an_undecodable_byte_just_before_the_bound_is_shown() -> None:
 
 
 @pytest.mark.parametrize("body", [bytes(100), b"\xff" * 100])
-def test_what_stands_for_a_byte_counts_as_what_it_takes(body: bytes) -> None:
+def test_replacement_characters_count_with_their_encoded_size(body: bytes) -> None:
     assert destination.body_text(body, 10) == "\ufffd" * 3
 
 
 @given(body=st.binary(max_size=64), limit=st.integers(0, 64))
-def test_any_body_becomes_text_without_nul_that_encodes_and_decodes(body: bytes, limit: int) -> None:
+def test_body_text_contains_no_nul_and_survives_encoding_for_any_body(body: bytes, limit: int) -> None:
     stored = destination.body_text(body, limit)
     assert "\x00" not in stored
     assert stored.encode().decode() == stored
@@ -55,7 +55,7 @@ def test_any_body_becomes_text_without_nul_that_encodes_and_decodes(body: bytes,
 
 
 @given(body=st.text(st.characters(exclude_characters="\x00", codec="utf-8")), limit=st.integers(0, 64))
-def test_of_valid_text_a_prefix_is_stored(body: str, limit: int) -> None:
+def test_body_text_of_valid_text_is_a_prefix_of_it(body: str, limit: int) -> None:
     stored = destination.body_text(body.encode(), limit)
     assert body.startswith(stored)
     assert len(body.encode()) - len(stored.encode()) < 4 or len(stored.encode()) > limit - 4
@@ -157,5 +157,5 @@ def test_a_date_is_as_far_ahead_as_it_says(ahead: int) -> None:
 
 
 @given(value=st.binary(max_size=64))
-def test_any_bytes_are_a_number_of_seconds(value: bytes) -> None:
+def test_retry_after_seconds_is_not_negative_for_any_bytes(value: bytes) -> None:
     assert destination.retry_after_seconds(value, NOW) >= 0

@@ -62,7 +62,7 @@ async def test_the_next_is_tried_at_once_when_one_fails() -> None:
         assert await openings.first(("a", 0, OSError("no")), ("b", 0)) == "b"
 
 
-async def test_one_that_hangs_holds_up_the_next_for_a_moment_only() -> None:
+async def test_hanging_connection_delays_the_next_one_only_briefly() -> None:
     openings = Openings()
     async with asyncio.timeout(1):
         assert await openings.first(("a", 60), ("b", 60), ("c", 0)) == "c"
@@ -74,7 +74,7 @@ async def test_a_slow_one_still_counts_if_it_is_first() -> None:
     assert await openings.first(("a", 0.2), ("b", 60)) == "a"
 
 
-async def test_what_comes_too_late_is_closed() -> None:
+async def test_connection_that_loses_the_race_is_closed() -> None:
     openings = Openings()
     same = asyncio.Event()
 
@@ -100,7 +100,7 @@ async def test_a_wrong_certificate_is_an_answer() -> None:
     assert openings.begun == ["a"]
 
 
-async def test_whoever_leaves_leaves_nothing_behind() -> None:
+async def test_cancelled_dialing_leaves_no_task_behind() -> None:
     openings = Openings()
     before = asyncio.all_tasks()
     with pytest.raises(TimeoutError):
@@ -182,7 +182,7 @@ async def test_tls_goes_through_the_proxy_and_is_verified(
     assert len(tunnels.heads) == 2
 
 
-async def test_through_a_proxy_names_are_vetted_all_the_same_and_it_gets_the_address(
+async def test_names_are_vetted_behind_a_proxy_too_and_the_proxy_gets_the_address(
     names: Naming, receiver: Receiver
 ) -> None:
     names(["127.0.0.1"], ["10.0.0.1"])

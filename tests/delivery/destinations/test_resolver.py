@@ -160,14 +160,14 @@ def _tasks(name: str) -> list[str]:
 # Names are looked up as the system is set up to.
 
 
-async def test_both_families_are_asked_for(name_server: Nameserver, lookups: Lookups) -> None:
+async def test_lookups_ask_for_both_address_families(name_server: Nameserver, lookups: Lookups) -> None:
     name_server.say("receiver.example", PUBLIC, PUBLIC_6, PUBLIC)
     assert set(await lookups.addresses("receiver.example.")) == {PUBLIC, PUBLIC_6}
     assert sorted(name_server.asked) == [("receiver.example", A), ("receiver.example", AAAA)]
 
 
 @pytest.mark.parametrize("address", [PUBLIC, PUBLIC_6])
-async def test_one_family_is_enough(name_server: Nameserver, lookups: Lookups, address: str) -> None:
+async def test_addresses_of_one_family_are_enough(name_server: Nameserver, lookups: Lookups, address: str) -> None:
     name_server.say("receiver.example", address)
     assert await lookups.addresses("receiver.example.") == [address]
 
@@ -190,7 +190,7 @@ async def test_an_error_of_the_name_server_is_one_of_the_name(name_server: Names
         await lookups.addresses("receiver.example.")
 
 
-async def test_no_search_list_completes_a_name_that_no_entry_names(
+async def test_search_list_is_not_applied_to_a_name_without_an_entry(
     name_server: Nameserver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A short name of the cluster is a name of the internet, unless an entry says otherwise."""

@@ -111,7 +111,7 @@ async def test_cookies_are_not_sent_back(sender: HttpSender, receiver: Receiver)
 
 
 @pytest.mark.parametrize(("extra", "read"), [(0, MAX_RESPONSE_BYTES), (1, WANTED_BYTES), (10_000, WANTED_BYTES)])
-async def test_no_more_than_is_wanted_is_read_of_a_body_that_is_announced_to_be_too_long(
+async def test_body_with_an_excessive_content_length_is_read_only_up_to_the_limit(
     sender: HttpSender, receiver: Receiver, extra: int, read: int
 ) -> None:
     receiver.script(then=Reply(body=b"x" * (MAX_RESPONSE_BYTES + extra)))

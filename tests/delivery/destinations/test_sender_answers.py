@@ -187,7 +187,7 @@ def late(first: bytes, rest: bytes, then: bytes) -> sending.Answer:
 @pytest.mark.parametrize(
     "rest", [b"more", b"more\r\n\r\nand more", b"\r\n", b'{"a": 1}\n', b"HTTP/1.1 yes\r\n\r\n"]
 )  # fmt: skip
-async def test_what_comes_late_of_one_answer_does_not_fail_the_next(sender: HttpSender, rest: bytes) -> None:
+async def test_late_bytes_of_one_response_do_not_fail_the_next(sender: HttpSender, rest: bytes) -> None:
     async with sending.serving(late(OK, rest, OK.replace(b"200", b"201"))) as server:
         await sender.send(post(server.url()), timeout_seconds=2)
         assert (await sender.send(post(server.url()), timeout_seconds=2)).status_code == 201

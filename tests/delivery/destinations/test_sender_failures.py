@@ -15,7 +15,7 @@ from tests.delivery import sending
 from tests.delivery.sending import OK, failure, post
 
 
-async def test_nobody_listens(sender: HttpSender, free_port: int) -> None:
+async def test_closed_port_is_a_connect_error(sender: HttpSender, free_port: int) -> None:
     found = await failure(sender, f"http://127.0.0.1:{free_port}/")
     assert (found.kind, found.status_code, found.reused) == (AttemptOutcome.CONNECT, None, False)
 
@@ -85,7 +85,7 @@ async def test_an_end_in_the_middle_of_the_body_is_a_lost_connection_with_the_st
         "many-headers",
     ],
 )  # fmt: skip
-async def test_what_is_not_http_is_an_invalid_response(sender: HttpSender, response: bytes) -> None:
+async def test_response_that_is_not_http_is_invalid(sender: HttpSender, response: bytes) -> None:
     async with sending.serving(sending.answering(response, then_hang=True)) as server:
         found = await failure(sender, server.url())
     assert (found.kind, found.status_code) == (AttemptOutcome.INVALID_RESPONSE, None)
@@ -100,7 +100,7 @@ async def test_switching_protocols_is_no_success_and_its_connection_is_not_used_
         assert len(server.connections) == 2
 
 
-async def test_no_answer_is_a_timeout_at_the_deadline(sender: HttpSender, receiver: Receiver) -> None:
+async def test_missing_response_is_a_timeout_at_the_deadline(sender: HttpSender, receiver: Receiver) -> None:
     receiver.script(then=Reply(hang=True))
     started = time.monotonic()
     found = await failure(sender, receiver.url(), timeout_seconds=0.5)

@@ -97,7 +97,7 @@ async def test_a_kept_connection_is_given_up_when_its_name_leads_elsewhere(
         ["127.0.0.1", "fe80::1%lo"], ["127.0.0.1", "64:ff9b::127.0.0.2"],
     ],
 )  # fmt: skip
-async def test_one_answer_that_is_not_public_among_others_denies_all(
+async def test_name_with_one_address_that_is_not_public_is_denied(
     guarded: HttpSender, names: Naming, answer: list[str]
 ) -> None:
     names(answer)
@@ -143,7 +143,7 @@ async def _once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 # The sender connects to nothing that the egress policy denies.
 
 
-async def test_nothing_connects_to_a_denied_target_however_many_ask_at_once(
+async def test_denied_target_gets_no_connection_from_concurrent_requests(
     strict_sender: HttpSender, receiver: Receiver
 ) -> None:
     url = f"http://localhost:{receiver.port}/hook"

@@ -35,7 +35,7 @@ async def test_the_system_alone_does_not_trust_an_authority_of_ones_own(
     assert all(not connection.heads for connection in server.connections)
 
 
-async def test_with_its_file_it_is_trusted_besides_the_systems(
+async def test_authority_in_the_configured_file_is_trusted_besides_those_of_the_system(
     trusting: HttpSender, authority: tuple[Path, ssl.SSLContext]
 ) -> None:
     async with sending.serving(sending.answering(OK), tls=authority[1]) as server:
@@ -44,7 +44,7 @@ async def test_with_its_file_it_is_trusted_besides_the_systems(
     assert extended.cert_store_stats()["x509_ca"] == systems.cert_store_stats()["x509_ca"] + 1
 
 
-async def test_with_its_file_a_certificate_for_another_name_is_still_refused(
+async def test_certificate_for_another_name_is_rejected_even_if_its_authority_is_trusted(
     trusting: HttpSender, authority: tuple[Path, ssl.SSLContext], names: Naming
 ) -> None:
     names(["127.0.0.1"])

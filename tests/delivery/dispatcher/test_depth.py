@@ -25,7 +25,7 @@ def gauges() -> tuple[float, float]:
     return Counted.now("webhook_queue_depth"), held
 
 
-async def test_what_waits_because_the_workers_have_enough_is_work_for_another_one(world: World) -> None:
+async def test_depth_counts_deliveries_that_wait_because_workers_have_enough(world: World) -> None:
     subscription = await world.subscription("http://127.0.0.1:1/")
     await world.deliver_many(subscription, MAX_WINDOW, due_in=600)  # rung, and no worker has handed any back
     async with world.delivery():
@@ -34,7 +34,7 @@ async def test_what_waits_because_the_workers_have_enough_is_work_for_another_on
         await wait_until(lambda: gauges() == (MAX_WINDOW + 500, 0), what="what waits behind it to be counted")
 
 
-async def test_what_workers_give_back_for_want_of_slots_is_work_for_another_one(
+async def test_depth_counts_deliveries_that_workers_hand_back_for_lack_of_slots(
     world: World, receiver: Receiver
 ) -> None:
     receiver.script(then=Reply(delay_seconds=0.5))  # slow enough to be handed back, within the limits of endpoints
@@ -54,7 +54,9 @@ async def test_what_workers_give_back_for_want_of_slots_is_work_for_another_one(
     assert statistics.median(held) == 0
 
 
-async def test_what_waits_for_an_endpoint_at_its_bound_is_not(world: World, receiver: Receiver) -> None:
+async def test_depth_does_not_count_deliveries_that_wait_for_an_endpoint_at_its_limit(
+    world: World, receiver: Receiver
+) -> None:
     receiver.script(then=Reply(delay_seconds=2.2))  # so slow that it gets half as many at a time
     subscription = await world.subscription(receiver.url())
 

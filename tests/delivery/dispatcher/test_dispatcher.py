@@ -64,7 +64,7 @@ async def some_turns(number: int = 3) -> None:
 
 
 @pytest.mark.parametrize("status", ["pending", "scheduled"])
-async def test_what_is_due_is_rung_for_and_in_hand(world: World, stream: Stream, status: str) -> None:
+async def test_due_delivery_is_rung_for_once_and_is_no_longer_due(world: World, stream: Stream, status: str) -> None:
     async with world.delivery():
         delivery_id = await world.deliver(await world.subscription("http://127.0.0.1:1/"), status=status)
         await until_true(stream.length, "a bell")
@@ -79,7 +79,7 @@ async def test_what_is_due_is_rung_for_and_in_hand(world: World, stream: Stream,
     ("status", "due_in"),
     [("pending", 60), ("scheduled", 60), ("delivered", -60), ("failed", -60), ("cancelled", -60)],
 )
-async def test_what_is_not_due_or_has_ended_is_left_alone(
+async def test_delivery_that_is_not_due_or_has_ended_is_not_changed(
     world: World, stream: Stream, status: str, due_in: float
 ) -> None:
     async with world.delivery():
@@ -101,7 +101,7 @@ async def test_a_bell_that_was_lost_is_rung_again(world: World, stream: Stream) 
         assert await stream.take() == [delivery_id]
 
 
-async def test_two_dispatchers_ring_for_each_delivery_once(world: World, stream: Stream) -> None:
+async def test_dispatchers_together_ring_for_each_delivery_once(world: World, stream: Stream) -> None:
     subscriptions = [await world.subscription("http://127.0.0.1:1/") for _ in range(3)]
     async with world.delivery(), world.delivery(), world.delivery():
         expected = [each for one in subscriptions for each in await world.deliver_many(one, 60)]
@@ -136,7 +136,7 @@ async def test_a_subscription_with_one_delivery_is_not_behind_one_with_ten_thous
     assert before <= DUE_MARK.messages * IDS_PER_BELL + DELIVERIES_PER_TURN
 
 
-async def test_many_subscriptions_have_a_turn_each(world: World, stream: Stream) -> None:
+async def test_subscriptions_have_a_turn_each(world: World, stream: Stream) -> None:
     subscriptions = [await world.subscription("http://127.0.0.1:1/") for _ in range(20)]
     for subscription in subscriptions:
         await world.deliver_many(subscription, 200)
@@ -152,7 +152,7 @@ async def test_many_subscriptions_have_a_turn_each(world: World, stream: Stream)
     assert len(found) < 20 * 200 / 2
 
 
-async def test_nothing_is_rung_while_the_stream_is_above_its_low_water_mark(world: World, stream: Stream) -> None:
+async def test_dispatcher_does_not_ring_while_the_stream_is_above_its_mark(world: World, stream: Stream) -> None:
     await stream.fill(DUE_MARK.messages)
     async with world.delivery():
         delivery_id = await world.deliver(await world.subscription("http://127.0.0.1:1/"))
@@ -165,7 +165,7 @@ async def test_nothing_is_rung_while_the_stream_is_above_its_low_water_mark(worl
 
 
 @pytest.mark.parametrize("status", ["pending", "scheduled"])
-async def test_what_has_expired_fails_and_is_not_rung_for(world: World, stream: Stream, status: str) -> None:
+async def test_expired_delivery_fails_and_is_not_rung_for(world: World, stream: Stream, status: str) -> None:
     async with world.delivery():
         ended = Counted("webhook_deliveries_ended_total", status="failed")
         subscription = await world.subscription("http://127.0.0.1:1/")
@@ -178,7 +178,7 @@ async def test_what_has_expired_fails_and_is_not_rung_for(world: World, stream: 
 
 
 @pytest.mark.parametrize("status", ["pending", "scheduled"])
-async def test_what_waits_for_a_deleted_subscription_is_cancelled_due_or_not(world: World, status: str) -> None:
+async def test_deliveries_of_a_deleted_subscription_are_cancelled_whether_due_or_not(world: World, status: str) -> None:
     async with world.delivery():
         subscription = await world.subscription("http://127.0.0.1:1/")
         delivery_id = await world.deliver(subscription, status=status, due_in=600)
@@ -256,7 +256,7 @@ async def test_an_expired_lease_of_a_deleted_subscription_ends_cancelled(world: 
         assert (await world.in_state(delivery_id))["status"] == "cancelled"
 
 
-async def test_two_dispatchers_take_each_lost_lease_back_once(world: World) -> None:
+async def test_dispatchers_together_take_back_each_lost_lease_once(world: World) -> None:
     subscription = await world.subscription("http://127.0.0.1:1/")
     delivery_ids = await world.deliver_many(subscription, 200, due_in=600)
     await world.pool.execute(

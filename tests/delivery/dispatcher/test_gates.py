@@ -260,9 +260,7 @@ async def test_a_probe_is_one_request_which_makes_the_cool_down_longer_or_closes
     assert datetime.fromisoformat(told[0]["next_probe"]) > datetime.now(UTC)
 
 
-async def test_while_a_probe_is_out_the_breaker_is_half_open_and_nothing_else_goes(
-    world: World, receiver: Receiver
-) -> None:
+async def test_breaker_is_half_open_and_sends_nothing_else_during_a_probe(world: World, receiver: Receiver) -> None:
     receiver.script(then=Reply(hang=True))
     subscription = await world.subscription(receiver.url())
     await open_breaker(world, subscription)
@@ -360,7 +358,7 @@ async def test_workers_add_up_what_they_see(world: World, receiver: Receiver) ->
         await world.in_state(delivery_id, "scheduled")
 
 
-async def test_two_workers_share_a_breaker(world: World, receiver: Receiver) -> None:
+async def test_breaker_is_shared_by_two_workers(world: World, receiver: Receiver) -> None:
     receiver.script(then=500)
     subscription = await world.subscription(receiver.url())
     changes = Counted("webhook_breaker_changes_total", state="open")
@@ -421,7 +419,7 @@ async def test_a_breaker_is_kept_over_a_restart_of_all_processes(world: World, r
         await world.all_in(subscription, "delivered", 20, timeout_seconds=SOON)
 
 
-async def test_without_redis_a_breaker_opens_holds_and_closes(away: World, receiver: Receiver) -> None:
+async def test_breaker_opens_holds_and_closes_without_redis(away: World, receiver: Receiver) -> None:
     receiver.script(then=500)
     subscription = await away.subscription(receiver.url())
     async with away.worker(**BREAKER):
@@ -462,7 +460,7 @@ async def test_a_recovered_endpoint_is_fed_with_a_growing_rate(world: World, rec
     assert receiver.max_in_flight >= 4
 
 
-async def test_what_waits_behind_an_open_breaker_is_counted_and_not_written_to(
+async def test_deliveries_behind_an_open_breaker_are_counted_and_not_written(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.delivery.dispatcher.metrics.INTERVAL_SECONDS", 0.5)
@@ -507,7 +505,7 @@ async def test_a_subscription_that_takes_nothing_is_left_alone_until_it_does(
 
 
 @pytest.mark.parametrize("status", ["paused", "disabled"])
-async def test_what_was_rung_for_too_late_is_put_back_and_no_attempt(
+async def test_delivery_rung_for_before_its_gate_closed_is_put_back_without_an_attempt(
     world: World, receiver: Receiver, ringer: Ringer, status: str
 ) -> None:
     subscription = await world.subscription(receiver.url())
@@ -525,7 +523,7 @@ async def test_what_was_rung_for_too_late_is_put_back_and_no_attempt(
     assert not receiver.requests
 
 
-async def test_what_expires_behind_a_closed_gate_fails(
+async def test_deliveries_that_expire_behind_a_closed_gate_fail(
     world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.delivery.dispatcher.sweeper.EXPIRE_SECONDS", 0.3)

@@ -63,7 +63,7 @@ async def test_a_full_bucket_is_there_at_once_and_then_the_rate(redis_url: str) 
     assert 50 < empty.more_in_seconds <= 100
 
 
-async def test_what_is_not_wanted_stays_in_the_bucket(redis_url: str) -> None:
+async def test_tokens_that_are_not_wanted_stay_in_the_bucket(redis_url: str) -> None:
     async with limiters(redis_url, 1) as (limiter,):
         grant = await take(limiter, demand(0.01, 3, burst=20))
         assert (grant.number, grant.more_in_seconds) == (3, 0)
@@ -202,7 +202,7 @@ async def test_a_bucket_that_would_be_full_is_forgotten(redis_url: str) -> None:
             assert 0 < await client.pttl(KEY + str(SUBSCRIPTION)) <= 3_000
 
 
-async def test_what_is_given_back_can_be_taken_again_and_is_no_more_than_the_bucket_holds(redis_url: str) -> None:
+async def test_returned_tokens_can_be_taken_again_up_to_the_size_of_the_bucket(redis_url: str) -> None:
     async with limiters(redis_url, 1) as (limiter,):
         assert await taken(limiter, demand(0.01, 20, burst=20)) == 20
         await limiter.give_back([demand(0.01, 5, burst=20)])
@@ -250,7 +250,7 @@ def test_a_bucket_holds_the_burst_or_a_second_of_the_rate(rate: float, burst: in
     assert demand(rate, 1, burst=burst).size == size
 
 
-async def test_no_demand_asks_nobody(alone: Limiter, workers: Workers) -> None:
+async def test_empty_demand_does_not_ask_for_the_number_of_workers(alone: Limiter, workers: Workers) -> None:
     assert await alone.take([]) == []
     assert workers.asked == 0
 
@@ -263,7 +263,7 @@ async def test_a_share_begins_empty_and_fills_at_the_rate(alone: Limiter) -> Non
     assert 9 < grant.more_in_seconds <= 10
 
 
-async def test_it_holds_no_more_than_its_part_of_the_bucket(alone: Limiter, workers: Workers) -> None:
+async def test_local_bucket_holds_no_more_than_its_share(alone: Limiter, workers: Workers) -> None:
     workers.number = 4
     await taken(alone, demand(0.1, 100, burst=40))
     pass_seconds(alone, 100_000)
@@ -280,7 +280,7 @@ async def test_the_rate_is_shared_among_the_workers(alone: Limiter, workers: Wor
 
 
 @pytest.mark.parametrize("number", [0, 1])
-async def test_one_that_knows_of_no_other_has_the_whole_rate(alone: Limiter, workers: Workers, number: int) -> None:
+async def test_single_limiter_has_the_whole_rate(alone: Limiter, workers: Workers, number: int) -> None:
     workers.number = number
     await taken(alone, demand(0.5, 100, burst=50))
     pass_seconds(alone, 100)
@@ -296,7 +296,7 @@ async def test_the_workers_are_counted_now_and_then(alone: Limiter, workers: Wor
     assert workers.asked == 2
 
 
-async def test_each_subscription_has_a_bucket_of_its_own(alone: Limiter) -> None:
+async def test_subscriptions_have_separate_buckets(alone: Limiter) -> None:
     other = Demand(subscription_id=ids.new(), rate=0.1, burst=None, wanted=1)
     await alone.take([demand(0.1, 1), other])
     pass_seconds(alone, 100)

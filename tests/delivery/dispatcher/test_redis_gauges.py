@@ -31,7 +31,7 @@ async def test_memory_clients_and_lookups_are_told(redis_url: str, monkeypatch: 
     assert metrics.REDIS_COMMANDS._value.get() >= 4
 
 
-async def test_while_redis_is_away_they_keep_their_value(free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_gauges_keep_their_value_while_redis_is_down(free_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "REDIS_INTERVAL_SECONDS", 0.01)
     metrics.REDIS_MEMORY.set(7)
     async with redis.client(RedisSettings(redis_url=f"redis://127.0.0.1:{free_port}/0")) as client:
@@ -43,7 +43,7 @@ async def test_while_redis_is_away_they_keep_their_value(free_port: int, monkeyp
     assert metrics.REDIS_MEMORY._value.get() == 7
 
 
-def test_what_a_server_does_not_tell_counts_as_nothing() -> None:
+def test_values_that_a_server_does_not_report_count_as_zero() -> None:
     metrics._export_redis({}, Growth())
 
     assert metrics.REDIS_MAX_MEMORY._value.get() == 0

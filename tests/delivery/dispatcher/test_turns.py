@@ -107,7 +107,9 @@ async def open_breaker(world: World, subscription: UUID, *, seconds: float) -> N
 # -- who has a turn --
 
 
-async def test_what_becomes_due_has_a_turn_until_nothing_is_due(world: World, turns: Turns) -> None:
+async def test_subscription_has_a_turn_from_its_first_due_delivery_until_none_is_due(
+    world: World, turns: Turns
+) -> None:
     subscription = await world.subscription(ADDRESS)
     delivery_ids = await world.deliver_many(subscription, 3)
     await sweep(turns)
@@ -117,7 +119,7 @@ async def test_what_becomes_due_has_a_turn_until_nothing_is_due(world: World, tu
     assert await listed(world) == {}
 
 
-async def test_what_was_rung_for_has_none(world: World, turns: Turns) -> None:
+async def test_deliveries_that_were_rung_for_do_not_cause_a_turn(world: World, turns: Turns) -> None:
     subscription = await world.subscription(ADDRESS)
     await world.deliver_many(subscription, 3, due_in=RUNG)
     await sweep(turns)
@@ -152,7 +154,7 @@ async def test_a_subscription_that_takes_nothing_has_none_until_it_does(
     assert [rung.subscription_id for rung in taken.rung] == [names[7]]
 
 
-async def test_one_that_is_paused_loses_its_turn(world: World, turns: Turns) -> None:
+async def test_paused_subscription_loses_its_turn(world: World, turns: Turns) -> None:
     subscription = await world.subscription(ADDRESS)
     await world.deliver(subscription)
     await sweep(turns)
@@ -183,7 +185,7 @@ async def test_an_open_breaker_has_its_turn_when_a_probe_may_be_sent(world: Worl
     assert len((await turns.take(100)).rung) == 7
 
 
-async def test_what_becomes_due_behind_an_open_breaker_has_no_turn_before_the_probe(world: World, turns: Turns) -> None:
+async def test_subscription_with_an_open_breaker_has_no_turn_before_its_probe(world: World, turns: Turns) -> None:
     subscription = await world.subscription(ADDRESS)
     await open_breaker(world, subscription, seconds=60)
     await world.pool.execute("DELETE FROM due_subscriptions")
@@ -192,7 +194,7 @@ async def test_what_becomes_due_behind_an_open_breaker_has_no_turn_before_the_pr
     assert not (await listed(world))[subscription]["come"]
 
 
-async def test_another_rate_limit_is_a_turn_at_once(world: World, turns: Turns) -> None:
+async def test_changed_rate_limit_gives_a_turn_at_once(world: World, turns: Turns) -> None:
     subscription = await world.subscription(ADDRESS)
     await world.pool.execute("UPDATE subscriptions SET rate_limit_per_second = 0.001, rate_limit_burst = 1")
     await world.deliver_many(subscription, 5)
@@ -218,7 +220,7 @@ async def test_a_deleted_subscription_is_named_so_that_it_is_cancelled(world: Wo
 # -- nothing is missed --
 
 
-async def test_what_is_handed_back_to_its_place_is_rung_for_in_the_next_turn(world: World, turns: Turns) -> None:
+async def test_delivery_handed_back_to_its_place_is_rung_for_in_the_next_turn(world: World, turns: Turns) -> None:
     subscription = await world.subscription(ADDRESS)
     early, *_ = await world.deliver_many(subscription, 1)
     await sweep(turns)
@@ -235,7 +237,7 @@ async def test_what_is_handed_back_to_its_place_is_rung_for_in_the_next_turn(wor
     assert {delivery_id for delivery_id in late if (await world.row(delivery_id))["due"]} == set()
 
 
-async def test_what_a_worker_hands_back_to_its_place_has_a_turn(world: World, turns: Turns) -> None:
+async def test_delivery_that_a_worker_hands_back_causes_a_turn(world: World, turns: Turns) -> None:
     subscription = await world.subscription(ADDRESS)
     delivery_id = await world.deliver(subscription)
     await sweep(turns)
@@ -254,7 +256,7 @@ async def fail(world: World, delivery_id: UUID, *, retry_in: float) -> None:
     await store.record([Outcome(claim=claim, status=DeliveryStatus.SCHEDULED, failures=1, delay_seconds=retry_in)])
 
 
-async def test_a_retry_has_its_turn_when_it_is_due_without_a_sweep(world: World, turns: Turns) -> None:
+async def test_retry_has_its_turn_when_it_is_due_without_a_sweep(world: World, turns: Turns) -> None:
     delivery_id = await world.deliver(await world.subscription(ADDRESS))
     await fail(world, delivery_id, retry_in=0.1)
     (row,) = (await listed(world)).values()
@@ -270,9 +272,7 @@ async def test_a_retry_has_its_turn_when_it_is_due_without_a_sweep(world: World,
     assert await listed(world) == {}
 
 
-async def test_retries_of_a_failing_subscription_are_written_once_for_the_first_of_them(
-    world: World, turns: Turns
-) -> None:
+async def test_retries_write_a_turn_only_for_the_first_of_a_subscription(world: World, turns: Turns) -> None:
     subscription = await world.subscription(ADDRESS)
     later, first, last = await world.deliver_many(subscription, 3)
     await fail(world, later, retry_in=200)
@@ -289,7 +289,7 @@ async def test_retries_of_a_failing_subscription_are_written_once_for_the_first_
 
 
 @pytest.mark.parametrize("find", [sweep, check])
-async def test_what_becomes_due_before_a_retry_has_a_turn_at_once(
+async def test_delivery_due_before_a_retry_has_a_turn_at_once(
     world: World, turns: Turns, find: Callable[[Turns], Awaitable[None]]
 ) -> None:
     subscription = await world.subscription(ADDRESS)
@@ -303,7 +303,7 @@ async def test_what_becomes_due_before_a_retry_has_a_turn_at_once(
     assert row["turn_at"] == row["due_from"] == (await world.row(retried))["due_at"]
 
 
-async def test_a_retry_of_a_subscription_that_has_a_turn_writes_nothing(world: World, turns: Turns) -> None:
+async def test_retry_of_a_subscription_with_a_turn_writes_nothing(world: World, turns: Turns) -> None:
     subscription = await world.subscription(ADDRESS)
     failed, *_ = await world.deliver_many(subscription, 5)
     await sweep(turns)
@@ -312,7 +312,7 @@ async def test_a_retry_of_a_subscription_that_has_a_turn_writes_nothing(world: W
     assert await listed(world) == before
 
 
-async def test_a_sweep_locks_nothing_that_is_listed_as_it_should_be(world: World, turns: Turns) -> None:
+async def test_sweep_locks_no_subscription_that_is_listed_already(world: World, turns: Turns) -> None:
     await many(world, 20)
     await sweep(turns)
     rows = "SELECT subscription_id, xmin::text, xmax::text FROM due_subscriptions ORDER BY subscription_id"
@@ -321,7 +321,7 @@ async def test_a_sweep_locks_nothing_that_is_listed_as_it_should_be(world: World
     assert await world.pool.fetch(rows) == before
 
 
-async def test_what_is_stored_by_a_transaction_that_takes_long_is_found(
+async def test_delivery_stored_by_a_long_transaction_is_found(
     world: World, turns: Turns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sweeper, "OVERLAP_SECONDS", 0.0)
@@ -336,7 +336,7 @@ async def test_what_is_stored_by_a_transaction_that_takes_long_is_found(
 
 
 @pytest.mark.parametrize("find", [sweep, check])
-async def test_what_is_found_to_be_due_earlier_than_a_turn_has_come_is_rung_for_in_the_next_one(
+async def test_delivery_found_late_before_the_position_of_its_turn_is_rung_for_in_the_next(
     world: World, turns: Turns, monkeypatch: pytest.MonkeyPatch, find: Callable[[Turns], Awaitable[None]]
 ) -> None:
     monkeypatch.setattr(sweeper, "OVERLAP_SECONDS", sweeper.LATEST_SECONDS)
@@ -421,7 +421,7 @@ async def test_a_turn_that_is_given_by_a_transaction_that_takes_long_is_found(
 
 
 @pytest.mark.parametrize("limit", [40, 100])
-async def test_more_than_one_statement_reads_becomes_due_at_the_same_moment(
+async def test_sweep_finds_subscriptions_that_become_due_at_once_beyond_its_limit(
     world: World, turns: Turns, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
     monkeypatch.setattr(sweeper, "SWEEP_LIMIT", 10)
@@ -499,7 +499,7 @@ def of(taken: Any, names: list[UUID]) -> int:
     return sum(rung.subscription_id in wanted for rung in taken.rung)
 
 
-async def test_no_lease_expires_while_workers_could_not_renew_theirs(world: World, turns: Turns) -> None:
+async def test_leases_do_not_expire_while_workers_could_not_renew_them(world: World, turns: Turns) -> None:
     subscription = await world.subscription(ADDRESS)
     delivery_id = await world.deliver(subscription)
     token = await world.lease(delivery_id, seconds=-1)
@@ -520,9 +520,7 @@ async def test_a_tenant_with_many_subscriptions_gets_no_more_than_one_with_one(w
     assert taken.more
 
 
-async def test_more_subscriptions_than_a_turn_can_look_at_leave_room_for_every_tenant(
-    world: World, turns: Turns
-) -> None:
+async def test_turn_leaves_room_for_every_tenant_beside_a_crowd_of_subscriptions(world: World, turns: Turns) -> None:
     crowd = await many(await tenant(world, "crowd"), 300)
     await sweep(turns)
     quiet = await many(await tenant(world, "quiet"), 3)
@@ -532,7 +530,7 @@ async def test_more_subscriptions_than_a_turn_can_look_at_leave_room_for_every_t
     assert of(taken, crowd) == 7
 
 
-async def test_every_subscription_of_a_crowd_has_its_turn(world: World, turns: Turns) -> None:
+async def test_subscriptions_of_a_crowd_all_have_their_turn(world: World, turns: Turns) -> None:
     names = await many(world, 55)
     for name in names[:5]:
         await world.deliver_many(name, 30)
@@ -550,7 +548,7 @@ async def test_a_crowd_whose_deliveries_all_went_has_no_second_turn(world: World
     assert await listed(world) == {}
 
 
-async def test_what_one_does_not_use_is_for_those_with_more(world: World, turns: Turns) -> None:
+async def test_turn_gives_unused_shares_to_subscriptions_with_more_deliveries(world: World, turns: Turns) -> None:
     one, many_due = [await world.subscription(ADDRESS) for _ in range(2)]
     await world.deliver(one)
     await world.deliver_many(many_due, 300)

@@ -28,7 +28,7 @@ def full_at(outstanding: int) -> Window:
 @pytest.mark.parametrize(
     ("outstanding", "allowed"), [(0, MAX_WINDOW), (100, MAX_WINDOW - 100), (MAX_WINDOW, 0), (MAX_WINDOW + 5, 0)]
 )
-def test_nobody_complained_so_there_are_as_many_as_there_are(outstanding: int, allowed: int) -> None:
+def test_window_that_was_never_full_allows_its_maximum(outstanding: int, allowed: int) -> None:
     window = Window()
     assert window.allowance(outstanding, full=False, now=window.at) == allowed
 
@@ -50,13 +50,13 @@ def test_a_window_is_the_endpoints_when_workers_gave_back_because_of_it() -> Non
     assert window.is_endpoints
 
 
-def test_it_grows_in_time_while_the_workers_are_through_with_half() -> None:
+def test_window_grows_with_time_while_at_most_half_is_outstanding() -> None:
     window = full_at(100)
     assert window.allowance(50, full=False, now=window.at + 1) == 100 * GROWTH_PER_SECOND - 50
     assert window.allowance(50, full=False, now=window.at) == 100 * GROWTH_PER_SECOND - 50
 
 
-def test_it_does_not_grow_while_more_than_half_is_out() -> None:
+def test_window_does_not_grow_while_more_than_half_is_outstanding() -> None:
     window = full_at(100)
     for _ in range(20):
         assert window.allowance(51, full=False, now=window.at + 1) == 49
@@ -67,7 +67,7 @@ def test_a_long_silence_is_one_second_of_growth() -> None:
     assert window.allowance(0, full=False, now=window.at + 3600) == 100 * GROWTH_PER_SECOND
 
 
-def test_it_grows_no_further_than_its_most() -> None:
+def test_window_grows_only_up_to_its_maximum() -> None:
     window = full_at(100)
     for _ in range(20):
         window.allowance(0, full=False, now=window.at + 1)
@@ -96,17 +96,17 @@ def test_a_recovered_endpoint_gets_twice_as_many_in_each_second() -> None:
     assert gains == [pytest.approx(14.4 * 2**second, abs=1.5) for second in range(4)]
 
 
-def test_within_the_recovery_it_reaches_what_any_endpoint_may_have() -> None:
+def test_recovery_allowance_reaches_more_than_the_largest_window() -> None:
     assert rung_until(Window(), RECOVERY_SECONDS, closed_at=1_000.0, step=0.25) > 2 * MAX_WINDOW
 
 
-def test_what_was_rung_for_before_the_closing_does_not_count() -> None:
+def test_recovery_allowance_ignores_deliveries_rung_for_before_the_breaker_closed() -> None:
     window = Window()
     window.rang(5_000)
     assert window.recovery_allowance(0.0, 1_000.0) == RECOVERY_PER_SECOND
 
 
-def test_another_closing_begins_anew() -> None:
+def test_recovery_allowance_restarts_when_the_breaker_closes_again() -> None:
     window = Window()
     rung_until(window, 5, closed_at=1_000.0)
     assert window.recovery_allowance(0.0, 1_030.0) == RECOVERY_PER_SECOND

@@ -85,7 +85,7 @@ async def test_a_delivery_that_fails_for_good_is_told_once(world: World, receive
     assert events() == 1
 
 
-async def test_many_that_fail_are_one_event_a_minute_that_counts_them(world: World, receiver: Receiver) -> None:
+async def test_failed_deliveries_are_counted_in_one_event_a_minute(world: World, receiver: Receiver) -> None:
     await system_subscription(world, receiver)
     subscription = await world.subscription(receiver.url(HOOK))
     receiver.script(then=500, path=HOOK)

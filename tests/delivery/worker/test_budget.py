@@ -38,7 +38,7 @@ async def settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_what_fits_together_is_held_together() -> None:
+async def test_holders_that_fit_together_hold_at_once() -> None:
     budget = Budget(100)
     spenders = [Spender(budget, 50), Spender(budget, 50)]
     await settle()
@@ -47,7 +47,7 @@ async def test_what_fits_together_is_held_together() -> None:
         await spender.let_go()
 
 
-async def test_what_does_not_fit_waits_until_enough_is_given_back() -> None:
+async def test_holder_that_does_not_fit_waits_until_enough_is_released() -> None:
     budget = Budget(100)
     first, second, third = Spender(budget, 60), Spender(budget, 30), Spender(budget, 50)
     await settle()
@@ -61,7 +61,7 @@ async def test_what_does_not_fit_waits_until_enough_is_given_back() -> None:
     await third.let_go()
 
 
-async def test_one_larger_than_the_whole_budget_gets_all_of_it_alone() -> None:
+async def test_holder_larger_than_the_budget_gets_all_of_it() -> None:
     budget = Budget(100)
     large = Spender(budget, 1_000)
     await settle()
@@ -76,7 +76,7 @@ async def test_one_larger_than_the_whole_budget_gets_all_of_it_alone() -> None:
 
 
 @pytest.mark.parametrize("holding", [True, False])
-async def test_one_that_is_cancelled_keeps_nothing(*, holding: bool) -> None:
+async def test_cancelled_holder_keeps_nothing(*, holding: bool) -> None:
     budget = Budget(100)
     first, second = Spender(budget, 100), Spender(budget, 100)
     await settle()
@@ -91,7 +91,7 @@ async def test_one_that_is_cancelled_keeps_nothing(*, holding: bool) -> None:
     await third.let_go()
 
 
-async def test_one_holder_leaves_a_part_to_another_and_does_not_hold_it_up() -> None:
+async def test_owner_with_many_holders_leaves_a_part_to_another_and_does_not_delay_it() -> None:
     budget = Budget(80)
     many = [Spender(budget, 10, "one") for _ in range(20)]
     await settle()
@@ -106,7 +106,7 @@ async def test_one_holder_leaves_a_part_to_another_and_does_not_hold_it_up() -> 
         await spender.let_go()
 
 
-async def test_what_is_given_back_goes_to_whoever_holds_nothing_first() -> None:
+async def test_released_bytes_go_first_to_an_owner_that_holds_none() -> None:
     """However large it is, and however many small ones of another wait."""
     budget = Budget(80)
     many = [Spender(budget, 10, "one") for _ in range(20)]
@@ -121,7 +121,7 @@ async def test_what_is_given_back_goes_to_whoever_holds_nothing_first() -> None:
         await spender.let_go()
 
 
-async def test_nothing_is_remembered_of_those_that_are_gone() -> None:
+async def test_budget_forgets_owners_that_are_gone() -> None:
     budget = Budget(80)
     many = [Spender(budget, 10, str(number)) for number in range(20)]
     await settle()

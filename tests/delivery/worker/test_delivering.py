@@ -51,9 +51,7 @@ async def ingesting(world: World) -> AsyncIterator[grpc.aio.Channel]:
 # -- the main path --
 
 
-async def test_what_ingest_accepted_is_delivered_with_its_exact_bytes_and_headers(
-    world: World, receiver: Receiver
-) -> None:
+async def test_accepted_webhook_is_delivered_with_its_exact_bytes_and_headers(world: World, receiver: Receiver) -> None:
     async with ingesting(world) as channel, world.running():
         subscriptions = subscriptions_pb2_grpc.SubscriptionServiceStub(channel)
         wanted = subscriptions_pb2.CreateSubscriptionRequest(
@@ -143,7 +141,7 @@ async def test_a_worker_whose_clock_is_an_hour_behind_goes_by_that_of_postgres(
     assert 500 < row["due_at"].timestamp() - began < 700
 
 
-async def test_after_two_failures_and_a_success_the_log_tells_all_three(shared: Shared, receiver: Receiver) -> None:
+async def test_attempt_log_shows_two_failures_and_the_success(shared: Shared, receiver: Receiver) -> None:
     receiver.script(
         Reply(status=500, body=b"first"), Reply(status=404, body=b"second"), Reply(status=204, body=b""), path="/hook"
     )
@@ -179,7 +177,7 @@ async def test_retries_keep_their_schedule_and_come_at_most_half_a_second_late(
 
 
 @pytest.mark.parametrize("limit", [0, 2])
-async def test_after_the_last_retry_the_delivery_has_failed(world: World, receiver: Receiver, limit: int) -> None:
+async def test_delivery_fails_after_the_last_retry(world: World, receiver: Receiver, limit: int) -> None:
     receiver.script(then=503)
     ended = Counted("webhook_deliveries_ended_total", status="failed")
     async with world.running(retry_limit=limit, retry_base_seconds=0.05):
@@ -247,7 +245,7 @@ async def test_a_dead_kept_connection_is_tried_again_at_once_and_each_attempt_ha
 
 
 @pytest.mark.parametrize("concurrency", [1, 10])
-async def test_no_more_requests_than_the_concurrency_are_out_at_once(
+async def test_requests_in_flight_never_exceed_the_concurrency(
     world: World, receiver: Receiver, concurrency: int
 ) -> None:
     receiver.script(then=Reply(delay_seconds=0.05))

@@ -33,9 +33,7 @@ async def status(world: World, subscription: UUID) -> str:
     return str(await world.pool.fetchval("SELECT status FROM subscriptions WHERE id = $1", subscription))
 
 
-async def test_what_waits_behind_the_breaker_of_an_endpoint_goes_to_the_next_one_at_once(
-    world: World, receiver: Receiver
-) -> None:
+async def test_deliveries_behind_a_breaker_go_to_a_new_endpoint_at_once(world: World, receiver: Receiver) -> None:
     receiver.script(then=500, path="/old")
     subscription = await world.subscription(receiver.url("/old"))
     async with world.running(**QUICK, breaker_cooldown_seconds=300.0, breaker_cooldown_cap_seconds=300.0):
@@ -77,7 +75,7 @@ async def test_an_answer_of_the_endpoint_before_neither_disables_nor_counts(worl
     assert await failures(world, subscription) is None
 
 
-async def test_only_what_was_seen_of_the_current_endpoint_is_added(world: World) -> None:
+async def test_health_counts_only_outcomes_of_the_current_endpoint(world: World) -> None:
     settings = world.worker_settings()
     store = WorkerStore(world.pool, settings)
     changed, kept = [await world.subscription("http://127.0.0.1:1/") for _ in range(2)]
@@ -90,7 +88,9 @@ async def test_only_what_was_seen_of_the_current_endpoint_is_added(world: World)
 
 
 @pytest.mark.parametrize(("endpoint_version", "expected"), [(1, "active"), (2, "disabled")])
-async def test_only_the_current_endpoint_disables(world: World, endpoint_version: int, expected: str) -> None:
+async def test_subscription_is_disabled_only_by_its_current_endpoint(
+    world: World, endpoint_version: int, expected: str
+) -> None:
     subscription = await world.subscription("http://127.0.0.1:1/")
     await world.change_target(subscription, "http://127.0.0.1:2/")
     store = WorkerStore(world.pool, world.worker_settings())
@@ -145,7 +145,7 @@ def fail(lines: EndpointLog) -> None:
 
 
 @pytest.mark.usefixtures("clock")
-def test_each_change_is_one_line_with_what_an_operator_needs() -> None:
+def test_endpoint_changes_are_logged_in_one_line_each() -> None:
     lines, name = EndpointLog(), ids.new()
     with structlog.testing.capture_logs() as logs:
         lines.failing(name, URL, reason="10 failures in a row; the last: timeout", failures=10, next_probe=PROBE)

@@ -88,7 +88,7 @@ async def test_a_worker_that_is_rung_for_more_than_the_probe_sends_the_probe_alo
     assert [request.headers["webhook-id"] for request in receiver.requests] == [str(probe)]
 
 
-async def test_no_other_probe_begins_while_one_is_out(world: World) -> None:
+async def test_second_probe_does_not_begin_while_one_is_in_flight(world: World) -> None:
     subscription = await world.subscription("http://127.0.0.1:1/")
     probe, other = await world.deliver_many(subscription, 2)
     await half_open(world, subscription, probe)

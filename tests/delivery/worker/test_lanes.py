@@ -69,7 +69,7 @@ def stall(lane: Lane, seconds: float = 60.0) -> None:
         (1.0, 20, 44, 0),
     ],
 )
-def test_there_is_room_up_to_the_limit_and_the_share_of_the_free_slots(
+def test_lane_has_room_up_to_its_limit_and_its_share_of_the_free_slots(
     limit: float, in_flight: int, free_slots: int, room: int
 ) -> None:
     assert lane_of(limit, in_flight=in_flight).room(free_slots) == room
@@ -87,7 +87,7 @@ def test_the_first_limit_is_no_more_than_there_are_slots() -> None:
 
 
 @pytest.mark.parametrize(("hogs", "free"), [(1, 16), (2, 4), (3, 1), (5, 1)])
-def test_those_that_take_all_they_may_leave_slots_to_others(hogs: int, free: int) -> None:
+def test_lanes_at_their_maximum_leave_slots_to_others(hogs: int, free: int) -> None:
     made = Lanes(SLOTS)
     for _ in range(hogs):
         waiting(made, SLOTS)
@@ -98,7 +98,7 @@ def test_those_that_take_all_they_may_leave_slots_to_others(hogs: int, free: int
 
 
 @pytest.mark.parametrize(("slots", "spared"), [(shares.MIN_TO_SPARE, 1), (10, 1), (SLOTS, 4), (512, 32)])
-def test_any_number_of_slow_endpoints_leave_slots_to_others(slots: int, spared: int) -> None:
+def test_slow_endpoints_of_any_number_leave_slots_to_others(slots: int, spared: int) -> None:
     made = Lanes(slots)
     hogs = [waiting(made, slots) for _ in range(slots)]
     for hog in hogs:
@@ -120,7 +120,7 @@ def test_any_number_of_slow_endpoints_leave_slots_to_others(slots: int, spared: 
 
 
 @pytest.mark.parametrize(("slots", "spared"), [(shares.MIN_TO_SPARE, 1), (SLOTS, 2), (512, 16)])
-def test_any_number_of_unknown_endpoints_leave_slots_to_others(slots: int, spared: int) -> None:
+def test_unknown_endpoints_of_any_number_leave_slots_to_others(slots: int, spared: int) -> None:
     made = Lanes(slots)
     for _ in range(slots):
         made.add(ids.new(), new(1))
@@ -210,7 +210,7 @@ def test_the_limit_doubles_with_each_round_until_the_first_setback() -> None:
     assert limits == [2, 4, 8, 16, 32]
 
 
-def test_after_a_setback_it_grows_by_one_with_each_round() -> None:
+def test_limit_grows_by_one_with_each_round_after_a_failure() -> None:
     lane = lane_of(32.0)
     fail(lane)
     assert lane.limit == 16
@@ -219,21 +219,21 @@ def test_after_a_setback_it_grows_by_one_with_each_round() -> None:
     assert 16.9 < lane.limit <= 17
 
 
-def test_it_never_exceeds_the_slots() -> None:
+def test_limit_never_exceeds_the_slots() -> None:
     lane = lane_of(float(SLOTS))
     for _ in range(10):
         succeed(lane)
     assert lane.limit == SLOTS
 
 
-def test_it_does_not_grow_while_it_is_not_used() -> None:
+def test_limit_does_not_grow_while_it_is_not_used() -> None:
     lane = lane_of(32.0)
     for _ in range(100):
         succeed(lane, in_flight=14)
     assert lane.limit == 32
 
 
-def test_all_that_was_out_together_halves_it_once() -> None:
+def test_limit_is_halved_once_by_failures_of_the_same_round() -> None:
     lane = lane_of(32.0)
     sent_at = time.monotonic()
     for _ in range(32):
@@ -243,7 +243,7 @@ def test_all_that_was_out_together_halves_it_once() -> None:
     assert lane.limit == 8
 
 
-def test_it_never_falls_below_one_and_grows_from_there() -> None:
+def test_limit_never_falls_below_one_and_grows_from_there() -> None:
     lane = lane_of(32.0)
     for _ in range(20):
         fail(lane)
@@ -280,7 +280,7 @@ def test_an_endpoint_that_has_not_answered_for_a_while_is_slow() -> None:
 # -- turns --
 
 
-def test_two_lanes_alternate() -> None:
+def test_lanes_alternate() -> None:
     made = Lanes(512)
     one, two = waiting(made, 500), waiting(made, 500)
     assert [made.next_batch(1)[0][0] for _ in range(6)] == [one, two] * 3
@@ -289,7 +289,7 @@ def test_two_lanes_alternate() -> None:
     assert abs(one.in_flight - two.in_flight) <= 10
 
 
-def test_one_id_is_not_behind_thousands_of_another() -> None:
+def test_lane_with_one_id_does_not_wait_behind_thousands_of_another() -> None:
     made = Lanes(512)
     waiting(made, 100_000)
     made.next_batch(10)
@@ -297,7 +297,7 @@ def test_one_id_is_not_behind_thousands_of_another() -> None:
     assert other in [lane for lane, _ in made.next_batch(10)]
 
 
-def test_what_one_leaves_of_a_batch_another_gets() -> None:
+def test_lane_gets_the_part_of_a_batch_that_another_leaves() -> None:
     made = Lanes(512)
     waiting(made, 2)
     many = waiting(made, 500, limit=512)
@@ -354,7 +354,7 @@ def test_an_id_that_is_discarded_is_not_claimed() -> None:
 # -- lanes that delay nobody --
 
 
-def test_what_waits_for_a_slow_endpoint_at_its_bound_does_not_count_as_ready() -> None:
+def test_deliveries_for_a_slow_endpoint_at_its_limit_do_not_count_as_ready() -> None:
     made = Lanes(SLOTS)
     lane = waiting(made, 4, limit=4)
     claim_all(made)
@@ -367,7 +367,7 @@ def test_what_waits_for_a_slow_endpoint_at_its_bound_does_not_count_as_ready() -
     assert (made.waiting, made.ready) == (MIN_WAITING - 1, MIN_WAITING - 1)
 
 
-def test_what_waits_for_a_quick_endpoint_counts_until_it_stops_answering() -> None:
+def test_deliveries_for_a_fast_endpoint_count_as_ready_until_it_stops_responding() -> None:
     made = Lanes(SLOTS)
     lane = waiting(made, 4, limit=4)
     claim_all(made)
@@ -564,7 +564,7 @@ class Model:
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_nothing_is_lost_doubled_or_miscounted(seed: int) -> None:
+def test_lanes_lose_double_and_miscount_nothing(seed: int) -> None:
     model = Model(seed)
     steps = [model.add, model.claim, model.end, model.discard, model.empty, model.stall, model.forget, model.restart]
     steps += [model.change_endpoint, model.bound]

@@ -92,7 +92,9 @@ async def test_a_late_success_ends_a_delivery_that_another_worker_has(world: Wor
     assert (await state(world, delivery_id))[0] == "delivered"
 
 
-async def test_what_a_claim_hands_back_without_a_request_leaves_no_gap(world: World, store: WorkerStore) -> None:
+async def test_claim_handed_back_without_a_request_leaves_no_gap_in_the_attempt_numbers(
+    world: World, store: WorkerStore
+) -> None:
     delivery_id = await made(world)
     first = await claim(store, delivery_id)
     await lose(world, first)

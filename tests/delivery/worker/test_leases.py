@@ -94,7 +94,7 @@ async def test_renewals_go_on_after_postgres_refused_one(
         await wait_until(lambda: held.lease_until > time.monotonic() + 5, what="a renewal")
 
 
-async def test_nothing_is_sent_under_a_lease_that_was_lost(
+async def test_request_is_not_sent_under_a_lost_lease(
     world: World, receiver: Receiver, scheduler: tuple[Scheduler, WorkerStore]
 ) -> None:
     held = await hold(world, scheduler[1], scheduler[0], lease_left=1)
@@ -105,7 +105,7 @@ async def test_nothing_is_sent_under_a_lease_that_was_lost(
     assert receiver.requests == []
 
 
-async def test_what_waits_in_a_workers_hands_for_longer_than_a_lease_is_sent_once(
+async def test_delivery_held_by_a_worker_for_longer_than_a_lease_is_sent_once(
     world: World, receiver: Receiver, ringer: Ringer
 ) -> None:
     """Large payloads take turns, and each receiver hangs: the last one is held for longer than its lease."""

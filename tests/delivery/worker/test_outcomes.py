@@ -72,7 +72,7 @@ def test_the_receiver_cannot_ask_for_another_retry() -> None:
 
 
 @given(limit=st.integers(0, 20))
-def test_there_are_as_many_attempts_as_the_limit_and_one(limit: int) -> None:
+def test_attempts_are_one_more_than_the_retry_limit(limit: int) -> None:
     policy = RetryPolicy(limit=limit, base_seconds=1, factor=2, cap_seconds=10, jitter=0.1)
     failures = 0
     while outcomes.decide(claim(failures=failures), [attempt("http_5xx")], policy).status == "scheduled":

@@ -42,9 +42,7 @@ def ending(seconds: float) -> datetime:
     return datetime.now(UTC) + timedelta(seconds=seconds)
 
 
-async def test_during_an_overlap_a_delivery_carries_a_signature_of_each_secret(
-    world: World, receiver: Receiver
-) -> None:
+async def test_delivery_during_an_overlap_carries_a_signature_of_each_secret(world: World, receiver: Receiver) -> None:
     subscription = await world.subscription(receiver.url())
     await keep(world, subscription, Secret(NEW), Secret(OLD, ending(3600)), Secret(OLDER, ending(-1)))
     delivery_id = await world.deliver(subscription, b'{"n":  1}')
@@ -98,7 +96,9 @@ async def test_a_secret_that_cannot_be_opened_fails_the_attempt_and_nothing_is_s
     assert "PRIVATE KEY" not in str(logs)
 
 
-async def test_once_it_is_mended_what_failed_is_delivered_by_its_retry(world: World, receiver: Receiver) -> None:
+async def test_delivery_that_failed_is_sent_by_its_retry_once_the_secret_is_fixed(
+    world: World, receiver: Receiver
+) -> None:
     subscription = await world.subscription(receiver.url(), secret_key=NEW)
     await world.pool.execute("UPDATE subscriptions SET sealed_secrets = 'x' WHERE id = $1", subscription)
     delivery_id = await world.deliver(subscription)
@@ -149,7 +149,7 @@ async def test_a_delivery_is_signed_by_the_private_key_and_has_no_hub_signature(
     assert " " not in request.headers["webhook-signature"]
 
 
-async def test_during_an_overlap_both_keys_sign_newest_first_and_then_the_new_one_alone(
+async def test_private_keys_both_sign_during_an_overlap_newest_first_and_then_only_the_new_one(
     world: World, receiver: Receiver
 ) -> None:
     subscription = await world.subscription(receiver.url())
@@ -165,9 +165,7 @@ async def test_during_an_overlap_both_keys_sign_newest_first_and_then_the_new_on
     assert first == "v1a," + base64.b64encode(nacl.signing.SigningKey(SEEDS[0]).sign(signed).signature).decode()
 
 
-async def test_while_a_scheme_is_changed_receivers_of_either_take_what_they_know(
-    world: World, receiver: Receiver
-) -> None:
+async def test_scheme_change_is_accepted_by_receivers_of_either_scheme(world: World, receiver: Receiver) -> None:
     subscription = await world.subscription(receiver.url())
     shared = Secret(NEW, ending(3600))
     await keep(world, subscription, private(SEEDS[0]), shared, Secret(OLD, ending(3600)))

@@ -67,7 +67,7 @@ def end_all(made: Lanes, lanes: list[Lane], number: int) -> None:
 
 
 @pytest.mark.parametrize("total", [1, 2, 3, 8, 64, 512])
-def test_one_alone_gets_seven_eighths_and_one_at_least(total: int) -> None:
+def test_share_of_a_single_tenant_is_seven_eighths_and_at_least_one(total: int) -> None:
     taken = 0
     while share(total - taken, taken):
         taken += 1
@@ -75,7 +75,7 @@ def test_one_alone_gets_seven_eighths_and_one_at_least(total: int) -> None:
 
 
 @pytest.mark.parametrize("number", [2, 3, 10, 60])
-def test_any_number_get_the_same_and_leave_something(number: int) -> None:
+def test_shares_of_any_number_of_tenants_are_equal_and_leave_a_slot(number: int) -> None:
     taken = [0] * number
     while any(share(SLOTS - sum(taken), one) for one in taken):
         taken[taken.index(min(taken))] += 1
@@ -142,7 +142,7 @@ def test_a_quick_endpoint_has_its_way_beside_slow_ones_of_its_tenant() -> None:
     assert quick.in_flight >= 16
 
 
-def test_however_many_endpoints_of_a_tenant_are_busy_another_one_of_it_finds_a_slot() -> None:
+def test_endpoint_finds_a_slot_beside_any_number_of_busy_ones_of_its_tenant() -> None:
     made = Lanes(SLOTS)
     for _ in range(20):
         made.add(known(made, "tenant").subscription_id, new(SLOTS))
@@ -153,7 +153,7 @@ def test_however_many_endpoints_of_a_tenant_are_busy_another_one_of_it_finds_a_s
     assert other.in_flight == 1
 
 
-def test_one_lane_alone_still_gets_three_quarters_of_the_slots() -> None:
+def test_single_lane_still_gets_three_quarters_of_the_slots() -> None:
     made = Lanes(SLOTS)
     lane = known(made, "tenant")
     made.add(lane.subscription_id, new(SLOTS))
@@ -190,7 +190,7 @@ def test_a_tenant_over_its_bound_waits_for_itself_and_counts_for_nobody() -> Non
     assert lane.in_flight == 8  # it is slow now
 
 
-def test_what_a_tenant_at_its_bound_gives_back_is_for_its_next_endpoint_at_once() -> None:
+def test_slot_released_by_a_tenant_at_its_limit_goes_to_its_next_endpoint_at_once() -> None:
     made = Lanes(SLOTS)
     made.bound(of_tenant=10, of_host=1_000)
     for number in range(20):
@@ -226,7 +226,7 @@ def test_a_worker_for_want_of_slots_says_that_another_one_would_help() -> None:
 # -- tenants that claims reveal --
 
 
-def test_what_turns_out_to_be_too_much_for_its_tenant_has_no_room() -> None:
+def test_claims_that_turn_out_to_exceed_the_limit_of_their_tenant_have_no_room() -> None:
     made = Lanes(SLOTS)
     made.bound(of_tenant=10, of_host=1_000)
     unknown = [made.lane(ids.new()) for _ in range(50)]
@@ -242,7 +242,7 @@ def test_what_turns_out_to_be_too_much_for_its_tenant_has_no_room() -> None:
     assert made.in_flight == 9
 
 
-def test_each_request_that_went_out_before_its_tenant_was_known_is_looked_at() -> None:
+def test_requests_sent_before_their_tenant_was_known_are_each_checked() -> None:
     made = Lanes(SLOTS)
     made.bound(of_tenant=10, of_host=1_000)
     lane = made.lane(ids.new())
@@ -261,7 +261,7 @@ def test_a_lane_keeps_what_waits_in_it_when_its_tenant_is_learned() -> None:
     assert first + [delivery_id for _, delivery_id in made.next_batch(100)] == rung[:32]
 
 
-def test_another_endpoint_may_have_another_host() -> None:
+def test_endpoint_change_moves_the_lane_to_its_new_host() -> None:
     made = Lanes(SLOTS)
     made.bound(of_tenant=1_000, of_host=4)
     lane = known(made, "tenant", host="old.example")
@@ -295,7 +295,7 @@ def test_a_host_gets_no_more_than_its_bound_over_all_tenants() -> None:
     assert not made.is_short(lanes[0])
 
 
-def test_what_a_host_at_its_bound_gets_back_is_for_the_next_tenant_at_once() -> None:
+def test_slot_released_at_a_host_at_its_limit_goes_to_the_next_tenant_at_once() -> None:
     made = Lanes(SLOTS)
     made.bound(of_tenant=1_000, of_host=8)
     for number in range(20):
@@ -364,7 +364,7 @@ def test_a_target_that_cannot_be_read_has_no_host() -> None:
 # -- what is remembered --
 
 
-def test_what_was_not_used_for_long_is_forgotten_with_its_tenant_and_host() -> None:
+def test_idle_lanes_are_forgotten_with_their_tenant_and_host() -> None:
     made = Lanes(SLOTS)
     lanes = many(made, "tenant", 5)
     for lane in lanes:

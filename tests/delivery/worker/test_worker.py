@@ -20,7 +20,7 @@ BLOCKED = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 SHORT_GRACE = 4.0
 
 
-async def test_nothing_is_claimed_for_which_there_is_no_slot(world: World, receiver: Receiver, ringer: Ringer) -> None:
+async def test_worker_claims_only_deliveries_that_have_a_slot(world: World, receiver: Receiver, ringer: Ringer) -> None:
     receiver.script(then=Reply(hang=True))
     async with world.worker(worker_concurrency=2, shutdown_grace_seconds=SHORT_GRACE):
         subscription = await world.subscription(receiver.url())
@@ -49,7 +49,7 @@ async def test_outcomes_that_wait_hold_no_slot_but_bound_what_is_claimed(
     assert len(receiver.requests) == 10
 
 
-async def test_what_was_rung_again_while_it_was_claimed_is_not_claimed_beside_itself(
+async def test_delivery_rung_for_again_while_claimed_is_not_claimed_twice(
     world: World, receiver: Receiver, ringer: Ringer
 ) -> None:
     """Its lease expires while the first outcome waits to be recorded: the worker must not claim it again."""
@@ -190,7 +190,9 @@ async def test_ids_and_bells_that_were_not_claimed_are_due_at_once_after_a_stop(
     assert len(receiver.requests) == 1
 
 
-async def test_what_a_worker_took_from_postgres_is_due_at_once_after_a_stop(world: World, receiver: Receiver) -> None:
+async def test_deliveries_that_a_worker_took_from_postgres_are_due_at_once_after_it_stops(
+    world: World, receiver: Receiver
+) -> None:
     receiver.script(then=Reply(hang=True))
     async with world.worker(
         redis_url="redis://127.0.0.1:1/0", worker_concurrency=1, shutdown_grace_seconds=SHORT_GRACE

@@ -13,7 +13,7 @@ PROCESSES = {"gateway", "ingest", "delivery", "worker", "analytics", "postgres",
 @pytest.mark.timeout(240)
 def test_a_short_benchmark_writes_its_figures(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
-    asked = ["--scenario", "throughput", "--seconds", "1", "--runs", "1"]
+    asked = ["--scenario", "throughput", "--seconds", "3", "--runs", "1"]
 
     done = subprocess.run(
         [sys.executable, "-m", "dev.benchmarks", *asked, "--json", figures, "--results", tmp_path / "plots"],

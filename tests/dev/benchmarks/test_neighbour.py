@@ -52,7 +52,7 @@ def test_ratios_are_of_the_same_run() -> None:
     assert found["kinds"]["dns"]["healthy_p99_ratio"] == pytest.approx((2.0 + 1.0) / 2)
 
 
-def test_what_was_accepted_for_others_is_not_the_groups() -> None:
+def test_events_accepted_for_other_subscriptions_do_not_count_for_the_group() -> None:
     group = rig.Group(subscriptions=[ONE, TWO], end_others=lambda: None)
     paths = [rig.webhook_path(subscription) for subscription in (ONE, OTHER, TWO, OTHER)]
 
@@ -61,6 +61,6 @@ def test_what_was_accepted_for_others_is_not_the_groups() -> None:
     assert accepted == b"\x01\x00\x01\x00\x00\x00\x01"
 
 
-def test_nobody_listens_at_a_closed_port() -> None:
+def test_closed_port_refuses_connections() -> None:
     with neighbour._closed_port() as port, pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port), timeout=5)

@@ -7,7 +7,7 @@ from dev.benchmarks import bench, scenarios
 NAMES = tuple(scenarios.ALL)
 
 
-def test_all_scenarios_run_when_none_is_named() -> None:
+def test_scenarios_all_run_when_none_is_named() -> None:
     found = bench.parse_options([], NAMES)
 
     assert found.scenarios == NAMES

@@ -15,7 +15,7 @@ EVENTS = 3000
 
 @pytest.mark.chaos
 @pytest.mark.timeout(300)
-def test_nothing_accepted_is_lost_under_faults_of_every_family(short_folder: Path, tmp_path: Path) -> None:
+def test_accepted_events_are_not_lost_under_faults_of_every_family(short_folder: Path, tmp_path: Path) -> None:
     """A failed run shows its whole output, including its seed and schedule."""
     figures = tmp_path / "chaos.json"
     options = ["--seed", "48", "--events", str(EVENTS), "--faults", "15", "--rate", "60"]

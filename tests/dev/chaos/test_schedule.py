@@ -24,7 +24,7 @@ def test_a_short_run_has_a_fault_of_every_family(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_at_most_three_faults_overlap_and_never_on_one_subject(seed: int) -> None:
+def test_faults_overlap_at_most_three_at_a_time_and_never_on_one_subject(seed: int) -> None:
     made = schedule.make(seed, schedule.chosen([]), 60, 120)
     for fault in made:
         on = [other for other in made if other.at_seconds <= fault.at_seconds < other.reckoned_end]
@@ -41,7 +41,7 @@ def test_a_kind_is_chosen_by_its_name_or_its_beginning() -> None:
         schedule.chosen(["nothing-like-it"])
 
 
-def test_every_kind_can_be_brought_about() -> None:
+def test_fault_kinds_can_all_be_caused() -> None:
     receiver = Receiver()
     faults = Faults(Mock(), receiver, print)
     for kind in schedule.KINDS.values():

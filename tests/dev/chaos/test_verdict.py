@@ -91,7 +91,7 @@ def test_a_refusal_that_is_not_retryable_is_told() -> None:
     assert (_judge(sends=[send]).refused, _judge(sends=[send]).ok) == (1, False)
 
 
-def test_two_events_of_one_key_are_told() -> None:
+def test_events_that_share_an_idempotency_key_are_reported() -> None:
     evidence = Evidence(sends=[], requests=[], spans=[], deliveries=[], event_keys={EVENT: KEY, UUID(int=9): KEY})
     assert verdict.judge(evidence).doubled_keys == 1
 
@@ -152,7 +152,7 @@ def test_a_lost_worker_explains_what_was_answered_just_before_and_nothing_else()
     assert _of_duplicate(110, kill) is None
 
 
-def test_what_happens_to_redis_postgres_or_the_dispatcher_explains_no_duplicate() -> None:
+def test_faults_of_redis_postgres_or_the_dispatcher_do_not_explain_a_duplicate() -> None:
     for kind in ("redis-away", "postgres-away", "kill-delivery", "stop-ingest", "receiver-hangs"):
         assert _of_duplicate(100, _span(kind, 99, 130)) is None
 

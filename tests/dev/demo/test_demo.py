@@ -58,7 +58,7 @@ def _said(demo: subprocess.Popen[str], *, status: int) -> tuple[str, str]:
     return output, errors
 
 
-def test_without_a_running_service_it_starts_its_own_and_leaves_nothing(short_folder: Path) -> None:
+def test_demo_starts_its_own_service_if_none_runs_and_leaves_nothing_behind(short_folder: Path) -> None:
     folder = short_folder / "demo"
     output, errors = _said(_launch(folder, free_port()), status=0)
     assert errors == ""
@@ -71,7 +71,7 @@ def test_without_a_running_service_it_starts_its_own_and_leaves_nothing(short_fo
     assert not list(folder.glob("webhook-demo-*"))
 
 
-def test_it_uses_the_service_that_runs_and_deletes_its_subscription(short_folder: Path) -> None:
+def test_demo_uses_a_running_service_and_deletes_its_subscription(short_folder: Path) -> None:
     with stacks.running(short_folder / "shown", environment={"RETRY_BASE_SECONDS": "0.2"}) as stack:
         output, _ = _said(_launch(short_folder / "demo-shown", stack.port), status=0)
         assert f"{stack.base_url}, which is already running" in output
@@ -96,7 +96,7 @@ def test_a_service_that_may_not_deliver_here_ends_it_with_one_line(short_folder:
         assert len(errors.splitlines()) == 1
 
 
-def test_something_else_on_the_port_is_left_alone(short_folder: Path, stack: Stack) -> None:
+def test_demo_does_not_use_another_server_on_the_port(short_folder: Path, stack: Stack) -> None:
     # The worker's metrics port speaks HTTP, but is not a gateway.
     folder = short_folder / "demo-other"
     output, _ = _said(_launch(folder, stack.ports["metrics"]["worker"]), status=0)

@@ -33,7 +33,7 @@ def receiver_url() -> Iterator[str]:
         process.terminate()
 
 
-async def test_what_was_accepted_is_what_the_receiver_counts(stack: Stack, receiver_url: str) -> None:
+async def test_receiver_counts_exactly_the_accepted_webhooks(stack: Stack, receiver_url: str) -> None:
     async with httpx.AsyncClient(base_url=stack.base_url, timeout=15) as http:
         load, enough = kind.Load(http, f"{receiver_url}/run"), asyncio.Event()
         async with load.subscribed(4):

@@ -53,7 +53,7 @@ async def _value(url: str, query: str) -> object:
 
 
 @pytest.mark.parametrize("end", ["kill", "immediate", "fast"])
-async def test_what_was_committed_is_there_after_postgres_ended_and_started_again(
+async def test_committed_data_is_kept_when_postgres_stops_and_starts_again(
     postgres: EmbeddedPostgres, end: str
 ) -> None:
     """On the same socket and port, whichever way it ended."""

@@ -18,7 +18,7 @@ sys.stdin.read()
 """
 
 
-def test_no_port_is_given_twice() -> None:
+def test_ports_are_never_given_twice() -> None:
     """Neither in one call nor in the next."""
     given = [*ports.free_ports(150), *ports.free_ports(150), ports.free_port()]
     assert len(set(given)) == len(given)
@@ -55,7 +55,7 @@ def test_processes_side_by_side_get_different_ports() -> None:
     assert not given[0] & given[1]
 
 
-def test_no_ports_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exhausted_ports_raise_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """It raises an error instead of trying forever."""
     monkeypatch.setattr(ports, "_FIRST", ports._LAST)
     monkeypatch.setattr(ports, "_reservations", ports._Reservations())

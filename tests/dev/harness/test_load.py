@@ -66,7 +66,7 @@ def test_requests_go_to_all_paths_in_turn(generator: Helper, receiver: Helper) -
     assert [int.from_bytes(streams[2 * n : 2 * n + 2], "little") for n in range(10)] == [1] * 10
 
 
-def test_what_comes_twice_is_a_duplicate_until_it_is_forgotten(generator: Helper, receiver: Helper) -> None:
+def test_repeated_request_is_a_duplicate_until_the_receiver_forgets_it(generator: Helper, receiver: Helper) -> None:
     port = receiver.hear(Listening, 10).port
 
     generator.ask(_load(port, requests=5), Sent)
@@ -122,6 +122,6 @@ def test_a_payload_too_small_for_its_stamp_is_refused() -> None:
         payloads.template(20)
 
 
-def test_what_carries_no_stamp_is_refused() -> None:
+def test_payload_without_a_stamp_is_rejected() -> None:
     with pytest.raises(ValueError, match="invalid literal"):
         payloads.stamp(b'{"something": "else entirely, of quite some length"}', 0)

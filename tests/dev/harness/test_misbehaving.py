@@ -47,7 +47,7 @@ def _read_for(connection: socket.socket, seconds: float) -> bytes:
     return read
 
 
-def test_every_behaviour_is_tested_here() -> None:
+def test_behaviors_are_all_tested() -> None:
     assert set(misbehaving.BEHAVIOURS) == {b"hang", b"drip", b"endless-headers", b"flood", b"reset", b"error"}
 
 

@@ -30,12 +30,12 @@ def test_the_usual_ports_of_grpc_are_taken_when_they_are_free(tmp_path: Path, us
     assert made(tmp_path) == dict(zip(USUAL, usual_ports, strict=True))
 
 
-def test_others_are_taken_when_one_is_not(tmp_path: Path, usual_ports: list[int]) -> None:
+def test_other_ports_are_chosen_if_a_usual_one_is_in_use(tmp_path: Path, usual_ports: list[int]) -> None:
     with socket.create_server(("127.0.0.1", usual_ports[1])):
         others = made(tmp_path)
     assert others.keys() == USUAL.keys()
     assert not {*others.values()} & {*usual_ports}
 
 
-def test_others_are_taken_when_the_gateway_wants_one_of_them(tmp_path: Path, usual_ports: list[int]) -> None:
+def test_other_ports_are_chosen_if_the_gateway_uses_a_usual_one(tmp_path: Path, usual_ports: list[int]) -> None:
     assert not {*made(tmp_path, port=usual_ports[2]).values()} & {*usual_ports}

@@ -48,7 +48,7 @@ async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> b
         return await reader.read(100)
 
 
-async def test_it_passes_on_both_ways() -> None:
+async def test_proxy_forwards_in_both_directions() -> None:
     async with _echoing() as proxy, _connected(proxy) as connection:
         assert await _echo(*connection) == b"hello"
 

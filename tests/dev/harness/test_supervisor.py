@@ -51,5 +51,5 @@ def test_a_process_is_started_once_it_is_ready_and_reaches_the_services_behind_i
     assert supervisor.all_ready([f"http://127.0.0.1:{server.server_port}/readyz"]) is ready
 
 
-def test_what_does_not_listen_is_not_started(free_port: int) -> None:
+def test_process_that_does_not_listen_is_not_started(free_port: int) -> None:
     assert not supervisor.all_ready([f"http://127.0.0.1:{free_port}/readyz"])

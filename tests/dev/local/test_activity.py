@@ -37,7 +37,7 @@ def test_a_log_that_was_trimmed_is_read_from_its_beginning(tmp_path: Path) -> No
     assert list(watch.news()) == ["after"]
 
 
-def test_of_a_log_that_grows_fast_the_end_is_read(tmp_path: Path) -> None:
+def test_log_that_grows_fast_is_read_from_its_end(tmp_path: Path) -> None:
     path = tmp_path / "worker.log"
     watch = Watch([path])
     path.write_text(line("long ago") + "x" * logs.MAX_BYTES + "\n" + line("now"))

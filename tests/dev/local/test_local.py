@@ -57,7 +57,7 @@ def _ready(url: str) -> bool:
         return False
 
 
-def test_every_process_is_ready_and_ports_json_says_where(stack: Stack) -> None:
+def test_processes_are_all_ready_at_the_ports_in_ports_json(stack: Stack) -> None:
     """Each has its own session, its role in its command line, and DATA_DIR in its environment."""
     ports = stack.ports
     assert ports["gateway"] == stack.port
@@ -184,7 +184,7 @@ async def test_a_delivery_survives_the_kill_of_its_worker(make_stack: MakeStack,
         await wait_until(delivered)
 
 
-def test_three_deaths_in_thirty_seconds_end_the_stack_with_the_last_lines(make_stack: MakeStack) -> None:
+def test_stack_ends_after_three_deaths_in_thirty_seconds_and_shows_the_last_lines(make_stack: MakeStack) -> None:
     """No process can start without its certificate."""
     files = ("GRPC_TLS_CERT_FILE", "GRPC_TLS_KEY_FILE", "GRPC_TLS_CA_FILE")
     stack = make_stack("deaths", environment=dict.fromkeys(files, "/nowhere.pem"))
@@ -288,7 +288,7 @@ def test_a_killed_supervisor_leaves_nothing_and_its_data_to_the_next(make_stack:
     assert subscription in _subscriptions(stack)
 
 
-def test_two_stacks_live_side_by_side(stack: Stack, make_stack: MakeStack) -> None:
+def test_stacks_run_side_by_side(stack: Stack, make_stack: MakeStack) -> None:
     """Each has its own data and ports, and stops without the other."""
     other = make_stack("beside")
     other.start()

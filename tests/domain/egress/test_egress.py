@@ -74,7 +74,7 @@ def test_a_public_address_is_allowed(address: str) -> None:
     NOTHING.check_target(address, 443)
 
 
-def test_one_address_that_is_not_public_among_others_denies_the_name() -> None:
+def test_name_with_one_address_that_is_not_public_is_denied() -> None:
     with pytest.raises(EgressDenied):
         NOTHING.check("receiver.example", 443, ["8.8.8.8", "2606:4700:4700::1111", "10.0.0.1"])
 
@@ -96,14 +96,14 @@ SPELLINGS = [
 @pytest.mark.parametrize(
     "host", [*SPELLINGS, "1", "0x", "0X7F000001", "127.0.0.1.", "1.2.3.4.5", "receiver.example.1", "receiver.0x1f"]
 )
-def test_another_spelling_of_an_address_is_denied_before_anything_resolves_it(host: str) -> None:
+def test_address_in_another_spelling_is_denied_before_it_is_resolved(host: str) -> None:
     """Clients read them as an address, and ask no resolver."""
     with pytest.raises(EgressDenied, match="not an address in the standard notation"):
         Policy.parse(["0.0.0.0/0"]).check_target(host, 80)
 
 
 @pytest.mark.parametrize("host", ["fe80::1%", "::1%25lo", ":::", "1::2::3"])
-def test_what_only_looks_like_an_ipv6_address_is_denied(host: str) -> None:
+def test_host_that_only_looks_like_an_ipv6_address_is_denied(host: str) -> None:
     with pytest.raises(EgressDenied):
         NOTHING.check_target(host, 80)
 
@@ -188,7 +188,7 @@ def test_a_port_that_receivers_listen_on_is_not_denied(port: int) -> None:
     NOTHING.check_target("receiver.example", port)
 
 
-def test_only_an_entry_with_the_port_overrides_the_denial_of_a_port() -> None:
+def test_denied_port_is_allowed_only_by_an_entry_with_that_port() -> None:
     Policy.parse(["receiver.example:6379"]).check_target("receiver.example", 6379)
     for entry in ("receiver.example", "*.example", "0.0.0.0/0", "receiver.example:6380"):
         with pytest.raises(EgressDenied, match="port 6379"):
@@ -213,7 +213,7 @@ def test_a_wrong_port_is_named(text: str) -> None:
         Policy.parse([], text)
 
 
-def test_who_asks_is_not_told_what_the_resolver_answered() -> None:
+def test_error_message_does_not_show_the_resolved_address() -> None:
     with pytest.raises(EgressDenied) as raised:
         NOTHING.check("receiver.example", 80, ["10.11.12.13"])
     assert "10.11" not in str(raised.value)
@@ -308,7 +308,7 @@ def test_a_wrong_entry_is_named(entry: str) -> None:
 
 
 @given(address=st.ip_addresses(v=4))
-def test_every_form_that_wraps_an_ipv4_address_is_denied_when_the_address_is(address: ipaddress.IPv4Address) -> None:
+def test_ipv6_forms_that_wrap_a_denied_ipv4_address_are_denied(address: ipaddress.IPv4Address) -> None:
     try:
         NOTHING.check("receiver.example", 80, [str(address)])
     except EgressDenied:
@@ -318,7 +318,9 @@ def test_every_form_that_wraps_an_ipv4_address_is_denied_when_the_address_is(add
 
 
 @given(address=st.ip_addresses(v=6))
-def test_of_ipv6_only_global_unicast_and_wrapped_public_ipv4_is_public(address: ipaddress.IPv6Address) -> None:
+def test_ipv6_addresses_are_public_only_if_global_unicast_or_wrapped_public_ipv4(
+    address: ipaddress.IPv6Address,
+) -> None:
     try:
         NOTHING.check("receiver.example", 80, [str(address)])
     except EgressDenied:

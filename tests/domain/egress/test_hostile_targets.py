@@ -86,7 +86,7 @@ async def strict_sender() -> AsyncIterator[HttpSender]:
         yield made
 
 
-def test_there_are_many_hostile_targets_and_each_once() -> None:
+def test_hostile_targets_are_many_and_unique() -> None:
     assert len(set(hostile.ALL)) == len(hostile.ALL) >= 150
 
 

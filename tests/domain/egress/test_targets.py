@@ -77,13 +77,13 @@ def test_a_url_leads_where_it_says(url: str, tls: bool, host: str, port: int, au
         ("http://" + ".".join(["a" * 60] * 5) + "/", "no valid host"),
     ],
 )
-def test_what_would_have_to_be_repaired_is_refused_with_why(url: str, why: str) -> None:
+def test_url_that_would_need_repair_is_rejected_with_the_reason(url: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
         targets.parse(url)
 
 
 @given(st.text(max_size=40))
-def test_whatever_is_read_can_be_sent(text: str) -> None:
+def test_accepted_urls_always_make_a_valid_request_line(text: str) -> None:
     for url in (f"http://{text}", f"https://a.example/{text}", f"http://{text}.example:80/"):
         try:
             target = targets.parse(url)

@@ -34,7 +34,7 @@ async def test_the_first_keys_are_the_keys_of_the_database(database: str) -> Non
     assert await _known(database, ENCRYPTION_KEY)
 
 
-async def test_of_those_who_come_together_one_decides_for_all(database: str) -> None:
+async def test_processes_that_start_at_once_agree_on_the_keys_of_one(database: str) -> None:
     texts = [ENCRYPTION_KEY, OTHER_KEY] * 5
     known = await asyncio.gather(*(_known(database, text) for text in texts))
     assert {text for text, found in zip(texts, known, strict=True) if found} in ({ENCRYPTION_KEY}, {OTHER_KEY})
@@ -78,7 +78,7 @@ async def test_a_folder_that_can_keep_no_key_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-async def test_with_other_keys_a_process_ends_at_its_start_with_one_line(
+async def test_process_with_other_keys_exits_at_its_start_with_one_line(
     database: str, redis_url: str, tmp_path: Path, role: str
 ) -> None:
     assert await _known(database, ENCRYPTION_KEY)
@@ -90,7 +90,7 @@ async def test_with_other_keys_a_process_ends_at_its_start_with_one_line(
     assert OTHER_KEY not in line
 
 
-async def test_two_processes_of_development_started_by_hand_share_the_key_of_the_folder(
+async def test_development_processes_started_by_hand_share_the_key_of_the_folder(
     database: str, redis_url: str, tmp_path: Path
 ) -> None:
     running = [_start(database, redis_url, tmp_path, role) for role in ROLES]

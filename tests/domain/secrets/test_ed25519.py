@@ -40,7 +40,7 @@ def test_the_rfcs_vectors_hold(seed: str, public: str, message: str, signature: 
     assert key.sign(bytes.fromhex(message)) == f"v1a,{signature}"
 
 
-def test_another_library_verifies_what_a_made_key_signs_and_nothing_changed() -> None:
+def test_signature_of_a_generated_key_is_verified_by_another_library_only_if_unchanged() -> None:
     key = PrivateKey.of(signatures.new_private_key())
     verify_key = nacl.signing.VerifyKey(base64.b64decode(key.public_key.removeprefix("whpk_")))
     body = '{"naïve":  "☃"}'.encode()
@@ -72,7 +72,7 @@ def test_a_key_is_a_seed_alone_or_with_its_public_key() -> None:
         "hunter2",
     ],
 )
-def test_what_is_no_private_key_is_refused_by_its_field_and_not_repeated(secret_key: str) -> None:
+def test_invalid_private_key_is_rejected_with_its_field_and_not_repeated(secret_key: str) -> None:
     with pytest.raises(ValueError, match="32 bytes"):
         PrivateKey.of(secret_key)
     (violation,) = secret_violations(secret_key, SignatureScheme.ED25519)

@@ -11,7 +11,7 @@ PLACE = b"subscription:1"
 
 
 @given(plain=st.binary(), place=st.binary())
-def test_what_was_sealed_opens_at_its_place(plain: bytes, place: bytes) -> None:
+def test_sealed_value_opens_at_its_place(plain: bytes, place: bytes) -> None:
     sealed = encryption_keys().seal(plain, place)
     assert encryption_keys().open(sealed, place) == plain
     # Version, key id, nonce and tag.
@@ -38,12 +38,12 @@ def test_a_part_of_it_does_not_open(length: int) -> None:
 
 
 @given(st.binary())
-def test_anything_else_does_not_open(anything: bytes) -> None:
+def test_values_that_were_not_sealed_do_not_open(anything: bytes) -> None:
     with pytest.raises(CannotOpen):
         encryption_keys().open(anything, PLACE)
 
 
-def test_at_another_place_it_does_not_open() -> None:
+def test_sealed_value_does_not_open_at_another_place() -> None:
     with pytest.raises(CannotOpen):
         encryption_keys().open(encryption_keys().seal(b"secret", PLACE), b"subscription:2")
 

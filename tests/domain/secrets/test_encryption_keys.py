@@ -31,7 +31,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("cls", [IngestSettings, WorkerSettings])
-def test_outside_of_development_a_process_that_needs_keys_does_not_start_without(
+def test_encryption_keys_are_required_outside_of_development(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cls: type[EncryptionSettings]
 ) -> None:
     monkeypatch.setenv("ENV", "production")
@@ -78,7 +78,7 @@ def test_keys_come_in_their_order(monkeypatch: pytest.MonkeyPatch, value: str) -
     assert ENCRYPTION_KEY not in repr(settings)
 
 
-def test_in_development_a_key_is_made_once_and_kept_for_its_owner_alone(tmp_path: Path) -> None:
+def test_development_key_is_generated_once_and_readable_only_by_its_owner(tmp_path: Path) -> None:
     settings = EncryptionSettings(data_dir=tmp_path / "new" / "folder")
     made = encryption.given_or_kept(settings)
     assert len(encryption.parse_keys(made)) == 1

@@ -55,7 +55,7 @@ def test_the_public_verifier_refuses_another_body_or_another_secret(secret_key: 
 
 
 @pytest.mark.parametrize("secret_key", ["whsec_abc", "whsec_$$$$", "whsec_ä", "whsec_YWJj\n", "whsec_YW Jj"])
-def test_what_is_no_base64_after_whsec_is_said_in_words_of_ours(secret_key: str) -> None:
+def test_secret_that_is_not_base64_after_whsec_is_rejected_with_a_clear_message(secret_key: str) -> None:
     with pytest.raises(ValueError, match="must be base64 after whsec_"):
         Key.of(secret_key)
 
@@ -84,7 +84,7 @@ def test_githubs_signature_is_verified_in_any_case(signature: str) -> None:
         "☃",
     ],
 )
-def test_any_other_signature_is_refused(signature: str) -> None:
+def test_invalid_hub_signatures_are_rejected(signature: str) -> None:
     assert not signatures.verify_hub([Key.of(GITHUB_SECRET)], GITHUB_BODY, signature)
 
 

@@ -15,7 +15,7 @@ NOW = datetime(2026, 3, 14, 15, 9, 26, 535_897, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 
 
-def test_what_is_sealed_for_a_subscription_opens_for_it_alone() -> None:
+def test_secrets_sealed_for_a_subscription_open_only_for_it() -> None:
     kept = [Secret("new"), Secret("old", NOW)]
     sealed = vault().seal(ONE, kept)
     opener = vault()
@@ -48,7 +48,7 @@ def test_a_changed_secret_is_opened_anew() -> None:
     assert opener.opened(ONE, first) is opener.opened(ONE, bytes(bytearray(first)))
 
 
-def test_what_is_kept_open_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cache_of_opened_secrets_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vaults, "OPENED", 3)
     opener = vault()
     for number in range(10):
@@ -85,7 +85,7 @@ def test_headers_are_sealed_for_their_subscription_alone() -> None:
     assert one.headers(ONE, vault().seal_headers(ONE, {"A": "b"})) == {"A": "b"}
 
 
-def test_no_headers_are_nothing() -> None:
+def test_empty_headers_are_stored_as_null() -> None:
     assert vault().seal_headers(ONE, {}) is None
     assert vault().headers(ONE, None) == {}
     assert vault().resealed(ONE, "sealed_headers", None) is None

@@ -167,7 +167,7 @@ REST: Mapping[str, tuple[Action, Prepare]] = {
 }
 
 
-async def test_every_operation_that_changes_something_is_looked_at(http: httpx.AsyncClient) -> None:
+async def test_operations_that_change_something_are_all_checked(http: httpx.AsyncClient) -> None:
     document = (await http.get("/openapi.json")).json()
     changing = {
         operation["operationId"]
@@ -195,7 +195,7 @@ async def test_a_change_over_rest_leaves_one_entry(http: httpx.AsyncClient, acto
     assert abs(datetime.fromisoformat(entry["created_at"]) - datetime.now(UTC)) < timedelta(seconds=60)
 
 
-def test_every_method_that_changes_something_is_looked_at_through_rest() -> None:
+def test_methods_that_change_something_are_all_checked_over_rest() -> None:
     changing = {method.full_name for method in methods() if not method.name.startswith(READS)}
     behind = {str(routing.method_of(operation)).lstrip("/").replace("/", ".") for operation in REST}
     assert changing == behind | {name for name in EXEMPT if "." in name}
@@ -295,7 +295,7 @@ async def test_an_update_tells_what_it_changed_and_shows_what_may_be_shown(
     assert [change["field"] for change in second["changes"]] == ["secret_key", "headers"]
 
 
-async def test_no_secret_stands_in_the_log(keyed: Stack, http: httpx.AsyncClient, actor: Actor) -> None:
+async def test_audit_log_contains_no_secret(keyed: Stack, http: httpx.AsyncClient, actor: Actor) -> None:
     planted = "planted-7c1f3a"
     subscription_id = await actor.api.subscribe(
         f"https://{'host'}.example/{planted}?q={planted}",

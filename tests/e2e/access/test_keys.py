@@ -259,7 +259,7 @@ async def test_a_key_that_cannot_be_is_422_and_names_the_field(
 
 
 @pytest.mark.parametrize("role", ["gateway", "ingest", "delivery", "analytics"])
-def test_in_production_a_process_without_its_keys_does_not_start_and_says_so_in_one_line(role: str) -> None:
+def test_process_without_its_keys_does_not_start_in_production_and_logs_one_line(role: str) -> None:
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "ENV": "production", "METRICS_PORT": "0"}
     environment |= {"BOOTSTRAP_ADMIN_KEY": ADMIN_KEY, "ENCRYPTION_KEYS": ENCRYPTION_KEY}
     done = subprocess.run(

@@ -164,7 +164,9 @@ async def test_lists_of_operators_are_narrowed_by_the_header(
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "tenant_id")
 
 
-async def test_no_other_role_acts_in_another_tenant(http: httpx.AsyncClient, admin: Admin, a_name: str) -> None:
+async def test_roles_other_than_admin_cannot_act_in_another_tenant(
+    http: httpx.AsyncClient, admin: Admin, a_name: str
+) -> None:
     await admin.tenant(a_name)
     for role in ("write", "read"):
         headers = bearer(await admin.key(role=role))
@@ -214,7 +216,7 @@ async def test_the_header_stands_once_and_not_beside_all_tenants(http: httpx.Asy
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "tenant")
 
 
-async def test_over_grpc_an_operator_states_the_tenant_in_the_request(
+async def test_operator_names_the_tenant_in_the_request_over_grpc(
     http: httpx.AsyncClient,
     acme: httpx.AsyncClient,
     operator: tuple[httpx.AsyncClient, str],

@@ -24,7 +24,7 @@ METHODS = {f"/webhook.v1.{method.replace('.', '/')}": who for (_, method), who i
 
 
 @pytest.mark.parametrize("role", GIVEN)
-async def test_each_rest_operation_is_open_to_the_roles_of_the_table_only(
+async def test_rest_operations_are_open_only_to_the_roles_in_the_table(
     http: httpx.AsyncClient, admin: Admin, role: str
 ) -> None:
     key = await admin.key(role=role)
@@ -56,7 +56,7 @@ async def test_each_rest_operation_is_open_to_the_roles_of_the_table_only(
 
 
 @pytest.mark.parametrize("role", GIVEN)
-async def test_each_grpc_method_is_open_to_the_roles_of_the_table_only(
+async def test_grpc_methods_are_open_only_to_the_roles_in_the_table(
     admin: Admin, channels: Channels, role: str
 ) -> None:
     assert {f"/{method.containing_service.full_name}/{method.name}" for method in methods()} == set(METHODS)
@@ -94,7 +94,13 @@ async def test_health_needs_no_key_and_reflection_does(channels: Channels) -> No
 
         async for described in describe(requests(), metadata=keys.metadata(ADMIN_KEY), timeout=keys.CALL_SECONDS):
             assert name.encode() in described
+
+        async def no_requests() -> AsyncIterator[bytes]:
+            """Send nothing: grpc.aio reports INTERNAL for a message that it writes to a call that was refused."""
+            return
+            yield b""
+
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            async for _ in describe(requests(), timeout=keys.CALL_SECONDS):
+            async for _ in describe(no_requests(), timeout=keys.CALL_SECONDS):
                 pass
         assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED

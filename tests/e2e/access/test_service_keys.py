@@ -51,7 +51,7 @@ def key_for(method: str) -> str:
     return SERVICE_KEYS[PROCESSES[service_of(method)]]
 
 
-async def test_by_itself_a_service_key_opens_three_methods(channels: Channels) -> None:
+async def test_service_key_without_a_caller_key_allows_three_methods(channels: Channels) -> None:
     for method in METHODS:
         code = await keys.code_of(channels[service_of(method)], method, key_for(method))
         assert (code not in REFUSED) == (method in ALONE), method

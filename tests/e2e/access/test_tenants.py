@@ -49,7 +49,7 @@ async def other(admin: Admin) -> Tenant:
     return Tenant(id=tenant_id, key=await admin.key(tenant_id))
 
 
-async def test_on_every_route_another_tenants_object_is_404_and_lists_hold_ones_own(
+async def test_objects_of_other_tenants_are_404_on_every_route_and_absent_from_lists(
     keyed: Stack, http: httpx.AsyncClient, acme: Tenant, other: Tenant, receiver: Receiver
 ) -> None:
     async with (
@@ -101,7 +101,9 @@ async def test_on_every_route_another_tenants_object_is_404_and_lists_hold_ones_
         assert (await others.get("/api/v1/stats")).json()["attempts"] == 0
 
 
-async def test_no_header_or_parameter_selects_a_tenant(http: httpx.AsyncClient, acme: Tenant, other: Tenant) -> None:
+async def test_tenant_cannot_be_selected_by_a_header_or_parameter(
+    http: httpx.AsyncClient, acme: Tenant, other: Tenant
+) -> None:
     made = await http.post("/api/v1/subscriptions", json={"target_url": URL}, headers=bearer(acme.key))
     path = f"/api/v1/subscriptions/{made.json()['id']}"
     refused = await http.get(path, headers=bearer(other.key) | {"X-Tenant": acme.id})
@@ -140,9 +142,7 @@ async def _refusal(channel: grpc.aio.Channel, method: str, key: str, request: An
     return None
 
 
-async def test_no_method_lets_a_key_pretend_to_be_of_another_tenant(
-    channels: Channels, acme: Tenant, other: Tenant
-) -> None:
+async def test_grpc_methods_reject_keys_of_another_tenant(channels: Channels, acme: Tenant, other: Tenant) -> None:
     assert len(list(stating())) >= 14
     for method in stating():
         name = method.containing_service.full_name

@@ -120,7 +120,7 @@ async def test_an_event_to_nobody_is_answered_with_no_deliveries(client: httpx.A
         (errors.Unavailable("Postgres is away"), 503),
     ],
 )
-async def test_one_refused_item_is_answered_with_its_problem(
+async def test_rejected_item_returns_its_problem(
     client: httpx.AsyncClient, services: Services, error: errors.WebhookError, status: int
 ) -> None:
     refused = ingest_pb2.ItemError(

@@ -15,14 +15,14 @@ DEEP = b"[" * 100_000 + b"]" * 100_000
 
 
 @given(st.binary(min_size=1))
-def test_any_bytes_of_another_type_are_the_payload_itself(body: bytes) -> None:
+def test_body_of_another_content_type_is_the_payload_unless_enveloped(body: bytes) -> None:
     cut = envelope.webhook(body, b"application/x-thing")
     if not cut.enveloped:
         assert cut == envelope.Payload(body, "application/x-thing", enveloped=False)
 
 
 @given(st.binary(max_size=60), st.sampled_from([None, b"application/json", b"text/plain", b"application/a+json; v=1"]))
-def test_no_body_makes_anything_but_a_payload_or_a_4xx(body: bytes, content_type: bytes | None) -> None:
+def test_body_of_any_kind_is_a_payload_or_a_4xx(body: bytes, content_type: bytes | None) -> None:
     for cut in (envelope.webhook, envelope.event):
         with contextlib.suppress(errors.InvalidArgument):
             cut(body, content_type)
@@ -179,5 +179,5 @@ def test_a_content_type_that_could_not_be_sent_on_is_refused(content_type: bytes
         ("application/json2", False),
     ],
 )
-def test_which_content_types_are_json(content_type: str, *, expected: bool) -> None:
+def test_content_types_of_json_are_recognized(content_type: str, *, expected: bool) -> None:
     assert routing.is_json(content_type) is expected

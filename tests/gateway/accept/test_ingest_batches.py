@@ -197,7 +197,7 @@ async def test_ingest_is_asked_until_it_is_back() -> None:
     assert len(ingest.sent) == 5
 
 
-async def test_once_it_is_known_to_be_away_answers_come_within_a_second_and_as_usual_after_one() -> None:
+async def test_calls_fail_within_a_second_once_the_store_is_known_to_be_down_until_one_succeeds() -> None:
     ingest = Ingest(has_no_store)
     sender = batches(ingest, accept_timeout_seconds=1.5)
 
@@ -286,7 +286,7 @@ async def test_a_gateway_whose_clock_is_off_makes_its_ids_by_that_of_ingest(seco
         await clock.check()
 
 
-async def test_no_new_id_is_made_for_what_may_be_stored_under_the_first() -> None:
+async def test_item_that_may_be_stored_keeps_its_first_id() -> None:
     ahead = Ahead(3600)
     ingest = Ingest(lost_its_store, ahead)
     with pytest.raises(errors.OutcomeUnknown):
@@ -333,7 +333,7 @@ async def test_a_bug_is_not_retried(fails: Callable[[Request, float], Awaitable[
     assert len(ingest.sent) == 1
 
 
-async def test_more_than_may_wait_is_refused_at_once() -> None:
+async def test_items_beyond_the_queue_limit_are_rejected_at_once() -> None:
     sender = batches(Ingest(works), ingest_waiting_items=2, ingest_batches_in_flight=1)
     results = await asyncio.gather(*(sender.accept(item(name), 1, "acme") for name in "abcdef"), return_exceptions=True)
     assert errors.Overloaded in {type(result) for result in results}
@@ -360,7 +360,7 @@ async def together(sender: IngestBatches, *names: str) -> list[ingest_pb2.Accept
     return await asyncio.gather(*(sender.accept(item(name), 1, name[:4]) for name in names), return_exceptions=True)
 
 
-async def test_what_ingest_answered_without_goes_in_a_call_of_its_tenant_and_so_do_the_next() -> None:
+async def test_items_left_out_by_ingest_and_later_ones_of_their_tenant_get_a_call_of_their_own() -> None:
     ingest = Ingest(leaves_slow_ones_out)
     sender = batches(ingest)
     results = await together(sender, "slow1", "fast1", "slow2", "fast2")

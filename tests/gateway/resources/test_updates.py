@@ -90,7 +90,7 @@ async def test_a_put_says_whether_it_means_every_type(
     assert services.requests[-1].all_event_types == every
 
 
-async def test_every_answer_with_a_subscription_has_its_etag(client: httpx.AsyncClient) -> None:
+async def test_responses_with_a_subscription_have_its_etag(client: httpx.AsyncClient) -> None:
     created = await create(client)
     path = created.headers["location"]
     answers = [
@@ -107,7 +107,7 @@ async def test_every_answer_with_a_subscription_has_its_etag(client: httpx.Async
     ("if_match", "etags"),
     [('"1"', ["1"]), ("*", []), ('"1" , W/"2",, "3"', ["1", "3"]), ('""', [""])],
 )
-async def test_if_match_is_asked_of_ingest(
+async def test_etags_of_if_match_are_passed_to_ingest(
     client: httpx.AsyncClient, services: Services, if_match: str, etags: list[str]
 ) -> None:
     path = (await create(client)).headers["location"]
@@ -143,7 +143,7 @@ async def test_an_old_etag_is_412(client: httpx.AsyncClient, services: Services)
     assert (answer.status_code, answer.json()["reason"]) == (412, "ETAG_MISMATCH")
 
 
-async def test_if_match_may_come_in_several_lines(client: httpx.AsyncClient, services: Services) -> None:
+async def test_header_if_match_may_be_split_over_several_lines(client: httpx.AsyncClient, services: Services) -> None:
     path = (await create(client)).headers["location"]
     lines = [("If-Match", '"1"'), ("If-Match", 'W/"2", "3"')]
     assert (await client.delete(path, headers=lines)).status_code == 204

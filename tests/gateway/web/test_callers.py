@@ -44,7 +44,7 @@ def test_a_burst_of_a_second_goes_through_and_then_the_rate(clock: Clock) -> Non
     assert taken(bucket, 100) == 10
 
 
-def test_less_than_one_a_second_lets_one_through_and_says_when_to_come_back(clock: Clock) -> None:
+def test_bucket_of_less_than_one_a_second_allows_one_and_returns_retry_after(clock: Clock) -> None:
     bucket = Bucket(0.1)
     assert taken(bucket, 5) == 1
     with pytest.raises(problems.RateLimited) as raised:

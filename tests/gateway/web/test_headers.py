@@ -97,7 +97,7 @@ async def test_a_header_that_has_one_value_must_not_come_twice(url: str, service
     assert services.items == []
 
 
-async def test_other_headers_may_repeat(url: str, services: Services) -> None:
+async def test_headers_that_allow_several_values_may_repeat(url: str, services: Services) -> None:
     lines = (b"accept: a/b", b"accept: c/d", b"x-shop: a", b"x-shop: a", b"via: 1.1 a", b"via: 1.1 b")
     assert (await exchange(url, webhook(*lines))).status == 202
     assert len(services.items) == 1
@@ -122,7 +122,7 @@ async def test_a_transfer_coding_that_is_not_undone_is_refused(url: str, service
 
 
 @pytest.mark.parametrize("host", [b"host: a.example:8080", b"host: [::1]:8080", b"host:", b"host: a_b "])
-async def test_any_host_will_do(url: str, host: bytes) -> None:
+async def test_host_header_may_have_any_value(url: str, host: bytes) -> None:
     assert (await exchange(url, webhook(host=host))).status == 202
 
 
@@ -162,7 +162,7 @@ async def test_the_problem_of_a_broken_body_names_the_request(url: str) -> None:
     assert document["request_id"] == "mine"
 
 
-async def test_too_many_headers_are_a_problem_with_the_id_of_the_request(url: str) -> None:
+async def test_request_with_too_many_headers_gets_a_problem_with_its_request_id(url: str) -> None:
     many = [b"x-%d: y" % number for number in range(100)]
     document = problem(await exchange(url, webhook(b"x-request-id: mine", *many)))
     assert (document["status"], document["reason"], document["request_id"]) == (431, "HEADERS_TOO_LARGE", "mine")
@@ -174,7 +174,7 @@ EVERYWHERE = [("GET", "/docs"), ("GET", "/nope"), ("PUT", WEBHOOK), ("POST", WEB
 
 
 @pytest.mark.parametrize(("method", "path"), EVERYWHERE)
-async def test_every_answer_has_the_id_of_its_request(client: httpx.AsyncClient, method: str, path: str) -> None:
+async def test_responses_have_the_request_id(client: httpx.AsyncClient, method: str, path: str) -> None:
     for sent in ("01-a/b+c=~", "x" * ids.MAX_REQUEST_ID_LENGTH):
         own = await client.request(method, path, headers={"X-Request-Id": sent})
         assert own.headers.get_list("x-request-id") == [sent]

@@ -211,5 +211,5 @@ async def test_a_body_has_more_time_as_more_of_it_comes(monkeypatch: pytest.Monk
         await routing.read({"headers": []}, sending(8, b"x"), 10_000)
 
 
-def test_only_large_payloads_have_more_time() -> None:
+def test_large_payloads_get_more_time() -> None:
     assert [clock.extra_seconds(size) for size in (0, 1 << 20, 5 << 20, 33 << 20)] == [0, 0, 1, 8]

@@ -77,12 +77,12 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
     }
 
 
-def test_outside_of_development_only_livez_is_described_of_the_operations_pages() -> None:
+def test_document_describes_only_livez_of_the_operations_pages_outside_of_development() -> None:
     paths = app.described().openapi()["paths"]
     assert {path for path in paths if not path.startswith("/api/")} == {"/livez"}
 
 
-def test_every_operation_is_described_with_a_tag_that_is(
+def test_operations_have_a_description_and_a_described_tag(
     document: dict[str, Any], operations: dict[str, dict[str, Any]]
 ) -> None:
     tags = {tag["name"] for tag in document["tags"]}
@@ -127,7 +127,7 @@ def expected_statuses(operation: dict[str, Any]) -> set[str]:
     return expected
 
 
-def test_every_operation_documents_every_status_it_can_answer(operations: dict[str, dict[str, Any]]) -> None:
+def test_operations_document_every_status_that_they_can_return(operations: dict[str, dict[str, Any]]) -> None:
     for name, operation in operations.items():
         if name in OPERATIONAL:
             continue
@@ -137,7 +137,7 @@ def test_every_operation_documents_every_status_it_can_answer(operations: dict[s
         assert set(operation["responses"]) - successes == expected_statuses(operation), name
 
 
-def test_every_post_that_makes_an_object_takes_an_idempotency_key(operations: dict[str, dict[str, Any]]) -> None:
+def test_post_operations_that_create_an_object_accept_an_idempotency_key(operations: dict[str, dict[str, Any]]) -> None:
     takers = {
         name
         for name, operation in operations.items()
@@ -146,7 +146,7 @@ def test_every_post_that_makes_an_object_takes_an_idempotency_key(operations: di
     assert takers == {"ingest_webhook", "ingest_webhook_with_token", "publish_event", "create_subscription"}
 
 
-def test_every_operation_has_a_least_role_and_says_so_but_those_that_take_no_key(
+def test_operations_document_their_least_role_unless_they_take_no_key(
     document: dict[str, Any], operations: dict[str, dict[str, Any]]
 ) -> None:
     for name, operation in operations.items():
@@ -159,7 +159,7 @@ def test_every_operation_has_a_least_role_and_says_so_but_those_that_take_no_key
     assert document["components"]["securitySchemes"]["bearerAuth"]["scheme"] == "bearer"
 
 
-def test_every_route_of_the_api_checks_the_role(operations: dict[str, dict[str, Any]]) -> None:
+def test_routes_of_the_api_all_check_the_role(operations: dict[str, dict[str, Any]]) -> None:
     modules = [
         importlib.import_module(found.name)
         for found in pkgutil.walk_packages(gateway.__path__, "services.gateway.")
@@ -172,7 +172,7 @@ def test_every_route_of_the_api_checks_the_role(operations: dict[str, dict[str, 
         assert isinstance(route, RoleRoute), route
 
 
-def test_every_error_is_a_problem_document_with_an_example(operations: dict[str, dict[str, Any]]) -> None:
+def test_errors_are_problem_documents_with_an_example(operations: dict[str, dict[str, Any]]) -> None:
     for name, operation in operations.items():
         for status, response in operation["responses"].items():
             if status.startswith("2") or name in OPERATIONAL:
@@ -184,7 +184,7 @@ def test_every_error_is_a_problem_document_with_an_example(operations: dict[str,
             assert ("Retry-After" in response.get("headers", {})) == again, (name, status)
 
 
-def test_every_request_body_has_an_example(document: dict[str, Any], operations: dict[str, dict[str, Any]]) -> None:
+def test_request_bodies_have_an_example(document: dict[str, Any], operations: dict[str, dict[str, Any]]) -> None:
     for operation in operations.values():
         if body := operation.get("requestBody"):
             media = body["content"]["application/json"]
@@ -194,7 +194,7 @@ def test_every_request_body_has_an_example(document: dict[str, Any], operations:
             assert {"example", "examples"} & {*media, *schema}
 
 
-def test_every_reference_leads_somewhere(document: dict[str, Any]) -> None:
+def test_references_lead_to_existing_schemas(document: dict[str, Any]) -> None:
     schemas = document["components"]["schemas"]
 
     def walk(node: object) -> None:

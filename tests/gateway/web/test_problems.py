@@ -24,7 +24,7 @@ def every_error(cls: type[errors.WebhookError] = errors.WebhookError) -> list[ty
 
 
 @pytest.mark.parametrize("cls", every_error())
-def test_every_error_stands_in_the_table_and_has_a_title(cls: type[errors.WebhookError]) -> None:
+def test_errors_all_have_a_status_and_a_title(cls: type[errors.WebhookError]) -> None:
     assert cls in problems.STATUS
     assert problems.STATUS[cls] in problems.TITLES
 
@@ -87,7 +87,7 @@ def test_a_bug_is_answered_without_its_message() -> None:
 @pytest.mark.parametrize(
     ("method", "reason"), [("GET", "UNAVAILABLE"), ("HEAD", "UNAVAILABLE"), ("POST", "OUTCOME_UNKNOWN")]
 )
-async def test_only_what_changes_something_has_an_unknown_outcome(method: str, reason: str) -> None:
+async def test_outcome_is_unknown_only_for_requests_that_change_something(method: str, reason: str) -> None:
     lost = AioRpcError(grpc.StatusCode.DEADLINE_EXCEEDED, Metadata(), Metadata())
     request = Request({"type": "http", "method": method, "path": "/", "headers": []})
     answered = await problems.HANDLERS[AioRpcError](request, lost)
@@ -134,7 +134,7 @@ def test_a_callers_key_that_a_service_refuses_is_the_callers(refused: errors.Web
 
 
 @pytest.mark.parametrize("refused", [errors.SignatureMismatch("does not match"), errors.NotFound("no subscription")])
-def test_any_other_refusal_is_the_callers(refused: errors.WebhookError) -> None:
+def test_rejections_of_any_other_kind_keep_their_type(refused: errors.WebhookError) -> None:
     assert type(problems.refusal_of(over_grpc(refused))) is type(refused)
 
 
@@ -189,7 +189,7 @@ async def test_long_and_many_parameters_are_a_bounded_problem(client: httpx.Asyn
     bounded(await client.get(f"{SUBSCRIPTIONS}?{'x' * 60_000}=1"), 414)
 
 
-async def test_many_wrong_event_types_are_a_bounded_problem(client: httpx.AsyncClient, services: Services) -> None:
+async def test_problem_about_many_wrong_event_types_is_bounded(client: httpx.AsyncClient, services: Services) -> None:
     bounded(await client.post(SUBSCRIPTIONS, json={"target_url": URL, "event_types": ["a b"] * 10_000}))
     bounded(await client.post(SUBSCRIPTIONS, json={"target_url": URL, "event_types": [1] * 10_000}))
     assert services.requests == []

@@ -67,12 +67,12 @@ def test_a_large_fan_out_goes_alone() -> None:
     assert _numbers([_event(), _event(deliveries=1_001), _event()]) == [[0], [1], [2]]
 
 
-def test_many_small_fan_outs_are_divided_by_their_deliveries() -> None:
+def test_small_fan_outs_are_divided_by_their_deliveries() -> None:
     assert _numbers([_event(deliveries=400) for _ in range(5)]) == [[0, 1], [2, 3], [4]]
 
 
 @given(EVENTS)
-def test_every_event_goes_into_one_transaction_and_none_breaks_its_rules(events: list[NewEvent]) -> None:
+def test_events_go_into_one_transaction_each_and_groups_keep_their_limits(events: list[NewEvent]) -> None:
     groups = list(_groups(events))
     assert sorted(id(event) for group in groups for event in group) == sorted(id(event) for event in events)
     for group in groups:

@@ -108,7 +108,7 @@ async def test_small_events_of_all_tenants_share_a_commit() -> None:
     ids=["a key in use", "an event that cannot be stored"],
 )
 @pytest.mark.parametrize("is_first", [True, False])
-async def test_what_fails_a_shared_commit_fails_its_tenant_and_keeps_it_apart(
+async def test_error_in_a_shared_commit_fails_only_its_tenant_and_separates_it(
     error: Exception, reason: str, monkeypatch: pytest.MonkeyPatch, *, is_first: bool
 ) -> None:
     # On a busy machine the traces in the log take their time.
@@ -185,7 +185,7 @@ async def test_a_call_is_answered_without_a_tenant_that_takes_long_and_its_event
     assert again.accepted.replayed
 
 
-async def test_one_tenant_that_is_unknown_fails_no_other_in_its_call(ingest: Ingest) -> None:
+async def test_unknown_tenant_fails_no_other_tenant_in_the_same_call(ingest: Ingest) -> None:
     made = await ingest.create()
     stranger = Ingest(ingest.channel, ingest.pool, tenant_id="nobody-has-this")
     results = await ingest.batch(ingest.item(made.id), stranger.item(event_type="a.b"), ingest.item(made.id))

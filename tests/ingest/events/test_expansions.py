@@ -286,7 +286,7 @@ async def test_an_event_to_nobody_ends_at_once(chunks: Chunks) -> None:
     assert (chunk.made, chunk.finished) == (0, True)
 
 
-async def test_what_is_deleted_disabled_or_changed_in_the_middle_counts_as_it_is_at_its_chunk(chunks: Chunks) -> None:
+async def test_subscriptions_changed_during_an_expansion_count_as_they_are_at_their_chunk(chunks: Chunks) -> None:
     made = await subscribed(chunks, 9)
     await chunks.stored()
     await chunks.next()
@@ -422,7 +422,7 @@ class _InterruptedConnection:
 
 
 @pytest.mark.parametrize("statements", range(14))
-async def test_what_is_cut_off_at_any_statement_is_continued_and_doubles_nothing(
+async def test_expansion_interrupted_at_any_statement_continues_without_duplicates(
     chunks: Chunks, statements: int
 ) -> None:
     made = await subscribed(chunks, 5)
@@ -567,7 +567,7 @@ async def test_a_tenant_with_too_many_events_is_refused_and_no_other_is(monkeypa
     expander.check("quiet")
 
 
-async def test_when_all_together_are_too_many_only_those_over_their_share_are_refused(
+async def test_tenants_over_their_share_are_rejected_when_all_together_exceed_the_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(expansions, "MAX_EVENTS", 6)

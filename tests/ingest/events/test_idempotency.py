@@ -81,7 +81,7 @@ async def test_a_key_whose_first_request_is_still_running_is_in_use_and_keeps_no
     assert (await refused(send(ingest, subscription.id, b"1", "taken"))).reason == "IDEMPOTENCY_KEY_REUSED"
 
 
-async def test_two_servers_share_the_keys(database: str, redis_url: str) -> None:
+async def test_keys_are_shared_by_two_servers(database: str, redis_url: str) -> None:
     async with serving(database, redis_url) as one, serving(database, redis_url) as other:
         subscription = await one.create()
         keys = [str(number) for number in range(40)]

@@ -33,7 +33,7 @@ async def test_a_token_lets_a_webhook_in_for_the_tenant_of_its_subscription(inge
         assert delivery["tenant_id"] == ingest.tenant_id
 
 
-async def test_every_wrong_token_is_answered_like_a_subscription_that_is_unknown(ingest: Ingest) -> None:
+async def test_wrong_token_gets_the_response_for_an_unknown_subscription(ingest: Ingest) -> None:
     with_token, without = await ingest.create(), await ingest.create()
     given, neighbours = await token(ingest, with_token.id), await token(ingest, (await ingest.create()).id)
     unknown = await refused(ingest.send(UNKNOWN, ingest_token=given))
@@ -66,7 +66,7 @@ async def test_an_update_keeps_the_token(ingest: Ingest) -> None:
     await ingest.send(made.id, ingest_token=given)
 
 
-async def test_only_a_hash_of_the_token_is_stored(ingest: Ingest) -> None:
+async def test_token_is_stored_only_as_a_hash(ingest: Ingest) -> None:
     made = await ingest.create()
     given = await token(ingest, made.id)
     row = await ingest.pool.fetchrow("SELECT s::text AS text, * FROM subscriptions s WHERE id = $1", UUID(made.id))
@@ -87,7 +87,7 @@ async def test_a_token_is_for_one_subscription_and_not_for_a_fan_out(ingest: Ing
     assert fields(await refused(ingest.send(event_type="a", ingest_token=given))) == ["ingest_token"]
 
 
-async def test_another_tenant_makes_and_removes_none(ingest: Ingest) -> None:
+async def test_token_cannot_be_created_or_removed_by_another_tenant(ingest: Ingest) -> None:
     made = await ingest.create()
     given = await token(ingest, made.id)
     other = await ingest.of("another")

@@ -61,7 +61,7 @@ def test_an_item_without_a_trace_belongs_to_that_of_its_call() -> None:
     assert (others.trace_id, others.parent and others.parent.span_id) == (call.trace_id, int(call.span_id, 16))
 
 
-def test_every_span_ends_whatever_becomes_of_the_call() -> None:
+def test_spans_end_whatever_the_result_of_the_call() -> None:
     identity.CALLER.set(identity.INTERNAL)
     begun = item_spans.begin_spans(tracer(0.0), [ITEM, IngestItem()])
     item_spans.end_spans(begun, [ITEM, IngestItem()], [Accepted(event_id=new(), delivery_id=None, deliveries=0)] * 2)

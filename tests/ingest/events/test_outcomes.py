@@ -31,7 +31,7 @@ def test_a_connection_that_is_lost_leaves_it_open(error: Exception) -> None:
 
 
 @pytest.mark.parametrize("error", ROLLED_BACK, ids=lambda error: type(error).__name__)
-def test_what_postgres_says_of_a_statement_is_believed(error: Exception) -> None:
+def test_error_that_postgres_reports_for_a_statement_is_trusted(error: Exception) -> None:
     with pytest.raises(type(error)), store._committing():
         raise error
     with pytest.raises(errors.OutcomeUnknown), store._committing(committed=True):

@@ -104,7 +104,7 @@ def test_a_body_that_is_changed_by_a_byte_does_not_hold(scheme: Check, sign: Sig
 
 
 @every
-def test_every_character_of_what_is_signed_counts(scheme: Check, sign: Signer) -> None:
+def test_signed_headers_are_invalid_if_any_character_changes(scheme: Check, sign: Signer) -> None:
     for name, value in sign(SECRET, BODY, NOW).items():
         for at in range(len(value)):
             other = "1" if value[at] != "1" else "2"
@@ -112,7 +112,7 @@ def test_every_character_of_what_is_signed_counts(scheme: Check, sign: Signer) -
 
 
 @every
-def test_each_header_is_required_and_named(scheme: Check, sign: Signer) -> None:
+def test_missing_headers_are_rejected_and_named(scheme: Check, sign: Signer) -> None:
     headers = sign(SECRET, BODY, NOW)
     for name in headers:
         error = refusal(scheme, {other: value for other, value in headers.items() if other != name})

@@ -104,7 +104,7 @@ async def test_an_update_keeps_verification_unless_it_sets_another(ingest: Inges
         ),
     ],
 )
-async def test_what_could_verify_nothing_is_refused_by_its_field(
+async def test_verification_that_cannot_work_is_rejected_with_its_field(
     ingest: Ingest, asked: dict[str, Any], field: str
 ) -> None:
     error = await refused(ingest.create(**asked))
@@ -136,7 +136,7 @@ async def test_a_secret_as_supabase_gives_it_out_verifies(ingest: Ingest) -> Non
     assert not await passes(ingest, made.id, by_standard(OLD, BODY, now()))
 
 
-async def test_every_answer_warns_of_a_secret_that_is_short(ingest: Ingest) -> None:
+async def test_responses_warn_of_a_short_secret(ingest: Ingest) -> None:
     advice = "has fewer than 24 bytes, which are easier to guess; use a longer secret"
     asked: dict[str, Any] = {"verification": pb.VERIFICATION_STRIPE, "idempotency_key": "k"}
     asked |= {"secret_key": "s" * 23, "verification_secrets": secrets("v" * 24, "whsec_" + "QUFB" * 4)}
@@ -387,7 +387,7 @@ def test_a_providers_secret_is_never_the_subscriptions_own(preset: Verification)
 
 
 @pytest.mark.parametrize("preset", [Verification.REQUIRED, Verification.GITHUB])
-def test_some_secret_is_needed_where_a_signature_is_required(preset: Verification) -> None:
+def test_secret_is_required_where_a_signature_is_required(preset: Verification) -> None:
     rules.check_verification(preset, (), signs=True)
     rules.check_verification(preset, ["s"], signs=False)
     with pytest.raises(errors.InvalidArgument, match=r"^verification_secrets: "):
@@ -395,7 +395,7 @@ def test_some_secret_is_needed_where_a_signature_is_required(preset: Verificatio
 
 
 @pytest.mark.parametrize("preset", [Verification.AUTO, Verification.NONE])
-def test_none_is_needed_where_none_may_be_looked_at(preset: Verification) -> None:
+def test_secret_is_not_required_for_auto_or_none(preset: Verification) -> None:
     rules.check_verification(preset, (), signs=False)
 
 

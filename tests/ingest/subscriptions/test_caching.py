@@ -173,7 +173,7 @@ async def test_a_server_sees_its_own_changes_at_once_while_it_is_being_asked_all
         await asyncio.gather(*asking)
 
 
-async def test_another_server_sees_a_change_within_a_second(pair: Pair) -> None:
+async def test_change_is_visible_on_another_server_within_a_second(pair: Pair) -> None:
     made = await pair.first.create(event_types=["t0"])
     await pair.warm(made.id)
     for version in range(1, 4):
@@ -181,13 +181,13 @@ async def test_another_server_sees_a_change_within_a_second(pair: Pair) -> None:
         await _seen(pair.second, made.id, f"t{version}")
 
 
-async def test_another_server_sees_a_new_subscription_within_a_second(pair: Pair) -> None:
+async def test_new_subscription_is_visible_on_another_server_within_a_second(pair: Pair) -> None:
     assert (await pair.second.send(event_type="t")).deliveries == 0
     made = await pair.first.create()
     await _seen(pair.second, made.id, "t")
 
 
-async def test_another_server_sees_a_deletion_within_a_second(pair: Pair) -> None:
+async def test_deletion_is_visible_on_another_server_within_a_second(pair: Pair) -> None:
     made = await pair.first.create()
     await pair.warm(made.id)
     await pair.first.delete(made.id)
@@ -195,7 +195,7 @@ async def test_another_server_sees_a_deletion_within_a_second(pair: Pair) -> Non
     assert (await pair.second.send(event_type="t")).deliveries == 0
 
 
-async def test_while_redis_is_away_subscriptions_that_did_not_change_are_not_read_again(pair: Pair) -> None:
+async def test_unchanged_subscriptions_are_not_read_again_while_redis_is_down(pair: Pair) -> None:
     made = await pair.first.create(event_types=["t0"])
     await pair.warm(made.id)
     pair.stores.valkey.kill()
@@ -226,7 +226,7 @@ async def test_a_change_while_redis_is_away_is_seen_by_another_server_within_a_s
     await eventually(lambda: _gone(pair.second, made.id), "the deletion", SEEN_WITHIN_SECONDS)
 
 
-async def test_after_redis_was_restarted_another_server_sees_a_change_within_a_second(pair: Pair) -> None:
+async def test_change_is_visible_on_another_server_within_a_second_after_redis_restarts(pair: Pair) -> None:
     made = await pair.first.create(event_types=["t0"])
     await pair.warm(made.id)
     pair.stores.valkey.stop()
@@ -557,7 +557,7 @@ async def test_changes_that_wait_for_redis_do_not_keep_the_subscriptions_of_all_
                 assert (await ingest.send(one.id, event_type="t0")).deliveries == 0
 
 
-async def test_what_is_no_copy_concerns_its_subscription_alone(cache: caches.SubscriptionCache, redis_url: str) -> None:
+async def test_invalid_copy_affects_only_its_subscription(cache: caches.SubscriptionCache, redis_url: str) -> None:
     """A key of another type is refused by Redis, which is there for all others."""
     identity.CALLER.set(identity.INTERNAL)
     listening = asyncio.create_task(cache.listen())

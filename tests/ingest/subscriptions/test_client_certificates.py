@@ -188,7 +188,7 @@ def test_the_facts_are_those_of_the_first_certificate_and_survive_being_stored()
     assert Facts.of_text(facts.text) == facts
 
 
-def test_one_without_a_usage_or_for_any_is_of_a_client_too() -> None:
+def test_certificate_without_a_usage_or_for_any_usage_is_accepted() -> None:
     for usages in ((), (ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE,), (SERVER, ExtendedKeyUsageOID.CLIENT_AUTH)):
         issued = CA.issue("shop", usages=usages)
         assert client_certificates.parse(issued.pem, issued.key_pem, NOW).facts.subject == "CN=shop"
@@ -247,7 +247,7 @@ def test_a_passphrase_another_key_and_weak_or_odd_keys_are_refused() -> None:
         assert said[PRIVATE_KEY].startswith(why)
 
 
-def test_both_fields_are_named_when_both_are_wrong() -> None:
+def test_violations_name_both_fields_if_both_are_wrong() -> None:
     assert list(wrong("no", "no")) == [CERTIFICATE, PRIVATE_KEY]
 
 
@@ -269,7 +269,7 @@ def test_a_chain_out_of_order_or_torn_is_refused() -> None:
     assert refused_chain(*[CA] * 9) == "must be at most 8 certificates"
 
 
-def test_one_for_servers_alone_is_refused() -> None:
+def test_certificate_only_for_servers_is_rejected() -> None:
     assert refused_chain(CA.issue("shop", usages=(SERVER,))).startswith("must be a client certificate")
 
 

@@ -63,7 +63,7 @@ TABLE = [
 
 
 @pytest.mark.parametrize(("verb", "before", "after", "conflict"), TABLE)
-async def test_every_call_in_every_status(
+async def test_calls_change_the_status_as_documented(
     ingest: Ingest, verb: str, before: str, after: str, conflict: str | None
 ) -> None:
     made = await made_in(ingest, before)
@@ -199,7 +199,7 @@ async def test_enabling_closes_the_breaker_and_forgets_the_failures(ingest: Inge
         "https://receiver.example/hook?token=repaired",
     ],
 )
-async def test_another_target_begins_with_a_closed_breaker_and_no_failures(ingest: Ingest, changed: str) -> None:
+async def test_changed_target_begins_with_a_closed_breaker_and_no_failures(ingest: Ingest, changed: str) -> None:
     made = await ingest.create("https://receiver.example/hook")
     await fail(ingest, made.id, "open")
     assert (await ingest.update(made.id, changed)).status.breaker == pb.Breaker(state=pb.BREAKER_STATE_CLOSED)
@@ -300,7 +300,7 @@ BAD: list[tuple[dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("asked", "at_fault"), BAD, ids=lambda value: str(value)[:40])
-async def test_what_cannot_be_is_refused_by_name_and_changes_nothing(
+async def test_invalid_fields_are_rejected_by_name_and_change_nothing(
     ingest: Ingest, asked: dict[str, Any], at_fault: list[str]
 ) -> None:
     made = await ingest.create()
@@ -366,7 +366,7 @@ async def test_a_delivery_that_nothing_delays_is_rung_and_the_rest_is_left_to_th
         assert ahead == (RUNG_SECONDS if steady else 0)
 
 
-async def test_one_fan_out_rings_for_some_and_leaves_others_to_the_dispatcher(alone: Ingest) -> None:
+async def test_fan_out_rings_for_some_subscriptions_and_leaves_others_to_the_dispatcher(alone: Ingest) -> None:
     steady = await alone.create()
     limited = await alone.create(rate_limit_per_second=1)
     paused = await made_in(alone, "paused")

@@ -143,7 +143,7 @@ def test_a_malformed_value_is_refused_and_not_repeated(value: str) -> None:
     ],
     ids=["21 headers", "4,097 bytes", "twice"],
 )
-def test_too_much_is_refused(values: dict[str, str]) -> None:
+def test_headers_beyond_a_limit_are_rejected(values: dict[str, str]) -> None:
     assert record.header_violations(values)
 
 

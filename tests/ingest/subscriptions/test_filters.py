@@ -127,7 +127,7 @@ async def test_a_tenant_is_loaded_in_chunks_and_then_only_what_changed_is_read(
     assert await _wanting(filters, "a") == {*made} - {made[3], deleted}
 
 
-async def test_more_changes_than_a_chunk_are_all_found_even_if_they_were_written_at_one_moment(
+async def test_changes_written_at_one_moment_are_all_found_beyond_a_chunk(
     store: Watched, filters: Filters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(indexes, "CHUNK", 10)
@@ -147,7 +147,7 @@ async def test_a_change_that_was_heard_of_is_loaded_alone(store: Watched, filter
     assert await _wanting(filters, "a") == {*made[2:]}
 
 
-async def test_what_is_heard_of_and_known_is_not_loaded(store: Watched, filters: Filters) -> None:
+async def test_known_changes_are_not_loaded_again(store: Watched, filters: Filters) -> None:
     (made,) = await store.insert(1, "a")
     await _wanting(filters, "a")
     version = await store.change(made, "b")
@@ -159,7 +159,7 @@ async def test_what_is_heard_of_and_known_is_not_loaded(store: Watched, filters:
     assert store.read == []
 
 
-async def test_more_changes_than_are_remembered_are_looked_for(
+async def test_changes_beyond_the_number_remembered_are_loaded(
     store: Watched, filters: Filters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(indexes, "MAX_HEARD", 3)
@@ -221,7 +221,7 @@ def _literal(value: Any) -> str:
 WITHOUT_VERSION = {"begin_endpoint", "reseal"}
 
 
-def test_every_statement_that_changes_a_subscription_says_so() -> None:
+def test_statements_that_change_a_subscription_raise_its_version() -> None:
     found = set()
     for path in sorted(ROOT.glob("services/**/queries.sql")):
         package = ".".join(path.relative_to(ROOT).parent.parts)
@@ -249,7 +249,7 @@ async def test_a_change_that_is_committed_after_later_looks_is_not_missed(store:
     assert await _wanting(filters, "b", ttl_seconds=0) == {made[0]}
 
 
-async def test_whoever_asks_after_a_change_was_heard_of_sees_it_though_a_look_was_under_way(
+async def test_lookup_after_a_reported_change_sees_it_even_if_a_load_is_in_progress(
     store: Watched, filters: Filters
 ) -> None:
     (made,) = await store.insert(1, "a")
@@ -294,7 +294,7 @@ async def test_a_change_of_what_a_load_in_chunks_has_read_already_is_not_missed(
     assert await loading == {made[0]}
 
 
-async def test_after_a_doubt_the_next_event_waits_for_a_look(store: Watched, filters: Filters) -> None:
+async def test_event_after_a_doubt_waits_for_a_load(store: Watched, filters: Filters) -> None:
     (made,) = await store.insert(1, "a")
     await _wanting(filters, "a")
     await store.change(made, "b")
@@ -303,7 +303,7 @@ async def test_after_a_doubt_the_next_event_waits_for_a_look(store: Watched, fil
     assert await _wanting(filters, "b") == {made}
 
 
-async def test_what_a_look_that_failed_was_for_is_looked_for_again(store: Watched, filters: Filters) -> None:
+async def test_changes_of_a_failed_load_are_loaded_again(store: Watched, filters: Filters) -> None:
     (made,) = await store.insert(1, "a")
     await _wanting(filters, "a")
     filters.heard(TENANT, made, await store.change(made, "b"))
@@ -317,7 +317,7 @@ async def test_what_a_look_that_failed_was_for_is_looked_for_again(store: Watche
     assert await _wanting(filters, "b") == {made}
 
 
-async def test_another_server_that_lacks_a_change_is_believed(breakable: Breakable) -> None:
+async def test_database_server_that_lacks_a_change_is_trusted(breakable: Breakable) -> None:
     """As if a standby without the last changes took over: the same version means another row."""
     async with asyncpg.create_pool(breakable.database_url, min_size=0, max_size=2) as pool:
         store = Watched(pool)
@@ -363,7 +363,7 @@ async def test_a_tenant_that_does_not_exist_or_is_deleted_is_refused_and_not_kep
     assert filters._size_bytes == 0
 
 
-async def test_while_a_tenant_is_loaded_for_the_first_time_its_events_are_matched_in_postgres(
+async def test_events_are_matched_in_postgres_while_their_tenant_is_loaded_for_the_first_time(
     store: Watched, filters: Filters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(indexes, "PATIENCE_SECONDS", 0.01)

@@ -101,7 +101,7 @@ def test_a_bad_url_is_refused_and_named(url: str) -> None:
 
 
 @given(st.text(max_size=60))
-def test_any_text_for_a_url_is_taken_or_refused(text: str) -> None:
+def test_url_from_any_text_is_accepted_or_rejected(text: str) -> None:
     for url in (text, f"http://{text}", f"http://host/{text}", f"http://host:{text}"):
         try:
             assert _draft(url).target_url.lower().startswith(("http://", "https://"))
@@ -148,7 +148,7 @@ def test_a_bad_description_is_refused_and_named(description: str) -> None:
     assert _fields(raised) == ["description"]
 
 
-def test_every_field_at_fault_is_named_at_once() -> None:
+def test_invalid_fields_are_all_named_at_once() -> None:
     with pytest.raises(errors.InvalidArgument) as raised:
         _draft("ftp://x", secret_key="", event_types=["good", "bad type", "*"], description="\x00")
     assert _fields(raised) == ["target_url", "event_types.1", "event_types.2", "description", "secret_key"]

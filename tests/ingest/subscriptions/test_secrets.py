@@ -216,7 +216,7 @@ async def test_a_wrong_rotation_is_refused_by_its_field(ingest: Ingest, asked: d
     assert await names(ingest, made.id) == ["secret-s"]
 
 
-async def test_another_tenant_rotates_nothing(ingest: Ingest) -> None:
+async def test_secret_cannot_be_rotated_by_another_tenant(ingest: Ingest) -> None:
     made = (await create(ingest, secret_key="secret-s")).subscription
     assert isinstance(await refused(rotate(await ingest.of("another"), made.id)), errors.NotFound)
     assert await names(ingest, made.id) == ["secret-s"]

@@ -227,7 +227,7 @@ async def test_a_shared_secrets_signature_is_refused_where_there_is_none(ingest:
     assert (await ingest.send(made.id, payload=BODY)).deliveries == 1
 
 
-async def test_one_whose_key_cannot_be_opened_is_shown_without_public_keys_and_mended_by_an_update(
+async def test_subscription_with_an_unreadable_key_shows_no_public_keys_and_is_fixed_by_an_update(
     ingest: Ingest,
 ) -> None:
     made = (await create(ingest, signature_scheme=ED25519)).subscription

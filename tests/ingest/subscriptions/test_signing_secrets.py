@@ -37,7 +37,7 @@ def test_older_ones_keep_their_ends_and_what_ended_is_forgotten() -> None:
     assert _rotated(*before) == [Secret("new"), Secret("c", NOW + 24 * HOUR), Secret("b", NOW + HOUR)]
 
 
-def test_no_old_one_outlives_a_shorter_overlap_and_none_outlives_none() -> None:
+def test_old_secrets_end_with_a_shorter_overlap_and_at_once_without_one() -> None:
     before = (Secret("b"), Secret("a", NOW + 12 * HOUR))
     assert _rotated(*before, overlap=HOUR) == [Secret("new"), Secret("b", NOW + HOUR), Secret("a", NOW + HOUR)]
     assert _rotated(*before, overlap=timedelta()) == [Secret("new")]

@@ -79,7 +79,7 @@ async def test_an_unknown_subscription_is_not_found_by_any_call(ingest: Ingest) 
         assert isinstance(await refused(call), errors.NotFound)
 
 
-async def test_another_tenants_subscription_is_not_found_by_any_call(ingest: Ingest) -> None:
+async def test_subscription_of_another_tenant_is_not_found_by_any_call(ingest: Ingest) -> None:
     made = await ingest.create(secret_key="secret-s")
     other = await ingest.of("another")
     for call in (other.get(made.id), other.update(made.id), other.delete(made.id), other.send(made.id)):

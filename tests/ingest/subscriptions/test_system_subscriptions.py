@@ -58,7 +58,7 @@ async def test_the_kind_cannot_be_changed_or_invented(own: Ingest) -> None:
     assert (await own.get(normal.id)).spec.kind == NORMAL
 
 
-async def test_no_event_of_the_tenant_goes_there(own: Ingest) -> None:
+async def test_system_subscription_gets_no_event_of_its_tenant(own: Ingest) -> None:
     system, normal = await own.create(kind=SYSTEM), await own.create()
     # Whatever its type is.
     accepted = await own.send(event_type="subscription.disabled")

@@ -160,7 +160,7 @@ async def test_patches_of_different_fields_at_the_same_time_are_both_kept(ingest
 # -- etags --
 
 
-async def test_every_change_gives_another_etag_and_a_read_does_not(ingest: Ingest) -> None:
+async def test_etag_changes_with_every_change_and_not_with_a_read(ingest: Ingest) -> None:
     made = await ingest.create()
     assert (await ingest.get(made.id)).status.etag == made.status.etag
     assert (await patch(ingest, made.id, "description", description="new")).status.etag != made.status.etag

@@ -30,11 +30,11 @@ def methods() -> Iterator[MethodDescriptor]:
                 yield from service.methods
 
 
-def test_every_method_of_every_proto_has_a_least_role() -> None:
+def test_methods_of_all_protos_have_a_least_role() -> None:
     assert {f"/{method.containing_service.full_name}/{method.name}" for method in methods()} == set(roles.RULES)
 
 
-def test_every_method_is_unary_for_streams_are_refused() -> None:
+def test_methods_are_all_unary() -> None:
     for method in methods():
         assert not method.client_streaming, method.full_name
         assert not method.server_streaming, method.full_name
@@ -82,7 +82,7 @@ def test_a_key_is_found_however_the_scheme_is_spelled(header: str) -> None:
     "header",
     ["", "Bearer", "Bearer ", "whk_a", "Basic whk_a", "Bearer a b", "Bearer é", "Bearer a\x00", f"Bearer {'a' * 257}"],
 )
-def test_what_is_no_bearer_token_is_refused_without_being_shown(header: str) -> None:
+def test_header_that_is_not_a_bearer_token_is_rejected_without_being_shown(header: str) -> None:
     with pytest.raises(errors.Unauthenticated) as raised:
         keys.of_header(header)
     assert raised.value.reason == "KEY_INVALID"
@@ -133,7 +133,7 @@ async def test_a_key_is_asked_for_once_by_all_who_want_it_at_the_same_time() -> 
     assert found.fresh("a") == "A"
 
 
-async def test_what_is_known_is_renewed_behind_its_users_and_ends_when_that_fails(clock: Clock) -> None:
+async def test_known_key_is_renewed_in_the_background_and_expires_if_that_fails(clock: Clock) -> None:
     asked = Asked()
     found = Known(asked)
     await found.find("a")

@@ -19,7 +19,7 @@ def test_the_service_itself_acts_for_any_tenant(tenant_id: str) -> None:
     assert identity.tenant_of(tenant_id) == tenant_id
 
 
-def test_no_name_means_the_callers_own_tenant() -> None:
+def test_tenant_defaults_to_that_of_the_caller() -> None:
     identity.CALLER.set(identity.INTERNAL)
     assert identity.tenant_of("") == "default"
     identity.CALLER.set(ACME)
@@ -38,7 +38,7 @@ def test_an_admin_acts_for_any_tenant_and_lists_all() -> None:
         identity.tenant_of("*")
 
 
-def test_nobody_else_lists_all_tenants() -> None:
+def test_lists_of_all_tenants_are_only_for_operators() -> None:
     identity.CALLER.set(ACME)
     with pytest.raises(errors.PermissionDenied):
         identity.tenant_of_list("*")
@@ -54,13 +54,13 @@ def test_a_key_does_not_act_for_another_tenant(stated: str) -> None:
 
 
 @pytest.mark.parametrize("tenant_id", ["A", "-a", "_a", "a" * 64, "a b", "a\x00", "a\n", "é", "a/b", "٣"])
-def test_what_can_be_no_name_is_refused_with_its_field(tenant_id: str) -> None:
+def test_invalid_tenant_name_is_rejected_with_its_field(tenant_id: str) -> None:
     identity.CALLER.set(identity.INTERNAL)
     with pytest.raises(errors.InvalidArgument) as raised:
         identity.tenant_of(tenant_id)
     assert [violation.field for violation in raised.value.violations] == ["tenant_id"]
 
 
-def test_without_a_caller_there_is_no_tenant() -> None:
+def test_tenant_is_undefined_without_a_caller() -> None:
     with pytest.raises(LookupError):
         contextvars.Context().run(identity.tenant_of, "")

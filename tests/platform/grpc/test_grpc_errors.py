@@ -161,7 +161,7 @@ async def test_metadata_over_the_servers_bound_are_not_overload(server: Server) 
     assert isinstance(grpc_errors.from_rpc_error(raised.value), errors.PayloadTooLarge)
 
 
-async def test_what_can_be_retried_says_when(server: Server) -> None:
+async def test_error_that_can_be_retried_carries_a_retry_delay(server: Server) -> None:
     server.raising(errors.Overloaded("too many"))
     retry = error_details_pb2.RetryInfo()
     assert any(detail.Unpack(retry) for detail in _details(await _refused(server)))
@@ -196,7 +196,7 @@ async def test_a_message_over_the_servers_bound_is_a_payload_too_large(server: S
     assert isinstance(grpc_errors.from_rpc_error(await _refused(server, b"x" * (4 << 20))), errors.PayloadTooLarge)
 
 
-async def test_more_calls_than_a_server_takes_are_overload_and_not_a_large_payload(
+async def test_calls_beyond_the_limit_of_a_server_are_overload_and_not_a_large_payload(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(places, "MAX_CALLS", 1)

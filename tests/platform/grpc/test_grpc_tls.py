@@ -64,7 +64,7 @@ async def refused(address: str, credentials: grpc.ChannelCredentials | None) -> 
     return caught.value.code()
 
 
-async def test_only_who_has_a_certificate_of_the_authority_is_let_in(tmp_path: Path) -> None:
+async def test_server_accepts_only_clients_with_a_certificate_of_the_authority(tmp_path: Path) -> None:
     authority, strange = authorities.authority(), authorities.authority("A stranger's")
     server = authorities.grpc_files(authorities.of_process(authority, "ingest"), tmp_path / "server", authority.pem)
     client = authorities.grpc_files(authorities.of_process(authority, "gateway"), tmp_path / "client", authority.pem)
@@ -187,7 +187,7 @@ def test_the_key_of_another_certificate_ends_the_start(tmp_path: Path, issued: t
         certificates(files)
 
 
-def test_two_files_of_three_are_refused() -> None:
+def test_settings_with_two_files_of_three_are_rejected() -> None:
     with pytest.raises(ValidationError, match="GRPC_TLS_CA_FILE: required if one of the others is set"):
         GrpcTlsSettings(grpc_tls_cert_file="a", grpc_tls_key_file="b")
 

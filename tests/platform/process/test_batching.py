@@ -57,7 +57,7 @@ async def test_a_lone_item_is_flushed_at_once() -> None:
     assert sink.batches == [[1]]
 
 
-async def test_what_arrives_while_a_batch_is_in_flight_goes_into_the_next_in_order() -> None:
+async def test_items_that_arrive_while_a_batch_is_in_flight_form_the_next_in_order() -> None:
     sink = Sink()
     sink.gate.clear()
     batcher = _batcher(sink)
@@ -92,7 +92,7 @@ async def test_an_item_larger_than_batch_bytes_goes_alone() -> None:
 
 
 @pytest.mark.parametrize("bounds", [{"waiting_items": 2}, {"waiting_bytes": 100}])
-async def test_more_than_may_wait_is_refused_as_overloaded(bounds: dict[str, int]) -> None:
+async def test_items_beyond_the_queue_limit_are_rejected_as_overloaded(bounds: dict[str, int]) -> None:
     sink = Sink()
     sink.gate.clear()
     batcher = _batcher(sink, **bounds)
@@ -139,7 +139,7 @@ async def test_a_caller_cancelled_in_flight_does_not_disturb_its_neighbours() ->
     assert await stays == 20
 
 
-async def test_every_item_gets_what_the_flush_raised_and_the_next_batch_goes_on() -> None:
+async def test_items_of_a_failed_flush_all_get_its_error_and_the_next_batch_continues() -> None:
     sink = Sink()
     sink.fails = errors.Unavailable("gone")
     batcher = _batcher(sink)
@@ -169,7 +169,7 @@ async def test_a_wrong_number_of_results_fails_every_item_instead_of_leaving_the
     assert [type(outcome) for outcome in outcomes] == [RuntimeError, RuntimeError]
 
 
-async def test_as_many_batches_as_the_concurrency_are_in_flight_and_no_more() -> None:
+async def test_batches_in_flight_reach_and_never_exceed_the_concurrency() -> None:
     sink = Sink()
     sink.gate.clear()
     batcher = _batcher(sink, batch_items=1, concurrency=2)
@@ -232,7 +232,7 @@ class Clock:
         return [later - earlier for earlier, later in itertools.pairwise(self.began)]
 
 
-async def test_what_comes_within_the_pace_goes_together() -> None:
+async def test_items_that_arrive_within_the_pace_share_a_batch() -> None:
     clock = Clock()
     batcher = clock.batcher(0.05)
     await batcher.submit(0)

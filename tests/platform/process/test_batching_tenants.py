@@ -122,7 +122,7 @@ async def test_a_batch_that_is_not_mixed_has_items_of_one_tenant() -> None:
 
 
 @pytest.mark.parametrize("bounds", [{"waiting_items": 10}, {"waiting_bytes": 1_000}])
-async def test_one_tenant_may_fill_what_the_others_leave_and_gives_it_back_when_they_come(
+async def test_tenant_may_use_the_space_that_others_leave_until_they_need_it(
     bounds: dict[str, int],
 ) -> None:
     sink = Sink()
@@ -210,7 +210,7 @@ async def test_a_slow_batch_holds_up_no_tenant_that_has_nothing_in_flight() -> N
     await batcher.drained()
 
 
-async def test_as_many_batches_as_there_are_places_and_spare_ones_are_in_flight_and_no_more() -> None:
+async def test_batches_in_flight_reach_and_never_exceed_the_places_with_the_spare_ones() -> None:
     sink = Sink()
     batcher = sink.batcher(concurrency=1, spare=2, batch_items=1)
     sink.slow |= set("abcdef")
@@ -234,7 +234,7 @@ async def test_a_tenant_is_forgotten_once_it_has_nothing_left() -> None:
     submissions=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 500), st.integers(1, 3)), max_size=60),
     mixed=st.booleans(),
 )
-async def test_every_item_gets_its_own_result_or_a_refusal(
+async def test_items_get_their_own_result_or_a_rejection(
     submissions: list[tuple[str, int, int]],
     mixed: bool,  # noqa: FBT001 - a parameter
 ) -> None:

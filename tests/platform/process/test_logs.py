@@ -39,7 +39,7 @@ def _lines(program: str = PROGRAM, **environment: str) -> list[str]:
     return result.stdout.splitlines()
 
 
-def test_in_production_every_line_is_one_json_object_with_its_ids() -> None:
+def test_lines_in_production_are_json_objects_with_their_ids() -> None:
     delivered, failed, foreign = (json.loads(line) for line in _lines(ENV="production"))
     assert delivered["event"] == "delivered"
     assert delivered["event_id"] == "00000000-0000-0000-0000-000000000007"
@@ -52,7 +52,7 @@ def test_in_production_every_line_is_one_json_object_with_its_ids() -> None:
     assert (foreign["event"], foreign["logger"], foreign["role"]) == ("a library says", "somebody.else", "ingest")
 
 
-def test_in_development_lines_are_for_people() -> None:
+def test_lines_in_development_are_readable() -> None:
     output = "\n".join(_lines(ENV="development"))
     assert "delivered" in output
     assert "delivery_id=" in output
@@ -93,7 +93,7 @@ logging.getLogger("somebody.else").warning("in it")
     assert len(own["span_id"]) == 16
 
 
-def test_in_development_control_characters_are_escaped() -> None:
+def test_control_characters_are_escaped_in_development() -> None:
     program = PROGRAM + (
         'log.warning("it said\\x1b[2J", said="\\x9b31m\\r\\n2026-01-01 [info] forged ☃")\n'
         'logging.getLogger("taskiq.receiver").warning("task %s\\n is not found", "\\x1b]0;title\\x07")\n'

@@ -21,7 +21,7 @@ def test_build_info_says_what_runs() -> None:
     assert REGISTRY.get_sample_value("webhook_build_info", labels) == 1
 
 
-def test_every_common_metric_is_written_by_somebody() -> None:
+def test_common_metrics_are_all_used() -> None:
     names = COMMON.findall(Path(metrics.__file__).read_text())
     sources = [path.read_text() for path in SERVICES.rglob("*.py")]
     unused = [
@@ -31,7 +31,7 @@ def test_every_common_metric_is_written_by_somebody() -> None:
     assert unused == []
 
 
-def test_every_metric_of_ours_has_the_prefix() -> None:
+def test_metrics_of_the_service_have_the_prefix() -> None:
     others = ("python_", "process_")
     names = re.findall(r"^# TYPE (\S+)", generate_latest().decode(), re.MULTILINE)
     assert [name for name in names if not name.startswith(("webhook_", *others))] == []

@@ -18,7 +18,7 @@ print(*resource.getrlimit(resource.RLIMIT_NOFILE))
 @pytest.mark.parametrize(
     ("soft", "hard", "expected"), [(256, 4096, 4096), (256, 20_000, 16_384), (18_000, 20_000, 18_000), (256, 256, 256)]
 )
-def test_it_is_raised_to_what_is_wanted_or_to_the_hard_limit_and_never_lowered(
+def test_soft_limit_is_raised_to_the_wanted_or_the_hard_limit_and_never_lowered(
     soft: int, hard: int, expected: int
 ) -> None:
     # In a separate process: a lowered hard limit cannot be raised again.

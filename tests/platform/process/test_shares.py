@@ -79,7 +79,7 @@ async def test_a_place_that_becomes_free_goes_to_owners_in_turns() -> None:
 
 
 @pytest.mark.parametrize("granted", [False, True], ids=["while it waits", "as it is given its place"])
-async def test_who_is_cancelled_leaves_nothing_behind(granted: bool) -> None:  # noqa: FBT001
+async def test_cancelled_caller_leaves_nothing_behind(granted: bool) -> None:  # noqa: FBT001
     shares = Shares(1)
     users = Users(shares)
     holder, waiting = users.begin("a", 1) + users.begin("a", 1)
@@ -96,14 +96,14 @@ async def test_who_is_cancelled_leaves_nothing_behind(granted: bool) -> None:  #
     await ended(last)
 
 
-async def test_who_holds_a_place_does_not_wait_for_another_one() -> None:
+async def test_caller_that_holds_a_place_does_not_wait_for_another_one() -> None:
     shares = Shares(1)
     OWNER.set("a")
     async with asyncio.timeout(5), shares.taken(), shares.taken():
         pass
 
 
-async def test_who_waits_for_too_long_is_refused() -> None:
+async def test_caller_that_waits_too_long_is_rejected() -> None:
     shares = Shares(1)
     users = Users(shares)
     (holder,) = users.begin("a", 1)

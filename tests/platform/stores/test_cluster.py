@@ -23,7 +23,7 @@ def nodes() -> Iterator[cluster.Cluster]:
         yield running
 
 
-def test_all_our_keys_are_in_one_slot() -> None:
+def test_keys_are_all_in_one_slot() -> None:
     names = [STREAM, CLOSED, FULL, limiter.KEY, subscription_changes.KEY]
     assert {key_slot(f"{name}x".encode()) for name in names} == {cluster.SLOT}
 
@@ -34,7 +34,7 @@ async def test_a_node_that_is_dead_is_passed_over(nodes: cluster.Cluster) -> Non
         await client.set(KEY, "value")
 
 
-async def test_when_our_slot_moves_its_new_node_is_written_to(nodes: cluster.Cluster) -> None:
+async def test_writes_go_to_the_new_node_after_the_slot_moves(nodes: cluster.Cluster) -> None:
     async with redis.client(settings(nodes.url)) as client:
         await again(client)
         new = nodes.move()

@@ -84,7 +84,7 @@ async def rows(place: Place) -> AsyncIterator[Rows]:
         yield Rows(direct)
 
 
-async def test_without_the_setting_the_pooler_refuses(place: Place) -> None:
+async def test_pooler_rejects_connections_without_the_setting(place: Place) -> None:
     settings = PostgresSettings(database_url=place.pooled, postgres_pooler="none")
     async with postgres.pool(Process("test"), settings) as pool:
         with pytest.raises(asyncpg.ProtocolViolationError, match="unsupported startup parameter") as raised:
@@ -122,7 +122,7 @@ async def test_a_transaction_stays_on_its_server(pool: postgres.Pool) -> None:
         assert len(servers) == 1
 
 
-async def test_what_the_database_has_by_default_changes_nothing_that_can_be_pinned(
+async def test_database_defaults_do_not_change_the_settings_that_can_be_pinned(
     stores: Stores, place: Place, pool: postgres.Pool
 ) -> None:
     name = urlsplit(place.direct).path.lstrip("/")
@@ -162,7 +162,7 @@ async def test_a_statement_that_takes_too_long_is_cancelled_at_its_server(pool: 
     await wait_until(is_gone, what="the statement to end")
 
 
-async def test_every_event_is_delivered_and_counted(
+async def test_events_are_all_delivered_and_counted(
     place: Place, redis_url: str, receiver: Receiver, rows: Rows
 ) -> None:
     number = 400
@@ -215,7 +215,7 @@ async def test_old_days_are_dropped_by_copies_that_race(place: Place, pool: post
         assert await rows.partitions(today() - timedelta(days=age_days)) == []
 
 
-async def test_one_copy_has_the_lock_for_as_long_as_it_works(place: Place, rows: Rows) -> None:
+async def test_lock_is_held_by_one_process_for_as_long_as_it_works(place: Place, rows: Rows) -> None:
     async with (
         partitions(place.analytics(), lock_timeout_seconds=1) as first,
         partitions(place.analytics(), lock_timeout_seconds=1) as second,

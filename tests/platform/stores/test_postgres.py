@@ -60,7 +60,7 @@ def odd(stores: Stores, database: str) -> Iterator[str]:
         yield url
 
 
-async def test_what_a_role_has_by_default_changes_nothing(odd: str) -> None:
+async def test_role_defaults_do_not_change_the_pinned_settings(odd: str) -> None:
     settings = PostgresSettings(database_url=odd)
     expected = {**postgres.PINS, "transaction_timeout": "0"}
     assert {setting.partition(" ")[0] for setting in ODD} == {name.lower() for name in expected}
@@ -73,7 +73,7 @@ async def test_what_a_role_has_by_default_changes_nothing(odd: str) -> None:
             assert {name: await connection.fetchval(f"SHOW {name}") for name in expected} == expected
 
 
-async def test_what_the_url_chooses_is_left_alone(database: str) -> None:
+async def test_parameters_of_the_url_are_kept(database: str) -> None:
     url = database + "&options=-c%20search_path%3Dmine&application_name=named&connect_timeout=3&keepalives_idle=7"
     settings = PostgresSettings(database_url=url)
     async with postgres.connection(settings, "test", timeout_seconds=5) as connection:

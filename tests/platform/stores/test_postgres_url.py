@@ -69,7 +69,7 @@ def test_a_parameter_is_honored_or_has_no_effect_to_miss(parameters: str, what: 
         ("mysql://h/d", "must look like postgresql://"),
     ],
 )
-def test_what_cannot_be_honored_is_refused_by_name(url: str, why: str) -> None:
+def test_unsupported_parameters_are_rejected_by_name(url: str, why: str) -> None:
     with pytest.raises(ValueError, match=r"\w") as raised:
         postgres_url.parse(url, {})
     assert why in str(raised.value)

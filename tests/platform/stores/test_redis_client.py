@@ -18,7 +18,7 @@ def pool_of(url: str) -> Any:
 
 
 @pytest.mark.parametrize("url", ["rediss://one/1", "rediss+sentinel://one/service/1", "rediss+cluster://one"])
-def test_over_tls_certificates_are_checked_with_the_authority_that_the_url_names(url: str) -> None:
+def test_certificates_are_checked_with_the_authority_that_the_url_names(url: str) -> None:
     connection = pool_of(f"{url}?ssl_ca_certs=/ca.crt").make_connection()
     assert isinstance(connection, SSLConnection)
     assert (connection.ca_certs, connection.cert_reqs.name, connection.check_hostname) == (
@@ -32,7 +32,7 @@ def test_over_tls_certificates_are_checked_with_the_authority_that_the_url_names
     "url",
     ["rediss://:p@one/1", "rediss://one?db=1", "rediss+sentinel://one/service/1", "rediss+cluster://one"],
 )
-def test_over_tls_certificates_are_checked_with_the_authority_of_a_file(url: str, tmp_path: Path) -> None:
+def test_certificates_are_checked_with_the_authority_of_a_file(url: str, tmp_path: Path) -> None:
     path = tmp_path / "ca.crt"
     path.write_text(certificates.authority().pem)
     for asked, expected in ((url, str(path)), (f"{url}{'&' if '?' in url else '?'}ssl_ca_certs=/own.crt", "/own.crt")):
@@ -63,7 +63,7 @@ def test_an_authority_that_cannot_be_used_is_refused(url: str, content: str | No
         RedisSettings(redis_url=url, redis_ca_file=str(path), _env_file=None)
 
 
-def test_over_tls_sentinels_are_asked_over_tls_and_with_their_own_user() -> None:
+def test_sentinels_are_reached_over_tls_with_their_own_user() -> None:
     url = "rediss+sentinel://u:p@one:1,two:2/service?ssl_ca_certs=/ca.crt&sentinel_username=s&sentinel_password=q"
     for asked in pool_of(url).sentinel_manager.sentinels:
         connection = asked.connection_pool.make_connection()

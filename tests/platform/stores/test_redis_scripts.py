@@ -73,7 +73,7 @@ async def test_a_redis_without_memory_counts_as_away(client: redis.Client) -> No
     assert not redis.is_refusal(raised.value)
 
 
-async def test_in_a_pipeline_each_answer_says_for_itself(client: redis.Client) -> None:
+async def test_results_in_a_pipeline_are_classified_separately(client: redis.Client) -> None:
     pipeline = client.pipeline(transaction=False)
     add = _add(pipeline)
     for number in (1.0, 1e300, 2.0):

@@ -38,7 +38,7 @@ def test_a_url_of_one_server_names_nobody_to_ask(url: str) -> None:
     assert redis_url.parse(url) is None
 
 
-def test_everything_comes_out_of_a_url_guides() -> None:
+def test_sentinel_url_is_parsed_completely() -> None:
     url = "redis+sentinel://u:p%40ss@one:1,two,[fd00::5]:3/the%20service/4?sentinel_password=q%26&socket_timeout=1"
     found = guides(url)
     assert found.addresses == (("one", 1), ("two", redis_url.SENTINEL_PORT), ("fd00::5", 3))
@@ -49,7 +49,7 @@ def test_everything_comes_out_of_a_url_guides() -> None:
 
 
 @pytest.mark.parametrize("url", ["redis+sentinel://one/service", "redis+sentinel://one/service/"])
-def test_without_a_database_it_is_the_first(url: str) -> None:
+def test_database_defaults_to_the_first(url: str) -> None:
     assert said_to_the_primary(guides(url))["db"] == 0
 
 
@@ -59,7 +59,7 @@ def test_tls_reaches_the_primary() -> None:
 
 
 @pytest.mark.parametrize("end", ["", "/", "/0", "?socket_timeout=1"])
-def test_everything_comes_out_of_a_url_of_a_cluster(end: str) -> None:
+def test_cluster_url_is_parsed_completely(end: str) -> None:
     found = guides(f"redis+cluster://u:p%40ss@one,[fd00::5]:7000{end}")
     assert found.addresses == (("one", redis_url.NODE_PORT), ("fd00::5", 7000))
     assert found.service_name is None
@@ -69,7 +69,7 @@ def test_everything_comes_out_of_a_url_of_a_cluster(end: str) -> None:
 
 
 @given(user=TEXT, password=TEXT, own=TEXT)
-def test_any_user_and_password_come_out_as_they_went_in(user: str, password: str, own: str) -> None:
+def test_users_and_passwords_of_any_text_are_parsed_exactly(user: str, password: str, own: str) -> None:
     login = f"{quote(user, safe='')}:{quote(password, safe='')}"
     found = guides(f"redis+sentinel://{login}@one/service/0?sentinel_password={quote(own, safe='')}")
     primary = said_to_the_primary(found)
@@ -106,6 +106,6 @@ def test_a_wrong_url_is_refused_and_not_repeated(url: str, why: str) -> None:
     assert SECRET not in str(refused.value)
 
 
-def test_no_password_stands_in_what_is_printed() -> None:
+def test_passwords_are_not_in_the_representation() -> None:
     printed = repr(guides(f"redis+sentinel://:{SECRET}@one/service?sentinel_password={SECRET}"))
     assert SECRET not in printed

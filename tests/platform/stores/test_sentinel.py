@@ -57,7 +57,7 @@ async def test_a_sentinel_that_does_not_answer_is_passed_over_within_the_timeout
                 first.send(signal.SIGCONT)
 
 
-async def test_without_any_sentinel_redis_counts_as_away(watched: sentinel.Watched) -> None:
+async def test_redis_counts_as_unavailable_without_any_sentinel(watched: sentinel.Watched) -> None:
     watched.sentinels[0].stop()
     async with redis.client(settings(watched.url)) as client:
         with pytest.raises(redis.REDIS_AWAY):

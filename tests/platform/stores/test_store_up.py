@@ -84,7 +84,7 @@ async def told(url: str) -> tuple[str, list[str]]:
     return (degraded or {})["redis"], [line["reason"] for line in logged if line["log_level"] == "warning"]
 
 
-async def test_why_redis_cannot_be_reached_is_told_once_and_in_readyz(
+async def test_reason_why_redis_is_unreachable_is_logged_once_and_shown_in_readyz(
     short_folder: Path, free_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(availability, "INTERVAL_SECONDS", 0.1)

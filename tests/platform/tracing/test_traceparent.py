@@ -37,11 +37,11 @@ def test_a_later_version_is_read_as_far_as_it_is_known() -> None:
         "00-٠bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",  # noqa: RUF001 - a digit, but no digit of ASCII
     ],
 )
-def test_what_is_malformed_is_nothing(text: str) -> None:
+def test_malformed_header_is_ignored(text: str) -> None:
     assert spans.parse_traceparent(text) is None
 
 
-def test_what_is_written_is_read() -> None:
+def test_written_header_is_parsed_back() -> None:
     text = spans.write_traceparent(7, 8, 1)
     assert text == f"00-{7:032x}-{8:016x}-01"
     assert spans.parse_traceparent(text) == Parent(7, 8, sampled=True)

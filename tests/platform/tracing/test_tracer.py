@@ -29,7 +29,7 @@ def share(tracer: Tracer, header: str | None) -> float:
     return sum(entered(tracer, header) is not None for _ in range(4000)) / 4000
 
 
-def test_there_is_none_without_an_endpoint() -> None:
+def test_tracer_is_not_started_without_an_endpoint() -> None:
     assert spans.start_tracer("gateway", TracingDoorSettings(otel_exporter_otlp_endpoint="")) is None
 
 
@@ -54,7 +54,7 @@ def test_a_trusted_caller_decides(ratio: float) -> None:
     assert share(trusting, None) == share(trusting, "malformed") == ratio
 
 
-def test_what_another_process_began_is_followed_if_it_is_sampled() -> None:
+def test_trace_of_another_process_is_continued_if_sampled() -> None:
     following = Tracer(Recording(), TracingSettings())
     span = following.follow("name", Kind.CLIENT, SAMPLED, {})
     assert span
@@ -65,7 +65,7 @@ def test_what_another_process_began_is_followed_if_it_is_sampled() -> None:
 
 
 @pytest.mark.parametrize("module", ["gateway", "ingest", "delivery", "delivery.worker", "analytics"])
-def test_where_it_is_off_neither_the_tracing_sdk_nor_an_exporter_is_imported(module: str) -> None:
+def test_tracing_sdk_and_exporters_are_not_imported_if_tracing_is_off(module: str) -> None:
     # The Redis client and FastAPI look for the rest of OpenTelemetry themselves.
     dear = ("opentelemetry.exporter", "opentelemetry.sdk.trace.export", "services.platform.tracing.sdk")
     code = f"import sys, services.{module}.__main__; sys.exit(any(name in sys.modules for name in {dear}))"
