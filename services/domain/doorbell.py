@@ -47,7 +47,7 @@ FINISH_SECONDS = 1.0
 MAX_WAITING_IDS = 20_000
 READ_BLOCK_MILLISECONDS = 2000
 # Messages of a read, which wait in their order in the worker.
-READ_MESSAGES = 4
+READ_MESSAGES = 2
 # A message that nobody acknowledged for so long belongs to a worker that died.
 ABANDONED_MILLISECONDS = 30_000
 # Nobody will read it, or nobody needs to.
@@ -63,9 +63,9 @@ class Mark(NamedTuple):
 
 # Only the dispatcher is fair among tenants, and it rings for what the others leave. So those who make new rows stop
 # earlier than it does, and those who make the rows of large fan-outs first of all.
-EXPANSION_MARK = Mark(32, 25)
-NEW_MARK = Mark(96, 50)
-DUE_MARK = Mark(128, 100)
+EXPANSION_MARK = Mark(4, 25)
+NEW_MARK = Mark(96, 100)
+DUE_MARK = Mark(128, 150)
 
 # Delivery ids by subscription id, all as hex: what a message says.
 Bell = dict[str, list[str]]

@@ -28,10 +28,11 @@ log = structlog.get_logger(__name__)
 IDLE_SECONDS = 0.125
 BUSY_SECONDS = 0.02
 FULL_SECONDS = 0.05
-# A turn takes so many deliveries at most, of each tenant its even share: more while workers have read all of the last
-# turn's bells before the next, fewer when they are behind.
+# A turn takes so many deliveries, of each tenant its even share: a quarter more than the last one when workers have
+# read all of its bells, and as much less as they took longer than they should.
 DELIVERIES_PER_TURN = 2_048
-MIN_DELIVERIES_PER_TURN = 64
+FIRST_DELIVERIES_PER_TURN = 512
+MIN_DELIVERIES_PER_TURN = 128
 # Sweeps take a quarter of the time of one connection at most.
 SWEEP_REST = 3
 # After Postgres was away workers record first what they hold, before any lease is taken for lost.
@@ -56,7 +57,10 @@ class Dispatcher:
         self._deleted: asyncio.Queue[UUID] = asyncio.Queue(MAX_DELETED)
         self._cancelling: set[UUID] = set()
         self._look_for_deleted_at = time.monotonic()
-        self._deliveries_per_turn = 4 * MIN_DELIVERIES_PER_TURN
+        self._deliveries_per_turn = FIRST_DELIVERIES_PER_TURN
+        # When the last bells were rung, until there was room again, and whether there was none before.
+        self._rang_at: float | None = None
+        self._is_behind = False
 
     @property
     def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
@@ -116,6 +120,7 @@ class Dispatcher:
         if taken.rung:
             metrics.DISPATCHED.inc(len(taken.rung))
             self._ringer.ring(taken.rung)
+            self._rang_at = time.monotonic()
         if taken.more or taken.rung:
             return BUSY_SECONDS
         wait_seconds = IDLE_SECONDS if taken.wait_seconds is None else taken.wait_seconds
@@ -138,11 +143,21 @@ class Dispatcher:
         except REDIS_AWAY:
             return False
         has_room = self._broker.is_below(doorbell.DUE_MARK)
-        if not has_room:
-            self._deliveries_per_turn = max(MIN_DELIVERIES_PER_TURN, self._deliveries_per_turn // 2)
-        elif self._broker.first_unread is None:
-            self._deliveries_per_turn = min(DELIVERIES_PER_TURN, 2 * self._deliveries_per_turn)
+        if self._rang_at is not None:
+            self._adapt(time.monotonic() - self._rang_at, has_room=has_room)
         return has_room
+
+    def _adapt(self, seconds: float, *, has_room: bool) -> None:
+        """Learn so many seconds after bells were rung how many deliveries workers hear of in a moment."""
+        if not has_room:
+            self._is_behind = True
+            return
+        if self._is_behind:
+            number = self._deliveries_per_turn * max(0.25, min(1.0, doorbell.DUE_MARK.milliseconds / 1000 / seconds))
+            self._deliveries_per_turn = max(MIN_DELIVERIES_PER_TURN, int(number))
+        elif self._broker.first_unread is None:
+            self._deliveries_per_turn = min(DELIVERIES_PER_TURN, self._deliveries_per_turn * 5 // 4)
+        self._rang_at, self._is_behind = None, False
 
     # -- apart from turns --
 

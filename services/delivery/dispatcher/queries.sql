@@ -395,16 +395,18 @@ FROM (
 
 -- count_due --
 -- Counts what is due of the subscriptions whose turn has come or comes soon and that nothing holds, up to $1, and since when
--- the oldest waits ($2: seconds that a rung one is hidden).
+-- the oldest waits ($2: seconds that a rung one is hidden). Subscriptions are looked up one by one: planned while there are
+-- few, a join would pass all of them for each turn.
 SELECT count(*) AS deliveries,
        coalesce(extract(epoch FROM now() - min(CASE WHEN attempt_count = 0 THEN created_at
                                                ELSE due_at - make_interval(secs => $2) END)), 0)::float8 AS oldest_seconds
 FROM (
     SELECT due.* FROM (
         SELECT d.subscription_id, d.due_from FROM due_subscriptions d
-        JOIN subscriptions s ON s.id = d.subscription_id AND s.status = 'active' AND s.deleted_at IS NULL
+        CROSS JOIN LATERAL (SELECT status, deleted_at FROM subscriptions WHERE id = d.subscription_id LIMIT 1) AS s
         LEFT JOIN subscription_health h ON h.subscription_id = d.subscription_id
-        WHERE d.turn_at <= now() + interval '1 second' AND d.held_by IS NULL AND coalesce(h.breaker = 'closed', true)
+        WHERE d.turn_at <= now() + interval '1 second' AND d.held_by IS NULL AND s.status = 'active'
+          AND s.deleted_at IS NULL AND coalesce(h.breaker = 'closed', true)
         ORDER BY d.turn_at LIMIT $1
     ) AS turn CROSS JOIN LATERAL (
         (SELECT q.attempt_count, q.created_at, q.due_at FROM delivery_queue q
@@ -452,10 +454,10 @@ FROM (SELECT targets, made FROM event_expansions LIMIT $1) AS unexpanded
 
 -- count_breakers --
 -- Counts the breakers that are not closed.
-SELECT breaker, count(*) AS number FROM subscription_health h
-JOIN subscriptions s ON s.id = h.subscription_id AND s.deleted_at IS NULL
-WHERE breaker <> 'closed'
-GROUP BY breaker
+SELECT h.breaker, count(*) AS number FROM subscription_health h
+CROSS JOIN LATERAL (SELECT deleted_at FROM subscriptions WHERE id = h.subscription_id LIMIT 1) AS s
+WHERE h.breaker <> 'closed' AND s.deleted_at IS NULL
+GROUP BY h.breaker
 
 -- count_workers --
 -- Counts the workers there are.
