@@ -88,6 +88,7 @@ lock: ## Resolve the requirements again, keeping what still fits
 	$(COMPILE) --extra local --extra dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
 	$(COMPILE) --extra local --extra bench -c requirements/run.txt pyproject.toml -o requirements/bench.txt
 	$(COMPILE) --extra local --extra chart -c requirements/run.txt pyproject.toml -o requirements/chart.txt
+	$(COMPILE) dev/benchmarks/peers/plain/requirements.in -o dev/benchmarks/peers/plain/requirements.txt
 
 clean: ## Remove environments, tools and caches; keeps .data
 	rm -rf $(VENV) .tools .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -1,4 +1,4 @@
-"""What every scenario gets: options, a folder, the screen, and the floor of this run."""
+"""What every scenario gets: options, a folder, and the screen."""
 
 import argparse
 import contextlib
@@ -12,8 +12,6 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table as RichTable
-
-from dev.benchmarks.figures import Figures
 
 
 class BenchmarkError(Exception):
@@ -83,6 +81,11 @@ class Screen:
         self._console.print(drawn)
 
 
+# The shapes of our stack; the first is the usual one. Other stacks. Loads of `rates`.
+SHAPES = ("five",)
+PEERS = ("plain",)
+RATES = ("10", "50", "150", "350", "1000", "2500", "saturated")
+
 RESULTS = Path(__file__).parent / "results"
 ROLES = ("gateway", "ingest", "delivery", "worker", "analytics")
 
@@ -95,8 +98,17 @@ class Options:
     runs: int
     # The length of each load.
     seconds: float
-    # Pending deliveries that the scenarios `backlog` and `neighbour` create.
+    # Pending deliveries that the scenarios `backlog` and `neighbour` create, and finished ones that `growth` does.
     backlog: int
+    finished: int
+    # WAL that each Postgres writes before it is measured, so that segments exist.
+    wal_mb: int
+    # Webhooks a second of `rates` and `peers`, and "saturated".
+    rates: tuple[str, ...]
+    # What is compared: which roles share a process, another checkout of the project, and other stacks.
+    shapes: tuple[str, ...]
+    before: Path | None
+    peers: tuple[str, ...]
     json_path: Path
     # The folder of the plots.
     results: Path
@@ -117,6 +129,16 @@ def parse_options(arguments: Sequence[str], scenarios: Sequence[str]) -> Options
     parser.add_argument(
         "--backlog", type=_positive_int, default=1_000_000, help="deliveries that wait in `backlog` and `neighbour`"
     )
+    parser.add_argument("--finished", type=_positive_int, default=2_000_000, help="finished deliveries in `growth`")
+    parser.add_argument("--wal-mb", type=_not_negative, default=1024, help="WAL written ahead; default: 1024")
+    parser.add_argument(
+        "--rate", action="append", choices=RATES, help="of `rates` and `peers`, repeatable; default: all of them"
+    )
+    parser.add_argument(
+        "--shape", action="append", choices=SHAPES, help="which roles share a process, repeatable; default: five"
+    )
+    parser.add_argument("--before", type=Path, help="another checkout, to compare with in `rates` and `idle`")
+    parser.add_argument("--peer", action="append", choices=PEERS, help="another stack, to compare with; repeatable")
     parser.add_argument("--keep", action="store_true", help="keep data and logs, and print where they are")
     parser.add_argument("--profile", action="append", choices=ROLES, help="draw a flame graph of a role; needs py-spy")
     named = parser.parse_args(arguments)
@@ -126,6 +148,12 @@ def parse_options(arguments: Sequence[str], scenarios: Sequence[str]) -> Options
         runs=named.runs,
         seconds=named.seconds,
         backlog=named.backlog,
+        finished=named.finished,
+        wal_mb=named.wal_mb,
+        rates=tuple(rate for rate in RATES if not named.rate or rate in named.rate),
+        shapes=tuple(shape for shape in SHAPES if shape in (named.shape or SHAPES[:1])),
+        before=named.before.resolve() if named.before else None,
+        peers=tuple(named.peer or ()),
         json_path=named.json or named.results / "latest.json",
         results=named.results,
         keep=named.keep,
@@ -137,6 +165,13 @@ def _positive_int(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _not_negative(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError("must not be negative")
     return number
 
 
@@ -158,24 +193,8 @@ class Bench:
     # For data and logs.
     folder: Path
     screen: Screen
-    # CPU milliseconds of the floor for each webhook on this machine; 0 until it is measured.
-    floor_cpu_ms: float = 0.0
-
-    def ratio_to_floor(self, cpu_ms: float) -> float:
-        """Return the value as a multiple of the floor."""
-        return cpu_ms / self.floor_cpu_ms if self.floor_cpu_ms else 0.0
 
     def percent_of_machine(self, cpu_seconds: float, seconds: float) -> float:
         """Return the share of all cores of the machine."""
         # Clocks that tick every 10 ms can show slightly more than all of it, or less than none.
         return min(100.0, max(0.0, 100 * cpu_seconds / (seconds * CORES))) if seconds else 0.0
-
-    def done(self, one: Figures) -> Figures:
-        """Print what a run showed."""
-        self.screen.say(
-            f"  {one.case}: accepted {one.accepted_per_second:,.0f}/s, delivered {one.delivered_per_second:,.0f}/s, "
-            f"{one.cpu_ms_per_webhook['stack']:.3f} CPU ms each ({one.ratio_to_floor:.1f} times the floor), "
-            f"end to end p50 {one.end_to_end_p50_ms:.1f} ms p99 {one.end_to_end_p99_ms:.1f} ms, "
-            f"lost {one.lost}, duplicates {one.duplicates}, others took {one.others_cpu_percent:.0f} % of the machine"
-        )
-        return one

@@ -82,6 +82,31 @@ SELECT (left(event_id::text, 18) || '-8' || substr(md5(event_id::text), 1, 3) ||
 FROM numbered
 RETURNING id
 
+-- insert_finished --
+-- Makes $1 delivered deliveries of the default tenant to the subscription $2, with an attempt each, as a service has them
+-- that has been running for long. Payloads are small: what counts is the number of rows.
+WITH numbered AS MATERIALIZED (
+    SELECT uuidv7() AS event_id FROM generate_series(1, $1::int)
+), identified AS MATERIALIZED (
+    SELECT event_id,
+           (left(event_id::text, 18) || '-8' || substr(md5(event_id::text), 1, 3) || '-' || substr(md5(event_id::text), 4, 12))::uuid AS id
+    FROM numbered
+), stored AS (
+    INSERT INTO webhook_events (id, tenant_id, content_type, payload)
+    SELECT event_id, 'default', 'application/json', '{}' FROM numbered
+), attempted AS (
+    INSERT INTO delivery_attempts (delivery_id, subscription_id, started_at, recorded_at, claim_token, number, duration_ms,
+                                   request, status_code, final, outcome, tenant_id)
+    SELECT id, $2, now() - interval '1 hour', now() - interval '1 hour', gen_random_uuid(), 1, 5, 1, 200, true, 'success', 'default'
+    FROM identified
+)
+INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, status, completed_at, attempt_count)
+SELECT id, event_id, $2, 'default', 'delivered', now(), 1 FROM identified
+
+-- transactions --
+-- Counts the transactions of this database that have ended.
+SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()
+
 -- limit_rates --
 -- Gives the subscriptions $1 a rate limit of $2 a second.
 UPDATE subscriptions SET rate_limit_per_second = $2, version = version + 1, updated_at = now() WHERE id = ANY($1::uuid[])

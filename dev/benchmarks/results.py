@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dev.benchmarks import figures
 from dev.benchmarks.bench import Bench, Table
-from dev.benchmarks.figures import Figures
+from dev.benchmarks.measuring import figures
+from dev.benchmarks.measuring.figures import Figures
 
 WIDTH, HEIGHT = 900, 420
 # Nine colors that most people with color blindness can also tell apart (after Paul Tol's "muted").
@@ -77,23 +77,20 @@ def draw_charts(charts: Iterable[Chart], folder: Path) -> list[Path]:
 
 
 Result = dict[str, Any]
-PROCESSES = (*figures.STACK, "generator", "receiver")
-HEADLINE_KEYS = (
-    *("delivered_per_second", "accepted_per_second", "recorded_per_second"),
-    *("cpu_ms_per_webhook", "ratio_to_floor"),
-)
+HEADLINE_KEYS = ("delivered_per_second", "accepted_per_second", "recorded_per_second", "cpu_ms_per_webhook")
 LOAD_COLUMNS = (
     "case",
     "accepted/s",
     "delivered/s",
     "recorded/s",
     "CPU ms",
-    "x floor",
     "accept p50",
     "p99 ms",
     "end to end p50",
     "p95",
     "p99 ms",
+    "late p99",
+    "samples",
     "lost",
     "dup.",
 )
@@ -111,10 +108,10 @@ class Scenario:
 
 
 def of_loads(runs: Sequence[Figures]) -> Result:
-    """Return the medians of each case, in order of arrival, and every run."""
+    """Return the medians of each case, with the percentiles of all its requests, and every run."""
     cases = dict.fromkeys(run.case for run in runs)
     return {
-        "cases": {case: figures.medians([run for run in runs if run.case == case]) for case in cases},
+        "cases": {case: figures.summary([run for run in runs if run.case == case]) for case in cases},
         "runs": figures.plain(runs),
     }
 
@@ -140,15 +137,21 @@ def load_table(title: str, cases: Mapping[str, Any]) -> Table:
 
 def cpu_table(title: str, cases: Mapping[str, Any]) -> Table:
     """Return CPU milliseconds per webhook: a row for each process, a column for each case."""
-    names = [*PROCESSES, "stack"]
-    rows = [[name, *(f"{found['cpu_ms_per_webhook'][name]:.3f}" for found in cases.values())] for name in names]
+    rows = [
+        [name, *(number(found["cpu_ms_per_webhook"].get(name), 3) for found in cases.values())]
+        for name in [*_processes(cases), "stack"]
+    ]
     return Table(title=f"{title}: CPU ms per webhook", columns=("process", *cases), rows=rows)
 
 
 def cpu_chart(name: str, title: str, cases: Mapping[str, Any]) -> Chart:
     """Return CPU milliseconds per webhook: a bar for each case, with a piece for each process."""
-    series = {process: [found["cpu_ms_per_webhook"][process] for found in cases.values()] for process in PROCESSES}
-    return Chart(name=name, title=title, unit="CPU ms per webhook", categories=list(cases), series=series, stacked=True)
+    series = {
+        process: [found["cpu_ms_per_webhook"].get(process, 0.0) for found in cases.values()]
+        for process in _processes(cases)
+    }
+    categories = list(cases)
+    return Chart(name=name, title=title, unit="CPU ms per webhook", categories=categories, series=series, stacked=True)
 
 
 def rate_chart(name: str, title: str, cases: Mapping[str, Any], rates: Mapping[str, str]) -> Chart:
@@ -157,15 +160,33 @@ def rate_chart(name: str, title: str, cases: Mapping[str, Any], rates: Mapping[s
     return Chart(name=name, title=title, unit="per second", categories=list(cases), series=series)
 
 
+def number(value: float | None, digits: int = 1) -> str:
+    """Return a cell of a table; a dash for what was not measured or is of too few samples."""
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def _processes(cases: Mapping[str, Any]) -> list[str]:
+    """Return the names of all processes, in order of arrival, the ends of the load last."""
+    names = dict.fromkeys(name for found in cases.values() for name in found["cpu_ms_per_webhook"])
+    return [*(name for name in names if name not in (*figures.ENDS, "stack")), *figures.ENDS]
+
+
 def _load_row(case: str, found: Mapping[str, Any]) -> list[str]:
     rates = [f"{found[f'{key}_per_second']:,.0f}" for key in ("accepted", "delivered", "recorded")]
-    times = ("accept_p50_ms", "accept_p99_ms", "end_to_end_p50_ms", "end_to_end_p95_ms", "end_to_end_p99_ms")
+    times = (
+        "accept_p50_ms",
+        "accept_p99_ms",
+        "end_to_end_p50_ms",
+        "end_to_end_p95_ms",
+        "end_to_end_p99_ms",
+        "late_p99_ms",
+    )
     return [
         case,
         *rates,
         f"{found['cpu_ms_per_webhook']['stack']:.3f}",
-        f"{found['ratio_to_floor']:.1f}",
-        *(f"{found[key]:,.1f}" for key in times),
+        *(number(found[key]) for key in times),
+        f"{found['samples']:,}",
         str(found["lost"]),
         str(found["duplicates"]),
     ]

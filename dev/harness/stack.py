@@ -1,5 +1,6 @@
 """The whole service as its users start it: python -m dev.local."""
 
+import atexit
 import contextlib
 import json
 import os
@@ -12,15 +13,19 @@ from typing import Any
 
 import psutil
 
+from dev.embedded import Guard
 from dev.embedded.ports import free_port
 from dev.harness.waiting import wait_until_sync
 
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = ("gateway", "ingest", "delivery", "worker", "analytics")
-START_TIMEOUT_SECONDS = 60.0
-STOP_TIMEOUT_SECONDS = 10.0
+START_TIMEOUT_SECONDS = 120.0
+STOP_TIMEOUT_SECONDS = 30.0
 # Variables inherited from the caller; its settings and its .env do not apply to this stack.
 PASSED_ON = ("HOME", "PATH", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH")
+# Stops the stacks of a process that was killed, such as a run of the tests.
+_GUARD = Guard()
+atexit.register(_GUARD.close)
 
 
 class Stack:
@@ -79,6 +84,8 @@ class Stack:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        _GUARD.ensure_running()
+        _GUARD.watch(self._process.pid, stop_signal=signal.SIGTERM, store=False)
 
     def start(self) -> None:
         """Start the supervisor and wait until it prints that the service is ready."""
@@ -92,7 +99,9 @@ class Stack:
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
-            return self.process.wait(STOP_TIMEOUT_SECONDS)
+            status = self.process.wait(STOP_TIMEOUT_SECONDS)
+            _GUARD.forget(self.process.pid)
+            return status
         except subprocess.TimeoutExpired as error:
             self.kill()
             raise AssertionError(f"the stack did not stop in time:\n{self.output}") from error
@@ -101,6 +110,7 @@ class Stack:
         """Send SIGKILL to the supervisor; its guard then ends the rest."""
         self.process.kill()
         self.process.wait()
+        _GUARD.forget(self.process.pid)
 
     def processes(self) -> list[psutil.Process]:
         """Return every living process of this stack, including stores and helpers, but not the supervisor."""

@@ -139,10 +139,10 @@ def test_an_unknown_method_is_unimplemented(methods: list[calls.Method], tally: 
 
 
 METADATA: dict[str, calls.Metadata] = {
-    "a deadline that is past": [("grpc-timeout", "1n")],
-    "a deadline of nonsense": [("grpc-timeout", "soon")],
-    "an encoding that is unknown": [("grpc-encoding", "snappy")],
-    "a content type of nonsense": [("content-type", "application/grpc+xml")],
+    "a deadline in the past": [("grpc-timeout", "1n")],
+    "a malformed deadline": [("grpc-timeout", "soon")],
+    "an unknown encoding": [("grpc-encoding", "snappy")],
+    "a malformed content type": [("content-type", "application/grpc+xml")],
     "many keys": [(f"x-{number}", "a") for number in range(200)],
     "a large value": [("x-large", "a" * 6000)],
     "bytes": [("x-bin", b"\x00\xff" * 100)],

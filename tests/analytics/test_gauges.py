@@ -164,7 +164,7 @@ async def test_subscriptions_that_have_failed_for_longest_come_first(
     }
 
 
-async def test_a_subscription_that_no_longer_stands_out_is_named_no_more(
+async def test_a_subscription_that_is_no_longer_among_the_worst_is_not_exported(
     gauges: GaugeStore, store: StatsStore, pool: Pool, rows: Rows
 ) -> None:
     first, second = await rows.subscription(), await rows.subscription()

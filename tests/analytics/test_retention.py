@@ -149,7 +149,7 @@ async def test_retention_finishes_an_interrupted_detach(
     assert metrics.RETENTION_OVERDUE._value.get() == 0
 
 
-async def test_a_detach_that_waits_holds_nobody_up(
+async def test_a_waiting_detach_does_not_block_others(
     store: StatsStore, rows: Rows, settings: AnalyticsSettings, database: str
 ) -> None:
     old = await rows.day(6)

@@ -169,7 +169,7 @@ async def test_a_copy_goes_on_when_another_dies_in_the_middle(database: str, sto
     assert await rows.difference() == []
 
 
-async def test_a_failed_run_leaves_everything_as_it_was(store: StatsStore, rows: Rows, pool: Pool) -> None:
+async def test_a_failed_run_changes_nothing(store: StatsStore, rows: Rows, pool: Pool) -> None:
     await rows.attempt()
     await rows.make_due()
     await _roll_up(store)

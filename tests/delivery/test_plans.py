@@ -19,6 +19,7 @@ from services.domain import deliveries
 from services.platform import ids
 from services.platform.stores import postgres
 from services.platform.stores.postgres import Connection
+from tests.delivery.world import World
 
 DAYS = 14
 ROWS_PER_DAY = 400
@@ -212,12 +213,12 @@ def record_arguments(data: Data) -> list[Any]:
     return [
         some, [token] * number, ["delivered"] * number, [0.0] * number, [0] * number, [None] * number, [1] * number,
         some, [1] * number, owners, ["default"] * number, [now] * number, [5] * number, [200] * number,
-        ["success"] * number, [None] * number, ["ok"] * number, [True] * number, max(some),
+        ["success"] * number, [None] * number, ["ok"] * number, [True] * number, min(some), max(some),
     ]  # fmt: skip
 
 
 def late_arguments(data: Data) -> list[Any]:
-    _, _, _, _, _, _, _, some, requests, owners, tenants, *rest = record_arguments(data)[:-1]
+    _, _, _, _, _, _, _, some, requests, owners, tenants, *rest = record_arguments(data)[:-2]
     return [some, [ids.new()] * len(some), requests, [2] * len(some), owners, tenants, *rest]
 
 
@@ -349,6 +350,82 @@ async def test_a_page_of_a_subscription_reads_no_partition_whole(data: Data) -> 
         found = await plan(data.connection, api.SQL[name], *arguments, "scheduled", 50, *more)
         assert whole(found) == []
         assert touched(found) <= 2 * (50 + DAYS + 1)
+
+
+@pytest.mark.parametrize("state", ["delivered", "scheduled", "pending"])
+@pytest.mark.parametrize("tables", ["new", "analyzed while empty", "analyzed while large"])
+async def test_claims_and_outcomes_cost_the_same_whatever_the_tables_were_when_they_were_planned(
+    stores: Stores, tables: str, state: str
+) -> None:
+    """No row is looked at more than a few times, and none of another batch."""
+    with stores.database() as url:
+        async with asyncpg.create_pool(url, min_size=1, max_size=1, server_settings=postgres._POOL_SETTINGS) as pool:
+            world = World(pool=pool, database_url=url, redis_url=stores.redis_url())
+            subscription = await world.subscription("http://127.0.0.1:1/")
+            if tables == "analyzed while large":
+                await world.deliver_many(subscription, 2_000)
+            async with pool.acquire() as connection:
+                if tables != "new":
+                    await connection.execute("VACUUM ANALYZE")
+                for name in ("claim", "record"):
+                    await _prepare_and_plan(connection, name)
+            await world.deliver_many(subscription, 2_000)
+            await pool.execute(
+                "INSERT INTO subscriptions (id, tenant_id, target_url)"
+                " SELECT gen_random_uuid(), 'default', 'http://x' FROM generate_series(1, 2000)"
+            )
+            batch = sorted(await world.deliver_many(subscription, BATCH))
+            bounds = [ids.delivery_range(batch[0])[0], ids.delivery_range(batch[-1])[1]]
+            async with pool.acquire() as connection:
+                token = ids.new()
+                claimed = await _executed(connection, "claim", [batch, token, 60.0, 65536, *bounds])
+                recorded = await _executed(connection, "record", _outcomes(batch, token, subscription, state))
+            states = await pool.fetch("SELECT status FROM deliveries WHERE id = ANY($1::uuid[])", batch)
+    assert {row["status"] for row in states} == {state}
+    for found in (claimed, recorded):
+        assert [_describe(node) for node in nodes(found) if _worked(node) > 2 * BATCH] == []
+
+
+async def _prepare_and_plan(connection: Connection, name: str) -> None:
+    """Prepare a statement of workers, and have its generic plan made by running it for a delivery that is none."""
+    query = worker.SQL[name]
+    types = ", ".join(parameter.name for parameter in (await connection.prepare(query)).get_parameters())
+    await connection.execute(f"PREPARE planned_{name} ({types}) AS {query}")
+    token, nothing = ids.new(), [UUID(int=0)]
+    arguments = (
+        _outcomes(nothing, token, token, "delivered") if name == "record" else [nothing, token, 60.0, 1, *nothing * 2]
+    )
+    await connection.execute(f"EXECUTE planned_{name} ({', '.join(map(_literal, arguments))})")
+
+
+async def _executed(connection: Connection, name: str, arguments: Sequence[Any]) -> Any:
+    """Run what was prepared, and return the plan with what it did."""
+    values = ", ".join(map(_literal, arguments))
+    explained = await connection.fetchval(f"EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE planned_{name} ({values})")
+    return json.loads(explained)[0]["Plan"]
+
+
+def _outcomes(batch: Sequence[UUID], token: UUID, subscription: UUID, state: str) -> list[Any]:
+    def each(value: object) -> list[Any]:
+        return [value] * len(batch)
+
+    failures, outcome = (0, "success") if state == "delivered" else (1, "timeout")
+    return [
+        list(batch), each(token), each(state), each(60.0), each(failures), each(None), each(1),
+        list(batch), each(1), each(subscription), each("default"), each(datetime.now(UTC)), each(5), each(200),
+        each(outcome), each(None), each("ok"), [True] * len(batch), min(batch), max(batch),
+    ]  # fmt: skip
+
+
+def _describe(node: Any) -> str:
+    names = ("Node Type", "Relation Name", "CTE Name", "Index Name", "Index Cond", "Join Filter", "Filter")
+    return " ".join(str(node[name]) for name in names if name in node)
+
+
+def _worked(node: Any) -> int:
+    """Return how many rows a node looked at: those it returned, and those it found not to be wanted."""
+    found = node["Actual Rows"] + sum(number for name, number in node.items() if name.startswith("Rows Removed by"))
+    return int(found * node["Actual Loops"])
 
 
 def test_statements_of_a_batch_are_all_checked() -> None:

@@ -167,7 +167,7 @@ async def test_a_group_that_is_lost_in_the_middle_of_a_blocking_read_is_made_aga
     assert _heard(broker, await listening) == [delivery_id]
 
 
-async def test_messages_that_were_read_and_handed_to_nobody_are_known(broker: Broker) -> None:
+async def test_messages_that_were_read_but_not_handed_out_are_known(broker: Broker) -> None:
     bells = [[ids.new()], [ids.new(), ids.new()], [ids.new()]]
     for bell in bells:
         await _ring(broker, *bell)

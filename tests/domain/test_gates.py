@@ -77,7 +77,7 @@ async def test_a_gate_that_is_closed_again_and_again_stays_closed(
 
 
 @pytest.mark.parametrize("key", [gates.FULL, gates.SHORT, gates.CLOSED])
-async def test_a_hint_that_is_dated_ahead_or_is_no_id_is_dropped(redis_url: str, one: Gates, key: str) -> None:
+async def test_a_hint_that_is_dated_ahead_or_is_not_an_id_is_dropped(redis_url: str, one: Gates, key: str) -> None:
     async with redis.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client:
         seconds, _ = await client.time()
         await client.zadd(key, {SUBSCRIPTION.bytes: (seconds + 7_200) * 1000, b"no id": seconds * 1000 + 400})
@@ -110,7 +110,9 @@ async def test_endpoint_without_slots_is_short_until_another_worker_reports_it_f
     assert one.is_full(SUBSCRIPTION)
 
 
-async def test_thousands_are_told_in_full(one: Gates, another: Gates, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_thousands_of_changes_are_exchanged_in_full(
+    one: Gates, another: Gates, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(gates, "CLOSED_MILLISECONDS", 60_000)
     closed: list[UUID] = [ids.new() for _ in range(2 * gates._AT_ONCE)]
     one.close(closed)

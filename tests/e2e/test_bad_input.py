@@ -20,20 +20,20 @@ SUBSCRIPTIONS = "/api/v1/subscriptions/"
 
 # The body of a new subscription, the status of the response, and the named field.
 BAD_SUBSCRIPTIONS: dict[str, tuple[bytes, int, str | None]] = {
-    "no JSON": (b"{target_url}", 400, None),
+    "not JSON": (b"{target_url}", 400, None),
     "a lone surrogate": (b'{"description": "\\ud800", %b}' % HOOK, 400, None),
     "no target_url": (b"{}", 422, "target_url"),
     "a private address": (b'{"target_url": "http://10.0.0.1/"}', 422, "target_url"),
     "an address in hexadecimal": (b'{"target_url": "http://0x7f.1/"}', 422, "target_url"),
-    "metadata of a cloud": (b'{"target_url": "http://169.254.169.254/"}', 422, "target_url"),
+    "cloud metadata": (b'{"target_url": "http://169.254.169.254/"}', 422, "target_url"),
     "a port of a database": (b'{"target_url": "http://example.com:5432/"}', 422, "target_url"),
     "a header of the service's own": (b'{"headers": {"webhook-id": "1"}, %b}' % HOOK, 422, "headers.webhook-id"),
-    "a secret that is no base64": (b'{"secret_key": "whsec_!", %b}' % HOOK, 422, "secret_key"),
+    "a secret that is not base64": (b'{"secret_key": "whsec_!", %b}' % HOOK, 422, "secret_key"),
     "an event type with a space": (b'{"event_types": ["a b"], %b}' % HOOK, 422, "event_types.0"),
-    "a rate beyond all numbers": (b'{"rate_limit_per_second": 1e400, %b}' % HOOK, 400, None),
+    "a rate out of range": (b'{"rate_limit_per_second": 1e400, %b}' % HOOK, 400, None),
     "a burst without a rate": (b'{"rate_limit_burst": 5, %b}' % HOOK, 422, "rate_limit_burst"),
-    "a timeout beyond all numbers": (b'{"timeout_seconds": -1e999, %b}' % HOOK, 400, None),
-    "a policy longer than a delivery lives": (
+    "a timeout out of range": (b'{"timeout_seconds": -1e999, %b}' % HOOK, 400, None),
+    "a policy longer than the expiry of deliveries": (
         *(b'{"retry_policy": {"delays_seconds": [1e6]}, %b}' % HOOK, 422, "retry_policy"),
     ),
     "nested too deeply": (b'{"a": %b}' % (b"[" * 100_000 + b"]" * 100_000), 400, None),
@@ -58,7 +58,7 @@ async def test_a_bad_subscription_is_a_problem_that_names_the_field(api: Api, na
 
 # Method, path ({id} is a live subscription), headers, body, status, field.
 BAD_REQUESTS: dict[str, tuple[str, str, dict[str, str], bytes, int, str | None]] = {
-    "JSON that is none": ("POST", "/api/v1/webhooks/ingest/{id}", JSON_HEADERS, b'{"payload": }', 400, None),
+    "invalid JSON": ("POST", "/api/v1/webhooks/ingest/{id}", JSON_HEADERS, b'{"payload": }', 400, None),
     "an unknown id": ("POST", f"/api/v1/webhooks/ingest/{UNKNOWN_ID}", JSON_HEADERS, b"{}", 404, None),
     "a type with a space": (
         *("POST", "/api/v1/webhooks/ingest/{id}", JSON_HEADERS | {"X-Event-Type": "a b"}, b"{}"),
@@ -68,7 +68,7 @@ BAD_REQUESTS: dict[str, tuple[str, str, dict[str, str], bytes, int, str | None]]
         *("POST", "/api/v1/events", JSON_HEADERS | {"Content-Encoding": "gzip"}, b"{}"),
         *(415, "Content-Encoding"),
     ),
-    "a payload that is too large": (
+    "a payload above the limit": (
         *("POST", "/api/v1/webhooks/ingest/{id}", {"Content-Type": "text/plain"}, b"a" * ((1 << 20) + 1)),
         *(413, "payload"),
     ),
@@ -84,12 +84,19 @@ BAD_REQUESTS: dict[str, tuple[str, str, dict[str, str], bytes, int, str | None]]
         *("POST", f"/api/v1/subscriptions/{UNKNOWN_ID}/rotate-secret", JSON_HEADERS),
         *(b'{"overlap_hours": NaN}', 400, None),
     ),
-    "a token of nobody": ("POST", f"/api/v1/webhooks/ingest/{UNKNOWN_ID}/whi_x", {}, b"{}", 404, None),
+    "a token of an unknown subscription": ("POST", f"/api/v1/webhooks/ingest/{UNKNOWN_ID}/whi_x", {}, b"{}", 404, None),
     "an unknown delivery to retry": ("POST", f"/api/v1/webhooks/deliveries/{UNKNOWN_ID}/retry", {}, b"", 404, None),
     "deliveries of an unknown event": ("GET", f"/api/v1/events/{UNKNOWN_ID}/deliveries", {}, b"", 404, None),
-    "deliveries of nobody": ("GET", f"/api/v1/subscriptions/{UNKNOWN_ID}/deliveries", {}, b"", 404, None),
-    "statistics of nobody": ("GET", f"/api/v1/subscriptions/{UNKNOWN_ID}/stats", {}, b"", 404, None),
-    "a cursor of nobody's": ("GET", "/api/v1/subscriptions?cursor=%00", {}, b"", 422, "cursor"),
+    "deliveries of an unknown subscription": (
+        "GET",
+        f"/api/v1/subscriptions/{UNKNOWN_ID}/deliveries",
+        {},
+        b"",
+        404,
+        None,
+    ),
+    "statistics of an unknown subscription": ("GET", f"/api/v1/subscriptions/{UNKNOWN_ID}/stats", {}, b"", 404, None),
+    "an invalid cursor": ("GET", "/api/v1/subscriptions?cursor=%00", {}, b"", 422, "cursor"),
     "a window beyond retention": ("GET", "/api/v1/stats?window=900d", {}, b"", 422, "window"),
     "another method": ("PATCH", SUBSCRIPTIONS, {}, b"", 405, None),
 }

@@ -56,7 +56,7 @@ async def test_a_webhook_goes_through_and_is_looked_up(secured: Stack, receiver:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_servers_take_nobody_without_a_certificate(secured: Stack, authority: Issued, role: str) -> None:
+def test_servers_reject_clients_without_a_certificate(secured: Stack, authority: Issued, role: str) -> None:
     address = f"127.0.0.1:{secured.ports[role]}"
     shown = authority.issue("operator")
     root = authority.pem.encode()

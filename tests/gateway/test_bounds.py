@@ -181,7 +181,7 @@ TRAILERS = b"authorization: Bearer x\r\nidempotency-key: k\r\nx-event-type: orde
 
 
 @pytest.mark.parametrize("pieces", [1, 2], ids=["with the body", "after the body"])
-async def test_a_trailer_is_no_header(pieces: int) -> None:
+async def test_a_trailer_is_not_a_header(pieces: int) -> None:
     begin, end = HEAD + b"transfer-encoding: chunked\r\n\r\n1\r\n1\r\n0\r\n", TRAILERS + b"\r\n"
     application = Application()
     async with serving(application) as url, connected(url) as client:

@@ -136,7 +136,7 @@ async def test_events_without_redis_are_accepted_and_due_at_once(ingest: Ingest,
     assert isinstance(await refused(ingest.send(made.id)), errors.NotFound)
 
 
-async def test_a_redis_that_hangs_does_not_hold_up_the_answer(ingest: Ingest, breakable: Breakable) -> None:
+async def test_a_hanging_redis_does_not_delay_the_response(ingest: Ingest, breakable: Breakable) -> None:
     made = await ingest.create()
     await ingest.send(made.id)
     with frozen(breakable.valkey):

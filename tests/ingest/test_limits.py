@@ -32,7 +32,7 @@ async def test_an_idempotency_key_has_a_bound(ingest: Ingest) -> None:
     ],
     ids=["event types", "too many event types", "headers"],
 )
-async def test_a_request_with_very_many_faults_is_told_of_some(ingest: Ingest, many: dict[str, Any]) -> None:
+async def test_a_request_with_very_many_errors_returns_some_of_them(ingest: Ingest, many: dict[str, Any]) -> None:
     error = await refused(ingest.create(**many))
     assert type(error) is errors.InvalidArgument  # and not the subclass for what is too large
     assert 1 <= len(error.violations) <= errors.MAX_VIOLATIONS

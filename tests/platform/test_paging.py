@@ -17,7 +17,7 @@ def test_a_token_leads_back_to_its_id(last: UUID) -> None:
 
 
 @given(st.uuids())
-def test_a_token_can_stand_in_a_url_as_it_is(last: UUID) -> None:
+def test_a_token_can_be_used_in_a_url_unescaped(last: UUID) -> None:
     assert set(paging.token(last)) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
 
 
@@ -54,7 +54,7 @@ def test_token_of_any_text_is_an_id_or_rejected(token: str) -> None:
 
 
 @pytest.mark.parametrize(("requested", "size"), [(0, 50), (1, 1), (200, 200)])
-def test_the_page_size_is_what_was_asked_for_and_50_by_default(requested: int, size: int) -> None:
+def test_the_page_size_is_the_requested_one_and_50_by_default(requested: int, size: int) -> None:
     assert paging.page_size(requested) == size
 
 

@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_defaults_stand_without_any_variable() -> None:
+def test_the_defaults_apply_without_any_variable() -> None:
     settings = load(IngestSettings)
     assert (settings.postgres_dsn, settings.redis_dsn, settings.grpc_port) == (
         "postgresql://postgres@localhost:5432/webhook",
@@ -68,14 +68,14 @@ def test_variables_come_from_the_env_file(folder: Path) -> None:
     assert (settings.postgres_host, settings.retry_limit, settings.worker_concurrency) == ("db", 7, 10)
 
 
-def test_the_environment_stands_above_the_env_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_overrides_the_env_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / ".env").write_text("POSTGRES_HOST=file\nPOSTGRES_DB=file\n")
     monkeypatch.setenv("POSTGRES_HOST", "environment")
     settings = load(PostgresSettings)
     assert (settings.postgres_host, settings.postgres_db) == ("environment", "file")
 
 
-def test_urls_stand_above_their_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_urls_override_their_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgres://u@h/d?host=/tmp/x")
     monkeypatch.setenv("POSTGRES_HOST", "elsewhere")
     monkeypatch.setenv("REDIS_URL", "unix:///tmp/redis.sock")
@@ -247,7 +247,7 @@ def test_a_broken_rule_between_variables_names_them_and_shows_no_secret(
     assert SECRET not in line
 
 
-def test_keys_do_not_stand_in_what_is_printed_of_settings() -> None:
+def test_keys_are_not_in_the_representation_of_settings() -> None:
     settings = IngestSettings(service_key=SECRET * 3, bootstrap_admin_key=f"whk_{SECRET * 3}")
     assert SECRET not in repr(settings)
 
@@ -369,7 +369,7 @@ def test_redis_url_keeps_any_password_exactly(password: str) -> None:
     assert (parts.hostname, parts.port, parts.path) == ("localhost", 6379, "/2")
 
 
-def test_an_ipv6_host_stands_in_brackets() -> None:
+def test_an_ipv6_host_is_put_in_brackets() -> None:
     parts = urlsplit(PostgresSettings(postgres_host="fd00::5").postgres_dsn)
     assert (parts.hostname, parts.port) == ("fd00::5", 5432)
     assert urlsplit(RedisSettings(redis_addr="[fd00::5]:6379").redis_dsn).hostname == "fd00::5"
@@ -451,7 +451,7 @@ def test_settings_of_any_text_are_accepted_or_rejected_in_one_line_each(
         monkeypatch.delenv(name.upper())
 
 
-def test_a_constant_is_no_variable(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+def test_a_constant_cannot_be_set_by_a_variable(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     """Not even a former variable; only code sets another value."""
     monkeypatch.setenv("INGEST_QUEUE_EVENTS", "soon")
     (folder / ".env").write_text("CACHED_SUBSCRIPTIONS=7\n")

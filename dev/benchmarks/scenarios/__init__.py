@@ -7,9 +7,12 @@ from dev.benchmarks.scenarios import (
     backlog,
     fanout,
     floor,
+    growth,
     idle,
     latency,
     neighbour,
+    peers,
+    rates,
     slow,
     snapshot,
     tenants,
@@ -17,7 +20,11 @@ from dev.benchmarks.scenarios import (
     tls,
 )
 
-ALL: Mapping[str, Scenario] = {
-    module.SCENARIO.name: module.SCENARIO
-    for module in (floor, idle, throughput, latency, fanout, slow, tls, backlog, neighbour, tenants, snapshot)
-}
+_MODULES = (
+    *(floor, idle),
+    *(rates, peers, throughput, latency, fanout, slow, tls),
+    *(backlog, snapshot, growth),
+    *(neighbour, tenants),
+)
+
+ALL: Mapping[str, Scenario] = {module.SCENARIO.name: module.SCENARIO for module in _MODULES}

@@ -12,9 +12,10 @@ from uuid import UUID
 
 import msgspec
 
-from dev.benchmarks import cpu, figures, results, rig
+from dev.benchmarks import results, rig
 from dev.benchmarks.bench import Bench, BenchmarkError, Table
-from dev.benchmarks.cpu import profiling
+from dev.benchmarks.measuring import cpu, figures, meter
+from dev.benchmarks.measuring.cpu import profiling
 from dev.benchmarks.results import Chart, Result, Scenario
 from dev.benchmarks.rig import Rig
 from dev.benchmarks.stack import SECRET
@@ -40,7 +41,6 @@ class Drain(msgspec.Struct, frozen=True, kw_only=True):
     empty_queue_per_second: float
     drain_ratio: float
     cpu_ms_per_webhook: dict[str, float]
-    ratio_to_floor: float
     # CPU of the delivery service, which rings for waiting deliveries, in percent of one core.
     dispatcher_cpu_percent: float
     redis_peak_mb: float
@@ -86,7 +86,7 @@ def _fill(ready: Rig, case: str, targets: Sequence[str]) -> list[UUID]:
     ready.bench.screen.say(f"backlog {case}: writing {backlog:,} deliveries")
     subscriptions = [ids.new() for _ in targets]
     ready.store.insert_subscriptions(list(zip(subscriptions, targets, strict=True)), SECRET)
-    payload = payloads.template(rig.KILOBYTE)
+    payload = payloads.template(meter.KILOBYTE)
     with ready.bench.screen.count("writing the backlog", backlog) as made:
         ready.store.insert_backlog(backlog, subscriptions, payload, on_made=made)
     ready.store.settle()
@@ -128,7 +128,6 @@ def _window(ready: Rig, case: str, empty: float) -> Drain:
         empty_queue_per_second=empty,
         drain_ratio=rate / empty,
         cpu_ms_per_webhook=cpu_ms,
-        ratio_to_floor=bench.ratio_to_floor(cpu_ms["stack"]),
         dispatcher_cpu_percent=100 * spent["delivery"] / seconds,
         redis_peak_mb=ready.stack.redis_peak_bytes() / MEBIBYTE,
     )

@@ -41,7 +41,6 @@ def run(bench: Bench) -> Result:
     return {
         "deliveries_per_second": headline["burst_per_second"],
         "cpu_ms_per_delivery": headline["cpu_ms_per_webhook"],
-        "ratio_to_floor": headline["ratio_to_floor"],
         "lost": sum(run.lost for run in runs),
         "duplicates": sum(run.duplicates for run in runs),
         **found,

@@ -16,7 +16,8 @@ from uuid import UUID
 
 from dev.benchmarks import results, rig
 from dev.benchmarks.bench import Bench, BenchmarkError, Table
-from dev.benchmarks.figures import Figures
+from dev.benchmarks.measuring import meter
+from dev.benchmarks.measuring.figures import Figures
 from dev.benchmarks.results import Chart, Result, Scenario
 from dev.benchmarks.rig import Rig
 from dev.benchmarks.scenarios import waiting
@@ -44,7 +45,7 @@ def run(bench: Bench) -> Result:
     runs: list[Figures] = []
     with rig.running(bench, "neighbour") as ready, _closed_port() as closed_port:
         healthy = ready.subscribe(ready.targets(HEALTHY))
-        paths = [rig.webhook_path(subscription) for subscription in healthy]
+        paths = [meter.webhook_path(subscription) for subscription in healthy]
         maximum = rig.calibrated(ready, paths)
         alone = ready.open(paths, SHARE * maximum)
         for _ in range(bench.options.runs):
@@ -65,7 +66,6 @@ def summary(runs: Sequence[Figures]) -> Result:
         "lost": sum(run.lost for run in runs),
         "duplicates": sum(run.duplicates for run in runs),
         "cpu_ms_per_webhook": alone["cpu_ms_per_webhook"],
-        "ratio_to_floor": alone["ratio_to_floor"],
         "kinds": kinds,
         "control": _against_alone(TWICE, runs),
     }
@@ -97,9 +97,9 @@ def _beside(ready: Rig, case: str, healthy: Sequence[UUID], alone: Load, targets
     # Run once, for the first caller.
     end = contextlib.ExitStack()
     end.callback(ready.stack.unsubscribe, others)
-    turns = zip(alone.paths, itertools.cycle(map(rig.webhook_path, others)), strict=False)
+    turns = zip(alone.paths, itertools.cycle(map(meter.webhook_path, others)), strict=False)
     load = ready.open([path for turn in turns for path in turn], 2 * alone.rate)
-    found = ready.measure(case, load, group=rig.Group(subscriptions=healthy, end_others=end.close))
+    found = ready.measure(case, load, group=meter.Group(subscriptions=healthy, end_others=end.close))
     end.close()
     deadline = time.monotonic() + END_SECONDS
     while ready.store.unfinished():
@@ -143,8 +143,7 @@ def _row(case: str, found: dict[str, Any]) -> list[str]:
         case,
         f"{found['healthy_p99_ratio']:,.2f}",
         f"{found['healthy_throughput_ratio']:.2f}",
-        f"{found['healthy_p50_ms']:,.1f}",
-        f"{found['healthy_p99_ms']:,.1f}",
+        *(results.number(found[f"healthy_{key}_ms"]) for key in ("p50", "p99")),
         f"{found['cpu_ms_per_webhook']['stack']:.3f}",
         str(found["lost"]),
     ]

@@ -42,7 +42,6 @@ def run(bench: Bench) -> Result:
     return {
         "delivered_per_second": headline["delivered_per_second"],
         "cpu_ms_per_webhook": headline["cpu_ms_per_webhook"],
-        "ratio_to_floor": headline["ratio_to_floor"],
         "share_of_bound": headline["share_of_bound"],
         "maximum_per_second": round(maximum, 1),
         **found,

@@ -16,10 +16,12 @@ from uuid import UUID
 
 import msgspec
 
-from dev.benchmarks import cpu, figures, rig
+from dev.benchmarks import rig
 from dev.benchmarks.bench import Bench, Table
+from dev.benchmarks.measuring import cpu, figures, meter
 from dev.benchmarks.results import Chart, Result, Scenario
 from dev.benchmarks.rig import Rig
+from dev.harness import nameserver
 from dev.harness.load import payloads, strangers
 from dev.harness.load.messages import Load
 from dev.harness.load.pipes import Helper
@@ -29,6 +31,8 @@ SUBSCRIPTIONS = 8
 # The share of the maximum for the quiet tenant, and for the control's other tenant.
 SHARE = 0.25
 CONTROL = "control"
+# The kind in which targets are names, also the quiet tenant's; elsewhere they are addresses.
+NAMES = "names that hang"
 RETRIED_PER_SECOND = 5.0
 FAN_OUT = 20_000
 SLOW_RECEIVERS, SLOW_MILLISECONDS, SLOW_PER_SECOND = 1_200, 15_000, 100.0
@@ -37,12 +41,19 @@ MEBIBYTE = 1 << 20
 # A body of 1 MiB with its envelope is slightly longer than that.
 LARGE_BYTES, LARGE_PER_SECOND = MEBIBYTE - 4_096, 4.0
 LEAST_RATE, LEAST_RATE_PER_SECOND = 0.001, 100.0
+# Each in a domain of its own, whose name server never answers.
+HANGING_NAMES, HANGING_PER_SECOND = 64, 100.0
 STRANGERS = 128
 # Longer than any hostile load is needed; it ends with its process.
 FOREVER_SECONDS = 3_600.0
 SETTLE_SECONDS = 3.0
 EVENTS = "/api/v1/events"
-ENVIRONMENT: Mapping[str, str] = {"RETRY_BASE_SECONDS": "1", "QUOTA_SUBSCRIPTIONS": "1000000"}
+ENVIRONMENT: Mapping[str, str] = {
+    "RETRY_BASE_SECONDS": "1",
+    "QUOTA_SUBSCRIPTIONS": "1000000",
+    # By name, loopback must be allowed.
+    "EGRESS_ALLOW": "127.0.0.0/8",
+}
 
 
 class Attack:
@@ -56,7 +67,10 @@ class Attack:
 
     def subscribe(self, count: int, behaviour: str = "ok", *, event_type: str = rig.WEBHOOK_TYPE) -> list[UUID]:
         """Create subscriptions of the hostile tenant to the other receiver."""
-        targets = self.ready.other_targets(count, behaviour)
+        return self.subscribe_to(self.ready.other_targets(count, behaviour), event_type=event_type)
+
+    def subscribe_to(self, targets: Sequence[str], *, event_type: str = rig.WEBHOOK_TYPE) -> list[UUID]:
+        """Create subscriptions of the hostile tenant."""
         return self.ready.stack.subscribe(targets, [event_type], api_key=self._api_key)
 
     def send(self, paths: Sequence[str], rate: float | None, **changes: Any) -> None:
@@ -69,7 +83,7 @@ Begin: TypeAlias = Callable[[Attack], "contextlib.AbstractContextManager[object]
 
 
 def _control(attack: Attack) -> None:
-    attack.send([rig.webhook_path(made) for made in attack.subscribe(SUBSCRIPTIONS)], SHARE * attack.maximum)
+    attack.send([meter.webhook_path(made) for made in attack.subscribe(SUBSCRIPTIONS)], SHARE * attack.maximum)
 
 
 def _fan_out(attack: Attack) -> None:
@@ -89,29 +103,36 @@ def _held(count: int) -> Begin:
 
 def _slow(attack: Attack) -> None:
     made = attack.subscribe(SLOW_RECEIVERS, f"after-{SLOW_MILLISECONDS}")
-    attack.send([rig.webhook_path(subscription) for subscription in made], SLOW_PER_SECOND)
+    attack.send([meter.webhook_path(subscription) for subscription in made], SLOW_PER_SECOND)
 
 
 def _large(attack: Attack) -> None:
-    paths = [rig.webhook_path(made) for made in attack.subscribe(SUBSCRIPTIONS)]
+    paths = [meter.webhook_path(made) for made in attack.subscribe(SUBSCRIPTIONS)]
     attack.send(paths, LARGE_PER_SECOND, payload_bytes=LARGE_BYTES)
 
 
 def _rates(attack: Attack) -> None:
     made = attack.subscribe(SUBSCRIPTIONS)
     attack.ready.store.limit_rates(made, LEAST_RATE)
-    attack.send([rig.webhook_path(subscription) for subscription in made], LEAST_RATE_PER_SECOND)
+    attack.send([meter.webhook_path(subscription) for subscription in made], LEAST_RATE_PER_SECOND)
 
 
 def _retries(attack: Attack) -> None:
     (subscription,) = attack.subscribe(1)
-    ended = attack.ready.store.insert_delivered(HOSTILE, subscription, RETRIES_BY_HAND, payloads.template(rig.KILOBYTE))
+    payload = payloads.template(meter.KILOBYTE)
+    ended = attack.ready.store.insert_delivered(HOSTILE, subscription, RETRIES_BY_HAND, payload)
     attack.send([f"/api/v1/webhooks/deliveries/{delivery}/retry" for delivery in ended], RETRIES_PER_SECOND)
 
 
 def _http_strangers(attack: Attack) -> None:
-    path = rig.webhook_path(attack.subscribe(1)[0])
+    path = meter.webhook_path(attack.subscribe(1)[0])
     attack.send([path], None, api_key="", connections=STRANGERS)
+
+
+def _hanging_names(attack: Attack) -> None:
+    targets = [f"http://receiver.hanging-{number}.example/" for number in range(HANGING_NAMES)]
+    made = attack.subscribe_to(targets)
+    attack.send([meter.webhook_path(subscription) for subscription in made], HANGING_PER_SECOND)
 
 
 def _grpc_strangers(attack: Attack) -> contextlib.AbstractContextManager[object]:
@@ -127,6 +148,7 @@ KINDS: Mapping[str, Begin] = {
     "1 MiB payloads": _large,
     "least rates": _rates,
     "retries by hand": _retries,
+    NAMES: _hanging_names,
     "HTTP without a key": _http_strangers,
     "gRPC without a key": _grpc_strangers,
 }
@@ -186,10 +208,14 @@ def summary(found: Sequence[Beside]) -> Result:
 
 
 def _measure(bench: Bench, name: str, kind: str, begin: Begin) -> Beside:
-    with rig.running(bench, name, environment=ENVIRONMENT) as ready:
+    named = kind == NAMES
+    with (
+        _nameserver(named=named) as port,
+        rig.running(bench, name, environment=ENVIRONMENT, nameserver_port=port) as ready,
+    ):
         keys = {tenant: ready.stack.create_tenant(tenant) for tenant in (QUIET, HOSTILE)}
-        quiet = _subscribe(ready, keys[QUIET], "ok", SUBSCRIPTIONS)
-        retried = _subscribe(ready, keys[QUIET], "again", 1)
+        quiet = _subscribe(ready, keys[QUIET], "ok", SUBSCRIPTIONS, named=named)
+        retried = _subscribe(ready, keys[QUIET], "again", 1, named=named)
         maximum = rig.calibrated(ready, ready.webhook_paths())
         load = _of(keys[QUIET], ready.open(_paths(quiet), SHARE * maximum))
         lone = _of(keys[QUIET], ready.open(_paths(retried), RETRIED_PER_SECOND))
@@ -200,7 +226,7 @@ def _measure(bench: Bench, name: str, kind: str, begin: Begin) -> Beside:
             time.sleep(SETTLE_SECONDS)
             spent = cpu.difference(cpu.seconds(trees), used)["delivery"] / (time.monotonic() - began)
             one, retry = (
-                ready.measure(what, each, group=rig.Group(subscriptions=made, end_others=end))
+                ready.measure(what, each, group=meter.Group(subscriptions=made, end_others=end))
                 for what, each, made in ((kind, load, quiet), (f"{kind}: retries", lone, retried))
             )
         return Beside(
@@ -231,12 +257,28 @@ def _hostile(ready: Rig, api_key: str, maximum: float, begin: Begin) -> Iterator
         yield load.close
 
 
-def _subscribe(ready: Rig, api_key: str, behaviour: str, count: int) -> list[UUID]:
-    return ready.stack.subscribe(ready.targets(count, behaviour), [rig.WEBHOOK_TYPE], api_key=api_key)
+@contextlib.contextmanager
+def _nameserver(*, named: bool) -> Iterator[int | None]:
+    """Yield the port of a name server that knows the quiet tenant's names and never answers for others."""
+    if not named:
+        yield None
+        return
+    with nameserver.beside() as server:
+        server.hang("*")
+        server.say("*.quiet.example", "127.0.0.1")
+        yield server.port
+
+
+def _subscribe(ready: Rig, api_key: str, behaviour: str, count: int, *, named: bool) -> list[UUID]:
+    targets = ready.targets(count, behaviour)
+    if named:
+        names = (f"receiver-{number}.quiet.example" for number in range(count))
+        targets = [target.replace("127.0.0.1", host) for target, host in zip(targets, names, strict=True)]
+    return ready.stack.subscribe(targets, [rig.WEBHOOK_TYPE], api_key=api_key)
 
 
 def _paths(subscriptions: Sequence[UUID]) -> list[str]:
-    return [rig.webhook_path(subscription) for subscription in subscriptions]
+    return [meter.webhook_path(subscription) for subscription in subscriptions]
 
 
 def _of(api_key: str, load: Load) -> Load:

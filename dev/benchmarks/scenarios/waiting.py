@@ -8,13 +8,14 @@ from collections.abc import Sequence
 
 from dev.benchmarks import results, rig
 from dev.benchmarks.bench import Bench, Table
+from dev.benchmarks.measuring import meter
+from dev.benchmarks.measuring.figures import LEAST_SAMPLES_OF_P99
 from dev.benchmarks.results import Result
 from dev.benchmarks.scenarios import backlog
 from dev.harness.load.messages import Ask, Count
 
-# Nothing else goes to their endpoint.
-LONE_PER_SECOND = 5.0
-LONE_SECONDS = 10.0
+# Nothing else goes to their endpoint. All runs together have enough of them for a p99.
+LONE_PER_SECOND = 20.0
 # Behaviors of the endpoint that the backlog waits for, in order.
 CASES = {"answers after 100 ms": "after-100", "answers at once": "ok"}
 _TIMES = ("p50_ms", "p99_ms", "max_ms")
@@ -25,12 +26,13 @@ def measure(bench: Bench) -> Result:
     cases, runs = {}, []
     with rig.running(bench, "neighbour-waiting") as ready:
         lone = ready.subscribe(ready.targets())
-        paths = [rig.webhook_path(subscription) for subscription in lone]
+        paths = [meter.webhook_path(subscription) for subscription in lone]
         ready.warm_up(paths)
         (held,) = backlog.waiting(ready, "of a neighbour", ready.other_targets(behaviour="after-100"), ready.other)
-        load = ready.open(paths, LONE_PER_SECOND, seconds=LONE_SECONDS)
+        seconds = 1.02 * LEAST_SAMPLES_OF_P99 / LONE_PER_SECOND / bench.options.runs
+        load = ready.open(paths, LONE_PER_SECOND, seconds=max(bench.options.seconds, seconds))
         # The other deliveries keep waiting.
-        group = rig.Group(subscriptions=lone, end_others=lambda: None)
+        group = meter.Group(subscriptions=lone, end_others=lambda: None)
         for case, behaviour in CASES.items():
             ready.stack.retarget(held, *ready.other_targets(behaviour=behaviour))
             mine = [ready.measure(case, load, group=group) for _ in range(bench.options.runs)]
@@ -38,12 +40,10 @@ def measure(bench: Bench) -> Result:
             found = results.of_loads(mine)["cases"][case]
             cases[case] = {
                 **{f"lone_{key}": found[f"end_to_end_{key}"] for key in _TIMES},
-                # The maximum of all runs, which a median would hide.
-                "lone_max_ms": round(max(run.end_to_end_max_ms for run in mine), 1),
                 "lost": found["lost"],
                 "left": bench.options.backlog - ready.other.ask(Ask(), Count).deliveries,
             }
-    worst = {f"lone_{key}": max(found[f"lone_{key}"] for found in cases.values()) for key in _TIMES}
+    worst = {f"lone_{key}": max((found[f"lone_{key}"] or 0.0) for found in cases.values()) for key in _TIMES}
     return {"backlog": bench.options.backlog, **worst, "kinds": cases, **results.of_loads(runs)}
 
 
@@ -53,7 +53,7 @@ def tables(result: Result) -> Sequence[Table]:
     rows = [
         [
             case,
-            *(f"{found[f'lone_{key}']:,.1f}" for key in _TIMES),
+            *(results.number(found[f"lone_{key}"]) for key in _TIMES),
             str(found["lost"]),
             f"{found['left']:,}",
         ]

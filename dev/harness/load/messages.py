@@ -12,7 +12,8 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
     """Start a load; the generator answers `Sent`.
 
     If `rate` is None, it is a closed loop: every connection sends its next request when it has a response. Otherwise it
-    is an open loop: requests start on time without waiting for earlier ones, on as many connections as necessary.
+    is an open loop: requests start on time without waiting for earlier ones, on as many connections as necessary. The
+    moment in their payload is the one at which they were due, so that a request that starts late is as late as it is.
     """
 
     port: int
@@ -46,10 +47,9 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     statuses: dict[str, int]
     # Requests without a response.
     failed: int
-    # From the first byte of the request to the complete response, for accepted requests.
-    accept_p50_ms: float
-    accept_p95_ms: float
-    accept_p99_ms: float
+    # For each accepted request, the time to its complete response, as `payloads.pack` writes it. It counts from the
+    # moment at which the request was due in an open loop, and from its first byte in a closed one.
+    accept_times: bytes
     # How late the requests of an open loop started. If this is large, the generator was the bottleneck.
     late_p99_ms: float
 
@@ -89,11 +89,8 @@ class Received(msgspec.Struct, frozen=True, kw_only=True):
     streams_by_sequence: bytes
     # When the last one arrived; 0 if none did.
     last_ns: int
-    # From the start of the request at the service to the first byte at the receiver.
-    end_to_end_p50_ms: float
-    end_to_end_p95_ms: float
-    end_to_end_p99_ms: float
-    end_to_end_max_ms: float
+    # For each delivery, the time from the moment in its payload to its first byte, as `payloads.pack` writes it.
+    end_to_end_times: bytes
 
 
 class Listening(msgspec.Struct, frozen=True, kw_only=True):

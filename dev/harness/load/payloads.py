@@ -7,6 +7,8 @@ The payload is an order with its lines, as in real webhooks, instead of one long
 
 import json
 import math
+import sys
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -46,6 +48,22 @@ def stamp(body: bytes, offset: int) -> tuple[int, int]:
     sequence = body[offset + _SEQUENCE.start : offset + _SEQUENCE.stop]
     moment = body[offset + _MOMENT.start : offset + _MOMENT.stop]
     return int(sequence), int(moment)
+
+
+def pack(seconds: Iterable[float]) -> bytes:
+    """Return times as milliseconds in 32-bit little-endian floats, for a message."""
+    return _little_endian(array("f", (1e3 * each for each in seconds))).tobytes()
+
+
+def unpack(times: bytes) -> "array[float]":
+    """Return the milliseconds of `pack`."""
+    return _little_endian(array("f", times))
+
+
+def _little_endian(times: "array[float]") -> "array[float]":
+    if sys.byteorder == "big":
+        times.byteswap()
+    return times
 
 
 def percentiles(samples: Iterable[float], percents: Sequence[float]) -> list[float]:

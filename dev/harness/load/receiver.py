@@ -150,17 +150,13 @@ class Log:
                 streams[sequence] += came
         if sys.byteorder == "big":
             streams.byteswap()
-        p50, p95, p99, greatest = payloads.percentiles(self._latencies, (50, 95, 99, 100))
         return Received(
             deliveries=self.deliveries,
             duplicates=self._duplicates,
             in_window=sum(began_ns <= moment < ended_ns for moment in self._moments),
             streams_by_sequence=streams.tobytes(),
             last_ns=self._moments[-1] if self._moments else 0,
-            end_to_end_p50_ms=p50 * 1e3,
-            end_to_end_p95_ms=p95 * 1e3,
-            end_to_end_p99_ms=p99 * 1e3,
-            end_to_end_max_ms=greatest * 1e3,
+            end_to_end_times=payloads.pack(self._latencies),
         )
 
 

@@ -1,8 +1,8 @@
 -- claim --
 -- Claims pending deliveries ($1) under token $2 for $3 seconds, with all that sending them takes; payloads over $4 bytes are
 -- left out. $5 and $6 bound the ids of their events. It writes no column that is indexed. SKIP LOCKED keeps overlapping
--- doorbells from waiting for each other. Every join with the queue repeats its ids: planned while the queue is empty, it would
--- otherwise read all of it.
+-- doorbells from waiting for each other. Every row is found by an array of ids or by a lateral look-up: a join could be
+-- planned as a product while the tables are small.
 WITH free AS (
     SELECT delivery_id FROM delivery_queue
     WHERE delivery_id = ANY($1::uuid[]) AND claim_token IS NULL AND scheduled IS NOT TRUE
@@ -11,8 +11,7 @@ WITH free AS (
 ), claimed AS (
     UPDATE delivery_queue q
     SET claim_token = $2, lease_until = now() + make_interval(secs => $3)
-    FROM free
-    WHERE q.delivery_id = free.delivery_id AND q.delivery_id = ANY($1::uuid[])
+    WHERE q.delivery_id = ANY(ARRAY(SELECT delivery_id FROM free))
     RETURNING q.delivery_id AS id, q.event_id, q.subscription_id, q.tenant_id, q.attempt_count, q.failure_count,
               q.created_at, q.expires_at <= now() AS expired
 )
@@ -26,9 +25,9 @@ SELECT c.*, now() AS claimed_at, s.target_url, s.endpoint_version, s.sealed_secr
        e.event_type, e.content_type, e.content_encoding, e.traceparent, octet_length(e.payload) AS payload_bytes,
        CASE WHEN octet_length(e.payload) <= $4 THEN e.payload END AS payload
 FROM claimed c
-JOIN subscriptions s ON s.id = c.subscription_id
-LEFT JOIN subscription_health h ON h.subscription_id = c.subscription_id
-LEFT JOIN webhook_events e ON e.id = c.event_id AND e.id BETWEEN $5 AND $6
+CROSS JOIN LATERAL (SELECT * FROM subscriptions WHERE id = c.subscription_id OFFSET 0) AS s
+LEFT JOIN LATERAL (SELECT * FROM subscription_health WHERE subscription_id = c.subscription_id OFFSET 0) AS h ON true
+LEFT JOIN LATERAL (SELECT * FROM webhook_events WHERE id = c.event_id AND id BETWEEN $5 AND $6 OFFSET 0) AS e ON true
 
 -- select_payload --
 -- Reads a payload that was too large to come with its claim.
@@ -54,52 +53,51 @@ RETURNING q.delivery_id AS id
 -- is changed only by the holder of its claim token. $3: its state; $4: seconds until the dispatcher checks it;
 -- $5: failures to add; $6: reason; $7: attempts made. A retry that would come after the delivery expires makes it failed
 -- instead. $9: the request of its claim that an attempt is; its number continues those of the delivery.
--- Rows are locked in one order everywhere, so that batches do not deadlock; they are counted in place of a join with them,
--- which would be planned as a product. What ends leaves the queue, and only then history is written. $19, the greatest id,
--- prunes the days to come; planned while a day is empty, two bounds make it read all between them for each. What failed for
--- good is noted for the tenant's system subscription, if there is one. A retry gives its subscription a turn when it is due,
--- unless there is one before, and what takes its old place in the queue, which the dispatcher has passed, gives one now.
+-- Rows are locked in one order everywhere, so that batches do not deadlock: $1 is in the order of the ids. What ends leaves
+-- the queue, and only then history is written ($19 and $20: least and greatest id). Rows are found by lateral look-ups and by
+-- arrays of ids, in which the place of a row tells what it gets: a join could be planned as a product while the tables are
+-- small. What failed for good is noted for the tenant's system subscription, if there is one. A retry gives its subscription
+-- a turn when it is due, unless there is one before; what takes its old place in the queue, which the dispatcher has passed,
+-- gives one now.
 -- Returns the deliveries that were changed and their new state.
-WITH outcome AS (
-    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::float8[], $5::int[], $6::text[], $7::int[])
+WITH changed AS (
+    SELECT o.id, q.event_id, q.subscription_id, q.tenant_id, o.claim_token, o.attempts,
+           q.attempt_count + o.attempts AS attempt_count, q.due_at,
+           CASE WHEN q.expired THEN 'failed' ELSE o.status END AS status,
+           CASE WHEN q.expired THEN 'expired' ELSE o.reason END AS reason
+    FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::float8[], $5::int[], $6::text[], $7::int[])
         AS o (id, claim_token, status, delay_seconds, failures, reason, attempts)
-), locked AS (
-    SELECT delivery_id FROM delivery_queue
-    WHERE delivery_id = ANY($1::uuid[]) AND claim_token IS NOT NULL
-    ORDER BY delivery_id
-    FOR UPDATE
+    CROSS JOIN LATERAL (
+        SELECT event_id, subscription_id, tenant_id, attempt_count, now() + make_interval(secs => o.delay_seconds) AS due_at,
+               o.status = 'scheduled' AND now() + make_interval(secs => o.delay_seconds) >= expires_at AS expired
+        FROM delivery_queue
+        WHERE delivery_id = o.id AND claim_token = o.claim_token
+        FOR UPDATE
+    ) AS q
 ), ended AS (
-    DELETE FROM delivery_queue q
-    USING outcome o
-    WHERE (SELECT count(*) FROM locked) > 0 AND q.delivery_id = o.id AND q.delivery_id = ANY($1::uuid[])
-      AND q.claim_token = o.claim_token
-      AND (o.status IN ('delivered', 'failed', 'cancelled')
-           OR o.status = 'scheduled' AND now() + make_interval(secs => o.delay_seconds) >= q.expires_at)
-    RETURNING q.delivery_id AS id, q.event_id, q.subscription_id, q.tenant_id,
-              q.attempt_count + o.attempts AS attempt_count, o.claim_token, o.attempts,
-              CASE WHEN o.status = 'scheduled' THEN 'failed' ELSE o.status END AS status,
-              CASE WHEN o.status = 'scheduled' THEN 'expired' ELSE o.reason END AS reason
+    SELECT * FROM changed WHERE status IN ('delivered', 'failed', 'cancelled')
 ), continued AS (
+    SELECT * FROM changed WHERE status IN ('pending', 'scheduled')
+), removed AS (
+    DELETE FROM delivery_queue WHERE delivery_id = ANY(ARRAY(SELECT id FROM ended))
+), kept AS (
     UPDATE delivery_queue q
-    SET scheduled = o.status = 'scheduled', due_at = now() + make_interval(secs => o.delay_seconds),
+    SET scheduled = ($3::text[])[array_position($1, q.delivery_id)] = 'scheduled',
+        due_at = now() + make_interval(secs => ($4::float8[])[array_position($1, q.delivery_id)]),
         claim_token = NULL, lease_until = NULL,
-        failure_count = q.failure_count + o.failures, attempt_count = q.attempt_count + o.attempts
-    FROM outcome o
-    WHERE (SELECT count(*) FROM locked) > 0 AND q.delivery_id = o.id AND q.delivery_id = ANY($1::uuid[])
-      AND q.claim_token = o.claim_token
-      AND (o.status = 'pending'
-           OR o.status = 'scheduled' AND now() + make_interval(secs => o.delay_seconds) < q.expires_at)
-    RETURNING q.delivery_id AS id, q.subscription_id, q.tenant_id, q.due_at, q.attempt_count, o.claim_token, o.attempts,
-              o.status
-), changed AS (
-    SELECT id, attempt_count, claim_token, attempts, status FROM ended
-    UNION ALL
-    SELECT id, attempt_count, claim_token, attempts, status FROM continued
+        failure_count = q.failure_count + ($5::int[])[array_position($1, q.delivery_id)],
+        attempt_count = q.attempt_count + ($7::int[])[array_position($1, q.delivery_id)]
+    WHERE q.delivery_id = ANY(ARRAY(SELECT id FROM continued))
 ), finished AS (
     UPDATE webhook_deliveries d
-    SET status = e.status::delivery_status, reason = e.reason, completed_at = now(), attempt_count = e.attempt_count
-    FROM ended e
-    WHERE d.id = e.id AND d.id <= $19
+    SET status = e.statuses[array_position(e.ids, d.id)], reason = e.reasons[array_position(e.ids, d.id)],
+        completed_at = now(), attempt_count = e.attempt_counts[array_position(e.ids, d.id)]
+    FROM (
+        SELECT array_agg(id) AS ids, array_agg(status::delivery_status) AS statuses, array_agg(reason) AS reasons,
+               array_agg(attempt_count) AS attempt_counts
+        FROM ended
+    ) AS e
+    WHERE d.id = ANY($1::uuid[]) AND d.id BETWEEN $19 AND $20 AND d.id = ANY(e.ids)
 ), unsuccessful AS (
     INSERT INTO unsuccessful_deliveries (id, subscription_id, status)
     SELECT id, subscription_id, status::delivery_status FROM ended WHERE status <> 'delivered'

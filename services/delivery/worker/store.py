@@ -202,6 +202,7 @@ class WorkerStore:
         A claim that was lost changes nothing, except that a success still ends its delivery. Recording the
         same outcome twice is the same as once.
         """
+        outcomes = sorted(outcomes, key=_delivery_id)
         delivery_ids = [outcome.claim.id for outcome in outcomes]
         attempts = [
             (outcome.claim, request, attempt, attempt is outcome.attempts[-1])
@@ -228,7 +229,8 @@ class WorkerStore:
             [attempt.error_message for _, _, attempt, _ in attempts],
             [attempt.response_body for _, _, attempt, _ in attempts],
             [is_last for _, _, _, is_last in attempts],
-            max(delivery_ids),
+            delivery_ids[0],
+            delivery_ids[-1],
         )
         changed = {row["id"]: DeliveryStatus(row["status"]) for row in rows}
         late = [outcome for outcome in outcomes if outcome.attempts and outcome.claim.id not in changed]
@@ -402,6 +404,10 @@ def _late(
         if written:
             settled.append((claim.id, count - before_count, any(written)))
     return rows, settled
+
+
+def _delivery_id(outcome: Outcome) -> UUID:
+    return outcome.claim.id
 
 
 def _claim(row: Any, token: UUID, asked_at: float) -> Claim:

@@ -87,7 +87,7 @@ async def test_the_adapter_finds_the_series_of_every_release(scraped: Prometheus
         assert {each["pod"].rpartition("-")[2] for each in found} == {"0", "1"}
 
 
-async def test_the_depth_of_a_release_is_counted_once_whatever_measures_it(scraped: Prometheus) -> None:
+async def test_the_depth_of_a_release_is_counted_once(scraped: Prometheus) -> None:
     for labels in (DEMO, OTHER):
         assert scraped.now(asked("webhook_queue_depth", **labels)) == [(labels, DEPTH)]
     assert scraped.now(asked("webhook_queue_depth", "webhook", "other")) == []

@@ -158,7 +158,7 @@ def config_maps(values: Object) -> list[Object]:
     return [each for each in found if "-board-" in each["metadata"]["name"]]
 
 
-def test_boards_come_only_when_they_are_asked_for() -> None:
+def test_dashboards_are_created_only_if_enabled() -> None:
     assert config_maps({}) == []
     assert len(config_maps({"dashboards": {"enabled": True}})) == len(NAMES)
 

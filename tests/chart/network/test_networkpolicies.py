@@ -143,7 +143,7 @@ def test_exactly_the_named_peers_are_open_with_everything_elsewhere() -> None:
 
 
 @pytest.mark.parametrize("protocol", ["TCP", "UDP"])
-def test_names_are_looked_up_by_all_who_connect_and_by_nobody_else(protocol: str) -> None:
+def test_dns_is_open_only_to_pods_that_open_connections(protocol: str) -> None:
     objects = trial()
     asking = {
         name for name, pod in pods(objects).items() if may_reach(policies(objects), pod, DNS, 53, protocol=protocol)
@@ -216,7 +216,7 @@ def test_open_addresses_are_those_that_the_service_calls_public() -> None:
     assert seen == {True, False}
 
 
-def test_networks_that_are_let_in_are_open_to_workers_alone() -> None:
+def test_allowed_networks_are_open_only_to_workers() -> None:
     objects = external()
     open_to = {
         ("10.20.0.1", 443): True,
@@ -239,7 +239,7 @@ def test_networks_that_are_let_in_are_open_to_workers_alone() -> None:
 
 
 @pytest.mark.parametrize("entry", ["receiver.internal", "*.shop.svc.cluster.local", "receiver.internal:9200", "ab:80"])
-def test_names_that_are_let_in_open_nothing(entry: str) -> None:
+def test_allowed_names_open_no_network(entry: str) -> None:
     assert policies(rendering.rendered(TRIAL | {"egressAllow": [entry]})) == policies(trial())
 
 

@@ -168,7 +168,7 @@ def test_servers_go_on_longer_than_dns_caches_their_addresses(component: str) ->
     assert drain({component: {"preStopSeconds": 0}}) == 0
 
 
-def test_workers_stop_at_once_because_nobody_calls_them() -> None:
+def test_workers_have_no_drain_delay_because_they_serve_no_calls() -> None:
     assert drain_seconds(rendering.rendered(rendering.STORES), "worker") == 0
 
 
@@ -232,7 +232,7 @@ def test_releases_whose_names_are_changed_do_not_meet() -> None:
     assert len(names) == len(releases)
 
 
-def test_labels_of_ones_own_are_on_objects_and_pods_and_in_no_selector() -> None:
+def test_custom_labels_are_on_objects_and_pods_and_in_no_selector() -> None:
     values = rendering.STORES | {
         "commonLabels": {"cost": "1"},
         "podLabels": {"mesh": "on"},
@@ -250,7 +250,7 @@ def test_labels_of_ones_own_are_on_objects_and_pods_and_in_no_selector() -> None
     assert "a" not in gateway
 
 
-def test_names_of_digits_alone_are_text() -> None:
+def test_names_of_only_digits_are_text() -> None:
     everything = rendering.CHART / "ci/everything-values.yaml"
     values = {"nameOverride": "2026", "autoscaling": {"source": "prometheus-adapter"}}
     done = rendering.helm(
@@ -320,7 +320,7 @@ def test_generated_secrets_outlive_the_release() -> None:
     assert not rendering.of_kind(rendering.scenario("production"), "Secret")
 
 
-def test_a_change_of_settings_restarts_those_who_read_it_alone() -> None:
+def test_a_change_of_settings_restarts_only_the_pods_that_read_it() -> None:
     def checksums(values: dict[str, Any]) -> dict[str, str]:
         objects = rendering.rendered(rendering.STORES | values)
         return {

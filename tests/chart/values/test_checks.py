@@ -110,7 +110,7 @@ STORE_PROBLEMS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("values", "sentence"), PROBLEMS, ids=[str(values) for values, _ in PROBLEMS])
-def test_a_value_that_cannot_be_installed_is_told_in_words(values: dict[str, Any], sentence: str) -> None:
+def test_a_value_that_cannot_be_installed_is_rejected_in_words(values: dict[str, Any], sentence: str) -> None:
     why = rendering.refused({**STORES, **values})
     assert sentence in why
     assert why.count("\n  - ") == 1

@@ -84,7 +84,7 @@ def test_grpc_tls_is_off_by_default() -> None:
         assert "GRPC_TLS_" not in str(rendering.environment(objects, spec["containers"][0]))
 
 
-def test_a_certificate_that_nobody_makes_is_refused() -> None:
+def test_a_certificate_without_an_issuer_is_rejected() -> None:
     why = rendering.refused(rendering.STORES | {"grpcTls": {"enabled": True}})
     assert "grpcTls.existingSecret" in why
     assert "grpcTls.certificate.issuerRef" in why

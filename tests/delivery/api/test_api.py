@@ -80,7 +80,7 @@ def state(status: str) -> "pb.DeliveryStatus.ValueType":
 
 
 @pytest.mark.parametrize("status", STATES)
-async def test_a_delivery_is_told_with_its_attempts(api: Shared, status: str) -> None:
+async def test_a_delivery_is_returned_with_its_attempts(api: Shared, status: str) -> None:
     delivery_id = await delivery_in(api.world, status)
     row = await api.world.row(delivery_id)
     found = await get(api, delivery_id)

@@ -85,7 +85,7 @@ async def test_connections_to_one_host_are_not_shared_by_different_identities(re
     assert receiver.served == [["shop"] * 3, ["bank"] * 3]
 
 
-async def test_a_kept_connection_with_an_identity_serves_nobody_else(tmp_path: Path) -> None:
+async def test_a_kept_connection_with_an_identity_is_not_used_for_another(tmp_path: Path) -> None:
     with asking(CA, tmp_path, optional=True) as receiver:
         async with sending(receiver) as sender:
             who = identity(SHOP, receiver.ca_bundle)
@@ -128,7 +128,7 @@ def test_handshake_fails_without_a_certificate_or_with_one_of_an_unknown_authori
     assert receiver.served == [["shop"]]
 
 
-async def test_a_receiver_that_nobody_vouches_for_is_shown_nothing(receiver: Asking) -> None:
+async def test_an_untrusted_receiver_is_shown_no_certificate(receiver: Asking) -> None:
     who = identity(SHOP, "")
     async with sending(receiver) as sender:
         error = await failing(sender, receiver.url, who)

@@ -146,7 +146,7 @@ NOW = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
         (b"2026-03-14T15:10:26Z", 0),
     ],
 )
-def test_seconds_and_dates_are_understood_and_everything_else_is_passed_over(value: bytes, seconds: float) -> None:
+def test_seconds_and_dates_are_parsed_and_everything_else_is_ignored(value: bytes, seconds: float) -> None:
     assert destination.retry_after_seconds(value, NOW) == seconds
 
 

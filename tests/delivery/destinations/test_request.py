@@ -93,7 +93,7 @@ def test_a_whsec_secret_signs_the_hub_signature_with_its_utf8_bytes_prefix_and_a
     )
 
 
-def test_the_trace_is_told_only_where_it_is_given() -> None:
+def test_the_trace_header_is_sent_only_if_it_is_given() -> None:
     assert "traceparent" not in request.build(CLAIM, (), {}, b"{}", 0).headers
     assert request.build(CLAIM, (), {}, b"{}", 0, trace="00-a-b-01").headers["traceparent"] == "00-a-b-01"
 

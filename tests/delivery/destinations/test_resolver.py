@@ -79,7 +79,7 @@ async def test_a_literal_is_vetted_and_known_from_then_on() -> None:
         assert asking.known("93.184.215.14", 80) is None
 
 
-async def test_a_name_without_an_answer_is_not_asked_for_again_at_once(
+async def test_a_name_without_an_answer_is_not_looked_up_again_at_once(
     name_server: Nameserver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resolver, "FAILURE_TTL_SECONDS", 0.3)
@@ -121,7 +121,7 @@ async def test_names_without_an_answer_are_remembered_within_a_bound_and_drive_o
     assert name_server.look_ups("nothing-2.example") == 1
 
 
-async def test_a_name_that_is_denied_is_asked_for_each_time(name_server: Nameserver) -> None:
+async def test_a_denied_name_is_looked_up_each_time(name_server: Nameserver) -> None:
     name_server.say("receiver.example", "10.0.0.1")
     async with resolving() as asking:
         for _ in range(2):
@@ -130,7 +130,7 @@ async def test_a_name_that_is_denied_is_asked_for_each_time(name_server: Nameser
     assert name_server.look_ups("receiver.example") == 2
 
 
-async def test_a_failure_that_everybody_left_before_is_no_error_of_the_process(
+async def test_a_failure_after_all_callers_have_left_is_not_an_error_of_the_process(
     name_server: Nameserver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resolver, "LOOKUP_SECONDS", 0.3)
@@ -178,7 +178,7 @@ async def test_an_alias_leads_to_the_addresses_of_the_other_name(name_server: Na
     assert set(await lookups.addresses("receiver.example.")) == {PUBLIC, PUBLIC_6}
 
 
-async def test_an_answer_that_is_cut_short_is_asked_for_over_tcp(name_server: Nameserver, lookups: Lookups) -> None:
+async def test_a_truncated_answer_is_requested_again_over_tcp(name_server: Nameserver, lookups: Lookups) -> None:
     many = [f"93.184.215.{number}" for number in range(200)]
     name_server.say("receiver.example", *many, truncated=True)
     assert set(await lookups.addresses("receiver.example.")) == set(many)
@@ -254,7 +254,7 @@ async def test_a_name_that_hangs_fails_after_a_time_of_its_own_and_is_remembered
         assert name_server.look_ups("receiver.example") <= 2  # sent again, by one look-up
 
 
-async def test_names_that_hang_do_not_hold_up_others_whatever_their_domain(
+async def test_names_that_hang_do_not_delay_others_of_any_domain(
     name_server: Nameserver, lookups: Lookups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thousand at once: the same public suffix, the same domain, and domains of their own."""

@@ -21,7 +21,7 @@ from tests.delivery.sending import OK, failure, post
 # Not a success for either client.
 FAILURES: dict[str, tuple[bytes, AttemptOutcome, int | None]] = {
     "half a status line": (b"HTTP/1.1 2", AttemptOutcome.CONNECTION_LOST, None),
-    "a body short of its length": (HEAD + b"Content-Length: 3\r\n\r\nok", AttemptOutcome.CONNECTION_LOST, 200),
+    "a body shorter than its length": (HEAD + b"Content-Length: 3\r\n\r\nok", AttemptOutcome.CONNECTION_LOST, 200),
     "no last chunk": (CHUNKED + b"2\r\nok\r\n", AttemptOutcome.CONNECTION_LOST, 200),
     "half a chunk": (CHUNKED + b"6\r\nok", AttemptOutcome.CONNECTION_LOST, 200),
     "a body without a head": (b"ok", AttemptOutcome.INVALID_RESPONSE, None),
@@ -120,8 +120,8 @@ async def test_answers_that_are_odd_in_several_ways_are_taken_in_pieces_too(send
 @pytest.mark.parametrize(
     "what",
     [
-        "lines end in LF", "the length twice", "a header is folded", "spaces after a chunk's size",
-        "204 with a length", "204 with chunks", "a length in letters", "a second answer",
+        "lines end in LF", "the length twice", "a folded header line", "spaces after a chunk's size",
+        "204 with a length", "204 with chunks", "a length in letters", "a second response",
         "a longer body than its length", "a length and chunks",
     ],
 )  # fmt: skip

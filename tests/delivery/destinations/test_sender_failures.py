@@ -91,7 +91,7 @@ async def test_response_that_is_not_http_is_invalid(sender: HttpSender, response
     assert (found.kind, found.status_code) == (AttemptOutcome.INVALID_RESPONSE, None)
 
 
-async def test_switching_protocols_is_no_success_and_its_connection_is_not_used_again(sender: HttpSender) -> None:
+async def test_switching_protocols_is_not_a_success_and_its_connection_is_not_reused(sender: HttpSender) -> None:
     response = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
     async with sending.serving(sending.answering(response, then_hang=True)) as server:
         for _ in range(2):
@@ -170,7 +170,7 @@ async def test_tls_to_a_port_that_answers_nothing_is_a_timeout(sender: HttpSende
         assert (await failure(sender, server.url("https"), timeout_seconds=0.5)).kind is AttemptOutcome.TIMEOUT
 
 
-async def test_plain_http_to_a_tls_port_is_no_success(sender: HttpSender, self_signed: ssl.SSLContext) -> None:
+async def test_plain_http_to_a_tls_port_is_not_a_success(sender: HttpSender, self_signed: ssl.SSLContext) -> None:
     async with sending.serving(sending.answering(OK), tls=self_signed) as server:
         found = await failure(sender, server.url("http"))
     assert found.kind in {AttemptOutcome.CONNECTION_LOST, AttemptOutcome.INVALID_RESPONSE}
@@ -194,7 +194,7 @@ async def test_a_url_that_is_none_is_an_invalid_request(sender: HttpSender, url:
     ],
     ids=["trailer", "extension of a chunk", "header", "headers"],
 )
-async def test_an_answer_whose_headers_or_trailers_have_no_end_is_given_up_long_before_its_deadline(
+async def test_a_response_with_endless_headers_or_trailers_is_abandoned_before_its_deadline(
     sender: HttpSender, begin: bytes, more: bytes
 ) -> None:
     sent, piece = 0, more * (65536 // len(more))

@@ -40,7 +40,7 @@ async def test_a_redirect_is_an_answer_and_not_followed(
     assert receiver.requests == []
 
 
-async def test_a_connection_goes_to_the_address_that_was_vetted_and_the_name_is_asked_once(
+async def test_a_connection_goes_to_the_vetted_address_and_the_name_is_looked_up_once(
     guarded: HttpSender, names: Naming, name_server: Nameserver
 ) -> None:
     names(["127.0.0.1"], [PRIVATE])

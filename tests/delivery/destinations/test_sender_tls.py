@@ -27,7 +27,7 @@ async def trusting(authority: tuple[Path, ssl.SSLContext]) -> AsyncIterator[Http
         yield made
 
 
-async def test_the_system_alone_does_not_trust_an_authority_of_ones_own(
+async def test_the_system_store_does_not_trust_a_private_authority(
     sender: HttpSender, authority: tuple[Path, ssl.SSLContext]
 ) -> None:
     async with sending.serving(sending.answering(OK), tls=authority[1]) as server:

@@ -276,7 +276,7 @@ async def test_dispatchers_together_take_back_each_lost_lease_once(world: World)
 # -- its metrics --
 
 
-async def test_the_gauges_tell_what_is_unfinished(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_gauges_count_unfinished_deliveries(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.delivery.dispatcher.metrics.INTERVAL_SECONDS", 0.1)
     subscription = await world.subscription("http://127.0.0.1:1/")
     await world.deliver_many(subscription, 3, due_in=600)

@@ -170,7 +170,9 @@ async def test_an_endpoint_that_hangs_holds_its_bound_and_no_other_endpoint(worl
         assert await total_attempts(world, hanging) == 200
 
 
-async def test_a_turn_that_comes_to_nothing_is_no_claim(world: World, receiver: Receiver, sender: HttpSender) -> None:
+async def test_a_turn_that_comes_to_nothing_is_not_a_claim(
+    world: World, receiver: Receiver, sender: HttpSender
+) -> None:
     settings = world.worker_settings()
     store = WorkerStore(world.pool, settings)
     async with redis.client(settings) as client:
@@ -563,7 +565,7 @@ async def disabled(world: World, subscription: UUID) -> asyncpg.Record:
     return await subscription_row(world, subscription)
 
 
-async def test_410_disables_once_whoever_sees_it(world: World, receiver: Receiver) -> None:
+async def test_410_disables_once_for_all_workers(world: World, receiver: Receiver) -> None:
     receiver.script(then=410)
     subscription = await world.subscription(receiver.url())
     version = (await subscription_row(world, subscription))["version"]

@@ -30,7 +30,7 @@ async def _without_checks(world: World) -> AsyncIterator[None]:
 
 
 @pytest.mark.parametrize("redis_is_there", [True, False])
-async def test_rates_that_cannot_be_counted_with_hold_up_no_other_subscription(
+async def test_rates_that_cannot_be_used_in_calculations_delay_no_other_subscription(
     world: World, receiver: Receiver, *, redis_is_there: bool
 ) -> None:
     limit = "UPDATE subscriptions SET rate_limit_per_second = $2, rate_limit_burst = $3 WHERE id = $1"

@@ -122,7 +122,7 @@ def test_clocks_that_differ_a_little_see_the_same_closing() -> None:
 # -- all of them --
 
 
-def test_a_window_is_kept_while_it_is_asked_for() -> None:
+def test_a_window_is_kept_while_it_is_used() -> None:
     windows = Windows()
     kept, forgotten = ids.new(), ids.new()
     window, other = windows[kept], windows[forgotten]

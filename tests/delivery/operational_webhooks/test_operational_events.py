@@ -51,7 +51,7 @@ def assert_is_recent(text: str) -> None:
     assert abs(datetime.fromisoformat(text) - datetime.now(UTC)) < timedelta(seconds=30)
 
 
-async def test_a_delivery_that_fails_for_good_is_told_once(world: World, receiver: Receiver) -> None:
+async def test_a_delivery_that_fails_permanently_is_reported_once(world: World, receiver: Receiver) -> None:
     system = await system_subscription(world, receiver)
     subscription = await world.subscription(receiver.url(HOOK))
     receiver.script(then=503, path=HOOK)
@@ -108,7 +108,7 @@ async def test_failed_deliveries_are_counted_in_one_event_a_minute(world: World,
     assert told(receiver)[-1]["data"]["last_delivery_id"] != str(first)
 
 
-async def test_a_target_that_is_taken_no_more_holds_up_no_event(world: World, receiver: Receiver) -> None:
+async def test_a_target_that_is_no_longer_accepted_delays_no_event(world: World, receiver: Receiver) -> None:
     await system_subscription(world, receiver)
     for url in ("https://ada:hunter2@hooks.example.com/", receiver.url(HOOK)):
         fact = "INSERT INTO operational_facts (tenant_id, subscription_id, event_type) VALUES ('default', $1, $2)"
@@ -118,9 +118,7 @@ async def test_a_target_that_is_taken_no_more_holds_up_no_event(world: World, re
     assert {event["data"]["target_host"] for event in told(receiver)} == {"", "127.0.0.1"}
 
 
-async def test_a_subscription_of_which_nothing_was_told_for_a_minute_is_forgotten(
-    world: World, receiver: Receiver
-) -> None:
+async def test_a_subscription_without_a_report_for_a_minute_is_forgotten(world: World, receiver: Receiver) -> None:
     await system_subscription(world, receiver)
     await world.pool.execute(
         "INSERT INTO exhausted_deliveries (subscription_id, tenant_id, told_at, deliveries)"
@@ -156,7 +154,7 @@ async def test_deliveries_that_the_dispatcher_ends_are_told(world: World, receiv
     assert found[str(expired)]["last_error"] is None
 
 
-async def test_a_subscription_that_is_gone_is_told_disabled_once(world: World, receiver: Receiver) -> None:
+async def test_a_subscription_that_is_gone_is_reported_disabled_once(world: World, receiver: Receiver) -> None:
     await system_subscription(world, receiver)
     subscription = await world.subscription(receiver.url(HOOK))
     receiver.script(then=410, path=HOOK)
@@ -176,7 +174,7 @@ async def test_a_subscription_that_is_gone_is_told_disabled_once(world: World, r
     }
 
 
-async def test_failing_is_told_once_until_it_has_recovered(world: World, receiver: Receiver) -> None:
+async def test_failing_is_reported_once_until_it_has_recovered(world: World, receiver: Receiver) -> None:
     await system_subscription(world, receiver)
     subscription = await world.subscription(receiver.url(HOOK))
     receiver.script(then=500, path=HOOK)
@@ -235,7 +233,7 @@ async def test_a_system_subscription_that_fails_leads_to_no_events(world: World,
     )
 
 
-async def test_tenants_hear_of_their_own_and_one_that_nobody_listens_for_costs_nothing(
+async def test_tenants_get_only_their_own_events_and_one_without_a_listener_costs_nothing(
     world: World, receiver: Receiver
 ) -> None:
     receiver.script(then=500, path=HOOK)
@@ -272,7 +270,7 @@ async def test_tenants_hear_of_their_own_and_one_that_nobody_listens_for_costs_n
         ({"status": "disabled"}, True),
     ],
 )
-async def test_an_event_that_nobody_wants_is_not_stored(
+async def test_an_event_without_subscribers_is_not_stored(
     world: World, receiver: Receiver, columns: dict[str, Any], *, arrives: bool
 ) -> None:
     system = await system_subscription(world, receiver, **columns)
@@ -290,7 +288,7 @@ async def test_an_event_that_nobody_wants_is_not_stored(
     assert await world.pool.fetchval("SELECT count(*) FROM operational_facts") == 0
 
 
-async def test_stores_that_tell_at_once_tell_everything_once(world: World, receiver: Receiver) -> None:
+async def test_stores_that_report_at_once_report_everything_once(world: World, receiver: Receiver) -> None:
     system = await system_subscription(world, receiver)
     subscription = await world.subscription(receiver.url(HOOK))
     await world.pool.execute(

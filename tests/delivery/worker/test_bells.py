@@ -65,7 +65,7 @@ async def test_the_same_bell_to_two_workers_sends_once(world: World, receiver: R
     assert len({request.headers["webhook-id"] for request in receiver.requests}) == len(receiver.requests) == 300
 
 
-async def test_bells_that_are_not_ours_keep_nobody_from_hearing_the_next(
+async def test_foreign_bells_do_not_keep_workers_from_hearing_the_next(
     world: World, receiver: Receiver, ringer: Ringer
 ) -> None:
     async with redis.asyncio.Redis.from_url(world.redis_url) as client:

@@ -21,7 +21,7 @@ FAILURES = {
     "drip": (sending.answering(b"HTTP/1.1 200 OK\r\n\r\n", *[b"x"] * 90, pause_seconds=0.2), "timeout", 200),
     "1xx": (sending.answering(b"HTTP/1.1 101 Switching Protocols\r\n\r\n", then_hang=True), "invalid_response", 101),
     "6xx": (sending.answering(b"HTTP/1.1 999 Denied\r\nContent-Length: 0\r\n\r\n"), "invalid_response", 999),
-    "LF alone": (sending.answering(b"HTTP/1.1 500 Oops\nContent-Length: 0\n\n"), "http_5xx", 500),
+    "bare LF line ends": (sending.answering(b"HTTP/1.1 500 Oops\nContent-Length: 0\n\n"), "http_5xx", 500),
     "3xx": (sending.answering(b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"), "http_3xx", 302),
     "410": (sending.answering(b"HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n"), "http_4xx", 410),
 }
@@ -52,7 +52,7 @@ async def test_a_failure_is_recorded_with_its_kind_and_a_message(shared: Shared,
         (b"/a\x1b[2J\xff", "the receiver responded with 308 and points to /a\\x1b[2J\\xff;"),
         (b"/" + b"a" * 5000, f"the receiver responded with 308 and points to /{'a' * 299}\u2026;"),
     ],
-    ids=["plain", "controls", "long"],
+    ids=["plain", "control characters", "long"],
 )
 async def test_a_redirect_is_recorded_with_where_it_points(shared: Shared, location: bytes, message: str) -> None:
     head = b"HTTP/1.1 308 Permanent Redirect\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % location

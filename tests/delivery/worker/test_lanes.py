@@ -159,7 +159,7 @@ def test_a_worker_with_few_slots_has_none_to_spare(slots: int) -> None:
 
 
 @pytest.mark.parametrize(("slots", "taken"), [(1, 1), (2, 2), (4, 3), (16, 12), (32, 24)])
-def test_a_lane_alone_gets_three_quarters_of_the_slots_and_one_at_least(slots: int, taken: int) -> None:
+def test_a_single_lane_gets_three_quarters_of_the_slots_and_at_least_one(slots: int, taken: int) -> None:
     made = Lanes(slots)
     waiting(made, 100)
     claim_all(made)
@@ -395,7 +395,7 @@ def test_a_lane_that_has_its_turn_or_nothing_to_wait_is_not_parked() -> None:
     assert made.ready == made.waiting == 50
 
 
-def test_emptying_a_lane_answers_all_that_waits_in_it_and_ends_its_turn() -> None:
+def test_emptying_a_lane_returns_all_its_waiting_ids_and_ends_its_turn() -> None:
     made = Lanes(SLOTS)
     lane, other = made.lane(ids.new()), waiting(made, 3)
     made.add(lane.subscription_id, rung := new(50))

@@ -37,7 +37,7 @@ def test_the_class_of_a_status(status_code: int, outcome: str) -> None:
     assert outcomes.outcome_of_status(status_code) == outcome
 
 
-def test_a_success_delivers_whatever_failed_before() -> None:
+def test_a_success_delivers_after_any_failures() -> None:
     decided = outcomes.decide(claim(number=4, failures=3), [attempt("success")], POLICY)
     assert (decided.status, decided.failures, decided.reason) == ("delivered", 0, None)
 

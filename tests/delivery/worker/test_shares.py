@@ -111,7 +111,7 @@ def test_slow_endpoints_of_one_tenant_leave_slots_to_the_endpoints_of_another() 
     assert made.free_slots >= 16
 
 
-def test_slow_endpoints_of_two_tenants_come_to_the_same_whoever_was_first() -> None:
+def test_slow_endpoints_of_two_tenants_get_the_same_share_in_any_order() -> None:
     made = Lanes(SLOTS)
     first = many(made, "first", 1_200, seconds=15.0)
     claim_all(made)
@@ -123,7 +123,7 @@ def test_slow_endpoints_of_two_tenants_come_to_the_same_whoever_was_first() -> N
     assert in_flight(first) + in_flight(second) >= 400
 
 
-def test_unused_shares_flow_to_whoever_has_use_for_them() -> None:
+def test_unused_shares_go_to_tenants_that_can_use_them() -> None:
     made = Lanes(SLOTS)
     for name in ("one", "two", "three"):
         many(made, name, 1)
@@ -311,7 +311,7 @@ def test_slot_released_at_a_host_at_its_limit_goes_to_the_next_tenant_at_once() 
     assert third.in_flight == 1
 
 
-def test_tenants_share_a_host_alike_and_one_alone_may_have_most_of_it() -> None:
+def test_tenants_share_a_host_equally_and_a_single_one_may_have_most_of_it() -> None:
     made = Lanes(SLOTS)
     made.bound(of_tenant=1_000, of_host=64)
     first = many(made, "first", 100, host="chat.example")

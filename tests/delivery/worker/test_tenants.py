@@ -174,7 +174,7 @@ async def test_large_payloads_of_one_tenant_leave_memory_to_those_of_another(
         receiver.release()
 
 
-async def test_names_of_one_tenant_that_hang_do_not_hold_up_those_of_another(
+async def test_hanging_names_of_one_tenant_do_not_delay_those_of_another(
     world: World,
     quiet: World,
     receiver: Receiver,

@@ -104,7 +104,7 @@ async def test_a_connection_that_was_dead_leaves_a_span_for_each_try(
     assert [span.attributes.get("error.type") for span in (first, dead, again)] == [None, "connection_lost", None]
 
 
-async def test_receivers_are_told_nothing_unless_it_is_asked_for(
+async def test_receivers_get_no_trace_header_unless_configured(
     world: World, receiver: Receiver, ringer: Ringer, collector: Collector
 ) -> None:
     async with traced_worker(world, collector):

@@ -10,10 +10,10 @@ ROOT = Path(__file__).resolve().parents[3]
 PROCESSES = {"gateway", "ingest", "delivery", "worker", "analytics", "postgres", "redis", "stack"}
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(480)
 def test_a_short_benchmark_writes_its_figures(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
-    asked = ["--scenario", "throughput", "--seconds", "3", "--runs", "1"]
+    asked = ["--scenario", "floor", "--scenario", "throughput", "--seconds", "2", "--runs", "1", "--wal-mb", "0"]
 
     done = subprocess.run(
         [sys.executable, "-m", "dev.benchmarks", *asked, "--json", figures, "--results", tmp_path / "plots"],
@@ -22,7 +22,7 @@ def test_a_short_benchmark_writes_its_figures(tmp_path: Path) -> None:
         check=False,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=450,
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
@@ -34,4 +34,4 @@ def test_a_short_benchmark_writes_its_figures(tmp_path: Path) -> None:
     assert throughput["cpu_ms_per_webhook"].keys() >= PROCESSES
     assert [run["case"] for run in throughput["runs"]] == ["1 KB closed", "1 KB open", "5 KB closed", "5 KB open"]
     assert found["scenarios"]["floor"]["ceiling_per_second"] > 0
-    assert throughput["ratio_to_floor"] > 0
+    assert found["machine"]["interpreter"].keys() >= {"version", "pgo", "lto"}

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from dev.benchmarks import cpu
+from dev.benchmarks.measuring import cpu
 
 Run = Callable[[str], int]
 
@@ -83,7 +83,7 @@ def test_a_process_that_sleeps_takes_nothing(run: Run) -> None:
     assert cpu.difference(cpu.seconds({"idle": [pid]}), before)["idle"] <= 0.01
 
 
-def test_memory_is_told_of_the_whole_tree(run: Run) -> None:
+def test_memory_is_reported_for_the_whole_process_tree(run: Run) -> None:
     memory = cpu.memory({"tree": [run(LIVING)]})["tree"]
 
     assert 1 < memory.pss_mb <= memory.rss_mb + 1

@@ -1,8 +1,9 @@
 import msgspec
 import pytest
 
-from dev.benchmarks import figures
-from dev.benchmarks.rig import _lost
+from dev.benchmarks.measuring import figures
+from dev.benchmarks.measuring.meter import lost as counted_as_lost
+from dev.harness.load import payloads
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,12 +23,12 @@ def test_numbers_are_medians_and_losses_are_sums() -> None:
 
 
 def test_the_stack_is_ours_and_both_stores_without_generator_and_receiver() -> None:
-    used = dict.fromkeys((*figures.STACK, "generator", "receiver"), 1.0)
+    used = dict.fromkeys(("gateway", "worker", "postgres", "redis", "generator", "receiver"), 1.0)
 
     found = figures.cpu_ms(used, 1000)
 
     assert found["worker"] == found["receiver"] == pytest.approx(1.0)
-    assert found["stack"] == pytest.approx(7.0)
+    assert found["stack"] == pytest.approx(4.0)
 
 
 def test_figures_of_nothing_divide_by_nothing() -> None:
@@ -53,4 +54,34 @@ def _streams(*counts: int) -> bytes:
     ],
 )
 def test_lost_is_what_was_accepted_and_never_came(accepted: bytes, came: bytes, fan_out: int, lost: int) -> None:
-    assert _lost(accepted, came, fan_out) == lost
+    assert counted_as_lost(accepted, came, fan_out) == lost
+
+
+def _figures(*, samples: int, ms: float = 10.0) -> figures.Figures:
+    times = payloads.pack([ms / 1e3] * samples)
+    told = {"case": "50/s", "cpu_ms_per_webhook": {}, "accept_times": times, "end_to_end_times": times}
+    return msgspec.convert(dict.fromkeys(figures.Figures.__struct_fields__, 0) | told, figures.Figures)
+
+
+def test_summary_has_the_percentiles_of_all_requests_together() -> None:
+    found = figures.summary([_figures(samples=600), _figures(samples=500, ms=20.0)])
+
+    assert (found["samples"], found["end_to_end_p50_ms"], found["end_to_end_p99_ms"]) == (1_100, 10.0, 20.0)
+
+
+def test_summary_has_no_p99_of_few_requests() -> None:
+    found = figures.summary([_figures(samples=600), _figures(samples=399)])
+
+    assert found["accept_p99_ms"] is found["end_to_end_p99_ms"] is None
+    assert found["end_to_end_p95_ms"] == 10.0
+
+
+def test_plain_leaves_out_the_single_times() -> None:
+    (found,) = figures.plain([_figures(samples=3)])
+
+    assert "end_to_end_times" not in found
+    assert found["case"] == "50/s"
+
+
+def test_own_is_without_the_stores() -> None:
+    assert figures.own({"gateway": 1.0, "worker": 2.0, "postgres": 4.0, "redis": 8.0, "receiver": 16.0}) == 3.0

@@ -4,9 +4,10 @@ from uuid import UUID
 import msgspec
 import pytest
 
-from dev.benchmarks import rig
-from dev.benchmarks.figures import STACK, Figures
+from dev.benchmarks.measuring import meter
+from dev.benchmarks.measuring.figures import LEAST_SAMPLES_OF_P99, Figures
 from dev.benchmarks.scenarios import neighbour
+from dev.harness.load import payloads
 
 ONE, TWO, OTHER = (UUID(int=number) for number in range(3))
 
@@ -17,7 +18,9 @@ def _run(case: str, *, p99_ms: float = 100.0, delivered: float = 1000.0, lost: i
         "end_to_end_p99_ms": p99_ms,
         "delivered_per_second": delivered,
         "lost": lost,
-        "cpu_ms_per_webhook": dict.fromkeys((*STACK, "stack"), 0.5),
+        "cpu_ms_per_webhook": {"gateway": 0.5, "stack": 0.5},
+        "accept_times": b"",
+        "end_to_end_times": payloads.pack([p99_ms / 1e3] * LEAST_SAMPLES_OF_P99),
     }
     return msgspec.convert(dict.fromkeys(Figures.__struct_fields__, 0) | told, Figures)
 
@@ -53,10 +56,10 @@ def test_ratios_are_of_the_same_run() -> None:
 
 
 def test_events_accepted_for_other_subscriptions_do_not_count_for_the_group() -> None:
-    group = rig.Group(subscriptions=[ONE, TWO], end_others=lambda: None)
-    paths = [rig.webhook_path(subscription) for subscription in (ONE, OTHER, TWO, OTHER)]
+    group = meter.Group(subscriptions=[ONE, TWO], end_others=lambda: None)
+    paths = [meter.webhook_path(subscription) for subscription in (ONE, OTHER, TWO, OTHER)]
 
-    accepted = rig._accepted_of(group, paths, b"\x01\x01\x01\x01\x00\x01\x01")
+    accepted = meter.accepted_of(group, paths, b"\x01\x01\x01\x01\x00\x01\x01")
 
     assert accepted == b"\x01\x00\x01\x00\x00\x00\x01"
 

@@ -80,7 +80,7 @@ def test_a_stored_event_that_was_not_accepted_is_ambiguous() -> None:
     assert (judged.ambiguous, judged.ok) == (1, True)
 
 
-def test_a_delivery_that_began_late_is_told_unless_there_was_a_fault() -> None:
+def test_a_delivery_that_began_late_is_reported_unless_there_was_a_fault() -> None:
     late = {"sends": [_send()], "deliveries": [_delivery(SUCCESS)], "requests": [_request(9.0)]}
     assert _judge(**late).unexplained_late == 1  # type: ignore[arg-type]
     assert _judge(**late, spans=[_span("redis-kill", 0.0, 1.0)]).unexplained_late == 0  # type: ignore[arg-type]
@@ -106,7 +106,14 @@ def test_events_that_share_an_idempotency_key_are_reported() -> None:
         ([_attempt(1, "connect"), SECOND], [_request(1.0, None), _request(2.0)]),
         ([SECOND], [_request(1.0)]),
     ],
-    ids=["no attempt", "no request", "other status", "one too many", "connect is no request", "a number is missing"],
+    ids=[
+        "no attempt",
+        "no request",
+        "other status",
+        "one too many",
+        "connect does not count as a request",
+        "a number is missing",
+    ],
 )
 def test_a_ledger_that_disagrees_with_the_log_is_told(attempts: list[Attempt], requests: list[Request]) -> None:
     assert verdict.find_mismatches(_delivery(*attempts), requests)
@@ -124,7 +131,7 @@ def test_a_ledger_that_disagrees_with_the_log_is_told(attempts: list[Attempt], r
         ),
         ([_attempt(1, "connect"), SECOND], [_request(2.0)]),
     ],
-    ids=["unanswered", "answer unheard", "interrupted before", "interrupted at the second request", "never arrived"],
+    ids=["unanswered", "lost response", "interrupted before", "interrupted at the second request", "never arrived"],
 )
 def test_a_ledger_that_can_be_explained_is_not(attempts: list[Attempt], requests: list[Request]) -> None:
     assert not verdict.find_mismatches(_delivery(*attempts), requests)

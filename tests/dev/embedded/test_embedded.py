@@ -82,7 +82,7 @@ async def test_postgres_starts_again_beside_a_backend_that_a_kill_left_working(p
     assert await _value(postgres.url("postgres", user=wheel.USER), "SELECT 1") == 1
 
 
-async def test_tcp_asks_for_the_password(postgres: EmbeddedPostgres) -> None:
+async def test_tcp_connections_require_the_password(postgres: EmbeddedPostgres) -> None:
     """Every user of the machine can connect to the port, and a superuser can run programs as us."""
     postgres.ensure_database("webhook")
     superuser, owner = postgres.superuser_tcp_url("webhook"), postgres.tcp_url("webhook")
@@ -92,7 +92,7 @@ async def test_tcp_asks_for_the_password(postgres: EmbeddedPostgres) -> None:
             await _value(url, "SELECT 1")
 
 
-async def test_the_owner_of_a_database_is_no_superuser(postgres: EmbeddedPostgres) -> None:
+async def test_the_owner_of_a_database_is_not_a_superuser(postgres: EmbeddedPostgres) -> None:
     """As on a managed Postgres. Its password is not the superuser's."""
     postgres.ensure_database("webhook")
     url = postgres.url("webhook")

@@ -1,17 +1,21 @@
 """The load generator, the receiver and their payloads."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 
 import pytest
 
 from dev.benchmarks.bench import BenchmarkError
+from dev.harness.load import generator as generating
 from dev.harness.load import payloads
 from dev.harness.load.messages import Ask, Count, Forget, Listening, Load, Received, Report, Sent
 from dev.harness.load.payloads import percentiles
 from dev.harness.load.pipes import Helper
 
 ALWAYS = 1 << 62
+# What the path after-300 takes at least: the clock of an event loop ticks in milliseconds.
+RECEIVER_MS = 295
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def test_a_closed_loop_sends_each_request_once(generator: Helper, receiver: Help
 
     assert (sent.sent, sent.accepted, sent.statuses, sent.failed) == (100, b"\x01" * 100, {"200": 100}, 0)
     assert (received.deliveries, received.in_window, received.duplicates) == (100, 100, 0)
-    assert 0 < received.end_to_end_p50_ms <= sent.accept_p99_ms
+    assert 0 < min(payloads.unpack(received.end_to_end_times)) <= max(payloads.unpack(sent.accept_times))
 
 
 def test_an_open_loop_keeps_its_rate_over_slow_answers(generator: Helper, receiver: Helper) -> None:
@@ -54,7 +58,24 @@ def test_an_open_loop_keeps_its_rate_over_slow_answers(generator: Helper, receiv
 
     # One connection would send only three requests in a second.
     assert 80 <= sent.sent <= 101
-    assert sent.accept_p50_ms >= 300
+    assert min(payloads.unpack(sent.accept_times)) >= RECEIVER_MS
+
+
+async def test_an_open_loop_counts_time_from_when_a_request_was_due(
+    receiver: Helper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = receiver.hear(Listening, 10).port
+    monkeypatch.setattr(generating, "MAX_CONNECTIONS", 1)
+
+    # Due every 10 ms, but the only connection is free every 300 ms: the fifth starts 1,160 ms late.
+    load = _load(port, paths=("/after-300/0",), rate=100.0, requests=5, connections=1)
+    sent = await generating.Generator(load).run()
+    received = await asyncio.to_thread(_report, receiver)
+
+    late_ms = 4 * RECEIVER_MS - 40
+    assert sent.late_p99_ms >= late_ms
+    assert payloads.unpack(sent.accept_times)[4] >= late_ms + RECEIVER_MS
+    assert payloads.unpack(received.end_to_end_times)[4] >= late_ms
 
 
 def test_requests_go_to_all_paths_in_turn(generator: Helper, receiver: Helper) -> None:
@@ -88,7 +109,7 @@ def test_an_event_is_wrapped_with_its_type(generator: Helper, receiver: Helper) 
     assert sent.failed == 1
 
 
-def test_a_helper_that_is_gone_is_told_by_name() -> None:
+def test_a_helper_that_is_gone_is_reported_by_name() -> None:
     with Helper("generator", "dev.harness.load.generator") as helper:
         with pytest.raises(BenchmarkError, match="the generator does not answer within 0"):
             helper.hear(Sent, 0.0)

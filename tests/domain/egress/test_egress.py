@@ -146,7 +146,7 @@ def test_localhost_is_allowed_where_loopback_is(entry: str) -> None:
     Policy.parse([entry]).check_target("localhost", 80)
 
 
-def test_a_zone_allows_the_names_under_it_whatever_their_address() -> None:
+def test_a_zone_allows_the_names_under_it_with_any_address() -> None:
     policy = Policy.parse(["*.shop.svc.cluster.local"])
     policy.check_target("a.shop.svc.cluster.local", 80)
     policy.check_target("A.B.shop.svc.cluster.local.", 80)

@@ -82,7 +82,7 @@ def test_invalid_private_key_is_rejected_with_its_field_and_not_repeated(secret_
     )
 
 
-def test_a_private_key_is_no_secret_for_hmac_but_other_texts_with_its_prefix_are() -> None:
+def test_a_private_key_is_not_an_hmac_secret_but_other_texts_with_its_prefix_are() -> None:
     for key in (SEED, SEED + PUBLIC):
         (violation,) = secret_violations(whsk(key), SignatureScheme.HMAC_SHA256)
         assert violation.description == "is a private key, which requires signature_scheme ed25519"
@@ -90,7 +90,7 @@ def test_a_private_key_is_no_secret_for_hmac_but_other_texts_with_its_prefix_are
     assert secret_violations("whsk_bcUrWCxnFdULeBuDW6zfGe6Z", SignatureScheme.HMAC_SHA256) == []
 
 
-def test_signers_of_both_schemes_stand_side_by_side() -> None:
+def test_signers_of_both_schemes_can_be_combined() -> None:
     signers: list[Signer] = [PrivateKey.of(whsk(SEED)), Key.of("old")]
     parts = signatures.standard(signers, "msg_1", 1, b"{}").split(" ")
     assert [part.partition(",")[0] for part in parts] == ["v1a", "v1"]
@@ -100,7 +100,7 @@ def test_a_private_key_does_not_show_in_its_representation() -> None:
     assert "Ed25519PrivateKey" not in repr(PrivateKey.of(whsk(SEED)))
 
 
-def test_a_public_key_is_no_secret_for_hmac() -> None:
+def test_a_public_key_is_not_an_hmac_secret() -> None:
     public = signatures.PrivateKey.of(signatures.new_private_key()).public_key
     (violation,) = secret_violations(public, SignatureScheme.HMAC_SHA256)
     assert violation.field == "secret_key"

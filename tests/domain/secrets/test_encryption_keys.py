@@ -88,13 +88,13 @@ def test_development_key_is_generated_once_and_readable_only_by_its_owner(tmp_pa
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IRUSR | stat.S_IWUSR
 
 
-def test_a_given_key_stands_above_the_kept_one(tmp_path: Path) -> None:
+def test_a_given_key_overrides_the_stored_one(tmp_path: Path) -> None:
     encryption.given_or_kept(EncryptionSettings(data_dir=tmp_path))
     given = EncryptionSettings(data_dir=tmp_path, encryption_keys=ENCRYPTION_KEY)
     assert encryption.given_or_kept(given) == ENCRYPTION_KEY
 
 
-def test_a_file_that_is_no_key_is_not_overwritten(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_key_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "encryption.key").write_text(SECRET)
     with pytest.raises(OSError, match=r"is not an encryption key: .*encryption\.key") as raised:
         encryption.given_or_kept(EncryptionSettings(data_dir=tmp_path))

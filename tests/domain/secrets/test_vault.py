@@ -91,7 +91,7 @@ def test_empty_headers_are_stored_as_null() -> None:
     assert vault().resealed(ONE, "sealed_headers", None) is None
 
 
-def test_verification_secrets_open_for_their_subscription_alone_and_are_no_signing_secrets() -> None:
+def test_verification_secrets_open_only_for_their_subscription_and_are_not_signing_secrets() -> None:
     sealed = vault().seal_verification(ONE, ["hunter2", "whsec_!"])
     assert sealed is not None
     assert b"hunter2" not in sealed

@@ -264,7 +264,7 @@ async def test_the_bootstrap_key_is_told_from_others_and_nobody_speaks_for_anoth
     assert entry["actor"] == actor.key_id
 
 
-async def test_an_update_tells_what_it_changed_and_shows_what_may_be_shown(
+async def test_an_update_names_the_changed_fields_and_shows_those_that_may_be_shown(
     http: httpx.AsyncClient, actor: Actor
 ) -> None:
     subscription_id = await actor.api.subscribe("https://one.example/a", rate_limit_per_second=5)

@@ -51,7 +51,7 @@ async def flooded(port: int, *, message_bytes: int) -> AsyncIterator[None]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-@pytest.mark.parametrize("message_bytes", [0, 4 << 20], ids=["no messages", "messages without an end"])
+@pytest.mark.parametrize("message_bytes", [0, 4 << 20], ids=["no messages", "unterminated messages"])
 async def test_open_calls_without_a_key_hurt_nobody(
     keyed: Stack, http: httpx.AsyncClient, admin: Admin, message_bytes: int
 ) -> None:
@@ -84,7 +84,9 @@ async def refused_again_and_again(port: int, refusals: list[int]) -> None:
         writer.transport.abort()
 
 
-async def test_requests_with_made_up_keys_hurt_nobody(keyed: Stack, http: httpx.AsyncClient, admin: Admin) -> None:
+async def test_requests_with_invalid_keys_do_not_affect_others(
+    keyed: Stack, http: httpx.AsyncClient, admin: Admin
+) -> None:
     headers = bearer(await admin.key(await admin.tenant(f"quiet-{ids.new().hex}")))
     refusals: list[int] = []
     tasks = [asyncio.create_task(refused_again_and_again(keyed.port, refusals)) for _ in range(4 * CONNECTIONS)]

@@ -68,7 +68,7 @@ async def test_open_paths_require_no_key(http: httpx.AsyncClient, path: str, hea
     assert (await http.get(path, headers=headers)).status_code == 200
 
 
-async def test_an_unknown_path_is_404_for_who_is_known(http: httpx.AsyncClient) -> None:
+async def test_an_unknown_path_is_404_with_a_valid_key(http: httpx.AsyncClient) -> None:
     assert await status(http, ADMIN_KEY, "/nowhere") == 404
 
 
@@ -166,7 +166,7 @@ async def test_a_revoked_key_is_refused_everywhere_within_5_seconds_and_for_good
     assert (await admin.listed(created["id"]))["revoked_at"] == listed["revoked_at"]
 
 
-async def test_a_key_that_expires_is_refused_and_told_so(http: httpx.AsyncClient, admin: Admin) -> None:
+async def test_an_expired_key_is_rejected_with_that_reason(http: httpx.AsyncClient, admin: Admin) -> None:
     key = await admin.key(expires_at=(datetime.now(UTC) + timedelta(seconds=3)).isoformat())
     assert await status(http, key) == 200
 
@@ -177,7 +177,7 @@ async def test_a_key_that_expires_is_refused_and_told_so(http: httpx.AsyncClient
     assert (await http.get("/api/v1/stats", headers=bearer(key))).json()["reason"] == "KEY_EXPIRED"
 
 
-async def test_a_key_that_asks_too_often_is_429_and_no_other_is(http: httpx.AsyncClient, admin: Admin) -> None:
+async def test_a_key_above_its_rate_gets_429_and_others_do_not(http: httpx.AsyncClient, admin: Admin) -> None:
     limited, other = await admin.key(requests_per_second=5), await admin.key()
     began_at = time.monotonic()
     answers = await asyncio.gather(

@@ -74,7 +74,7 @@ def demo(keyed: Stack, folder: Path, **environment: str) -> subprocess.Completed
     )
 
 
-async def test_the_demo_shows_a_service_that_asks_for_a_key(keyed: Stack, admin: Admin, tmp_path: Path) -> None:
+async def test_the_demo_works_with_a_service_that_requires_a_key(keyed: Stack, admin: Admin, tmp_path: Path) -> None:
     done = demo(keyed, tmp_path, API_KEY=await admin.key(role="write"))
     assert done.returncode == 0, done.stdout + done.stderr
     without = demo(keyed, tmp_path)

@@ -76,7 +76,7 @@ async def test_methods_refuse_a_missing_or_bad_key(channels: Channels) -> None:
             assert code is grpc.StatusCode.UNAUTHENTICATED, (method, key)
 
 
-async def test_the_bootstrap_key_is_let_in_by_every_process(channels: Channels) -> None:
+async def test_the_bootstrap_key_is_accepted_by_every_process(channels: Channels) -> None:
     for method, allowed in METHODS.items():
         code = await keys.code_of(channels[method.split("/")[1]], method, ADMIN_KEY)
         assert (code in REFUSED) == (not allowed), method

@@ -79,7 +79,7 @@ async def test_a_service_key_with_an_actor_may_do_what_the_actors_role_allows(
         assert (code is not DENIED) == (role in ROLES[method]), method
 
 
-async def test_an_actor_that_is_made_up_or_was_revoked_is_refused(admin: Admin, channels: Channels) -> None:
+async def test_an_unknown_or_revoked_actor_is_rejected(admin: Admin, channels: Channels) -> None:
     revoked = (await admin.created())["id"]
     await admin.revoke(revoked)
     for method in WITH_AN_ACTOR:

@@ -266,7 +266,7 @@ async def test_a_cursor_that_was_not_made_here_is_422(http: httpx.AsyncClient, p
     assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "cursor")
 
 
-async def test_calls_of_a_tenant_that_wait_for_a_lock_hold_up_nobody_else(
+async def test_calls_of_a_tenant_that_wait_for_a_lock_delay_no_other_tenant(
     keyed: Stack, admin: Admin, acme: Tenant, other: Tenant, receiver: Receiver
 ) -> None:
     """Not the look-up of a key that was never used before, no event, and no other request."""

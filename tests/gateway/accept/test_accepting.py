@@ -99,7 +99,9 @@ async def test_an_event_to_many_is_answered_as_expanding(client: httpx.AsyncClie
     assert answer.json() == {"event_id": item.event_id, "expanding": True}
 
 
-async def test_an_event_to_nobody_is_answered_with_no_deliveries(client: httpx.AsyncClient, services: Services) -> None:
+async def test_an_event_without_subscribers_returns_no_deliveries(
+    client: httpx.AsyncClient, services: Services
+) -> None:
     services.result = lambda item: ingest_pb2.IngestResult(
         accepted=ingest_pb2.Accepted(event_id=item.event_id, status=ingest_pb2.INGEST_STATUS_FILTERED)
     )

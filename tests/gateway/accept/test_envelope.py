@@ -95,7 +95,7 @@ def test_bad_json_where_json_is_declared_is_malformed(body: bytes) -> None:
 
 
 @pytest.mark.parametrize("body", [b'{"payload": 1, "payload": 2}', b'{"payload":"a","payload":"a"}'])
-def test_ambiguous_bodies_are_malformed_whatever_is_declared(body: bytes) -> None:
+def test_ambiguous_bodies_are_malformed_for_any_content_type(body: bytes) -> None:
     with pytest.raises(problems.Malformed):
         envelope.webhook(body, b"text/plain")
 

@@ -134,7 +134,7 @@ async def test_fields_that_a_service_refuses_are_named_as_it_names_them(
         (b'{"target_url": "' + b"x" * 300_000 + b'"}', "application/json", 413),
     ],
 )
-async def test_bodies_that_are_no_json(
+async def test_bodies_that_are_not_json_are_rejected(
     client: httpx.AsyncClient, services: Services, content: bytes, content_type: str, status: int
 ) -> None:
     headers = {"content-type": content_type} if content_type else {}

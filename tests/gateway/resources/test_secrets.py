@@ -21,7 +21,7 @@ async def create(client: httpx.AsyncClient, **body: object) -> httpx.Response:
     return answer
 
 
-async def test_a_secret_that_was_made_is_answered_once_and_kept_by_nobody_on_the_way(client: httpx.AsyncClient) -> None:
+async def test_a_generated_secret_is_returned_once_and_with_no_store(client: httpx.AsyncClient) -> None:
     created = await create(client)
     assert created.json()["secret_key"] == "whsec_bWFkZQ=="
     assert created.headers["cache-control"] == "no-store"
@@ -97,7 +97,7 @@ async def test_a_wrong_rotation_is_refused_by_its_field(
     assert len(services.requests) == asked
 
 
-async def test_an_ingest_token_is_answered_with_the_path_it_stands_in(client: httpx.AsyncClient) -> None:
+async def test_an_ingest_token_is_returned_with_its_path(client: httpx.AsyncClient) -> None:
     path = (await create(client)).headers["location"]
     subscription_id = path.rsplit("/", 1)[1]
     made = await client.post(f"{path}/ingest-token/")

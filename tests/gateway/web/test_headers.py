@@ -58,7 +58,7 @@ def webhook(*lines: bytes, host: bytes = b"host: x", body: bytes = b'{"a": 1}') 
 
 
 @pytest.mark.parametrize("around", [b"%b ", b"%b\t", b" %b", b"\t %b \t"], ids=repr)
-async def test_spaces_and_tabs_around_a_value_are_no_part_of_it(url: str, services: Services, around: bytes) -> None:
+async def test_spaces_and_tabs_around_a_value_are_not_part_of_it(url: str, services: Services, around: bytes) -> None:
     sent = {
         b"x-event-type": b"order.paid",
         b"idempotency-key": b"k-1",

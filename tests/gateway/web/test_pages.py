@@ -45,7 +45,7 @@ async def test_a_page_has_all_its_files_here_and_no_script_of_its_own(client: ht
 
 
 @pytest.mark.parametrize("path", ["/", "/redoc", *PAGES])
-async def test_a_page_may_load_nothing_from_elsewhere_and_be_in_no_frame(client: httpx.AsyncClient, path: str) -> None:
+async def test_a_page_may_not_load_from_other_origins_or_be_framed(client: httpx.AsyncClient, path: str) -> None:
     headers = (await client.get(path, headers={"Accept": "text/html"})).headers
     policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
     assert policy["default-src"] == "'none'"
@@ -75,7 +75,7 @@ async def test_redoc_leads_to_the_docs(plain: httpx.AsyncClient) -> None:
     assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
 
 
-async def test_swagger_keeps_the_key_and_asks_no_validator(client: httpx.AsyncClient) -> None:
+async def test_swagger_keeps_the_key_and_uses_no_online_validator(client: httpx.AsyncClient) -> None:
     (start,) = [source for source in sources((await client.get("/docs")).text) if "start.js" in source]
     script = (await client.get(start)).text
     for option in ('"persistAuthorization": true', '"validatorUrl": null', '"url": "/openapi.json"'):
@@ -130,7 +130,7 @@ def stored(count: int) -> dict[str, subscriptions_pb2.Subscription]:
 
 
 @pytest.mark.parametrize("accept_encoding", [*TAKEN, *REFUSED])
-async def test_a_long_answer_is_compressed_for_who_takes_it(
+async def test_a_long_response_is_compressed_for_clients_that_accept_it(
     plain: httpx.AsyncClient, services: Services, accept_encoding: str
 ) -> None:
     services.stored = stored(20)
@@ -176,7 +176,7 @@ async def test_head_is_get_without_the_body(client: httpx.AsyncClient, services:
     ]
 
 
-async def test_head_where_there_is_no_get_is_405(client: httpx.AsyncClient) -> None:
+async def test_head_of_a_path_without_get_is_405(client: httpx.AsyncClient) -> None:
     answer = await client.head(WEBHOOK)
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
     assert answer.headers["content-type"] == problems.MEDIA_TYPE

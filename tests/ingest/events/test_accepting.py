@@ -79,7 +79,7 @@ async def test_the_event_id_of_the_caller_is_kept(ingest: Ingest) -> None:
     assert UUID(accepted.delivery_id) == ids.of_delivery(UUID(event_id), UUID(made.id))
 
 
-async def test_a_type_that_was_not_asked_for_is_filtered_and_stored_without_a_delivery(ingest: Ingest) -> None:
+async def test_an_event_of_an_unwanted_type_is_filtered_and_stored_without_a_delivery(ingest: Ingest) -> None:
     made = await ingest.create(event_types=["order.*"])
     accepted = await ingest.send(made.id, event_type="user.created")
     assert (accepted.status, accepted.deliveries, accepted.delivery_id) == (FILTERED, 0, "")
@@ -105,7 +105,7 @@ async def test_an_unknown_event_is_not_found_and_neither_is_another_tenants(inge
 # -- fan-out --
 
 
-async def test_fan_out_to_nobody_is_filtered_and_stored(ingest: Ingest) -> None:
+async def test_fan_out_without_subscribers_is_filtered_and_stored(ingest: Ingest) -> None:
     await ingest.create(event_types=["user.*"])
     accepted = await ingest.send(event_type="order.created")
     assert (accepted.status, accepted.deliveries, accepted.delivery_id) == (FILTERED, 0, "")
@@ -120,7 +120,7 @@ async def test_fan_out_to_one_names_its_delivery(ingest: Ingest) -> None:
     assert str(row["subscription_id"]) == made.id
 
 
-async def test_fan_out_reaches_exactly_those_who_want_the_type(ingest: Ingest) -> None:
+async def test_fan_out_reaches_exactly_the_subscriptions_that_want_the_type(ingest: Ingest) -> None:
     wanting = [await ingest.create(event_types=types) for types in ([], ["order.*"], ["order.created", "x"])]
     await ingest.create(event_types=["user.*"])
     gone = await ingest.create()
@@ -209,7 +209,7 @@ async def test_a_wrong_signature_is_refused_before_anything_is_stored(ingest: In
     assert await ingest.count() == 0
 
 
-async def test_a_signature_where_there_is_no_secret_is_refused(ingest: Ingest) -> None:
+async def test_a_signature_is_rejected_if_there_is_no_secret(ingest: Ingest) -> None:
     made = await ingest.create(**UNSIGNED)
     signed = ingest_pb2.HubSignature(signature=signatures.hub(Key.of(""), b"{}"))
     assert isinstance(await refused(ingest.send(made.id, hub_signature=signed)), errors.SignatureMismatch)
@@ -223,7 +223,7 @@ async def test_a_wrong_signature_is_refused_though_the_type_is_filtered(ingest: 
     assert isinstance(error, errors.SignatureMismatch)
 
 
-async def test_a_signature_on_a_fan_out_is_refused_for_nobody_would_verify_it(ingest: Ingest) -> None:
+async def test_a_signature_on_a_fan_out_is_rejected(ingest: Ingest) -> None:
     await ingest.create(secret_key="secret-s")
     signed = ingest_pb2.HubSignature(signature="sha256=00")
     assert fields(await refused(ingest.send(event_type="a", hub_signature=signed))) == ["hub_signature"]
@@ -355,7 +355,7 @@ async def test_a_batch_of_more_than_a_thousand_is_refused_whole(ingest: Ingest) 
     assert await ingest.count() == before
 
 
-async def test_an_event_id_that_stands_in_a_batch_twice_is_accepted_once(ingest: Ingest) -> None:
+async def test_an_event_id_that_occurs_twice_in_a_batch_is_accepted_once(ingest: Ingest) -> None:
     made, event_id = await ingest.create(), str(ids.new())
     items = [ingest.item(made.id, event_id=event_id, payload=payload) for payload in (b"first", b"second")]
     first, second = await ingest.batch(*items)

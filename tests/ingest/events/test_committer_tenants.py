@@ -71,7 +71,7 @@ def test_a_call_is_cut_into_pieces_of_one_tenant_and_a_bounded_size() -> None:
         assert len(piece) == 1 or _size(piece) <= PIECE_BYTES
 
 
-async def test_a_tenant_whose_large_events_hang_holds_up_no_others_small_or_large() -> None:
+async def test_a_tenant_with_hanging_large_events_delays_no_other_tenant() -> None:
     store = Store()
     store.hangs.add("slow")
     made = store.committer()
@@ -200,7 +200,7 @@ async def test_an_event_id_in_two_tenants_items_of_a_call_is_accepted_once(inges
     assert sorted(result.WhichOneof("outcome") or "" for result in results) == ["accepted", "error"]
 
 
-async def test_calls_that_wait_for_a_lock_hold_up_no_events(ingest: Ingest) -> None:
+async def test_calls_that_wait_for_a_lock_do_not_delay_events(ingest: Ingest) -> None:
     """They would have all connections of the pool."""
     quiet, loud = await ingest.create(), await ingest.create()
     await ingest.send(quiet.id)

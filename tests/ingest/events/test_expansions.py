@@ -279,7 +279,7 @@ async def test_a_chunk_looks_at_a_bounded_number_of_subscriptions(chunks: Chunks
     assert await chunks.targets() == [last]
 
 
-async def test_an_event_to_nobody_ends_at_once(chunks: Chunks) -> None:
+async def test_an_event_without_subscribers_ends_at_once(chunks: Chunks) -> None:
     await chunks.stored()
     chunk = await chunks.next()
     assert chunk is not None
@@ -531,7 +531,7 @@ async def _run(expander: Expander, store: _Scripted, steps: int) -> None:
         await asyncio.wait([task])
 
 
-async def test_tenants_take_turns_whatever_each_has_to_expand() -> None:
+async def test_tenants_take_turns_for_any_amount_of_events_to_expand() -> None:
     busy = [ids.new() for _ in range(3)]
     quiet = ids.new()
     store = _Scripted({**dict.fromkeys(busy, 3), quiet: 2})
@@ -545,7 +545,7 @@ async def test_tenants_take_turns_whatever_each_has_to_expand() -> None:
     assert [event_id for event_id in store.order if event_id != quiet] == [one for one in busy for _ in range(3)]
 
 
-async def test_an_event_that_cannot_be_expanded_holds_up_no_other() -> None:
+async def test_an_event_that_cannot_be_expanded_delays_no_other() -> None:
     broken, good = ids.new(), ids.new()
     store = _Scripted({broken: 1, good: 2})
     store.fails.add(broken)

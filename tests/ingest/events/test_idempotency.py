@@ -132,7 +132,7 @@ async def test_keys_are_taken_in_one_order_however_they_are_given(database: str)
         assert await both == 1
 
 
-async def test_a_key_that_stands_in_a_batch_twice_makes_one_event(ingest: Ingest) -> None:
+async def test_a_key_that_occurs_twice_in_a_batch_makes_one_event(ingest: Ingest) -> None:
     subscription = await ingest.create()
     item = ingest_pb2.IngestItem(subscription_id=subscription.id, payload=b"1", idempotency_key="a")
     other = ingest_pb2.IngestItem(subscription_id=subscription.id, payload=b"2", idempotency_key="a")

@@ -42,7 +42,7 @@ def test_the_gateway_has_decided_before() -> None:
     assert item_spans.begin_spans(tracer(1.0), [IngestItem()]) == [None]
 
 
-def test_a_stranger_decides_nothing() -> None:
+def test_an_untrusted_caller_does_not_decide_the_sampling() -> None:
     identity.CALLER.set(STRANGER)
     assert item_spans.begin_spans(tracer(0.0), [ITEM]) == [None]
     (span,) = item_spans.begin_spans(tracer(1.0), [ITEM])

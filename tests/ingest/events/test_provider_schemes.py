@@ -148,7 +148,7 @@ def test_headers_that_appear_twice_are_refused(scheme: Check, sign: Signer) -> N
         "a" * (MAX_HEADER_LENGTH + 1),
     ],
 )
-def test_garbage_is_refused_whatever_header_it_stands_in(scheme: Check, sign: Signer, value: str) -> None:
+def test_garbage_is_rejected_in_any_header(scheme: Check, sign: Signer, value: str) -> None:
     headers = sign(SECRET, BODY, NOW)
     for name in headers:
         error = refusal(scheme, headers | {name: value})

@@ -317,7 +317,7 @@ async def test_a_providers_repetition_is_answered_as_before_and_stored_once(inge
 
 
 @every
-async def test_an_event_whose_type_cannot_be_read_goes_only_to_who_takes_all(
+async def test_an_event_with_an_unreadable_type_goes_only_to_subscriptions_for_all_types(
     ingest: Ingest, preset: pb.Verification.ValueType, sign: Signer
 ) -> None:
     body = b'{"type": 7, "event": {"type": ["a"]}}'

@@ -268,7 +268,7 @@ async def test_a_change_that_did_not_reach_redis_is_seen_at_once_by_the_server_t
         assert await _wants(pair.first, made.id, "t1")
 
 
-async def test_a_change_that_redis_was_away_for_is_told_when_it_is_back(
+async def test_a_change_made_while_redis_was_down_is_published_when_it_is_back(
     breakable: Breakable,
 ) -> None:
     async with _behind_networks(breakable) as (pair, networks):
@@ -291,7 +291,7 @@ async def test_a_change_that_redis_was_away_for_is_told_when_it_is_back(
         assert await _wants(pair.second, made.id, "t1")
 
 
-async def test_a_change_that_a_new_primary_lacks_is_told_again(pair: Pair) -> None:
+async def test_a_change_that_a_new_primary_lacks_is_published_again(pair: Pair) -> None:
     """As if the old one died between receiving the change and replicating it."""
     made = await pair.first.create(event_types=["t0"])
     await pair.warm(made.id)
@@ -667,7 +667,7 @@ async def _leave(asking: "asyncio.Task[Any]") -> None:
     await asyncio.gather(asking, return_exceptions=True)
 
 
-async def test_a_value_is_kept_though_who_asked_has_left() -> None:
+async def test_a_value_is_kept_even_if_its_caller_has_left() -> None:
     """A caller's deadline is shorter than a slow Postgres: if the value were dropped, none would ever be cached."""
     level: _Level[str] = _Level(10)
     answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -681,7 +681,7 @@ async def test_a_value_is_kept_though_who_asked_has_left() -> None:
     assert level.get("key", 1.0) == "value"
 
 
-async def test_a_failure_that_nobody_waits_for_is_no_error_in_the_log() -> None:
+async def test_a_failure_without_a_waiting_caller_is_not_logged_as_an_error() -> None:
     level: _Level[str] = _Level(10)
     may_fail = asyncio.Event()
     unhandled: list[object] = []

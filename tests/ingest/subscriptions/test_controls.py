@@ -261,7 +261,7 @@ async def test_a_retry_policy_is_answered_whole(ingest: Ingest) -> None:
     ]
 
 
-async def test_the_policy_that_deliveries_follow_is_told_whatever_kind_it_is(ingest: Ingest) -> None:
+async def test_the_effective_retry_policy_is_returned_for_every_kind(ingest: Ingest) -> None:
     default = pb.RetryPolicy(base_seconds=5, factor=2, cap_seconds=3600, limit=5)
     asked = {
         pb.RetryPolicy(delays_seconds=[1, 60]).SerializeToString(): pb.RetryPolicy(delays_seconds=[1, 60]),
@@ -341,7 +341,7 @@ async def test_an_update_of_a_disabled_one_decides_about_the_next_event(ingest: 
         assert [sent.deliveries for sent in await both_ways(ingest, made.id)] == [int(keep)] * 2
 
 
-async def test_a_paused_subscription_takes_events_whatever_it_keeps_when_disabled(ingest: Ingest) -> None:
+async def test_a_paused_subscription_accepts_events_with_any_keep_when_disabled(ingest: Ingest) -> None:
     made = await made_in(ingest, "paused", keep_when_disabled=False)
     assert [sent.deliveries for sent in await both_ways(ingest, made.id)] == [1, 1]
 

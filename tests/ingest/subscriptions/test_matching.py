@@ -41,7 +41,7 @@ def _random_type(rng: random.Random) -> str:
     return ".".join(rng.choices(WORDS, k=rng.randint(1, 4))) or "x"
 
 
-def test_the_index_finds_whom_their_filters_want_after_any_changes() -> None:
+def test_the_index_matches_the_filters_after_any_changes() -> None:
     rng = random.Random(7)
     index = Index()
     current: dict[UUID, Filter] = {}

@@ -67,7 +67,7 @@ def test_an_overlap_out_of_its_bounds_is_refused(hours: float) -> None:
         secrets.overlap(hours)
 
 
-def test_an_overlap_is_a_day_unless_asked_for() -> None:
+def test_an_overlap_is_a_day_by_default() -> None:
     found = [secrets.overlap(hours) / HOUR for hours in (None, 0, 0.5, 168)]
     assert found == [24, 0, 0.5, 168]
 

@@ -14,7 +14,7 @@ from tests.ingest.conftest import URL, Ingest, fields, refused
 UNKNOWN = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 
-async def test_a_subscription_is_answered_as_it_was_asked_for(ingest: Ingest) -> None:
+async def test_a_subscription_is_returned_as_requested(ingest: Ingest) -> None:
     made = await ingest.create(
         event_types=["order.*", "user.created"], description="two\nlines ☃", secret_key="secret-s"
     )
@@ -170,7 +170,7 @@ async def test_a_deleted_subscription_is_gone_from_every_call(ingest: Ingest) ->
     assert list((await ingest.page()).subscriptions) == []
 
 
-async def test_deletion_cancels_what_waits_and_leaves_what_is_in_hand_or_done(ingest: Ingest) -> None:
+async def test_deletion_cancels_waiting_deliveries_and_leaves_those_in_flight_or_ended(ingest: Ingest) -> None:
     made, neighbour = await ingest.create(), await ingest.create()
     states = ["pending", "scheduled", "in_flight", "delivered", "failed", "cancelled"]
     events = {state: (await ingest.send(made.id)).event_id for state in states}
@@ -205,7 +205,7 @@ async def test_deletion_cancels_more_than_a_chunk(ingest: Ingest) -> None:
     )
 
 
-async def test_a_delivery_that_somebody_holds_does_not_hold_up_the_deletion(ingest: Ingest) -> None:
+async def test_a_locked_delivery_does_not_delay_the_deletion(ingest: Ingest) -> None:
     made = await ingest.create()
     held, waiting = await ingest.send(made.id), await ingest.send(made.id)
     async with ingest.pool.acquire() as connection, connection.transaction():

@@ -121,7 +121,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return Clock(monkeypatch)
 
 
-async def test_a_key_is_asked_for_once_by_all_who_want_it_at_the_same_time() -> None:
+async def test_a_key_is_looked_up_once_for_concurrent_requests() -> None:
     asked = Asked()
     asked.gate.clear()
     found = Known(asked)
@@ -186,7 +186,7 @@ async def test_a_key_that_is_refused_at_its_renewal_is_refused_from_then_on(cloc
     assert len(asked.keys) == 3
 
 
-async def test_made_up_keys_drive_no_good_ones_out(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_invalid_keys_do_not_evict_valid_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known, "SIZE", 10)
     asked = Asked()
     found = Known(asked)
@@ -199,7 +199,7 @@ async def test_made_up_keys_drive_no_good_ones_out(monkeypatch: pytest.MonkeyPat
     assert len(found._refused) == 10
 
 
-async def test_look_ups_of_strangers_have_a_bound_that_renewals_pass_by(
+async def test_lookups_of_unknown_keys_are_bounded_and_renewals_are_not(
     monkeypatch: pytest.MonkeyPatch, clock: Clock
 ) -> None:
     monkeypatch.setattr(known, "MAX_ASKING", 2)
@@ -221,7 +221,7 @@ async def test_look_ups_of_strangers_have_a_bound_that_renewals_pass_by(
     assert await found.find("c") == "C"
 
 
-async def test_a_stranger_waits_for_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unknown_key_waits_for_a_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known, "MAX_ASKING", 1)
     asked = Asked()
     found = Known(asked)
@@ -233,7 +233,9 @@ async def test_a_stranger_waits_for_a_place(monkeypatch: pytest.MonkeyPatch) -> 
     assert (await first, await second) == ("A", "B")
 
 
-async def test_a_key_that_was_good_before_is_no_stranger(monkeypatch: pytest.MonkeyPatch, clock: Clock) -> None:
+async def test_a_key_that_was_valid_before_does_not_count_as_unknown(
+    monkeypatch: pytest.MonkeyPatch, clock: Clock
+) -> None:
     monkeypatch.setattr(known, "MAX_ASKING", 1)
     asked = Asked()
     found = Known(asked)

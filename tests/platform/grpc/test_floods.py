@@ -130,7 +130,7 @@ async def test_a_call_that_has_no_message_is_told_so(served: Served) -> None:
     assert (await refusal(call(nothing(), metadata=metadata(key_of("a"))))).code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_a_stranger_neither_watches_health_nor_reads_the_reflection(served: Served) -> None:
+async def test_a_caller_without_a_key_cannot_watch_health_or_use_reflection(served: Served) -> None:
     for method in (WATCH, REFLECTION):
         for key in (None, key_of("nobody")):
             call: Any = served.channel.stream_stream(method)
@@ -201,7 +201,7 @@ async def test_a_connection_has_a_bound_of_calls(served: Served) -> None:
         assert connection.ended == set()
 
 
-async def test_a_message_that_nobody_reads_stays_with_its_sender(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_unread_message_stays_with_its_sender(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "MIN_RECEIVING", 1)
     monkeypatch.setattr(places, "RECEIVING_BYTES", 0)
     async with running() as served, raw.connected(served.port) as connection:

@@ -177,7 +177,7 @@ async def test_a_bug_is_internal_and_its_words_stay_inside(server: Server) -> No
 
 
 @pytest.mark.parametrize("data", [b"\xff", b"\x0a\x7f", b"\x12\x01\xff", b"\x0b" * 10_000])
-async def test_bytes_that_are_no_message_are_the_callers_fault(server: Server, data: bytes) -> None:
+async def test_bytes_that_are_not_a_message_are_an_error_of_the_caller(server: Server, data: bytes) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as raised:
         await server.call_typed(data, timeout=5)
     assert isinstance(grpc_errors.from_rpc_error(raised.value), errors.InvalidArgument)

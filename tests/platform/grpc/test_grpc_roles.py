@@ -135,7 +135,7 @@ async def test_an_error_of_any_kind_of_method_becomes_a_status(
 
 @pytest.mark.usefixtures("with_rows")
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_method_of_any_kind_asks_for_its_role(
+async def test_a_method_of_any_kind_requires_its_role(
     served: tuple[grpc.aio.Channel, list[str]], monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(roles, "RULES", {f"/{SERVICE}/{kind}": Rule(Role.WRITE, Service.ACTOR)})

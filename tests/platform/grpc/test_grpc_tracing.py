@@ -87,7 +87,7 @@ async def test_the_calls_of_strangers_are_traced_by_chance_and_in_their_traces()
         assert [span.error for span in server.recording.spans] == ["", ""]
 
 
-async def test_a_call_is_made_in_the_trace_of_whoever_makes_it() -> None:
+async def test_a_call_is_made_in_the_trace_of_its_caller() -> None:
     async with tracing(ratio=0.0) as server:
         caller = Kept(None)
         token = spans.CURRENT.set(caller)

@@ -25,7 +25,7 @@ def filled(places: Places, stack: contextlib.ExitStack, caller: Identity) -> int
     return taken
 
 
-def test_a_tenant_alone_has_half_of_the_places_and_others_share_the_rest() -> None:
+def test_a_single_tenant_gets_half_of_the_places_and_others_share_the_rest() -> None:
     places = Places(100, message_bytes=1)
     with contextlib.ExitStack() as stack:
         assert filled(places, stack, of("a")) == 50

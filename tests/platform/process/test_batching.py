@@ -262,7 +262,7 @@ async def test_the_pace_slackens_when_flushing_takes_long_and_only_so_far() -> N
     assert clock.apart[0] >= batching.MAX_SLACKENING * 0.01 > 0.01
 
 
-async def test_a_batch_belongs_to_nobody_whose_items_are_in_it() -> None:
+async def test_a_batch_runs_in_the_context_of_none_of_its_items() -> None:
     whose: contextvars.ContextVar[str] = contextvars.ContextVar("whose", default="nobody's")
     seen = []
 

@@ -52,7 +52,7 @@ async def held_up(sink: Sink, batcher: Batcher[Named, Named]) -> Tasks:
     return tasks
 
 
-async def test_a_tenant_with_one_item_is_in_the_next_batch_whatever_another_has_waiting() -> None:
+async def test_a_tenant_with_one_item_is_in_the_next_batch_beside_any_backlog() -> None:
     sink = Sink()
     batcher = sink.batcher()
     tasks = await held_up(sink, batcher)
@@ -193,7 +193,7 @@ async def test_an_item_may_count_as_many() -> None:
     assert sink.batches[1:] == [[("a", 0)], [("a", 1)]]
 
 
-async def test_a_slow_batch_holds_up_no_tenant_that_has_nothing_in_flight() -> None:
+async def test_a_slow_batch_does_not_delay_tenants_with_nothing_in_flight() -> None:
     sink = Sink()
     batcher = sink.batcher(concurrency=2, spare=2, batch_items=1)
     slow = await held_up(sink, batcher)

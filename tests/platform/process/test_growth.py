@@ -9,13 +9,13 @@ def test_counts_from_the_first_look() -> None:
     assert [growth.of("blocks", total) for total in (700, 700, 712)] == [0, 0, 12]
 
 
-def test_a_total_that_begins_anew_takes_nothing_back() -> None:
+def test_a_total_that_restarts_subtracts_nothing() -> None:
     growth = Growth()
 
     assert [growth.of("blocks", total) for total in (700, 5, 8)] == [0, 0, 3]
 
 
-def test_totals_are_told_apart() -> None:
+def test_totals_are_kept_separate() -> None:
     growth = Growth()
     growth.of("hits", 10)
 

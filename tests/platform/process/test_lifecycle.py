@@ -20,7 +20,7 @@ async def _runs() -> None:
 
 
 @pytest.mark.parametrize("loop", [_fails, _ends])
-async def test_a_background_task_that_ends_by_itself_takes_the_process_down(loop: object) -> None:
+async def test_a_background_task_that_ends_unexpectedly_ends_the_process(loop: object) -> None:
     process = Process("test")
     process.spawn("loop", loop())  # type: ignore[operator]
     async with asyncio.timeout(5):
@@ -29,7 +29,7 @@ async def test_a_background_task_that_ends_by_itself_takes_the_process_down(loop
     assert await process.health.alive() == {"background_tasks": "RuntimeError: loop died"}
 
 
-async def test_draining_is_told_and_lasts_until_a_second_signal() -> None:
+async def test_draining_is_logged_and_lasts_until_a_second_signal() -> None:
     process = Process("test")
     told: list[bool] = []
     process.on_drain(lambda: told.append(process.health.stopping))
@@ -50,7 +50,7 @@ async def test_a_process_that_is_broken_does_not_drain() -> None:
     await asyncio.wait_for(process.drain(60), 1)
 
 
-async def test_a_background_task_that_its_owner_ends_is_no_failure() -> None:
+async def test_a_background_task_that_its_owner_ends_is_not_a_failure() -> None:
     process = Process("test")
     first, second = process.spawn("first", _runs()), process.spawn("second", _runs())
     await process.cancel(first)

@@ -77,7 +77,7 @@ async def test_a_store_that_is_away_makes_a_process_unready_and_leaves_it_alive(
     assert (await _get(health, "/readyz")).json()["failures"] == {"postgres": "ConnectionError: refused"}
 
 
-async def test_a_check_without_an_answer_is_told_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_check_without_a_response_is_reported_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "CHECK_TIMEOUT_SECONDS", 0.05)
 
     async def hangs() -> None:

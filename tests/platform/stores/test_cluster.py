@@ -43,14 +43,14 @@ async def test_writes_go_to_the_new_node_after_the_slot_moves(nodes: cluster.Clu
         assert direct.get(KEY) == b"value"
 
 
-async def test_a_wrong_password_is_told_without_it(nodes: cluster.Cluster) -> None:
+async def test_a_wrong_password_is_reported_without_showing_it(nodes: cluster.Cluster) -> None:
     async with redis.client(settings(nodes.url.replace(nodes.password, "wrong-one"))) as client:
         with pytest.raises(redis.REDIS_AWAY) as refused:
             await client.set(KEY, "value")
     assert "wrong-one" not in repr(refused.value)
 
 
-async def test_a_server_that_is_no_cluster_counts_as_away(redis_url: str) -> None:
+async def test_a_server_that_is_not_a_cluster_counts_as_unavailable(redis_url: str) -> None:
     async with redis.client(settings(redis_url.replace("redis://", "redis+cluster://").rsplit("/", 1)[0])) as client:
         with pytest.raises(redis.REDIS_AWAY, match="cluster support disabled"):
             await client.set(KEY, "value")

@@ -235,7 +235,7 @@ async def test_lock_is_held_by_one_process_for_as_long_as_it_works(place: Place,
             assert locked
 
 
-async def test_a_detach_that_others_hold_up_ends_in_time_and_is_finished_later(
+async def test_a_blocked_detach_ends_in_time_and_is_finished_later(
     place: Place, pool: postgres.Pool, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "LOCK_TIMEOUT_SECONDS", 0.2)

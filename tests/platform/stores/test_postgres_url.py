@@ -105,7 +105,7 @@ def test_several_hosts_are_tried_one_after_the_other(url: str, hosts: tuple[tupl
 
 @pytest.mark.parametrize("host", ["db", "10.0.0.1", "::1", "/run/postgresql", "a,b"])
 @given(user=TEXTS, password=TEXTS, database=TEXTS)
-def test_the_parts_make_a_url_whatever_they_hold(host: str, user: str, password: str, database: str) -> None:
+def test_the_parts_make_a_valid_url_for_any_values(host: str, user: str, password: str, database: str) -> None:
     settings = PostgresSettings.model_construct(
         postgres_host=host, postgres_user=user, postgres_password=password, postgres_db=database
     )

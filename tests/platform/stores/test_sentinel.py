@@ -65,7 +65,7 @@ async def test_redis_counts_as_unavailable_without_any_sentinel(watched: sentine
 
 
 @pytest.mark.parametrize("secret", ["of-the-servers", "of-the-sentinels"])
-async def test_a_wrong_password_is_told_without_it(watched: sentinel.Watched, secret: str) -> None:
+async def test_a_wrong_password_is_reported_without_showing_it(watched: sentinel.Watched, secret: str) -> None:
     async with redis.client(settings(watched.url.replace(secret, "wrong-one"))) as client:
         with pytest.raises(redis.REDIS_AWAY) as refused:
             await client.set(KEY, "value")

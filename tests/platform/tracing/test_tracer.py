@@ -34,7 +34,7 @@ def test_tracer_is_not_started_without_an_endpoint() -> None:
 
 
 @pytest.mark.parametrize("header", [None, SAMPLED, UNSAMPLED, "malformed"])
-def test_chance_decides_whatever_a_stranger_says(header: str | None) -> None:
+def test_sampling_ignores_the_flag_of_an_untrusted_caller(header: str | None) -> None:
     assert share(made(otel_traces_sampler_arg=0), header) == 0
     assert share(made(otel_traces_sampler_arg=1), header) == 1
     assert 0.2 < share(made(otel_traces_sampler_arg=0.25), header) < 0.3

@@ -6,8 +6,13 @@ from typing import Any
 
 import msgspec
 
-# Processes of the service, and the stores: together, the stack.
-STACK = ("gateway", "ingest", "delivery", "worker", "analytics", "postgres", "redis")
+from dev.harness.load import payloads
+
+STORES = ("postgres", "redis")
+# Both ends of the load, which are no part of what is measured.
+ENDS = ("generator", "receiver")
+# A 99th percentile of fewer is the time of a few unlucky requests.
+LEAST_SAMPLES_OF_P99 = 1_000
 THOUSAND = 1000
 # Counts that a median must not hide.
 _SUMMED = frozenset({"lost", "duplicates", "unrecorded", "refused", "failed"})
@@ -38,7 +43,8 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     drain_seconds: float
     # All deliveries over the time from the first request to the last delivery.
     burst_per_second: float
-    # From the start of a request to its response, and to the first byte at the receiver.
+    # From the moment a request of an open loop was due, or one of a closed loop started, to its response, and to the
+    # first byte at the receiver.
     accept_p50_ms: float
     accept_p95_ms: float
     accept_p99_ms: float
@@ -48,30 +54,66 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     end_to_end_max_ms: float
     # How late the requests of an open loop started.
     late_p99_ms: float
-    # CPU time by process, divided by the recorded deliveries; `stack` is the sum of STACK.
+    # CPU time by process, divided by the recorded deliveries; `stack` is the sum without the ends.
     cpu_ms_per_webhook: dict[str, float]
-    # `stack` as a multiple of the floor.
-    ratio_to_floor: float
     # The share of all cores that other processes of this machine used.
     others_cpu_percent: float
+    # Every time behind the percentiles, as `payloads.pack` writes them; not in the JSON.
+    accept_times: bytes
+    end_to_end_times: bytes
+
+
+_TIMES = ("accept", "end_to_end")
+
+
+def latencies(accept: bytes, end_to_end: bytes) -> dict[str, float]:
+    """Return the percentiles of both kinds of times by the names of their fields."""
+    found: dict[str, float] = {}
+    for kind, times in zip(_TIMES, map(payloads.unpack, (accept, end_to_end)), strict=True):
+        values = payloads.percentiles(times, (50, 95, 99))
+        found |= {f"{kind}_p{percent}_ms": value for percent, value in zip((50, 95, 99), values, strict=True)}
+    return {**found, "end_to_end_max_ms": max(payloads.unpack(end_to_end), default=0.0)}
+
+
+def summary(runs: Sequence[Figures]) -> dict[str, Any]:
+    """Return the medians of runs of one case, with the percentiles of all their requests together.
+
+    A p99 of fewer than LEAST_SAMPLES_OF_P99 requests is None. `samples` is the number of times behind them.
+    """
+    accept, end_to_end = (b"".join(getattr(run, f"{kind}_times") for run in runs) for kind in _TIMES)
+    samples = {kind: len(payloads.unpack(times)) for kind, times in zip(_TIMES, (accept, end_to_end), strict=True)}
+    few = {f"{kind}_p99_ms": None for kind, count in samples.items() if count < LEAST_SAMPLES_OF_P99}
+    return {**medians(runs), **_rounded(latencies(accept, end_to_end)), **few, "samples": samples["end_to_end"]}
+
+
+def own(values: Mapping[str, float]) -> float:
+    """Return the sum of what is measured without its stores."""
+    return sum(value for name, value in values.items() if name not in (*STORES, *ENDS))
 
 
 def cpu_ms(used_seconds: Mapping[str, float], count: int) -> dict[str, float]:
     """Return CPU milliseconds per webhook by process, and of the stack."""
     spent = dict(used_seconds)
-    spent["stack"] = sum(spent.get(name, 0.0) for name in STACK)
+    spent["stack"] = sum(seconds for name, seconds in used_seconds.items() if name not in ENDS)
     return {name: 1e3 * seconds / max(1, count) for name, seconds in spent.items()}
 
 
 def medians(runs: Sequence[msgspec.Struct]) -> dict[str, Any]:
     """Return the median of every number over the runs, key by key; losses and duplicates are added up."""
-    return _medians([msgspec.to_builtins(run) for run in runs])
+    return _medians([_fields(run) for run in runs])
 
 
 def plain(runs: Sequence[msgspec.Struct]) -> list[dict[str, Any]]:
-    """Convert the runs to JSON values, with numbers rounded."""
-    rounded: list[dict[str, Any]] = _rounded(msgspec.to_builtins(runs))
-    return rounded
+    """Convert the runs to JSON values, with numbers rounded and without the single times."""
+    converted: list[dict[str, Any]] = [
+        {key: _rounded(value) for key, value in _fields(run).items() if not isinstance(value, bytes)} for run in runs
+    ]
+    return converted
+
+
+def _fields(run: msgspec.Struct) -> dict[str, Any]:
+    found: dict[str, Any] = msgspec.to_builtins(run, builtin_types=(bytes,))
+    return found
 
 
 def _medians(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""How a load is measured: CPU time and memory, latencies, several systems in turn, and the machine it ran on."""
