@@ -329,6 +329,11 @@ class Ringer:
         """Deliveries whose bells are not sent yet."""
         return len(self._waiting)
 
+    @property
+    def last_sent(self) -> MessageId | None:
+        """The message that was sent last."""
+        return self._broker.last_added
+
     async def room(self) -> int:
         """Return how many deliveries there is room for in the stream, for who leaves the others to the dispatcher."""
         try:

@@ -167,12 +167,16 @@ async def test_a_group_that_is_lost_in_the_middle_of_a_blocking_read_is_made_aga
     assert _heard(broker, await listening) == [delivery_id]
 
 
-async def test_messages_that_were_read_but_not_handed_out_are_known(broker: Broker) -> None:
+async def test_messages_that_were_read_but_not_handed_out_are_known(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doorbell, "READ_MESSAGES", 3)
     bells = [[ids.new()], [ids.new(), ids.new()], [ids.new()]]
-    for bell in bells:
-        await _ring(broker, *bell)
-    await _next(broker.listen())
-    assert broker.unheard() == [*bells[1], *bells[2]]
+    async with _broker(redis_url, "worker-1") as broker:
+        for bell in bells:
+            await _ring(broker, *bell)
+        await _next(broker.listen())
+        assert broker.unheard() == [*bells[1], *bells[2]]
 
 
 async def test_sweep_removes_the_messages_and_the_name_of_a_dead_worker(

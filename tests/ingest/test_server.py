@@ -10,6 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from taskiq import InMemoryBroker
 
+from protos.webhook.v1 import subscriptions_pb2
 from services.domain import doorbell
 from services.ingest.__main__ import SERVICES
 from services.platform import errors

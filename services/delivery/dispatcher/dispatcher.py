@@ -24,15 +24,19 @@ from services.platform.stores.redis import REDIS_AWAY
 
 log = structlog.get_logger(__name__)
 
-# Between turns that found little, between those that left something behind, and before the stream is looked at again.
+# Between turns that found little, between those that left something behind, and before a full stream is looked at.
 IDLE_SECONDS = 0.125
 BUSY_SECONDS = 0.02
 FULL_SECONDS = 0.05
+# Between looks at the stream while bells may be unread.
+LOOK_SECONDS = 0.025
 # A turn takes so many deliveries, of each tenant its even share: a quarter more than the last one when workers have
 # read all of its bells, and as much less as they took longer than they should.
 DELIVERIES_PER_TURN = 2_048
 FIRST_DELIVERIES_PER_TURN = 512
 MIN_DELIVERIES_PER_TURN = 128
+# How much the number changes from one turn to the next.
+LEAST_FACTOR, GREATEST_FACTOR = 0.25, 1.25
 # Sweeps take a quarter of the time of one connection at most.
 SWEEP_REST = 3
 # After Postgres was away workers record first what they hold, before any lease is taken for lost.
@@ -58,9 +62,10 @@ class Dispatcher:
         self._cancelling: set[UUID] = set()
         self._look_for_deleted_at = time.monotonic()
         self._deliveries_per_turn = FIRST_DELIVERIES_PER_TURN
-        # When the last bells were rung, until there was room again, and whether there was none before.
+        # When the last bells were rung, until workers have read them, and for how many deliveries.
         self._rang_at: float | None = None
-        self._is_behind = False
+        self._rang = 0
+        self._turn_at = time.monotonic()
 
     @property
     def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
@@ -87,12 +92,20 @@ class Dispatcher:
 
     async def _timed_turn(self) -> float:
         started = time.monotonic()
+        if (rest_seconds := self._turn_at - started) > 0:
+            # How soon bells are read is to be known more exactly than by the next turn.
+            await self._look_at_stream()
+            return min(rest_seconds, LOOK_SECONDS)
         pause_seconds = await self._ring_due()
         ended = self._last_turn_at = time.monotonic()
         metrics.TURN_SECONDS.observe(ended - started)
         metrics.LAST_TURN.set_to_current_time()
         # Turns get no more than a third of the time of a connection.
-        return max(pause_seconds, 2 * (ended - started))
+        pause_seconds = max(pause_seconds, 2 * (ended - started))
+        if self._rang_at is None:
+            return pause_seconds
+        self._turn_at = ended + pause_seconds
+        return min(pause_seconds, LOOK_SECONDS)
 
     async def check(self) -> None:
         """Raise when turns or sweeps no longer end; a readiness check."""
@@ -120,7 +133,7 @@ class Dispatcher:
         if taken.rung:
             metrics.DISPATCHED.inc(len(taken.rung))
             self._ringer.ring(taken.rung)
-            self._rang_at = time.monotonic()
+            self._rang_at, self._rang = time.monotonic(), len(taken.rung)
         if taken.more or taken.rung:
             return BUSY_SECONDS
         wait_seconds = IDLE_SECONDS if taken.wait_seconds is None else taken.wait_seconds
@@ -135,6 +148,10 @@ class Dispatcher:
 
     async def _may_ring(self) -> bool:
         """Whether bells would be heard: without Redis workers look for themselves, over a full stream they are busy."""
+        return await self._look_at_stream() and self._broker.is_below(doorbell.DUE_MARK)
+
+    async def _look_at_stream(self) -> bool:
+        """Learn how full the stream is; return False if that cannot be known."""
         if self._ringer.waiting:
             return False
         try:
@@ -142,22 +159,23 @@ class Dispatcher:
                 await self._broker.measure()
         except REDIS_AWAY:
             return False
-        has_room = self._broker.is_below(doorbell.DUE_MARK)
-        if self._rang_at is not None:
-            self._adapt(time.monotonic() - self._rang_at, has_room=has_room)
-        return has_room
+        self._adapt()
+        return True
 
-    def _adapt(self, seconds: float, *, has_room: bool) -> None:
-        """Learn so many seconds after bells were rung how many deliveries workers hear of in a moment."""
-        if not has_room:
-            self._is_behind = True
+    def _adapt(self) -> None:
+        """Learn how many deliveries workers hear of in a moment, once they have read the bells of the last turn."""
+        if self._rang_at is None:
             return
-        if self._is_behind:
-            number = self._deliveries_per_turn * max(0.25, min(1.0, doorbell.DUE_MARK.milliseconds / 1000 / seconds))
-            self._deliveries_per_turn = max(MIN_DELIVERIES_PER_TURN, int(number))
-        elif self._broker.first_unread is None:
-            self._deliveries_per_turn = min(DELIVERIES_PER_TURN, self._deliveries_per_turn * 5 // 4)
-        self._rang_at, self._is_behind = None, False
+        unread, last = self._broker.first_unread, self._ringer.last_sent
+        if unread is not None and last is not None and unread <= last:
+            return
+        seconds = max(0.001, time.monotonic() - self._rang_at)
+        self._rang_at = None
+        if self._rang < self._deliveries_per_turn / 2:  # which says nothing about more
+            return
+        factor = doorbell.DUE_MARK.milliseconds / 1000 / seconds
+        number = int(self._deliveries_per_turn * max(LEAST_FACTOR, min(GREATEST_FACTOR, factor)))
+        self._deliveries_per_turn = max(MIN_DELIVERIES_PER_TURN, min(DELIVERIES_PER_TURN, number))
 
     # -- apart from turns --
 
