@@ -1,6 +1,7 @@
-"""Endpoints that stand out, and why deliveries are held.
+"""Endpoints that stand out, why deliveries are held, and tenants near their quotas.
 
-Only the series of the TOP_SUBSCRIPTIONS worst subscriptions contain ids: see docs/reference/metrics.md.
+Only the series of the TOP_SUBSCRIPTIONS worst subscriptions, and of as many tenants, contain ids: see
+docs/reference/metrics.md.
 """
 
 from dev.boards.grafana import COUNT, PER_SECOND, SECONDS, SHARE, Board, Lines, Query, Stat, Table, row
@@ -153,9 +154,39 @@ ENDPOINTS = row(
     ],
 )
 
+QUOTA_USED = alike("webhook_top_tenant_quota_used_ratio", by="tenant, quota")
+
+QUOTAS = row(
+    "Quotas",
+    [
+        Table(
+            "Tenants nearest to their quotas",
+            "How much of a quota a tenant uses. At 100 % its requests are refused. Raise it with PATCH "
+            "/api/v1/admin/tenants/ID, or tell the tenant's owner.",
+            Query(QUOTA_USED, "Used"),
+            columns={"tenant": "Tenant", "quota": "Quota"},
+            units=[SHARE],
+        ),
+        Lines(
+            "Use of the nearest",
+            "How much of their quotas the nearest tenants use. A line ends when a tenant is no longer among them.",
+            Query(or_zero(QUOTA_USED, "tenant"), "{{tenant}} {{quota}}"),
+            SHARE,
+            thresholds=[("red", 0.9)],
+        ),
+        Lines(
+            "Refused by quotas",
+            "Events and retries by hand that were refused because their tenant has used up a quota.",
+            Query(or_zero(rate("webhook_quota_refusals_total", by="quota"), "quota"), "{{quota}}"),
+            PER_SECOND,
+            stacked=True,
+        ),
+    ],
+)
+
 BOARD = Board(
     "subscriptions",
     "Webhooks / Subscriptions",
-    "Which endpoints stand out, and why their deliveries are held.",
-    [NOW, WORST, GATES, ENDPOINTS],
+    "Which endpoints stand out, why their deliveries are held, and which tenants are near their quotas.",
+    [NOW, WORST, GATES, ENDPOINTS, QUOTAS],
 )

@@ -9,12 +9,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
+from prometheus_client import Counter
 from pydantic import Field
 
 from services.domain import limits
 from services.domain.limits import Range
+from services.platform import errors
 from services.platform.errors import ErrorReason
 from services.platform.settings import Settings
+
+REFUSALS = Counter(
+    "webhook_quota_refusals_total", "Events and retries by hand refused because of a tenant's quota.", ["quota"]
+)
+# Sums of what tenants use that are older are not used: without them, nothing is refused for what a tenant once had.
+FRESH_SECONDS = 900.0
+WAITING_RETRY_SECONDS = 5
 
 
 class Quota(enum.StrEnum):
@@ -63,6 +72,24 @@ class Quotas:
         """Return the same with a tenant's own quotas; None: it has none of its own."""
         given = {quota.value: value for quota, value in own.items() if value is not None}
         return dataclasses.replace(self, **given) if given else self  # type: ignore[arg-type]  # each has its own type
+
+
+def exceeded(quota: Quota, found: str, remedy: str, *, retry_after_seconds: int) -> errors.QuotaExceeded:
+    """Return the error for a tenant that has used up a quota."""
+    message = f"{quota}: {found}; {remedy}, or ask the operator for more"
+    return errors.QuotaExceeded(message, reason=quota.reason, retry_after_seconds=retry_after_seconds)
+
+
+def too_many_waiting(waiting: int, quota: int) -> errors.QuotaExceeded | None:
+    """Return the error for a tenant with so many unfinished deliveries, if its quota allows no more."""
+    if waiting < quota:
+        return None
+    return exceeded(
+        Quota.WAITING_DELIVERIES,
+        f"{waiting} deliveries of the tenant are not finished, of at most {quota}",
+        "wait until receivers have taken some, cancel some",
+        retry_after_seconds=WAITING_RETRY_SECONDS,
+    )
 
 
 class QuotaSettings(Settings):

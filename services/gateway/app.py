@@ -6,7 +6,7 @@ from starlette.types import ASGIApp
 from services.gateway.accept import documentation, routes
 from services.gateway.accept.batches import IngestBatches
 from services.gateway.accept.routes import IngestTokens
-from services.gateway.resources import api_keys, audit, deliveries, events, stats, tenants
+from services.gateway.resources import api_keys, audit, deliveries, events, retries, stats, tenants
 from services.gateway.resources.subscriptions import routes as subscriptions
 from services.gateway.resources.subscriptions import secrets
 from services.gateway.web import middleware, openapi, problems, swagger
@@ -23,7 +23,7 @@ def create(
     batches: IngestBatches,
     callers: Callers,
     tokens: IngestTokens,
-    health: probes.Health,
+    health: probes.Probed,
     *,
     max_payload_bytes: int,
     serve_operations: bool,
@@ -43,7 +43,9 @@ def create(
     api.routes.extend(pages)
     open_routes = [*operational, *pages, *by_token]
     rest = middleware.Compressed(middleware.HeadAsGet(api))
-    known = middleware.Authenticated(middleware.Shortcut(rest, [*accept, *pages]), callers, open_routes)
+    known = middleware.Authenticated(
+        middleware.Shortcut(rest, [*accept, retries.route(services), *pages]), callers, open_routes
+    )
     templates = middleware.Templates(api.routes)
     metered = middleware.Metered(middleware.WellFormed(known, routes.SINGLE_HEADERS), templates)
     return middleware.Traced(metered, templates, tracer) if tracer else metered

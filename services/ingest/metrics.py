@@ -33,4 +33,3 @@ UNREADABLE_COPIES = Counter(
 INVALIDATIONS = Counter(
     "webhook_subscription_cache_invalidations_total", "Cache entries dropped because of a change.", ["scope"]
 )
-QUOTA_REFUSALS = Counter("webhook_quota_refusals_total", "Events refused because of a tenant's quota.", ["quota"])

@@ -12,7 +12,6 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from dev.harness.stores import Stores
-from services.delivery.api.store import DeliveryStore as Api
 from services.delivery.dispatcher.store import MAX_INTERRUPTIONS
 from services.delivery.dispatcher.store import DispatcherStore as Turns
 from services.delivery.worker import outcomes
@@ -72,7 +71,7 @@ class Delivery:
         self.world = world
         self.workers = WorkerStore(world.pool, world.worker_settings())
         self.turns = Turns(world.pool, lease_seconds=60)
-        self.api = Api(world.pool, expiry_hours=168, retention_hours=72)
+        self.api = world.store()
         self.id = delivery_id
         self.subscription = subscription
         self.model = Model()
@@ -236,9 +235,9 @@ class Delivery:
         identity.CALLER.set(identity.INTERNAL)
         if self.model.status == "in_flight" or self.model.held == "disabled":
             with pytest.raises(errors.Conflict):
-                await self.api.retry("default", self.id, may_ring=lambda _: False)
+                await self.world.retry(self.id)
             return
-        await self.api.retry("default", self.id, may_ring=lambda _: False)
+        await self.world.retry(self.id)
         self.model.failure_count = self.model.interrupted_count = 0
         self.model.expired = False
         self.model.end("pending")

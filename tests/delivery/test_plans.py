@@ -227,6 +227,7 @@ def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
     some = data.delivery_ids
     least, greatest = min(some), max(some)
     token, tokens = ids.new(), [ids.new()] * len(some)
+    owners = [data.subscriptions[0]] * len(some)
     event_range = [ids.delivery_range(least)[0], ids.delivery_range(greatest)[1]]
     one = [some[0], ids.delivery_range(some[0])[0], ids.delivery_range(some[0])[1]]
     return {
@@ -246,13 +247,14 @@ def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
         "mark_due": (deliveries.SQL["mark_due"], [some]),
         "end_waiting": (deliveries.SQL["end_waiting"], [some, least, greatest, "failed", "expired"]),
         "select_event_deliveries": (api.SQL["select_event_deliveries"], [data.event_ids[0], one[1], one[2], None, 50]),
-        "select_delivery": (api.SQL["select_delivery"], [some[0], "default"]),
-        "select_attempts": (api.SQL["select_attempts"], [some[0]]),
+        "select_whole": (api.SQL["select_whole"], [some, "default", least, greatest]),
+        "select_attempts": (api.SQL["select_attempts"], [some, least, greatest]),
         "event_exists": (api.SQL["event_exists"], [data.event_ids[0], "default"]),
-        "lock_delivery": (api.SQL["lock_delivery"], [some[0], "default"]),
-        "retry_delivery": (api.SQL["retry_delivery"], [some[0], 10.0, 168]),
-        "lock_queued": (api.SQL["lock_queued"], [some[0], "default"]),
-        "is_queued": (api.SQL["is_queued"], [some[0]]),
+        "lock_deliveries": (api.SQL["lock_deliveries"], [some, "default", least, greatest]),
+        "retry_deliveries": (api.SQL["retry_deliveries"], [some, [10.0] * len(some), 168, least, greatest]),
+        "unlist": (api.SQL["unlist"], [some, owners, ["failed"] * len(some), least, greatest]),
+        "lock_queued": (api.SQL["lock_queued"], [some, "default"]),
+        "select_queued": (api.SQL["select_queued"], [some]),
         "select_deliveries": (api.SQL["select_deliveries"], [some, least, greatest]),
     }
 
@@ -261,8 +263,8 @@ BY_ID = [
     "claim", "renew", "record", "lock_late", "lock_late_ended", "select_attempts_of_claims",
     "record_late", "settle_late", "select_payload", "take_due", "keep_leases", "lock_leases",
     "expire_leases", "mark_due",
-    "end_waiting", "select_event_deliveries", "select_delivery", "select_attempts", "event_exists", "lock_delivery",
-    "retry_delivery", "lock_queued", "is_queued", "select_deliveries",
+    "end_waiting", "select_event_deliveries", "select_whole", "select_attempts", "event_exists", "lock_deliveries",
+    "retry_deliveries", "unlist", "lock_queued", "select_queued", "select_deliveries",
 ]  # fmt: skip
 
 
@@ -298,6 +300,7 @@ TURNS = [
         lambda data: [data.subscriptions, data.turns, each(data, dispatcher.BEGINNING), each(data, value=False)],
     ),
     ("find_expired", lambda _: [FIRST, 1_000]),
+    ("remove_turn", lambda data: [data.subscriptions[0]]),
     ("count_queue", lambda _: [100_000, 10.0]),
     ("count_due", lambda _: [100_000, 10.0]),
     ("count_held", lambda _: [100_000]),

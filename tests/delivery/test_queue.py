@@ -11,7 +11,6 @@ import asyncpg
 import pytest
 
 from dev.harness.stores import Stores
-from services.delivery.api.store import DeliveryStore as Api
 from services.delivery.worker import outcomes
 from services.delivery.worker.store import Claim, Outcome, WorkerStore
 from services.domain import deliveries
@@ -161,11 +160,10 @@ async def test_a_change_by_hand_that_waits_for_a_retry_by_hand_follows_it(world:
     identity.CALLER.set(identity.INTERNAL)
     delivery_id = await world.deliver(await world.subscription("http://127.0.0.1:1/"))
     await world.put(delivery_id, status="cancelled")
-    api = Api(world.pool, expiry_hours=168, retention_hours=72)
     await world.pool.execute("DELETE FROM unsuccessful_deliveries")  # as the retry does
     async with retried(world, delivery_id):
-        change = api.retry("default", delivery_id, may_ring=lambda _: False) if by == "retry" else None
-        waiting = asyncio.ensure_future(change or api.cancel("default", delivery_id))
+        change = world.retry(delivery_id) if by == "retry" else world.store().cancel("default", delivery_id)
+        waiting: asyncio.Future[object] = asyncio.ensure_future(change)
     await waiting
     assert (await world.row(delivery_id))["status"] == ("pending" if by == "retry" else "cancelled")
     await world.agrees()
@@ -175,7 +173,7 @@ async def test_a_pending_delivery_that_the_queue_lost_is_repaired_by_a_retry(wor
     identity.CALLER.set(identity.INTERNAL)
     delivery_id = await world.deliver(await world.subscription("http://127.0.0.1:1/"))
     await world.pool.execute("DELETE FROM delivery_queue")
-    await Api(world.pool, expiry_hours=168, retention_hours=72).retry("default", delivery_id, may_ring=lambda _: False)
+    await world.retry(delivery_id)
     row = await world.row(delivery_id)
     assert (row["status"], row["queued"]) == ("pending", True)
 
@@ -188,7 +186,7 @@ async def test_a_retry_by_hand_starts_the_schedule_of_what_has_ended_again(world
     failed = Outcome(claim=claim, status=DeliveryStatus.FAILED, failures=1, attempts=[attempt("http_5xx", claim)])
     await store.record([failed])
     await world.agrees()
-    await Api(world.pool, expiry_hours=168, retention_hours=72).retry("default", delivery_id, may_ring=lambda _: False)
+    await world.retry(delivery_id)
     row = await world.row(delivery_id)
     assert (row["status"], row["attempt_count"], row["failure_count"]) == ("pending", 1, 0)
     assert row["completed_at"] is None

@@ -141,7 +141,10 @@ async def ended(world: World, rows: Rows) -> AsyncIterator[None]:
 
 async def retried(world: World, rows: Rows) -> AsyncIterator[None]:
     for delivery_id in rows.ids:
-        await world.pool.fetch(api.SQL["retry_delivery"], delivery_id, 0, 24)
+        await world.pool.fetch(api.SQL["retry_deliveries"], [delivery_id], [0.0], 24, delivery_id, delivery_id)
+        for status in ("failed", "cancelled"):
+            listed = [[delivery_id], [rows.subscription], [status]]
+            await world.pool.execute(api.SQL["unlist"], *listed, delivery_id, delivery_id)
     yield
 
 
@@ -194,7 +197,7 @@ CASES: dict[str, tuple[Run, Pairs]] = {
     "delivery/dispatcher/take_due": (taken, pairs(DELIVERY_CHANGES[DeliveryChange.TAKE_DUE])),
     "delivery/dispatcher/expire_leases": (leases_expired, pairs(DELIVERY_CHANGES[DeliveryChange.EXPIRE_LEASE])),
     "delivery/dispatcher/begin_probes": (probes_begun, pairs(BREAKER_CHANGES[BreakerChange.BEGIN_PROBE])),
-    "delivery/api/retry_delivery": (retried, pairs(DELIVERY_CHANGES[DeliveryChange.RETRY])),
+    "delivery/api/retry_deliveries": (retried, pairs(DELIVERY_CHANGES[DeliveryChange.RETRY])),
     "domain/end_waiting": (ended, pairs(DELIVERY_CHANGES[DeliveryChange.END_WAITING])),
     "ingest/subscriptions/set_status": (status_set, pairs(*(SUBSCRIPTION_CHANGES[change] for change in BY_OWNER))),
     "ingest/subscriptions/reset_health": (health_reset, pairs(BREAKER_CHANGES[BreakerChange.RESET])),

@@ -20,15 +20,17 @@ from dev.harness.stores import as_runtime
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2_grpc
 from services.delivery import __main__ as delivery
+from services.delivery.api.store import DeliveryStore
 from services.delivery.settings import DeliverySettings, WorkerSettings
 from services.delivery.worker import __main__ as worker
 from services.delivery.worker.store import Attempt, Claim, Sum
+from services.domain import audit
 from services.domain.doorbell import IDS_PER_BELL, Ringer, Rung
 from services.domain.egress.policy import Policy
 from services.domain.secrets.vault import Secret
 from services.domain.states import AttemptOutcome
 from services.ingest.subscriptions import store as ingest
-from services.platform import ids
+from services.platform import errors, ids
 from services.platform.grpc import client as grpc_client
 from services.platform.process import lifecycle
 from services.platform.stores.postgres import Pool
@@ -194,6 +196,18 @@ class World:
             await connection.execute(
                 "UPDATE subscriptions SET target_url = $2 WHERE id = $1", subscription_id, target_url
             )
+
+    def store(self) -> DeliveryStore:
+        """Return what the API asks of Postgres."""
+        return DeliveryStore(self.pool, expiry_hours=168, retention_hours=72, max_waiting=1_000_000)
+
+    async def retry(self, delivery_id: UUID) -> None:
+        """Retry a delivery by hand, without a bell."""
+        (result,) = await self.store().retry(
+            self.tenant_id, [delivery_id], actor=audit.SYSTEM, may_ring=lambda _: False
+        )
+        if isinstance(result, errors.WebhookError):
+            raise result
 
     async def drop_payload(self, delivery_id: UUID) -> None:
         """Delete the event of a delivery, as retention does."""

@@ -212,11 +212,11 @@ async def test_a_retry_by_hand_goes_on_in_the_trace_of_the_event(
     assert (await api.http.post(path, headers={"traceparent": header(own)})).status_code == 200
     attempts = await collector.wait_for(trace_id, "webhook attempt", 2)
     assert sorted(span.attributes["webhook.attempt.number"] for span in attempts) == [1, 2]
-    (call,) = await collector.wait_for(own, "webhook.v1.DeliveryService/RetryDelivery")
+    (call,) = await collector.wait_for(own, "webhook.v1.DeliveryService/BatchRetryDeliveries")
     assert call.links == [trace_id]
 
 
-async def test_a_replayed_webhook_says_so_in_its_trace(
+async def test_a_replayed_webhook_is_marked_in_its_trace(
     api: Api, collector: Collector, receiver: Receiver, trace_id: str
 ) -> None:
     subscription_id = await api.subscribe(receiver.url())

@@ -23,7 +23,7 @@ from services.platform.auth import keys
 from services.platform.auth.authenticator import Authenticator
 from services.platform.auth.identity import Identity
 from services.platform.grpc import server as grpc_server
-from services.platform.grpc.server import Context
+from services.platform.grpc.calls import Context
 from services.platform.process.lifecycle import Process
 from services.platform.settings import GrpcServerSettings
 
@@ -114,6 +114,8 @@ class Services(
         self.stored: dict[str, subscriptions_pb2.Subscription] = {}
         self.event = ingest_pb2.Event()
         self.delivery = deliveries_pb2.Delivery()
+        # Results of retries that are not `delivery`, by id.
+        self.retried: dict[str, deliveries_pb2.RetryResult] = {}
         self.stats = analytics_pb2.Stats()
 
     async def _called(self, request: object) -> None:
@@ -227,6 +229,16 @@ class Services(
     async def RetryDelivery(self, request: Any, _context: Context) -> deliveries_pb2.RetryDeliveryResponse:
         await self._called(request)
         return deliveries_pb2.RetryDeliveryResponse(delivery=self.delivery)
+
+    async def BatchRetryDeliveries(
+        self, request: Any, _context: Context
+    ) -> deliveries_pb2.BatchRetryDeliveriesResponse:
+        await self._called(request)
+        results = [
+            self.retried.get(name) or deliveries_pb2.RetryResult(delivery=self.delivery)
+            for name in request.delivery_ids
+        ]
+        return deliveries_pb2.BatchRetryDeliveriesResponse(results=results)
 
     async def CancelDelivery(self, request: Any, _context: Context) -> deliveries_pb2.CancelDeliveryResponse:
         await self._called(request)

@@ -167,6 +167,21 @@ async def test_a_tenant_with_too_many_unfinished_deliveries_sends_no_more_until_
     await until_accepted(ingest)
 
 
+async def test_events_with_large_fan_outs_in_one_call_are_counted_before_their_deliveries_exist(ingest: Ingest) -> None:
+    await limit(ingest, max_waiting_deliveries=150)
+    await ingest.pool.execute(
+        "INSERT INTO subscriptions (id, tenant_id, target_url)"
+        " SELECT gen_random_uuid(), $1, 'http://127.0.0.1:1/' FROM generate_series(1, 120)",
+        ingest.tenant_id,
+    )
+
+    async def two_are_accepted() -> bool:
+        results = await ingest.batch(*(ingest.item(event_type="a") for _ in range(5)))
+        return [result.error.reason for result in results] == ["", "", *["QUOTA_WAITING_DELIVERIES"] * 3]
+
+    await eventually(two_are_accepted, "the quota to be known")
+
+
 async def test_a_tenant_that_stored_too_much_sends_no_more_until_its_quota_is_raised(ingest: Ingest) -> None:
     await limit(ingest, max_stored_bytes=1 << 20)
     for _ in range(2):

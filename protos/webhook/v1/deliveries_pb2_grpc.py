@@ -50,6 +50,11 @@ class DeliveryServiceStub:
                 request_serializer=webhook_dot_v1_dot_deliveries__pb2.RetryDeliveryRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_deliveries__pb2.RetryDeliveryResponse.FromString,
                 _registered_method=True)
+        self.BatchRetryDeliveries = channel.unary_unary(
+                '/webhook.v1.DeliveryService/BatchRetryDeliveries',
+                request_serializer=webhook_dot_v1_dot_deliveries__pb2.BatchRetryDeliveriesRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_deliveries__pb2.BatchRetryDeliveriesResponse.FromString,
+                _registered_method=True)
         self.CancelDelivery = channel.unary_unary(
                 '/webhook.v1.DeliveryService/CancelDelivery',
                 request_serializer=webhook_dot_v1_dot_deliveries__pb2.CancelDeliveryRequest.SerializeToString,
@@ -81,6 +86,15 @@ class DeliveryServiceServicer:
         or SUBSCRIPTION_DISABLED while its subscription is so, PAYLOAD_GONE when its payload is no longer retained or is about
         to be dropped. While the subscription's breaker is open, this delivery is the probe: it is sent at once, unless
         another probe is in flight.
+        RESOURCE_EXHAUSTED with reason QUOTA_WAITING_DELIVERIES if it has ended and its tenant has as many unfinished
+        deliveries as it may have.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchRetryDeliveries(self, request, context):
+        """Does so with many, with a result for each.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -111,6 +125,11 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
                     servicer.RetryDelivery,
                     request_deserializer=webhook_dot_v1_dot_deliveries__pb2.RetryDeliveryRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_deliveries__pb2.RetryDeliveryResponse.SerializeToString,
+            ),
+            'BatchRetryDeliveries': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchRetryDeliveries,
+                    request_deserializer=webhook_dot_v1_dot_deliveries__pb2.BatchRetryDeliveriesRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_deliveries__pb2.BatchRetryDeliveriesResponse.SerializeToString,
             ),
             'CancelDelivery': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelDelivery,
@@ -200,6 +219,33 @@ class DeliveryService:
             '/webhook.v1.DeliveryService/RetryDelivery',
             webhook_dot_v1_dot_deliveries__pb2.RetryDeliveryRequest.SerializeToString,
             webhook_dot_v1_dot_deliveries__pb2.RetryDeliveryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchRetryDeliveries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.DeliveryService/BatchRetryDeliveries',
+            webhook_dot_v1_dot_deliveries__pb2.BatchRetryDeliveriesRequest.SerializeToString,
+            webhook_dot_v1_dot_deliveries__pb2.BatchRetryDeliveriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,7 +43,11 @@ class DeliveryServiceStub:
     or SUBSCRIPTION_DISABLED while its subscription is so, PAYLOAD_GONE when its payload is no longer retained or is about
     to be dropped. While the subscription's breaker is open, this delivery is the probe: it is sent at once, unless
     another probe is in flight.
+    RESOURCE_EXHAUSTED with reason QUOTA_WAITING_DELIVERIES if it has ended and its tenant has as many unfinished
+    deliveries as it may have.
     """
+    BatchRetryDeliveries: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.BatchRetryDeliveriesRequest, _deliveries_pb2.BatchRetryDeliveriesResponse]
+    """Does so with many, with a result for each."""
     CancelDelivery: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.CancelDeliveryRequest, _deliveries_pb2.CancelDeliveryResponse]
     """Cancels a delivery that is pending or scheduled. FAILED_PRECONDITION with reason
     DELIVERY_IN_FLIGHT or DELIVERY_FINISHED otherwise; a cancelled one stays cancelled.
@@ -64,7 +68,11 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     or SUBSCRIPTION_DISABLED while its subscription is so, PAYLOAD_GONE when its payload is no longer retained or is about
     to be dropped. While the subscription's breaker is open, this delivery is the probe: it is sent at once, unless
     another probe is in flight.
+    RESOURCE_EXHAUSTED with reason QUOTA_WAITING_DELIVERIES if it has ended and its tenant has as many unfinished
+    deliveries as it may have.
     """
+    BatchRetryDeliveries: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.BatchRetryDeliveriesRequest, _deliveries_pb2.BatchRetryDeliveriesResponse]  # type: ignore[assignment]
+    """Does so with many, with a result for each."""
     CancelDelivery: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.CancelDeliveryRequest, _deliveries_pb2.CancelDeliveryResponse]  # type: ignore[assignment]
     """Cancels a delivery that is pending or scheduled. FAILED_PRECONDITION with reason
     DELIVERY_IN_FLIGHT or DELIVERY_FINISHED otherwise; a cancelled one stays cancelled.
@@ -100,7 +108,17 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         or SUBSCRIPTION_DISABLED while its subscription is so, PAYLOAD_GONE when its payload is no longer retained or is about
         to be dropped. While the subscription's breaker is open, this delivery is the probe: it is sent at once, unless
         another probe is in flight.
+        RESOURCE_EXHAUSTED with reason QUOTA_WAITING_DELIVERIES if it has ended and its tenant has as many unfinished
+        deliveries as it may have.
         """
+
+    @_abc_1.abstractmethod
+    def BatchRetryDeliveries(
+        self,
+        request: _deliveries_pb2.BatchRetryDeliveriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_deliveries_pb2.BatchRetryDeliveriesResponse, _abc.Awaitable[_deliveries_pb2.BatchRetryDeliveriesResponse]]:
+        """Does so with many, with a result for each."""
 
     @_abc_1.abstractmethod
     def CancelDelivery(

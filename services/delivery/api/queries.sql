@@ -1,17 +1,22 @@
--- select_delivery --
--- Reads one delivery of a tenant. held_by: what keeps it from being sent though it is due, or '' if it is not its
--- subscription's state.
+-- select_whole --
+-- Reads deliveries of a tenant ($1 and $2; $3 and $4: least and greatest id). held_by: what keeps one from being sent though
+-- it is due; what held its subscription at its last turn if it is not the subscription's state, or '' if that held nothing.
 SELECT d.*, CASE WHEN d.status IN ('pending', 'scheduled') AND d.due_at <= now()
-                 THEN CASE WHEN s.status <> 'active' THEN s.status WHEN h.breaker <> 'closed' THEN 'breaker_open' ELSE '' END
+                 THEN CASE WHEN s.status <> 'active' THEN s.status WHEN h.breaker <> 'closed' THEN 'breaker_open'
+                           ELSE coalesce(t.held_by, '') END
             END AS held_by
 FROM deliveries d
 LEFT JOIN subscriptions s ON s.id = d.subscription_id
 LEFT JOIN subscription_health h ON h.subscription_id = d.subscription_id
-WHERE d.id = $1 AND d.tenant_id = $2
+LEFT JOIN due_subscriptions t ON t.subscription_id = d.subscription_id
+WHERE d.id = ANY($1::uuid[]) AND d.id BETWEEN $3 AND $4 AND d.tenant_id = $2
 
 -- select_attempts --
--- Reads a delivery's attempts, oldest first.
-SELECT * FROM delivery_attempts WHERE delivery_id = $1 ORDER BY number
+-- Reads the attempts of deliveries ($1; $2 and $3: least and greatest id), of each the oldest first.
+SELECT delivery_id, number, started_at, duration_ms, status_code, outcome, error_message, response_body
+FROM delivery_attempts
+WHERE delivery_id = ANY($1::uuid[]) AND delivery_id BETWEEN $2 AND $3
+ORDER BY delivery_id, number
 
 -- subscription_exists --
 -- Whether a tenant has, or had, this subscription; any tenant if $2 is null.
@@ -83,53 +88,82 @@ WHERE event_id = $1 AND id >= $2 AND id < $3 AND ($4::text IS NULL OR status = $
 ORDER BY id DESC LIMIT $5
 
 -- lock_queued --
--- Locks the row of a tenant's unfinished delivery in the queue.
-SELECT claim_token IS NOT NULL AS in_flight, scheduled FROM delivery_queue
-WHERE delivery_id = $1 AND tenant_id = $2
+-- Locks the rows of a tenant's unfinished deliveries ($1) in the queue.
+SELECT delivery_id, claim_token IS NOT NULL AS in_flight, scheduled FROM delivery_queue
+WHERE delivery_id = ANY($1::uuid[]) AND tenant_id = $2
+ORDER BY delivery_id
 FOR UPDATE
 
--- lock_delivery --
--- Locks one delivery of a tenant in history, with what decides whether it can be sent again.
+-- lock_deliveries --
+-- Locks deliveries of a tenant ($1 and $2; $3 and $4: least and greatest id) in history, with what decides whether each can
+-- be sent again. event: a list of its traceparent; null if the payload is not retained.
 SELECT d.*, now() AS now, s.deleted_at IS NOT NULL AS subscription_deleted, s.status = 'disabled' AS subscription_disabled,
        s.status = 'active' AND s.rate_limit_per_second IS NULL AND coalesce(h.breaker, 'closed') = 'closed' AS steady,
-       EXISTS (SELECT FROM webhook_events e WHERE e.id = d.event_id) AS payload_retained,
-       (SELECT e.traceparent FROM webhook_events e WHERE e.id = d.event_id) AS traceparent
+       coalesce(h.breaker = 'open' AND h.probe_delivery_id IS NULL, false) AS wants_probe,
+       (SELECT ARRAY[e.traceparent] FROM webhook_events e WHERE e.id = d.event_id) AS event
 FROM webhook_deliveries d
 JOIN subscriptions s ON s.id = d.subscription_id
 LEFT JOIN subscription_health h ON h.subscription_id = d.subscription_id
-WHERE d.id = $1 AND d.tenant_id = $2
+WHERE d.id = ANY($1::uuid[]) AND d.id BETWEEN $3 AND $4 AND d.tenant_id = $2
+ORDER BY d.id
 FOR UPDATE OF d
 
--- is_queued --
--- Whether a delivery is in the queue, without a lock of its row.
-SELECT EXISTS (SELECT FROM delivery_queue WHERE delivery_id = $1)
+-- select_queued --
+-- Which deliveries are in the queue, without a lock of their rows.
+SELECT delivery_id FROM delivery_queue WHERE delivery_id = ANY($1::uuid[])
 
--- retry_delivery --
--- Makes a locked delivery pending and restarts its retry schedule; the dispatcher ignores it for $2 seconds, and it expires
--- in $3 hours at the earliest. One that has ended comes back to the queue, and is 'pending' in history again.
-WITH queued AS (
+-- select_waiting --
+-- Reads how many unfinished deliveries tenant $1 has, by sums that are at most $3 seconds old, and how many it may have, $2
+-- unless it has a quota of its own; no row without those.
+SELECT u.waiting_deliveries AS waiting, coalesce(t.max_waiting_deliveries, $2) AS quota
+FROM tenant_usage u
+JOIN tenants t ON t.id = u.tenant_id
+JOIN usage_state s ON s.measured_at > now() - make_interval(secs => $3)
+WHERE u.tenant_id = $1
+
+-- retry_deliveries --
+-- Makes locked deliveries ($1; $4 and $5: least and greatest id) pending and restarts their retry schedules; the dispatcher
+-- ignores each for the seconds of $2, and they expire in $3 hours at the earliest. One that has ended comes back to the
+-- queue, and is 'pending' in history again.
+WITH asked AS MATERIALIZED (
+    SELECT id, hold_seconds FROM unnest($1::uuid[], $2::float8[]) AS a (id, hold_seconds)
+), queued AS (
     INSERT INTO delivery_queue AS q
         (delivery_id, event_id, subscription_id, tenant_id, created_at, due_at, expires_at, attempt_count)
-    SELECT id, event_id, subscription_id, tenant_id, created_at, now() + make_interval(secs => $2),
-           now() + make_interval(hours => $3), attempt_count
-    FROM webhook_deliveries WHERE id = $1
+    SELECT d.id, d.event_id, d.subscription_id, d.tenant_id, d.created_at, now() + make_interval(secs => a.hold_seconds),
+           now() + make_interval(hours => $3), d.attempt_count
+    FROM asked a JOIN webhook_deliveries d ON d.id = a.id
+    WHERE d.id BETWEEN $4 AND $5
+    ORDER BY d.id
     ON CONFLICT (delivery_id) DO UPDATE
     SET due_at = excluded.due_at, scheduled = false, failure_count = 0, interrupted_count = 0,
         expires_at = greatest(q.expires_at, excluded.expires_at)
     WHERE q.claim_token IS NULL
     RETURNING delivery_id
-), listed AS (
-    DELETE FROM unsuccessful_deliveries u
-    USING webhook_deliveries d
-    WHERE d.id = $1 AND u.id = $1 AND u.subscription_id = d.subscription_id AND u.status = d.status
 )
 UPDATE webhook_deliveries
 SET status = 'pending', completed_at = NULL, reason = NULL
-WHERE id = $1 AND status <> 'pending'
+WHERE id = ANY($1::uuid[]) AND id BETWEEN $4 AND $5 AND status <> 'pending'
 
--- ask_for_probe --
--- Ends the cool-down of a subscription's open breaker ($1), and asks for this delivery ($2) to be the probe, unless another
--- one is asked for already. The dispatcher begins it, as it does every probe.
-UPDATE subscription_health
-SET probe_at = now(), probe_delivery_id = $2
-WHERE subscription_id = $1 AND breaker = 'open' AND probe_delivery_id IS NULL
+-- unlist --
+-- Takes deliveries ($1 to $3: ids, subscriptions, and how they had ended; $4 and $5: least and greatest id) that are pending
+-- again out of the list of those that failed or were cancelled.
+DELETE FROM unsuccessful_deliveries u
+USING unnest($1::uuid[], $2::uuid[], $3::text[]) AS ended (id, subscription_id, status)
+WHERE u.subscription_id = ended.subscription_id AND u.status = ended.status::delivery_status AND u.id = ended.id
+  AND u.id BETWEEN $4 AND $5
+
+-- ask_for_probes --
+-- Ends the cool-downs of subscriptions' open breakers ($1), and asks for a delivery of each ($2) to be the probe, unless
+-- another one is asked for already. The dispatcher begins it, as it does every probe.
+WITH locked AS (
+    SELECT subscription_id FROM subscription_health
+    WHERE subscription_id = ANY($1::uuid[])
+    ORDER BY subscription_id
+    FOR UPDATE
+)
+UPDATE subscription_health h
+SET probe_at = now(), probe_delivery_id = a.delivery_id
+FROM unnest($1::uuid[], $2::uuid[]) AS a (subscription_id, delivery_id)
+WHERE (SELECT count(*) FROM locked) > 0 AND h.subscription_id = a.subscription_id AND h.breaker = 'open'
+  AND h.probe_delivery_id IS NULL

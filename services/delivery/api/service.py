@@ -2,15 +2,15 @@
 
 from protos.webhook.v1 import deliveries_pb2 as pb
 from protos.webhook.v1 import deliveries_pb2_grpc
+from services.delivery.api.retries import MAX_DELIVERIES, Result, Retries
 from services.delivery.api.store import Attempt, Delivery, DeliveryStore
-from services.delivery.dispatcher.turns import Turns
-from services.domain import deliveries, doorbell
-from services.domain.gates import Gates
+from services.domain import deliveries
 from services.domain.states import FINAL, AttemptOutcome, DeliveryStatus
 from services.platform import errors, ids, paging
 from services.platform.auth import identity
 from services.platform.grpc import conversion
-from services.platform.grpc.server import Context
+from services.platform.grpc import errors as grpc_errors
+from services.platform.grpc.calls import Context
 from services.platform.tracing import spans
 
 _STATUSES = pb.DeliveryStatus.DESCRIPTOR
@@ -19,17 +19,15 @@ _STATUSES = pb.DeliveryStatus.DESCRIPTOR
 class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
     """Servicer of webhook.v1.DeliveryService."""
 
-    def __init__(self, store: DeliveryStore, ringer: doorbell.Ringer, gates: Gates, turns: Turns) -> None:
+    def __init__(self, store: DeliveryStore, retries: Retries) -> None:
         self._store = store
-        self._ringer = ringer
-        self._gates = gates
-        self._turns = turns
+        self._retries = retries
 
     async def GetDelivery(self, request: pb.GetDeliveryRequest, _context: Context) -> pb.GetDeliveryResponse:
         """Read one with its attempts."""
         delivery_id = ids.parse("delivery_id", request.delivery_id)
         found = await self._store.delivery(identity.tenant_of(request.tenant_id), delivery_id)
-        return pb.GetDeliveryResponse(delivery=await self._whole(found))
+        return pb.GetDeliveryResponse(delivery=_message(found))
 
     async def ListDeliveries(self, request: pb.ListDeliveriesRequest, _context: Context) -> pb.ListDeliveriesResponse:
         """Read a page."""
@@ -52,17 +50,23 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         )
 
     async def RetryDelivery(self, request: pb.RetryDeliveryRequest, _context: Context) -> pb.RetryDeliveryResponse:
-        """Make it pending, and ring once that is committed."""
+        """Make it pending."""
         delivery_id = ids.parse("delivery_id", request.delivery_id)
-        pending, ringing, trace = await self._store.retry(
-            identity.tenant_of(request.tenant_id),
-            delivery_id,
-            may_ring=lambda to: self._ringer.open and self._gates.is_open(to),
-        )
-        spans.link(trace)
-        if ringing:
-            self._ringer.ring([doorbell.Rung(pending.subscription_id, delivery_id)])
-        return pb.RetryDeliveryResponse(delivery=await self._whole(pending))
+        (result,) = await self._retries.retry(identity.tenant_of(request.tenant_id), [delivery_id])
+        if isinstance(result, errors.WebhookError):
+            raise result
+        spans.link(result.traceparent)
+        return pb.RetryDeliveryResponse(delivery=_message(result.delivery))
+
+    async def BatchRetryDeliveries(
+        self, request: pb.BatchRetryDeliveriesRequest, _context: Context
+    ) -> pb.BatchRetryDeliveriesResponse:
+        """Make many pending, with a result for each."""
+        if len(request.delivery_ids) > MAX_DELIVERIES:
+            raise errors.InvalidArgument.field("delivery_ids", f"must be at most {MAX_DELIVERIES}")
+        delivery_ids = [ids.parse("delivery_ids", text) for text in request.delivery_ids]
+        results = await self._retries.retry(identity.tenant_of(request.tenant_id), delivery_ids)
+        return pb.BatchRetryDeliveriesResponse(results=[_result(result) for result in results])
 
     async def CancelDelivery(self, request: pb.CancelDeliveryRequest, _context: Context) -> pb.CancelDeliveryResponse:
         """Cancel it if it waits."""
@@ -72,12 +76,6 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
             deliveries.DELIVERIES_ENDED.labels(DeliveryStatus.CANCELLED).inc()
         return pb.CancelDeliveryResponse(delivery=_message(cancelled))
 
-    async def _whole(self, delivery: Delivery) -> pb.Delivery:
-        message = _message(delivery)
-        if delivery.held_by is not None:
-            message.held_by = delivery.held_by or await self._turns.held_by(delivery.subscription_id) or ""
-        return message
-
 
 def _status(status: pb.DeliveryStatus.ValueType) -> DeliveryStatus | None:
     if status != pb.DELIVERY_STATUS_UNSPECIFIED and status not in conversion.texts(_STATUSES):
@@ -85,12 +83,20 @@ def _status(status: pb.DeliveryStatus.ValueType) -> DeliveryStatus | None:
     return DeliveryStatus(conversion.texts(_STATUSES)[status]) if status else None
 
 
+def _result(result: Result) -> pb.RetryResult:
+    if isinstance(result, errors.WebhookError):
+        return pb.RetryResult(
+            error=pb.RetryError(code=grpc_errors.code_number(result), reason=result.reason, message=result.message)
+        )
+    spans.link(result.traceparent)
+    return pb.RetryResult(delivery=_message(result.delivery))
+
+
 def _message(delivery: Delivery) -> pb.Delivery:
     return conversion.message(
         pb.Delivery,
         delivery,
         attempts=[_attempt(attempt) for attempt in delivery.attempts],
-        held_by=None,
         next_attempt_at=delivery.due_at if delivery.status is DeliveryStatus.SCHEDULED else None,
         completed_at=delivery.completed_at if delivery.status in FINAL else None,
     )

@@ -1,17 +1,19 @@
 """What the API of deliveries asks of Postgres."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from services.domain import audit, deliveries
+from services.domain import audit, deliveries, quotas
 from services.domain.audit import Action, FieldChange
-from services.domain.doorbell import RUNG_SECONDS
+from services.domain.doorbell import RUNG_SECONDS, Rung
 from services.domain.states import FINAL, DeliveryReason, DeliveryStatus
 from services.platform import errors, ids
+from services.platform.auth import identity
 from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.delivery.api")
@@ -20,6 +22,8 @@ SQL = sql.Queries("services.delivery.api")
 NEWEST_LIMIT = 5_000
 # Each needs somebody who retries, or ends, the same delivery in the same moment.
 LOCK_TRIES = 5
+# The states of history that unsuccessful_deliveries lists.
+_LISTED = frozenset({DeliveryStatus.FAILED, DeliveryStatus.CANCELLED})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,8 +57,27 @@ class Delivery:
     expires_at: datetime | None
     reason: str | None
     attempts: Sequence[Attempt] = field(default=())
-    # What keeps it from being sent though it is due; '' if that is not its subscription's state. Of a single one.
+    # What keeps it from being sent though it is due; '' if nothing does. Not of those in lists.
     held_by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retried:
+    """A delivery that was retried by hand."""
+
+    delivery: Delivery
+    # What workers are to be told of; None if the dispatcher finds it.
+    rung: Rung | None
+    # Of its event, if that is traced.
+    traceparent: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Locked:
+    """A delivery whose rows are locked."""
+
+    row: Any
+    status: DeliveryStatus
 
 
 def _delivery(row: Any, attempts: Sequence[Any] = ()) -> Delivery:
@@ -70,10 +93,12 @@ def _delivery(row: Any, attempts: Sequence[Any] = ()) -> Delivery:
 class DeliveryStore:
     """Deliveries of a tenant. Every method raises what stores.availability.STORE_AWAY lists when Postgres is away."""
 
-    def __init__(self, pool: postgres.Pool, *, expiry_hours: int, retention_hours: int) -> None:
+    def __init__(self, pool: postgres.Pool, *, expiry_hours: int, retention_hours: int, max_waiting: int) -> None:
         self._pool = pool
         self._expiry_hours = expiry_hours
         self._retention = timedelta(hours=retention_hours)
+        # Unfinished deliveries of a tenant that has no quota of its own.
+        self._max_waiting = max_waiting
 
     async def delivery(self, tenant_id: str, delivery_id: UUID) -> Delivery:
         """One delivery with its attempts; NotFound when there is none."""
@@ -113,41 +138,87 @@ class DeliveryStore:
         return [_delivery(row) for row in rows]
 
     async def retry(
-        self, tenant_id: str, delivery_id: UUID, *, may_ring: Callable[[UUID], bool]
-    ) -> tuple[Delivery, bool, str | None]:
-        """Make a delivery pending, whatever it was; return whether to ring for it, and the trace of its event.
+        self, tenant_id: str, delivery_ids: Sequence[UUID], *, actor: str, may_ring: Callable[[UUID], bool]
+    ) -> list[Retried | errors.WebhookError]:
+        """Make different deliveries pending, whatever they were, in one transaction; return what each is now.
 
-        `may_ring` says it of its subscription; if not, or when something holds it back, it is the dispatcher's.
-
-        Conflict while it is in flight or when its subscription is deleted or disabled; Gone without its payload, or
-        past the retention of its day.
+        `may_ring` says of a subscription whether workers may be told of its deliveries at once; if not, or when
+        something holds one back, it is the dispatcher's. In place of one that is not retried: Conflict while it is in
+        flight or when its subscription is deleted or disabled; Gone without its payload, or past the retention of its
+        day; QuotaExceeded when the tenant has too many that are unfinished.
         """
-        async with self._locked(tenant_id, delivery_id) as (connection, row, status):
-            if row["subscription_deleted"]:
-                raise errors.Conflict(
-                    "the subscription of this delivery is deleted", reason=errors.ErrorReason.SUBSCRIPTION_DELETED
-                )
-            if row["subscription_disabled"]:
-                message = "the subscription of this delivery is disabled; enable it first"
-                raise errors.Conflict(message, reason=errors.ErrorReason.SUBSCRIPTION_DISABLED)
-            if not row["payload_retained"]:
-                raise errors.Gone("the payload of this delivery is no longer retained")
-            if row["now"] >= ids.end_of_day(delivery_id) + self._retention:
-                # Retention only waits for other deliveries of the day: a retry would keep all of it for days more.
-                raise errors.Gone("this delivery is older than LOG_RETENTION_HOURS and is about to be removed")
-            ringing = row["steady"] and may_ring(row["subscription_id"])
-            hold_seconds = RUNG_SECONDS if ringing else 0
-            await connection.execute(SQL["retry_delivery"], delivery_id, hold_seconds, self._expiry_hours)
-            await connection.execute(SQL["ask_for_probe"], row["subscription_id"], delivery_id)
-            await _tell(connection, Action.RETRY_DELIVERY, row, before=status, after=DeliveryStatus.PENDING)
-            return await self._read(connection, tenant_id, delivery_id), ringing, row["traceparent"]
+        found: dict[UUID, Retried | errors.WebhookError] = {}
+        async with self._locked(tenant_id, delivery_ids, found) as (connection, locked):
+            full = await self._too_many_waiting(connection, tenant_id, locked.values())
+            for delivery_id, one in locked.items():
+                if refused := self._refusal(one, full):
+                    found[delivery_id] = refused
+            changed = {delivery_id: one for delivery_id, one in locked.items() if delivery_id not in found}
+            if changed:
+                ringing = {name for name, one in changed.items() if _is_ringing(one.row, may_ring)}
+                await self._make_pending(connection, changed, ringing)
+                await _tell(connection, Action.RETRY_DELIVERY, changed, after=DeliveryStatus.PENDING, actor=actor)
+                for delivery in await self._read_all(connection, tenant_id, list(changed)):
+                    rung = Rung(delivery.subscription_id, delivery.id) if delivery.id in ringing else None
+                    (traceparent,) = changed[delivery.id].row["event"]
+                    found[delivery.id] = Retried(delivery=delivery, rung=rung, traceparent=traceparent)
+        return [found[delivery_id] for delivery_id in delivery_ids]
+
+    async def _make_pending(
+        self, connection: postgres.Connection, changed: Mapping[UUID, _Locked], ringing: Collection[UUID]
+    ) -> None:
+        names, rows = list(changed), [one.row for one in changed.values()]
+        bounds = min(names), max(names)
+        hold_seconds = [float(RUNG_SECONDS) if name in ringing else 0.0 for name in names]
+        await connection.execute(SQL["retry_deliveries"], names, hold_seconds, self._expiry_hours, *bounds)
+        listed = [row for row in rows if row["status"] in _LISTED]
+        if listed:
+            columns = ([row[name] for row in listed] for name in ("id", "subscription_id", "status"))
+            await connection.execute(SQL["unlist"], *columns, *bounds)
+        probes = {row["subscription_id"]: row["id"] for row in reversed(rows) if row["wants_probe"]}
+        if probes:
+            await connection.execute(SQL["ask_for_probes"], list(probes), list(probes.values()))
+
+    async def _too_many_waiting(
+        self, connection: postgres.Connection, tenant_id: str, locked: Iterable[_Locked]
+    ) -> errors.QuotaExceeded | None:
+        """Return the error for what would be unfinished besides, if the tenant has its quota of that already."""
+        if all(one.status not in FINAL for one in locked):
+            return None
+        arguments = tenant_id, self._max_waiting, quotas.FRESH_SECONDS
+        row = await connection.fetchrow(SQL["select_waiting"], *arguments)
+        return quotas.too_many_waiting(row["waiting"], row["quota"]) if row else None
+
+    def _refusal(self, one: _Locked, full: errors.QuotaExceeded | None) -> errors.WebhookError | None:
+        """Return why a delivery cannot be retried, if it cannot."""
+        row = one.row
+        if row["subscription_deleted"]:
+            return errors.Conflict(
+                "the subscription of this delivery is deleted", reason=errors.ErrorReason.SUBSCRIPTION_DELETED
+            )
+        if row["subscription_disabled"]:
+            message = "the subscription of this delivery is disabled; enable it first"
+            return errors.Conflict(message, reason=errors.ErrorReason.SUBSCRIPTION_DISABLED)
+        if row["event"] is None:
+            return errors.Gone("the payload of this delivery is no longer retained")
+        if row["now"] >= ids.end_of_day(row["id"]) + self._retention:
+            # Retention only waits for other deliveries of the day: a retry would keep all of it for days more.
+            return errors.Gone("this delivery is older than LOG_RETENTION_HOURS and is about to be removed")
+        if full and one.status in FINAL:
+            quotas.REFUSALS.labels(quotas.Quota.WAITING_DELIVERIES).inc()
+            return full
+        return None
 
     async def cancel(self, tenant_id: str, delivery_id: UUID) -> tuple[Delivery, bool]:
         """Cancel a waiting delivery, and return whether it was waiting; a cancelled one stays so.
 
         Conflict while it is in flight, or when it ended otherwise.
         """
-        async with self._locked(tenant_id, delivery_id) as (connection, row, status):
+        refused: dict[UUID, Retried | errors.WebhookError] = {}
+        async with self._locked(tenant_id, [delivery_id], refused) as (connection, locked):
+            if isinstance(error := refused.get(delivery_id), errors.WebhookError):
+                raise error
+            status = locked[delivery_id].status
             waiting = status not in FINAL
             if not waiting and status is not DeliveryStatus.CANCELLED:
                 raise errors.Conflict(f"the delivery is {status}", reason=errors.ErrorReason.DELIVERY_FINISHED)
@@ -155,31 +226,44 @@ class DeliveryStore:
                 await deliveries.end_waiting(
                     connection, [delivery_id], status=DeliveryStatus.CANCELLED, reason=DeliveryReason.CANCELLED
                 )
-                await _tell(connection, Action.CANCEL_DELIVERY, row, before=status, after=DeliveryStatus.CANCELLED)
+                actor = identity.CALLER.get().key_id
+                await _tell(connection, Action.CANCEL_DELIVERY, locked, after=DeliveryStatus.CANCELLED, actor=actor)
             return await self._read(connection, tenant_id, delivery_id), waiting
 
     @contextlib.asynccontextmanager
     async def _locked(
-        self, tenant_id: str, delivery_id: UUID
-    ) -> AsyncIterator[tuple[postgres.Connection, Any, DeliveryStatus]]:
-        """Yield a transaction that has a delivery locked, with its row in history and its state.
+        self, tenant_id: str, delivery_ids: Sequence[UUID], refused: dict[UUID, Retried | errors.WebhookError]
+    ) -> AsyncIterator[tuple[postgres.Connection, dict[UUID, _Locked]]]:
+        """Yield a transaction that has deliveries locked; those that nobody may change now are `refused`.
 
-        Conflict while it is in flight.
+        Conflict for one in flight, NotFound for one that the tenant does not have.
         """
         async with self._pool.acquire() as connection:
-            for _ in range(LOCK_TRIES):
+            for tried in range(LOCK_TRIES):
                 async with connection.transaction():
-                    found = await _lock(connection, tenant_id, delivery_id)
-                    if found is not None:
-                        yield connection, *found
+                    locked = await _lock(connection, tenant_id, delivery_ids, refused)
+                    moved = [name for name in delivery_ids if name not in locked and name not in refused]
+                    if not moved or tried == LOCK_TRIES - 1:
+                        refused |= dict.fromkeys(moved, _in_flight("the delivery is being changed; try again"))
+                        yield connection, locked
                         return
-        raise errors.Conflict("the delivery is being changed; try again", reason=errors.ErrorReason.DELIVERY_IN_FLIGHT)
+                refused.clear()
 
     async def _read(self, connection: postgres.Connection, tenant_id: str, delivery_id: UUID) -> Delivery:
-        row = await connection.fetchrow(SQL["select_delivery"], delivery_id, tenant_id)
-        if row is None:
-            raise _no_delivery(delivery_id)
-        return _delivery(row, await connection.fetch(SQL["select_attempts"], delivery_id))
+        for delivery in await self._read_all(connection, tenant_id, [delivery_id]):
+            return delivery
+        raise _no_delivery(delivery_id)
+
+    async def _read_all(
+        self, connection: postgres.Connection, tenant_id: str, delivery_ids: Sequence[UUID]
+    ) -> list[Delivery]:
+        """Return those of the deliveries that the tenant has, with their attempts."""
+        bounds = min(delivery_ids), max(delivery_ids)
+        rows = await connection.fetch(SQL["select_whole"], delivery_ids, tenant_id, *bounds)
+        attempts: defaultdict[UUID, list[Any]] = defaultdict(list)
+        for row in await connection.fetch(SQL["select_attempts"], [row["id"] for row in rows], *bounds):
+            attempts[row["delivery_id"]].append(row)
+        return [_delivery(row, attempts[row["id"]]) for row in rows]
 
 
 async def _find(
@@ -201,32 +285,66 @@ async def _find(
 
 
 async def _lock(
-    connection: postgres.Connection, tenant_id: str, delivery_id: UUID
-) -> tuple[Any, DeliveryStatus] | None:
-    """Lock a delivery, in the queue first as everywhere; None if it came there after it was looked for."""
-    queued = await connection.fetchrow(SQL["lock_queued"], delivery_id, tenant_id)
-    row = await connection.fetchrow(SQL["lock_delivery"], delivery_id, tenant_id)
-    if row is None:
-        raise _no_delivery(delivery_id)
-    status = DeliveryStatus(row["status"])
-    if queued is None:
-        if status is DeliveryStatus.PENDING and await connection.fetchval(SQL["is_queued"], delivery_id):
-            return None
-        return row, status
-    if queued["in_flight"]:
-        raise errors.Conflict(
-            "a worker is sending this delivery; try again", reason=errors.ErrorReason.DELIVERY_IN_FLIGHT
-        )
-    return row, DeliveryStatus.SCHEDULED if queued["scheduled"] else DeliveryStatus.PENDING
+    connection: postgres.Connection,
+    tenant_id: str,
+    delivery_ids: Sequence[UUID],
+    refused: dict[UUID, Retried | errors.WebhookError],
+) -> dict[UUID, _Locked]:
+    """Lock deliveries, in the queue first as everywhere, in the order of their ids.
+
+    Those that came there after they were looked for are neither locked nor `refused`.
+    """
+    bounds = min(delivery_ids), max(delivery_ids)
+    rows = await connection.fetch(SQL["lock_queued"], delivery_ids, tenant_id)
+    queued = {row["delivery_id"]: row for row in rows}
+    history = {
+        row["id"]: row for row in await connection.fetch(SQL["lock_deliveries"], delivery_ids, tenant_id, *bounds)
+    }
+    alone = [name for name, row in history.items() if name not in queued and row["status"] == DeliveryStatus.PENDING]
+    rows = await connection.fetch(SQL["select_queued"], alone) if alone else []
+    moved = {row["delivery_id"] for row in rows}
+    locked: dict[UUID, _Locked] = {}
+    for name in delivery_ids:
+        if name not in history:
+            refused[name] = _no_delivery(name)
+        elif name not in queued:
+            if name not in moved:
+                locked[name] = _Locked(row=history[name], status=DeliveryStatus(history[name]["status"]))
+        elif queued[name]["in_flight"]:
+            refused[name] = _in_flight("a worker is sending this delivery; try again")
+        else:
+            status = DeliveryStatus.SCHEDULED if queued[name]["scheduled"] else DeliveryStatus.PENDING
+            locked[name] = _Locked(row=history[name], status=status)
+    return locked
+
+
+def _is_ringing(row: Any, may_ring: Callable[[UUID], bool]) -> bool:
+    return row["steady"] and may_ring(row["subscription_id"])
 
 
 async def _tell(
-    connection: postgres.Connection, action: Action, row: Any, *, before: DeliveryStatus, after: DeliveryStatus
+    connection: postgres.Connection,
+    action: Action,
+    changed: Mapping[UUID, _Locked],
+    *,
+    after: DeliveryStatus,
+    actor: str,
 ) -> None:
-    change = FieldChange(field="status", before=before, after=after)
-    entry = audit.Entry(action=action, tenant_id=row["tenant_id"], resource_id=str(row["id"]), changes=[change])
-    await audit.record(connection, entry)
+    entries = (
+        audit.Entry(
+            action=action,
+            tenant_id=one.row["tenant_id"],
+            resource_id=str(name),
+            changes=[FieldChange(field="status", before=one.status, after=after)],
+        )
+        for name, one in changed.items()
+    )
+    await audit.record(connection, *entries, actor=actor)
 
 
 def _no_delivery(delivery_id: UUID) -> errors.NotFound:
     return errors.NotFound(f"delivery {delivery_id} not found")
+
+
+def _in_flight(message: str) -> errors.Conflict:
+    return errors.Conflict(message, reason=errors.ErrorReason.DELIVERY_IN_FLIGHT)

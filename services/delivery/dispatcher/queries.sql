@@ -256,12 +256,9 @@ WHERE d.turn_at <= now()
 LIMIT $1
 
 -- remove_turn --
--- Removes a deleted subscription.
-DELETE FROM due_subscriptions WHERE subscription_id = $1
-
--- select_hold --
--- What held the due deliveries of a subscription at its last turn.
-SELECT held_by FROM due_subscriptions WHERE subscription_id = $1
+-- Removes a deleted subscription, unless something of it is unfinished: what is in flight may have to wait for a retry.
+DELETE FROM due_subscriptions d
+WHERE d.subscription_id = $1 AND NOT EXISTS (SELECT FROM delivery_queue q WHERE q.subscription_id = $1)
 
 -- begin_probes --
 -- Half opens the breakers of subscriptions ($1) whose cool-down is over, each for one delivery ($2), and for $3 seconds.

@@ -191,7 +191,10 @@ class DispatcherStore:
         return await postgres.repeat_rolled_back(end)
 
     async def cancel_deleted(self, subscription_id: UUID) -> int:
-        """Cancel waiting deliveries of a deleted subscription, due or not; return how many."""
+        """Cancel waiting deliveries of a deleted subscription, due or not; return how many.
+
+        It has another turn while something of it is in flight.
+        """
         cancelled = await deliveries.cancel_waiting(self._pool, subscription_id, limit=CANCEL_LIMIT)
         await self._pool.execute(SQL["remove_turn"], subscription_id)
         return cancelled
@@ -259,11 +262,6 @@ class DispatcherStore:
     async def find_deleted(self, *, limit: int) -> list[UUID]:
         """Return deleted subscriptions that have turns."""
         return [row["subscription_id"] for row in await self._pool.fetch(SQL["find_deleted"], limit)]
-
-    async def held_by(self, subscription_id: UUID) -> Hold | None:
-        """Return what held a subscription's due deliveries at its last turn."""
-        found = await self._pool.fetchval(SQL["select_hold"], subscription_id)
-        return Hold(found) if found else None
 
     async def count_outstanding(self, most: Mapping[UUID, int]) -> dict[UUID, int]:
         """How many deliveries of subscriptions are rung or in flight, each counted up to so many."""

@@ -95,10 +95,6 @@ class Turns:
         self._looked_through_at = time.monotonic()
         self._check_at = time.monotonic()
 
-    async def held_by(self, subscription_id: UUID) -> Hold | None:
-        """Return what held a subscription's due deliveries at its last turn, in whichever process."""
-        return await self._store.held_by(subscription_id)
-
     async def look(self, deliveries: int) -> Taken:
         """Find what is due without a dispatcher, and take a turn."""
         await self.sweeper.sweep()

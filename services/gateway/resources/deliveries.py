@@ -1,12 +1,13 @@
 """Deliveries of events to subscriptions, with every attempt."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
 from pydantic import Field
 
 from protos.webhook.v1 import deliveries_pb2 as pb
-from services.gateway.resources import models
+from services.gateway.resources import models, retries
+from services.gateway.resources.retries import fields
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import RoleRoute
 from services.platform.grpc import conversion
@@ -112,12 +113,12 @@ async def get_delivery(delivery_id: models.DeliveryId, services: backends.Inject
     """Get a delivery with every attempt, oldest first."""
     request = pb.GetDeliveryRequest(delivery_id=delivery_id)
     answer = await services.call(services.deliveries.GetDelivery, request)
-    return Delivery(**_fields(answer.delivery))
+    return Delivery(**fields(answer.delivery))
 
 
 @router.post(
-    "/api/v1/webhooks/deliveries/{delivery_id}/retry",
-    operation_id="retry_delivery",
+    retries.PATH,
+    operation_id=retries.OPERATION,
     summary="Retry a delivery now",
     response_description="The delivery, now pending.",
     responses=openapi.problems(404, 410, described={409: _RETRY_CONFLICT}),
@@ -129,9 +130,10 @@ async def retry_delivery(delivery_id: models.DeliveryId, services: backends.Inje
     sent now unless another probe is in progress. Returns 409 while a worker is sending the delivery or its subscription
     is disabled, and 410 if its payload is no longer retained or is about to be removed.
     """
+    # Only described here: retries.route serves it.
     request = pb.RetryDeliveryRequest(delivery_id=delivery_id)
     answer = await services.call(services.deliveries.RetryDelivery, request)
-    return Delivery(**_fields(answer.delivery))
+    return Delivery(**fields(answer.delivery))
 
 
 @router.post(
@@ -145,7 +147,7 @@ async def cancel_delivery(delivery_id: models.DeliveryId, services: backends.Inj
     """Cancel a delivery that is pending or scheduled. A cancelled delivery stays cancelled."""
     request = pb.CancelDeliveryRequest(delivery_id=delivery_id)
     answer = await services.call(services.deliveries.CancelDelivery, request)
-    return Delivery(**_fields(answer.delivery))
+    return Delivery(**fields(answer.delivery))
 
 
 @router.get(
@@ -188,11 +190,6 @@ async def _page(services: backends.Backends, request: pb.ListDeliveriesRequest, 
     request.page_token = query.cursor
     answer = await services.call(services.deliveries.ListDeliveries, request)
     return DeliveryPage(
-        items=[DeliverySummary(**_fields(message)) for message in answer.deliveries],
+        items=[DeliverySummary(**fields(message)) for message in answer.deliveries],
         next_cursor=answer.next_page_token or None,
     )
-
-
-def _fields(message: pb.Delivery) -> dict[str, Any]:
-    found = models.values(message)
-    return found | {name: found[name] or None for name in ("event_type", "reason", "held_by")}

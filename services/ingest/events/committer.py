@@ -68,10 +68,10 @@ _Piece: TypeAlias = Sequence[NewEvent]
 
 
 class Committer:
-    """Commits events, then rings for their deliveries, or has them expanded: `expand` gets the tenant and the id."""
+    """Commits events, then rings for their deliveries, or has them expanded: `expand` gets tenant, id, and targets."""
 
     def __init__(
-        self, store: EventStore, ringer: Ringer, settings: IngestSettings, expand: Callable[[str, UUID], None]
+        self, store: EventStore, ringer: Ringer, settings: IngestSettings, expand: Callable[[str, UUID, int], None]
     ) -> None:
         self._store = store
         self._ringer = ringer
@@ -214,7 +214,7 @@ class Committer:
         metrics.DELIVERIES.inc(sum(len(event.deliveries) for event in new))
         for event in new:
             if event.targets:
-                self._expand(event.tenant_id, event.id)
+                self._expand(event.tenant_id, event.id, event.targets)
         if ringing:
             # The dispatcher rings for what is held back or limited by a rate, and for those with enough in the stream.
             for event in new:

@@ -9,7 +9,7 @@ processes make each delivery exactly once, and one that dies leaves nothing that
 
 import asyncio
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,6 +19,7 @@ from uuid import UUID
 import structlog
 
 from services.domain import events as rules
+from services.domain import quotas
 from services.domain.doorbell import RUNG_SECONDS, Ringer, Rung
 from services.domain.gates import Gates
 from services.ingest import metrics
@@ -64,6 +65,16 @@ class Chunk:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Unfinished:
+    """An event that is not expanded."""
+
+    event_id: UUID
+    tenant_id: str
+    # Deliveries that it is still to get, as far as that is known.
+    unmade: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Expansion:
     """A row of event_expansions."""
 
@@ -81,10 +92,9 @@ class ExpansionStore:
         self._pool = pool
         self._expiry = timedelta(hours=expiry_hours)
 
-    async def unfinished(self, since: UUID, limit: int) -> list[tuple[UUID, str]]:
-        """Return events from an id on that are not expanded, in the order of their ids, with their tenants."""
-        rows = await self._pool.fetch(SQL["select_expansions"], since, limit)
-        return [(row["event_id"], row["tenant_id"]) for row in rows]
+    async def unfinished(self, since: UUID, limit: int) -> list[Unfinished]:
+        """Return events from an id on that are not expanded, in the order of their ids."""
+        return [sql.record(Unfinished, row) for row in await self._pool.fetch(SQL["select_expansions"], since, limit)]
 
     async def expand(
         self, event_id: UUID, *, is_open: Callable[[UUID], bool], room: int, deliveries: int, subscriptions: int
@@ -154,33 +164,50 @@ class Expander:
         self._store = store
         self._ringer = ringer
         self._gates = gates
-        # Of each tenant with unfinished events these in their order; the tenant whose turn it is first.
-        self._turns: OrderedDict[str, OrderedDict[UUID, None]] = OrderedDict()
+        # Of each tenant with unfinished events these in their order, with the deliveries that each is still to get; the
+        # tenant whose turn it is first.
+        self._turns: OrderedDict[str, OrderedDict[UUID, int]] = OrderedDict()
         self._number = 0
         # Whether workers were to be told of the last chunk.
         self._has_room = True
+        # By tenant the sum of these, and the deliveries of events that are admitted and not committed.
+        self._unmade: Counter[str] = Counter()
+        self._admitted: Counter[str] = Counter()
         self._wake = asyncio.Event()
         # On time.monotonic(): when events of others are looked for next, and until when one is set aside.
         self._look_at = self._look_at_all_at = 0.0
         self._set_aside: dict[UUID, float] = {}
 
-    def check(self, tenant_id: str) -> None:
-        """Raise TenantOverloaded if the tenant has more unfinished events than may wait."""
+    def admit(self, tenant_id: str, targets: int, *, max_waiting: int) -> None:
+        """Let an event with so many targets be committed; it counts until `settled`, and from `committed` on.
+
+        TenantOverloaded if the tenant has more unfinished events than may wait. QuotaExceeded if those are to get as
+        many deliveries as its quota allows: the sums that quotas are judged by know them only seconds later.
+        """
         own = len(self._turns.get(tenant_id, ()))
         if own >= MAX_TENANT_EVENTS or (self._number >= MAX_EVENTS and own * len(self._turns) >= self._number):
             raise errors.TenantOverloaded(TOO_MANY)
+        if refused := quotas.too_many_waiting(self._unmade[tenant_id] + self._admitted[tenant_id], max_waiting):
+            quotas.REFUSALS.labels(quotas.Quota.WAITING_DELIVERIES).inc()
+            raise refused
+        self._admitted[tenant_id] += targets
 
-    def committed(self, tenant_id: str, event_id: UUID) -> None:
+    def settled(self, tenant_id: str, targets: int) -> None:
+        """Count out an admitted event, committed or not."""
+        _take(self._admitted, tenant_id, targets)
+
+    def committed(self, tenant_id: str, event_id: UUID, targets: int) -> None:
         """Expand an event that this process has committed, and answers now."""
-        self._add(tenant_id, event_id)
+        self._add(Unfinished(event_id=event_id, tenant_id=tenant_id, unmade=targets))
         asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._wake.set)
 
-    def _add(self, tenant_id: str, event_id: UUID) -> None:
-        events = self._turns.setdefault(tenant_id, OrderedDict())
-        if event_id not in events:
-            events[event_id] = None
+    def _add(self, event: Unfinished) -> None:
+        events = self._turns.setdefault(event.tenant_id, OrderedDict())
+        if event.event_id not in events:
             self._number += 1
             metrics.UNEXPANDED.set(self._number)
+        self._unmade[event.tenant_id] += event.unmade - events.get(event.event_id, 0)
+        events[event.event_id] = event.unmade
 
     async def run(self, commits: Callable[[], int]) -> NoReturn:
         """Expand until cancelled. While `commits`, which counts those of this process, grows, take a part of the time.
@@ -208,13 +235,17 @@ class Expander:
         tenant_id, events = next(iter(self._turns.items()))
         self._turns.move_to_end(tenant_id)
         event_id = next(iter(events))
-        finished = await self._expand(tenant_id, event_id)
+        finished, made = await self._expand(tenant_id, event_id)
         if finished:
             self._forget(tenant_id, event_id)
+        else:
+            fewer = min(made, events[event_id])
+            events[event_id] -= fewer
+            _take(self._unmade, tenant_id, fewer)
         return 0.0
 
-    async def _expand(self, tenant_id: str, event_id: UUID) -> bool:
-        """Make a chunk of an event; return whether it is done with for now."""
+    async def _expand(self, tenant_id: str, event_id: UUID) -> tuple[bool, int]:
+        """Make a chunk of an event; return whether it is done with for now, and how many deliveries were made."""
         started = time.perf_counter()
         try:
             room = await self._ringer.room()
@@ -231,16 +262,16 @@ class Expander:
                 raise
             log.exception("an event cannot be expanded; trying again", event_id=str(event_id))
             self._set_aside[event_id] = time.monotonic() + SET_ASIDE_SECONDS
-            return True
+            return True, 0
         if chunk is None:
-            return True
+            return True, 0
         metrics.EXPANSION_SECONDS.observe(time.perf_counter() - started)
         metrics.DELIVERIES.inc(chunk.made)
         if chunk.rung:
             self._ringer.ring(chunk.rung, tenant_id=tenant_id)
         if chunk.finished:
             metrics.EXPANDED.inc()
-        return chunk.finished
+        return chunk.finished, chunk.made
 
     async def _look(self) -> None:
         """Look for events that other processes accepted, or left."""
@@ -253,15 +284,22 @@ class Expander:
             # Entries of finished events stay in the index while anybody has an old snapshot: they are not passed again.
             recent = ids.least_at(datetime.now(UTC) - CLOCKS)
             since = min([recent, *(next(iter(events)) for events in self._turns.values())])
-        for event_id, tenant_id in await self._store.unfinished(since, MAX_EVENTS):
-            if event_id not in self._set_aside:
-                self._add(tenant_id, event_id)
+        for event in await self._store.unfinished(since, MAX_EVENTS):
+            if event.event_id not in self._set_aside:
+                self._add(event)
 
     def _forget(self, tenant_id: str, event_id: UUID) -> None:
         events = self._turns[tenant_id]
         if event_id in events:
-            del events[event_id]
+            _take(self._unmade, tenant_id, events.pop(event_id))
             self._number -= 1
             metrics.UNEXPANDED.set(self._number)
         if not events:
             del self._turns[tenant_id]
+
+
+def _take(counts: Counter[str], tenant_id: str, number: int) -> None:
+    """Count a tenant down; one with nothing has no entry."""
+    counts[tenant_id] -= number
+    if counts[tenant_id] <= 0:
+        del counts[tenant_id]

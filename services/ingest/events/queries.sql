@@ -63,8 +63,8 @@ WITH stored AS (
 SELECT id FROM stored
 
 -- select_expansions --
--- Reads up to $2 events that are not expanded, from id $1 on.
-SELECT event_id, tenant_id FROM event_expansions WHERE event_id >= $1 ORDER BY event_id LIMIT $2
+-- Reads up to $2 events that are not expanded, from id $1 on, with how many deliveries each is still to get.
+SELECT event_id, tenant_id, greatest(targets - made, 0) AS unmade FROM event_expansions WHERE event_id >= $1 ORDER BY event_id LIMIT $2
 
 -- lock_expansion --
 -- Locks an event that is not expanded, unless another process is at it.

@@ -36,7 +36,7 @@ from services.platform.auth import identity
 from services.platform.clock import Clock
 from services.platform.grpc import conversion
 from services.platform.grpc import errors as grpc_errors
-from services.platform.grpc.server import Context
+from services.platform.grpc.calls import Context
 from services.platform.http import json_text
 from services.platform.http.json_text import NotJson
 from services.platform.tracing import spans
@@ -211,25 +211,37 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     ) -> list[Answer]:
         """Return the results of items of one tenant. `seen` has the ids of events in the same call."""
         prepared: list[NewEvent | Handshake | errors.WebhookError] = []
-        for item, traceparent in traced:
-            try:
-                event = await self._prepare(item, traceparent)
-                if isinstance(event, NewEvent):
-                    if event.id in seen:
-                        raise errors.InvalidArgument.field("event_id", "appears more than once in this request")
-                    seen.add(event.id)
-                    self._guard.check(event.tenant_id)
-                prepared.append(event)
-            except errors.WebhookError as refused:
-                prepared.append(refused)
-        events = [event for event in prepared if isinstance(event, NewEvent)]
-        committed = dict(zip((event.id for event in events), await self._committer.commit(events), strict=True))
+        expanding: list[NewEvent] = []
+        try:
+            for item, traceparent in traced:
+                try:
+                    event = await self._prepare(item, traceparent)
+                    if isinstance(event, NewEvent):
+                        if event.id in seen:
+                            raise errors.InvalidArgument.field("event_id", "appears more than once in this request")
+                        seen.add(event.id)
+                        self._guard.check(event.tenant_id)
+                        if event.targets:
+                            self._admit(event)
+                            expanding.append(event)
+                    prepared.append(event)
+                except errors.WebhookError as refused:
+                    prepared.append(refused)
+            events = [event for event in prepared if isinstance(event, NewEvent)]
+            committed = dict(zip((event.id for event in events), await self._committer.commit(events), strict=True))
+        finally:
+            for event in expanding:
+                self._expander.settled(event.tenant_id, event.targets)
         self._guard.note(events, committed)
         results = [committed[event.id] if isinstance(event, NewEvent) else event for event in prepared]
         _count(results)
         if self._activity is not None:
             _tell(self._activity, events, committed)
         return results
+
+    def _admit(self, event: NewEvent) -> None:
+        max_waiting = self._guard.quotas_of(event.tenant_id).waiting_deliveries
+        self._expander.admit(event.tenant_id, event.targets, max_waiting=max_waiting)
 
     async def _prepare(self, item: ingest_pb2.IngestItem, traceparent: str | None) -> NewEvent | Handshake:
         tenant_id = identity.tenant_of(item.tenant_id)
@@ -268,7 +280,6 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             raise errors.InvalidArgument.field("target", "must be subscription_id or fan_out")
         more = 0
         if len(targets) > self._inline_deliveries:
-            self._expander.check(tenant_id)
             more, targets = max(len(targets), await self._cache.count(tenant_id, event_type)), ()
         return NewEvent(
             id=event_id,

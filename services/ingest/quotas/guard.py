@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from uuid import UUID
 
+from services.domain import quotas
 from services.domain.quotas import Quota, Quotas
-from services.ingest import metrics
 from services.ingest.events.store import Accepted, NewEvent
 from services.ingest.quotas.rates import Rates
 from services.ingest.quotas.store import QuotaStore, Stored, Used
@@ -18,7 +18,6 @@ from services.platform import errors, ids
 from services.platform.process import background
 
 INTERVAL_SECONDS = 1.0
-WAITING_RETRY_SECONDS = 5
 STORED_RETRY_SECONDS = 60
 
 
@@ -40,15 +39,15 @@ class Guard:
 
     def check(self, tenant_id: str) -> None:
         """Count an event that is to be stored; QuotaExceeded if the tenant may not store it."""
-        quotas = self._own.get(tenant_id, self._defaults)
+        limits = self._own.get(tenant_id, self._defaults)
         used = self._exhausted.get(tenant_id)
         if used is not None:
-            self._check_used(used, quotas)
-        wait_seconds = self._rates.take(tenant_id, quotas.events_per_second)
+            self._check_used(used, limits)
+        wait_seconds = self._rates.take(tenant_id, limits.events_per_second)
         if wait_seconds:
             raise _exceeded(
                 Quota.EVENTS_PER_SECOND,
-                f"the tenant may send {quotas.events_per_second:g} events per second",
+                f"the tenant may send {limits.events_per_second:g} events per second",
                 "send fewer",
                 retry_after_seconds=math.ceil(wait_seconds),
             )
@@ -73,7 +72,7 @@ class Guard:
         """Add up what was stored here, and look at the quotas and the sums of all tenants."""
         await self.add_up()
         own = await self._store.own_quotas()
-        self._own = {tenant_id: self._defaults.with_own(quotas) for tenant_id, quotas in own.items()}
+        self._own = {tenant_id: self._defaults.with_own(given) for tenant_id, given in own.items()}
         self._exhausted = await self._store.exhausted(
             waiting_deliveries=self._defaults.waiting_deliveries, stored_bytes=self._defaults.stored_bytes
         )
@@ -98,25 +97,19 @@ class Guard:
             raise
 
     @staticmethod
-    def _check_used(used: Used, quotas: Quotas) -> None:
-        if used.waiting_deliveries >= quotas.waiting_deliveries:
-            raise _exceeded(
-                Quota.WAITING_DELIVERIES,
-                f"{used.waiting_deliveries} deliveries of the tenant are not finished, of at most"
-                f" {quotas.waiting_deliveries}",
-                "wait until receivers have taken some, cancel some",
-                retry_after_seconds=WAITING_RETRY_SECONDS,
-            )
-        if used.stored_bytes >= quotas.stored_bytes:
+    def _check_used(used: Used, limits: Quotas) -> None:
+        if refused := quotas.too_many_waiting(used.waiting_deliveries, limits.waiting_deliveries):
+            quotas.REFUSALS.labels(Quota.WAITING_DELIVERIES).inc()
+            raise refused
+        if used.stored_bytes >= limits.stored_bytes:
             raise _exceeded(
                 Quota.STORED_BYTES,
-                f"the tenant's retained events have {used.stored_bytes} bytes, of at most {quotas.stored_bytes}",
+                f"the tenant's retained events have {used.stored_bytes} bytes, of at most {limits.stored_bytes}",
                 "wait until old ones are deleted",
                 retry_after_seconds=STORED_RETRY_SECONDS,
             )
 
 
 def _exceeded(quota: Quota, found: str, remedy: str, *, retry_after_seconds: int) -> errors.QuotaExceeded:
-    metrics.QUOTA_REFUSALS.labels(quota).inc()
-    message = f"{quota}: {found}; {remedy}, or ask the operator for more"
-    return errors.QuotaExceeded(message, reason=quota.reason, retry_after_seconds=retry_after_seconds)
+    quotas.REFUSALS.labels(quota).inc()
+    return quotas.exceeded(quota, found, remedy, retry_after_seconds=retry_after_seconds)

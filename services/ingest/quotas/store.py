@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from services.domain.quotas import Quota
+from services.domain.quotas import FRESH_SECONDS, Quota
 from services.platform import errors
 from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.ingest.quotas")
-# Sums that are older are not used: without them, nothing is refused for what a tenant once had.
-FRESH_SECONDS = 900.0
 # With so many subscriptions left to a tenant they are not counted one by one.
 MARGIN = 1_000
 

@@ -16,6 +16,7 @@ Items belong to tenants, who share what there is:
 
 import asyncio
 import contextvars
+import functools
 import heapq
 import itertools
 import math
@@ -26,6 +27,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeAlias, TypeVar, cast
 
 from services.platform import errors
+from services.platform.process.bounds import BoundedCache
 
 # The pace is at least so many times what a flush takes of late, and at most so many times what it was asked to be.
 PACE_PER_FLUSH = 1.5
@@ -34,11 +36,14 @@ MAX_SLACKENING = 4.0
 LATEST = 0.1
 # After so long a batch in flight opens a spare place.
 PATIENCE_SECONDS = 0.1
+# Owners whose batchers are remembered; that of the one who was longest without an item is forgotten.
+MAX_OWNERS = 10_000
 # What an item costs its tenant besides its bytes.
 ITEM_BYTES = 256
 FULL = "too many requests are waiting; try again"
 TENANT_FULL = "too many requests of this tenant are waiting; slow down and try again"
 
+Owner = TypeVar("Owner", bound=Hashable)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -334,3 +339,32 @@ def _items(tenant: _Tenant[Item, Result]) -> int:
 
 def _bytes(tenant: _Tenant[Item, Result]) -> int:
     return tenant.waiting_bytes
+
+
+class Batchers(Generic[Owner, Item, Result]):
+    """A batcher for each owner, where no batch is of two: each has its own pace and bounds.
+
+    `flush` also gets the owner. How many batches of all owners are in flight depends on what flushing them takes.
+    """
+
+    def __init__(
+        self, name: str, flush: Callable[[Owner, list[Item]], Awaitable[Sequence[Result | Exception]]], bounds: Bounds
+    ) -> None:
+        self.name = name
+        self._flush = flush
+        self._bounds = bounds
+        self._made: BoundedCache[Owner, Batcher[Item, Result]] = BoundedCache(MAX_OWNERS, keep_used=True)
+        # A batcher is created in the middle of a call, whose context is not the batches'.
+        self._context = contextvars.copy_context()
+
+    async def submit(self, owner: Owner, item: Item, *, weight: int = 1) -> Result:
+        """Hand over an item and wait for its result; TenantOverloaded if too many of its owner wait already."""
+        batcher = self._made.get(owner)
+        if batcher is None:
+            flush = functools.partial(self._flush, owner)
+            batcher = self._context.copy().run(Batcher[Item, Result], self.name, flush, self._bounds)
+            self._made.put(owner, batcher)
+        try:
+            return await batcher.submit(item, weight=weight)
+        except errors.Overloaded as refused:
+            raise (errors.TenantOverloaded(TENANT_FULL) if refused.message == FULL else refused) from None

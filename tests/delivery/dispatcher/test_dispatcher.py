@@ -10,6 +10,7 @@ import redis.asyncio
 
 from dev.harness.receiver import Receiver
 from dev.harness.waiting import wait_until
+from services.delivery.dispatcher import turns
 from services.delivery.dispatcher.dispatcher import DELIVERIES_PER_TURN
 from services.delivery.dispatcher.store import MAX_INTERRUPTIONS
 from services.domain.doorbell import DUE_MARK, IDS_PER_BELL, STREAM, Broker, heard
@@ -187,6 +188,27 @@ async def test_deliveries_of_a_deleted_subscription_are_cancelled_whether_due_or
         assert (row["status"], row["reason"]) == ("cancelled", "subscription_deleted")
 
 
+async def test_what_was_in_flight_to_a_deleted_subscription_is_cancelled_when_it_would_be_retried(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "CANCEL_SECONDS", 0.2)
+    async with world.delivery():
+        subscription = await world.subscription("http://127.0.0.1:1/")
+        waiting, in_flight = await world.deliver_many(subscription, 2, due_in=600)
+        await world.lease(in_flight, seconds=600)
+        await world.delete_subscription(subscription)
+        assert (await world.in_state(waiting))["status"] == "cancelled"
+        assert (await world.row(in_flight))["status"] == "in_flight"
+        await world.put(in_flight, status="scheduled", due_in=3600)  # as a failed attempt does
+        row = await world.in_state(in_flight)
+        assert (row["status"], row["reason"]) == ("cancelled", "subscription_deleted")
+
+        async def has_no_turn() -> bool:
+            return not await world.pool.fetchval("SELECT count(*) FROM due_subscriptions")
+
+        await until_true(has_no_turn, "the subscription to have no more turns")
+
+
 # -- leases --
 
 
@@ -293,7 +315,7 @@ async def test_the_gauges_count_unfinished_deliveries(world: World, monkeypatch:
         await wait_until(lambda: gauges() == [3, 1, 2], what="the gauges")
 
 
-async def test_a_dispatcher_that_cannot_end_a_turn_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_dispatcher_that_cannot_end_a_turn_reports_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.delivery.dispatcher.dispatcher.GUARD_SECONDS", 0.3)
     async with world.delivery_process(world.delivery_settings()) as process, world.pool.acquire() as connection:
         await until_ready(process.health.serving, ready=True)

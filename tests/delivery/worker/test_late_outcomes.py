@@ -5,14 +5,12 @@ from uuid import UUID
 
 import pytest
 
-from services.delivery.api.store import DeliveryStore as Api
 from services.delivery.dispatcher.store import DispatcherStore as Dispatcher
 from services.delivery.worker import outcomes
 from services.delivery.worker.store import Claim, Outcome, WorkerStore
 from services.domain.retry_policy import RetryPolicy
 from services.domain.states import DeliveryStatus
 from services.platform import errors
-from services.platform.auth import identity
 from tests.delivery.world import World, attempt
 
 POLICY = RetryPolicy(limit=5, base_seconds=100, factor=1, cap_seconds=100, jitter=0)
@@ -39,8 +37,7 @@ async def lose(world: World, *claimed: Claim) -> None:
 
 
 async def retry(world: World, delivery_id: UUID) -> None:
-    identity.CALLER.set(identity.INTERNAL)
-    await Api(world.pool, expiry_hours=168, retention_hours=72).retry("default", delivery_id, may_ring=lambda _: False)
+    await world.retry(delivery_id)
 
 
 def outcome(claimed: Claim, *kinds: str) -> Outcome:
@@ -161,5 +158,5 @@ async def test_a_delivery_whose_day_is_no_longer_kept_is_passed_over(world: Worl
         await world.pool.execute(f"DELETE FROM {table} WHERE {key} = $1", delivery_id)
     assert await store.record([outcome(first, "success")]) == {}
     with pytest.raises(errors.NotFound):
-        await Api(world.pool, expiry_hours=168, retention_hours=72).delivery("default", delivery_id)
+        await world.store().delivery("default", delivery_id)
     assert await world.attempts(delivery_id) == []

@@ -490,7 +490,7 @@ class _Scripted:
         self.order: list[UUID] = []
         self.fails: set[UUID] = set()
 
-    async def unfinished(self, since: UUID, limit: int) -> list[tuple[UUID, str]]:  # noqa: ARG002
+    async def unfinished(self, since: UUID, limit: int) -> list[expansions.Unfinished]:  # noqa: ARG002
         return []
 
     async def expand(self, event_id: UUID, **_: object) -> expansions.Chunk | None:
@@ -537,8 +537,8 @@ async def test_tenants_take_turns_for_any_amount_of_events_to_expand() -> None:
     store = _Scripted({**dict.fromkeys(busy, 3), quiet: 2})
     expander = _expander(store)
     for event_id in busy:
-        expander.committed("busy", event_id)
-    expander.committed("quiet", quiet)
+        expander.committed("busy", event_id, 3)
+    expander.committed("quiet", quiet, 2)
     await _run(expander, store, 11)
     assert store.order[:4].count(quiet) == 2
     # Events of one tenant, in the order in which they were accepted.
@@ -550,8 +550,8 @@ async def test_an_event_that_cannot_be_expanded_delays_no_other() -> None:
     store = _Scripted({broken: 1, good: 2})
     store.fails.add(broken)
     expander = _expander(store)
-    expander.committed("a", broken)
-    expander.committed("a", good)
+    expander.committed("a", broken, 1)
+    expander.committed("a", good, 2)
     await _run(expander, store, 3)
     assert store.order == [broken, good, good]
 
@@ -560,11 +560,11 @@ async def test_a_tenant_with_too_many_events_is_refused_and_no_other_is(monkeypa
     monkeypatch.setattr(expansions, "MAX_TENANT_EVENTS", 2)
     expander = _expander(_Scripted({}))
     for _ in range(2):
-        expander.check("busy")
-        expander.committed("busy", ids.new())
+        expander.admit("busy", 1, max_waiting=1_000)
+        expander.committed("busy", ids.new(), 1)
     with pytest.raises(errors.TenantOverloaded):
-        expander.check("busy")
-    expander.check("quiet")
+        expander.admit("busy", 1, max_waiting=1_000)
+    expander.admit("quiet", 1, max_waiting=1_000)
 
 
 async def test_tenants_over_their_share_are_rejected_when_all_together_exceed_the_limit(
@@ -574,11 +574,36 @@ async def test_tenants_over_their_share_are_rejected_when_all_together_exceed_th
     expander = _expander(_Scripted({}))
     for tenant, number in (("busy", 5), ("quiet", 1)):
         for _ in range(number):
-            expander.committed(tenant, ids.new())
+            expander.committed(tenant, ids.new(), 1)
     with pytest.raises(errors.TenantOverloaded):
-        expander.check("busy")
-    expander.check("quiet")
-    expander.check("new")
+        expander.admit("busy", 1, max_waiting=1_000)
+    expander.admit("quiet", 1, max_waiting=1_000)
+    expander.admit("new", 1, max_waiting=1_000)
+
+
+async def test_targets_of_a_tenants_events_count_as_soon_as_those_are_admitted() -> None:
+    expander = _expander(_Scripted({}))
+    expander.admit("busy", 6, max_waiting=10)
+    expander.admit("busy", 1_000, max_waiting=10)
+    with pytest.raises(errors.QuotaExceeded) as refused:
+        expander.admit("busy", 1, max_waiting=10)
+    assert refused.value.reason == "QUOTA_WAITING_DELIVERIES"
+    expander.admit("quiet", 1, max_waiting=10)
+    expander.settled("busy", 1_000)  # which was not stored
+    expander.admit("busy", 1, max_waiting=10)
+
+
+async def test_targets_count_until_their_deliveries_exist() -> None:
+    event_id = ids.new()
+    store = _Scripted({event_id: 1_000_000})
+    expander = _expander(store)
+    expander.committed("busy", event_id, 12)
+    with pytest.raises(errors.QuotaExceeded):
+        expander.admit("busy", 1, max_waiting=10)
+    await _run(expander, store, 3)  # a delivery each
+    expander.admit("busy", 10, max_waiting=10)
+    with pytest.raises(errors.QuotaExceeded):
+        expander.admit("busy", 1, max_waiting=10)
 
 
 # -- plans --
