@@ -10,7 +10,7 @@ PROCESSES = row(
             "Replicas",
             "Scraped processes by component and version. Two versions at once are a rollout; if that lasts, the "
             "rollout hangs.",
-            Query(f"count by (component, version) ({series('webhook_build_info')})", "{{component}} {{version}}"),
+            Query(f"count by (role, version) ({series('webhook_build_info')})", "{{role}} {{version}}"),
         ),
         Lines(
             "Restarts",

@@ -19,7 +19,6 @@ from services.platform.auth import finder
 from services.platform.auth.authenticator import Authenticator
 from services.platform.grpc import server as grpc_server
 from services.platform.process import lifecycle
-from services.platform.settings import load
 from services.platform.stores import postgres
 
 SERVICES = (analytics_pb2.DESCRIPTOR.services_by_name["AnalyticsService"].full_name,)
@@ -60,11 +59,7 @@ async def serve(process: lifecycle.Process, settings: AnalyticsSettings) -> Asyn
                 await process.cancel(task)
 
 
-def main() -> None:
-    """Run until told to stop."""
-    settings = load(AnalyticsSettings)
-    lifecycle.run("analytics", settings, lambda process: serve(process, settings))
-
+ROLE = lifecycle.Role(name="analytics", settings=AnalyticsSettings, serve=serve, called=True)
 
 if __name__ == "__main__":
-    main()
+    lifecycle.run(ROLE)

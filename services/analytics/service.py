@@ -9,7 +9,7 @@ from services.analytics import statistics
 from services.analytics.store import StatsStore
 from services.platform import errors, ids
 from services.platform.auth import identity
-from services.platform.grpc.server import Context
+from services.platform.grpc.calls import Context
 
 DEFAULT_WINDOW = timedelta(hours=24)
 _NANOS_PER_SECOND = 1_000_000_000

@@ -24,8 +24,7 @@ from services.platform.auth import finder
 from services.platform.auth.authenticator import Authenticator
 from services.platform.grpc import server as grpc_server
 from services.platform.process import lifecycle
-from services.platform.settings import load
-from services.platform.stores import availability, postgres, redis
+from services.platform.stores import postgres, redis
 
 SERVICES = (deliveries_pb2.DESCRIPTOR.services_by_name["DeliveryService"].full_name,)
 
@@ -36,7 +35,7 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
     broker = doorbell.Broker(settings, socket_timeout=doorbell.RING_TIMEOUT_SECONDS)
     async with (
         postgres.pool(process, settings) as pool,
-        redis.client(settings) as client,
+        redis.of_process(process, settings) as client,
         doorbell.ringer(process, settings, pool) as ringer,
         finder.running(process, settings, pool) as callers,
         contextlib.AsyncExitStack() as stack,
@@ -47,12 +46,9 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
         turns = Turns(store, Limiter(client, store.count_workers), gates)
         created = Dispatcher(store, turns, ringer, broker)
         process.health.add_shared("dispatcher", created.check)
-        redis_up = availability.Watch("redis", client.ping)
-        process.health.add_optional("redis", redis_up.check)
         loops = [
             *(process.spawn(name, run()) for name, run in created.loops.items()),
             process.spawn("gates", gates.run()),
-            process.spawn("redis_up", redis_up.run()),
             process.spawn("queue_gauges", metrics.keep(store, turns, broker)),
             process.spawn("redis_gauges", metrics.keep_redis(client)),
             process.spawn("doorbell_sweeper", metrics.sweep(broker)),
@@ -79,11 +75,7 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
             yield
 
 
-def main() -> None:
-    """Run until told to stop."""
-    settings = load(DeliverySettings)
-    lifecycle.run("delivery", settings, lambda process: serve(process, settings))
-
+ROLE = lifecycle.Role(name="delivery", settings=DeliverySettings, serve=serve, called=True)
 
 if __name__ == "__main__":
-    main()
+    lifecycle.run(ROLE)

@@ -1,9 +1,10 @@
 """The gateway process: python -m services.gateway."""
 
 import contextlib
-import functools
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 
+import grpc
 import structlog
 
 from protos.webhook.v1 import access_pb2_grpc, ingest_pb2_grpc, subscriptions_pb2_grpc
@@ -19,7 +20,6 @@ from services.platform.clock import Clock
 from services.platform.grpc import client, tls
 from services.platform.http import server
 from services.platform.process import lifecycle
-from services.platform.settings import load
 
 log = structlog.get_logger(__name__)
 
@@ -28,15 +28,28 @@ log = structlog.get_logger(__name__)
 async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncIterator[None]:
     """Set up the gateway, serve, and shut down: first close the socket, then finish calls to ingest."""
     listener = server.bind(settings.host, settings.port)
-    connected = functools.partial(client.channel, certificates=tls.following(process, settings))
+    certificates = tls.following(process, settings)
+
+    def connected(
+        role: str, address: str, service_key: str, *, own_connection: bool = False
+    ) -> AbstractAsyncContextManager[grpc.aio.Channel]:
+        """Return a channel to a role, which may be one of this process."""
+        return client.channel(
+            address,
+            service_key=service_key,
+            certificates=certificates,
+            own_connection=own_connection,
+            near=process.near(role),
+        )
+
     async with (
-        connected(settings.ingest_addr, service_key=settings.ingest_service_key) as ingest,
+        connected("ingest", settings.ingest_addr, settings.ingest_service_key) as ingest,
         # Apart, so that no event waits for other calls of any tenant.
-        connected(settings.ingest_addr, service_key=settings.ingest_service_key, own_connection=True) as accepting,
+        connected("ingest", settings.ingest_addr, settings.ingest_service_key, own_connection=True) as accepting,
         # Nor does the look-up of a key or a token.
-        connected(settings.ingest_addr, service_key=settings.ingest_service_key, own_connection=True) as asking,
-        connected(settings.delivery_addr, service_key=settings.delivery_service_key) as delivery,
-        connected(settings.analytics_addr, service_key=settings.analytics_service_key) as analytics,
+        connected("ingest", settings.ingest_addr, settings.ingest_service_key, own_connection=True) as asking,
+        connected("delivery", settings.delivery_addr, settings.delivery_service_key) as delivery,
+        connected("analytics", settings.analytics_addr, settings.analytics_service_key) as analytics,
     ):
         channels = Channels(ingest=ingest, delivery=delivery, analytics=analytics)
         services = Backends.over(channels, timeout_seconds=settings.rpc_timeout_seconds)
@@ -52,12 +65,15 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
             batches,
             callers,
             tokens,
-            process.health,
+            process.whole.health,
             max_payload_bytes=settings.max_payload_bytes,
             serve_operations=settings.development,
             tracer=process.tracer,
         )
-        grace_seconds = settings.shutdown_grace_seconds / 2
+
+        def grace_seconds() -> float:
+            return process.seconds_to_stop(settings.shutdown_grace_seconds) / 2
+
         async with server.serving(gateway, listener, name="gateway", grace_seconds=grace_seconds) as drain:
             process.on_drain(drain)
             log.info("gateway is listening", port=listener.getsockname()[1])
@@ -65,11 +81,7 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
         await batches.drained()
 
 
-def main() -> None:
-    """Run until stopped."""
-    settings = load(GatewaySettings)
-    lifecycle.run("gateway", settings, lambda process: serve(process, settings))
-
+ROLE = lifecycle.Role(name="gateway", settings=GatewaySettings, serve=serve)
 
 if __name__ == "__main__":
-    main()
+    lifecycle.run(ROLE)

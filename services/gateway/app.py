@@ -23,7 +23,7 @@ def create(
     batches: IngestBatches,
     callers: Callers,
     tokens: IngestTokens,
-    health: probes.Health,
+    health: probes.Probed,
     *,
     max_payload_bytes: int,
     serve_operations: bool,

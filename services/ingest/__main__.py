@@ -43,8 +43,7 @@ from services.platform.auth.authenticator import Authenticator
 from services.platform.clock import Clock
 from services.platform.grpc import server as grpc_server
 from services.platform.process import background, lifecycle
-from services.platform.settings import load
-from services.platform.stores import availability, postgres, redis
+from services.platform.stores import postgres, redis
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +65,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
     policy = egress.policy(settings)
     async with (
         postgres.pool(process, settings) as pool,
-        redis.client(settings) as client,
+        redis.of_process(process, settings) as client,
         doorbell.ringer(process, settings, pool) as ringer,
         finder.running(process, settings, pool) as callers,
     ):
@@ -86,15 +85,12 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         clock = Clock("Postgres")
         process.health.add_optional("clock", clock.check)
         process.health.add_readiness("partitions", partitions.check)
-        redis_up = availability.Watch("redis", client.ping)
-        process.health.add_optional("redis", redis_up.check)
         loops = [
             process.spawn("subscription_changes", cache.listen()),
             process.spawn("gates", gates.run()),
             process.spawn("quotas", guard.run()),
             process.spawn("event_rates", rates.run()),
             process.spawn("expansions", expander.run(committer.committed)),
-            process.spawn("redis_up", redis_up.run()),
             process.spawn("partitions", partitions.keep()),
             process.spawn("clock", _compare(clock, events)),
             process.spawn("expired_keys", _delete_expired_keys(store)),
@@ -173,11 +169,7 @@ async def _delete_expired_keys(store: SubscriptionStore) -> None:
     await background.repeat(step, interval_seconds=EXPIRED_KEYS_INTERVAL_SECONDS, at_once=False)
 
 
-def main() -> None:
-    """Run until told to stop."""
-    settings = load(IngestSettings)
-    lifecycle.run("ingest", settings, lambda process: serve(process, settings))
-
+ROLE = lifecycle.Role(name="ingest", settings=IngestSettings, serve=serve, called=True)
 
 if __name__ == "__main__":
-    main()
+    lifecycle.run(ROLE)

@@ -411,11 +411,22 @@ AnySettings = TypeVar("AnySettings", bound=Settings)
 
 def load(cls: type[AnySettings]) -> AnySettings:
     """Return the settings, or end the process with one line per wrong variable."""
-    try:
-        return cls()
-    except ValidationError as error:
-        sys.stderr.writelines(f"{line}\n" for line in problems(error))
+    return load_all(cls)[0]
+
+
+def load_all(*classes: type[AnySettings]) -> list[AnySettings]:
+    """Return the settings of each class, or end the process with one line per variable that is wrong for any."""
+    loaded: list[AnySettings] = []
+    wrong: dict[str, None] = {}  # each once, in the order in which they were found
+    for cls in classes:
+        try:
+            loaded.append(cls())
+        except ValidationError as error:
+            wrong |= dict.fromkeys(problems(error))
+    if wrong:
+        sys.stderr.writelines(f"{line}\n" for line in wrong)
         sys.exit(2)
+    return loaded
 
 
 def problems(error: ValidationError) -> list[str]:

@@ -37,7 +37,7 @@ async def rounds(check: Check, number: int = 1) -> tuple[float, float]:
     return after[0] - missing, after[1] - orphaned
 
 
-async def test_a_queue_that_agrees_with_history_is_not_told(check: Check) -> None:
+async def test_a_queue_that_matches_history_is_not_reported(check: Check) -> None:
     assert await rounds(check, 2) == (0, 0)
 
 

@@ -137,7 +137,7 @@ def test_missing_programs_are_named_with_their_source(bare: Path) -> None:
     assert run("demo", bare).returncode == run("down", bare).returncode == 1
 
 
-def test_a_missing_engine_is_said(bare: Path) -> None:
+def test_a_missing_engine_is_reported(bare: Path) -> None:
     for program in ("kind", "kubectl", "helm"):
         (bare / program).symlink_to(shutil.which("true") or "")
     done = run("up", bare)

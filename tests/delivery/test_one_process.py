@@ -18,27 +18,29 @@ from services.gateway.settings import GatewaySettings
 from services.ingest import __main__ as ingest
 from services.ingest.settings import IngestSettings
 from services.platform.process import lifecycle
+from services.platform.process.whole import Whole
 from tests.delivery.world import World
 
 
 async def test_process_with_all_roles_accepts_and_delivers_a_webhook(world: World, receiver: Receiver) -> None:
-    process = lifecycle.Process("all")
+    whole = Whole(("ingest", "delivery", "worker", "analytics", "gateway"), servers=3)
+    of = {role: lifecycle.Process(role, whole=whole) for role in whole.roles}
     port, ingest_port, analytics_port = ports.free_port(), ports.free_port(), ports.free_port()
     of_delivery = world.delivery_settings()
     stores: dict[str, Any] = {"env": "development", "database_url": world.database_url}
     async with contextlib.AsyncExitStack() as stack:
         for serving in (
             ingest.serve(
-                process,
+                of["ingest"],
                 IngestSettings(
                     **stores, redis_url=world.redis_url, grpc_port=ingest_port, encryption_keys=ENCRYPTION_KEY
                 ),
             ),
-            delivery.serve(process, of_delivery),
-            worker.serve(process, world.worker_settings()),
-            analytics.serve(process, AnalyticsSettings(**stores, grpc_port=analytics_port)),
+            delivery.serve(of["delivery"], of_delivery),
+            worker.serve(of["worker"], world.worker_settings()),
+            analytics.serve(of["analytics"], AnalyticsSettings(**stores, grpc_port=analytics_port)),
             gateway.serve(
-                process,
+                of["gateway"],
                 GatewaySettings(
                     env="development",
                     port=port,
@@ -52,7 +54,8 @@ async def test_process_with_all_roles_accepts_and_delivers_a_webhook(world: Worl
         http = await stack.enter_async_context(httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False))
 
         async def is_ready() -> bool:
-            return not await process.health.ready()
+            failures, degraded = await whole.health.state()
+            return not failures and not degraded
 
         await wait_until(is_ready, 20, what="readiness of all roles")
         made = await http.post("/api/v1/subscriptions", json={"target_url": receiver.url()})
@@ -63,5 +66,5 @@ async def test_process_with_all_roles_accepts_and_delivers_a_webhook(world: Worl
         assert request.headers["webhook-id"] == accepted.json()["delivery_id"]
         # The statistics of the fifth role, over the fourth channel.
         assert (await http.get("/api/v1/stats")).status_code == 200
-    await process.cancel_all()
-    assert not process.failed
+    await whole.cancel_all()
+    assert not whole.failed

@@ -202,9 +202,11 @@ def test_the_make_targets_that_pages_name_exist() -> None:
 
 
 def test_the_roles_that_pages_name_exist() -> None:
-    known = importlib.import_module("services.__main__").ROLES
+    services = importlib.import_module("services.__main__")
     for page in pages():
-        assert set(re.findall(r"-m services ([a-z]+)", page.read_text())) <= set(known)
+        for command in re.findall(r"-m services ([a-z]+(?: [a-z]+)*)`", page.read_text()):
+            assert services.problem(command.split()) is None, (page.name, command)
+        assert set(re.findall(r"-m services ([a-z]+)", page.read_text())) <= {*services.ROLES, *services.JOBS}
 
 
 def test_the_role_table_of_the_docs_is_the_one_that_is_tested() -> None:

@@ -102,7 +102,7 @@ def test_a_subscriptions_policy_is_filled_up_with_numbers_that_are_exponential()
 @pytest.mark.usefixtures("production")
 @pytest.mark.parametrize("cls", [WorkerSettings, IngestSettings, AnalyticsSettings])
 @pytest.mark.parametrize("name", ["LOG_RETENTION_HOURS", "DELIVERY_EXPIRY_HOURS"])
-def test_a_retention_or_a_life_that_is_shorter_than_the_default_retries_ends_the_start_with_one_line(
+def test_a_retention_or_expiry_shorter_than_the_default_retries_is_rejected_at_the_start(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cls: type[RetrySettings], name: str
 ) -> None:
     for key, value in {"AUTH_REQUIRED": "false", "ENCRYPTION_KEYS": KEY}.items():

@@ -123,7 +123,7 @@ async def test_an_event_goes_to_every_subscription_that_wants_its_type(api: Api,
     assert other not in subscriptions
 
 
-async def test_retries_end_failed_and_a_manual_retry_begins_anew(api: Api, receiver: Receiver) -> None:
+async def test_retries_end_failed_and_a_manual_retry_starts_over(api: Api, receiver: Receiver) -> None:
     receiver.script(then=500)
     delivery = await api.sent(await api.subscribe(receiver.url()))
     failed = await api.until(delivery, "failed", timeout_seconds=20)

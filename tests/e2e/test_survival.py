@@ -79,7 +79,7 @@ def _valkey(stack: Stack) -> psutil.Process:
     return next(process for process in stack.processes() if process.name() == "valkey-server")
 
 
-async def test_an_event_to_many_whose_ingest_is_killed_right_after_the_answer_goes_to_each_of_them_once(
+async def test_a_large_fan_out_is_delivered_once_if_ingest_is_killed_after_the_response(
     api: Api, quick: Stack, receiver: Receiver
 ) -> None:
     # They hold their deliveries, so that nothing is sent.

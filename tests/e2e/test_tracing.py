@@ -216,7 +216,7 @@ async def test_a_retry_by_hand_goes_on_in_the_trace_of_the_event(
     assert call.links == [trace_id]
 
 
-async def test_a_replayed_webhook_says_so_in_its_trace(
+async def test_a_replayed_webhook_is_marked_in_its_trace(
     api: Api, collector: Collector, receiver: Receiver, trace_id: str
 ) -> None:
     subscription_id = await api.subscribe(receiver.url())

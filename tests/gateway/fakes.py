@@ -23,7 +23,7 @@ from services.platform.auth import keys
 from services.platform.auth.authenticator import Authenticator
 from services.platform.auth.identity import Identity
 from services.platform.grpc import server as grpc_server
-from services.platform.grpc.server import Context
+from services.platform.grpc.calls import Context
 from services.platform.process.lifecycle import Process
 from services.platform.settings import GrpcServerSettings
 

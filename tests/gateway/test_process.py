@@ -27,7 +27,7 @@ async def start(**environment: object) -> asyncio.subprocess.Process:
     )
 
 
-async def test_a_taken_port_is_said_in_one_line() -> None:
+async def test_a_port_in_use_is_reported_in_one_line() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -39,7 +39,7 @@ async def test_a_taken_port_is_said_in_one_line() -> None:
     assert b"Traceback" not in output
 
 
-async def test_a_wrong_setting_is_said_in_one_line() -> None:
+async def test_an_invalid_setting_is_reported_in_one_line() -> None:
     process = await start(PORT="eighty")
     output, _ = await asyncio.wait_for(process.communicate(), 20)
     assert process.returncode == 2

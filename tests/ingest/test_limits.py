@@ -12,7 +12,7 @@ import pytest
 
 from protos.webhook.v1 import ingest_pb2, subscriptions_pb2
 from services.platform import errors
-from services.platform.grpc import server
+from services.platform.grpc import calls, server
 from tests.ingest.conftest import URL, Ingest, eventually, fields, refused
 
 Headers = subscriptions_pb2.CustomHeaders
@@ -84,7 +84,7 @@ async def test_a_change_is_whole_though_its_deadline_passes(alone: Ingest) -> No
 
 
 async def test_a_call_without_a_deadline_ends_all_the_same(alone: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "CALL_SECONDS", 0.5)
+    monkeypatch.setattr(calls, "CALL_SECONDS", 0.5)
     async with alone.pool.acquire() as connection, connection.transaction():
         await connection.execute("LOCK TABLE subscriptions")
         started = time.monotonic()

@@ -99,7 +99,7 @@ def test_an_empty_variable_means_unset(monkeypatch: pytest.MonkeyPatch, name: st
         ("10.0.0.0/8, hooks.test:8000", ["10.0.0.0/8", "hooks.test:8000"]),
     ],
 )
-def test_egress_allow_alone_says_something_when_empty(
+def test_egress_allow_is_the_only_setting_with_a_meaning_when_empty(
     monkeypatch: pytest.MonkeyPatch, text: str | None, allowed: list[str]
 ) -> None:
     if text is not None:
@@ -228,7 +228,7 @@ def test_a_wrong_value_ends_the_start_with_one_line_that_names_the_variable(
         (TracingDoorSettings, "OTEL_EXPORTER_OTLP_HEADERS", f"authorization={SECRET}%0A"),
     ],
 )
-def test_a_wrong_value_with_a_secret_is_said_at_the_start_and_not_shown(
+def test_an_invalid_value_with_a_secret_is_reported_at_the_start_and_not_shown(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], settings: type[Settings], name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)

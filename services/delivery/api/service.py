@@ -10,7 +10,7 @@ from services.platform import errors, ids, paging
 from services.platform.auth import identity
 from services.platform.grpc import conversion
 from services.platform.grpc import errors as grpc_errors
-from services.platform.grpc.server import Context
+from services.platform.grpc.calls import Context
 from services.platform.tracing import spans
 
 _STATUSES = pb.DeliveryStatus.DESCRIPTOR

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 from collections.abc import AsyncIterator
 
 from services.delivery.destinations import registry
@@ -25,11 +26,13 @@ from services.domain.secrets.vault import Vault
 from services.domain.subscription_changes import Copies
 from services.platform import ids
 from services.platform.process import background, lifecycle
-from services.platform.settings import load
-from services.platform.stores import availability, postgres, redis
+from services.platform.stores import postgres, redis
 from services.platform.stores.availability import STORE_AWAY
 
 PRESENCE_SECONDS = 5.0
+# What is kept of the time to stop for outcomes, and for what was learned of endpoints. With the time that the scheduler
+# takes to hand back these are 3 s; requests may take what is left.
+RECORDING_SECONDS = 1.0
 LAST_WORDS_SECONDS = 0.5
 
 
@@ -40,7 +43,7 @@ async def serve(
     """Wire up the worker, deliver, and finally hand back its claims; `policy` replaces the settings' policy."""
     async with (
         postgres.pool(process, settings) as pool,
-        redis.client(settings) as client,
+        redis.of_process(process, settings) as client,
         _destinations(process, settings, pool, policy or egress.policy(settings)) as destinations,
     ):
         store = WorkerStore(pool, settings)
@@ -52,8 +55,6 @@ async def serve(
         scheduler = Scheduler(store, deliverer, recorder, gates, settings, health.note)
         found = DispatcherStore(pool, lease_seconds=settings.lease_seconds)
         bells = Bells(settings, scheduler, Turns(found, Limiter(client, found.count_workers), gates))
-        redis_up = availability.Watch("redis", client.ping)
-        process.health.add_optional("redis", redis_up.check)
         claiming = process.spawn("claims", scheduler.run())
         loops = [
             process.spawn("lease_renewals", scheduler.renew_leases()),
@@ -62,7 +63,6 @@ async def serve(
             process.spawn("shares", scheduler.share_bounds(found.count_workers)),
             process.spawn("idle_lanes", scheduler.forget_idle_lanes()),
             process.spawn("gates", gates.run()),
-            process.spawn("redis_up", redis_up.run()),
             process.spawn("presence", _be_counted(store)),
         ]
         watching = process.spawn("health", health.run(scheduler.hold))
@@ -77,9 +77,11 @@ async def serve(
             scheduler.stop_claiming()
             bells.stop()
             await process.cancel(looking)
-            await asyncio.wait({listening, claiming}, timeout=2)
-            await scheduler.stop(grace_seconds=settings.shutdown_grace_seconds - 2, unheard=bells.unheard)
-            await recorder.stop(grace_seconds=1)
+            left_seconds = functools.partial(process.seconds_to_stop, settings.shutdown_grace_seconds)
+            await asyncio.wait({listening, claiming}, timeout=min(2.0, left_seconds()))
+            finish_seconds = left_seconds() - RECORDING_SECONDS - LAST_WORDS_SECONDS
+            await scheduler.stop(grace_seconds=finish_seconds, unheard=bells.unheard)
+            await recorder.stop(grace_seconds=RECORDING_SECONDS)
             await process.cancel(watching)
             with contextlib.suppress(*STORE_AWAY):
                 async with asyncio.timeout(LAST_WORDS_SECONDS):
@@ -108,11 +110,7 @@ async def _be_counted(store: WorkerStore) -> None:
                 await store.remove_worker(worker_id)
 
 
-def main() -> None:
-    """Run until told to stop."""
-    settings = load(WorkerSettings)
-    lifecycle.run("worker", settings, lambda process: serve(process, settings))
-
+ROLE = lifecycle.Role(name="worker", settings=WorkerSettings, serve=serve)
 
 if __name__ == "__main__":
-    main()
+    lifecycle.run(ROLE)

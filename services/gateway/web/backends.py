@@ -4,6 +4,7 @@ import asyncio
 import dataclasses
 import time
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Protocol, TypeAlias, TypeVar
 
 import fastapi
@@ -12,9 +13,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from protos.webhook.v1 import (
     access_pb2_grpc,
+    analytics_pb2,
     analytics_pb2_grpc,
     audit_pb2_grpc,
+    deliveries_pb2,
     deliveries_pb2_grpc,
+    ingest_pb2,
     ingest_pb2_grpc,
     subscriptions_pb2_grpc,
 )
@@ -160,7 +164,8 @@ class NotServing(Exception):
 class ServiceCheck:
     """Raises NotServing unless a service reports SERVING; a result is shared and kept for a second."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, service: str) -> None:
+        self._request = health_pb2.HealthCheckRequest(service=service)
         self._check = health_pb2_grpc.HealthStub(channel).Check  # type: ignore[attr-defined]  # not in its stubs
         self._asked = -FRESH_SECONDS
         self._failure: str | None = None
@@ -187,7 +192,7 @@ class ServiceCheck:
 
     async def _ask(self) -> str | None:
         try:
-            answer = await self._check(health_pb2.HealthCheckRequest(), timeout=CHECK_TIMEOUT_SECONDS)
+            answer = await self._check(self._request, timeout=CHECK_TIMEOUT_SECONDS)
         except grpc.aio.AioRpcError as error:
             return str(error.code().name)
         self._answered = True
@@ -200,8 +205,12 @@ def watch(health: Health, channels: Channels) -> None:
 
     From then on the gateway is ready even if ingest or its store is not: it can respond with 503.
     """
-    ingest = ServiceCheck(channels.ingest)
+    ingest = ServiceCheck(channels.ingest, _name(ingest_pb2, "IngestService"))
     health.add_readiness("ingest", ingest.has_answered)
     health.add_optional("ingest", ingest)
-    health.add_optional("delivery", ServiceCheck(channels.delivery))
-    health.add_optional("analytics", ServiceCheck(channels.analytics))
+    health.add_optional("delivery", ServiceCheck(channels.delivery, _name(deliveries_pb2, "DeliveryService")))
+    health.add_optional("analytics", ServiceCheck(channels.analytics, _name(analytics_pb2, "AnalyticsService")))
+
+
+def _name(module: ModuleType, service: str) -> str:
+    return str(module.DESCRIPTOR.services_by_name[service].full_name)

@@ -11,7 +11,7 @@ from services.platform.auth import identity, keys
 from services.platform.auth.finder import Finder
 from services.platform.auth.roles import Role
 from services.platform.grpc import conversion
-from services.platform.grpc.server import Context
+from services.platform.grpc.calls import Context
 
 
 def key_draft(request: pb.CreateApiKeyRequest, *, own_tenant_id: str) -> KeyDraft:

@@ -12,7 +12,7 @@ from services.ingest.audit.store import AuditStore, Filter
 from services.platform import errors, ids, paging
 from services.platform.auth import identity
 from services.platform.grpc import conversion
-from services.platform.grpc.server import Context
+from services.platform.grpc.calls import Context
 
 # Actors that are not API keys.
 NAMED = frozenset({identity.BOOTSTRAP_KEY_ID, identity.ANONYMOUS_ID, SYSTEM})

@@ -36,7 +36,7 @@ from services.platform.auth import identity
 from services.platform.clock import Clock
 from services.platform.grpc import conversion
 from services.platform.grpc import errors as grpc_errors
-from services.platform.grpc.server import Context
+from services.platform.grpc.calls import Context
 from services.platform.http import json_text
 from services.platform.http.json_text import NotJson
 from services.platform.tracing import spans

@@ -27,7 +27,7 @@ from services.ingest.subscriptions.record import Breaker, Draft, Shown, Subscrip
 from services.ingest.subscriptions.store import SubscriptionStore, UpdateOf, no_subscription
 from services.platform import errors, ids, paging
 from services.platform.auth import identity, keys
-from services.platform.grpc.server import Context
+from services.platform.grpc.calls import Context
 
 log = structlog.get_logger(__name__)
 

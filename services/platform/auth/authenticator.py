@@ -48,10 +48,12 @@ class Authenticator:
 
     def _prober(self, metadata: Metadata) -> Identity:
         """Return who asks for the health: a gateway, whose calls strangers must not crowd out, or anybody."""
+        return identity.INTERNAL if self.is_of_gateway(metadata) else identity.STRANGER
+
+    def is_of_gateway(self, metadata: Metadata) -> bool:
+        """Whether a call shows the service key."""
         header = _value(metadata, HEADER)
-        if header is not None and self._is_of_service(header.removeprefix("Bearer ")):
-            return identity.INTERNAL
-        return identity.STRANGER
+        return header is not None and self._is_of_service(header.removeprefix("Bearer "))
 
     def _is_of_service(self, key: str) -> bool:
         return bool(self._service_key) and hmac.compare_digest(key.encode(), self._service_key)

@@ -3,14 +3,17 @@
 import asyncio
 import contextlib
 import functools
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeAlias, cast
 
 import grpc
 
-from services.platform import ids
+from services.platform import errors, ids
+from services.platform.grpc import errors as grpc_errors
 from services.platform.grpc.tls import Certificates, Material
 from services.platform.process.shares import OWNER, Shares
+from services.platform.process.whole import Near
 from services.platform.tracing import spans
 
 _Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
@@ -75,6 +78,59 @@ class _Carrying:
         return self._channel.unary_stream(*arguments, **options)
 
 
+class _NearFirst:
+    """A channel whose unary calls are made directly while the role that they are for serves in this process.
+
+    A call that this copy of the role refuses because it has too much to do is made again over the network, where
+    another copy may answer it.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, near: Callable[[], Near | None]) -> None:
+        self._channel = channel
+        self._near = near
+
+    def unary_unary(self, method: str, *arguments: Any, **options: Any) -> Any:
+        """Return a call, as a stub makes it."""
+        far: Any = self._channel.unary_unary(method, *arguments, **options)
+
+        def call(
+            request: Any,
+            *,
+            timeout: float | None = None,
+            metadata: _Metadata = (),
+        ) -> Any:
+            near = self._near()
+            if near is None or not near.serves(method):
+                return far(request, timeout=timeout, metadata=metadata)
+            return _near_or_far(near, method, far, request, timeout, metadata)
+
+        return call
+
+    def unary_stream(self, *arguments: Any, **options: Any) -> Any:
+        """Not supported: all RPCs of this service are unary."""
+        return self._channel.unary_stream(*arguments, **options)
+
+
+async def _near_or_far(
+    near: Near, method: str, far: Callable[..., Any], request: Any, timeout_seconds: float | None, metadata: _Metadata
+) -> Any:
+    began = time.monotonic()
+    try:
+        return await near.call(method, request, timeout_seconds, metadata)
+    except grpc.aio.AioRpcError as error:
+        if not _is_overloaded(error):
+            raise
+    left_seconds = None if timeout_seconds is None else timeout_seconds - (time.monotonic() - began)
+    return await far(request, timeout=left_seconds, metadata=metadata)
+
+
+def _is_overloaded(error: grpc.aio.AioRpcError) -> bool:
+    """Whether this copy of a role has too much to do, rather than a tenant too many calls, or all copies."""
+    if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return False
+    return grpc_errors.from_rpc_error(error).reason is errors.ErrorReason.OVERLOADED
+
+
 class _Renewed:
     """A channel over TLS that is replaced with each certificate, because a channel's credentials cannot change."""
 
@@ -125,13 +181,18 @@ class _Renewed:
 
 @contextlib.asynccontextmanager
 async def channel(
-    address: str, *, service_key: str = "", certificates: Certificates | None = None, own_connection: bool = False
+    address: str,
+    *,
+    service_key: str = "",
+    certificates: Certificates | None = None,
+    own_connection: bool = False,
+    near: Callable[[], Near | None] | None = None,
 ) -> AsyncIterator[grpc.aio.Channel]:
     """Yield a channel that balances over all addresses of a name and reconnects quickly after an outage.
 
     Its calls carry the service's own key, if set. With certificates it uses TLS, and the server's certificate must
     match the name in `address`. With a connection of its own its calls never wait for those of other channels: a server
-    takes a limited number on each connection.
+    takes a limited number on each connection. `near` returns the role itself while it serves in this process.
     """
     options = (*_OPTIONS, _OWN_CONNECTION) if own_connection else _OPTIONS
     created: grpc.aio.Channel
@@ -139,7 +200,8 @@ async def channel(
         created = cast("grpc.aio.Channel", _Renewed(address, certificates, options))
     else:
         created = grpc.aio.insecure_channel(address, options=options)
+    inner = created if near is None else cast("grpc.aio.Channel", _NearFirst(created, near))
     try:
-        yield cast("grpc.aio.Channel", _Carrying(created, service_key))
+        yield cast("grpc.aio.Channel", _Carrying(inner, service_key))
     finally:
         await created.close()

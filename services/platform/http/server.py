@@ -50,9 +50,9 @@ def bind(host: str, port: int) -> socket.socket:
 
 @contextlib.asynccontextmanager
 async def serving(
-    app: Any, listener: socket.socket, *, name: str, grace_seconds: float
+    app: Any, listener: socket.socket, *, name: str, grace_seconds: float | Callable[[], float]
 ) -> AsyncIterator[Callable[[], None]]:
-    """Serve `app` until the context ends, then let requests in flight finish within the grace period.
+    """Serve `app` until the context ends, then let requests in flight finish within the grace period of then.
 
     Yields what a server that drains calls: from then on each answer ends its connection.
     """
@@ -70,7 +70,6 @@ async def serving(
         # Nobody here asks for the client's address, and it costs each request.
         proxy_headers=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=int(grace_seconds) or 1,
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]), name=f"http:{name}")
@@ -81,6 +80,8 @@ async def serving(
             task.result()
         yield server.end_connections
     finally:
+        seconds = grace_seconds() if callable(grace_seconds) else grace_seconds
+        server.config.timeout_graceful_shutdown = int(seconds) or 1
         server.should_exit = True
         await asyncio.gather(task, return_exceptions=True)
         listener.close()

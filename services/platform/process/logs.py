@@ -1,5 +1,6 @@
 """Logs: one JSON line per log event in production, readable lines in development, on standard output."""
 
+import contextvars
 import logging
 import sys
 
@@ -12,11 +13,23 @@ from services.platform.tracing import spans
 # Libraries that log per message or per request at INFO.
 _CHATTY = ("taskiq", "uvicorn", "uvicorn.access", "httpx", "httpcore", "aiohttp", "asyncio", "grpc")
 
+# The role of this process that something is done for, where the process has several.
+ROLE: contextvars.ContextVar[str] = contextvars.ContextVar("role")
+
 
 def configure(role: str, settings: Settings) -> None:
-    """Routes structlog and the standard library's logging through one formatter."""
+    """Routes structlog and the standard library's logging through one formatter.
+
+    `role` is told where ROLE is not set: all roles of the process, or its only one.
+    """
+
+    def add_role(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        event["role"] = ROLE.get(role)
+        return event
+
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_role,
         add_context,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
@@ -51,7 +64,6 @@ def configure(role: str, settings: Settings) -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
-    structlog.contextvars.bind_contextvars(role=role)
 
 
 def add_context(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

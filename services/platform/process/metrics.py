@@ -11,7 +11,11 @@ from prometheus_client import Counter, Gauge, Histogram
 
 # From an idle hop on loopback to the longest deadline.
 SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-BUILD_INFO = Gauge("webhook_build_info", "Always 1; the labels are the running version.", ["version", "python"])
+BUILD_INFO = Gauge(
+    "webhook_build_info",
+    "Always 1; the labels are a role of this process and its version.",
+    ["version", "python", "role"],
+)
 RPC_REQUESTS = Counter("webhook_rpc_requests_total", "gRPC calls, by method and code.", ["method", "code"])
 RPC_SECONDS = Histogram("webhook_rpc_duration_seconds", "Duration of a gRPC call.", ["method"], buckets=SECONDS_BUCKETS)
 RPC_IN_FLIGHT = Gauge("webhook_rpc_in_flight", "gRPC calls in progress.")
@@ -39,9 +43,10 @@ def version() -> str:
         return "source"
 
 
-def export_build_info() -> None:
-    """Set webhook_build_info of this process."""
-    BUILD_INFO.labels(version(), platform.python_version()).set(1)
+def export_build_info(*roles: str) -> None:
+    """Set webhook_build_info for each role of this process."""
+    for role in roles:
+        BUILD_INFO.labels(version(), platform.python_version(), role).set(1)
 
 
 class Growth:

@@ -4,12 +4,14 @@ They tell of hosts, stores and traffic, so outside of development only the metri
 can reach the API, such as a load balancer: it says whether the process works, and nothing else.
 
 /readyz is 200 {"status": "ready"} or 503 {"status": "not ready", "failures": {name: why}}; "degraded": {name: why}
-comes with either, and names what is away without which the process still answers.
+comes with either, and names what is away without which the process still answers. In a process of several roles the
+names of their checks are ROLE.NAME.
 """
 
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 import prometheus_client
 from starlette.applications import Starlette
@@ -24,6 +26,10 @@ NO_STORE = {"cache-control": "no-store"}
 # The status when nothing fails, and when something does.
 ALIVE = ("ok", "failing")
 READY = ("ready", "not ready")
+# Names of what is the same for all roles of a process.
+STOPPING = "process"
+BACKGROUND_TASKS = "background_tasks"
+OF_PROCESS = (STOPPING, BACKGROUND_TASKS)
 
 
 class Health:
@@ -73,7 +79,7 @@ class Health:
     async def serving(self) -> dict[str, str]:
         """Return what keeps the process from doing what it is asked, with why; shared things count."""
         if self.stopping:
-            return {"process": "is stopping"}
+            return {STOPPING: "is stopping"}
         return await _failures(self._alive | self._ready | self._shared)
 
     async def state(self) -> tuple[dict[str, str], dict[str, str]]:
@@ -84,7 +90,55 @@ class Health:
         self._seen |= self._shared.keys() - shared.keys()
         for name, why in shared.items():
             (degraded if name in self._seen else failures)[name] = why
-        return {"process": "is stopping"} if self.stopping else failures, degraded
+        return {STOPPING: "is stopping"} if self.stopping else failures, degraded
+
+
+class Probed(Protocol):
+    """Something with a state: a role, or a process."""
+
+    async def alive(self) -> dict[str, str]:
+        """Return the failing liveness checks with reasons; empty if all is well."""
+        ...
+
+    async def state(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Return what keeps it from answering, and what is away besides, with reasons."""
+        ...
+
+
+class Roles:
+    """The health of a process: of all its roles."""
+
+    def __init__(self) -> None:
+        self._roles: dict[str, Health] = {}
+
+    def add(self, role: str, health: Health) -> None:
+        """Add a role."""
+        self._roles[role] = health
+
+    def stop(self) -> None:
+        """Say that the process is stopping."""
+        for health in self._roles.values():
+            health.stopping = True
+
+    async def alive(self) -> dict[str, str]:
+        """Return the failing liveness checks with reasons. They are of the process: no role has its own."""
+        found: dict[str, str] = {}
+        for health in self._roles.values():
+            found |= await health.alive()
+        return found
+
+    async def state(self) -> tuple[dict[str, str], dict[str, str]]:
+        """Return what keeps roles from answering, and what is away besides, with reasons."""
+        failures: dict[str, str] = {}
+        degraded: dict[str, str] = {}
+        states = await asyncio.gather(*(health.state() for health in self._roles.values()))
+        for role, (own_failures, own_degraded) in zip(self._roles, states, strict=True):
+            failures |= {self._name(role, name): why for name, why in own_failures.items()}
+            degraded |= {self._name(role, name): why for name, why in own_degraded.items()}
+        return failures, degraded
+
+    def _name(self, role: str, name: str) -> str:
+        return name if len(self._roles) == 1 or name in OF_PROCESS else f"{role}.{name}"
 
 
 async def _failures(checks: dict[str, Check]) -> dict[str, str]:
@@ -108,7 +162,7 @@ def _answer(states: tuple[str, str], failures: dict[str, str], degraded: dict[st
     return Response(json.dumps(body), 503 if failures else 200, NO_STORE, "application/json")
 
 
-def routes(health: Health) -> list[Route]:
+def routes(health: Probed) -> list[Route]:
     """Return the three routes of the metrics port."""
 
     async def metrics(_: Request) -> Response:
@@ -123,7 +177,7 @@ def routes(health: Health) -> list[Route]:
     return [Route("/metrics", metrics), Route("/healthz", healthz), Route("/readyz", readyz)]
 
 
-def liveness_route(health: Health) -> Route:
+def liveness_route(health: Probed) -> Route:
     """Return the route of /livez, which needs no key and gives no reason."""
 
     async def livez(_: Request) -> Response:
@@ -134,6 +188,6 @@ def liveness_route(health: Health) -> Route:
     return Route("/livez", livez)
 
 
-def application(health: Health) -> Starlette:
+def application(health: Probed) -> Starlette:
     """Return the application of the metrics port."""
     return Starlette(routes=routes(health))

@@ -136,11 +136,21 @@ async def repeat_rolled_back(work: Callable[[], Awaitable[_T]]) -> _T:
 
 @contextlib.asynccontextmanager
 async def pool(process: "Process", settings: PostgresSettings) -> AsyncIterator[Pool]:
-    """Yield a pool that starts empty, so that a process can start while Postgres is unreachable.
+    """Yield the pool of the process. It starts empty, so that a process can start while Postgres is unreachable.
 
     Statements end after 10 s on the client's side and connecting after 1 s, or the URL's connect_timeout, both with
     TimeoutError.
     """
+    opened = functools.partial(_opened, process, settings)
+    async with process.whole.share(("postgres", settings.postgres_dsn), opened) as (created, check):
+        process.health.add_shared("postgres", check)
+        yield created
+
+
+@contextlib.asynccontextmanager
+async def _opened(
+    process: "Process", settings: PostgresSettings
+) -> AsyncIterator[tuple[Pool, Callable[[], Awaitable[None]]]]:
     created = _Pool(
         settings.postgres_target.dsn,
         min_size=0,
@@ -155,7 +165,7 @@ async def pool(process: "Process", settings: PostgresSettings) -> AsyncIterator[
         connect=functools.partial(_open, settings),
         timeout=CONNECT_TIMEOUT_SECONDS,
         command_timeout=STATEMENT_TIMEOUT_SECONDS,
-        **_session(settings, process.role, _POOL_SETTINGS),
+        **_session(settings, process.whole.name, _POOL_SETTINGS),
     )
     # The other half is for the process's own work.
     created.shares = Shares(max(1, settings.postgres_pool_size // 2))
@@ -164,13 +174,12 @@ async def pool(process: "Process", settings: PostgresSettings) -> AsyncIterator[
     async def check() -> None:
         await created.fetchval("SELECT 1", timeout=CONNECT_TIMEOUT_SECONDS)
 
-    process.health.add_shared("postgres", check)
     loops = [
         process.spawn("postgres_metrics", _export(created)),
         process.spawn("postgres_up", availability.Watch("postgres", check).run()),
     ]
     try:
-        yield created
+        yield created, check
     finally:
         for loop in loops:
             await process.cancel(loop)

@@ -5,18 +5,21 @@ raises Refused: it concerns that key, and is no reason to do without Redis for a
 """
 
 import contextlib
+import functools
 import inspect
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import Any, NewType, ParamSpec, TypeAlias
+from typing import TYPE_CHECKING, Any, NewType, ParamSpec, TypeAlias
 
 import redis.asyncio
 import redis.exceptions
 from redis.asyncio.connection import BlockingConnectionPool
 
-import services.platform.stores.availability  # noqa: F401 - what drivers raise has a meaning from here on
 from services.platform.settings import RedisSettings
-from services.platform.stores import redis_primary, redis_url
+from services.platform.stores import availability, redis_primary, redis_url
+
+if TYPE_CHECKING:
+    from services.platform.process.lifecycle import Process
 
 # What a command raises when Redis is away. RuntimeError is uvloop's: the connection was closed under the command.
 REDIS_AWAY = (redis.exceptions.RedisError, OSError, TimeoutError, RuntimeError)
@@ -88,6 +91,26 @@ async def client(settings: RedisSettings) -> AsyncIterator[Client]:
         yield created
     finally:
         await created.aclose()
+
+
+@contextlib.asynccontextmanager
+async def of_process(process: "Process", settings: RedisSettings) -> AsyncIterator[Client]:
+    """Yield the client of the process; whether Redis answers is told in its metrics, its log and its readiness."""
+    opened = functools.partial(_watched, process, settings)
+    async with process.whole.share(("redis", settings.redis_dsn), opened) as (created, watch):
+        process.health.add_optional("redis", watch.check)
+        yield created
+
+
+@contextlib.asynccontextmanager
+async def _watched(process: "Process", settings: RedisSettings) -> AsyncIterator[tuple[Client, availability.Watch]]:
+    async with client(settings) as created:
+        watch = availability.Watch("redis", created.ping)
+        loop = process.spawn("redis_up", watch.run())
+        try:
+            yield created, watch
+        finally:
+            await process.cancel(loop)
 
 
 def _options(timeout_seconds: float | None) -> dict[str, Any]:

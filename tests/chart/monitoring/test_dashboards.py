@@ -172,7 +172,7 @@ def test_a_config_map_holds_its_file_and_what_the_sidecar_looks_for() -> None:
         }
 
 
-def test_folder_labels_and_namespace_are_ones_own() -> None:
+def test_folder_labels_and_namespace_can_be_set() -> None:
     values = {
         "enabled": True,
         "namespace": "monitoring",

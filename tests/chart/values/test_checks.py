@@ -117,7 +117,7 @@ def test_a_value_that_cannot_be_installed_is_rejected_in_words(values: dict[str,
 
 
 @pytest.mark.parametrize(("postgresql", "redis", "sentence"), STORE_PROBLEMS)
-def test_a_place_of_a_store_that_cannot_be_reached_is_told(
+def test_a_store_address_that_cannot_be_reached_is_reported(
     postgresql: dict[str, Any], redis: dict[str, Any], sentence: str
 ) -> None:
     values = {

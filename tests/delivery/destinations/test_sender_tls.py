@@ -89,7 +89,7 @@ async def test_a_certificate_that_is_refused_is_recorded_with_why(
     assert found.message.startswith(f"TLS failed: the receiver's certificate: {said}")
 
 
-async def test_a_receiver_that_does_not_speak_tls_is_told_so(sender: HttpSender) -> None:
+async def test_a_receiver_that_does_not_speak_tls_is_named_in_the_error(sender: HttpSender) -> None:
     async def plain(connection: sending.Connection) -> None:
         await connection.send(OK)
 

@@ -314,7 +314,7 @@ async def test_the_gauges_count_unfinished_deliveries(world: World, monkeypatch:
         await wait_until(lambda: gauges() == [3, 1, 2], what="the gauges")
 
 
-async def test_a_dispatcher_that_cannot_end_a_turn_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_dispatcher_that_cannot_end_a_turn_reports_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("services.delivery.dispatcher.dispatcher.GUARD_SECONDS", 0.3)
     async with world.delivery_process(world.delivery_settings()) as process, world.pool.acquire() as connection:
         await until_ready(process.health.serving, ready=True)

@@ -11,7 +11,7 @@ from services.platform.settings import RedisSettings
 from services.platform.stores import redis
 
 
-async def test_memory_clients_and_lookups_are_told(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_memory_clients_and_lookups_are_exported(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics, "REDIS_INTERVAL_SECONDS", 0.05)
     metrics.REDIS_MEMORY.set(0)
     hits, misses = (metrics.REDIS_LOOKUPS.labels(result) for result in ("hit", "miss"))

@@ -129,7 +129,7 @@ async def test_a_subscription_without_a_report_for_a_minute_is_forgotten(world: 
     assert await world.pool.fetchval("SELECT count(*) FROM exhausted_deliveries") == 1
 
 
-async def test_deliveries_that_the_dispatcher_ends_are_told(world: World, receiver: Receiver) -> None:
+async def test_deliveries_that_the_dispatcher_ends_are_reported(world: World, receiver: Receiver) -> None:
     await system_subscription(world, receiver)
     expired, held, lost = [await world.subscription(receiver.url(HOOK)) for _ in range(3)]
     await world.pool.execute("UPDATE subscriptions SET status = 'paused' WHERE id = $1", held)

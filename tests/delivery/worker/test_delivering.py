@@ -116,7 +116,7 @@ async def test_a_large_payload_has_more_time(world: World, receiver: Receiver) -
     assert outcomes(await world.attempts(small)) == ["timeout"]
 
 
-async def test_a_worker_whose_clock_is_an_hour_behind_goes_by_that_of_postgres(
+async def test_a_worker_with_a_clock_an_hour_behind_uses_the_clock_of_postgres(
     world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hour, claim = 3600, WorkerStore.claim

@@ -81,7 +81,7 @@ def test_a_lane_is_at_its_bound_by_its_own_requests_alone() -> None:
     assert not lane_of(8.0).at_bound(0)
 
 
-def test_the_first_limit_is_no_more_than_there_are_slots() -> None:
+def test_the_first_limit_does_not_exceed_the_slots() -> None:
     assert Lane(ids.new(), 16).limit == 16
     assert Lane(ids.new(), 512).limit == FIRST_LIMIT
 
@@ -408,7 +408,7 @@ def test_emptying_a_lane_returns_all_its_waiting_ids_and_ends_its_turn() -> None
     assert (made.waiting, made.ready, made.can_claim) == (0, 0, False)
 
 
-def test_a_parked_lane_that_is_emptied_begins_anew() -> None:
+def test_a_parked_lane_that_is_emptied_starts_over() -> None:
     made = Lanes(SLOTS)
     lane = waiting(made, 4, limit=4)
     claim_all(made)

@@ -86,7 +86,7 @@ def test_a_delivery_that_began_late_is_reported_unless_there_was_a_fault() -> No
     assert _judge(**late, spans=[_span("redis-kill", 0.0, 1.0)]).unexplained_late == 0  # type: ignore[arg-type]
 
 
-def test_a_refusal_that_is_not_retryable_is_told() -> None:
+def test_a_refusal_that_is_not_retryable_is_reported() -> None:
     send = _send(event_id=None, tries=[(0.0, 0.01, 500)])
     assert (_judge(sends=[send]).refused, _judge(sends=[send]).ok) == (1, False)
 
@@ -115,7 +115,7 @@ def test_events_that_share_an_idempotency_key_are_reported() -> None:
         "a number is missing",
     ],
 )
-def test_a_ledger_that_disagrees_with_the_log_is_told(attempts: list[Attempt], requests: list[Request]) -> None:
+def test_a_ledger_that_disagrees_with_the_log_is_reported(attempts: list[Attempt], requests: list[Request]) -> None:
     assert verdict.find_mismatches(_delivery(*attempts), requests)
 
 
@@ -137,7 +137,7 @@ def test_a_ledger_that_can_be_explained_is_not(attempts: list[Attempt], requests
     assert not verdict.find_mismatches(_delivery(*attempts), requests)
 
 
-def test_a_delivery_that_failed_after_a_success_is_told() -> None:
+def test_a_delivery_that_failed_after_a_success_is_reported() -> None:
     assert verdict.find_mismatches(_delivery(SUCCESS, status="failed"), [_request(1.0)])
 
 
@@ -174,7 +174,7 @@ def test_a_short_cut_between_worker_and_postgres_explains_no_duplicate() -> None
     assert _of_duplicate(100, _span("cut-postgres-refuse", 99, 109)) == "cut-postgres-refuse"
 
 
-def test_an_answer_at_the_deadline_of_its_attempt_explains_a_duplicate_unless_nothing_else_happened() -> None:
+def test_a_response_at_the_deadline_explains_a_duplicate_if_there_was_a_fault() -> None:
     late, spans = _request(104.0, answered_at=104.9), [_span("redis-kill", 0, 1)]
     assert verdict.answered_late(late, [_attempt(1, "timeout", started_at=100.0)], spans)
     assert not verdict.answered_late(late, [_attempt(1, "timeout", started_at=103.9)], spans)

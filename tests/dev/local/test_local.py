@@ -83,7 +83,7 @@ def test_the_output_ends_with_what_to_open_and_what_to_try(stack: Stack) -> None
     assert f"ingest 127.0.0.1:{stack.ports['ingest']}, delivery 127.0.0.1:" in stack.output
 
 
-def test_a_taken_port_is_said_in_one_line_and_nothing_starts(stack: Stack, make_stack: MakeStack) -> None:
+def test_a_port_in_use_is_reported_in_one_line_and_nothing_starts(stack: Stack, make_stack: MakeStack) -> None:
     """Exit status 1."""
     other = make_stack("taken", port=stack.port)
     other.launch()
@@ -94,7 +94,7 @@ def test_a_taken_port_is_said_in_one_line_and_nothing_starts(stack: Stack, make_
     assert not (other.data_dir / "postgres").exists()
 
 
-def test_a_data_dir_in_use_is_said_in_one_line(stack: Stack, make_stack: MakeStack) -> None:
+def test_a_data_dir_in_use_is_reported_in_one_line(stack: Stack, make_stack: MakeStack) -> None:
     """It names the process that uses the port."""
     other = make_stack(stack.data_dir.name)
     output = stack.output_path.read_bytes()
@@ -108,7 +108,7 @@ def test_a_data_dir_in_use_is_said_in_one_line(stack: Stack, make_stack: MakeSta
     assert _ready(f"{stack.base_url}/readyz")
 
 
-def test_a_wrong_setting_is_said_in_one_line(make_stack: MakeStack) -> None:
+def test_an_invalid_setting_is_reported_in_one_line(make_stack: MakeStack) -> None:
     """Named like its variable."""
     stack = make_stack("wrong", environment={"PORT": "many"})
     stack.launch()
@@ -196,7 +196,7 @@ def test_stack_ends_after_three_deaths_in_thirty_seconds_and_shows_the_last_line
     assert not stack.processes()
 
 
-def test_wrong_settings_of_any_process_are_said_before_anything_starts(make_stack: MakeStack) -> None:
+def test_invalid_settings_of_any_process_are_reported_before_anything_starts(make_stack: MakeStack) -> None:
     """A line each, with exit status 2."""
     stack = make_stack("unset", environment={"LOG_RETENTION_HOURS": "never", "WORKER_CONCURRENCY": "x"})
     stack.launch()

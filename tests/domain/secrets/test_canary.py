@@ -59,7 +59,7 @@ async def test_a_process_is_not_ready_and_waits_until_the_schema_is_there(
         assert await pool.fetchval("SELECT count(*) FROM encryption_canary") == 1
 
 
-async def test_a_process_that_waits_stops_when_it_is_told_to() -> None:
+async def test_a_waiting_process_stops_on_request() -> None:
     settings = EncryptionSettings(encryption_keys=ENCRYPTION_KEY, _env_file=None)
     process, nobody = Process("test"), f"postgresql://postgres@127.0.0.1:{free_port()}/webhook"
     async with asyncpg.create_pool(nobody, min_size=0, max_size=1) as pool:

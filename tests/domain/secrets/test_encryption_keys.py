@@ -58,7 +58,7 @@ def test_a_process_that_sees_no_secrets_needs_no_keys(monkeypatch: pytest.Monkey
         "ä" * 44,
     ],
 )
-def test_a_wrong_key_is_said_in_one_line_that_does_not_repeat_it(
+def test_an_invalid_key_is_reported_in_one_line_that_does_not_repeat_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], value: str
 ) -> None:
     monkeypatch.setenv("ENCRYPTION_KEYS", value)

@@ -41,7 +41,7 @@ def test_old_secrets_hold_until_they_end_newest_first() -> None:
     assert [secret.secret_key for secret in secrets.previous(NOW + SECOND)] == ["b"]
 
 
-def test_a_changed_secret_is_opened_anew() -> None:
+def test_a_changed_secret_is_opened_again() -> None:
     opener = vault()
     first, second = opener.seal(ONE, [Secret("a")]), opener.seal(ONE, [Secret("b")])
     assert [opener.opened(ONE, sealed).kept[0].secret_key for sealed in (first, second, first)] == ["a", "b", "a"]

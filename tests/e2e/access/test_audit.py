@@ -248,7 +248,7 @@ async def test_a_role_that_does_not_do_leaves_no_entry_and_sees_none(
     assert await listed(http, actor=reader["id"]) == []
 
 
-async def test_the_bootstrap_key_is_told_from_others_and_nobody_speaks_for_another_key(
+async def test_the_bootstrap_key_is_distinguished_and_keys_cannot_impersonate_others(
     http: httpx.AsyncClient, actor: Actor, channels: Channels
 ) -> None:
     stub: Any = subscriptions_pb2_grpc.SubscriptionServiceStub(channels["webhook.v1.SubscriptionService"])

@@ -47,7 +47,7 @@ async def entries(http: httpx.AsyncClient, **filters: str) -> list[dict[str, Any
     return found
 
 
-async def test_an_operator_looks_after_a_tenants_deliveries_and_the_log_says_so(
+async def test_an_operator_manages_a_tenants_deliveries_and_the_audit_log_shows_it(
     http: httpx.AsyncClient,
     acme: httpx.AsyncClient,
     operator: tuple[httpx.AsyncClient, str],

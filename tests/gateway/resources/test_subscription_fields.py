@@ -94,7 +94,7 @@ async def test_the_signature_scheme_goes_through_in_each_request(
 @pytest.mark.parametrize(
     ("body", "removes"), [({"secret_key": None}, True), ({"signature_scheme": "none"}, True), ({}, False)]
 )
-async def test_an_update_without_a_secret_leaves_the_subscription_unsigned_only_when_it_says_so(
+async def test_an_update_without_a_secret_removes_signing_only_if_requested(
     client: httpx.AsyncClient, services: Services, body: dict[str, Any], *, removes: bool
 ) -> None:
     path = await create(client, secret_key="secret-old")

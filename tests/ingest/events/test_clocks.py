@@ -40,9 +40,7 @@ async def behind(
         yield ingest
 
 
-async def test_machines_that_are_an_hour_behind_postgres_accept_events_and_say_so(
-    behind: Ingest, free_port: int
-) -> None:
+async def test_machines_with_clocks_an_hour_behind_accept_events_and_log_it(behind: Ingest, free_port: int) -> None:
     subscription, health = await behind.create(), Health()
     async with gateway(free_port, health) as url, httpx.AsyncClient(base_url=url, timeout=10) as client:
         for _ in range(2):

@@ -46,7 +46,7 @@ def shows(text: bytes) -> bool:
 
 
 @pytest.mark.parametrize("signing", [SECRET, ED25519], ids=["hmac-sha256", "ed25519"])
-async def test_credentials_are_sealed_in_postgres_and_not_in_the_copy_in_redis_and_forgotten_with_the_subscription(
+async def test_credentials_are_sealed_in_postgres_absent_from_redis_and_deleted_at_the_end(
     alone: Ingest, redis_url: str, signing: dict[str, Any]
 ) -> None:
     made = await alone.create(**EVERYTHING, **signing)

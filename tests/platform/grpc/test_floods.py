@@ -14,8 +14,8 @@ from dev.harness.waiting import wait_until
 from services.platform.auth import identity, keys
 from services.platform.auth.identity import Identity
 from services.platform.auth.roles import Role
+from services.platform.grpc import calls, places, server
 from services.platform.grpc import errors as grpc_errors
-from services.platform.grpc import places, server
 from services.platform.settings import GrpcServerSettings
 from tests.platform.grpc import raw
 from tests.platform.grpc.serving import serving
@@ -113,7 +113,7 @@ async def test_a_call_is_refused_before_its_message_is_there(served: Served, key
 async def test_a_message_must_arrive_in_time(
     served: Served, monkeypatch: pytest.MonkeyPatch, method: str, deadline_seconds: int | None
 ) -> None:
-    monkeypatch.setattr(server, "MESSAGE_SECONDS", 0.1)
+    monkeypatch.setattr(calls, "MESSAGE_SECONDS", 0.1)
     call: Any = served.channel.stream_unary(method)
     refused = await refusal(call(never(), metadata=metadata(key_of("a")), timeout=deadline_seconds))
     assert refused.code() is grpc.StatusCode.DEADLINE_EXCEEDED
@@ -121,7 +121,7 @@ async def test_a_message_must_arrive_in_time(
     assert served.entered == 0
 
 
-async def test_a_call_that_has_no_message_is_told_so(served: Served) -> None:
+async def test_a_call_without_a_message_is_an_invalid_argument(served: Served) -> None:
     async def nothing() -> AsyncIterator[bytes]:
         return
         yield b""

@@ -10,7 +10,7 @@ from dev.embedded import ports
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
 from services.platform.grpc import client
-from services.platform.grpc.server import Context
+from services.platform.grpc.calls import Context
 from services.platform.settings import GrpcServerSettings
 from tests.platform.grpc import name_server
 from tests.platform.grpc.serving import serving

@@ -14,9 +14,8 @@ from prometheus_client import REGISTRY
 
 from dev.harness.waiting import wait_until
 from services.platform import errors
+from services.platform.grpc import calls, places
 from services.platform.grpc import errors as grpc_errors
-from services.platform.grpc import places
-from services.platform.grpc import server as grpc_server
 from services.platform.settings import GrpcServerSettings
 from tests.platform.grpc.serving import serving
 
@@ -73,7 +72,7 @@ async def _serving() -> AsyncIterator[Server]:
     added = []
     for method, deserializer in ((METHOD, None), (TYPED_METHOD, status_pb2.Status.FromString)):
         service, name = method[1:].split("/")
-        handler: grpc_server.Handler = grpc.unary_unary_rpc_method_handler(server.handle, deserializer)
+        handler: calls.Handler = grpc.unary_unary_rpc_method_handler(server.handle, deserializer)
         added.append(grpc.method_handlers_generic_handler(service, {name: handler}))
     settings = GrpcServerSettings(grpc_port=0, max_payload_bytes=1000, _env_file=None)
     async with (

@@ -18,7 +18,7 @@ from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
 from services.platform.grpc import client as grpc_client
 from services.platform.grpc import tls as grpc_tls
-from services.platform.grpc.server import Context
+from services.platform.grpc.calls import Context
 from services.platform.grpc.tls import Certificates
 from services.platform.process import lifecycle, metrics
 from services.platform.settings import GrpcServerSettings, GrpcTlsSettings

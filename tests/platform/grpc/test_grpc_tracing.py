@@ -14,7 +14,7 @@ from services.platform.auth import identity
 from services.platform.auth.authenticator import ACTOR_HEADER
 from services.platform.auth.identity import Identity
 from services.platform.grpc import client
-from services.platform.grpc.server import Context
+from services.platform.grpc.calls import Context
 from services.platform.settings import GrpcServerSettings
 from services.platform.tracing import spans
 from services.platform.tracing.settings import TracingDoorSettings
@@ -69,7 +69,7 @@ async def tracing(ratio: float) -> AsyncIterator[Server]:
         yield Server(port=port, recording=recording)
 
 
-async def test_the_gateways_calls_are_traced_if_it_says_so_and_never_else() -> None:
+async def test_the_gateways_calls_are_traced_only_if_it_decides_so() -> None:
     async with tracing(ratio=0.0) as server:
         assert await server.trace_of(SERVICE_KEY, SAMPLED) == TRACE_ID
     async with tracing(ratio=1.0) as server:
@@ -78,7 +78,7 @@ async def test_the_gateways_calls_are_traced_if_it_says_so_and_never_else() -> N
         assert await server.trace_of(SERVICE_KEY, "malformed") == ""
 
 
-async def test_the_calls_of_strangers_are_traced_by_chance_and_in_their_traces() -> None:
+async def test_calls_of_untrusted_callers_are_sampled_and_keep_their_traces() -> None:
     async with tracing(ratio=0.0) as server:
         assert await server.trace_of(ADMIN_KEY, SAMPLED) == ""
     async with tracing(ratio=1.0) as server:

@@ -47,7 +47,7 @@ def test_a_cache_drives_out_the_oldest_until_what_is_left_weighs_no_more_than_it
     assert (cache.get("f"), cache.get("g")) == (10, 0)
 
 
-def test_a_value_ends_with_its_time_and_a_new_one_begins_anew(now: list[float]) -> None:
+def test_a_value_expires_and_a_new_one_has_a_new_lifetime(now: list[float]) -> None:
     cache: BoundedCache[str, int] = BoundedCache(2, ttl_seconds=10)
     cache.put("a", 1)
     now[0] += 9

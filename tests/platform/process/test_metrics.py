@@ -15,10 +15,11 @@ SERVICES = Path(metrics.__file__).parents[2]
 COMMON = re.compile(r"^([A-Z_]+) = (?:Counter|Gauge|Histogram)\(", re.MULTILINE)
 
 
-def test_build_info_says_what_runs() -> None:
-    metrics.export_build_info()
-    labels = {"version": metrics.version(), "python": platform.python_version()}
-    assert REGISTRY.get_sample_value("webhook_build_info", labels) == 1
+def test_build_info_says_which_roles_run() -> None:
+    metrics.export_build_info("gateway", "ingest")
+    for role in ("gateway", "ingest"):
+        labels = {"version": metrics.version(), "python": platform.python_version(), "role": role}
+        assert REGISTRY.get_sample_value("webhook_build_info", labels) == 1
 
 
 def test_common_metrics_are_all_used() -> None:
@@ -67,7 +68,7 @@ async def test_metrics_are_served_as_prometheus_text() -> None:
     assert "webhook_rpc_in_flight" in answer.text
 
 
-async def test_a_process_that_can_serve_says_so() -> None:
+async def test_a_process_that_can_serve_is_live_and_ready() -> None:
     assert await _statuses(_checks()) == (200, 200)
 
 

@@ -257,7 +257,7 @@ async def test_a_pod_that_waits_for_the_schema_finds_it(place: Place) -> None:
         await wait(place.settings(), Say(to_stdout))
 
 
-async def test_secrets_are_encrypted_anew(place: Place, redis_url: str, rows: Rows) -> None:
+async def test_secrets_are_reencrypted(place: Place, redis_url: str, rows: Rows) -> None:
     async with serving(place.pooled, redis_url, **THROUGH) as ingest:
         await ingest.create(secret_key="a-secret-of-a-receiver")
     settings = reencryption.ReencryptionSettings(

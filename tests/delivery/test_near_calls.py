@@ -1,0 +1,385 @@
+"""Each method of the roles that are called, near and far: what its caller and its servicer see is the same."""
+
+import contextlib
+import dataclasses
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import grpc
+import pytest
+import pytest_asyncio
+from google.protobuf import message_factory
+from google.protobuf.field_mask_pb2 import FieldMask
+from google.protobuf.message import Message
+from prometheus_client import REGISTRY
+
+from dev.embedded import ports
+from dev.harness.keys import ADMIN_KEY, ENCRYPTION_KEY, SERVICE_KEY
+from dev.harness.stores import Stores
+from dev.harness.waiting import wait_until
+from protos.webhook.v1 import access_pb2, analytics_pb2, audit_pb2, deliveries_pb2, ingest_pb2, subscriptions_pb2
+from services.analytics import __main__ as analytics
+from services.analytics.settings import AnalyticsSettings
+from services.delivery import __main__ as delivery
+from services.delivery.settings import DeliverySettings
+from services.ingest import __main__ as ingest
+from services.ingest.settings import IngestSettings
+from services.platform import ids
+from services.platform.auth import identity, roles
+from services.platform.grpc import calls, client
+from services.platform.grpc import errors as grpc_errors
+from services.platform.process import lifecycle, logs, shares
+from services.platform.process.whole import Whole
+from services.platform.tracing import spans
+from services.platform.tracing.settings import TracingDoorSettings
+from services.platform.tracing.spans import Parent, Tracer
+from tests.platform.auth.test_auth import methods
+from tests.platform.tracing.recording import Kept, Recording
+
+SETTINGS = {"ingest": IngestSettings, "delivery": DeliverySettings, "analytics": AnalyticsSettings}
+SERVES: Mapping[str, Any] = {"ingest": ingest.serve, "delivery": delivery.serve, "analytics": analytics.serve}
+ROLE_OF = {"DeliveryService": "delivery", "AnalyticsService": "analytics"}
+DESCRIPTORS = {f"/{method.containing_service.full_name}/{method.name}": method for method in methods()}
+REQUEST_ID = "the-request-of-this-test"
+# What differs between any two calls of a method.
+VARYING = re.compile(
+    r"[0-9a-f]{8}-[0-9a-f-]{27}"  # ids
+    r"|whk_[\w-]+|whsec_[\w+/=-]+|whi_[\w-]+|token: \"[^\"]+\"|secret_key: \"[^\"]+\"|key: \"[^\"]+\"|etag: \"[^\"]+\""
+    r"|(?:seconds|nanos): \d+|prefix: \"[^\"]+\"|tenant-\d+"
+)
+
+
+@dataclass(kw_only=True)
+class Served:
+    """Three roles in one process, and how they are called."""
+
+    pool: Any
+    near: Mapping[str, grpc.aio.Channel]
+    far: Mapping[str, grpc.aio.Channel]
+    # What servicers saw of the calls since the last look.
+    seen: list[dict[str, Any]] = field(default_factory=list)
+    number: int = 0
+
+    async def call(
+        self, channels: Mapping[str, grpc.aio.Channel], method: str, request: Message, **options: Any
+    ) -> Any:
+        """Call a method as a gateway does, for the bootstrap key."""
+        descriptor = DESCRIPTORS[method]
+        answer_class = message_factory.GetMessageClass(descriptor.output_type)
+        call: Any = channels[ROLE_OF.get(descriptor.containing_service.name, "ingest")].unary_unary(
+            method, request_serializer=type(request).SerializeToString, response_deserializer=answer_class.FromString
+        )
+        return await call(request, **{"timeout": 10, "metadata": ACTOR} | options)
+
+    async def prepared(self, method: str, request: Message) -> Any:
+        """Call a method of the same name for what a case needs."""
+        return await self.call(self.far, method, request)
+
+
+ACTOR = (("webhook-actor", identity.BOOTSTRAP_KEY_ID), ("webhook-caller-key", ADMIN_KEY))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def served(stores: Stores) -> AsyncIterator[Served]:
+    """The roles, with keys and with tracing."""
+    patch = pytest.MonkeyPatch()
+    common: dict[str, Any] = {
+        "env": "development",
+        "redis_url": stores.redis_url(),
+        "auth_required": True,
+        "service_key": SERVICE_KEY,
+        "bootstrap_admin_key": ADMIN_KEY,
+        "encryption_keys": ENCRYPTION_KEY,
+        "metrics_port": 0,
+    }
+    whole = Whole(tuple(SERVES), servers=len(SERVES))
+    numbers = dict(zip(SERVES, ports.free_ports(len(SERVES)), strict=True))
+    async with contextlib.AsyncExitStack() as stack:
+        database_url = stack.enter_context(stores.database())
+        stack.callback(patch.undo)
+        stack.push_async_callback(whole.cancel_all)
+        near: dict[str, grpc.aio.Channel] = {}
+        far: dict[str, grpc.aio.Channel] = {}
+        for role, serve in SERVES.items():
+            process = lifecycle.Process(role, Tracer(Recording(), TracingDoorSettings(_env_file=None)), whole=whole)
+            settings = SETTINGS[role](**common, database_url=database_url, grpc_port=numbers[role], _env_file=None)
+            await stack.enter_async_context(serve(process, settings))
+            for channels, here in ((near, process.near(role)), (far, None)):
+                channels[role] = await stack.enter_async_context(
+                    client.channel(f"127.0.0.1:{numbers[role]}", service_key=SERVICE_KEY, near=here)
+                )
+
+        async def is_ready() -> bool:
+            failures, _ = await whole.health.state()
+            return not failures
+
+        await wait_until(is_ready, 20, what="readiness of all roles")
+        pool = await stack.enter_async_context(asyncpg.create_pool(database_url, min_size=0, max_size=2))
+        made = Served(pool=pool, near=near, far=far)
+        respond = calls._Acting._respond
+
+        async def watched(self: Any, context: Any, request: Any) -> Any:
+            span = spans.CURRENT.get()
+            made.seen.append(
+                {
+                    "request": VARYING.sub("*", str(request)),
+                    "role": logs.ROLE.get("none"),
+                    "caller": identity.CALLER.get(),
+                    "owner": shares.OWNER.get(),
+                    "request_id": ids.CURRENT_REQUEST_ID.get(),
+                    "traced": span is not None,
+                }
+            )
+            return await respond(self, context, request)
+
+        patch.setattr(calls._Acting, "_respond", watched)
+        yield made
+    assert not whole.failed
+
+
+# -- a request for each method, with what it needs --
+
+Made = Callable[[Served], Awaitable[Message]]
+
+
+async def subscription(served: Served) -> str:
+    """Create a subscription and return its id."""
+    request = subscriptions_pb2.CreateSubscriptionRequest(
+        spec=subscriptions_pb2.SubscriptionSpec(target_url="http://127.0.0.1:9/hook")
+    )
+    answer = await served.prepared("/webhook.v1.SubscriptionService/CreateSubscription", request)
+    return str(answer.subscription.id)
+
+
+async def accepted(served: Served) -> ingest_pb2.Accepted:
+    """Accept an event, and return its ids."""
+    request = ingest_pb2.IngestRequest(item=await item(served))
+    answer: ingest_pb2.IngestResponse = await served.prepared("/webhook.v1.IngestService/Ingest", request)
+    return answer.accepted
+
+
+async def item(served: Served) -> ingest_pb2.IngestItem:
+    """Return an event for a new subscription."""
+    return ingest_pb2.IngestItem(
+        subscription_id=await subscription(served), content_type="application/json", payload=b"{}"
+    )
+
+
+async def tenant(served: Served) -> str:
+    """Create a tenant and return its id."""
+    served.number += 1
+    request = access_pb2.CreateTenantRequest(id=f"tenant-{served.number}")
+    answer = await served.prepared("/webhook.v1.AccessService/CreateTenant", request)
+    return str(answer.tenant.id)
+
+
+async def key(served: Served) -> access_pb2.CreateApiKeyResponse:
+    """Create a key."""
+    request = access_pb2.CreateApiKeyRequest(tenant_id="default", name="a test's", role=access_pb2.ROLE_READ)
+    answer: access_pb2.CreateApiKeyResponse = await served.prepared("/webhook.v1.AccessService/CreateApiKey", request)
+    return answer
+
+
+def of_subscription(cls: Any, **fields: Any) -> Made:
+    """Return what makes a request about a new subscription."""
+
+    async def make(served: Served) -> Message:
+        made: Message = cls(subscription_id=await subscription(served), **fields)
+        return made
+
+    return make
+
+
+def of_event(cls: Any, name: str) -> Made:
+    """Return what makes a request about a new event or its delivery."""
+
+    async def make(served: Served) -> Message:
+        made: Message = cls(**{name: getattr(await accepted(served), name)})
+        return made
+
+    return make
+
+
+def always(request: Message) -> Made:
+    """Return what makes this request."""
+
+    async def make(_: Served) -> Message:
+        return request
+
+    return make
+
+
+def made_by(make: Callable[[Served], Awaitable[Any]], build: Callable[[Any], Message]) -> Made:
+    """Return what makes a request of something new."""
+
+    async def made(served: Served) -> Message:
+        return build(await make(served))
+
+    return made
+
+
+async def new_tenant(served: Served) -> Message:
+    """Return a request for a tenant that does not exist."""
+    served.number += 1
+    return access_pb2.CreateTenantRequest(id=f"tenant-{served.number}")
+
+
+SPEC = subscriptions_pb2.SubscriptionSpec(target_url="http://127.0.0.1:9/hook", description="a test's")
+CASES: Mapping[str, Made] = {
+    "IngestService/Ingest": made_by(item, lambda made: ingest_pb2.IngestRequest(item=made)),
+    "IngestService/BatchIngest": made_by(item, lambda made: ingest_pb2.BatchIngestRequest(items=[made, made])),
+    "IngestService/GetEvent": of_event(ingest_pb2.GetEventRequest, "event_id"),
+    "SubscriptionService/CreateSubscription": always(subscriptions_pb2.CreateSubscriptionRequest(spec=SPEC)),
+    "SubscriptionService/GetSubscription": of_subscription(subscriptions_pb2.GetSubscriptionRequest),
+    "SubscriptionService/ListSubscriptions": always(subscriptions_pb2.ListSubscriptionsRequest(page_size=1)),
+    "SubscriptionService/UpdateSubscription": of_subscription(
+        subscriptions_pb2.UpdateSubscriptionRequest, spec=SPEC, update_mask=FieldMask(paths=["description"])
+    ),
+    "SubscriptionService/DeleteSubscription": of_subscription(subscriptions_pb2.DeleteSubscriptionRequest),
+    "SubscriptionService/SetSubscriptionStatus": of_subscription(
+        subscriptions_pb2.SetSubscriptionStatusRequest, action=subscriptions_pb2.SUBSCRIPTION_ACTION_PAUSE
+    ),
+    "SubscriptionService/RotateSubscriptionSecret": of_subscription(subscriptions_pb2.RotateSubscriptionSecretRequest),
+    "SubscriptionService/CreateIngestToken": of_subscription(subscriptions_pb2.CreateIngestTokenRequest),
+    "SubscriptionService/DeleteIngestToken": of_subscription(subscriptions_pb2.DeleteIngestTokenRequest),
+    "SubscriptionService/CheckIngestToken": of_subscription(subscriptions_pb2.CheckIngestTokenRequest),
+    "DeliveryService/GetDelivery": of_event(deliveries_pb2.GetDeliveryRequest, "delivery_id"),
+    "DeliveryService/ListDeliveries": of_event(deliveries_pb2.ListDeliveriesRequest, "event_id"),
+    "DeliveryService/RetryDelivery": of_event(deliveries_pb2.RetryDeliveryRequest, "delivery_id"),
+    "DeliveryService/BatchRetryDeliveries": made_by(
+        accepted, lambda made: deliveries_pb2.BatchRetryDeliveriesRequest(delivery_ids=[made.delivery_id])
+    ),
+    "DeliveryService/CancelDelivery": of_event(deliveries_pb2.CancelDeliveryRequest, "delivery_id"),
+    "AnalyticsService/GetStats": always(analytics_pb2.GetStatsRequest()),
+    "AccessService/Authenticate": made_by(key, lambda made: access_pb2.AuthenticateRequest(key=made.key)),
+    "AccessService/CreateTenant": new_tenant,
+    "AccessService/GetTenant": made_by(tenant, lambda made: access_pb2.GetTenantRequest(id=made)),
+    "AccessService/UpdateTenant": made_by(
+        tenant,
+        lambda made: access_pb2.UpdateTenantRequest(id=made, name="other", update_mask=FieldMask(paths=["name"])),
+    ),
+    "AccessService/ListTenants": always(access_pb2.ListTenantsRequest(page_size=1)),
+    "AccessService/DeleteTenant": made_by(tenant, lambda made: access_pb2.DeleteTenantRequest(id=made)),
+    "AccessService/CreateApiKey": always(
+        access_pb2.CreateApiKeyRequest(tenant_id="default", name="another", role=access_pb2.ROLE_READ)
+    ),
+    "AccessService/ListApiKeys": always(access_pb2.ListApiKeysRequest(page_size=1)),
+    "AccessService/RevokeApiKey": made_by(key, lambda made: access_pb2.RevokeApiKeyRequest(id=made.api_key.id)),
+    "AuditService/ListAuditEntries": always(audit_pb2.ListAuditEntriesRequest(page_size=1)),
+}
+METHODS = {f"/webhook.v1.{name}": make for name, make in CASES.items()}
+# How a call is made, beside its request: a gateway's with all that it needs, and ways to be refused.
+WAYS: Mapping[str, Mapping[str, Any]] = {
+    "as a gateway": {},
+    "without a caller": {"metadata": ()},
+    "with two keys": {"metadata": (("authorization", "Bearer wrong"), *ACTOR)},
+    "for an unknown caller": {
+        "metadata": (
+            ("webhook-actor", "00000000-0000-7000-8000-000000000000"),
+            ("webhook-caller-key", "whk_" + "x" * 43),
+        )
+    },
+    "too late": {"timeout": 0},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a caller and a servicer see of a call, without what varies."""
+
+    answer: str
+    code: str
+    message: str
+    details: bytes
+    seen: list[dict[str, Any]]
+    counted: dict[str, float]
+    audit: list[tuple[str, ...]]
+
+
+def counted(method: str) -> dict[str, float]:
+    """Return the calls of a method so far, by code."""
+    found = (
+        (sample.labels["code"], sample.value)
+        for metric in REGISTRY.collect()
+        for sample in metric.samples
+        if sample.name == "webhook_rpc_requests_total" and sample.labels["method"] == method
+    )
+    return dict(found)
+
+
+async def outcome(
+    served: Served, channels: Mapping[str, grpc.aio.Channel], method: str, request: Message, **options: Any
+) -> Outcome:
+    """Call a method in a request that is traced, and return what came of it."""
+    served.seen.clear()
+    before, last = counted(method), await served.pool.fetchval("SELECT max(id::text) FROM audit_entries")
+    answer, code, message, details = "", grpc.StatusCode.OK, "", b""
+    ids.CURRENT_REQUEST_ID.set(REQUEST_ID)
+    spans.CURRENT.set(Kept(Parent(7, 8, sampled=True)))
+    try:
+        answer = str(await served.call(channels, method, request, **options))
+    except grpc.aio.AioRpcError as error:
+        code, message = error.code(), error.details() or ""
+        raw = error.trailing_metadata().get(grpc_errors.DETAILS_KEY)
+        details = raw if isinstance(raw, bytes) else b""
+    finally:
+        ids.CURRENT_REQUEST_ID.set(None)
+        spans.CURRENT.set(None)
+    if code is not grpc.StatusCode.DEADLINE_EXCEEDED:
+        await wait_until(
+            lambda: sum(counted(method).values()) > sum(before.values()), 10, what="the call to be counted"
+        )
+    entries = await served.pool.fetch(
+        "SELECT actor, actor_role, action, resource_type FROM audit_entries WHERE id::text > coalesce($1, '')"
+        " ORDER BY id",
+        last,
+    )
+    after = counted(method)
+    return Outcome(
+        answer=VARYING.sub("*", answer),
+        code=code.name,
+        message=VARYING.sub("*", message),
+        details=VARYING.sub("*", details.decode("latin-1")).encode("latin-1"),
+        seen=list(served.seen),
+        counted={name: number - before.get(name, 0) for name, number in after.items() if number != before.get(name, 0)},
+        audit=[tuple(map(str, entry)) for entry in entries],
+    )
+
+
+def test_every_method_is_in_the_table() -> None:
+    assert METHODS.keys() == roles.RULES.keys()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("method", METHODS)
+async def test_a_near_call_is_like_a_far_one(served: Served, method: str, way: str) -> None:
+    far = await outcome(served, served.far, method, await METHODS[method](served), **WAYS[way])
+    near = await outcome(served, served.near, method, await METHODS[method](served), **WAYS[way])
+    if far.code == "DEADLINE_EXCEEDED":  # gRPC may still call the servicer, and cancel it
+        far, near = (dataclasses.replace(each, seen=[], counted={}) for each in (far, near))
+    assert dataclasses.asdict(near) == dataclasses.asdict(far)
+    if way == "as a gateway":
+        assert near.code in {"OK", "FAILED_PRECONDITION", "UNAUTHENTICATED", "NOT_FOUND"}
+        assert [seen["role"] for seen in near.seen] == [
+            ROLE_OF.get(method.split("/")[1].rsplit(".", maxsplit=1)[-1], "ingest")
+        ]
+        assert [seen["request_id"] for seen in near.seen] == [REQUEST_ID]
+        assert [seen["traced"] for seen in near.seen] == [True]
+
+
+@pytest.mark.parametrize("method", METHODS)
+async def test_a_near_call_with_an_empty_request_is_like_a_far_one(served: Served, method: str) -> None:
+    request = message_factory.GetMessageClass(DESCRIPTORS[method].input_type)()
+    far = await outcome(served, served.far, method, request)
+    near = await outcome(served, served.near, method, request)
+    assert dataclasses.asdict(near) == dataclasses.asdict(far)
+
+
+async def test_near_calls_use_no_connection(served: Served) -> None:
+    """Otherwise the tests above compare far calls with far ones."""
+    before = served.near["ingest"]._channel._channel.get_state()  # type: ignore[attr-defined]
+    await served.call(served.near, "/webhook.v1.AccessService/ListTenants", access_pb2.ListTenantsRequest())
+    assert before is served.near["ingest"]._channel._channel.get_state() is grpc.ChannelConnectivity.IDLE  # type: ignore[attr-defined]
