@@ -58,8 +58,9 @@ RETURNING q.delivery_id AS id
 -- Rows are locked in one order everywhere, so that batches do not deadlock: $1 is in the order of the ids. What ends leaves
 -- the queue, and only then history is written ($19 and $20: least and greatest id). Rows are found by lateral look-ups and by
 -- arrays of ids, in which the place of a row tells what it gets: a join could be planned as a product while the tables are
--- small. What failed for good is noted for the tenant's system subscription, if there is one; what takes its old place in
--- the queue, which the dispatcher has passed, for the dispatcher.
+-- small. What failed for good is noted for the tenant's system subscription, if there is one. A retry gives its subscription
+-- a turn when it is due, unless there is one before; what takes its old place in the queue, which the dispatcher has passed,
+-- gives one now.
 -- Returns the deliveries that were changed and their new state.
 WITH changed AS (
     SELECT o.id, q.event_id, q.subscription_id, q.tenant_id, o.claim_token, o.attempts,
@@ -128,11 +129,20 @@ WITH changed AS (
     JOIN changed ON changed.id = a.delivery_id
 ), due AS (
     INSERT INTO due_subscriptions (subscription_id, tenant_id, turn_at, due_from)
-    SELECT subscription_id, min(tenant_id), now(), min(due_at) FROM continued
-    WHERE due_at < now()
-    GROUP BY subscription_id ORDER BY subscription_id
+    SELECT c.subscription_id, c.tenant_id, greatest(c.due_at, now()), c.due_at
+    FROM (
+        SELECT subscription_id, min(tenant_id) AS tenant_id, min(due_at) AS due_at
+        FROM continued GROUP BY subscription_id
+    ) AS c
+    WHERE c.due_at < now() OR (
+        SELECT d.due_from FROM due_subscriptions d WHERE d.subscription_id = c.subscription_id AND d.due_from <= c.due_at
+    ) IS NULL
+    ORDER BY c.subscription_id
     ON CONFLICT (subscription_id) DO UPDATE
-    SET turn_at = excluded.turn_at, due_from = least(due_subscriptions.due_from, excluded.due_from)
+    SET turn_at = CASE WHEN excluded.due_from < now() THEN excluded.turn_at
+                       WHEN due_subscriptions.due_from > now() THEN least(due_subscriptions.turn_at, excluded.turn_at)
+                       ELSE due_subscriptions.turn_at END,
+        due_from = least(due_subscriptions.due_from, excluded.due_from)
 )
 SELECT id, status FROM changed
 

@@ -239,8 +239,11 @@ class Committer:
 
     async def _insert(self, group: Sequence[NewEvent], wait_seconds: float) -> list[Result]:
         number = sum(len(event.deliveries) for event in group)
-        ringing = self._ringer.open and number <= MAX_WAITING_IDS
+        open_to = {tenant_id: self._ringer.open_to(tenant_id) for tenant_id in {event.tenant_id for event in group}}
+        ringing = any(open_to.values()) and number <= MAX_WAITING_IDS
         hidden_seconds = RUNG_SECONDS if ringing else 0
+        if ringing and not all(open_to.values()):
+            group = [event if open_to[event.tenant_id] else _unsteady(event) for event in group]
         started = time.perf_counter()
         if group[0].key is None:
             insert = functools.partial(self._store.insert_events, group, hidden_seconds=hidden_seconds)
@@ -257,16 +260,17 @@ class Committer:
             for event, result in zip(group, results, strict=True)
             if isinstance(result, Accepted) and not result.repeated
         ]
-        made = [delivery for event in new for delivery in event.deliveries]
-        metrics.DELIVERIES.inc(len(made))
+        metrics.DELIVERIES.inc(sum(len(event.deliveries) for event in new))
         for event in new:
             if event.targets:
                 self._expand(event.tenant_id, event.id, event.targets)
         if ringing:
-            # The dispatcher rings for what is held back or limited by a rate.
-            self._ringer.ring(
-                Rung(subscription_id, delivery_id) for delivery_id, subscription_id, steady in made if steady
-            )
+            # The dispatcher rings for what is held back or limited by a rate, and for those with enough in the stream.
+            for event in new:
+                self._ringer.ring(
+                    (Rung(to, delivery_id) for delivery_id, to, steady in event.deliveries if steady),
+                    tenant_id=event.tenant_id,
+                )
         return results
 
 
@@ -277,6 +281,12 @@ def _outcomes(made: "asyncio.Future[list[_Outcome]]", number: int) -> Sequence[_
         return made.result()
     # It was refused, perhaps later than at once: another tenant needed the place.
     return [error if isinstance(error, errors.Overloaded) else _Failed(error)] * number
+
+
+def _unsteady(event: NewEvent) -> NewEvent:
+    """Return an event whose deliveries are all left to the dispatcher."""
+    deliveries = [(delivery_id, subscription_id, False) for delivery_id, subscription_id, _ in event.deliveries]
+    return dataclasses.replace(event, deliveries=deliveries)
 
 
 def _results(outcomes: Sequence[_Outcome]) -> list[Result]:
