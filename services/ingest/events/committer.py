@@ -188,8 +188,8 @@ class Committer:
         events = [event for piece in pieces for event in piece]
         groups = list(_groups(events))
         if len(groups) == 1:  # in the same order
-            made = iter(await self._commit(groups[0]))
-            return [list(itertools.islice(made, len(piece))) for piece in pieces]
+            rest = iter(await self._commit(groups[0]))
+            return [list(itertools.islice(rest, len(piece))) for piece in pieces]
         # By identity: pieces of several calls may repeat an event's id.
         outcomes: dict[int, _Outcome] = {}
         away: _Failed | None = None
