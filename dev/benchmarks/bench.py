@@ -82,7 +82,7 @@ class Screen:
 
 
 # The shapes of our stack; the first is the usual one. Other stacks. Loads of `rates`.
-SHAPES = ("five",)
+SHAPES = ("five", "two", "one")
 PEERS = ("plain",)
 RATES = ("10", "50", "150", "350", "1000", "2500", "saturated")
 

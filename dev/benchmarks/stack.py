@@ -173,9 +173,9 @@ class Stack:
 
     def trees(self) -> dict[str, list[int]]:
         """Return the roots of the process trees of the service and both stores."""
-        found: dict[str, list[int]] = {name: [] for name in (*ROLES, *STORES)}
+        found: dict[str, list[int]] = {name: [] for name in (*self._plan.processes, *STORES)}
         for part in self._supervisor.parts.values():
-            if part.role in ROLES and part.child.pid is not None and part.child.running:
+            if part.role in self._plan.processes and part.child.pid is not None and part.child.running:
                 found[part.role].append(part.child.pid)
         assert self._stores.postgres is not None
         assert self._stores.valkey is not None
@@ -199,7 +199,9 @@ class Stack:
 
     def start(self, *, workers: int = 1) -> None:
         """Start every process that is not running, and wait until all are ready."""
-        names = [role for role in ROLES if role != "worker"] + [_worker(number) for number in range(1, workers + 1)]
+        names = [name for name in self._plan.processes if name != "worker"]
+        first = 1 if "worker" in self._plan.processes else 2
+        names += [_worker(number) for number in range(first, workers + 1)]
         self._supervisor.start(self._part(name) for name in names if name not in self._supervisor.parts)
 
     def stop(self) -> None:
@@ -290,7 +292,7 @@ class Stack:
         )
         urls = self._plan.readiness_urls(role)
         environment = {**command.environment, **self._keys, **self._environment}
-        if name != role:
+        if name != role and name not in self._plan.processes:
             port = ports.free_port()
             environment["METRICS_PORT"] = str(port)
             urls = [f"http://127.0.0.1:{port}/readyz"]
@@ -335,10 +337,11 @@ def running(
     """
     # Not read from the environment, where it could name someone's database.
     settings = LocalSettings.model_construct(
-        _fields_set={"port", "data_dir", "lease_seconds"},
+        _fields_set={"port", "data_dir", "lease_seconds", "processes"},
         port=ports.free_port(),
         data_dir=folder,
         lease_seconds=LEASE_SECONDS,
+        processes=shape,
     )
     folder.mkdir(parents=True, exist_ok=True)
     with Guard() as guard:
