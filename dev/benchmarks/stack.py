@@ -111,7 +111,15 @@ ROLES = plan.ROLES
 STORES = ("postgres", "redis")
 # The most that an API key may be given.
 MAX_REQUESTS_PER_SECOND = 100_000
-FIVE = SHAPES[0]
+FIVE, TWO, ONE = SHAPES
+# The roles of each process, by shape. The name of a process is that of its roles.
+PROCESSES: Mapping[str, Sequence[Sequence[str]]] = {
+    FIVE: [(role,) for role in ROLES],
+    TWO: [("delivery", "worker", "analytics"), ("gateway", "ingest")],
+    ONE: [("gateway", "ingest", "delivery", "worker", "analytics")],
+}
+# Of a process of several roles. It is less than STOP_TIMEOUT_SECONDS.
+GRACE_SECONDS = 5
 # Deliveries must be signed.
 SECRET = "whsec_YmVuY2htYXJrcyBzaWduIGFzIHdlbGw="  # noqa: S105 - of throw-away subscriptions
 
@@ -131,9 +139,8 @@ class Stack:
         nameserver_port: int | None,
         wal_mb: int,
     ) -> None:
-        if shape not in SHAPES:
-            raise StackError(f"no shape is named {shape}")
         self._plan = the_plan
+        self._processes = {"-".join(roles): roles for roles in PROCESSES[shape]}
         self._checkout = checkout
         self._nameserver_port = nameserver_port
         self._wal_mb = wal_mb
@@ -141,6 +148,13 @@ class Stack:
         self._guard = guard
         self._environment = environment
         self._stores = the_plan.stores(guard, lambda _: None)
+        # Roles of one process share a port.
+        self._grpc_ports = {
+            role: next(the_plan.grpc_ports[first] for first in roles if first in the_plan.grpc_ports)
+            for roles in self._processes.values()
+            for role in roles
+            if role in the_plan.grpc_ports
+        }
         self._supervisor = supervisor.Supervisor(max_deaths=1)
         # Callers are authenticated, as in production.
         self.api_key = keys.make()
@@ -159,7 +173,7 @@ class Stack:
 
     def grpc_port(self, role: str) -> int:
         """Where a role serves gRPC."""
-        return self._plan.grpc_ports[role]
+        return self._grpc_ports[role]
 
     @property
     def database_url(self) -> str:
@@ -173,10 +187,10 @@ class Stack:
 
     def trees(self) -> dict[str, list[int]]:
         """Return the roots of the process trees of the service and both stores."""
-        found: dict[str, list[int]] = {name: [] for name in (*self._plan.processes, *STORES)}
+        found: dict[str, list[int]] = {name: [] for name in (*self._processes, *STORES)}
         for part in self._supervisor.parts.values():
-            if part.role in self._plan.processes and part.child.pid is not None and part.child.running:
-                found[part.role].append(part.child.pid)
+            if part.role in ROLES and part.child.pid is not None and part.child.running:
+                found[part.name if part.name in found else part.role].append(part.child.pid)
         assert self._stores.postgres is not None
         assert self._stores.valkey is not None
         for name, pid in (("postgres", self._stores.postgres.pid), ("redis", self._stores.valkey.pid)):
@@ -199,9 +213,7 @@ class Stack:
 
     def start(self, *, workers: int = 1) -> None:
         """Start every process that is not running, and wait until all are ready."""
-        names = [name for name in self._plan.processes if name != "worker"]
-        first = 1 if "worker" in self._plan.processes else 2
-        names += [_worker(number) for number in range(first, workers + 1)]
+        names = [*self._processes, *(f"worker-{number}" for number in range(2, workers + 1))]
         self._supervisor.start(self._part(name) for name in names if name not in self._supervisor.parts)
 
     def stop(self) -> None:
@@ -286,26 +298,40 @@ class Stack:
         return {"PYTHONPATH": str(checkout)}
 
     def _part(self, name: str) -> supervisor.Part:
-        role = name.partition("-")[0]
-        command = self._plan.command(
-            role, self._settings, database_url=self.database_url, redis_url=self._stores.redis_url
-        )
-        urls = self._plan.readiness_urls(role)
-        environment = {**command.environment, **self._keys, **self._environment}
-        if name != role and name not in self._plan.processes:
+        roles = self._processes.get(name, [name.partition("-")[0]])
+        lead = "gateway" if "gateway" in roles else roles[0]
+        urls = self._plan.readiness_urls(lead)
+        environment = {**self._environment_of(roles, lead), **self._keys, **self._environment}
+        if name not in self._processes:
             port = ports.free_port()
             environment["METRICS_PORT"] = str(port)
             urls = [f"http://127.0.0.1:{port}/readyz"]
+        arguments = ["-m", "services", *roles]
+        if self._nameserver_port is not None and "worker" in roles:
+            arguments = ["-m", "dev.harness.resolving", str(self._nameserver_port), *roles]
+        python = sys.executable
         if self._checkout is not None:
             environment |= self._of_checkout(self._checkout)
+            python = _python(self._checkout)
         # Not in the checkout, whose .env belongs to the developer.
         command = self._plan.run(name, environment, cwd=self._plan.data_dir)
-        if self._checkout is not None:
-            command = replace(command, arguments=[_python(self._checkout), *command.arguments[1:]])
-        if self._nameserver_port is not None and role == "worker":
-            wrapper = ["-m", "dev.harness.resolving", str(self._nameserver_port)]
-            command = replace(command, arguments=[command.arguments[0], *wrapper, *command.arguments[3:]])
-        return supervisor.process(command, self._guard, urls)
+        return supervisor.process(replace(command, arguments=[python, *arguments]), self._guard, urls)
+
+    def _environment_of(self, roles: Sequence[str], lead: str) -> dict[str, str]:
+        """Return what the roles of a process need; `lead` is the one whose operations port it has."""
+        environment: dict[str, str] = {}
+        for role in sorted(roles, key=lambda role: role == lead):
+            environment |= self._plan.command(
+                role, self._settings, database_url=self.database_url, redis_url=self._stores.redis_url
+            ).environment
+        if len(roles) > 1:
+            environment["SHUTDOWN_GRACE_SECONDS"] = str(GRACE_SECONDS)
+        for role, port in self._grpc_ports.items():
+            if role in roles:
+                environment["GRPC_PORT"] = str(port)
+            if "gateway" in roles:
+                environment[f"{role.upper()}_ADDR"] = plan.address(self._plan.reach, port)
+        return environment
 
     def _ask(self, method: str, path: str, document: object = None, *, api_key: str = "") -> dict[str, str]:
         """Return the response of the API; nothing for a 204."""
@@ -341,7 +367,7 @@ def running(
         port=ports.free_port(),
         data_dir=folder,
         lease_seconds=LEASE_SECONDS,
-        processes=shape,
+        processes="five",
     )
     folder.mkdir(parents=True, exist_ok=True)
     with Guard() as guard:
@@ -366,7 +392,3 @@ def _python(checkout: Path) -> str:
     """Return the Python of another copy of the project; ours if it has none."""
     own = checkout / ".venv/bin/python"
     return str(own) if own.exists() else sys.executable
-
-
-def _worker(number: int) -> str:
-    return "worker" if number == 1 else f"worker-{number}"

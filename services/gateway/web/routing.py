@@ -26,6 +26,7 @@ _METHODS: Mapping[str, str] = {
     "pause_subscription": "SetSubscriptionStatus",
     "resume_subscription": "SetSubscriptionStatus",
     "list_public_keys": "GetSubscription",
+    "retry_delivery": "BatchRetryDeliveries",
     "list_subscription_deliveries": "ListDeliveries",
     "list_event_deliveries": "ListDeliveries",
     "get_subscription_stats": "GetStats",

@@ -12,7 +12,7 @@ import pytest
 from dev.harness.waiting import wait_until
 from services.platform import errors
 from services.platform.process import batching
-from services.platform.process.batching import Batcher, Bounds
+from services.platform.process.batching import Batcher, Batchers, Bounds
 
 PATIENCE_SECONDS = 5.0
 
@@ -278,3 +278,80 @@ async def test_a_batch_runs_in_the_context_of_none_of_its_items() -> None:
 
     await asyncio.gather(submit("one caller's"), submit("another's"))
     assert seen == ["nobody's"] * 2
+
+
+# -- a batcher for each owner --
+
+
+class Sinks:
+    """Targets for the batchers of owners, which record every batch and the context that it runs in."""
+
+    def __init__(self) -> None:
+        self.batches: list[tuple[str, list[int]]] = []
+        self.gates: dict[str, asyncio.Event] = {}
+        self.caller: contextvars.ContextVar[str] = contextvars.ContextVar("caller", default="nobody")
+        self.callers: set[str] = set()
+
+    async def flush(self, owner: str, items: list[int]) -> list[int]:
+        self.batches.append((owner, items))
+        self.callers.add(self.caller.get())
+        if owner in self.gates:
+            await self.gates[owner].wait()
+        return [item * 10 for item in items]
+
+
+def _batchers(sinks: Sinks, **bounds: Any) -> Batchers[str, int, int]:
+    return Batchers("test", sinks.flush, Bounds(**{"batch_items": 100, "waiting_items": 1000, **bounds}))
+
+
+async def test_owners_share_no_batch_and_do_not_wait_for_each_other() -> None:
+    sinks = Sinks()
+    sinks.gates["slow"] = asyncio.Event()
+    batchers = _batchers(sinks)
+    slow = [asyncio.create_task(batchers.submit("slow", item)) for item in range(3)]
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        assert await asyncio.gather(*(batchers.submit("quick", item) for item in range(3))) == [0, 10, 20]
+        sinks.gates["slow"].set()
+        assert await asyncio.gather(*slow) == [0, 10, 20]
+    flushed = {
+        name: [item for owner, items in sinks.batches if owner == name for item in items] for name in ("slow", "quick")
+    }
+    assert flushed == {"slow": [0, 1, 2], "quick": [0, 1, 2]}
+
+
+async def test_an_owner_with_too_many_items_is_refused_and_no_other_is() -> None:
+    sinks = Sinks()
+    sinks.gates["busy"] = asyncio.Event()
+    batchers = _batchers(sinks, batch_items=1, waiting_items=2)
+    tasks = [asyncio.create_task(batchers.submit("busy", 0))]
+    await wait_until(lambda: len(sinks.batches) == 1, PATIENCE_SECONDS, what="a batch in flight")
+    tasks += [asyncio.create_task(batchers.submit("busy", item)) for item in (1, 2)]
+    await asyncio.sleep(0)
+    with pytest.raises(errors.TenantOverloaded):
+        await batchers.submit("busy", 4)
+    assert await batchers.submit("quiet", 1) == 10
+    sinks.gates["busy"].set()
+    assert await asyncio.gather(*tasks) == [0, 10, 20]
+
+
+async def test_a_batch_of_an_owner_runs_in_the_context_of_none_of_its_items() -> None:
+    sinks = Sinks()
+    batchers = _batchers(sinks)
+    sinks.caller.set("somebody")
+    assert await batchers.submit("owner", 1) == 10
+    assert sinks.callers == {"nobody"}
+
+
+async def test_the_batcher_of_the_owner_that_was_longest_without_an_item_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batching, "MAX_OWNERS", 2)
+    sinks = Sinks()
+    sinks.gates["first"] = asyncio.Event()
+    batchers = _batchers(sinks)
+    first = asyncio.create_task(batchers.submit("first", 1))
+    for owner in ("second", "third", "fourth"):
+        assert await batchers.submit(owner, 2) == 20
+    sinks.gates["first"].set()
+    assert await first == 10
+    assert len(batchers._made) == 2
