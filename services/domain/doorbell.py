@@ -1,22 +1,24 @@
 """Doorbells: taskiq messages on a Redis stream that carry delivery ids, by subscription, and nothing else.
 
 A bell tells a worker to look. Losing one loses time, for the dispatcher rings again for what is due;
-doubling one costs a no-op. So the stream may be emptied or lost at any moment, it holds a few seconds
-of work at most, and whoever rings never waits for it.
+doubling one costs a no-op. So the stream may be emptied or lost at any moment, and whoever rings never waits for it.
+
+The stream is read in its order, whatever tenants its bells are of. So it holds no more than workers read in a moment,
+which is measured by how long its first unread bell has waited. What has no room stays in Postgres, and has turns.
 """
 
 import asyncio
 import contextlib
 import itertools
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 from uuid import UUID
 
+import prometheus_client
 import redis.asyncio
 import redis.exceptions
 import structlog
-from prometheus_client import Counter
 from taskiq import AckableMessage, BrokerMessage
 from taskiq.kicker import AsyncKicker
 from taskiq_redis import RedisStreamBroker
@@ -26,7 +28,7 @@ from services.platform.process.batching import Batcher, Bounds
 from services.platform.process.lifecycle import Process
 from services.platform.settings import RedisSettings
 from services.platform.stores import postgres
-from services.platform.stores.redis import REDIS_AWAY, pool
+from services.platform.stores.redis import REDIS_AWAY, Key, Refused, pool, script
 from services.platform.stores.redis_primary import PREFIX
 
 log = structlog.get_logger(__name__)
@@ -35,28 +37,41 @@ STREAM = f"{PREFIX}doorbells"
 GROUP = "workers"
 TASK = "webhook.deliver"
 IDS_PER_BELL = 64
-# Who makes new rows stops ringing at the high-water mark; the dispatcher, who has the time, at the low one.
-HIGH_WATER_MESSAGES = 128
-LOW_WATER_MESSAGES = 64
 # How long a row that was rung counts as in hand. After it the dispatcher rings again.
 RUNG_SECONDS = 10
 RING_TIMEOUT_SECONDS = 0.25
 MAX_CONNECTIONS = 8
-PROBE_SECONDS = 0.1
+PROBE_SECONDS = 0.05
 FINISH_SECONDS = 1.0
 # More than this many ids waiting to be rung are left to the dispatcher.
 MAX_WAITING_IDS = 20_000
 READ_BLOCK_MILLISECONDS = 2000
+# Messages of a read, which wait in their order in the worker.
+READ_MESSAGES = 2
 # A message that nobody acknowledged for so long belongs to a worker that died.
 ABANDONED_MILLISECONDS = 30_000
 # Nobody will read it, or nobody needs to.
 OLD_MILLISECONDS = 300_000
 
+
+class Mark(NamedTuple):
+    """How far the stream may be filled: messages in it, and milliseconds that the first unread one has waited."""
+
+    messages: int
+    milliseconds: int
+
+
+# Only the dispatcher is fair among tenants, and it rings for what the others leave. So those who make new rows stop
+# earlier than it does, and those who make the rows of large fan-outs first of all.
+EXPANSION_MARK = Mark(4, 25)
+NEW_MARK = Mark(96, 100)
+DUE_MARK = Mark(128, 150)
+
 # Delivery ids by subscription id, all as hex: what a message says.
 Bell = dict[str, list[str]]
 
-DOORBELLS_RUNG = Counter("webhook_doorbells_rung_total", "Messages sent to the stream.", ["result"])
-DELIVERIES_RUNG = Counter("webhook_deliveries_rung_total", "Delivery ids in the messages sent.")
+DOORBELLS_RUNG = prometheus_client.Counter("webhook_doorbells_rung_total", "Messages sent to the stream.", ["result"])
+DELIVERIES_RUNG = prometheus_client.Counter("webhook_deliveries_rung_total", "Delivery ids in the messages sent.")
 
 
 class Rung(NamedTuple):
@@ -90,6 +105,37 @@ def heard(said: Bell) -> dict[UUID, list[UUID]]:
     }
 
 
+# Of a message in the stream: milliseconds, and a number among those of the same.
+MessageId = tuple[int, int]
+
+
+def _message_id(text: bytes) -> MessageId | None:
+    milliseconds, _, number = text.partition(b"-")
+    return (int(milliseconds), int(number)) if number else None
+
+
+@script
+def _look(stream_key: Key, message: bytes) -> Any:
+    """Add a message, unless it is empty, and say how full the stream is.
+
+    The answer has its length, for how many milliseconds the first message waits that nobody has read, and the ids of
+    that message and of the added one (empty if there is none).
+
+    local added = ''
+    if message ~= '' then added = redis.call('XADD', stream_key, '*', 'data', message) end
+    local read = '0-0'
+    local groups = redis.pcall('XINFO', 'GROUPS', stream_key)
+    for place, word in ipairs(groups[1] or {}) do
+        if word == 'last-delivered-id' then read = groups[1][place + 1] end
+    end
+    local first = redis.call('XRANGE', stream_key, '(' .. read, '+', 'COUNT', 1)[1]
+    if not first then return {redis.call('XLEN', stream_key), 0, '', added} end
+    local time = redis.call('TIME')
+    local waited = time[1] * 1000 + math.floor(time[2] / 1000) - string.match(first[1], '^%d+')
+    return {redis.call('XLEN', stream_key), math.max(0, waited), first[1], added}
+    """
+
+
 class Broker(RedisStreamBroker):
     """taskiq's stream broker with what doorbells need: a bounded stream, batched acks, no reclaiming.
 
@@ -106,7 +152,7 @@ class Broker(RedisStreamBroker):
             consumer_name=consumer_name,
             consumer_id="0",
             xread_block=READ_BLOCK_MILLISECONDS,
-            xread_count=8,
+            xread_count=READ_MESSAGES,
         )
         self.connection_pool = pool(settings, max_connections=MAX_CONNECTIONS, timeout_seconds=socket_timeout)
         self._client = redis.asyncio.Redis(connection_pool=self.connection_pool)
@@ -114,19 +160,34 @@ class Broker(RedisStreamBroker):
             "acks", self._acknowledge, Bounds(batch_items=500, waiting_items=10_000)
         )
         self._read: deque[tuple[bytes, dict[bytes, bytes]]] = deque()
+        self._look = _look(self._client)
+        # At the last look: the messages in the stream, unread or unacknowledged; the first unread one, if there is one,
+        # and how long it has waited; and the message that was added last.
         self.length = 0
+        self.waited_milliseconds = 0
+        self.first_unread: MessageId | None = None
+        self.last_added: MessageId | None = None
 
     async def kick(self, message: BrokerMessage) -> None:
-        """Add a message and learn the stream's length in the same round trip."""
-        pipeline = self._client.pipeline(transaction=False)
-        pipeline.xadd(STREAM, {b"data": message.message})
-        pipeline.xlen(STREAM)
-        _, self.length = await pipeline.execute()
+        """Add a message and learn how full the stream is in the same round trip."""
+        self.last_added = await self._look_with(message.message)
 
     async def measure(self) -> int:
-        """Messages in the stream, unread or unacknowledged."""
-        self.length = int(await self._client.xlen(STREAM))
+        """Learn how full the stream is; return the number of its messages, unread or unacknowledged."""
+        await self._look_with(b"")
         return self.length
+
+    async def _look_with(self, message: bytes) -> MessageId | None:
+        try:
+            self.length, self.waited_milliseconds, unread, added = await self._look(Key(STREAM), message)
+        except Refused as refused:  # somebody else wrote something under its key: there is no stream to ring on
+            raise redis.exceptions.ResponseError(str(refused)) from refused
+        self.first_unread = _message_id(unread)
+        return _message_id(added)
+
+    def is_below(self, mark: Mark) -> bool:
+        """Whether the stream was filled less than this at the last look."""
+        return self.length < mark.messages and self.waited_milliseconds < mark.milliseconds
 
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
         """Yield messages until cancelled; raise when Redis is away."""
@@ -193,6 +254,48 @@ class Broker(RedisStreamBroker):
         await self._client.aclose(close_connection_pool=True)
 
 
+class _InStream:
+    """What one process has in the stream, and is about to add to it, by tenant."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[str, int]] = deque()
+        self._sent: deque[tuple[MessageId, Counter[str]]] = deque()
+        self._by_tenant: Counter[str] = Counter()
+
+    def add(self, tenant_id: str, number: int) -> None:
+        """Count ids that are to be sent, after those before."""
+        if number:
+            self._waiting.append((tenant_id, number))
+            self._by_tenant[tenant_id] += number
+
+    def sent(self, number: int, message: MessageId | None) -> None:
+        """Count the first ids as sent with this message, or given up."""
+        taken: Counter[str] = Counter()
+        while number > 0 and self._waiting:
+            tenant_id, own = self._waiting.popleft()
+            if own > number:
+                self._waiting.appendleft((tenant_id, own - number))
+            taken[tenant_id] += min(own, number)
+            number -= own
+        if message is None:
+            self._forget(taken)
+        else:
+            self._sent.append((message, taken))
+
+    def read_until(self, first_unread: MessageId | None) -> None:
+        """Forget what workers have read: all messages before this one."""
+        while self._sent and (first_unread is None or self._sent[0][0] < first_unread):
+            self._forget(self._sent.popleft()[1])
+
+    def has_share(self, tenant_id: str) -> bool:
+        """Whether a tenant has less in the stream than an even share of what is in it."""
+        own = self._by_tenant[tenant_id]
+        return not own or own * len(self._by_tenant) < self._by_tenant.total()
+
+    def _forget(self, taken: Counter[str]) -> None:
+        self._by_tenant -= taken  # and those that have nothing left
+
+
 class Ringer:
     """Rings for committed deliveries in the background; never raises and never makes its caller wait.
 
@@ -204,26 +307,51 @@ class Ringer:
         self._pool = pool
         self._kicker: AsyncKicker[[Bell], None] = AsyncKicker(TASK, broker, {})
         self._waiting: list[Rung] = []
+        self._in_stream = _InStream()
         self._wake = asyncio.Event()
         self._reachable = True
 
     @property
     def open(self) -> bool:
         """Whether a row inserted now will be rung at once. If not, the dispatcher's turn comes."""
-        return self._reachable and self._broker.length < HIGH_WATER_MESSAGES and len(self._waiting) < MAX_WAITING_IDS
+        return self._can_add and self._broker.is_below(NEW_MARK)
+
+    def open_to(self, tenant_id: str) -> bool:
+        """Whether a row of this tenant will be: over a stream that is full it may have an even share."""
+        return self._can_add and (self._broker.is_below(NEW_MARK) or self._in_stream.has_share(tenant_id))
+
+    @property
+    def _can_add(self) -> bool:
+        return self._reachable and self._broker.length < DUE_MARK.messages and len(self._waiting) < MAX_WAITING_IDS
+
+    @property
+    def waiting(self) -> int:
+        """Deliveries whose bells are not sent yet."""
+        return len(self._waiting)
+
+    @property
+    def last_sent(self) -> MessageId | None:
+        """The message that was sent last."""
+        return self._broker.last_added
 
     async def room(self) -> int:
         """Return how many deliveries there is room for in the stream, for who leaves the others to the dispatcher."""
         try:
             async with asyncio.timeout(RING_TIMEOUT_SECONDS):
-                length = await self._broker.measure()
+                await self._broker.measure()
         except REDIS_AWAY:
             return 0
-        return max(0, (LOW_WATER_MESSAGES - length) * IDS_PER_BELL - len(self._waiting))
+        if not self.open:
+            self._wake.set()  # so that the loop asks until it is open again
+        if not self._broker.is_below(EXPANSION_MARK):
+            return 0
+        return max(0, (EXPANSION_MARK.messages - self._broker.length) * IDS_PER_BELL - len(self._waiting))
 
-    def ring(self, rung: Iterable[Rung]) -> None:
-        """Queue the bells of rows that are committed."""
+    def ring(self, rung: Iterable[Rung], *, tenant_id: str = "") -> None:
+        """Queue the bells of rows of a tenant that are committed; those of several count as one."""
+        before = len(self._waiting)
         self._waiting.extend(rung)
+        self._in_stream.add(tenant_id, len(self._waiting) - before)
         self._wake.set()
 
     async def run(self) -> None:
@@ -247,8 +375,12 @@ class Ringer:
         while self._waiting:
             # They stay in the queue until they are done with: a loop that is ended in the middle of it loses none.
             rung = self._waiting[:IDS_PER_BELL]
-            if not await self.try_ring(rung):
+            if await self.try_ring(rung):
+                self._in_stream.sent(len(rung), self._broker.last_added)
+                self._in_stream.read_until(self._broker.first_unread)
+            else:
                 rung = self._waiting[:]
+                self._in_stream.sent(len(rung), None)
                 try:
                     await deliveries.mark_due(self._pool, [delivery_id for _, delivery_id in rung])
                 except Exception as error:  # noqa: BLE001 - they are due in RUNG_SECONDS all the same
@@ -282,6 +414,7 @@ class Ringer:
         except REDIS_AWAY:
             self._reachable = False
             return
+        self._in_stream.read_until(self._broker.first_unread)
         if not self._reachable:
             log.info("workers can be notified again")
         self._reachable = True

@@ -167,12 +167,16 @@ async def test_a_group_that_is_lost_in_the_middle_of_a_blocking_read_is_made_aga
     assert _heard(broker, await listening) == [delivery_id]
 
 
-async def test_messages_that_were_read_but_not_handed_out_are_known(broker: Broker) -> None:
+async def test_messages_that_were_read_but_not_handed_out_are_known(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doorbell, "READ_MESSAGES", 3)
     bells = [[ids.new()], [ids.new(), ids.new()], [ids.new()]]
-    for bell in bells:
-        await _ring(broker, *bell)
-    await _next(broker.listen())
-    assert broker.unheard() == [*bells[1], *bells[2]]
+    async with _broker(redis_url, "worker-1") as broker:
+        for bell in bells:
+            await _ring(broker, *bell)
+        await _next(broker.listen())
+        assert broker.unheard() == [*bells[1], *bells[2]]
 
 
 async def test_sweep_removes_the_messages_and_the_name_of_a_dead_worker(
@@ -269,6 +273,23 @@ async def _ringing(redis_url: str, pool: Pool) -> AsyncIterator[Ringer]:
     assert not process.failed
 
 
+async def _fill(client: "redis.asyncio.Redis", number: int) -> None:
+    """Add messages that say nothing."""
+    for _ in range(number):
+        await client.xadd(doorbell.STREAM, {b"data": b"x"})
+
+
+async def _until_old(ringer: Ringer) -> None:
+    """Wait until the first unread message has waited for so long that nobody should ring who makes new rows."""
+
+    async def is_old() -> bool:
+        await ringer.room()
+        return not ringer.open
+
+    untyped: Any = is_old  # mypy finds no T in wait_until for a coroutine function
+    await wait_until(untyped, what="the message to be old")
+
+
 async def _length(client: "redis.asyncio.Redis") -> int:
     return int(await client.xlen(doorbell.STREAM))
 
@@ -337,6 +358,8 @@ async def test_rows_whose_bell_is_stuck_are_due_within_the_timeout(
             await _eventually(rows.due, 1, "the row to be due")
             assert time.monotonic() - started < 1
             assert not ringer.open
+        async with redis.asyncio.Redis.from_url(valkey.url()) as client:
+            await client.delete(doorbell.STREAM)
         await wait_until(lambda: ringer.open, what="the ringer to open again")
 
 
@@ -350,18 +373,58 @@ async def test_deliveries_are_made_due_only_if_still_pending(valkey: EmbeddedVal
     assert await rows.due() == 1
 
 
-async def test_a_stream_at_its_high_water_mark_closes_the_ringer_until_it_is_drained(
-    redis_url: str, pool: Pool, client: "redis.asyncio.Redis"
+async def test_ringer_is_closed_while_too_many_messages_are_not_acknowledged(
+    redis_url: str, pool: Pool, client: "redis.asyncio.Redis", broker: Broker
 ) -> None:
     async with _ringing(redis_url, pool) as ringer:
-        pipeline = client.pipeline()
-        for _ in range(doorbell.HIGH_WATER_MESSAGES - 1):
-            pipeline.xadd(doorbell.STREAM, {b"data": b"x"})
-        await pipeline.execute()
-        ringer.ring(_rung(ids.new()))
-        await wait_until(lambda: not ringer.open, what="the ringer to close")
-        await client.xtrim(doorbell.STREAM, maxlen=doorbell.HIGH_WATER_MESSAGES - 1, approximate=False)
+        await _fill(client, doorbell.NEW_MARK.messages)
+        messages = broker.listen()
+        for _ in range(doorbell.NEW_MARK.messages):
+            await _next(messages)
+        assert await ringer.room() == 0
+        assert ringer._broker.waited_milliseconds == 0
+        assert not ringer.open
+        await client.xtrim(doorbell.STREAM, maxlen=doorbell.NEW_MARK.messages - 1, approximate=False)
         await wait_until(lambda: ringer.open, what="the ringer to open again")
+
+
+async def test_ringer_is_closed_while_nobody_reads_a_message(
+    redis_url: str, pool: Pool, client: "redis.asyncio.Redis", broker: Broker
+) -> None:
+    async with _ringing(redis_url, pool) as ringer:
+        await _fill(client, 1)
+        await _until_old(ringer)
+        assert not ringer.open
+        assert await ringer.room() == 0
+        await _next(broker.listen())
+        await wait_until(lambda: ringer.open, what="the ringer to open again")
+        assert await ringer.room() > 0
+
+
+async def test_marks_of_those_who_make_rows_are_below_that_of_the_dispatcher(redis_url: str) -> None:
+    async with _broker(redis_url, "ringer") as ringer:
+        ringer.length, ringer.waited_milliseconds = doorbell.NEW_MARK
+        assert not ringer.is_below(doorbell.NEW_MARK)
+        assert ringer.is_below(doorbell.DUE_MARK)
+        ringer.length, ringer.waited_milliseconds = doorbell.EXPANSION_MARK
+        assert not ringer.is_below(doorbell.EXPANSION_MARK)
+        assert ringer.is_below(doorbell.NEW_MARK)
+
+
+async def test_ringer_over_a_full_stream_is_open_to_a_tenant_with_less_than_an_even_share(
+    redis_url: str, pool: Pool, client: "redis.asyncio.Redis", broker: Broker
+) -> None:
+    async with _ringing(redis_url, pool) as ringer:
+        ringer.ring(_rung(*(ids.new() for _ in range(100))), tenant_id="busy")
+        ringer.ring(_rung(ids.new()), tenant_id="quiet")
+        await wait_until(lambda: not ringer.waiting, what="the bells to be sent")
+        await _until_old(ringer)
+        assert [ringer.open_to(tenant) for tenant in ("busy", "quiet", "another")] == [False, True, True]
+        # The first message has 64 of the busy tenant, the second the rest and the quiet one's.
+        messages = broker.listen()
+        await _ack(await _next(messages))
+        await _ack(await _next(messages))
+        await wait_until(lambda: ringer.open_to("busy"), what="what was read to be no longer in the stream")
 
 
 async def test_ringer_is_closed_while_too_many_ids_wait(redis_url: str, pool: Pool) -> None:

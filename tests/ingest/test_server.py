@@ -10,6 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from taskiq import InMemoryBroker
 
+from protos.webhook.v1 import subscriptions_pb2
 from services.domain import doorbell
 from services.ingest.__main__ import SERVICES
 from services.platform import errors
@@ -159,11 +160,45 @@ async def test_a_repeated_call_rings_no_second_time(alone: Ingest, redis_url: st
     assert await _bells(redis_url) == [UUID(first.delivery_id), UUID(last.delivery_id)]
 
 
+async def test_delivery_that_is_not_rung_for_gives_its_subscription_a_turn_unless_it_has_one(alone: Ingest) -> None:
+    limited, paused = (await alone.create(rate_limit_per_second=10.0)).id, (await alone.create()).id
+    rung = (await alone.create()).id
+    await alone.set_status(paused, subscriptions_pb2.SUBSCRIPTION_ACTION_PAUSE)
+    turns = "SELECT subscription_id, turn_at, due_from, xmin::text, xmax::text FROM due_subscriptions"
+    await alone.pool.execute("DELETE FROM due_subscriptions")
+    for made in (paused, rung, limited):
+        await alone.send(made)
+    ((turn, *_), *others) = before = await alone.pool.fetch(turns)
+    assert (str(turn), others) == (limited, [])
+    await alone.send(limited)
+    assert await alone.pool.fetch(turns) == before
+    # One that waits for a retry.
+    await alone.pool.execute("UPDATE due_subscriptions SET (turn_at, due_from) = (now() + '1 hour', now() + '1 hour')")
+    await alone.send(limited)
+    assert await alone.pool.fetchval("SELECT turn_at <= now() AND due_from <= now() FROM due_subscriptions")
+
+
+async def test_bells_of_one_tenant_that_nobody_reads_keep_no_other_tenant_from_being_rung_for(alone: Ingest) -> None:
+    busy, quiet = await alone.of("busy"), await alone.of("quiet")
+    (made, own) = (await busy.create()).id, (await quiet.create()).id
+
+    async def left() -> bool:
+        accepted = await busy.send(made)
+        (row,) = await busy.deliveries(accepted.event_id)
+        return bool(row["due_in_seconds"] <= 0)
+
+    await eventually(left, "a delivery that is left to the dispatcher")
+    accepted = await quiet.send(own)
+    (row,) = await quiet.deliveries(accepted.event_id)
+    assert row["due_in_seconds"] > 0
+    assert await left()
+
+
 async def test_a_stream_that_is_full_leaves_new_deliveries_to_the_dispatcher(alone: Ingest, redis_url: str) -> None:
     made = await alone.create()
     async with redis.asyncio.Redis.from_url(redis_url) as client:
         pipeline = client.pipeline()
-        for _ in range(doorbell.HIGH_WATER_MESSAGES):
+        for _ in range(doorbell.NEW_MARK.messages):
             pipeline.xadd(doorbell.STREAM, {b"data": b"x"})
         await pipeline.execute()
 
@@ -173,4 +208,4 @@ async def test_a_stream_that_is_full_leaves_new_deliveries_to_the_dispatcher(alo
             return bool(row["due_in_seconds"] <= 0)
 
         await eventually(left, "a delivery that is due at once")
-        assert await client.xlen(doorbell.STREAM) <= doorbell.HIGH_WATER_MESSAGES + 2
+        assert await client.xlen(doorbell.STREAM) <= doorbell.NEW_MARK.messages + 2

@@ -14,7 +14,7 @@ import structlog
 
 from services.delivery.dispatcher import metrics
 from services.delivery.dispatcher.store import DispatcherStore
-from services.delivery.dispatcher.sweeper import Leases
+from services.delivery.dispatcher.sweeper import SWEEP_SECONDS, Leases
 from services.delivery.dispatcher.turns import Turns
 from services.domain import doorbell
 from services.domain.deliveries import DELIVERIES_ENDED
@@ -24,13 +24,21 @@ from services.platform.stores.redis import REDIS_AWAY
 
 log = structlog.get_logger(__name__)
 
-# Between turns that found little, and between those that left something behind.
+# Between turns that found little, between those that left something behind, and before a full stream is looked at.
 IDLE_SECONDS = 0.125
 BUSY_SECONDS = 0.02
-# A turn takes so many deliveries at most, of each tenant its even share.
+FULL_SECONDS = 0.05
+# Between looks at the stream while bells may be unread.
+LOOK_SECONDS = 0.025
+# A turn takes so many deliveries, of each tenant its even share: a quarter more than the last one when workers have
+# read all of its bells, and as much less as they took longer than they should.
 DELIVERIES_PER_TURN = 2_048
-# When more became due than one statement reads, so many run before a turn: it is fairer when all is known.
-SWEEPS_AHEAD = 8
+FIRST_DELIVERIES_PER_TURN = 512
+MIN_DELIVERIES_PER_TURN = 128
+# How much the number changes from one turn to the next.
+LEAST_FACTOR, GREATEST_FACTOR = 0.25, 1.25
+# Sweeps take a quarter of the time of one connection at most.
+SWEEP_REST = 3
 # After Postgres was away workers record first what they hold, before any lease is taken for lost.
 GUARD_SECONDS = 10.0
 RETRY_SECONDS = 0.2
@@ -49,16 +57,22 @@ class Dispatcher:
         self._ringer = ringer
         self._broker = broker
         self._leases_guarded_until = time.monotonic()
-        self._last_turn_at = time.monotonic()
+        self._last_turn_at = self._last_sweep_at = time.monotonic()
         self._deleted: asyncio.Queue[UUID] = asyncio.Queue(MAX_DELETED)
         self._cancelling: set[UUID] = set()
         self._look_for_deleted_at = time.monotonic()
+        self._deliveries_per_turn = FIRST_DELIVERIES_PER_TURN
+        # When the last bells were rung, until workers have read them, and for how many deliveries.
+        self._rang_at: float | None = None
+        self._rang = 0
+        self._turn_at = time.monotonic()
 
     @property
     def loops(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
         """What is to run until cancelled, by name: turns, and what would delay them."""
         return {
             "dispatcher": self._take_turns,
+            "sweeps": self._sweep,
             "queue_checks": self._check_queue,
             "expiries": self._expire,
             "cancellations": self._cancel_deleted,
@@ -66,10 +80,11 @@ class Dispatcher:
 
     async def _take_turns(self) -> None:
         await background.repeat(
-            self._timed_turn, interval_seconds=IDLE_SECONDS, retry_seconds=RETRY_SECONDS, on_error=self._guard_leases
+            self._timed_turn, interval_seconds=IDLE_SECONDS, retry_seconds=RETRY_SECONDS, on_error=self.guard_leases
         )
 
-    def _guard_leases(self) -> None:
+    def guard_leases(self) -> None:
+        """Take no lease for lost for a while: Postgres was away, or another dispatcher that knew of it is gone."""
         self._leases_guarded_until = time.monotonic() + GUARD_SECONDS
 
     @property
@@ -78,28 +93,27 @@ class Dispatcher:
 
     async def _timed_turn(self) -> float:
         started = time.monotonic()
-        pause_seconds = await self._turn()
+        if (rest_seconds := self._turn_at - started) > 0:
+            # How soon bells are read is to be known more exactly than by the next turn.
+            await self._look_at_stream()
+            return min(rest_seconds, LOOK_SECONDS)
+        pause_seconds = await self._ring_due()
         ended = self._last_turn_at = time.monotonic()
         metrics.TURN_SECONDS.observe(ended - started)
         metrics.LAST_TURN.set_to_current_time()
         # Turns get no more than a third of the time of a connection.
-        return max(pause_seconds, 2 * (ended - started))
+        pause_seconds = max(pause_seconds, 2 * (ended - started))
+        if self._rang_at is None:
+            return pause_seconds
+        self._turn_at = ended + pause_seconds
+        return min(pause_seconds, LOOK_SECONDS)
 
     async def check(self) -> None:
-        """Raise when turns no longer end; a readiness check."""
-        silent_seconds = time.monotonic() - self._last_turn_at
+        """Raise when turns or sweeps no longer end; a readiness check."""
+        silent_seconds = time.monotonic() - min(self._last_turn_at, self._last_sweep_at)
         if silent_seconds > GUARD_SECONDS:
             message = f"no pass has completed for {silent_seconds:.0f} s"
             raise RuntimeError(message)
-
-    async def _turn(self) -> float:
-        """One turn; the seconds until the next."""
-        for _ in range(SWEEPS_AHEAD):
-            self._tell(await self._turns.sweeper.sweep(leases=True, guard_seconds=self._guard_seconds))
-            if not self._turns.sweeper.has_more:
-                break
-        pause_seconds = await self._ring_due()
-        return BUSY_SECONDS if self._turns.sweeper.has_more else pause_seconds
 
     def _tell(self, leases: Leases) -> None:
         if leases.expired:
@@ -112,14 +126,15 @@ class Dispatcher:
             if time.monotonic() >= self._look_for_deleted_at:
                 self._look_for_deleted_at = time.monotonic() + DELETED_SECONDS
                 self._cancel(await self._store.find_deleted(limit=MAX_DELETED))
-            return IDLE_SECONDS
-        taken = await self._turns.take(DELIVERIES_PER_TURN)
+            return FULL_SECONDS
+        taken = await self._turns.take(self._deliveries_per_turn)
         self._cancel(taken.deleted)
         if taken.expired:
             DELIVERIES_ENDED.labels(DeliveryStatus.FAILED).inc(taken.expired)
         if taken.rung:
             metrics.DISPATCHED.inc(len(taken.rung))
             self._ringer.ring(taken.rung)
+            self._rang_at, self._rang = time.monotonic(), len(taken.rung)
         if taken.more or taken.rung:
             return BUSY_SECONDS
         wait_seconds = IDLE_SECONDS if taken.wait_seconds is None else taken.wait_seconds
@@ -134,13 +149,51 @@ class Dispatcher:
 
     async def _may_ring(self) -> bool:
         """Whether bells would be heard: without Redis workers look for themselves, over a full stream they are busy."""
+        return await self._look_at_stream() and self._broker.is_below(doorbell.DUE_MARK)
+
+    async def _look_at_stream(self) -> bool:
+        """Learn how full the stream is; return False if that cannot be known."""
+        if self._ringer.waiting:
+            return False
         try:
             async with asyncio.timeout(doorbell.RING_TIMEOUT_SECONDS):
-                return await self._broker.measure() < doorbell.LOW_WATER_MESSAGES
+                await self._broker.measure()
         except REDIS_AWAY:
             return False
+        self._adapt()
+        return True
+
+    def _adapt(self) -> None:
+        """Learn how many deliveries workers hear of in a moment, once they have read the bells of the last turn."""
+        if self._rang_at is None:
+            return
+        unread, last = self._broker.first_unread, self._ringer.last_sent
+        if unread is not None and last is not None and unread <= last:
+            return
+        seconds = max(0.001, time.monotonic() - self._rang_at)
+        self._rang_at = None
+        if self._rang < self._deliveries_per_turn / 2:  # which says nothing about more
+            return
+        factor = doorbell.DUE_MARK.milliseconds / 1000 / seconds
+        number = int(self._deliveries_per_turn * max(LEAST_FACTOR, min(GREATEST_FACTOR, factor)))
+        self._deliveries_per_turn = max(MIN_DELIVERIES_PER_TURN, min(DELIVERIES_PER_TURN, number))
 
     # -- apart from turns --
+
+    async def _sweep(self) -> None:
+        """Find what became due."""
+
+        async def step() -> float:
+            started = time.monotonic()
+            sweeper = self._turns.sweeper
+            self._tell(await sweeper.sweep(leases=True, guard_seconds=self._guard_seconds))
+            self._last_sweep_at = time.monotonic()
+            rest_seconds = SWEEP_REST * (self._last_sweep_at - started)
+            return rest_seconds if sweeper.has_more else max(SWEEP_SECONDS, rest_seconds)
+
+        await background.repeat(
+            step, interval_seconds=SWEEP_SECONDS, retry_seconds=RETRY_SECONDS, on_error=self.guard_leases, quiet=True
+        )
 
     async def _check_queue(self) -> None:
         """Pass over the queue for what the sweep missed."""

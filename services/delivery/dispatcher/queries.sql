@@ -1,39 +1,42 @@
 -- sweep --
--- Reads what became due since $1 (null: in the last $3 seconds), at most $2 deliveries, by subscription: since when
--- deliveries of it are due, and which of them are in flight. One row at least says what time it is.
+-- Reads what became due from $1 on (null: in the last $3 seconds), at most $2 deliveries, and enters their subscriptions that
+-- may be sent to, or that are deleted; one whose breaker is open for when a probe may be sent. What is in the list as it
+-- should be is not written. Returns how many it read and the last due time, which of them are in flight, the subscriptions
+-- that were in the list with since when something is due, and for how long the breakers of others stay open.
 WITH seen AS MATERIALIZED (
     SELECT delivery_id, subscription_id, tenant_id, due_at, claim_token IS NOT NULL AS claimed
     FROM delivery_queue
     WHERE due_at >= coalesce($1, now() - make_interval(secs => $3)) AND due_at <= now()
     ORDER BY due_at LIMIT $2
-)
-SELECT clock.now, found.*
-FROM (SELECT now()) AS clock (now)
-LEFT JOIN (
-    SELECT subscription_id, min(tenant_id) AS tenant_id, count(*) AS deliveries, max(due_at) AS last_due_at,
-           min(due_at) FILTER (WHERE NOT claimed) AS due_from, array_agg(delivery_id) FILTER (WHERE claimed) AS claimed
-    FROM seen GROUP BY subscription_id
-) AS found ON true
-
--- enter_due --
--- Enters the subscriptions $1 (with their tenants $2, and since when they have something due, $3) that may be sent to, or
--- that are deleted; one whose breaker is open for when a probe may be sent. Returns how long each such breaker stays open.
-WITH found AS (
-    SELECT due.subscription_id, due.tenant_id, due.due_from, s.deleted_at IS NOT NULL AS deleted, s.status,
+), found AS MATERIALIZED (
+    SELECT f.*, d.due_from AS listed_from
+    FROM (
+        SELECT subscription_id, min(tenant_id) AS tenant_id, min(due_at) AS due_from
+        FROM seen WHERE NOT claimed GROUP BY subscription_id
+    ) AS f
+    LEFT JOIN due_subscriptions d ON d.subscription_id = f.subscription_id
+), missing AS MATERIALIZED (
+    SELECT f.subscription_id, f.tenant_id, f.due_from, s.deleted_at IS NULL AND s.status = 'active' AS sends,
            CASE WHEN h.breaker <> 'closed' THEN greatest(h.probe_at, now()) ELSE now() END AS turn_at
-    FROM unnest($1::uuid[], $2::text[], $3::timestamptz[]) AS due (subscription_id, tenant_id, due_from)
-    LEFT JOIN subscriptions s ON s.id = due.subscription_id
-    LEFT JOIN subscription_health h ON h.subscription_id = due.subscription_id
+    FROM found f
+    LEFT JOIN subscriptions s ON s.id = f.subscription_id
+    LEFT JOIN subscription_health h ON h.subscription_id = f.subscription_id
+    WHERE (f.listed_from <= f.due_from) IS NOT TRUE AND coalesce(s.deleted_at IS NOT NULL OR s.status = 'active', true)
 ), entered AS (
     INSERT INTO due_subscriptions (subscription_id, tenant_id, turn_at, due_from)
-    SELECT subscription_id, tenant_id, turn_at, due_from
-    FROM found WHERE coalesce(deleted OR status = 'active', true)
-    ORDER BY subscription_id
-    ON CONFLICT (subscription_id) DO UPDATE SET due_from = excluded.due_from
+    SELECT subscription_id, tenant_id, turn_at, due_from FROM missing ORDER BY subscription_id
+    ON CONFLICT (subscription_id) DO UPDATE
+    SET due_from = excluded.due_from,
+        turn_at = CASE WHEN due_subscriptions.due_from > now() THEN least(due_subscriptions.turn_at, excluded.turn_at)
+                       ELSE due_subscriptions.turn_at END
     WHERE due_subscriptions.due_from > excluded.due_from
 )
-SELECT subscription_id, extract(epoch FROM turn_at - now())::float8 AS seconds
-FROM found WHERE status = 'active' AND NOT deleted AND turn_at > now()
+SELECT now() AS now, (SELECT count(*) FROM seen) AS deliveries, (SELECT max(due_at) FROM seen) AS last_due_at,
+       (SELECT array_agg(delivery_id) FROM seen WHERE claimed) AS claimed,
+       (SELECT array_agg(subscription_id ORDER BY subscription_id) FROM found WHERE listed_from IS NOT NULL) AS listed,
+       (SELECT array_agg(due_from ORDER BY subscription_id) FROM found WHERE listed_from IS NOT NULL) AS due_from,
+       (SELECT json_object_agg(subscription_id, extract(epoch FROM turn_at - now())::float8)
+        FROM missing WHERE sends AND turn_at > now()) AS open_seconds
 
 -- check_queue --
 -- Reads $3 deliveries of the queue in the order of their subscriptions from ($1, $2) on, and enters subscriptions that have
@@ -67,7 +70,10 @@ WITH seen AS MATERIALIZED (
 ), entered AS (
     INSERT INTO due_subscriptions (subscription_id, tenant_id, turn_at, due_from)
     SELECT subscription_id, tenant_id, turn_at, due_from FROM missed ORDER BY subscription_id
-    ON CONFLICT (subscription_id) DO UPDATE SET due_from = least(due_subscriptions.due_from, excluded.due_from)
+    ON CONFLICT (subscription_id) DO UPDATE
+    SET due_from = least(due_subscriptions.due_from, excluded.due_from),
+        turn_at = CASE WHEN due_subscriptions.due_from > now() THEN least(due_subscriptions.turn_at, excluded.turn_at)
+                       ELSE due_subscriptions.turn_at END
 ), last AS (
     SELECT subscription_id, scheduled FROM seen ORDER BY subscription_id DESC, scheduled DESC LIMIT 1
 )
@@ -209,9 +215,15 @@ FROM locked
 WHERE d.subscription_id = locked.subscription_id
 
 -- leave_turns --
--- Removes subscriptions ($1, seen with turns $2) that have nothing more due from $3 on, or whatever they have ($4).
-WITH gone AS (
-    SELECT d.subscription_id
+-- Removes subscriptions ($1, seen with turns $2) that have nothing more due from $3 on, or whatever they have ($4). One with
+-- retries gets a turn when the first of them is due.
+WITH done AS (
+    SELECT d.subscription_id, CASE WHEN NOT turn.held THEN (
+        SELECT q.due_at FROM delivery_queue q
+        WHERE (q.subscription_id, q.scheduled, q.due_at) > (turn.subscription_id, true, now())
+          AND (q.subscription_id, q.scheduled, q.due_at) <= (turn.subscription_id, true, 'infinity')
+        ORDER BY q.subscription_id, q.scheduled, q.due_at LIMIT 1
+    ) END AS retry_at
     FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::bool[])
         AS turn (subscription_id, turn_at, due_from, held)
     JOIN due_subscriptions d ON d.subscription_id = turn.subscription_id
@@ -228,8 +240,13 @@ WITH gone AS (
     ) IS NULL)
     ORDER BY d.subscription_id
     FOR UPDATE OF d SKIP LOCKED
+), waiting AS (
+    UPDATE due_subscriptions d
+    SET turn_at = done.retry_at, due_from = done.retry_at, held_by = NULL
+    FROM done
+    WHERE d.subscription_id = done.subscription_id AND done.retry_at IS NOT NULL
 )
-DELETE FROM due_subscriptions d USING gone WHERE d.subscription_id = gone.subscription_id
+DELETE FROM due_subscriptions d USING done WHERE d.subscription_id = done.subscription_id AND done.retry_at IS NULL
 
 -- find_deleted --
 -- Reads up to $1 deleted subscriptions whose turn has come.
@@ -375,16 +392,18 @@ FROM (
 
 -- count_due --
 -- Counts what is due of the subscriptions whose turn has come or comes soon and that nothing holds, up to $1, and since when
--- the oldest waits ($2: seconds that a rung one is hidden).
+-- the oldest waits ($2: seconds that a rung one is hidden). Subscriptions are looked up one by one: planned while there are
+-- few, a join would pass all of them for each turn.
 SELECT count(*) AS deliveries,
        coalesce(extract(epoch FROM now() - min(CASE WHEN attempt_count = 0 THEN created_at
                                                ELSE due_at - make_interval(secs => $2) END)), 0)::float8 AS oldest_seconds
 FROM (
     SELECT due.* FROM (
         SELECT d.subscription_id, d.due_from FROM due_subscriptions d
-        JOIN subscriptions s ON s.id = d.subscription_id AND s.status = 'active' AND s.deleted_at IS NULL
+        CROSS JOIN LATERAL (SELECT status, deleted_at FROM subscriptions WHERE id = d.subscription_id LIMIT 1) AS s
         LEFT JOIN subscription_health h ON h.subscription_id = d.subscription_id
-        WHERE d.turn_at <= now() + interval '1 second' AND d.held_by IS NULL AND coalesce(h.breaker = 'closed', true)
+        WHERE d.turn_at <= now() + interval '1 second' AND d.held_by IS NULL AND s.status = 'active'
+          AND s.deleted_at IS NULL AND coalesce(h.breaker = 'closed', true)
         ORDER BY d.turn_at LIMIT $1
     ) AS turn CROSS JOIN LATERAL (
         (SELECT q.attempt_count, q.created_at, q.due_at FROM delivery_queue q
@@ -432,10 +451,10 @@ FROM (SELECT targets, made FROM event_expansions LIMIT $1) AS unexpanded
 
 -- count_breakers --
 -- Counts the breakers that are not closed.
-SELECT breaker, count(*) AS number FROM subscription_health h
-JOIN subscriptions s ON s.id = h.subscription_id AND s.deleted_at IS NULL
-WHERE breaker <> 'closed'
-GROUP BY breaker
+SELECT h.breaker, count(*) AS number FROM subscription_health h
+CROSS JOIN LATERAL (SELECT deleted_at FROM subscriptions WHERE id = h.subscription_id LIMIT 1) AS s
+WHERE h.breaker <> 'closed' AND s.deleted_at IS NULL
+GROUP BY h.breaker
 
 -- count_workers --
 -- Counts the workers there are.

@@ -68,14 +68,6 @@ class Due(NamedTuple):
     expired: bool
 
 
-class DueSubscription(NamedTuple):
-    """A subscription with due deliveries, and since when the first of them is due."""
-
-    subscription_id: UUID
-    tenant_id: str
-    due_from: datetime
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Swept:
     """What became due."""
@@ -84,7 +76,10 @@ class Swept:
     deliveries: int
     # Of the last of them; None when there are none.
     last_due_at: datetime | None
-    due: list[DueSubscription]
+    # Subscriptions that had a turn already, and since when something of them is due.
+    listed: list[tuple[UUID, datetime]]
+    # For how many seconds the breakers of those that were given a turn stay open.
+    open_seconds: dict[UUID, float]
     # In flight.
     claimed: list[UUID]
 
@@ -147,28 +142,16 @@ class DispatcherStore:
     # -- what became due --
 
     async def sweep(self, since: datetime | None, *, limit: int, overlap_seconds: float) -> Swept:
-        """Read what became due since then, or in the last `overlap_seconds`."""
-        rows = await self._pool.fetch(SQL["sweep"], since, limit, overlap_seconds)
-        found = [row for row in rows if row["subscription_id"]]
+        """Read what became due since then, or in the last `overlap_seconds`, and give its subscriptions turns."""
+        (row,) = await self._pool.fetch(SQL["sweep"], since, limit, overlap_seconds)
         return Swept(
-            now=rows[0]["now"],
-            deliveries=sum(row["deliveries"] for row in found),
-            last_due_at=max((row["last_due_at"] for row in found), default=None),
-            due=[
-                DueSubscription(row["subscription_id"], row["tenant_id"], row["due_from"])
-                for row in found
-                if row["due_from"]
-            ],
-            claimed=[delivery_id for row in found for delivery_id in row["claimed"] or ()],
+            now=row["now"],
+            deliveries=row["deliveries"],
+            last_due_at=row["last_due_at"],
+            listed=list(zip(row["listed"] or (), row["due_from"] or (), strict=True)),
+            open_seconds={UUID(name): seconds for name, seconds in json.loads(row["open_seconds"] or "{}").items()},
+            claimed=row["claimed"] or [],
         )
-
-    async def enter_due(self, due: Sequence[DueSubscription]) -> dict[UUID, float]:
-        """Give subscriptions a turn that may be sent to; return those with open breakers, and for how many seconds."""
-        if not due:
-            return {}
-        columns = zip(*due, strict=True)
-        rows = await self._pool.fetch(SQL["enter_due"], *map(list, columns))
-        return {row["subscription_id"]: row["seconds"] for row in rows}
 
     async def check_queue(self, after: Place, *, limit: int) -> Checked:
         """Read a part of the queue, and give those subscriptions a turn that were missed."""

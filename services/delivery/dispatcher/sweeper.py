@@ -14,18 +14,25 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from services.delivery.dispatcher.starts import Starts
-from services.delivery.dispatcher.store import DispatcherStore, Place
+from services.delivery.dispatcher.store import DispatcherStore, Place, Swept
 from services.domain.gates import Gates
 from services.domain.states import Hold
 
 SWEEP_SECONDS = 0.12
-# Deliveries in one statement; more only where more are due at the same moment.
+# Deliveries in one statement.
 SWEEP_LIMIT = 5_000
 # A transaction's rows are due since it began, and are seen when it has ended: most within this time,
-OVERLAP_SECONDS = 0.5
-# all within a statement's timeout, for which every so manieth sweep looks back.
-LATE_SECONDS = 12.0
-SWEEPS_PER_LATE = 16
+OVERLAP_SECONDS = 0.05
+# nearly all within the first of these times, and all within a statement's timeout. So a sweep looks back so far every
+# few seconds, and each of these two takes a tenth of the time at most: a backlog would be read again and again.
+LATE_SECONDS = 0.5
+LATE_INTERVAL_SECONDS = 0.4
+LATEST_SECONDS = 12.0
+LATEST_INTERVAL_SECONDS = 2.0
+LOOK_BACK_SHARE = 10
+# More than these that are due at one moment are left to the check, and so is everything when sweeps are so far behind.
+MOMENT_LIMIT = 4 * SWEEP_LIMIT
+BEHIND_SECONDS = 20.0
 # Who has not swept for longer leaves what became due before to those who did, and to the check.
 STALE_SECONDS = 60.0
 
@@ -52,6 +59,21 @@ class Leases:
     failed: int = 0
 
 
+class _LookBack:
+    """When a sweep begins again so far back, and since when one does."""
+
+    def __init__(self, seconds: float, interval_seconds: float) -> None:
+        self.seconds = seconds
+        self._interval_seconds = interval_seconds
+        self.began_at = time.monotonic()
+        self.at = self.began_at + interval_seconds
+
+    def end(self) -> None:
+        """Note that all of it was read."""
+        took = time.monotonic() - self.began_at
+        self.at = self.began_at + max(self._interval_seconds, LOOK_BACK_SHARE * took)
+
+
 class Sweeper:
     """The cursors of one process. Several processes find the same, and find it entered already."""
 
@@ -65,7 +87,12 @@ class Sweeper:
         self._more = False
         self._limit = SWEEP_LIMIT
         self._sweep_at = self._swept_at = time.monotonic()
-        self._sweeps = 0
+        self._looks_back = (
+            _LookBack(LATEST_SECONDS, LATEST_INTERVAL_SECONDS),
+            _LookBack(LATE_SECONDS, LATE_INTERVAL_SECONDS),
+        )
+        # The one that is under way.
+        self._look_back: _LookBack | None = None
         # The pass that is under way.
         self._place = Place()
         self._held_so_far: Counter[Hold] = Counter()
@@ -95,24 +122,42 @@ class Sweeper:
         if now - self._swept_at > STALE_SECONDS:
             self._swept_to = None
         self._swept_at = now
-        since = self._swept_to
-        if since is not None and not self._more:
-            self._sweeps += 1
-            late = self._sweeps % SWEEPS_PER_LATE == 0
-            since -= timedelta(seconds=LATE_SECONDS if late else OVERLAP_SECONDS)
-        found = await self._store.sweep(since, limit=self._limit, overlap_seconds=LATE_SECONDS)
-        for name, _, due_from in found.due:
+        found = await self._store.sweep(self._since(now), limit=self._limit, overlap_seconds=LATEST_SECONDS)
+        for name, due_from in found.listed:
             self._starts.lower(name, due_from)
-        self._gates.close_for(await self._store.enter_due(found.due))
+        self._gates.close_for(found.open_seconds)
         expired = await self._settle_leases(found.claimed, guard_seconds) if leases else Leases()
-        self._more = found.deliveries >= self._limit
-        if not self._more:
-            self._swept_to, self._limit = found.now, SWEEP_LIMIT
-        elif found.last_due_at == since:  # all are due at one moment: it is passed only as a whole
-            self._limit *= 4
-        else:
-            self._swept_to, self._limit = found.last_due_at, SWEEP_LIMIT
+        self._move(found)
         return expired
+
+    def _since(self, now: float) -> datetime | None:
+        """Return where a sweep begins: it goes on where the last one ended, and looks back once that read all."""
+        if self._swept_to is None or self._more:
+            return self._swept_to
+        self._look_back = next((look for look in self._looks_back if now >= look.at), None)
+        if self._look_back is None:
+            return self._swept_to - timedelta(seconds=OVERLAP_SECONDS)
+        self._look_back.began_at = now
+        return self._swept_to - timedelta(seconds=self._look_back.seconds)
+
+    def _move(self, found: Swept) -> None:
+        """Take in how far a sweep came."""
+        self._more = found.deliveries >= self._limit
+        if self._more and found.last_due_at is not None:
+            moment = found.last_due_at
+            if moment != self._swept_to:
+                self._limit = SWEEP_LIMIT
+            elif self._limit == SWEEP_LIMIT:  # all are due at one moment, of which a statement is to read all
+                self._limit = MOMENT_LIMIT
+            else:
+                moment, self._limit = moment + timedelta(microseconds=1), SWEEP_LIMIT
+            behind = found.now - moment > timedelta(seconds=BEHIND_SECONDS)
+            self._swept_to = found.now if behind else moment
+            return
+        self._swept_to, self._limit = found.now, SWEEP_LIMIT
+        if self._look_back is not None:
+            self._look_back.end()
+            self._look_back = None
 
     @property
     def has_more(self) -> bool:

@@ -2,7 +2,8 @@
 -- Claims pending deliveries ($1) under token $2 for $3 seconds, with all that sending them takes; payloads over $4 bytes are
 -- left out. $5 and $6 bound the ids of their events. It writes no column that is indexed. SKIP LOCKED keeps overlapping
 -- doorbells from waiting for each other. Every row is found by an array of ids or by a lateral look-up: a join could be
--- planned as a product while the tables are small.
+-- planned as a product while the tables are small. It does not wait until the claim is on disk: one that a crash of Postgres
+-- undoes leaves a pending delivery, and attempts made under it are recorded as those of any claim that was lost.
 WITH free AS (
     SELECT delivery_id FROM delivery_queue
     WHERE delivery_id = ANY($1::uuid[]) AND claim_token IS NULL AND scheduled IS NOT TRUE
@@ -12,6 +13,7 @@ WITH free AS (
     UPDATE delivery_queue q
     SET claim_token = $2, lease_until = now() + make_interval(secs => $3)
     WHERE q.delivery_id = ANY(ARRAY(SELECT delivery_id FROM free))
+      AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
     RETURNING q.delivery_id AS id, q.event_id, q.subscription_id, q.tenant_id, q.attempt_count, q.failure_count,
               q.created_at, q.expires_at <= now() AS expired
 )
@@ -34,7 +36,7 @@ LEFT JOIN LATERAL (SELECT * FROM webhook_events WHERE id = c.event_id AND id BET
 SELECT payload FROM webhook_events WHERE id = $1
 
 -- renew --
--- Renews the leases of claims that are still held ($1 ids, $2 tokens) for $3 seconds.
+-- Renews the leases of claims that are still held ($1 ids, $2 tokens) for $3 seconds. As with claims, a crash may undo it.
 WITH locked AS (
     SELECT delivery_id FROM delivery_queue
     WHERE delivery_id = ANY($1::uuid[]) AND claim_token IS NOT NULL
@@ -45,7 +47,7 @@ UPDATE delivery_queue q
 SET lease_until = now() + make_interval(secs => $3)
 FROM unnest($1::uuid[], $2::uuid[]) AS held (id, claim_token)
 WHERE (SELECT count(*) FROM locked) > 0 AND q.delivery_id = held.id AND q.delivery_id = ANY($1::uuid[])
-  AND q.claim_token = held.claim_token
+  AND q.claim_token = held.claim_token AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
 RETURNING q.delivery_id AS id
 
 -- record --
@@ -56,8 +58,9 @@ RETURNING q.delivery_id AS id
 -- Rows are locked in one order everywhere, so that batches do not deadlock: $1 is in the order of the ids. What ends leaves
 -- the queue, and only then history is written ($19 and $20: least and greatest id). Rows are found by lateral look-ups and by
 -- arrays of ids, in which the place of a row tells what it gets: a join could be planned as a product while the tables are
--- small. What failed for good is noted for the tenant's system subscription, if there is one; what takes its old place in
--- the queue, which the dispatcher has passed, for the dispatcher.
+-- small. What failed for good is noted for the tenant's system subscription, if there is one. A retry gives its subscription
+-- a turn when it is due, unless there is one before; what takes its old place in the queue, which the dispatcher has passed,
+-- gives one now.
 -- Returns the deliveries that were changed and their new state.
 WITH changed AS (
     SELECT o.id, q.event_id, q.subscription_id, q.tenant_id, o.claim_token, o.attempts,
@@ -126,11 +129,20 @@ WITH changed AS (
     JOIN changed ON changed.id = a.delivery_id
 ), due AS (
     INSERT INTO due_subscriptions (subscription_id, tenant_id, turn_at, due_from)
-    SELECT subscription_id, min(tenant_id), now(), min(due_at) FROM continued
-    WHERE due_at < now()
-    GROUP BY subscription_id ORDER BY subscription_id
+    SELECT c.subscription_id, c.tenant_id, greatest(c.due_at, now()), c.due_at
+    FROM (
+        SELECT subscription_id, min(tenant_id) AS tenant_id, min(due_at) AS due_at
+        FROM continued GROUP BY subscription_id
+    ) AS c
+    WHERE c.due_at < now() OR (
+        SELECT d.due_from FROM due_subscriptions d WHERE d.subscription_id = c.subscription_id AND d.due_from <= c.due_at
+    ) IS NULL
+    ORDER BY c.subscription_id
     ON CONFLICT (subscription_id) DO UPDATE
-    SET turn_at = excluded.turn_at, due_from = least(due_subscriptions.due_from, excluded.due_from)
+    SET turn_at = CASE WHEN excluded.due_from < now() THEN excluded.turn_at
+                       WHEN due_subscriptions.due_from > now() THEN least(due_subscriptions.turn_at, excluded.turn_at)
+                       ELSE due_subscriptions.turn_at END,
+        due_from = least(due_subscriptions.due_from, excluded.due_from)
 )
 SELECT id, status FROM changed
 

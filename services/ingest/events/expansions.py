@@ -45,6 +45,8 @@ ALL_SECONDS = 60.0
 # Events that a process knows of at once, and those of a tenant among them before the next one is refused.
 MAX_EVENTS = 10_000
 MAX_TENANT_EVENTS = 1_000
+# How much longer than a chunk takes the pause after it is while workers have enough to do and others' events come.
+REST = 4
 # An event that cannot be expanded is tried again after this.
 SET_ASIDE_SECONDS = 10.0
 # Ids of events are made by clocks that may be so far behind, and stored within seconds.
@@ -166,6 +168,8 @@ class Expander:
         # tenant whose turn it is first.
         self._turns: OrderedDict[str, OrderedDict[UUID, int]] = OrderedDict()
         self._number = 0
+        # Whether workers were to be told of the last chunk.
+        self._has_room = True
         # By tenant the sum of these, and the deliveries of events that are admitted and not committed.
         self._unmade: Counter[str] = Counter()
         self._admitted: Counter[str] = Counter()
@@ -206,12 +210,18 @@ class Expander:
         events[event.event_id] = event.unmade
 
     async def run(self, commits: Callable[[], int]) -> NoReturn:
-        """Expand until cancelled. While `commits`, which counts those of this process, grows, take half of the time."""
+        """Expand until cancelled. While `commits`, which counts those of this process, grows, take a part of the time.
+
+        That is half of it, or a fifth while workers have enough to do: deliveries that only wait would take from others
+        the time in which theirs are made.
+        """
 
         async def step() -> float:
             began_at, before = time.monotonic(), commits()
             pause_seconds = await self._step(began_at)
-            return pause_seconds or (time.monotonic() - began_at if commits() != before else 0.0)
+            if pause_seconds or commits() == before:
+                return pause_seconds
+            return (time.monotonic() - began_at) * (1 if self._has_room else REST)
 
         await background.repeat(step, interval_seconds=IDLE_SECONDS, wake=self._wake)
 
@@ -225,7 +235,7 @@ class Expander:
         tenant_id, events = next(iter(self._turns.items()))
         self._turns.move_to_end(tenant_id)
         event_id = next(iter(events))
-        finished, made = await self._expand(event_id)
+        finished, made = await self._expand(tenant_id, event_id)
         if finished:
             self._forget(tenant_id, event_id)
         else:
@@ -234,14 +244,16 @@ class Expander:
             _take(self._unmade, tenant_id, fewer)
         return 0.0
 
-    async def _expand(self, event_id: UUID) -> tuple[bool, int]:
+    async def _expand(self, tenant_id: str, event_id: UUID) -> tuple[bool, int]:
         """Make a chunk of an event; return whether it is done with for now, and how many deliveries were made."""
         started = time.perf_counter()
         try:
+            room = await self._ringer.room()
+            self._has_room = room > 0
             chunk = await self._store.expand(
                 event_id,
                 is_open=self._gates.is_open,
-                room=await self._ringer.room(),
+                room=room,
                 deliveries=CHUNK_DELIVERIES,
                 subscriptions=CHUNK_SUBSCRIPTIONS,
             )
@@ -256,7 +268,7 @@ class Expander:
         metrics.EXPANSION_SECONDS.observe(time.perf_counter() - started)
         metrics.DELIVERIES.inc(chunk.made)
         if chunk.rung:
-            self._ringer.ring(chunk.rung)
+            self._ringer.ring(chunk.rung, tenant_id=tenant_id)
         if chunk.finished:
             metrics.EXPANDED.inc()
         return chunk.finished, chunk.made

@@ -1,6 +1,7 @@
 -- insert_events --
 -- Stores events ($1 to $5, $11 and $12) and, for those that are new, their deliveries ($6 to $10) in history and in the
--- queue, each left alone by the dispatcher for the seconds of $9; returns the ids of the new events.
+-- queue, each left alone by the dispatcher for the seconds of $9; returns the ids of the new events. Where it is to look at
+-- once, subscriptions get a turn unless they have one: those that are paused or disabled none.
 -- An event that is there already came with an earlier try of the same call, and so did its deliveries; one that is new has
 -- none, so that theirs conflict with nothing but a repetition in the same batch. Ids are taken in one order everywhere, so
 -- that batches which repeat each other's events do not deadlock.
@@ -25,6 +26,19 @@ WITH stored AS (
     SELECT id, event_id, subscription_id, tenant_id, now() + make_interval(secs => hidden_seconds),
            now() + make_interval(hours => $10)
     FROM new
+), due AS (
+    INSERT INTO due_subscriptions (subscription_id, tenant_id, turn_at, due_from)
+    SELECT n.subscription_id, n.tenant_id, now(), now()
+    FROM (SELECT DISTINCT subscription_id, tenant_id FROM new WHERE hidden_seconds = 0) AS n
+    CROSS JOIN LATERAL (SELECT status FROM subscriptions WHERE id = n.subscription_id LIMIT 1) AS s
+    WHERE s.status = 'active' AND (
+        SELECT d.due_from FROM due_subscriptions d WHERE d.subscription_id = n.subscription_id AND d.due_from <= now()
+    ) IS NULL
+    ORDER BY n.subscription_id
+    ON CONFLICT (subscription_id) DO UPDATE
+    SET turn_at = least(due_subscriptions.turn_at, excluded.turn_at),
+        due_from = least(due_subscriptions.due_from, excluded.due_from)
+    WHERE due_subscriptions.due_from > now()
 )
 SELECT id FROM stored
 

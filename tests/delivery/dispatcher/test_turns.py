@@ -248,6 +248,78 @@ async def test_delivery_that_a_worker_hands_back_causes_a_turn(world: World, tur
     assert set(await listed(world)) == {subscription}
 
 
+async def fail(world: World, delivery_id: UUID, *, retry_in: float) -> None:
+    """Claim a delivery and record a failed attempt, as a worker does."""
+    store = WorkerStore(world.pool, world.worker_settings())
+    (claim,) = await store.claim([delivery_id])
+    await store.record([Outcome(claim=claim, status=DeliveryStatus.SCHEDULED, failures=1, delay_seconds=retry_in)])
+
+
+async def test_retry_has_its_turn_when_it_is_due_without_a_sweep(world: World, turns: Turns) -> None:
+    delivery_id = await world.deliver(await world.subscription(ADDRESS))
+    await fail(world, delivery_id, retry_in=0.1)
+    (row,) = (await listed(world)).values()
+    assert row["turn_at"] == row["due_from"] == (await world.row(delivery_id))["due_at"]
+    taken: list[UUID] = []
+
+    async def is_rung() -> bool:
+        taken.extend(rung.delivery_id for rung in (await turns.take(10)).rung)
+        return bool(taken)
+
+    await until_true(is_rung, "the retry to be rung for")
+    assert taken == [delivery_id]
+    assert await listed(world) == {}
+
+
+async def test_retries_write_a_turn_only_for_the_first_of_a_subscription(world: World, turns: Turns) -> None:
+    subscription = await world.subscription(ADDRESS)
+    later, first, last = await world.deliver_many(subscription, 3)
+    await fail(world, later, retry_in=200)
+    await fail(world, first, retry_in=100)
+    before = (await listed(world))[subscription]
+    assert before["turn_at"] == before["due_from"] == (await world.row(first))["due_at"]
+    await fail(world, last, retry_in=300)
+    assert (await listed(world))[subscription] == before
+    await world.set(first, due_at=datetime.now(UTC))
+    await world.pool.execute("UPDATE due_subscriptions SET turn_at = now(), due_from = now() - interval '1 minute'")
+    assert [rung.delivery_id for rung in (await turns.take(10)).rung] == [first]
+    after = (await listed(world))[subscription]
+    assert after["turn_at"] == after["due_from"] == (await world.row(later))["due_at"]
+
+
+@pytest.mark.parametrize("find", [sweep, check])
+async def test_delivery_due_before_a_retry_has_a_turn_at_once(
+    world: World, turns: Turns, find: Callable[[Turns], Awaitable[None]]
+) -> None:
+    subscription = await world.subscription(ADDRESS)
+    retried = await world.deliver(subscription)
+    await fail(world, retried, retry_in=600)
+    assert not (await listed(world))[subscription]["come"]
+    delivery_id = await world.deliver(subscription)
+    await find(turns)
+    assert [rung.delivery_id for rung in (await turns.take(10)).rung] == [delivery_id]
+    row = (await listed(world))[subscription]
+    assert row["turn_at"] == row["due_from"] == (await world.row(retried))["due_at"]
+
+
+async def test_retry_of_a_subscription_with_a_turn_writes_nothing(world: World, turns: Turns) -> None:
+    subscription = await world.subscription(ADDRESS)
+    failed, *_ = await world.deliver_many(subscription, 5)
+    await sweep(turns)
+    before = await listed(world)
+    await fail(world, failed, retry_in=60)
+    assert await listed(world) == before
+
+
+async def test_sweep_locks_no_subscription_that_is_listed_already(world: World, turns: Turns) -> None:
+    await many(world, 20)
+    await sweep(turns)
+    rows = "SELECT subscription_id, xmin::text, xmax::text FROM due_subscriptions ORDER BY subscription_id"
+    before = await world.pool.fetch(rows)
+    await sweep(turns)
+    assert await world.pool.fetch(rows) == before
+
+
 async def test_delivery_stored_by_a_long_transaction_is_found(
     world: World, turns: Turns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,8 +329,8 @@ async def test_delivery_stored_by_a_long_transaction_is_found(
     async with world.pool.acquire() as connection, connection.transaction():
         await connection.execute("UPDATE delivery_queue SET due_at = now()")
         await sweep(turns)
-    for _ in range(sweeper.SWEEPS_PER_LATE):
-        await sweep(turns)
+    turns.sweeper._looks_back[0].at = 0.0
+    await sweep(turns)
     assert [rung.delivery_id for rung in (await turns.take(10)).rung] == [delivery_id]
 
 
@@ -266,7 +338,7 @@ async def test_delivery_stored_by_a_long_transaction_is_found(
 async def test_delivery_found_late_before_the_position_of_its_turn_is_rung_for_in_the_next(
     world: World, turns: Turns, monkeypatch: pytest.MonkeyPatch, find: Callable[[Turns], Awaitable[None]]
 ) -> None:
-    monkeypatch.setattr(sweeper, "OVERLAP_SECONDS", sweeper.LATE_SECONDS)
+    monkeypatch.setattr(sweeper, "OVERLAP_SECONDS", sweeper.LATEST_SECONDS)
     subscription = await world.subscription(ADDRESS)
     early = await world.deliver(subscription, due_in=60)
     async with world.pool.acquire() as connection, connection.transaction():
@@ -347,14 +419,21 @@ async def test_a_turn_that_is_given_by_a_transaction_that_takes_long_is_found(
     assert [rung.delivery_id for rung in (await turns.take(10)).rung] == [delivery_id]
 
 
+@pytest.mark.parametrize("limit", [40, 100])
 async def test_sweep_finds_subscriptions_that_become_due_at_once_beyond_its_limit(
-    world: World, turns: Turns, monkeypatch: pytest.MonkeyPatch
+    world: World, turns: Turns, monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
     monkeypatch.setattr(sweeper, "SWEEP_LIMIT", 10)
+    monkeypatch.setattr(sweeper, "MOMENT_LIMIT", limit)
     turns.sweeper._limit = 10
     names = await many(world, 95)
+    later = await many(world, 5)
     await sweep(turns)
-    assert set(await listed(world)) == set(names)
+    found = set(await listed(world))
+    assert found >= set(later)
+    assert len(found) == min(95, limit) + 5
+    await check(turns)
+    assert set(await listed(world)) == {*names, *later}
 
 
 async def test_a_pass_reads_all_of_the_queue_in_parts(

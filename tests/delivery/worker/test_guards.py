@@ -94,7 +94,7 @@ async def test_second_probe_does_not_begin_while_one_is_in_flight(world: World) 
     await half_open(world, subscription, probe)
     dispatcher = Dispatcher(world.pool, lease_seconds=60)
     swept = await dispatcher.sweep(None, limit=10, overlap_seconds=60)
-    assert subscription in await dispatcher.enter_due(swept.due)
+    assert subscription in swept.open_seconds
     assert (await dispatcher.turns(BEGINNING, limit=10))[0] == []
     assert await dispatcher.begin_probes({subscription: other}) == set()
 

@@ -505,7 +505,7 @@ class _Ringer:
     async def room(self) -> int:
         return 0
 
-    def ring(self, rung: list[Rung]) -> None:
+    def ring(self, rung: list[Rung], *, tenant_id: str) -> None:
         raise NotImplementedError
 
 

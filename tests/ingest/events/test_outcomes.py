@@ -57,7 +57,8 @@ class _Fails:
 
 
 class _Silent:
-    open = False
+    def open_to(self, _: str) -> bool:
+        return False
 
 
 @pytest.mark.parametrize(("transactions", "error"), [(0, asyncpg.AdminShutdownError), (1, errors.OutcomeUnknown)])
