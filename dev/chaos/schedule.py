@@ -5,7 +5,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 # A 2xx can remain unrecorded, and so cause a second request, only after a fault of the worker or of its connections to
-# Postgres or the receiver. Faults of Redis, the dispatcher, accepting, or Postgres as a whole explain no duplicate.
+# Postgres or the receiver. Faults of Redis, the dispatcher, accepting, or Postgres as a whole explain no duplicate,
+# except that a crash of Postgres may undo a claim made just before it.
 
 
 GATEWAYS = ("gateway",)
@@ -31,6 +32,8 @@ class Kind:
     duplicates: bool = False
     # It can do so only if it lasts at least this share of a lease.
     of_lease: float = 0.0
+    # Whether it can undo a claim that was not on disk yet, so that another worker claims the delivery again.
+    undoes_claims: bool = False
     # Whether it delays the recording of outcomes.
     delays_recording: bool = False
     # Whether a request that its worker gave up can arrive after it.
@@ -71,8 +74,8 @@ def _stores() -> list[Kind]:
         Kind(name="redis-restart", subjects=["redis"], seconds=(0, 0)),
         Kind(name="redis-freeze", subjects=["redis"], seconds=(2, 12)),
         Kind(name="redis-away", subjects=["redis"], seconds=(5, 30)),
-        Kind(name="postgres-crash", subjects=["postgres"], seconds=(0, 0), **lost),
-        Kind(name="postgres-kill", subjects=["postgres"], seconds=(0, 0), **lost),
+        Kind(name="postgres-crash", subjects=["postgres"], seconds=(0, 0), undoes_claims=True, **lost),
+        Kind(name="postgres-kill", subjects=["postgres"], seconds=(0, 0), undoes_claims=True, **lost),
         Kind(name="postgres-restart", subjects=["postgres"], seconds=(0, 0), **lost),
         Kind(name="postgres-away", subjects=["postgres"], seconds=(3, 15), **lost),
     ]

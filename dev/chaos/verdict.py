@@ -17,6 +17,8 @@ from dev.chaos.stack import DELIVERY_TIMEOUT_SECONDS, GUARD_SECONDS, LEASE_SECON
 
 # From a response until its outcome is committed, if nothing interferes.
 RECORDING_SECONDS = 2.0
+# What Postgres commits without waiting is on disk after at most three times wal_writer_delay, which is 0.2 s.
+UNDONE_SECONDS = 0.6
 # How long after a fault a response to a request from that time can still arrive.
 ANSWER_SECONDS = 2.0
 # A response this close to its deadline, or after it, may not be read.
@@ -57,6 +59,14 @@ def fault_of_duplicate(answered: Request, spans: Sequence[Span]) -> Span | None:
             ]
         )
         if begin <= at <= span.ended_at + ANSWER_SECONDS:
+            return span
+    return None
+
+
+def fault_of_undone_claim(answered: Request, spans: Sequence[Span]) -> Span | None:
+    """Return the crash that may have undone the claim of this request, or None: claims do not wait for the disk."""
+    for span in spans:
+        if span.kind.undoes_claims and span.began_at - UNDONE_SECONDS <= answered.begun_at <= span.began_at:
             return span
     return None
 
@@ -313,7 +323,7 @@ def _judge_duplicates(
 ) -> int:
     duplicates = find_duplicates(requests)
     for request, answered in duplicates:
-        span = fault_of_duplicate(answered, evidence.spans)
+        span = fault_of_duplicate(answered, evidence.spans) or fault_of_undone_claim(answered, evidence.spans)
         span = span or fault_of_delay(request, delivery.attempts, evidence.spans)
         if span:
             explained[span.kind.name] += 1

@@ -19,6 +19,7 @@ from services.platform import errors
 _VERSION = 7
 _MILLISECONDS_SHIFT = 80
 _DAY_SECONDS = 86_400
+_DAY_MILLISECONDS = _DAY_SECONDS * 1_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_CLOCK_DIFFERENCE_SECONDS = 300
 
@@ -42,6 +43,11 @@ def parse(field: str, text: str) -> UUID:
 def seconds(value: UUID) -> float:
     """Return the Unix time in seconds of a UUIDv7."""
     return (value.int >> _MILLISECONDS_SHIFT) / 1000
+
+
+def day(value: UUID) -> int:
+    """Return the UTC day that a UUIDv7 belongs to, counted from 1970."""
+    return (value.int >> _MILLISECONDS_SHIFT) // _DAY_MILLISECONDS
 
 
 def end_of_day(value: UUID) -> datetime:

@@ -80,10 +80,11 @@ class Dispatcher:
 
     async def _take_turns(self) -> None:
         await background.repeat(
-            self._timed_turn, interval_seconds=IDLE_SECONDS, retry_seconds=RETRY_SECONDS, on_error=self._guard_leases
+            self._timed_turn, interval_seconds=IDLE_SECONDS, retry_seconds=RETRY_SECONDS, on_error=self.guard_leases
         )
 
-    def _guard_leases(self) -> None:
+    def guard_leases(self) -> None:
+        """Take no lease for lost for a while: Postgres was away, or another dispatcher that knew of it is gone."""
         self._leases_guarded_until = time.monotonic() + GUARD_SECONDS
 
     @property
@@ -197,7 +198,7 @@ class Dispatcher:
             return rest_seconds if sweeper.has_more else max(SWEEP_SECONDS, rest_seconds)
 
         await background.repeat(
-            step, interval_seconds=SWEEP_SECONDS, retry_seconds=RETRY_SECONDS, on_error=self._guard_leases, quiet=True
+            step, interval_seconds=SWEEP_SECONDS, retry_seconds=RETRY_SECONDS, on_error=self.guard_leases, quiet=True
         )
 
     async def _check_queue(self) -> None:

@@ -2,7 +2,8 @@
 -- Claims pending deliveries ($1) under token $2 for $3 seconds, with all that sending them takes; payloads over $4 bytes are
 -- left out. $5 and $6 bound the ids of their events. It writes no column that is indexed. SKIP LOCKED keeps overlapping
 -- doorbells from waiting for each other. Every row is found by an array of ids or by a lateral look-up: a join could be
--- planned as a product while the tables are small.
+-- planned as a product while the tables are small. It does not wait until the claim is on disk: one that a crash of Postgres
+-- undoes leaves a pending delivery, and attempts made under it are recorded as those of any claim that was lost.
 WITH free AS (
     SELECT delivery_id FROM delivery_queue
     WHERE delivery_id = ANY($1::uuid[]) AND claim_token IS NULL AND scheduled IS NOT TRUE
@@ -12,6 +13,7 @@ WITH free AS (
     UPDATE delivery_queue q
     SET claim_token = $2, lease_until = now() + make_interval(secs => $3)
     WHERE q.delivery_id = ANY(ARRAY(SELECT delivery_id FROM free))
+      AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
     RETURNING q.delivery_id AS id, q.event_id, q.subscription_id, q.tenant_id, q.attempt_count, q.failure_count,
               q.created_at, q.expires_at <= now() AS expired
 )
@@ -34,7 +36,7 @@ LEFT JOIN LATERAL (SELECT * FROM webhook_events WHERE id = c.event_id AND id BET
 SELECT payload FROM webhook_events WHERE id = $1
 
 -- renew --
--- Renews the leases of claims that are still held ($1 ids, $2 tokens) for $3 seconds.
+-- Renews the leases of claims that are still held ($1 ids, $2 tokens) for $3 seconds. As with claims, a crash may undo it.
 WITH locked AS (
     SELECT delivery_id FROM delivery_queue
     WHERE delivery_id = ANY($1::uuid[]) AND claim_token IS NOT NULL
@@ -45,7 +47,7 @@ UPDATE delivery_queue q
 SET lease_until = now() + make_interval(secs => $3)
 FROM unnest($1::uuid[], $2::uuid[]) AS held (id, claim_token)
 WHERE (SELECT count(*) FROM locked) > 0 AND q.delivery_id = held.id AND q.delivery_id = ANY($1::uuid[])
-  AND q.claim_token = held.claim_token
+  AND q.claim_token = held.claim_token AND (SELECT set_config('synchronous_commit', 'off', true)) = 'off'
 RETURNING q.delivery_id AS id
 
 -- record --

@@ -1,6 +1,6 @@
 """Group commit: events that arrive while one commit is in flight share the next, and tenants share the commits.
 
-What a call has of one tenant is cut into pieces. Small pieces of all tenants share commits. Large ones, and those of
+What a call has of a tenant is cut into pieces. Small pieces of all tenants share commits. Large ones, and those of
 tenants that held up others, go in commits of their tenant's own, beside the shared ones.
 """
 
@@ -8,10 +8,11 @@ import asyncio
 import dataclasses
 import enum
 import functools
+import itertools
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import asyncpg
@@ -54,7 +55,7 @@ MAX_APART = 10_000
 class _Failed:
     """An event has no result, because its commit failed with this."""
 
-    error: Exception
+    error: BaseException
 
 
 class _Apart(enum.Enum):
@@ -78,6 +79,8 @@ class Committer:
         self._expand = expand
         self._waiting_events = 0
         self._commits = 0
+        # Of calls that wait for more than one commit.
+        self._tasks: set[asyncio.Task[list[_Outcome]]] = set()
         bounds = Bounds(
             batch_items=MAX_EVENTS,
             waiting_items=settings.ingest_queue_events,
@@ -91,27 +94,24 @@ class Committer:
         self._kept_apart: BoundedCache[str, _Apart] = BoundedCache(MAX_APART, ttl_seconds=APART_SECONDS)
 
     async def commit(self, events: Sequence[NewEvent]) -> list[Result]:
-        """Commit a call's events and return their results in order; Overloaded for those that may not wait.
+        """Hand over a call's events as `begin` does, and wait for their results."""
+        return await self.begin(events)
 
-        Raise what failed a commit; OutcomeUnknown when other events of the call were stored.
+    def begin(self, events: Sequence[NewEvent]) -> "asyncio.Future[list[Result]]":
+        """Hand over a call's events of one tenant, and return what will have their results in order.
+
+        The result of an event that may not wait is Overloaded. What failed a commit is the error of all; OutcomeUnknown
+        if other events of the call were stored. They are committed whether anybody waits for that or not.
         """
+        done: asyncio.Future[list[Result]] = asyncio.get_running_loop().create_future()
         pieces = list(_pieces(events))
-        self._waiting_events += len(events)
-        metrics.WAITING.set(self._waiting_events)
-        try:
-            if len(pieces) == 1:
-                made = [await self._commit_piece(pieces[0])]
-            else:
-                made = await asyncio.gather(*map(self._commit_piece, pieces))
-        finally:
-            self._waiting_events -= len(events)
-            metrics.WAITING.set(self._waiting_events)
-        outcomes = {
-            id(event): outcome
-            for piece, outcomes in zip(pieces, made, strict=True)
-            for event, outcome in zip(piece, outcomes, strict=True)
-        }
-        return _results([outcomes[id(event)] for event in events])
+        if not pieces:
+            done.set_result([])
+            return done
+        self._count_waiting(len(events))
+        made = self._enqueue(*pieces[0]) if len(pieces) == 1 else self._own(self._enqueue_all(pieces))
+        made.add_done_callback(functools.partial(self._end, events, done))
+        return done
 
     def committed(self) -> int:
         """Return how many commits there have been."""
@@ -122,29 +122,78 @@ class Committer:
         await self._shared.drained()
         await self._apart.drained()
 
-    async def _commit_piece(self, piece: _Piece) -> list[_Outcome]:
-        """Return the outcome of each event."""
-        size = _size(piece)
-        if size > SHARED_BYTES or piece[0].tenant_id in self._kept_apart:
-            return await self._submit(self._apart, piece, size)
-        outcomes = await self._submit(self._shared, piece, size)
-        again = [event for event, outcome in zip(piece, outcomes, strict=True) if outcome is _Apart.APART]
-        if not again:
-            return outcomes
-        made = iter(await self._submit(self._apart, again, _size(again)))
-        return [next(made) if outcome is _Apart.APART else outcome for outcome in outcomes]
+    def _count_waiting(self, number: int) -> None:
+        self._waiting_events += number
+        metrics.WAITING.set(self._waiting_events)
 
-    async def _submit(self, batcher: Batcher[_Piece, list[_Outcome]], piece: _Piece, size_bytes: int) -> list[_Outcome]:
+    def _enqueue(self, piece: _Piece, size_bytes: int, *, apart: bool = False) -> "asyncio.Future[list[_Outcome]]":
+        """Hand over a piece, and return what will have the outcome of each event."""
+        tenant_id = piece[0].tenant_id
+        apart = apart or size_bytes > SHARED_BYTES or tenant_id in self._kept_apart
+        batcher = self._apart if apart else self._shared
         try:
-            return await batcher.submit(piece, size_bytes, tenant=piece[0].tenant_id, weight=len(piece))
+            return batcher.enqueue(piece, size_bytes, tenant=tenant_id, weight=len(piece))
         except errors.Overloaded as refused:
-            return [refused] * len(piece)
+            made: asyncio.Future[list[_Outcome]] = asyncio.get_running_loop().create_future()
+            made.set_exception(refused)
+            return made
+
+    async def _enqueue_all(self, pieces: Sequence[tuple[_Piece, int]]) -> list[_Outcome]:
+        made = [self._enqueue(piece, size) for piece, size in pieces]
+        await asyncio.wait(made)
+        return [
+            outcome
+            for (piece, _), outcomes in zip(pieces, made, strict=True)
+            for outcome in _outcomes(outcomes, len(piece))
+        ]
+
+    async def _enqueue_again(self, events: Sequence[NewEvent], outcomes: Sequence[_Outcome]) -> list[_Outcome]:
+        """Hand over the events that have no result yet, to go in commits of their tenant's own."""
+        again = [event for event, outcome in zip(events, outcomes, strict=True) if outcome is _Apart.APART]
+        made = self._enqueue(again, _size(again), apart=True)
+        await asyncio.wait([made])
+        results = iter(_outcomes(made, len(again)))
+        return [next(results) if outcome is _Apart.APART else outcome for outcome in outcomes]
+
+    def _own(self, work: Coroutine[Any, Any, list[_Outcome]]) -> "asyncio.Task[list[_Outcome]]":
+        task = asyncio.create_task(work, name="commits")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _end(
+        self,
+        events: Sequence[NewEvent],
+        done: "asyncio.Future[list[Result]]",
+        made: "asyncio.Future[list[_Outcome]]",
+    ) -> None:
+        """Give a call the results of its events, unless some are to be handed over again."""
+        if made.cancelled():  # the process ends
+            done.cancel()
+            return
+        outcomes = _outcomes(made, len(events))
+        if any(outcome is _Apart.APART for outcome in outcomes):
+            again = self._own(self._enqueue_again(events, outcomes))
+            again.add_done_callback(functools.partial(self._end, events, done))
+            return
+        self._count_waiting(-len(events))
+        if done.done():  # the caller went away
+            return
+        try:
+            done.set_result(_results(outcomes))
+        except Exception as error:  # noqa: BLE001 - handed to the caller, who decides
+            done.set_exception(error)
 
     async def _commit_pieces(self, pieces: list[_Piece]) -> list[list[_Outcome]]:
+        events = [event for piece in pieces for event in piece]
+        groups = list(_groups(events))
+        if len(groups) == 1:  # in the same order
+            rest = iter(await self._commit(groups[0]))
+            return [list(itertools.islice(rest, len(piece))) for piece in pieces]
         # By identity: pieces of several calls may repeat an event's id.
         outcomes: dict[int, _Outcome] = {}
         away: _Failed | None = None
-        for group in _groups([event for piece in pieces for event in piece]):
+        for group in groups:
             # After one that failed the next would only wait for the store, too.
             made = [away] * len(group) if away else await self._commit(group)
             away = next((outcome for outcome in made if isinstance(outcome, _Failed)), None)
@@ -225,6 +274,15 @@ class Committer:
         return results
 
 
+def _outcomes(made: "asyncio.Future[list[_Outcome]]", number: int) -> Sequence[_Outcome]:
+    """Return the outcomes of so many events that were handed over together."""
+    error = made.exception()
+    if error is None:
+        return made.result()
+    # It was refused, perhaps later than at once: another tenant needed the place.
+    return [error if isinstance(error, errors.Overloaded) else _Failed(error)] * number
+
+
 def _unsteady(event: NewEvent) -> NewEvent:
     """Return an event whose deliveries are all left to the dispatcher."""
     deliveries = [(delivery_id, subscription_id, False) for delivery_id, subscription_id, _ in event.deliveries]
@@ -233,38 +291,40 @@ def _unsteady(event: NewEvent) -> NewEvent:
 
 def _results(outcomes: Sequence[_Outcome]) -> list[Result]:
     """Return the results if each event has one. Raise what failed; OutcomeUnknown if results are lost by that."""
-    results = [outcome for outcome in outcomes if isinstance(outcome, Accepted | errors.WebhookError)]
-    failed = [outcome.error for outcome in outcomes if isinstance(outcome, _Failed)]
-    if not failed:
+    results = [outcome for outcome in outcomes if not isinstance(outcome, _Failed | _Apart)]
+    if len(results) == len(outcomes):
         return results
+    failed = [outcome.error for outcome in outcomes if isinstance(outcome, _Failed)]
     error = next((error for error in failed if isinstance(error, errors.OutcomeUnknown)), failed[0])
     stored = any(isinstance(result, Accepted) for result in results)
-    if stored and isinstance(errors.classify(error), errors.Unavailable):
+    if stored and isinstance(error, Exception) and isinstance(errors.classify(error), errors.Unavailable):
         raise errors.OutcomeUnknown(MAY_BE_STORED) from error
     raise error
 
 
-def _size(piece: _Piece) -> int:
+def _size(events: Iterable[NewEvent]) -> int:
     return sum(
-        len(event.payload) + EVENT_OVERHEAD_BYTES + DELIVERY_OVERHEAD_BYTES * len(event.deliveries) for event in piece
+        len(event.payload) + EVENT_OVERHEAD_BYTES + DELIVERY_OVERHEAD_BYTES * len(event.deliveries) for event in events
     )
 
 
-def _pieces(events: Iterable[NewEvent]) -> Iterator[_Piece]:
-    """Cut a call's events into pieces, each of one tenant and at most PIECE_BYTES, or of a single event."""
-    open_pieces: dict[str, list[NewEvent]] = {}
-    sizes: dict[str, int] = {}
+def _pieces(events: Sequence[NewEvent]) -> Iterator[tuple[_Piece, int]]:
+    """Cut events into pieces of at most PIECE_BYTES, or of a single event; each with its size in bytes."""
+    size = _size(events)
+    if size <= PIECE_BYTES:
+        if events:
+            yield events, size
+        return
+    piece: list[NewEvent] = []
+    size = 0
     for event in events:
-        tenant_id, size = event.tenant_id, _size([event])
-        piece = open_pieces.get(tenant_id)
-        if piece is None or sizes[tenant_id] + size > PIECE_BYTES:
-            if piece is not None:
-                yield piece
-            piece = open_pieces[tenant_id] = []
-            sizes[tenant_id] = 0
+        own = _size([event])
+        if piece and size + own > PIECE_BYTES:
+            yield piece, size
+            piece, size = [], 0
         piece.append(event)
-        sizes[tenant_id] += size
-    yield from open_pieces.values()
+        size += own
+    yield piece, size
 
 
 def _groups(events: Sequence[NewEvent]) -> Iterator[list[NewEvent]]:
@@ -272,6 +332,9 @@ def _groups(events: Sequence[NewEvent]) -> Iterator[list[NewEvent]]:
 
     A repeated event id or key goes into a later transaction, where it finds the first.
     """
+    if _are_one_group(events):
+        yield list(events)
+        return
     group: list[NewEvent] = []
     names: set[object] = set()
     deliveries = 0
@@ -286,6 +349,16 @@ def _groups(events: Sequence[NewEvent]) -> Iterator[list[NewEvent]]:
         deliveries += len(event.deliveries)
     if group:
         yield group
+
+
+def _are_one_group(events: Sequence[NewEvent]) -> bool:
+    """Return whether events have neither keys nor targets, nor anything in common, and are few: so are most of them."""
+    return (
+        bool(events)
+        and not any(event.key is not None or event.targets for event in events)
+        and len({event.id for event in events}) == len(events)
+        and sum(len(event.deliveries) for event in events) <= MAX_DELIVERIES
+    )
 
 
 def _kind(event: NewEvent) -> tuple[bool, bool]:

@@ -6,9 +6,12 @@ event's deliveries are children of, however much later their attempts are made.
 
 import asyncio
 import contextlib
+import enum
+import functools
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import structlog
@@ -45,6 +48,7 @@ from services.platform.tracing.spans import Attributes, Span, Tracer
 log = structlog.get_logger(__name__)
 
 SPAN_NAME = "webhook accept"
+NOTHING_KEPT = itertools.repeat(None)
 # One for each item; None for one that is not traced.
 ItemSpans: TypeAlias = Sequence[Span | None]
 
@@ -133,7 +137,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         self._tracer = tracer
         self._activity = activity
         # What the calls have of each tenant; those that a call was answered without go on.
-        self._taking: set[asyncio.Task[list[Answer]]] = set()
+        self._taking: set[asyncio.Task[Sequence[Answer]]] = set()
 
     async def Ingest(self, request: ingest_pb2.IngestRequest, _context: Context) -> ingest_pb2.IngestResponse:
         """Accept one event."""
@@ -158,7 +162,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         event = await self._store.event(identity.tenant_of(request.tenant_id), ids.parse("event_id", request.event_id))
         return ingest_pb2.GetEventResponse(event=conversion.message(ingest_pb2.Event, event))
 
-    async def _accept(self, items: Sequence[ingest_pb2.IngestItem]) -> list[Answer]:
+    async def _accept(self, items: Sequence[ingest_pb2.IngestItem]) -> Sequence[Answer]:
         """Return the results of `_take`, with a span for each traced item."""
         if self._tracer is None:
             return await self._take(items, itertools.repeat(None))
@@ -171,7 +175,9 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         end_spans(begun, items, results)
         return results
 
-    async def _take(self, items: Sequence[ingest_pb2.IngestItem], traceparents: Iterable[str | None]) -> list[Answer]:
+    async def _take(
+        self, items: Sequence[ingest_pb2.IngestItem], traceparents: Iterable[str | None]
+    ) -> Sequence[Answer]:
         """For each item what it is answered with, once it is committed, or why it was refused.
 
         Tenants do not wait for each other: once most of those in a gateway's call have their results, it is answered,
@@ -179,43 +185,67 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         the whole call, and at once.
         """
         seen: set[UUID] = set()
-        traced = list(zip(items, traceparents, strict=False))
-        by_tenant: dict[str, list[int]] = {}
-        for place, item in enumerate(items):
-            by_tenant.setdefault(item.tenant_id or item.subscription_id, []).append(place)
+        by_tenant: dict[str, list[_Traced]] = {}
+        traced = list(zip(itertools.count(), items, traceparents, strict=False))
+        for one in traced:
+            by_tenant.setdefault(one[1].tenant_id or one[1].subscription_id, []).append(one)
         if len(by_tenant) <= 1:
             return await self._take_together(traced, seen)
-        tasks = [
-            asyncio.create_task(self._take_together([traced[place] for place in places], seen), name="tenant_items")
-            for places in by_tenant.values()
-        ]
-        for task in tasks:  # who goes away takes nothing back
-            self._taking.add(task)
-            task.add_done_callback(self._taken)
-        await _wait_for_most(tasks, wait_for_all=not identity.CALLER.get().internal)
-        failures = [error for task in tasks if task.done() and (error := task.exception())]
-        if len(failures) == len(tasks):
+        parts = [await self._begin_beside(own, seen) for own in by_tenant.values()]
+        await _wait_for_most([part.done for part in parts], wait_for_all=not identity.CALLER.get().internal)
+        failures = [error for part in parts if part.done.done() and (error := part.done.exception())]
+        if len(failures) == len(parts):
             raise next((error for error in failures if isinstance(error, errors.OutcomeUnknown)), failures[0])
         results: dict[int, Answer] = {}
-        for places, task in zip(by_tenant.values(), tasks, strict=True):
-            results |= zip(places, _results_of(task, len(places)), strict=True)
+        for part, own in zip(parts, by_tenant.values(), strict=True):
+            results |= zip((place for place, _, _ in own), _results_of(part, len(own)), strict=True)
         return [results[place] for place in range(len(items))]
 
-    def _taken(self, task: "asyncio.Task[list[Answer]]") -> None:
+    async def _begin_beside(self, items: Sequence["_Traced"], seen: set[UUID]) -> "_Part":
+        """Begin with what a call has of a tenant as `_begin` does, but let no other tenant wait for its look-ups."""
+        kept = [self._kept(item) for _, item, _ in items]
+        if None in kept:
+            task = asyncio.create_task(self._take_together(items, seen), name="tenant_items")
+            self._taking.add(task)  # who goes away takes nothing back
+            task.add_done_callback(self._taken)
+            return _Part(task)
+        try:
+            return await self._begin(items, seen, kept)  # which waits for nothing
+        except Exception as error:  # noqa: BLE001 - of this tenant alone
+            failed: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            failed.set_exception(error)
+            return _Part(failed)
+
+    async def _take_together(self, items: Sequence["_Traced"], seen: set[UUID]) -> Sequence[Answer]:
+        """Return the results of items of one tenant."""
+        part = await self._begin(items, seen)
+        # Whoever goes away takes nothing back: what is stored is counted all the same.
+        return part.results(await asyncio.shield(part.done))
+
+    def _taken(self, task: "asyncio.Task[Sequence[Answer]]") -> None:
         self._taking.discard(task)
         if not task.cancelled():
             task.exception()  # whether anybody still asks for it or not
 
-    async def _take_together(
-        self, traced: Sequence[tuple[ingest_pb2.IngestItem, str | None]], seen: set[UUID]
-    ) -> list[Answer]:
-        """Return the results of items of one tenant. `seen` has the ids of events in the same call."""
+    def _kept(self, item: ingest_pb2.IngestItem) -> "_Kept":
+        """Return an item's subscription, or that it needs none; None if something must be looked up."""
+        if item.WhichOneof("target") != "subscription_id":
+            return _NoSubscription.NEEDED if self._cache.is_current(item.tenant_id) else None
+        with contextlib.suppress(errors.InvalidArgument):
+            return self._cache.kept(ids.parse("subscription_id", item.subscription_id))
+        return _NoSubscription.NEEDED
+
+    async def _begin(
+        self, items: Sequence["_Traced"], seen: set[UUID], kept: Iterable["_Kept"] = NOTHING_KEPT
+    ) -> "_Part":
+        """Hand over the events of one tenant to be committed. `seen` has the ids of events in the same call."""
         prepared: list[NewEvent | Handshake | errors.WebhookError] = []
         expanding: list[NewEvent] = []
+        done: asyncio.Future[list[Result]] | None = None
         try:
-            for item, traceparent in traced:
+            for (_, item, traceparent), subscription in zip(items, kept, strict=False):
                 try:
-                    event = await self._prepare(item, traceparent)
+                    event = await self._prepare(item, traceparent, subscription)
                     if isinstance(event, NewEvent):
                         if event.id in seen:
                             raise errors.InvalidArgument.field("event_id", "appears more than once in this request")
@@ -228,22 +258,46 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
                 except errors.WebhookError as refused:
                     prepared.append(refused)
             events = [event for event in prepared if isinstance(event, NewEvent)]
-            committed = dict(zip((event.id for event in events), await self._committer.commit(events), strict=True))
+            done = self._committer.begin(events)
         finally:
-            for event in expanding:
-                self._expander.settled(event.tenant_id, event.targets)
-        self._guard.note(events, committed)
-        results = [committed[event.id] if isinstance(event, NewEvent) else event for event in prepared]
-        _count(results)
-        if self._activity is not None:
-            _tell(self._activity, events, committed)
-        return results
+            if done is None:
+                self._settle(expanding)
+        done.add_done_callback(functools.partial(self._note, prepared, events))
+        if expanding:
+            done.add_done_callback(lambda _: self._settle(expanding))
+        return _Part(done, prepared)
 
     def _admit(self, event: NewEvent) -> None:
         max_waiting = self._guard.quotas_of(event.tenant_id).waiting_deliveries
         self._expander.admit(event.tenant_id, event.targets, max_waiting=max_waiting)
 
-    async def _prepare(self, item: ingest_pb2.IngestItem, traceparent: str | None) -> NewEvent | Handshake:
+    def _settle(self, expanding: Iterable[NewEvent]) -> None:
+        for event in expanding:
+            self._expander.settled(event.tenant_id, event.targets)
+
+    def _note(
+        self,
+        prepared: "Sequence[NewEvent | Handshake | errors.WebhookError]",
+        events: Sequence[NewEvent],
+        done: "asyncio.Future[list[Result]]",
+    ) -> None:
+        """Count what became of items, and tell of it, whether somebody waits for it or not."""
+        if done.cancelled() or done.exception() is not None:
+            return
+        results = done.result()
+        new = [
+            (event, result)
+            for event, result in zip(events, results, strict=True)
+            if isinstance(result, Accepted) and not result.repeated
+        ]
+        self._guard.note(event for event, _ in new)
+        _count(_merged(prepared, results))
+        if self._activity is not None:
+            _tell(self._activity, new)
+
+    async def _prepare(
+        self, item: ingest_pb2.IngestItem, traceparent: str | None, kept: "_Kept"
+    ) -> NewEvent | Handshake:
         tenant_id = identity.tenant_of(item.tenant_id)
         event_id = ids.parse("event_id", item.event_id) if item.event_id else self._clock.new_id()
         ids.check_fresh("event_id", event_id, self._clock.now())
@@ -262,7 +316,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         content = NOTHING
         target = item.WhichOneof("target")
         if target == "subscription_id":
-            subscription = await self._subscription(tenant_id, item.subscription_id, item.ingest_token)
+            subscription = await self._subscription(tenant_id, item.subscription_id, item.ingest_token, kept)
             tenant_id = subscription.tenant_id
             if subscription.verification is not Verification.AUTO or item.HasField("hub_signature"):
                 content = self._verifier.verified(subscription, item)
@@ -297,13 +351,17 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             traceparent=traceparent,
         )
 
-    async def _subscription(self, tenant_id: str, text: str, ingest_token: str) -> Subscription:
+    async def _subscription(self, tenant_id: str, text: str, ingest_token: str, kept: "_Kept") -> Subscription:
         """One of the tenant, or of whichever tenant when its own token is shown; NotFound without a word on why.
 
         Conflict for a system subscription.
         """
-        subscription_id = ids.parse("subscription_id", text)
-        subscription = await self._cache.get(subscription_id)
+        subscription: Subscription | None
+        if isinstance(kept, Subscription):
+            subscription_id, subscription = kept.id, kept
+        else:
+            subscription_id = ids.parse("subscription_id", text)
+            subscription = await self._cache.get(subscription_id)
         if subscription is None or not (
             secrets.matches_ingest_token(ingest_token, subscription.ingest_token_hash)
             if ingest_token
@@ -316,21 +374,54 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         return subscription
 
 
-async def _wait_for_most(tasks: "Sequence[asyncio.Task[list[Answer]]]", *, wait_for_all: bool) -> None:
+class _NoSubscription(enum.Enum):
+    """An item needs no subscription: it has another target, or is refused."""
+
+    NEEDED = enum.auto()
+
+
+# What is there without a look-up; None: nothing.
+_Kept: TypeAlias = Subscription | _NoSubscription | None
+# An item with its place in the call, and with the trace that it belongs to.
+_Traced: TypeAlias = tuple[int, ingest_pb2.IngestItem, str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What a call has of one tenant."""
+
+    # What becomes of its events, or of its items if they are not prepared yet.
+    done: "asyncio.Future[Any]"
+    prepared: Sequence[NewEvent | Handshake | errors.WebhookError] | None = None
+
+    def results(self, made: Sequence[Any]) -> Sequence[Answer]:
+        """Return the results of its items."""
+        return made if self.prepared is None else _merged(self.prepared, made)
+
+
+def _merged(prepared: Sequence[NewEvent | Handshake | errors.WebhookError], results: Sequence[Result]) -> list[Answer]:
+    """Return what items are answered with: the results of those that are events, in their order."""
+    if len(results) == len(prepared):
+        return list(results)
+    made = iter(results)
+    return [next(made) if isinstance(item, NewEvent) else item for item in prepared]
+
+
+async def _wait_for_most(parts: "Sequence[asyncio.Future[Any]]", *, wait_for_all: bool) -> None:
     """Wait for all but those that take much longer than half of them: if most take long, it is no tenant's doing."""
     loop = asyncio.get_running_loop()
-    began_at, left = loop.time(), len(tasks)
+    began_at, left = loop.time(), len(parts)
     half, everything = loop.create_future(), loop.create_future()
 
     def count(_: object) -> None:
         nonlocal left
         left -= 1
-        for future, number in ((half, len(tasks) // 2), (everything, 0)):
+        for future, number in ((half, len(parts) // 2), (everything, 0)):
             if left == number and not future.done():
                 future.set_result(None)
 
-    for task in tasks:
-        task.add_done_callback(count)
+    for part in parts:
+        part.add_done_callback(count)
     if not wait_for_all:
         await half
         took = loop.time() - began_at
@@ -341,13 +432,13 @@ async def _wait_for_most(tasks: "Sequence[asyncio.Task[list[Answer]]]", *, wait_
         await everything
 
 
-def _results_of(task: "asyncio.Task[list[Answer]]", number: int) -> Sequence[Answer]:
+def _results_of(part: _Part, number: int) -> Sequence[Answer]:
     """Return the results of a tenant's items, or the same error for each."""
-    if not task.done():
+    if not part.done.done():
         return [errors.OutcomeUnknown(MAY_BE_STORED)] * number
-    error = task.exception()
+    error = part.done.exception()
     if error is None:
-        return task.result()
+        return part.results(part.done.result())
     refused = errors.classify(error)
     if refused is None:
         log.error("a call failed for one of its tenants because of a bug", exc_info=error)
@@ -449,16 +540,14 @@ def _count(results: Sequence[Answer]) -> None:
             accepted += 1
         else:
             filtered += 1
-    metrics.ACCEPTED.inc(accepted)
-    metrics.FILTERED.inc(filtered)
-    metrics.REPEATED.inc(repeated)
+    for counter, number in ((metrics.ACCEPTED, accepted), (metrics.FILTERED, filtered), (metrics.REPEATED, repeated)):
+        if number:
+            counter.inc(number)
 
 
-def _tell(activity: Activity, events: Iterable[NewEvent], committed: Mapping[UUID, Result]) -> None:
-    for event in events:
-        result = committed[event.id]
-        if isinstance(result, Accepted) and not result.repeated:
-            deliveries = "1 delivery" if result.deliveries == 1 else f"{result.deliveries or 'no'} deliveries"
-            if result.expanding:
-                deliveries = "its deliveries follow"
-            activity.say("accepted %s as event %s: %s", event.event_type or "an untyped event", event.id, deliveries)
+def _tell(activity: Activity, new: Iterable[tuple[NewEvent, Accepted]]) -> None:
+    for event, result in new:
+        deliveries = "1 delivery" if result.deliveries == 1 else f"{result.deliveries or 'no'} deliveries"
+        if result.expanding:
+            deliveries = "its deliveries follow"
+        activity.say("accepted %s as event %s: %s", event.event_type or "an untyped event", event.id, deliveries)

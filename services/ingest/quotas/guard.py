@@ -7,11 +7,10 @@ from a look at Postgres every second. So a tenant may exceed those two quotas by
 import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from uuid import UUID
 
 from services.domain import quotas
 from services.domain.quotas import Quota, Quotas
-from services.ingest.events.store import Accepted, NewEvent
+from services.ingest.events.store import NewEvent
 from services.ingest.quotas.rates import Rates
 from services.ingest.quotas.store import QuotaStore, Stored, Used
 from services.platform import errors, ids
@@ -52,17 +51,15 @@ class Guard:
                 retry_after_seconds=math.ceil(wait_seconds),
             )
 
-    def note(self, events: Iterable[NewEvent], committed: Mapping[UUID, object]) -> None:
+    def note(self, events: Iterable[NewEvent]) -> None:
         """Note what was stored."""
         for event in events:
-            result = committed[event.id]
-            if isinstance(result, Accepted) and not result.repeated:
-                day = int(ids.seconds(event.id) // 86_400)
-                stored = self._stored.get((day, event.tenant_id))
-                if stored is None:
-                    stored = self._stored[day, event.tenant_id] = Stored()
-                stored.events += 1
-                stored.bytes += len(event.payload)
+            name = ids.day(event.id), event.tenant_id
+            stored = self._stored.get(name)
+            if stored is None:
+                stored = self._stored[name] = Stored()
+            stored.events += 1
+            stored.bytes += len(event.payload)
 
     async def run(self) -> None:
         """Keep what is known current until cancelled."""

@@ -131,6 +131,7 @@ class SubscriptionCache:
         self._store = store
         self._redis = client
         self._vault = vault
+        self._hits, self._misses = (metrics.CACHE.labels("process", result) for result in ("hit", "miss"))
         self._by_id: _Level[Subscription | None] = _Level(size, lambda found: found.size_bytes if found else 0)
         self._filters = Filters(store)
         self._ttl_seconds = DEAF_TTL_SECONDS
@@ -143,12 +144,26 @@ class SubscriptionCache:
 
     async def get(self, subscription_id: UUID) -> Subscription | None:
         """Return a live subscription, or None."""
-        found = self._by_id.get(subscription_id, self._ttl_seconds) or await self._confirmed(subscription_id)
+        found = self.kept(subscription_id)
         if found is not None:
-            metrics.CACHE.labels("process", "hit").inc()
             return found
-        metrics.CACHE.labels("process", "miss").inc()
+        found = await self._confirmed(subscription_id)
+        if found is not None:
+            self._hits.inc()
+            return found
+        self._misses.inc()
         return await self._by_id.load(subscription_id, lambda: self._load(subscription_id))
+
+    def kept(self, subscription_id: UUID) -> Subscription | None:
+        """Return a live subscription that needs no look-up; None for any other."""
+        found = self._by_id.get(subscription_id, self._ttl_seconds)
+        if found is not None:
+            self._hits.inc()
+        return found
+
+    def is_current(self, tenant_id: str) -> bool:
+        """Return whether `matching` needs no look-up."""
+        return self._filters.is_current(tenant_id, ttl_seconds=self._ttl_seconds)
 
     async def _confirmed(self, subscription_id: UUID) -> Subscription | None:
         """Return a subscription that is kept for longer than the TTL, if the index of its tenant has the same version.

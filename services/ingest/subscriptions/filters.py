@@ -123,6 +123,11 @@ class Filters:
         tenant = await self._current(tenant_id, ttl_seconds)
         return 0 if tenant is None else tenant.index.count(event_type)
 
+    def is_current(self, tenant_id: str, *, ttl_seconds: float) -> bool:
+        """Return whether events of a tenant may be matched without a look."""
+        tenant = self._tenants.get(tenant_id)
+        return tenant is not None and tenant.is_fresh(ttl_seconds)
+
     async def known_seconds(self, tenant_id: str, subscription_id: UUID, version: int, *, ttl_seconds: float) -> float:
         """Return since how many seconds this process would know of a newer version; 0 if there is one, or it would not.
 

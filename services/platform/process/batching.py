@@ -133,10 +133,16 @@ class Batcher(Generic[Item, Result]):
         return self._state.waiting
 
     async def submit(self, item: Item, size_bytes: int = 0, *, tenant: Hashable = "", weight: int = 1) -> Result:
-        """Hand over an item and wait for its result; an item counts as `weight` items.
+        """Hand over an item and wait for its result."""
+        return await self.enqueue(item, size_bytes, tenant=tenant, weight=weight)
 
-        Overloaded if too much waits already, TenantOverloaded if that is because of this tenant: at once, or when
-        another tenant needs the place before the item is in a batch.
+    def enqueue(
+        self, item: Item, size_bytes: int = 0, *, tenant: Hashable = "", weight: int = 1
+    ) -> "asyncio.Future[Result]":
+        """Hand over an item, which counts as `weight` items; return what will have its result.
+
+        Overloaded if too much waits already, TenantOverloaded if that is because of this tenant: raised at once, or
+        the result when another tenant needs the place before the item is in a batch.
         """
         self._make_room(tenant, size_bytes, weight)
         whose = self._tenants.get(tenant)
@@ -150,7 +156,7 @@ class Batcher(Generic[Item, Result]):
             state.flushing[task] = math.inf  # until _drain takes itself out
         elif bounds.spare and state.looking is None:
             self._look_later()
-        return await done
+        return done
 
     async def drained(self) -> None:
         """Wait until nothing waits and nothing is in flight; for a clean stop."""

@@ -1,10 +1,18 @@
 """Outcomes that arrive after their claim was lost: each attempt is kept, under its own number."""
 
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
 
+from dev.embedded import EmbeddedPostgres, Guard
+from dev.embedded.cluster import StopMode
+from dev.harness.stores import make_database
 from services.delivery.dispatcher.store import DispatcherStore as Dispatcher
 from services.delivery.worker import outcomes
 from services.delivery.worker.store import Claim, Outcome, WorkerStore
@@ -160,3 +168,42 @@ async def test_a_delivery_whose_day_is_no_longer_kept_is_passed_over(world: Worl
     with pytest.raises(errors.NotFound):
         await world.store().delivery("default", delivery_id)
     assert await world.attempts(delivery_id) == []
+
+
+@pytest.fixture
+def forgetful() -> Iterator[EmbeddedPostgres]:
+    """A Postgres that writes what nobody waits for 10 s later."""
+    folder = Path(tempfile.mkdtemp(prefix="tests-"))
+    try:
+        with (
+            Guard() as guard,
+            EmbeddedPostgres(folder / "postgres", guard=guard, settings={"wal_writer_delay": "10s"}) as postgres,
+        ):
+            make_database(postgres, "claims")
+            yield postgres
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def test_attempts_under_claims_that_a_crash_of_postgres_undid_are_recorded(forgetful: EmbeddedPostgres) -> None:
+    """A claim does not wait for the disk. What was accepted, and outcomes, do."""
+    url = forgetful.url("claims")
+    async with asyncpg.create_pool(url, min_size=1, max_size=1) as pool:
+        world = World(pool=pool, database_url=url, redis_url="")
+        subscription = await world.subscription("http://127.0.0.1:1/")
+        kept, *lost = [await world.deliver(subscription) for _ in range(3)]
+        store = WorkerStore(pool, world.worker_settings())
+        await store.record([outcome(await claim(store, kept), "success")])
+        claims = [await claim(store, each) for each in lost]
+        forgetful.stop(StopMode.IMMEDIATE)
+    forgetful.start()
+    async with asyncpg.create_pool(url, min_size=1, max_size=1) as pool:
+        world = World(pool=pool, database_url=url, redis_url="")
+        assert [(await world.row(each))["status"] for each in (kept, *lost)] == ["delivered", "pending", "pending"]
+        store = WorkerStore(pool, world.worker_settings())
+        delivered, failed = claims
+        recorded = await store.record([outcome(delivered, "success"), outcome(failed, "timeout")])
+        assert recorded == {delivered.id: DeliveryStatus.DELIVERED}
+        assert [(await world.row(each))["status"] for each in lost] == ["delivered", "pending"]
+        assert [await log(world, each) for each in lost] == [[(1, "success")], [(1, "timeout")]]
+        await world.agrees()

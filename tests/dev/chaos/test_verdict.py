@@ -195,3 +195,22 @@ def test_an_interruption_needs_a_fault_within_a_lease_and_its_notice() -> None:
     assert verdict.fault_of_interruption(120, [_span("kill-worker", 99, 100)]) is not None
     assert verdict.fault_of_interruption(200, [_span("kill-worker", 99, 100)]) is None
     assert verdict.fault_of_interruption(120, [_span("redis-kill", 99, 100)]) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "explained"),
+    [
+        ("postgres-crash", 0.5, True),
+        ("postgres-kill", 0.5, True),
+        ("postgres-crash", 0.7, False),
+        ("postgres-crash", -0.1, False),
+        ("postgres-restart", 0.5, False),
+        ("postgres-away", 0.5, False),
+    ],
+)
+def test_crash_of_postgres_explains_duplicates_of_requests_just_before_it(
+    kind: str, before: float, *, explained: bool
+) -> None:
+    spans = [_span(kind, 100.0, 103.0)]
+    found = verdict.fault_of_undone_claim(_request(100.0 - before), spans)
+    assert found == (spans[0] if explained else None)

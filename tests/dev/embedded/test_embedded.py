@@ -105,6 +105,14 @@ async def test_the_owner_of_a_database_is_not_a_superuser(postgres: EmbeddedPost
         await _value(postgres.tcp_url("webhook").replace("//webhook:", "//postgres:"), "SELECT 1")
 
 
+def test_postgres_has_wal_segments_ahead_once_they_are_made(postgres: EmbeddedPostgres) -> None:
+    made = postgres.fill_wal(64)
+
+    # Checkpoints keep the last of them as they are; the others have got the names of the next ones.
+    assert made >= 2
+    assert postgres.execute("SHOW min_wal_size") == "64MB"
+
+
 def test_valkey_starts_again_empty_on_the_same_port(short_folder: Path, free_port: int) -> None:
     """Nothing in it needs to survive, and nothing does."""
     with EmbeddedValkey(short_folder / f"valkey-{free_port}", port=free_port) as valkey:
