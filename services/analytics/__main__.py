@@ -33,6 +33,7 @@ async def serve(process: lifecycle.Process, settings: AnalyticsSettings) -> Asyn
         duties.shared(process, pool, "roll_up") as duty,
     ):
         store = StatsStore(pool)
+        duty.on_change(taken=lambda: None, lost=gauges.forget)
         with background.only_while(lambda: duty.held):
             loops = (
                 process.spawn(

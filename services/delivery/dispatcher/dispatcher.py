@@ -149,7 +149,13 @@ class Dispatcher:
 
     async def _may_ring(self) -> bool:
         """Whether bells would be heard: without Redis workers look for themselves, over a full stream they are busy."""
-        return await self._look_at_stream() and self._broker.is_below(doorbell.DUE_MARK)
+        if not await self._look_at_stream():
+            return False
+        if self._broker.is_below(doorbell.DUE_MARK):
+            return True
+        # Behind others' bells its own are few, so that retries come at all.
+        self._deliveries_per_turn = MIN_DELIVERIES_PER_TURN
+        return self._rang_at is None and self._broker.length < doorbell.DUE_MARK.messages
 
     async def _look_at_stream(self) -> bool:
         """Learn how full the stream is; return False if that cannot be known."""
