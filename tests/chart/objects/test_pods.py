@@ -5,7 +5,7 @@ from typing import Any
 
 import kubernetes_validate  # type: ignore[import-not-found,import-untyped,unused-ignore]
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped,unused-ignore]
 
 from tests.chart import rendering
 from tests.chart.objects import custom_resources
