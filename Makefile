@@ -28,7 +28,7 @@ COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --python-version 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
 
-run: ## Start everything on this machine; PORT=8080 DATA_DIR=.data by default
+run: ## Start everything on this machine; PORT=8080 DATA_DIR=.data PROCESSES=one by default
 	@scripts/venv.sh local
 	@exec $(BIN)/python -m dev.local
 
@@ -38,7 +38,7 @@ demo: ## Send a webhook through a failing receiver and watch it arrive
 
 test: ## Run all tests; ARGS go to pytest
 	@scripts/venv.sh dev
-	@unset PORT DATA_DIR; exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@unset PORT DATA_DIR PROCESSES; exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chart-test: ## Check the Helm chart and the Dockerfile, without a cluster; ARGS go to pytest
 	@scripts/chart-test.sh $(ARGS)

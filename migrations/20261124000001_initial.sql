@@ -447,6 +447,15 @@ CREATE TABLE workers (
     seen_at timestamptz NOT NULL DEFAULT now()
 );
 
+-- What a few processes do for all: who does it, in which of its places, and until when. One that stops looking loses its.
+CREATE TABLE duties (
+    duty       text NOT NULL,
+    place      integer NOT NULL,
+    holder     uuid NOT NULL,
+    held_until timestamptz NOT NULL,
+    PRIMARY KEY (duty, place)
+);
+
 -- Attempts per minute (by recorded_at), subscription, outcome and duration bucket. Recomputed, never added to.
 CREATE TABLE delivery_stats (
     minute            timestamptz NOT NULL,

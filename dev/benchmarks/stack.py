@@ -363,10 +363,11 @@ def running(
     """
     # Not read from the environment, where it could name someone's database.
     settings = LocalSettings.model_construct(
-        _fields_set={"port", "data_dir", "lease_seconds"},
+        _fields_set={"port", "data_dir", "lease_seconds", "processes"},
         port=ports.free_port(),
         data_dir=folder,
         lease_seconds=LEASE_SECONDS,
+        processes="five",
     )
     folder.mkdir(parents=True, exist_ok=True)
     with Guard() as guard:

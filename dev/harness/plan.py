@@ -21,11 +21,27 @@ GRPC_ROLES = ("ingest", "delivery", "analytics")
 # Roles that need the encryption keys.
 ENCRYPTING_ROLES = ("ingest", "worker")
 
+# The roles of each process, by its name, in the order in which they start: what PROCESSES chooses.
+SHAPES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "one": {"service": ROLES},
+    "two": {"back": ("delivery", "analytics", "worker"), "front": ("ingest", "gateway")},
+    "five": {role: (role,) for role in ROLES},
+}
+
 # As in production, so that examples in the docs work, unless another process uses them.
 USUAL_GRPC_PORTS: Mapping[str, int] = {"ingest": 50051, "delivery": 50052, "analytics": 50053}
 
 # The maximum time from the stop signal to the end of a process. supervisor.STOP_STAGES allows for it.
-GRACE_SECONDS: Mapping[str, float] = {"gateway": 1.5, "ingest": 1, "worker": 3, "delivery": 1, "analytics": 1}
+GRACE_SECONDS: Mapping[str, float] = {
+    "gateway": 1.5,
+    "ingest": 1,
+    "worker": 3,
+    "delivery": 1,
+    "analytics": 1,
+    "front": 2.5,
+    "back": 4,
+    "service": 4,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +65,12 @@ class Plan:
     """Everything that is decided before the first process starts."""
 
     data_dir: Path
+    # The roles of each process.
+    processes: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: SHAPES["five"])
     # The address of this machine that the processes connect to.
     reach: str
     gateway_port: int
+    # By role.
     grpc_ports: Mapping[str, int]
     metrics_ports: Mapping[str, int]
     # None if the store is not ours.
@@ -66,7 +85,7 @@ class Plan:
 
     @property
     def metrics_url(self) -> str:
-        """Return the URL of the gateway's metrics; other processes have their own ports."""
+        """Return the URL of the metrics of the process with the gateway; other processes have their own ports."""
         return f"http://{address(self.reach, self.metrics_ports['gateway'])}/metrics"
 
     @property
@@ -79,13 +98,19 @@ class Plan:
         """Return the folder of the logs, one file per process."""
         return self.data_dir / "logs"
 
-    def readiness_urls(self, role: str) -> list[str]:
-        """Return the URLs that must respond with 200 before the role counts as started."""
-        urls = [f"http://{address(self.reach, self.metrics_ports[role])}/readyz"]
-        return [*urls, f"{self.gateway_url}/livez"] if role == "gateway" else urls
+    def roles(self, name: str) -> tuple[str, ...]:
+        """Return the roles of a process; one that is named like a role, or ROLE-NUMBER, has that role."""
+        return self.processes.get(name) or (name.partition("-")[0],)
 
-    def command(self, role: str, settings: LocalSettings, *, database_url: str, redis_url: str) -> Command:
-        """Return how to run a role."""
+    def readiness_urls(self, name: str) -> list[str]:
+        """Return the URLs that must respond with 200 before the process counts as started."""
+        port = self.metrics_ports.get(name) or self.metrics_ports[self.roles(name)[0]]
+        urls = [f"http://{address(self.reach, port)}/readyz"]
+        return [*urls, f"{self.gateway_url}/livez"] if "gateway" in self.roles(name) else urls
+
+    def command(self, name: str, settings: LocalSettings, *, database_url: str, redis_url: str) -> Command:
+        """Return how to run a process."""
+        roles = self.roles(name)
         environment = {
             **os.environ,
             # The stack may be started from a folder other than the checkout.
@@ -96,26 +121,29 @@ class Plan:
             "REDIS_URL": redis_url,
             "ENV": settings.env,
             "LEASE_SECONDS": str(settings.lease_seconds),
-            "METRICS_PORT": str(self.metrics_ports[role]),
-            "SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS[role]),
+            "METRICS_PORT": str(self.metrics_ports[roles[0]]),
+            "SHUTDOWN_GRACE_SECONDS": str(GRACE_SECONDS[name]),
             # No load balancer distributes load among the processes of one machine.
             "DRAIN_SECONDS": "0",
         }
-        if role in ENCRYPTING_ROLES:
+        if {*ENCRYPTING_ROLES} & {*roles}:
             environment["ENCRYPTION_KEYS"] = self.encryption_keys
-        if role in GRPC_ROLES:
-            environment["GRPC_PORT"] = str(self.grpc_ports[role])
-        if role == "gateway":
+        # Several roles share a port, or have the usual ones, which are their default.
+        environment.pop("GRPC_PORT", None)
+        grpc_ports = {self.grpc_ports[role] for role in roles if role in GRPC_ROLES}
+        if len(grpc_ports) == 1:
+            environment["GRPC_PORT"] = str(*grpc_ports)
+        if "gateway" in roles:
             environment["PORT"] = str(self.gateway_port)
-            for name in GRPC_ROLES:
-                environment[f"{name.upper()}_ADDR"] = address(self.reach, self.grpc_ports[name])
-        return self.run(role, environment)
+            for role in GRPC_ROLES:
+                environment[f"{role.upper()}_ADDR"] = address(self.reach, self.grpc_ports[role])
+        return self.run(name, environment)
 
     def run(self, name: str, environment: Mapping[str, str], *, cwd: Path | None = None) -> Command:
-        """Return how to run a process; copies of a role are named ROLE-NUMBER."""
+        """Return how to run a process in this environment; copies of a role are named ROLE-NUMBER."""
         return Command(
             name=name,
-            arguments=[sys.executable, "-m", "services", name.partition("-")[0]],
+            arguments=[sys.executable, "-m", "services", *self.roles(name)],
             log_path=self.logs / f"{name}.log",
             environment=environment,
             cwd=cwd,
@@ -158,15 +186,18 @@ class Plan:
 
 def make(settings: LocalSettings) -> Plan:
     """Choose the ports, and find the keys. Raise OSError if there are too few ports, or a key cannot be stored."""
-    free = iter(ports.free_ports(len(GRPC_ROLES) + len(ROLES) + 2, avoid=(settings.port,)))
-    others = {role: next(free) for role in GRPC_ROLES}
+    processes = SHAPES[settings.processes]
+    free = iter(ports.free_ports(2 * len(processes) + 2, avoid=(settings.port,)))
+    others = {role: port for roles in processes.values() for port in (next(free),) for role in roles}
+    metrics_ports = {role: port for roles in processes.values() for port in (next(free),) for role in roles}
     usual = settings.port not in USUAL_GRPC_PORTS.values() and ports.reserve(settings.host, USUAL_GRPC_PORTS.values())
     return Plan(
         data_dir=settings.data_dir.resolve(),
+        processes=processes,
         reach=settings.reach,
         gateway_port=settings.port,
-        grpc_ports=USUAL_GRPC_PORTS if usual else others,
-        metrics_ports={role: next(free) for role in ROLES},
+        grpc_ports=USUAL_GRPC_PORTS if usual else {role: others[role] for role in GRPC_ROLES},
+        metrics_ports=metrics_ports,
         postgres_port=next(free) if settings.own_postgres else None,
         redis_port=next(free) if settings.own_redis else None,
         encryption_keys=encryption.given_or_kept(settings).strip(),

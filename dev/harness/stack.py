@@ -29,15 +29,23 @@ atexit.register(_GUARD.close)
 
 
 class Stack:
-    """A supervisor process with its own DATA_DIR and PORT. `environment` is added to an empty one."""
+    """A supervisor process with its own DATA_DIR and PORT. `environment` is added to an empty one.
+
+    `processes` is how many processes the roles share: "one", "two" or "five".
+    """
 
     def __init__(
-        self, data_dir: Path, *, port: int | None = None, environment: Mapping[str, str] | None = None
+        self,
+        data_dir: Path,
+        *,
+        port: int | None = None,
+        environment: Mapping[str, str] | None = None,
+        processes: str = "five",
     ) -> None:
         self.data_dir = data_dir.resolve()
         self.port = port or free_port()
         self.output_path = self.data_dir.with_name(f"{self.data_dir.name}.output")
-        self._environment = environment or {}
+        self._environment = {"PROCESSES": processes, **(environment or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -117,8 +125,8 @@ class Stack:
         return [process for process in psutil.process_iter() if self._is_ours(process)]
 
     def pid_of(self, role: str) -> int | None:
-        """Return the process of a role; None while there is none."""
-        return next((process.pid for process in self.processes() if last_word(process) == role), None)
+        """Return the process of a role, perhaps among others; None while there is none."""
+        return next((process.pid for process in self.processes() if role in roles_of(process)), None)
 
     def kill_role(self, role: str) -> int:
         """Send SIGKILL to the process of a role, and return its process id."""
@@ -146,19 +154,24 @@ class Stack:
         return False
 
 
-def last_word(process: psutil.Process) -> str | None:
-    """Return the last argument of the command line; None if the process ended in the meantime."""
-    with contextlib.suppress(psutil.Error, OSError, IndexError):
-        return str(process.cmdline()[-1])
-    return None
+def roles_of(process: psutil.Process) -> list[str]:
+    """Return what follows `-m services` in the command line; nothing if the process ended in the meantime."""
+    with contextlib.suppress(psutil.Error, OSError, ValueError):
+        line = process.cmdline()
+        return [str(word) for word in line[line.index("services") + 1 :]]
+    return []
 
 
 @contextlib.contextmanager
 def running(
-    data_dir: Path, *, port: int | None = None, environment: Mapping[str, str] | None = None
+    data_dir: Path,
+    *,
+    port: int | None = None,
+    environment: Mapping[str, str] | None = None,
+    processes: str = "five",
 ) -> Iterator[Stack]:
     """Yield a running stack, which is stopped when the context ends."""
-    stack = Stack(data_dir, port=port, environment=environment)
+    stack = Stack(data_dir, port=port, environment=environment, processes=processes)
     try:
         stack.start()
         yield stack

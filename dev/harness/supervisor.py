@@ -38,8 +38,8 @@ RESTART_DELAY_SECONDS = 1.0
 # requests come in. Then workers have the longest time, to finish requests in flight.
 STOP_STAGES: Sequence[tuple[tuple[str, ...], float]] = (
     (("gateway",), 2.0),
-    (("ingest",), 3.5),
-    (("worker",), 7.0),
+    (("ingest", "front"), 3.5),
+    (("worker", "back", "service"), 7.0),
     (("delivery", "analytics"), 8.2),
     (("valkey", "postgres"), 9.4),
 )
@@ -65,7 +65,9 @@ def _ok(url: str) -> bool:
     with contextlib.closing(connection), contextlib.suppress(OSError, ValueError, http.client.HTTPException):
         connection.request("GET", parts.path)
         answer = connection.getresponse()
-        return answer.status == http.client.OK and not SERVICES & json.load(answer).get("degraded", {}).keys()
+        # In a process of several roles the names are ROLE.NAME.
+        degraded = {name.rpartition(".")[2] for name in json.load(answer).get("degraded", {})}
+        return answer.status == http.client.OK and not SERVICES & degraded
     return False
 
 
@@ -124,7 +126,7 @@ class Part:
 
     @property
     def role(self) -> str:
-        """Return the role of the process; copies are named ROLE-NUMBER."""
+        """Return the role of the process, or its name if it has several; copies are named ROLE-NUMBER."""
         return self.name.partition("-")[0]
 
 

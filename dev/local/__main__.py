@@ -100,14 +100,15 @@ def _start(
             "supervisor_pid": os.getpid(),
         }
     )
-    output.step(f"starting {', '.join(plan.ROLES)}")
+    parts = (f"{name} ({', '.join(roles)})" if roles != (name,) else name for name, roles in the_plan.processes.items())
+    output.step(f"starting {', '.join(parts)}")
     supervisor.start(
         process(
-            the_plan.command(role, settings, database_url=the_stores.database_url, redis_url=the_stores.redis_url),
+            the_plan.command(name, settings, database_url=the_stores.database_url, redis_url=the_stores.redis_url),
             guard,
-            the_plan.readiness_urls(role),
+            the_plan.readiness_urls(name),
         )
-        for role in plan.ROLES
+        for name in the_plan.processes
     )
 
 
@@ -133,8 +134,9 @@ class _Housekeeping:
         self._guard = guard
         self._logs_folder = the_plan.logs
         self._trim_at = 0.0
-        telling = ("ingest", "worker") if settings.development else ()
-        self._watch = Watch(the_plan.logs / f"{role}.log" for role in telling)
+        telling = {"ingest", "worker"} if settings.development else set()
+        names = (name for name, roles in the_plan.processes.items() if telling & {*roles})
+        self._watch = Watch(the_plan.logs / f"{name}.log" for name in names)
         self._output = output
 
     def run(self) -> None:

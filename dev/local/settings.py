@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field
 
 from services.domain.secrets.encryption import EncryptionSettings
-from services.platform.settings import BootstrapSettings, PostgresSettings, RedisSettings, ServiceKeysSettings
+from services.platform.settings import BootstrapSettings, PostgresSettings, RedisSettings, ServiceKeysSettings, shaped
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -17,6 +17,8 @@ class LocalSettings(PostgresSettings, RedisSettings, BootstrapSettings, ServiceK
     bootstrap_required: ClassVar[bool] = True
     # The gateway's port.
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    # How many processes the five roles share.
+    processes: Annotated[str, shaped("^(one|two|five)$", "must be one, two or five")] = "one"
     # Shorter than in production: on one machine, people notice when a worker dies.
     lease_seconds: Annotated[int, Field(ge=1, le=31_622_400)] = 30
 

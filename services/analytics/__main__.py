@@ -18,8 +18,8 @@ from services.domain.audit import Crossings
 from services.platform.auth import finder
 from services.platform.auth.authenticator import Authenticator
 from services.platform.grpc import server as grpc_server
-from services.platform.process import lifecycle
-from services.platform.stores import postgres
+from services.platform.process import background, lifecycle
+from services.platform.stores import duties, postgres
 
 SERVICES = (analytics_pb2.DESCRIPTOR.services_by_name["AnalyticsService"].full_name,)
 
@@ -27,23 +27,29 @@ SERVICES = (analytics_pb2.DESCRIPTOR.services_by_name["AnalyticsService"].full_n
 @contextlib.asynccontextmanager
 async def serve(process: lifecycle.Process, settings: AnalyticsSettings) -> AsyncIterator[None]:
     """Wire the service up, serve, and take it down."""
-    async with postgres.pool(process, settings) as pool, finder.running(process, settings, pool) as callers:
+    async with (
+        postgres.pool(process, settings) as pool,
+        finder.running(process, settings, pool) as callers,
+        duties.shared(process, pool, "roll_up") as duty,
+    ):
         store = StatsStore(pool)
-        loops = (
-            process.spawn(
-                "rollup",
-                rollup.run_forever(
-                    store, interval_seconds=settings.rollup_interval_seconds, retention=settings.retention
+        duty.on_change(taken=lambda: None, lost=gauges.forget)
+        with background.only_while(lambda: duty.held):
+            loops = (
+                process.spawn(
+                    "rollup",
+                    rollup.run_forever(
+                        store, interval_seconds=settings.rollup_interval_seconds, retention=settings.retention
+                    ),
                 ),
-            ),
-            process.spawn("retention", retention.run_forever(store, settings)),
-            process.spawn(
-                "usage",
-                usage.run_forever(UsageStore(pool), settings.quotas, most_named=settings.top_subscriptions),
-            ),
-            process.spawn("gauges", gauges.keep(GaugeStore(pool), top_subscriptions=settings.top_subscriptions)),
-            process.spawn("consistency", Check(ConsistencyStore(pool)).run()),
-        )
+                process.spawn("retention", retention.run_forever(store, settings)),
+                process.spawn(
+                    "usage",
+                    usage.run_forever(UsageStore(pool), settings.quotas, most_named=settings.top_subscriptions),
+                ),
+                process.spawn("gauges", gauges.keep(GaugeStore(pool), top_subscriptions=settings.top_subscriptions)),
+                process.spawn("consistency", Check(ConsistencyStore(pool)).run()),
+            )
 
         def register(server: grpc.aio.Server) -> None:
             service = AnalyticsService(store, retention=settings.retention)

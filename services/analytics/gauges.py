@@ -70,6 +70,19 @@ TOP_FAILING_SECONDS = Gauge(
     SUBSCRIPTION,
 )
 
+_BY_LABEL = (
+    *(TABLE_BYTES, LARGEST_PARTITION_BYTES, PARTITIONS, LIVE_ROWS, DEAD_ROWS, SESSIONS),
+    *(TOP_FAILED_ATTEMPTS, TOP_ATTEMPTS, TOP_ATTEMPT_SECONDS, TOP_FAILING_SECONDS),
+)
+
+
+def forget() -> None:
+    """Report nothing, where another process measures from now on: the maximum over all copies is what counts."""
+    for gauge in _BY_LABEL:
+        gauge.clear()
+    for gauge in (DATABASE_BYTES, MAX_SESSIONS, OLDEST_TRANSACTION):
+        gauge.set(0)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Table:

@@ -10,7 +10,7 @@ from services.delivery.api.retries import Retries
 from services.delivery.api.service import DeliveryService
 from services.delivery.api.store import DeliveryStore
 from services.delivery.dispatcher import metrics
-from services.delivery.dispatcher.dispatcher import Dispatcher
+from services.delivery.dispatcher.dispatcher import GUARD_SECONDS, Dispatcher
 from services.delivery.dispatcher.limiter import Limiter
 from services.delivery.dispatcher.store import DispatcherStore
 from services.delivery.dispatcher.turns import Turns
@@ -23,8 +23,8 @@ from services.domain.gates import Gates
 from services.platform.auth import finder
 from services.platform.auth.authenticator import Authenticator
 from services.platform.grpc import server as grpc_server
-from services.platform.process import lifecycle
-from services.platform.stores import postgres, redis
+from services.platform.process import background, lifecycle
+from services.platform.stores import duties, postgres, redis
 
 SERVICES = (deliveries_pb2.DESCRIPTOR.services_by_name["DeliveryService"].full_name,)
 
@@ -38,6 +38,7 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
         redis.of_process(process, settings) as client,
         doorbell.ringer(process, settings, pool) as ringer,
         finder.running(process, settings, pool) as callers,
+        duties.shared(process, pool, "dispatch") as duty,
         contextlib.AsyncExitStack() as stack,
     ):
         stack.push_async_callback(broker.shutdown)
@@ -45,18 +46,19 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
         gates = Gates(client)
         turns = Turns(store, Limiter(client, store.count_workers), gates)
         created = Dispatcher(store, turns, ringer, broker)
-        process.health.add_shared("dispatcher", created.check)
-        loops = [
-            *(process.spawn(name, run()) for name, run in created.loops.items()),
-            process.spawn("gates", gates.run()),
-            process.spawn("queue_gauges", metrics.keep(store, turns, broker)),
-            process.spawn("redis_gauges", metrics.keep_redis(client)),
-            process.spawn("doorbell_sweeper", metrics.sweep(broker)),
-            process.spawn(
-                "operational_events",
-                operational.run(OperationalStore(pool, expiry_hours=settings.delivery_expiry_hours)),
-            ),
-        ]
+        duty.on_change(taken=created.guard_leases, lost=metrics.forget_queue)
+        process.health.add_shared("dispatcher", duty.checked(created.check, after_seconds=GUARD_SECONDS))
+        loops = [process.spawn("gates", gates.run()), process.spawn("redis_gauges", metrics.keep_redis(client))]
+        with background.only_while(lambda: duty.held):
+            loops += [process.spawn(name, run()) for name, run in created.loops.items()]
+            loops += [
+                process.spawn("queue_gauges", metrics.keep(store, turns, broker)),
+                process.spawn("doorbell_sweeper", metrics.sweep(broker)),
+                process.spawn(
+                    "operational_events",
+                    operational.run(OperationalStore(pool, expiry_hours=settings.delivery_expiry_hours)),
+                ),
+            ]
         for loop in loops:
             stack.push_async_callback(process.cancel, loop)
 

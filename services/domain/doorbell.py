@@ -47,7 +47,7 @@ FINISH_SECONDS = 1.0
 MAX_WAITING_IDS = 20_000
 READ_BLOCK_MILLISECONDS = 2000
 # Messages of a read, which wait in their order in the worker.
-READ_MESSAGES = 2
+READ_MESSAGES = 4
 # A message that nobody acknowledged for so long belongs to a worker that died.
 ABANDONED_MILLISECONDS = 30_000
 # Nobody will read it, or nobody needs to.
@@ -65,6 +65,8 @@ class Mark(NamedTuple):
 # earlier than it does, and those who make the rows of large fan-outs first of all.
 EXPANSION_MARK = Mark(4, 25)
 NEW_MARK = Mark(96, 100)
+# While a process has only one tenant's bells in it: nobody else waits, and what it leaves costs more than a bell.
+LONE_MARK = Mark(96, 400)
 DUE_MARK = Mark(128, 150)
 
 # Delivery ids by subscription id, all as hex: what a message says.
@@ -292,6 +294,10 @@ class _InStream:
         own = self._by_tenant[tenant_id]
         return not own or own * len(self._by_tenant) < self._by_tenant.total()
 
+    def is_only(self, tenant_id: str) -> bool:
+        """Whether nothing in the stream is of another tenant, as far as this process knows."""
+        return len(self._by_tenant) == (tenant_id in self._by_tenant)
+
     def _forget(self, taken: Counter[str]) -> None:
         self._by_tenant -= taken  # and those that have nothing left
 
@@ -318,7 +324,11 @@ class Ringer:
 
     def open_to(self, tenant_id: str) -> bool:
         """Whether a row of this tenant will be: over a stream that is full it may have an even share."""
-        return self._can_add and (self._broker.is_below(NEW_MARK) or self._in_stream.has_share(tenant_id))
+        if not self._can_add or self._broker.is_below(NEW_MARK):
+            return self._can_add
+        if self._in_stream.is_only(tenant_id):
+            return self._broker.is_below(LONE_MARK)
+        return self._in_stream.has_share(tenant_id)
 
     @property
     def _can_add(self) -> bool:

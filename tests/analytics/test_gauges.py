@@ -5,7 +5,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from prometheus_client import Gauge
+from prometheus_client import REGISTRY, Gauge
 
 from services.analytics import gauges as loop
 from services.analytics import rollup
@@ -195,3 +195,11 @@ async def test_attempts_of_more_than_five_minutes_ago_are_left_out(
     await loop.measure_top(gauges, 10)
 
     assert exported(loop.TOP_FAILED_ATTEMPTS) == {}
+
+
+def test_a_process_that_stands_by_reports_nothing() -> None:
+    loop.TABLE_BYTES.labels("webhook_events").set(7)
+    loop.DATABASE_BYTES.set(7)
+    loop.forget()
+    assert REGISTRY.get_sample_value("webhook_postgres_table_bytes", {"table": "webhook_events"}) is None
+    assert REGISTRY.get_sample_value("webhook_postgres_database_bytes") == 0

@@ -411,6 +411,20 @@ async def test_marks_of_those_who_make_rows_are_below_that_of_the_dispatcher(red
         assert ringer.is_below(doorbell.NEW_MARK)
 
 
+async def test_ringer_over_a_full_stream_is_open_for_longer_to_a_tenant_that_has_it_alone(
+    redis_url: str, pool: Pool
+) -> None:
+    async with _ringing(redis_url, pool) as ringer:
+        ringer.ring(_rung(ids.new()), tenant_id="only")
+        await wait_until(lambda: not ringer.waiting, what="the bell to be sent")
+        ringer._broker.waited_milliseconds = doorbell.NEW_MARK.milliseconds
+        assert not ringer.open
+        assert ringer.open_to("only")
+        ringer._broker.waited_milliseconds = doorbell.LONE_MARK.milliseconds
+        assert not ringer.open_to("only")
+        assert ringer.open_to("another")
+
+
 async def test_ringer_over_a_full_stream_is_open_to_a_tenant_with_less_than_an_even_share(
     redis_url: str, pool: Pool, client: "redis.asyncio.Redis", broker: Broker
 ) -> None:

@@ -204,6 +204,32 @@ async def test_stored_events_are_added_up_by_day_and_a_repeated_event_counts_onc
     await eventually(added_up, "the events to be added up")
 
 
+@pytest.mark.parametrize("expanding", [False, True], ids=["an event", "an event with a large fan-out"])
+async def test_events_of_a_call_that_was_cancelled_are_stored_and_counted(
+    database: str, redis_url: str, *, expanding: bool
+) -> None:
+    async with serving(database, redis_url, inline_deliveries=1) as ingest:
+        for _ in range(2 if expanding else 1):
+            await ingest.create()
+        await ingest.send(event_type="a", payload=b"123")  # so that nothing has to be looked up
+        async with ingest.pool.acquire() as connection, connection.transaction():
+            await connection.execute("LOCK TABLE webhook_events IN SHARE MODE")
+            call = asyncio.ensure_future(ingest.send(event_type="a", payload=b"12345"))
+            await eventually(ingest.held_up, "the event to wait to be stored")
+            call.cancel()
+
+            async def has_ended() -> bool:
+                return counted("webhook_rpc_in_flight") == 0
+
+            await eventually(has_ended, "the call to end")
+
+        async def added_up() -> bool:
+            rows = await ingest.pool.fetch("SELECT * FROM tenant_storage WHERE tenant_id = $1", ingest.tenant_id)
+            return (sum(row["events"] for row in rows), sum(row["bytes"] for row in rows)) == (2, 8)
+
+        await eventually(added_up, "the events to be added up")
+
+
 async def test_sums_that_are_too_old_refuse_nothing(ingest: Ingest) -> None:
     await limit(ingest, max_waiting_deliveries=1)
     await ingest.create()

@@ -80,10 +80,11 @@ class Dispatcher:
 
     async def _take_turns(self) -> None:
         await background.repeat(
-            self._timed_turn, interval_seconds=IDLE_SECONDS, retry_seconds=RETRY_SECONDS, on_error=self._guard_leases
+            self._timed_turn, interval_seconds=IDLE_SECONDS, retry_seconds=RETRY_SECONDS, on_error=self.guard_leases
         )
 
-    def _guard_leases(self) -> None:
+    def guard_leases(self) -> None:
+        """Take no lease for lost for a while: Postgres was away, or another dispatcher that knew of it is gone."""
         self._leases_guarded_until = time.monotonic() + GUARD_SECONDS
 
     @property
@@ -148,7 +149,13 @@ class Dispatcher:
 
     async def _may_ring(self) -> bool:
         """Whether bells would be heard: without Redis workers look for themselves, over a full stream they are busy."""
-        return await self._look_at_stream() and self._broker.is_below(doorbell.DUE_MARK)
+        if not await self._look_at_stream():
+            return False
+        if self._broker.is_below(doorbell.DUE_MARK):
+            return True
+        # Behind others' bells its own are few, so that retries come at all.
+        self._deliveries_per_turn = MIN_DELIVERIES_PER_TURN
+        return self._rang_at is None and self._broker.length < doorbell.DUE_MARK.messages
 
     async def _look_at_stream(self) -> bool:
         """Learn how full the stream is; return False if that cannot be known."""
@@ -191,7 +198,7 @@ class Dispatcher:
             return rest_seconds if sweeper.has_more else max(SWEEP_SECONDS, rest_seconds)
 
         await background.repeat(
-            step, interval_seconds=SWEEP_SECONDS, retry_seconds=RETRY_SECONDS, on_error=self._guard_leases, quiet=True
+            step, interval_seconds=SWEEP_SECONDS, retry_seconds=RETRY_SECONDS, on_error=self.guard_leases, quiet=True
         )
 
     async def _check_queue(self) -> None:

@@ -102,6 +102,16 @@ async def keep(store: DispatcherStore, turns: Turns, broker: doorbell.Broker) ->
     await background.repeat(measure, interval_seconds=INTERVAL_SECONDS, at_once=False, quiet=True)
 
 
+def forget_queue() -> None:
+    """Report an empty queue, where another process measures it from now on."""
+    for gauge in (QUEUE_DEPTH, SCHEDULED, IN_FLIGHT, OLDEST_WAITING):
+        gauge.set(0)
+    for reason in Hold:
+        HELD.labels(reason).set(0)
+    for state in (BreakerState.OPEN, BreakerState.HALF_OPEN):
+        BREAKERS.labels(state).set(0)
+
+
 async def _measure_queue(store: DispatcherStore, turns: Turns) -> None:
     found = await store.depths(limit=COUNT_LIMIT, hold_seconds=doorbell.RUNG_SECONDS)
     QUEUE_DEPTH.set(min(COUNT_LIMIT, found.pending + await store.unexpanded(limit=COUNT_LIMIT)))

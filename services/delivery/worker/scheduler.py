@@ -26,8 +26,6 @@ log = structlog.get_logger(__name__)
 
 # The cheapest number of ids of a claiming statement.
 IDS_PER_CLAIM = 100
-# Ids that wait here: what is heard after them waits in its order, whatever tenant it is of.
-MAX_WAITING = 2 * IDS_PER_CLAIM
 # Claims that are not full follow each other no sooner.
 PACE_SECONDS = 0.004
 IDS_PER_HAND_BACK = 500
@@ -77,7 +75,7 @@ class Scheduler:
         self._note = note
         self._slots = settings.worker_concurrency
         self._lease_seconds = settings.lease_seconds
-        self._max_waiting = max(IDS_PER_CLAIM, min(MAX_WAITING, settings.worker_concurrency))
+        self._max_waiting = max(IDS_PER_CLAIM, settings.worker_concurrency)
         # Outcomes that wait for Postgres hold no slot, but bound what is claimed.
         self._max_held = 4 * settings.worker_concurrency
         self._lanes = Lanes(settings.worker_concurrency)

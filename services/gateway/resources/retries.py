@@ -1,7 +1,7 @@
 """Retries by hand, in calls of many: those of one caller that come within moments of each other share one.
 
 A call costs a gateway and the delivery service as much as the transaction behind it (services/delivery/api/retries.py).
-Its route is plain ASGI, because FastAPI takes twice the CPU time of all else that a retry costs.
+Its route is plain ASGI: with FastAPI a retry costs a gateway 1.0 ms of CPU time, and without it 0.46 ms.
 """
 
 import asyncio

@@ -219,7 +219,8 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     async def _take_together(self, items: Sequence["_Traced"], seen: set[UUID]) -> Sequence[Answer]:
         """Return the results of items of one tenant."""
         part = await self._begin(items, seen)
-        return part.results(await part.done)
+        # Whoever goes away takes nothing back: what is stored is counted all the same.
+        return part.results(await asyncio.shield(part.done))
 
     def _taken(self, task: "asyncio.Task[Sequence[Answer]]") -> None:
         self._taking.discard(task)

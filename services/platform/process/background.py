@@ -5,7 +5,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+import contextvars
+from collections.abc import Awaitable, Callable, Iterator
 from typing import NoReturn
 
 import structlog
@@ -13,6 +14,21 @@ import structlog
 from services.platform import errors
 
 log = structlog.get_logger(__name__)
+
+
+# Between two looks of a loop that pauses.
+PAUSED_SECONDS = 0.25
+_MAY_RUN: contextvars.ContextVar[Callable[[], bool] | None] = contextvars.ContextVar("may_run", default=None)
+
+
+@contextlib.contextmanager
+def only_while(may_run: Callable[[], bool]) -> Iterator[None]:
+    """Have the loops that are spawned within this context pause while `may_run` returns false."""
+    token = _MAY_RUN.set(may_run)
+    try:
+        yield
+    finally:
+        _MAY_RUN.reset(token)
 
 
 async def repeat(
@@ -36,7 +52,10 @@ async def repeat(
     """
     pause_seconds = 0.0 if at_once else interval_seconds
     failure: type[Exception] | None = None
+    may_run = _MAY_RUN.get()
     while True:
+        while may_run is not None and not may_run():  # noqa: ASYNC110 - a process stands by for hours
+            await asyncio.sleep(PAUSED_SECONDS)
         if wake is not None and failure is None:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_seconds):

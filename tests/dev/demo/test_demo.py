@@ -116,7 +116,7 @@ def test_a_signal_stops_it_and_its_stack(short_folder: Path) -> None:
 
 def _running(folder: Path, role: str) -> Callable[[], bool]:
     def there() -> bool:
-        return any(stacks.last_word(process) == role for process in _left_behind(folder))
+        return any(role in stacks.roles_of(process) for process in _left_behind(folder))
 
     return there
 

@@ -13,7 +13,7 @@ USUAL = {"ingest": 50051, "delivery": 50052, "analytics": 50053}
 
 
 def made(tmp_path: Path, port: int = 8080) -> dict[str, int]:
-    return dict(plan.make(LocalSettings(data_dir=tmp_path, port=port, env="development")).grpc_ports)
+    return dict(plan.make(LocalSettings(data_dir=tmp_path, port=port, env="development", processes="five")).grpc_ports)
 
 
 @pytest.fixture(autouse=True)
@@ -24,6 +24,35 @@ def usual_ports(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     free = next(run for run in runs if not any(ports.why_not("127.0.0.1", port) for port in (run[0] - 1, *run)))
     monkeypatch.setattr(plan, "USUAL_GRPC_PORTS", dict(zip(USUAL, free, strict=True)))
     return list(free)
+
+
+@pytest.mark.parametrize("processes", plan.SHAPES)
+def test_every_role_has_one_process_with_its_environment(tmp_path: Path, processes: str) -> None:
+    settings = LocalSettings(data_dir=tmp_path, port=8080, env="development", processes=processes)
+    the_plan = plan.make(settings)
+    roles = [role for of_process in the_plan.processes.values() for role in of_process]
+    assert sorted(roles) == sorted(plan.ROLES)
+    assert (
+        len({*the_plan.metrics_ports.values()}) == len(the_plan.processes) == {"one": 1, "two": 2, "five": 5}[processes]
+    )
+    for name, of_process in the_plan.processes.items():
+        command = the_plan.command(name, settings, database_url="postgresql://x", redis_url="redis://x")
+        assert command.arguments[1:] == ["-m", "services", *of_process]
+        environment = command.environment
+        assert ("ENCRYPTION_KEYS" in environment) == bool({"ingest", "worker"} & {*of_process})
+        # Several roles have their own usual ports, unless these are taken.
+        alone = len({*of_process} & {*plan.GRPC_ROLES}) == 1
+        assert environment.get("GRPC_PORT") == (str(the_plan.grpc_ports[of_process[0]]) if alone else None)
+        assert ("PORT" in environment) == ("gateway" in of_process)
+
+
+def test_several_roles_share_a_port_if_a_usual_one_is_in_use(tmp_path: Path, usual_ports: list[int]) -> None:
+    settings = LocalSettings(data_dir=tmp_path, port=8080, env="development", processes="one")
+    with socket.create_server(("127.0.0.1", usual_ports[1])):
+        the_plan = plan.make(settings)
+    (port,) = {*the_plan.grpc_ports.values()}
+    command = the_plan.command("service", settings, database_url="postgresql://x", redis_url="redis://x")
+    assert command.environment["GRPC_PORT"] == str(port)
 
 
 def test_the_usual_ports_of_grpc_are_taken_when_they_are_free(tmp_path: Path, usual_ports: list[int]) -> None:
