@@ -468,7 +468,7 @@ class RetryResult(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def delivery(self) -> Global___Delivery:
-        """The delivery, now pending, with attempts."""
+        """The delivery, now pending, with attempts, unless those of retries at once come to more than about 16 MiB."""
 
     @_builtins.property
     def error(self) -> Global___RetryError:

@@ -4,6 +4,7 @@ A retry alone costs a transaction of nine round trips, and each that shares it a
 the others no more than a transaction in PACE_SECONDS and its rows, one bell for up to 64, and one connection at a time.
 """
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -23,6 +24,10 @@ PACE_SECONDS = 0.025
 # Deliveries of a caller that may wait; further ones are refused.
 MAX_WAITING = 2_000
 MAX_DELIVERIES = 1_000
+# Of the attempts in the results of a batch, with what each costs besides its response. Who names deliveries with many
+# attempts, or one again and again, would otherwise have results that no process can hold.
+RESULTS_BYTES = 16 << 20
+ATTEMPT_BYTES = 512
 
 Result = Retried | errors.WebhookError
 
@@ -58,6 +63,7 @@ class Retries:
         OWNER.set(caller.owner)  # a batcher has its own context
         left = [list(delivery_ids) for delivery_ids in batch]
         results: list[list[Result]] = [[] for _ in batch]
+        room = RESULTS_BYTES
         while any(left):
             # A repeated id goes into a later transaction, where it finds what the first made of it.
             places: dict[UUID, int] = {}
@@ -65,7 +71,9 @@ class Retries:
                 while delivery_ids and delivery_ids[0] not in places and len(places) < IDS_PER_BELL:
                     places[delivery_ids.pop(0)] = place
             for place, result in zip(places.values(), await self._retry(caller, list(places)), strict=True):
-                results[place].append(result)
+                kept = _within(room, result)
+                room -= _size(kept)
+                results[place].append(kept)
         return results
 
     async def _retry(self, caller: _Caller, delivery_ids: Sequence[UUID]) -> list[Result]:
@@ -81,3 +89,18 @@ class Retries:
         if rung := [one.rung for one in made if isinstance(one, Retried) and one.rung]:
             self._ringer.ring(rung)
         return made
+
+
+def _size(result: Result) -> int:
+    """Return about how many bytes the attempts of a result take."""
+    if isinstance(result, errors.WebhookError):
+        return 0
+    attempts = result.delivery.attempts
+    return sum(len(attempt.response_body or "") for attempt in attempts) + ATTEMPT_BYTES * len(attempts)
+
+
+def _within(room: int, result: Result) -> Result:
+    """Return a result without its attempts if they take more than there is room for."""
+    if isinstance(result, errors.WebhookError) or _size(result) <= room:
+        return result
+    return dataclasses.replace(result, delivery=dataclasses.replace(result.delivery, attempts=()))

@@ -99,6 +99,21 @@ async def test_retries_of_one_delivery_at_once_all_succeed(api: Shared) -> None:
     await api.world.agrees()
 
 
+async def test_the_results_of_a_call_hold_a_bounded_number_of_attempts(api: Shared) -> None:
+    (delivery_id,) = await made(api.world, 1)
+    await api.world.pool.execute(
+        "INSERT INTO delivery_attempts (delivery_id, claim_token, request, number, subscription_id, tenant_id,"
+        " started_at, outcome, response_body, final)"
+        " SELECT id, gen_random_uuid(), 1, number, subscription_id, tenant_id, now(), 'http_5xx', repeat('x', 65536),"
+        " false FROM webhook_deliveries CROSS JOIN generate_series(1, 100) AS number WHERE id = $1",
+        delivery_id,
+    )
+    request = pb.BatchRetryDeliveriesRequest(delivery_ids=[str(delivery_id)] * 5)
+    answer = await api.client.BatchRetryDeliveries(request)
+    assert [len(result.delivery.attempts) for result in answer.results] == [100, 100, 0, 0, 0]
+    assert answer.ByteSize() < 16 << 20
+
+
 async def test_a_batch_rings_once(api: Shared) -> None:
     delivery_ids = await made(api.world, IDS_PER_BELL)
     rung, messages = Counted("webhook_deliveries_rung_total"), Counted("webhook_doorbells_rung_total", result="rung")
