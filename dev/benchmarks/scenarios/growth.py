@@ -28,7 +28,7 @@ SEEN_SECONDS = 60.0
 # Of the receiver, which counts each apart.
 STREAMS = 100
 SIZES = {"1 KB": 1, "16 KB": 16, "64 KB": 64, "256 KB": 256}
-PAYLOADS_PER_SECOND = 20.0
+PAYLOADS_PER_SECOND = 50.0
 
 
 def run(bench: Bench) -> Result:

@@ -1,14 +1,17 @@
 """What operators can add to the pods, Services, and other objects of the chart."""
 
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate  # type: ignore[import-not-found,import-untyped,unused-ignore]
 import pytest
+import yaml  # type: ignore[import-untyped,unused-ignore]
 
 from tests.chart import rendering
 from tests.chart.objects import custom_resources
 from tests.chart.rendering import COMPONENTS, STORES, Object
 
+ROOT = Path(__file__).parents[3]
 SPREAD = {"topologyKey": "rack", "maxSkew": 2, "whenUnsatisfiable": "DoNotSchedule"}
 PROXY = {"name": "proxy", "image": "registry.example/proxy:1.0", "restartPolicy": "Always"}
 # A value for all pods, a component's value that overrides it, and its place in a pod.
@@ -179,3 +182,12 @@ def test_the_authority_of_redis_is_read_from_its_secret() -> None:
         (mount,) = (each for each in container["volumeMounts"] if each["name"] == "redis-ca")
         assert path == f"{mount['mountPath']}/root.pem"
         assert {"name": "redis-ca", "secret": {"secretName": "redis-ca"}} in spec["volumes"]
+
+
+def test_postgres_of_trials_keeps_its_segments_of_wal() -> None:
+    """In compose as in the chart."""
+    objects = rendering.rendered({"postgresql": {"enabled": True}, "redis": {"enabled": True}})
+    (container,) = rendering.named(objects, "StatefulSet", "-postgresql")["spec"]["template"]["spec"]["containers"]
+    compose = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
+    for arguments in (container["args"], compose["services"]["postgres"]["command"]):
+        assert "min_wal_size=1GB" in arguments
