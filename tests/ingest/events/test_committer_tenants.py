@@ -1,13 +1,14 @@
 """How tenants share commits: no tenant waits, or is refused, because of another one's events."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 import pytest
 
+from services.domain.doorbell import RUNG_SECONDS, Rung
 from services.ingest.events import committer
 from services.ingest.events.committer import PIECE_BYTES, SHARED_BYTES, Committer, _pieces, _size
 from services.ingest.events.idempotency import Key
@@ -60,6 +61,45 @@ class Store:
 class _Silent:
     def open_to(self, _: str) -> bool:
         return False
+
+
+class _Full:
+    """A stream that is full, of which one tenant has its share."""
+
+    def __init__(self) -> None:
+        self.rung: dict[str, list[Rung]] = {}
+
+    def open_to(self, tenant_id: str) -> bool:
+        return tenant_id != "busy"
+
+    def ring(self, rung: Iterable[Rung], *, tenant_id: str) -> None:
+        self.rung[tenant_id] = list(rung)
+
+
+class _Stored(Store):
+    """A store that also keeps which deliveries workers are to hear of at once, by tenant, and for how long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steady: dict[str, list[bool]] = {}
+        self.hidden_seconds: object = None
+
+    async def insert_events(self, events: Sequence[NewEvent], **others: object) -> list[Result]:
+        self.steady |= {one.tenant_id: [steady for _, _, steady in one.deliveries] for one in events}
+        self.hidden_seconds = others["hidden_seconds"]
+        return await super().insert_events(events, **others)
+
+
+async def test_over_a_full_stream_a_tenant_with_its_share_is_left_to_the_dispatcher_and_no_other() -> None:
+    store, ringer = _Stored(), _Full()
+    made = Committer(store, ringer, IngestSettings(encryption_keys=""), print)  # type: ignore[arg-type]  # as above
+    names = ("first", "busy", "quiet")
+    await asyncio.gather(*(made.commit([event(name, deliveries=2)]) for name in names))
+    await asyncio.gather(*(made.commit([event(name, deliveries=2)]) for name in names[1:]))
+    assert store.transactions[-1] == ["busy", "quiet"]
+    assert store.hidden_seconds == RUNG_SECONDS
+    assert {name: store.steady[name] for name in names[1:]} == {"busy": [False, False], "quiet": [True, True]}
+    assert {name: len(ringer.rung[name]) for name in names[1:]} == {"busy": 0, "quiet": 2}
 
 
 def test_events_are_cut_into_pieces_of_a_bounded_size() -> None:

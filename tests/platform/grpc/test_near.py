@@ -36,6 +36,9 @@ class Servicer(ingest_pb2_grpc.IngestServiceServicer):
     answer: Callable[[ingest_pb2.GetEventRequest], Awaitable[None]] | None = None
     kept: ingest_pb2.GetEventResponse = field(default_factory=ingest_pb2.GetEventResponse)
     calls: int = 0
+    # Of the last call.
+    left_seconds: float | None = None
+    metadata: Any = ()
 
     async def Ingest(self, request: object, context: object) -> ingest_pb2.IngestResponse:
         raise NotImplementedError
@@ -43,8 +46,9 @@ class Servicer(ingest_pb2_grpc.IngestServiceServicer):
     async def BatchIngest(self, request: object, context: object) -> ingest_pb2.BatchIngestResponse:
         raise NotImplementedError
 
-    async def GetEvent(self, request: ingest_pb2.GetEventRequest, _context: Context) -> ingest_pb2.GetEventResponse:
+    async def GetEvent(self, request: ingest_pb2.GetEventRequest, context: Context) -> ingest_pb2.GetEventResponse:
         self.calls += 1
+        self.left_seconds, self.metadata = context.time_remaining(), context.invocation_metadata()
         if self.answer is not None:
             await self.answer(request)
         return self.kept
@@ -200,6 +204,18 @@ async def test_another_copy_is_called_when_this_one_has_too_much_to_do(roles: Ro
     assert (roles.here.calls, roles.there.calls) == (1, 1)
     roles.there.answer = refuse
     assert await code_of(roles.get(REQUEST, timeout=5)) is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_call_to_another_copy_has_the_metadata_and_what_is_left_of_the_time(roles: Roles) -> None:
+    async def refuse(_: object) -> None:
+        await asyncio.sleep(0.15)
+        raise errors.Overloaded("too many")
+
+    roles.here.answer = refuse
+    await roles.get(REQUEST, timeout=5, metadata=(("told", "by the caller"),))
+    assert roles.there.left_seconds is not None
+    assert roles.there.left_seconds <= 4.9
+    assert ("told", "by the caller") in [tuple(each) for each in roles.there.metadata]
 
 
 @pytest.mark.parametrize(
