@@ -1,7 +1,9 @@
 """The dispatcher rings for due deliveries, in turns, and takes back those of lost workers."""
 
 import itertools
+import time
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
 
@@ -11,7 +13,12 @@ import redis.asyncio
 from dev.harness.receiver import Receiver
 from dev.harness.waiting import wait_until
 from services.delivery.dispatcher import turns
-from services.delivery.dispatcher.dispatcher import DELIVERIES_PER_TURN
+from services.delivery.dispatcher.dispatcher import (
+    DELIVERIES_PER_TURN,
+    FIRST_DELIVERIES_PER_TURN,
+    MIN_DELIVERIES_PER_TURN,
+    Dispatcher,
+)
 from services.delivery.dispatcher.store import MAX_INTERRUPTIONS
 from services.domain.doorbell import DUE_MARK, IDS_PER_BELL, STREAM, Broker, heard
 from services.platform import ids
@@ -341,3 +348,29 @@ async def until_ready(check: Any, *, ready: bool) -> dict[str, str]:
 
 
 # -- with a worker --
+
+
+@pytest.mark.parametrize(
+    ("rang", "seconds", "factor"),
+    [(1.0, -60.0, 1.25), (1.0, 60.0, 0.25), (0.4, 60.0, 1.0), (0.4, -60.0, 1.0)],
+    ids=["read soon", "read late", "few read late", "few read soon"],
+)
+def test_turn_grows_or_shrinks_with_the_time_that_its_bells_were_unread(
+    rang: float, seconds: float, factor: float
+) -> None:
+    """A turn that rang for few says nothing about more."""
+    number = FIRST_DELIVERIES_PER_TURN
+    stream: Any = SimpleNamespace(first_unread=(1, 0), last_sent=(2, 0))
+    dispatcher = Dispatcher(cast("Any", None), cast("Any", None), stream, stream)
+    dispatcher._rang, dispatcher._rang_at = int(rang * number), time.monotonic() - seconds
+    dispatcher._adapt()
+    assert dispatcher._deliveries_per_turn == number, "a bell is unread"
+    stream.first_unread = (3, 0)
+    dispatcher._adapt()
+    assert dispatcher._deliveries_per_turn == int(number * factor)
+    assert dispatcher._rang_at is None
+    if factor != 1.0:
+        for _ in range(20):
+            dispatcher._rang, dispatcher._rang_at = DELIVERIES_PER_TURN, time.monotonic() - seconds
+            dispatcher._adapt()
+        assert dispatcher._deliveries_per_turn == (DELIVERIES_PER_TURN if factor > 1 else MIN_DELIVERIES_PER_TURN)
