@@ -441,6 +441,22 @@ async def test_ringer_over_a_full_stream_is_open_to_a_tenant_with_less_than_an_e
         await wait_until(lambda: ringer.open_to("busy"), what="what was read to be no longer in the stream")
 
 
+async def test_what_workers_have_read_is_no_longer_in_the_share_of_its_tenant(
+    redis_url: str, pool: Pool, broker: Broker
+) -> None:
+    async with _ringing(redis_url, pool) as ringer:
+        ringer.ring(_rung(*(ids.new() for _ in range(doorbell.IDS_PER_BELL))), tenant_id="read")
+        ringer.ring(_rung(ids.new()), tenant_id="unread")
+        await wait_until(lambda: not ringer.waiting, what="both messages to be sent")
+        await _until_old(ringer)
+        assert not ringer.open_to("read")
+        broker.count = 1
+        await _ack(await _next(broker.listen()))
+        await wait_until(
+            lambda: ringer.open_to("read") and not ringer.open_to("unread"), what="the first message to be forgotten"
+        )
+
+
 async def test_ringer_is_closed_while_too_many_ids_wait(redis_url: str, pool: Pool) -> None:
     async with _ringing(redis_url, pool) as ringer:
         ringer.ring(_rung(*(ids.new() for _ in range(doorbell.MAX_WAITING_IDS))))

@@ -9,8 +9,11 @@ from uuid import UUID
 import pytest
 
 from protos.webhook.v1 import deliveries_pb2 as pb
+from services.delivery.api.retries import Retries
 from services.domain.doorbell import IDS_PER_BELL, Broker
 from services.platform import errors, ids
+from services.platform.auth import identity
+from services.platform.process.shares import OWNER
 from tests.delivery.api.test_api import refusal, retry, wait_for_length
 from tests.delivery.conftest import Shared
 from tests.delivery.world import Counted, World
@@ -112,6 +115,25 @@ async def test_the_results_of_a_call_hold_a_bounded_number_of_attempts(api: Shar
     answer = await api.client.BatchRetryDeliveries(request)
     assert [len(result.delivery.attempts) for result in answer.results] == [100, 100, 0, 0, 0]
     assert answer.ByteSize() < 16 << 20
+
+
+async def test_a_batch_takes_connections_of_the_share_of_its_caller() -> None:
+    owners: list[str | None] = []
+
+    class Store:
+        async def retry(self, _: str, delivery_ids: Sequence[UUID], **others: object) -> list[errors.NotFound]:
+            owners.append(OWNER.get())
+            return [errors.NotFound(str(others["actor"])) for _ in delivery_ids]
+
+    retries = Retries(Store(), None, None)  # type: ignore[arg-type]  # it needs no more of them
+
+    async def retry(owner: str) -> None:
+        OWNER.set(owner)
+        identity.CALLER.set(identity.ANONYMOUS)
+        await retries.retry(owner, [ids.new()])
+
+    await asyncio.gather(retry("first"), retry("second"))
+    assert sorted(map(str, owners)) == ["first", "second"]
 
 
 async def test_a_batch_rings_once(api: Shared) -> None:
