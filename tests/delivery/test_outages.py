@@ -252,7 +252,8 @@ async def test_a_worker_stops_in_time_while_postgres_is_away(
             assert time.monotonic() - stopping < 6
     finally:
         await start(postgres)
-    assert (await on_postgres.row(delivery_id))["status"] == "in_flight"
+    # Claims do not wait for the disk, so Postgres may have lost this one.
+    assert (await on_postgres.row(delivery_id))["status"] in {"in_flight", "pending"}
 
 
 # -- the primary of Redis dies --
