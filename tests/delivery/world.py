@@ -89,14 +89,21 @@ class World:
         async with redis.asyncio.Redis.from_url(self.redis_url) as client:
             await client.flushdb()
 
-    async def subscription(self, target_url: str, *, secret_key: str | None = None, deleted: bool = False) -> UUID:
-        """Create a subscription."""
+    async def subscription(
+        self,
+        target_url: str,
+        *,
+        secret_key: str | None = None,
+        deleted: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> UUID:
+        """Create a subscription. On a busy machine any request may exceed the second that is the default here."""
         made = ids.new()
         sealed = vault().seal(made, [Secret(secret_key)]) if secret_key else None
         await self.pool.execute(
-            "INSERT INTO subscriptions (id, tenant_id, target_url, sealed_secrets, deleted_at)"
-            " VALUES ($1, $2, $3, $4, CASE WHEN $5 THEN now() END)",
-            made, self.tenant_id, target_url, sealed, deleted,
+            "INSERT INTO subscriptions (id, tenant_id, target_url, sealed_secrets, timeout_seconds, deleted_at)"
+            " VALUES ($1, $2, $3, $4, $5, CASE WHEN $6 THEN now() END)",
+            made, self.tenant_id, target_url, sealed, timeout_seconds, deleted,
         )  # fmt: skip
         return made
 

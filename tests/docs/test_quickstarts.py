@@ -89,6 +89,7 @@ def environment(folder: Path, **variables: str) -> dict[str, str]:
     ],
     ids=["python", "node", "go"],
 )
+@pytest.mark.timeout(360)
 def test_a_sender_publishes_an_event(stack: Stack, tmp_path: Path, name: str, command: Callable[[], list[str]]) -> None:
     (tmp_path / name).write_text(files("sending.md")[name])
     fields = {"tenant_id": "default", "name": "shop", "role": "ingest"}
@@ -99,7 +100,7 @@ def test_a_sender_publishes_an_event(stack: Stack, tmp_path: Path, name: str, co
         env=environment(tmp_path, WEBHOOK_URL=stack.base_url, WEBHOOK_API_KEY=key),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -57,8 +57,9 @@ async def test_a_failure_is_recorded_with_its_kind_and_a_message(shared: Shared,
 async def test_a_redirect_is_recorded_with_where_it_points(shared: Shared, location: bytes, message: str) -> None:
     head = b"HTTP/1.1 308 Permanent Redirect\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % location
     async with sending.serving(sending.answering(head)) as server:
-        delivery_id = await shared.world.deliver(await shared.world.subscription(server.url()))
-        await shared.world.in_state(delivery_id, "scheduled")
+        subscription = await shared.world.subscription(server.url(), timeout_seconds=15.0)
+        delivery_id = await shared.world.deliver(subscription)
+        await shared.world.in_state(delivery_id, "scheduled", timeout_seconds=20.0)
         (attempt,) = await shared.world.attempts(delivery_id)
         await shared.world.put(delivery_id, status="cancelled")
     assert attempt["error_message"] == message + " redirects are not followed"

@@ -119,12 +119,13 @@ async def test_a_call_has_a_context_of_its_own(roles: Roles) -> None:
 
     roles.here.answer = look
     span = Kept(Parent(7, 8, sampled=True))
+    caller = identity.CALLER.get(None)
     spans.CURRENT.set(span)
     shares.OWNER.set("whose request it is")
     try:
         await roles.get(REQUEST, timeout=5)
         assert (spans.CURRENT.get(), shares.OWNER.get()) == (span, "whose request it is")
-        assert identity.CALLER.get(None) is None
+        assert identity.CALLER.get(None) is caller
     finally:
         spans.CURRENT.set(None)
         shares.OWNER.set(None)
