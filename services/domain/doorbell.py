@@ -1,10 +1,10 @@
 """Doorbells: taskiq messages on a Redis stream that carry delivery ids, by subscription, and nothing else.
 
-A bell tells a worker to look. Losing one loses time, for the dispatcher rings again for what is due;
-doubling one costs a no-op. So the stream may be emptied or lost at any moment, and whoever rings never waits for it.
+A bell tells a worker to look. A lost bell costs only time, because the dispatcher rings again for what is due. A
+duplicate bell does nothing. The stream can therefore be emptied or lost at any time, and nobody waits for it.
 
-The stream is read in its order, whatever tenants its bells are of. So it holds no more than workers read in a moment,
-which is measured by how long its first unread bell has waited. What has no room stays in Postgres, and has turns.
+Workers read the stream in order, whatever the tenant. It therefore holds only as much as workers read in a moment,
+measured by how long its first unread bell has waited. Deliveries without room in it stay in Postgres and get turns.
 """
 
 import asyncio
@@ -263,12 +263,14 @@ class _InStream:
         self._waiting: deque[tuple[str, int]] = deque()
         self._sent: deque[tuple[MessageId, Counter[str]]] = deque()
         self._by_tenant: Counter[str] = Counter()
+        self._total = 0
 
     def add(self, tenant_id: str, number: int) -> None:
         """Count ids that are to be sent, after those before."""
         if number:
             self._waiting.append((tenant_id, number))
             self._by_tenant[tenant_id] += number
+            self._total += number
 
     def sent(self, number: int, message: MessageId | None) -> None:
         """Count the first ids as sent with this message, or given up."""
@@ -292,14 +294,18 @@ class _InStream:
     def has_share(self, tenant_id: str) -> bool:
         """Whether a tenant has less in the stream than an even share of what is in it."""
         own = self._by_tenant[tenant_id]
-        return not own or own * len(self._by_tenant) < self._by_tenant.total()
+        return not own or own * len(self._by_tenant) < self._total
 
     def is_only(self, tenant_id: str) -> bool:
         """Whether nothing in the stream is of another tenant, as far as this process knows."""
         return len(self._by_tenant) == (tenant_id in self._by_tenant)
 
     def _forget(self, taken: Counter[str]) -> None:
-        self._by_tenant -= taken  # and those that have nothing left
+        self._by_tenant.subtract(taken)
+        self._total -= taken.total()
+        for tenant_id in taken:
+            if not self._by_tenant[tenant_id]:
+                del self._by_tenant[tenant_id]
 
 
 class Ringer:

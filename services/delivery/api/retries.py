@@ -1,7 +1,7 @@
 """Retries by hand, in batches: those of one caller that come within moments of each other share a transaction.
 
-A retry alone costs a transaction of nine round trips, and each that shares it a few rows. So whoever retries many costs
-the others no more than a transaction in PACE_SECONDS and its rows, one bell for up to 64, and one connection at a time.
+A single retry costs a transaction of nine round trips; another one in the same transaction adds a few rows. A caller
+with many retries therefore takes at most one transaction per PACE_SECONDS, one bell for up to 64, and one connection.
 """
 
 import dataclasses

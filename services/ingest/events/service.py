@@ -219,7 +219,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     async def _take_together(self, items: Sequence["_Traced"], seen: set[UUID]) -> Sequence[Answer]:
         """Return the results of items of one tenant."""
         part = await self._begin(items, seen)
-        # Whoever goes away takes nothing back: what is stored is counted all the same.
+        # Not cancelled with the call: its events are stored, and must be counted.
         return part.results(await asyncio.shield(part.done))
 
     def _taken(self, task: "asyncio.Task[Sequence[Answer]]") -> None:

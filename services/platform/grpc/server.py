@@ -72,7 +72,7 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         return grpc.stream_unary_rpc_method_handler(answer, None, handler.response_serializer)
 
     def _of(self, method: str, metadata: Metadata) -> Calls:
-        """Return what answers a method; those of gRPC itself are of the role whose key is shown, if it is one's."""
+        """Return the calls of the role that serves a method; for those of gRPC, of the role whose key they have."""
         if not method.startswith(roles.OF_GRPC):
             return self._by_service.get(method.split("/")[1], self._calls[0])
         return next((calls for calls in self._calls if calls.knows(metadata)), self._calls[0])
