@@ -90,7 +90,8 @@ async def test_accepted_webhook_is_delivered_with_its_exact_bytes_and_headers(wo
 
 async def test_a_success_is_one_final_attempt(shared: Shared, receiver: Receiver) -> None:
     receiver.script(then=Reply(status=201, body="sch\u00f6n".encode(), delay_seconds=0.1))
-    delivery_id = await shared.world.deliver(await shared.world.subscription(receiver.url()))
+    subscription = await shared.world.subscription(receiver.url(), timeout_seconds=15.0)
+    delivery_id = await shared.world.deliver(subscription)
     row = await shared.world.in_state(delivery_id)
     assert (row["status"], row["reason"], row["attempt_count"]) == ("delivered", None, 1)
     assert row["claim_token"] is None
@@ -98,7 +99,7 @@ async def test_a_success_is_one_final_attempt(shared: Shared, receiver: Receiver
     (attempt,) = await shared.world.attempts(delivery_id)
     assert (attempt["number"], attempt["outcome"], attempt["status_code"]) == (1, "success", 201)
     assert (attempt["error_message"], attempt["response_body"], attempt["final"]) == (None, "sch\u00f6n", True)
-    assert 100 <= attempt["duration_ms"] < 1_000
+    assert 100 <= attempt["duration_ms"] < 10_000
     assert row["created_at"] <= attempt["started_at"] <= attempt["recorded_at"]
 
 
@@ -229,7 +230,7 @@ async def test_a_dead_kept_connection_is_tried_again_at_once_and_each_attempt_ha
         await connection.request()
 
     async with sending.serving(answer) as server:
-        subscription = await shared.world.subscription(server.url())
+        subscription = await shared.world.subscription(server.url(), timeout_seconds=15.0)
         await shared.world.in_state(await shared.world.deliver(subscription))
         delivery_id = await shared.world.deliver(subscription)
         row = await shared.world.in_state(delivery_id)
@@ -238,7 +239,8 @@ async def test_a_dead_kept_connection_is_tried_again_at_once_and_each_attempt_ha
     assert numbers(attempts) == [1, 2, 3]
     assert (row["status"], row["attempt_count"]) == ("delivered", 3)
     assert [attempt["final"] for attempt in attempts] == [False, False, True]
-    assert (attempts[1]["started_at"] - attempts[0]["started_at"]).total_seconds() < 0.2
+    # Under one claim: a retry would have been recorded by itself.
+    assert attempts[0]["recorded_at"] == attempts[1]["recorded_at"] < attempts[2]["recorded_at"]
 
 
 # -- concurrency and payloads --

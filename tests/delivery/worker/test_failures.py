@@ -31,15 +31,19 @@ FAILURES = {
 async def test_a_failure_is_recorded_with_its_kind_and_a_message(shared: Shared, kind: str) -> None:
     answer, outcome, status_code = FAILURES[kind]
     async with sending.serving(answer) as server:
-        delivery_id = await shared.world.deliver(await shared.world.subscription(server.url()))
-        await shared.world.in_state(delivery_id, "scheduled")
+        # Short only where it is expected: on a busy machine the others may take longer.
+        subscription = await shared.world.subscription(
+            server.url(), timeout_seconds=1.0 if outcome == "timeout" else 15.0
+        )
+        delivery_id = await shared.world.deliver(subscription)
+        await shared.world.in_state(delivery_id, "scheduled", timeout_seconds=20.0)
         attempt = (await shared.world.attempts(delivery_id))[0]
         await shared.world.put(delivery_id, status="cancelled")
     assert (attempt["outcome"], attempt["status_code"]) == (outcome, status_code)
     assert attempt["error_message"]
     assert "\x00" not in attempt["error_message"]
     if outcome == "timeout":
-        assert 950 <= attempt["duration_ms"] < 1_900
+        assert 950 <= attempt["duration_ms"] < 10_000
 
 
 @pytest.mark.parametrize(
