@@ -116,7 +116,7 @@ async def served(stores: Stores) -> AsyncIterator[Served]:
             failures, _ = await whole.health.state()
             return not failures
 
-        await wait_until(is_ready, 20, what="readiness of all roles")
+        await wait_until(is_ready, what="readiness of all roles")
         pool = await stack.enter_async_context(asyncpg.create_pool(database_url, min_size=0, max_size=2))
         made = Served(pool=pool, near=near, far=far)
         respond = calls._Acting._respond

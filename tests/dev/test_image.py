@@ -109,7 +109,7 @@ def test_server_is_ready_and_stops_in_order(image: Path, environment: dict[str, 
             return False
 
     try:
-        wait_until_sync(ready, 30, what=f"{role} to be ready")
+        wait_until_sync(ready, what=f"{role} to be ready")
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0, log_path.read_text()
     finally:

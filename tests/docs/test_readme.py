@@ -65,7 +65,7 @@ def test_the_grpc_client_publishes(stack: Stack, tmp_path: Path) -> None:
     assert lines[1].endswith("deliveries: 1")
     assert lines[-1] == "fields at fault: ['subscription_id']"
     event_id = lines[1].split()[1]
-    assert httpx.get(f"{stack.base_url}/api/v1/events/{event_id}", timeout=10).json()["payload"] == {"order": 1}
+    assert httpx.get(f"{stack.base_url}/api/v1/events/{event_id}", timeout=60).json()["payload"] == {"order": 1}
 
 
 def test_the_commands_that_start_a_process_by_hand_are_those_that_exist() -> None:

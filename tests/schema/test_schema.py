@@ -128,7 +128,7 @@ async def test_a_migration_in_the_middle_of_a_statement_stops_at_once(empty: str
                 found: int = await other.fetchval(waits)
                 return found == number
 
-            await wait_until(lambda: waiting_are(1), 30, what="the migration to wait for its turn")
+            await wait_until(lambda: waiting_are(1), what="the migration to wait for its turn")
             backend = await other.fetchval(waits.replace("count(pid)", "pid"))
             if its_server == "hangs":
                 os.kill(backend, signal.SIGSTOP)
@@ -138,7 +138,7 @@ async def test_a_migration_in_the_middle_of_a_statement_stops_at_once(empty: str
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(backend, signal.SIGCONT)
             assert (status, "Traceback" in output) == (128 + signal.SIGTERM, False)
-            await wait_until(lambda: waiting_are(0), 10, what="the statement to be cancelled")
+            await wait_until(lambda: waiting_are(0), what="the statement to be cancelled")
     finally:
         await other.close()
     assert await value(empty, "SELECT to_regclass('tenants') IS NULL")

@@ -156,7 +156,7 @@ async def test_private_keys_both_sign_during_an_overlap_newest_first_and_then_on
     await keep(world, subscription, private(SEEDS[0]), private(SEEDS[1], 2), private(SEEDS[2], -1))
     async with world.running():
         await world.in_state(await world.deliver(subscription))
-        await world.in_state(await world.deliver(subscription, due_in=3), timeout_seconds=15)
+        await world.in_state(await world.deliver(subscription, due_in=3))
     both, alone = receiver.requests
     assert [takes(both, seed) for seed in SEEDS] == [True, True, False]
     assert [takes(alone, seed) for seed in SEEDS[:2]] == [True, False]

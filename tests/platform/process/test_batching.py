@@ -14,7 +14,7 @@ from services.platform import errors
 from services.platform.process import batching
 from services.platform.process.batching import Batcher, Batchers, Bounds
 
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 60.0
 
 
 class Sink:
