@@ -330,9 +330,7 @@ async def outcome(
         ids.CURRENT_REQUEST_ID.set(None)
         spans.CURRENT.set(None)
     if code is not grpc.StatusCode.DEADLINE_EXCEEDED:
-        await wait_until(
-            lambda: sum(counted(method).values()) > sum(before.values()), 10, what="the call to be counted"
-        )
+        await wait_until(lambda: sum(counted(method).values()) > sum(before.values()), what="the call to be counted")
     entries = await served.pool.fetch(
         "SELECT actor, actor_role, action, resource_type FROM audit_entries WHERE id::text > coalesce($1, '')"
         " ORDER BY id",

@@ -171,7 +171,7 @@ def running(short_folder: Path) -> Iterator[Cluster]:
             yield Cluster(gateways=gateways, ingests=ingests, stores=own)
         finally:
             for process in [one.stop() for one in copies if one.process and one.process.poll() is None]:
-                process.wait(15)
+                process.wait(120)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

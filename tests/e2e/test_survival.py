@@ -25,7 +25,7 @@ async def test_a_worker_killed_in_mid_request_loses_time_and_no_delivery(
     delivery = await api.sent(await api.subscribe(receiver.url()))
     await receiver.wait_for(1)
     quick.kill_role("worker")
-    # The lease of 8 s, and the dispatcher's next turn.
+    # The lease of 10 s, and the dispatcher's next turn.
     delivered = await api.until(delivery, "delivered")
     interrupted, success = delivered["attempts"]
     assert interrupted["error"]["kind"] == "interrupted"

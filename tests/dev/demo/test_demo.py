@@ -4,11 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 
 from dev.embedded.ports import free_port
 from dev.harness import stack as stacks
@@ -71,12 +72,18 @@ def test_demo_starts_its_own_service_if_none_runs_and_leaves_nothing_behind(shor
     assert not list(folder.glob("webhook-demo-*"))
 
 
-def test_demo_uses_a_running_service_and_deletes_its_subscription(short_folder: Path) -> None:
-    with stacks.running(short_folder / "shown", environment={"RETRY_BASE_SECONDS": "0.2"}, processes="one") as stack:
-        output, _ = _said(_launch(short_folder / "demo-shown", stack.port), status=0)
-        assert f"{stack.base_url}, which is already running" in output
-        assert "delivered by attempt 3" in output
-        assert _subscriptions(stack.base_url) == []
+@pytest.fixture(scope="module")
+def shown(short_folder: Path) -> Iterator[Stack]:
+    """A service that runs already."""
+    with stacks.running(short_folder / "shown", environment={"RETRY_BASE_SECONDS": "0.2"}, processes="one") as running:
+        yield running
+
+
+def test_demo_uses_a_running_service_and_deletes_its_subscription(short_folder: Path, shown: Stack) -> None:
+    output, _ = _said(_launch(short_folder / "demo-shown", shown.port), status=0)
+    assert f"{shown.base_url}, which is already running" in output
+    assert "delivered by attempt 3" in output
+    assert _subscriptions(shown.base_url) == []
 
 
 def test_a_delivery_that_fails_ends_it_with_one_line(short_folder: Path) -> None:
@@ -96,10 +103,10 @@ def test_a_service_that_may_not_deliver_here_ends_it_with_one_line(short_folder:
         assert len(errors.splitlines()) == 1
 
 
-def test_demo_does_not_use_another_server_on_the_port(short_folder: Path, stack: Stack) -> None:
-    # The worker's metrics port speaks HTTP, but is not a gateway.
+def test_demo_does_not_use_another_server_on_the_port(short_folder: Path, shown: Stack) -> None:
+    # The metrics port speaks HTTP, but is not a gateway.
     folder = short_folder / "demo-other"
-    output, _ = _said(_launch(folder, stack.ports["metrics"]["worker"]), status=0)
+    output, _ = _said(_launch(folder, shown.ports["metrics"]["worker"]), status=0)
     assert "started only for this demo" in output
 
 

@@ -87,7 +87,7 @@ def test_a_port_in_use_is_reported_in_one_line_and_nothing_starts(stack: Stack, 
     """Exit status 1."""
     other = make_stack("taken", port=stack.port)
     other.launch()
-    assert other.process.wait(60) == 1
+    assert other.process.wait(120) == 1
     assert other.output.splitlines() == [
         f"PORT {stack.port} is already in use; choose another one, for example PORT={stack.port + 1}"
     ]
@@ -100,7 +100,7 @@ def test_a_data_dir_in_use_is_reported_in_one_line(stack: Stack, make_stack: Mak
     output = stack.output_path.read_bytes()
     other.output_path = stack.output_path.with_name("in-use.output")
     other.launch()
-    assert other.process.wait(60) == 1
+    assert other.process.wait(120) == 1
     assert other.output.splitlines() == [
         f"DATA_DIR {stack.data_dir} is in use by another running stack (pid {stack.process.pid})"
     ]
@@ -112,7 +112,7 @@ def test_an_invalid_setting_is_reported_in_one_line(make_stack: MakeStack) -> No
     """Named like its variable."""
     stack = make_stack("wrong", environment={"PORT": "many"})
     stack.launch()
-    assert stack.process.wait(60) != 0
+    assert stack.process.wait(120) != 0
     assert len(stack.output.splitlines()) == 1
     assert stack.output.startswith("PORT: ")
 
@@ -201,7 +201,7 @@ def test_invalid_settings_of_any_process_are_reported_before_anything_starts(mak
     """A line each, with exit status 2."""
     stack = make_stack("unset", environment={"LOG_RETENTION_HOURS": "never", "WORKER_CONCURRENCY": "x"})
     stack.launch()
-    assert stack.process.wait(60) == 2
+    assert stack.process.wait(120) == 2
     assert [line.split(":")[0] for line in stack.output.splitlines()] == ["LOG_RETENTION_HOURS", "WORKER_CONCURRENCY"]
     assert not stack.data_dir.exists()
 

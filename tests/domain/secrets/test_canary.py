@@ -130,5 +130,5 @@ def _started(process: "subprocess.Popen[str]") -> bool:
 
 def _run(database: str, redis_url: str, folder: Path, role: str, **more: str) -> "subprocess.CompletedProcess[str]":
     process = _start(database, redis_url, folder, role, **more)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=120)
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)

@@ -269,7 +269,7 @@ def test_process_without_its_keys_does_not_start_in_production_and_logs_one_line
         env=environment,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")

@@ -52,7 +52,7 @@ async def test_an_operator_can_do_what_a_runbook_orders(
         env={"PATH": os.environ["PATH"], **values},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"

@@ -273,7 +273,7 @@ async def test_calls_of_a_tenant_that_wait_for_a_lock_delay_no_other_tenant(
     unused = [await admin.key(acme.id) for _ in range(10)]
     async with (
         httpx.AsyncClient(
-            base_url=keyed.base_url, headers=bearer(other.key), timeout=30, limits=httpx.Limits(max_connections=None)
+            base_url=keyed.base_url, headers=bearer(other.key), timeout=60, limits=httpx.Limits(max_connections=None)
         ) as others,
         httpx.AsyncClient(base_url=keyed.base_url, headers=bearer(acme.key), timeout=60) as acmes,
     ):

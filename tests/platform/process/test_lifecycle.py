@@ -132,7 +132,7 @@ def test_roles_that_others_call_stop_last_and_what_all_share_is_closed_after_the
         started = next(line for line in process.stdout if '"started"' in line)
         assert '"role": "called+front"' in started
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert _told(output) == ["front ended", "called ended", "closed"]
 
@@ -142,7 +142,7 @@ def test_roles_that_others_call_stop_last_and_what_all_share_is_closed_after_the
 )
 def test_a_role_that_cannot_start_ends_the_process_and_takes_the_others_down(start: str, found: str) -> None:
     with _running("called=serves", "waiting=waits", f"front={start}") as process:
-        output, errors = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     assert found in output + errors
     told = _told(output)
