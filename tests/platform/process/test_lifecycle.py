@@ -40,7 +40,7 @@ async def test_draining_is_logged_and_lasts_until_a_second_signal() -> None:
     told: list[bool] = []
     process.on_drain(lambda: told.append(process.health.stopping))
     process.request_stop()
-    draining = asyncio.create_task(process.drain(60))
+    draining = asyncio.create_task(process.drain(600))
     await asyncio.sleep(0.01)
     assert told == [True]
     assert not draining.done()
@@ -53,7 +53,7 @@ async def test_a_process_that_is_broken_does_not_drain() -> None:
     process = Process("test")
     process.spawn("loop", _fails())
     await process.stop_requested.wait()
-    await asyncio.wait_for(process.drain(60), 60)
+    await asyncio.wait_for(process.drain(600), 60)
 
 
 async def test_a_background_task_that_its_owner_ends_is_not_a_failure() -> None:

@@ -138,7 +138,7 @@ async def test_calls_that_wait_for_a_lock_leave_connections_for_others(database:
             return bool(await first.fetchval(count) == PLACES // 2)
 
         await wait_until(waiting, what="some to wait for the lock")
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(8):
             assert await asyncio.create_task(other()) == 1
             assert await pool.fetchval("SELECT 1") == 1
         for task in tasks:
