@@ -21,6 +21,8 @@ from dev.harness.waiting import wait_until
 from services.domain.doorbell import STREAM
 from tests.delivery.world import Counted, World, opened, outcomes, until_true
 
+pytestmark = pytest.mark.without_redis
+
 DATABASE = "webhook"
 
 

@@ -247,7 +247,8 @@ def _patience() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _patient(request: pytest.FixtureRequest) -> Iterator[None]:
     """Be patient, except in tests that cause outages."""
-    with contextlib.nullcontext() if "breakable" in request.fixturenames else _patience():
+    causes_outages = "breakable" in request.fixturenames or request.node.get_closest_marker("without_redis")
+    with contextlib.nullcontext() if causes_outages else _patience():
         yield
 
 

@@ -422,6 +422,7 @@ async def test_a_breaker_is_kept_over_a_restart_of_all_processes(world: World, r
         await world.all_in(subscription, "delivered", 20)
 
 
+@pytest.mark.without_redis
 async def test_breaker_opens_holds_and_closes_without_redis(away: World, receiver: Receiver) -> None:
     receiver.script(then=500)
     subscription = await away.subscription(receiver.url())

@@ -193,6 +193,7 @@ async def test_ids_and_bells_that_were_not_claimed_are_due_at_once_after_a_stop(
     assert len(receiver.requests) == 1
 
 
+@pytest.mark.without_redis
 async def test_deliveries_that_a_worker_took_from_postgres_are_due_at_once_after_it_stops(
     world: World, receiver: Receiver
 ) -> None:

@@ -203,7 +203,7 @@ def sending(pieces: int, piece: bytes) -> Any:
 
 
 async def test_a_body_has_more_time_as_more_of_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routing, "UPLOAD_TIMEOUT_SECONDS", 0.25)
+    monkeypatch.setattr(routing, "UPLOAD_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(clock, "UPLOAD_BYTES_PER_SECOND", 1000)
     body = await routing.read({"headers": []}, sending(8, b"x" * 500), 10_000)
     assert body == b"x" * 4000
