@@ -56,6 +56,8 @@ async def test_requests_that_hang_at_an_endpoint_leave_the_next_one_its_lane(wor
         await receiver.wait_for(32, path="/old")
         await world.change_target(subscription, receiver.url("/new"))
         await receiver.wait_for(100 - len(receiver.on("/old")), path="/new")
+        # None of them has timed out.
+        assert receiver.in_flight >= 32
         receiver.release()
 
 
