@@ -1,6 +1,7 @@
 """Fixtures for all tests, with real stores, processes, and sockets as in production."""
 
 import fnmatch
+import importlib
 import re
 import shutil
 import tempfile
@@ -66,18 +67,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=rank)
 
 
+def _unit(nodeid: str) -> str:
+    """Return what a test shares a process with: its file, or files that belong together."""
+    path = Path(nodeid.partition("::")[0]).relative_to("tests")
+    return next((name for name, paths in TOGETHER.items() if any(map(path.is_relative_to, paths))), str(path))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
     """Give each process a file at a time, or files that belong together."""
     # Not before it is needed: pytest may run without this plugin.
-    from xdist.scheduler import LoadScopeScheduling
-
-    class Scheduling(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            path = Path(nodeid.partition("::")[0]).relative_to("tests")
-            return next((name for name, paths in TOGETHER.items() if any(map(path.is_relative_to, paths))), str(path))
-
-    return Scheduling(config, log)
+    scheduling = importlib.import_module("xdist.scheduler").LoadScopeScheduling(config, log)
+    scheduling._split_scope = _unit
+    return scheduling
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
