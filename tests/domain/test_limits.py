@@ -11,8 +11,8 @@ from pydantic import BaseModel
 
 from services.domain import limits
 from services.domain.limits import Range
-from services.domain.quotas import RANGES, Quota
 from services.domain.retry_policy import Asked, RetrySettings, accepted
+from services.domain.tenants.quotas import RANGES, Quota
 from services.gateway.resources import api_keys, tenants
 from services.gateway.resources.subscriptions import models, parts, secrets
 from services.ingest.access.store import KeyDraft, TenantDraft

@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from protos.webhook.v1 import access_pb2 as pb
 from services.domain import limits
-from services.domain.quotas import RANGES, Quota
+from services.domain.tenants.quotas import RANGES, Quota
 from services.gateway.resources import models
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import JsonRoute

@@ -4,7 +4,7 @@ from typing import Any
 
 from protos.webhook.v1 import access_pb2 as pb
 from protos.webhook.v1 import access_pb2_grpc
-from services.domain.quotas import Quota, Quotas
+from services.domain.tenants.quotas import Quota, Quotas
 from services.ingest.access.store import AccessStore, KeyDraft, OwnQuotas, Tenant, TenantDraft, TenantUpdate
 from services.platform import errors, ids, paging
 from services.platform.auth import identity, keys

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from services.domain import audit, limits
 from services.domain.audit import Action, FieldChange
-from services.domain.quotas import FRESH_SECONDS, RANGES, Quota
+from services.domain.tenants.quotas import FRESH_SECONDS, RANGES, Quota
 from services.ingest.subscriptions.store import no_tenant
 from services.platform import errors
 from services.platform.auth import identity

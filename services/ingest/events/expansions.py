@@ -19,9 +19,9 @@ from uuid import UUID
 import structlog
 
 from services.domain import events as rules
-from services.domain import quotas
 from services.domain.doorbell import RUNG_SECONDS, Ringer, Rung
 from services.domain.gates import Gates
+from services.domain.tenants import quotas
 from services.ingest import metrics
 from services.platform import errors, ids
 from services.platform.process import background

@@ -6,7 +6,7 @@ import httpx
 
 from dev.harness.keys import ADMIN_KEY, Admin, bearer
 from dev.harness.waiting import wait_until
-from services.domain.quotas import QuotaSettings
+from services.domain.tenants.quotas import QuotaSettings
 from services.platform import ids
 
 URL = "https://example.com/hook"
