@@ -7,10 +7,10 @@ A lane bounds how many requests of a subscription are out. The lowest of these c
 - no more than three times as many as there are free slots: a busy subscription gets three quarters of the worker,
   two get three sevenths each, and however many there are, slots are left for those that need few;
 - its share of what its tenant may have (shares.py): of the worker's slots, of the bound of a tenant over all workers,
-  and of the bound of the target's host, which tenants share alike.
+  and of the bound of the target's host, which tenants share by their weights.
 
 Slow and unknown endpoints leave a part of each to quick ones, so that any number of those that hang leave a way to the
-others. Tenants take turns, and within them their lanes.
+others. Tenants take turns, of a size by their weights, and within them their lanes.
 
 A subscription's tenant and host are known from its first claim on. What turns out to be too much then goes back without
 an attempt.
@@ -31,6 +31,7 @@ from uuid import UUID
 from services.delivery.worker import shares
 from services.delivery.worker.shares import QUICK, SLOW, UNKNOWN, Bound, Flow, Host, Tenant, share
 from services.domain.egress import targets
+from services.platform.process.shares import WeightOf, part, same_weight
 
 # Requests of a subscription for each free slot.
 SHARE = 3
@@ -160,7 +161,8 @@ class Lane:
 class Lanes:
     """All lanes, and the turns of those that have ids waiting and room."""
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, weight_of: WeightOf = same_weight) -> None:
+        self._weight_of = weight_of
         self._slots = Bound(slots)
         # Of one tenant, and to one host: this worker's share of what they may have over all workers.
         self._of_tenant = Bound(sys.maxsize)
@@ -171,7 +173,9 @@ class Lanes:
         self._flows: dict[tuple[Tenant, Host | None], Flow] = {}
         # Of lanes without a claim: they have a turn among the tenants, and no share.
         self._unknown = Flow(Tenant(""), None)
-        self._turns: OrderedDict[Tenant, None] = OrderedDict()
+        # With their weights, and the sum of these.
+        self._turns: OrderedDict[Tenant, int] = OrderedDict()
+        self._turn_weights = 0
         # Tenants with blocked lanes, those that were looked at longest ago first.
         self._blocked: OrderedDict[Tenant, None] = OrderedDict()
         # Ids that were too many when their lanes came to a bound.
@@ -211,7 +215,7 @@ class Lanes:
             return room
         left = self._left_of_bounds(flow, level)
         if self._slots.total >= shares.MIN_TO_SPARE:
-            left = min(left, share(free, flow.tenant.in_flight))
+            left = min(left, share(free, flow.tenant.in_flight, self._weight_of(flow.tenant.tenant_id)))
         return min(room, _share(left, lane.in_flight, shares.TIMES))
 
     def is_short(self, lane: Lane) -> bool:
@@ -246,11 +250,12 @@ class Lanes:
         now = time.monotonic()
         while self._turns and len(batch) < number and self.free_slots > 0:
             tenant = next(iter(self._turns))
-            self._turns.move_to_end(tenant)
-            part = max(1, (number - len(batch)) // len(self._turns))
-            self._take(tenant, len(batch) + part, batch, now)
-            if not tenant.turns:
-                del self._turns[tenant]
+            self._end_turn(tenant)
+            weight = self._weight_of(tenant.tenant_id)
+            own = int(part(number - len(batch), weight, weight + self._turn_weights))
+            self._take(tenant, len(batch) + max(1, own), batch, now)
+            if tenant.turns:
+                self._give_turn(tenant)
         return batch
 
     def take_too_many(self) -> list[tuple[UUID, list[UUID]]]:
@@ -384,8 +389,8 @@ class Lanes:
             lane.in_turn = False
             if not lane.in_flight:
                 lane.used_at = now  # it is given time to answer from now on
-            part = max(1, (number - len(batch)) // (len(turns) + 1))
-            taken = min(part, self.room(lane), len(lane.waiting))
+            even = max(1, (number - len(batch)) // (len(turns) + 1))
+            taken = min(even, self.room(lane), len(lane.waiting))
             for _ in range(taken):
                 delivery_id = next(iter(lane.waiting))
                 del lane.waiting[delivery_id]
@@ -402,7 +407,8 @@ class Lanes:
         """How many more requests a flow may have by the bounds over all workers."""
         left = self._of_tenant.usable[level] - flow.tenant.in_flight
         if flow.host is not None:
-            left = min(left, share(self._of_host.usable[level] - flow.host.in_flight, flow.in_flight))
+            of_host = self._of_host.usable[level] - flow.host.in_flight
+            left = min(left, share(of_host, flow.in_flight, self._weight_of(flow.tenant.tenant_id)))
         return max(0, left)
 
     def _has_no_room(self, lane: Lane) -> bool:
@@ -473,10 +479,19 @@ class Lanes:
         tenant = lane.flow.tenant
         lane.in_turn = True
         tenant.turns[lane] = None
-        self._turns[tenant] = None
+        self._give_turn(tenant)
         if lane.parked:
             lane.parked = False
             self.ready += len(lane.waiting)
+
+    def _give_turn(self, tenant: Tenant) -> None:
+        """Let a tenant have the last turn, unless it has one."""
+        if tenant not in self._turns:
+            weight = self._turns[tenant] = self._weight_of(tenant.tenant_id)
+            self._turn_weights += weight
+
+    def _end_turn(self, tenant: Tenant) -> None:
+        self._turn_weights -= self._turns.pop(tenant, 0)
 
     def _block(self, lane: Lane) -> None:
         """Let a lane wait until it has room."""
@@ -501,7 +516,7 @@ class Lanes:
             lane.in_turn = False
             del tenant.turns[lane]
             if not tenant.turns:
-                del self._turns[tenant]
+                self._end_turn(tenant)
         if not lane.blocked:
             return
         lane.blocked = False
