@@ -31,7 +31,7 @@ from uuid import UUID
 from services.delivery.worker import shares
 from services.delivery.worker.shares import QUICK, SLOW, UNKNOWN, Bound, Flow, Host, Tenant, share
 from services.domain.egress import targets
-from services.platform.process.shares import WeightOf, part, same_weight
+from services.platform.process.shares import WeightOf, divide, same_weight
 
 # Requests of a subscription for each free slot.
 SHARE = 3
@@ -173,9 +173,7 @@ class Lanes:
         self._flows: dict[tuple[Tenant, Host | None], Flow] = {}
         # Of lanes without a claim: they have a turn among the tenants, and no share.
         self._unknown = Flow(Tenant(""), None)
-        # With their weights, and the sum of these.
-        self._turns: OrderedDict[Tenant, int] = OrderedDict()
-        self._turn_weights = 0
+        self._turns: OrderedDict[Tenant, None] = OrderedDict()
         # Tenants with blocked lanes, those that were looked at longest ago first.
         self._blocked: OrderedDict[Tenant, None] = OrderedDict()
         # Ids that were too many when their lanes came to a bound.
@@ -249,13 +247,13 @@ class Lanes:
         batch: list[tuple[Lane, UUID]] = []
         now = time.monotonic()
         while self._turns and len(batch) < number and self.free_slots > 0:
-            tenant = next(iter(self._turns))
-            self._end_turn(tenant)
-            weight = self._weight_of(tenant.tenant_id)
-            own = int(part(number - len(batch), weight, weight + self._turn_weights))
-            self._take(tenant, len(batch) + max(1, own), batch, now)
-            if tenant.turns:
-                self._give_turn(tenant)
+            left = min(number - len(batch), self.free_slots)
+            first = {tenant: self._weight_of(tenant.tenant_id) for tenant in islice(self._turns, left)}
+            for tenant, own in divide(left, first).items():
+                self._turns.move_to_end(tenant)
+                self._take(tenant, len(batch) + own, batch, now)
+                if not tenant.turns:
+                    del self._turns[tenant]
         return batch
 
     def take_too_many(self) -> list[tuple[UUID, list[UUID]]]:
@@ -389,8 +387,8 @@ class Lanes:
             lane.in_turn = False
             if not lane.in_flight:
                 lane.used_at = now  # it is given time to answer from now on
-            even = max(1, (number - len(batch)) // (len(turns) + 1))
-            taken = min(even, self.room(lane), len(lane.waiting))
+            part = max(1, (number - len(batch)) // (len(turns) + 1))
+            taken = min(part, self.room(lane), len(lane.waiting))
             for _ in range(taken):
                 delivery_id = next(iter(lane.waiting))
                 del lane.waiting[delivery_id]
@@ -479,19 +477,10 @@ class Lanes:
         tenant = lane.flow.tenant
         lane.in_turn = True
         tenant.turns[lane] = None
-        self._give_turn(tenant)
+        self._turns[tenant] = None
         if lane.parked:
             lane.parked = False
             self.ready += len(lane.waiting)
-
-    def _give_turn(self, tenant: Tenant) -> None:
-        """Let a tenant have the last turn, unless it has one."""
-        if tenant not in self._turns:
-            weight = self._turns[tenant] = self._weight_of(tenant.tenant_id)
-            self._turn_weights += weight
-
-    def _end_turn(self, tenant: Tenant) -> None:
-        self._turn_weights -= self._turns.pop(tenant, 0)
 
     def _block(self, lane: Lane) -> None:
         """Let a lane wait until it has room."""
@@ -516,7 +505,7 @@ class Lanes:
             lane.in_turn = False
             del tenant.turns[lane]
             if not tenant.turns:
-                self._end_turn(tenant)
+                del self._turns[tenant]
         if not lane.blocked:
             return
         lane.blocked = False
