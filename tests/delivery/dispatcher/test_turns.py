@@ -49,7 +49,10 @@ async def made_turns(world: World) -> AsyncIterator[Turns]:
 
 async def tenant(world: World, name: str, *, weight: int = 1) -> World:
     """Return the same world for another tenant."""
-    await world.pool.execute("INSERT INTO tenants (id, name, weight) VALUES ($1, $1, $2)", name, weight)
+    await world.pool.execute(
+        "INSERT INTO tenants (id, name, weight) VALUES ($1, $1, $2) ON CONFLICT (id) DO UPDATE SET weight = $2",
+        name, weight,
+    )  # fmt: skip
     return dataclasses.replace(world, tenant_id=name)
 
 

@@ -161,9 +161,9 @@ async def test_tenant_of_weight_3_gets_three_times_the_places_in_commits(
         light, first = await ingest.of("light"), await ingest.of("first")
         async with ingest.pool.acquire() as connection, connection.transaction():
             await connection.execute("LOCK TABLE webhook_events IN SHARE MODE")
-            sends = [asyncio.create_task(first.send()) for _ in range(2)]
+            sends = [asyncio.create_task(first.send(event_type="a")) for _ in range(2)]
             await eventually(ingest.held_up, "commits to wait")
-            sends += [asyncio.create_task(each.send()) for _ in range(60) for each in (light, ingest)]
+            sends += [asyncio.create_task(each.send(event_type="a")) for _ in range(60) for each in (light, ingest)]
 
             async def all_wait() -> bool:
                 return REGISTRY.get_sample_value("webhook_ingest_waiting_events") == len(sends)
