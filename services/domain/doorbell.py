@@ -16,10 +16,9 @@ from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import prometheus_client
-import redis.asyncio
 import redis.exceptions
 import structlog
-from taskiq import AckableMessage, BrokerMessage
+from taskiq import AckableMessage, AsyncBroker, BrokerMessage
 from taskiq.kicker import AsyncKicker
 from taskiq_redis import RedisStreamBroker
 
@@ -27,9 +26,11 @@ from services.domain import deliveries
 from services.platform.process.batching import Batcher, Bounds
 from services.platform.process.lifecycle import Process
 from services.platform.settings import RedisSettings
-from services.platform.stores import postgres
-from services.platform.stores.redis import REDIS_AWAY, Key, Refused, pool, script
+from services.platform.stores import postgres, signals
+from services.platform.stores import redis as redis_store
+from services.platform.stores.redis import REDIS_AWAY, Client, Key, Refused, script
 from services.platform.stores.redis_primary import PREFIX
+from services.platform.stores.signals import Signals
 
 log = structlog.get_logger(__name__)
 
@@ -40,14 +41,14 @@ IDS_PER_BELL = 64
 # How long a row that was rung counts as in hand. After it the dispatcher rings again.
 RUNG_SECONDS = 10
 RING_TIMEOUT_SECONDS = 0.25
-MAX_CONNECTIONS = 8
 PROBE_SECONDS = 0.05
 FINISH_SECONDS = 1.0
 # More than this many ids waiting to be rung are left to the dispatcher.
 MAX_WAITING_IDS = 20_000
-READ_BLOCK_MILLISECONDS = 2000
+READ_BLOCK_MILLISECONDS = 5000
 # Messages of a read, which wait in their order in the worker.
 READ_MESSAGES = 4
+ACK_TRIES = 3
 # A message that nobody acknowledged for so long belongs to a worker that died.
 ABANDONED_MILLISECONDS = 30_000
 # Nobody will read it, or nobody needs to.
@@ -125,16 +126,19 @@ def _look(stream_key: Key, message: bytes) -> Any:
 
     local added = ''
     if message ~= '' then added = redis.call('XADD', stream_key, '*', 'data', message) end
+    local length = redis.call('XLEN', stream_key)
+    if length == 0 then return {0, 0, '', ''} end
+    if length == 1 and added ~= '' then return {1, 0, added, added} end
     local read = '0-0'
     local groups = redis.pcall('XINFO', 'GROUPS', stream_key)
     for place, word in ipairs(groups[1] or {}) do
         if word == 'last-delivered-id' then read = groups[1][place + 1] end
     end
     local first = redis.call('XRANGE', stream_key, '(' .. read, '+', 'COUNT', 1)[1]
-    if not first then return {redis.call('XLEN', stream_key), 0, '', added} end
+    if not first then return {length, 0, '', added} end
     local time = redis.call('TIME')
     local waited = time[1] * 1000 + math.floor(time[2] / 1000) - string.match(first[1], '^%d+')
-    return {redis.call('XLEN', stream_key), math.max(0, waited), first[1], added}
+    return {length, math.max(0, waited), first[1], added}
     """
 
 
@@ -145,8 +149,8 @@ class Broker(RedisStreamBroker):
     workers are swept, not delivered again: the leases that matter are in Postgres.
     """
 
-    def __init__(self, settings: RedisSettings, *, socket_timeout: float, consumer_name: str = "none") -> None:
-        # taskiq makes its pool of a URL, which can only name a server; ours takes its place before anything connects.
+    def __init__(self, client: Client, *, consumer_name: str = "none") -> None:
+        # taskiq makes its pool of a URL; that of the process's client takes its place before anything connects.
         super().__init__(
             "redis://",
             queue_name=STREAM,
@@ -156,8 +160,8 @@ class Broker(RedisStreamBroker):
             xread_block=READ_BLOCK_MILLISECONDS,
             xread_count=READ_MESSAGES,
         )
-        self.connection_pool = pool(settings, max_connections=MAX_CONNECTIONS, timeout_seconds=socket_timeout)
-        self._client = redis.asyncio.Redis(connection_pool=self.connection_pool)
+        self.connection_pool: Any = client.connection_pool
+        self._client = client
         self._acks: Batcher[bytes, None] = Batcher(
             "acks", self._acknowledge, Bounds(batch_items=500, waiting_items=10_000)
         )
@@ -179,6 +183,11 @@ class Broker(RedisStreamBroker):
         await self._look_with(b"")
         return self.length
 
+    async def count(self) -> int:
+        """Return the number of its messages by a command that costs less."""
+        self.length = await self._client.xlen(STREAM)
+        return self.length
+
     async def _look_with(self, message: bytes) -> MessageId | None:
         try:
             self.length, self.waited_milliseconds, unread, added = await self._look(Key(STREAM), message)
@@ -193,22 +202,23 @@ class Broker(RedisStreamBroker):
 
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
         """Yield messages until cancelled; raise when Redis is away."""
-        while True:
-            try:
-                fetched = await self._client.xreadgroup(
-                    GROUP, self.consumer_name, {STREAM: ">"}, count=self.count, block=self.block
-                )
-            except redis.exceptions.ResponseError as error:
-                if "NOGROUP" not in str(error):
-                    raise
-                await self._declare_consumer_group()
-                continue
-            for _, messages in cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", fetched or []):
-                self._read.extend(messages)
-            while self._read:
-                message_id, fields = self._read.popleft()
-                # taskiq logs and acknowledges messages that are not ours.
-                yield AckableMessage(data=fields.get(b"data", b""), ack=self._ack(message_id))
+        async with redis_store.waiting(self._client, seconds=READ_BLOCK_MILLISECONDS / 1000) as own:
+            while True:
+                try:
+                    fetched = await own.xreadgroup(
+                        GROUP, self.consumer_name, {STREAM: ">"}, count=self.count, block=self.block
+                    )
+                except redis.exceptions.ResponseError as error:
+                    if "NOGROUP" not in str(error):
+                        raise
+                    await self._declare_consumer_group()
+                    continue
+                for _, messages in cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", fetched or []):
+                    self._read.extend(messages)
+                while self._read:
+                    message_id, fields = self._read.popleft()
+                    # taskiq logs and acknowledges messages that are not ours.
+                    yield AckableMessage(data=fields.get(b"data", b""), ack=self._ack(message_id))
 
     def unheard(self) -> list[UUID]:
         """Return the deliveries of messages that were read but not handed to a task: for a worker that stops."""
@@ -227,6 +237,13 @@ class Broker(RedisStreamBroker):
         return ack
 
     async def _acknowledge(self, message_ids: Sequence[bytes]) -> Sequence[None]:
+        # A message that stays counts until it is swept, so that a stall of this process is no reason to leave it.
+        for _ in range(ACK_TRIES - 1):
+            with contextlib.suppress(*REDIS_AWAY):
+                return await self._remove(message_ids)
+        return await self._remove(message_ids)
+
+    async def _remove(self, message_ids: Sequence[bytes]) -> Sequence[None]:
         pipeline = self._client.pipeline(transaction=False)
         pipeline.xack(STREAM, GROUP, *message_ids)
         pipeline.xdel(STREAM, *message_ids)
@@ -251,9 +268,8 @@ class Broker(RedisStreamBroker):
         return len(claimed)
 
     async def shutdown(self) -> None:
-        """Close the connections."""
-        await super().shutdown()
-        await self._client.aclose(close_connection_pool=True)
+        """End it; the connections are its client's."""
+        await AsyncBroker.shutdown(self)
 
 
 class _InStream:
@@ -314,9 +330,10 @@ class Ringer:
     Rows whose bell fails are made due at once, so that the dispatcher rings for them.
     """
 
-    def __init__(self, broker: Broker, pool: postgres.Pool) -> None:
+    def __init__(self, broker: Broker, pool: postgres.Pool, heard: Signals) -> None:
         self._broker = broker
         self._pool = pool
+        self._signals = heard
         self._kicker: AsyncKicker[[Bell], None] = AsyncKicker(TASK, broker, {})
         self._waiting: list[Rung] = []
         self._in_stream = _InStream()
@@ -370,6 +387,10 @@ class Ringer:
         self._in_stream.add(tenant_id, len(self._waiting) - before)
         self._wake.set()
 
+    def leave(self) -> None:
+        """Tell dispatchers of committed rows that are due and that nobody rings for here."""
+        self._signals.wake(deliveries.DUE)
+
     async def run(self) -> None:
         """Run the background loop."""
         while True:
@@ -399,6 +420,7 @@ class Ringer:
                 self._in_stream.sent(len(rung), None)
                 try:
                     await deliveries.mark_due(self._pool, [delivery_id for _, delivery_id in rung])
+                    self.leave()
                 except Exception as error:  # noqa: BLE001 - they are due in RUNG_SECONDS all the same
                     log.warning("deliveries could not be marked due", deliveries=len(rung), error=repr(error))
             del self._waiting[: len(rung)]
@@ -439,12 +461,13 @@ class Ringer:
 @contextlib.asynccontextmanager
 async def ringer(process: Process, settings: RedisSettings, pool: postgres.Pool) -> AsyncIterator[Ringer]:
     """Yield a ringer with its loop running; at the end it sends what waits."""
-    broker = Broker(settings, socket_timeout=RING_TIMEOUT_SECONDS)
-    created = Ringer(broker, pool)
-    loop = process.spawn("ringer", created.run())
-    try:
-        yield created
-    finally:
-        await process.cancel(loop)
-        await created.finish()
-        await broker.shutdown()
+    async with signals.of_process(process, settings) as heard:
+        broker = Broker(heard.client)
+        created = Ringer(broker, pool, heard)
+        loop = process.spawn("ringer", created.run())
+        try:
+            yield created
+        finally:
+            await process.cancel(loop)
+            await created.finish()
+            await broker.shutdown()

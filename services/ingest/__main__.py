@@ -16,11 +16,10 @@ from protos.webhook.v1 import (
     subscriptions_pb2,
     subscriptions_pb2_grpc,
 )
-from services.domain import doorbell
+from services.domain import doorbell, gates
 from services.domain.activity import Activity
 from services.domain.audit import Crossings
 from services.domain.egress import policy as egress
-from services.domain.gates import Gates
 from services.domain.secrets import encryption
 from services.domain.secrets.vault import Vault
 from services.ingest.access.service import AccessService
@@ -43,7 +42,7 @@ from services.platform.auth.authenticator import Authenticator
 from services.platform.clock import Clock
 from services.platform.grpc import server as grpc_server
 from services.platform.process import background, lifecycle
-from services.platform.stores import postgres, redis
+from services.platform.stores import postgres, redis, signals
 
 log = structlog.get_logger(__name__)
 
@@ -66,6 +65,8 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
     async with (
         postgres.pool(process, settings) as pool,
         redis.of_process(process, settings) as client,
+        signals.of_process(process, settings) as heard,
+        gates.of_process(process, settings, rings=True) as closed,
         doorbell.ringer(process, settings, pool) as ringer,
         finder.running(process, settings, pool) as callers,
     ):
@@ -74,20 +75,18 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
             pool, vault, key_hours=settings.idempotency_key_hours, quota=settings.quota_subscriptions
         )
         events = EventStore(pool, expiry_hours=settings.delivery_expiry_hours, key_hours=settings.idempotency_key_hours)
-        cache = SubscriptionCache(store, client, vault, size=settings.cached_subscriptions)
-        gates = Gates(client)
+        cache = SubscriptionCache(store, heard, vault, size=settings.cached_subscriptions)
         rates = Rates(client)
-        guard = Guard(QuotaStore(pool), rates, settings.quotas)
+        guard = Guard(QuotaStore(pool), rates, settings.quotas, heard)
         unexpanded = ExpansionStore(pool, expiry_hours=settings.delivery_expiry_hours)
-        expander = Expander(unexpanded, ringer, gates)
+        expander = Expander(unexpanded, ringer, closed, heard)
         committer = Committer(events, ringer, settings, expander.committed)
         partitions = _Partitions(events)
         clock = Clock("Postgres")
         process.health.add_optional("clock", clock.check)
         process.health.add_readiness("partitions", partitions.check)
         loops = [
-            process.spawn("subscription_changes", cache.listen()),
-            process.spawn("gates", gates.run()),
+            process.spawn("subscription_changes", cache.run()),
             process.spawn("quotas", guard.run()),
             process.spawn("event_rates", rates.run()),
             process.spawn("expansions", expander.run(committer.committed)),
@@ -100,7 +99,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
             ingest = IngestService(
                 events,
                 cache,
-                gates,
+                closed,
                 committer,
                 expander,
                 vault,
@@ -114,7 +113,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
             ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
             subscriptions = SubscriptionService(store, cache, vault, settings, policy)
             subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(subscriptions, server)
-            access = AccessService(AccessStore(pool), callers, settings.quotas)
+            access = AccessService(AccessStore(pool), callers, settings.quotas, heard)
             access_pb2_grpc.add_AccessServiceServicer_to_server(access, server)
             audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(AuditStore(pool)), server)
 

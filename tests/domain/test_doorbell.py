@@ -24,6 +24,7 @@ from services.domain.doorbell import Broker, Ringer, Rung
 from services.platform import ids
 from services.platform.process.lifecycle import Process
 from services.platform.settings import RedisSettings
+from services.platform.stores import redis as redis_store
 from services.platform.stores.postgres import Pool
 
 SUBSCRIPTION = ids.new()
@@ -34,12 +35,13 @@ NEVER_MILLISECONDS = 3_600_000
 
 @contextlib.asynccontextmanager
 async def _broker(redis_url: str, name: str) -> AsyncIterator[Broker]:
-    broker = Broker(RedisSettings(redis_url=redis_url, _env_file=None), socket_timeout=5, consumer_name=name)
-    await broker.startup()
-    try:
-        yield broker
-    finally:
-        await broker.shutdown()
+    async with redis_store.connect(RedisSettings(redis_url=redis_url, _env_file=None), timeout_seconds=5) as client:
+        broker = Broker(client, consumer_name=name)
+        await broker.startup()
+        try:
+            yield broker
+        finally:
+            await broker.shutdown()
 
 
 @pytest.fixture

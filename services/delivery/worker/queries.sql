@@ -296,8 +296,11 @@ WHERE s.id = i.subscription_id
 RETURNING s.id, s.tenant_id, s.version, s.status_reason, before.status AS status_before
 
 -- keep_worker --
--- Says that a worker is there.
-INSERT INTO workers (id) VALUES ($1) ON CONFLICT (id) DO UPDATE SET seen_at = now()
+-- Says that a worker is there, and counts all that there are.
+WITH kept AS (
+    INSERT INTO workers (id) VALUES ($1) ON CONFLICT (id) DO UPDATE SET seen_at = now()
+)
+SELECT 1 + count(*) FROM workers WHERE id <> $1 AND seen_at > now() - interval '15 seconds'
 
 -- remove_worker --
 -- Says that a worker is gone.

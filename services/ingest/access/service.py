@@ -4,7 +4,7 @@ from typing import Any
 
 from protos.webhook.v1 import access_pb2 as pb
 from protos.webhook.v1 import access_pb2_grpc
-from services.domain.quotas import Quota, Quotas
+from services.domain.quotas import CHANGED, Quota, Quotas
 from services.ingest.access.store import AccessStore, KeyDraft, OwnQuotas, Tenant, TenantDraft, TenantUpdate
 from services.platform import errors, ids, paging
 from services.platform.auth import identity, keys
@@ -12,6 +12,7 @@ from services.platform.auth.finder import Finder
 from services.platform.auth.roles import Role
 from services.platform.grpc import conversion
 from services.platform.grpc.calls import Context
+from services.platform.stores.signals import Signals
 
 
 def key_draft(request: pb.CreateApiKeyRequest, *, own_tenant_id: str) -> KeyDraft:
@@ -50,10 +51,11 @@ def tenant_update(request: pb.UpdateTenantRequest) -> TenantUpdate:
 class AccessService(access_pb2_grpc.AccessServiceServicer):
     """Servicer of webhook.v1.AccessService."""
 
-    def __init__(self, store: AccessStore, finder: Finder, quotas: Quotas) -> None:
+    def __init__(self, store: AccessStore, finder: Finder, quotas: Quotas, heard: Signals) -> None:
         self._store = store
         self._finder = finder
         self._quotas = quotas
+        self._signals = heard
 
     async def Authenticate(self, request: pb.AuthenticateRequest, _context: Context) -> pb.AuthenticateResponse:
         """Return whose key it is. Not cached here: each caller has its own cache."""
@@ -71,7 +73,9 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
             description=request.description,
             own=own_quotas(request.quotas),
         )
-        return pb.CreateTenantResponse(tenant=self._message(await self._store.create_tenant(draft)))
+        created = await self._store.create_tenant(draft)
+        self._signals.wake(CHANGED)
+        return pb.CreateTenantResponse(tenant=self._message(created))
 
     async def GetTenant(self, request: pb.GetTenantRequest, _context: Context) -> pb.GetTenantResponse:
         """Return a tenant."""
@@ -81,9 +85,9 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
     async def UpdateTenant(self, request: pb.UpdateTenantRequest, _context: Context) -> pb.UpdateTenantResponse:
         """Change a tenant."""
         tenant_id = identity.check_tenant("id", request.id)
-        return pb.UpdateTenantResponse(
-            tenant=self._message(await self._store.update_tenant(tenant_id, tenant_update(request)))
-        )
+        updated = await self._store.update_tenant(tenant_id, tenant_update(request))
+        self._signals.wake(CHANGED)
+        return pb.UpdateTenantResponse(tenant=self._message(updated))
 
     async def ListTenants(self, request: pb.ListTenantsRequest, _context: Context) -> pb.ListTenantsResponse:
         """Return a page."""

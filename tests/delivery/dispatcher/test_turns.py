@@ -24,6 +24,7 @@ from services.domain.gates import Gates
 from services.domain.states import DeliveryStatus
 from services.platform import ids
 from services.platform.stores import postgres, redis
+from services.platform.stores.signals import Signals
 from tests.delivery.world import RUNG, World, until_true
 
 ADDRESS = "http://127.0.0.1:1/"
@@ -41,7 +42,7 @@ async def turns(world: World) -> AsyncIterator[Turns]:
 async def made_turns(world: World) -> AsyncIterator[Turns]:
     store = DispatcherStore(world.pool, lease_seconds=60)
     async with redis.client(world.delivery_settings()) as client:
-        yield Turns(store, Limiter(client, store.count_workers), Gates(client))
+        yield Turns(store, Limiter(client, store.count_workers), Gates(Signals(client)))
 
 
 async def tenant(world: World, name: str) -> World:
