@@ -183,7 +183,7 @@ class Broker(RedisStreamBroker):
         await self._look_with(b"")
         return self.length
 
-    async def count(self) -> int:
+    async def number(self) -> int:
         """Return the number of its messages by a command that costs less."""
         self.length = await self._client.xlen(STREAM)
         return self.length

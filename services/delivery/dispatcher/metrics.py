@@ -143,7 +143,7 @@ async def _measure_stream(broker: doorbell.Broker) -> None:
     started = time.perf_counter()
     try:
         async with asyncio.timeout(doorbell.RING_TIMEOUT_SECONDS):
-            STREAM_MESSAGES.set(await broker.count())
+            STREAM_MESSAGES.set(await broker.number())
     except REDIS_AWAY:
         return
     REDIS_SECONDS.observe(time.perf_counter() - started)

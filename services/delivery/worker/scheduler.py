@@ -82,13 +82,13 @@ class Scheduler:
         self._lanes = Lanes(settings.worker_concurrency)
         self._tenant_concurrency = settings.tenant_concurrency
         self._target_host_concurrency = settings.target_host_concurrency
+        self._work = asyncio.Event()
         self.share_bounds(1)
         self._held: dict[UUID, Held] = {}
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         # Ids that are handed back to Postgres, for they are too many here.
         self._to_hand_back: list[UUID] = []
         self._to_hand_back_came = asyncio.Event()
-        self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._stopping = False
         self._claimed_at = -math.inf

@@ -89,7 +89,8 @@ class Watch:
     def doubt(self) -> None:
         """Have it asked at once: it failed somebody, or ended a connection."""
         self._answered_at = -math.inf
-        self._alarm.set()
+        if self._why is None:
+            self._alarm.set()
 
     @property
     def _is_known(self) -> bool:

@@ -179,7 +179,7 @@ async def _opened(
         setup=None,
         init=None,
         loop=None,
-        connect=connect_watched,
+        connect=connect_watched,  # type: ignore[arg-type]  # it is only called so
         timeout=CONNECT_TIMEOUT_SECONDS,
         command_timeout=STATEMENT_TIMEOUT_SECONDS,
         **_session(settings, process.whole.name, _POOL_SETTINGS),

@@ -154,7 +154,9 @@ Arguments = ParamSpec("Arguments")
 Key = NewType("Key", str)
 
 
-def script(contract: Callable[Arguments, Any]) -> Callable[[Client], Callable[Arguments, Awaitable[Any]]]:
+def script(
+    contract: Callable[Arguments, Any],
+) -> Callable[["redis.asyncio.Redis"], Callable[Arguments, Awaitable[Any]]]:
     """Make a Lua script of a function: its signature says what the script is given, its docstring ends with the script.
 
     The script begins after the last blank line of the docstring. It finds each parameter under its name: keys first
@@ -174,7 +176,7 @@ def script(contract: Callable[Arguments, Any]) -> Callable[[Client], Callable[Ar
         lines.append(f"local {parameter.name} = {place}")
     text = "\n".join((*lines, inspect.cleandoc(contract.__doc__ or "").rpartition("\n\n")[2]))
 
-    def register(client: Client) -> Callable[Arguments, Awaitable[Any]]:
+    def register(client: "redis.asyncio.Redis") -> Callable[Arguments, Awaitable[Any]]:
         registered = client.register_script(text)
 
         async def call(*values: Arguments.args, **_: Arguments.kwargs) -> Any:

@@ -20,7 +20,7 @@ import redis.exceptions
 
 from services.platform import ids
 from services.platform.process import background
-from services.platform.process.background import QUIET_SECONDS, Alarm
+from services.platform.process.background import Alarm
 from services.platform.settings import RedisSettings
 from services.platform.stores import redis as redis_store
 from services.platform.stores.redis import REDIS_AWAY, Client
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 CHANNEL = f"{PREFIX}signals"
 # Between a failed read and the next.
 RETRY_SECONDS = 0.2
+# The longest wait for what a signal would tell of.
+QUIET_SECONDS = background.QUIET_SECONDS
 # What is told within this time is told together.
 PACE_SECONDS = 0.05
 # Values that wait to be told; the oldest are dropped.

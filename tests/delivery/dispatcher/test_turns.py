@@ -370,7 +370,7 @@ async def test_a_turn_that_was_given_while_one_was_taken_stays(world: World, tur
     await world.deliver(subscription)
     await sweep(turns)
     store = DispatcherStore(world.pool, lease_seconds=60)
-    ((endpoint,), _) = await store.turns(BEGINNING, limit=10)
+    ((endpoint,), *_) = await store.turns(BEGINNING, limit=10)
     await world.pool.execute("UPDATE subscriptions SET status = 'paused'")
     await world.pool.execute("UPDATE subscriptions SET status = 'active'")
     if by == "put_turns":
@@ -388,7 +388,7 @@ async def test_a_turn_is_not_left_when_something_became_due_meanwhile(
     await world.deliver(subscription)
     await sweep(turns)
     store = DispatcherStore(world.pool, lease_seconds=60)
-    ((endpoint,), _) = await store.turns(BEGINNING, limit=10)
+    ((endpoint,), *_) = await store.turns(BEGINNING, limit=10)
     await world.pool.execute("UPDATE delivery_queue SET due_at = now(), scheduled = $1", scheduled)
     await store.leave_turns({subscription: endpoint.due_from}, [endpoint])
     assert set(await listed(world)) == {subscription}
