@@ -58,25 +58,30 @@ def refusals() -> Iterator[None]:
 class Client(redis.asyncio.Redis):
     """A client of Redis; that of a process tells what its commands say of the server."""
 
-    watch: availability.Watch | None = None
+    watcher: availability.Watch | None = None
 
     async def execute_command(self, *arguments: Any, **options: Any) -> Any:
         """Send a command and return its answer."""
-        if self.watch is None:
-            return await super().execute_command(*arguments, **options)
-        self.watch.asked()
+        if self.watcher is None:
+            return await self._execute(*arguments, **options)
+        self.watcher.asked()
         try:
-            answer = await super().execute_command(*arguments, **options)
+            answer = await self._execute(*arguments, **options)
         except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
-            self.watch.doubt()
+            self.watcher.doubt()
             raise
-        self.watch.answered()
+        self.watcher.answered()
         return answer
+
+    async def _execute(self, *arguments: Any, **options: Any) -> Any:
+        return await super().execute_command(*arguments, **options)  # type: ignore[no-untyped-call]
 
 
 # Longer than a stall of a busy loop, short enough to go on without Redis.
 TIMEOUT_SECONDS = 0.25
 MAX_CONNECTIONS = 64
+# How much later than asked Redis may end a wait.
+PATIENCE_SECONDS = 1.0
 
 
 def connect(
@@ -93,9 +98,14 @@ def connect(
         "retry": redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0),
     }
     guides = redis_url.parse(settings.redis_dsn)
+    pool: BlockingConnectionPool
     if guides is None:
-        return Client.from_pool(BlockingConnectionPool.from_url(settings.redis_dsn, **options))
-    return Client.from_pool(redis_primary.PrimaryPool.behind(guides, options))
+        pool = BlockingConnectionPool.from_url(settings.redis_dsn, **options)
+    else:
+        pool = redis_primary.PrimaryPool.behind(guides, options)
+    made: Any = Client.from_pool(pool)
+    created: Client = made
+    return created
 
 
 @contextlib.asynccontextmanager
@@ -114,12 +124,12 @@ async def waiting(client: Client, *, seconds: float) -> AsyncIterator[Client]:
 
     The connection ends with the context: whatever the command was waiting for is not the next one's answer.
     """
-    own = client.client()
+    own: Any = client.client()
     try:
         await own.initialize()
         connection = own.connection
         assert connection is not None, "that is what such a client begins with"
-        timeout_seconds, connection.socket_timeout = connection.socket_timeout, seconds + TIMEOUT_SECONDS
+        timeout_seconds, connection.socket_timeout = connection.socket_timeout, seconds + PATIENCE_SECONDS
         try:
             yield own
         finally:
@@ -141,7 +151,7 @@ async def of_process(process: "Process", settings: RedisSettings) -> AsyncIterat
 @contextlib.asynccontextmanager
 async def _watched(process: "Process", settings: RedisSettings) -> AsyncIterator[tuple[Client, availability.Watch]]:
     async with client(settings, f"webhook-{process.whole.name}") as created:
-        created.watch = watch = availability.Watch("redis", created.ping)
+        created.watcher = watch = availability.Watch("redis", created.ping)
         loop = process.spawn("redis_up", watch.run())
         try:
             yield created, watch

@@ -156,8 +156,8 @@ class Signals:
                     while True:
                         await self._read(pubsub)
             finally:
-                if self.client.watch is not None:
-                    self.client.watch.doubt()
+                if self.client.watcher is not None:
+                    self.client.watcher.doubt()
                 self._pubsub = None
                 if self._listening:
                     self._listening = False
@@ -174,8 +174,8 @@ class Signals:
         if message is not None:
             self._heard_at = time.monotonic()
             self._heard.set()
-            if self.client.watch is not None:
-                self.client.watch.answered()
+            if self.client.watcher is not None:
+                self.client.watcher.answered()
             self._take(message)
         elif asked and time.monotonic() - self._asked_at >= ANSWER_SECONDS:
             raise redis.exceptions.ConnectionError("no answer to the ping")  # dead without a word
