@@ -12,7 +12,7 @@ from dev.harness import stack as stacks
 from dev.harness.api import Api
 from dev.harness.stack import ROLES, Stack
 from dev.harness.waiting import wait_until_sync
-from services.domain.quotas import Quota
+from services.domain.tenants.quotas import Quota
 from tests.adversarial import calls
 
 # How many cases of each kind were tried, counted where it happens.

@@ -12,7 +12,7 @@ from dev.harness.waiting import wait_until
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.usage import loop
 from services.analytics.usage.store import UsageStore
-from services.domain.quotas import Quota
+from services.domain.tenants.quotas import Quota
 from services.platform import ids
 from tests.analytics.conftest import Rows
 

@@ -167,11 +167,13 @@ class World:
         delivery_ids = [ids.of_delivery(event_id, subscription_id) for event_id in event_ids]
         await self.pool.execute(
             "INSERT INTO webhook_events (id, tenant_id, content_type, payload)"
-            " SELECT id, 'default', 'application/json', '{}' FROM unnest($1::uuid[]) AS id",
-            event_ids,
-        )
+            " SELECT id, $2, 'application/json', '{}' FROM unnest($1::uuid[]) AS id",
+            event_ids, self.tenant_id,
+        )  # fmt: skip
         pairs = list(zip(delivery_ids, event_ids, strict=True))
-        await deliveries.insert(self.pool, pairs, subscription_id=subscription_id, due_in=due_in)
+        await deliveries.insert(
+            self.pool, pairs, subscription_id=subscription_id, tenant_id=self.tenant_id, due_in=due_in
+        )
         return delivery_ids
 
     async def lease(self, delivery_id: UUID, *, seconds: float, token: UUID | None = None) -> UUID:

@@ -21,6 +21,7 @@ from dev.harness import deliveries
 from dev.harness.waiting import wait_until
 from services.domain import doorbell
 from services.domain.doorbell import Broker, Ringer, Rung
+from services.domain.tenants import weights
 from services.platform import ids
 from services.platform.process.lifecycle import Process
 from services.platform.settings import RedisSettings
@@ -276,7 +277,11 @@ def _frozen(valkey: EmbeddedValkey) -> Iterator[None]:
 @contextlib.asynccontextmanager
 async def _ringing(redis_url: str, pool: Pool) -> AsyncIterator[Ringer]:
     process = Process("test")
-    async with doorbell.ringer(process, RedisSettings(redis_url=redis_url, _env_file=None), pool) as created:
+    async with (
+        doorbell.ringer(process, RedisSettings(redis_url=redis_url, _env_file=None), pool) as created,
+        weights.of_process(process, pool) as known,
+    ):
+        await known.refresh()
         yield created
     assert not process.failed
 
@@ -445,6 +450,26 @@ async def test_ringer_over_a_full_stream_is_open_to_a_tenant_with_less_than_an_e
         # They are two: 64 ids of the busy tenant, then the rest with the quiet one's.
         await _ack(await _next(broker.listen()))
         await wait_until(lambda: ringer.open_to("busy"), what="what was read to be no longer in the stream")
+
+
+async def test_ringer_over_a_full_stream_leaves_a_tenant_of_weight_3_three_times_as_much(
+    redis_url: str, pool: Pool
+) -> None:
+    await pool.execute("INSERT INTO tenants (id, name, weight) VALUES ('heavy', 'Heavy', 3)")
+    async with _ringing(redis_url, pool) as ringer:
+
+        def ring(tenant_id: str, number: int) -> None:
+            ringer.ring(_rung(*(ids.new() for _ in range(number))), tenant_id=tenant_id)
+
+        ring("light", 10)
+        ring("heavy", 29)
+        await wait_until(lambda: not ringer.waiting, what="the bells to be sent")
+        await _until_old(ringer)
+        assert [ringer.open_to(name) for name in ("light", "heavy")] == [False, True]
+        ring("heavy", 2)
+        await wait_until(lambda: not ringer.waiting, what="the bell to be sent")
+        await _until_old(ringer)
+        assert [ringer.open_to(name) for name in ("light", "heavy")] == [True, False]
 
 
 async def test_what_workers_have_read_is_no_longer_in_the_share_of_its_tenant(

@@ -394,6 +394,17 @@ async def test_an_event_that_waited_for_long_gives_no_other_tenant_its_deadline(
     await asyncio.gather(*waited, return_exceptions=True)
 
 
+async def test_tenant_of_weight_3_gets_three_times_the_places_in_calls() -> None:
+    ingest = Ingest(works)
+    sender = batches(ingest, ingest_batches_in_flight=1, ingest_batch_items=8)
+    names = [f"{name}{number}" for number in range(24) for name in ("light", "heavy")]
+    await asyncio.gather(
+        *(sender.accept(item(name), 1, name[:5], {"light": 1, "heavy": 3}[name[:5]]) for name in names)
+    )
+    in_each = [sum(name.startswith("heavy") for name in call) for call in ingest.sent if len(call) == 8]
+    assert in_each[1:4] == [6, 6, 6]
+
+
 async def test_large_events_share_no_call_with_other_tenants() -> None:
     ingest = Ingest(works)
     sender = batches(ingest, ingest_batches_in_flight=1)
