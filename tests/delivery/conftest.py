@@ -12,6 +12,8 @@ from dev.harness.nameserver import Nameserver
 from dev.harness.stores import Stores
 from services.delivery.destinations.http import resolver
 from services.delivery.destinations.http.sender import HttpSender
+from services.delivery.dispatcher import limiter
+from services.domain import doorbell, gates
 from services.domain.doorbell import Broker, Ringer
 from services.domain.egress.policy import Policy
 from services.platform.stores import redis, signals
@@ -35,6 +37,16 @@ def _looking_often() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(signals, "QUIET_SECONDS", 0.1)
         yield
+
+
+@pytest.fixture(autouse=True)
+def _patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no slow response on a busy machine count as an outage of Redis, except in tests of outages."""
+    if not request.node.get_closest_marker("without_redis"):
+        monkeypatch.setattr(redis, "TIMEOUT_SECONDS", 10.0)
+        monkeypatch.setattr(doorbell, "RING_TIMEOUT_SECONDS", 10.0)
+        monkeypatch.setattr(gates, "TIMEOUT_SECONDS", 10.0)
+        monkeypatch.setattr(limiter, "TIMEOUT_SECONDS", 10.0)
 
 
 @pytest.fixture(scope="session")

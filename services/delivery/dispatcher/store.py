@@ -236,7 +236,7 @@ class DispatcherStore:
     # -- turns --
 
     async def turns(self, since: datetime, *, limit: int) -> tuple[list[Endpoint], datetime, float | None]:
-        """Return those whose turn came since then, each tenant's first one first if there are more, and the time.
+        """Return those whose turn came since then, in turns among tenants if there are more, and the time.
 
         Without any, return also in how many seconds the next turn comes, if one does.
         """

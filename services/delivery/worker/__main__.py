@@ -24,6 +24,7 @@ from services.domain.egress.policy import Policy
 from services.domain.secrets import encryption
 from services.domain.secrets.vault import Vault
 from services.domain.subscription_changes import Copies
+from services.domain.tenants import weights
 from services.platform import ids
 from services.platform.process import background, lifecycle
 from services.platform.stores import postgres, redis, signals
@@ -47,16 +48,18 @@ async def serve(
         redis.of_process(process, settings) as client,
         signals.of_process(process, settings) as heard,
         gates.of_process(process, settings, rings=False) as closed,
+        weights.of_process(process, pool) as known,
         _destinations(process, settings, pool, policy or egress.policy(settings)) as destinations,
     ):
         store = WorkerStore(pool, settings)
         recorder = Recorder(store, heard, bound=8 * settings.worker_concurrency)
         health = EndpointHealth(store, settings, Copies(heard), heard)
         activity = Activity.of("failed attempts", settings)
-        deliverer = Deliverer(store, destinations, settings, process.tracer, activity)
-        scheduler = Scheduler(store, deliverer, recorder, closed, heard, settings, health.note)
+        deliverer = Deliverer(store, destinations, settings, process.tracer, activity, known.of)
+        scheduler = Scheduler(store, deliverer, recorder, closed, heard, settings, health.note, known.of)
         found = DispatcherStore(pool, lease_seconds=settings.lease_seconds)
-        bells = Bells(client, scheduler, Turns(found, Limiter(client, found.count_workers), closed))
+        turns = Turns(found, Limiter(client, found.count_workers), closed, known.of)
+        bells = Bells(client, scheduler, turns)
         claiming = process.spawn("claims", scheduler.run())
         loops = [
             process.spawn("lease_renewals", scheduler.renew_leases()),
@@ -80,7 +83,7 @@ async def serve(
             left_seconds = functools.partial(process.seconds_to_stop, settings.shutdown_grace_seconds)
             await asyncio.wait({listening, claiming}, timeout=min(2.0, left_seconds()))
             finish_seconds = left_seconds() - RECORDING_SECONDS - LAST_WORDS_SECONDS
-            await scheduler.stop(grace_seconds=finish_seconds, unheard=bells.unheard)
+            await scheduler.stop(grace_seconds=finish_seconds)
             await recorder.stop(grace_seconds=RECORDING_SECONDS)
             await process.cancel(watching)
             with contextlib.suppress(*STORE_AWAY):

@@ -20,6 +20,7 @@ from services.domain.gates import Gates
 from services.domain.states import AttemptOutcome, DeliveryStatus, Hold
 from services.platform import errors
 from services.platform.process import background
+from services.platform.process.shares import WeightOf, same_weight
 from services.platform.stores.availability import STORE_AWAY
 from services.platform.stores.signals import Signals
 
@@ -66,6 +67,7 @@ class Scheduler:
         heard: Signals,
         settings: WorkerSettings,
         note: Callable[[Claim, Attempt], None],
+        weight_of: WeightOf = same_weight,
     ) -> None:
         self._store = store
         self._deliverer = deliverer
@@ -79,7 +81,7 @@ class Scheduler:
         self._max_waiting = max(IDS_PER_CLAIM, settings.worker_concurrency)
         # Outcomes that wait for Postgres hold no slot, but bound what is claimed.
         self._max_held = 4 * settings.worker_concurrency
-        self._lanes = Lanes(settings.worker_concurrency)
+        self._lanes = Lanes(settings.worker_concurrency, weight_of)
         self._tenant_concurrency = settings.tenant_concurrency
         self._target_host_concurrency = settings.target_host_concurrency
         self._work = asyncio.Event()
@@ -126,6 +128,11 @@ class Scheduler:
     def has_room(self) -> bool:
         """Whether an offer would be taken at once."""
         return self._lanes.ready < self._max_waiting
+
+    @property
+    def has_plenty(self) -> bool:
+        """Whether it has room for more than a few messages."""
+        return self._lanes.ready < self._max_waiting // 4
 
     async def run(self) -> None:
         """Claim what waits, until stop_claiming()."""
@@ -225,9 +232,9 @@ class Scheduler:
         self._work.set()
         self._room.set()
 
-    async def stop(self, *, grace_seconds: float, unheard: Sequence[UUID]) -> None:
+    async def stop(self, *, grace_seconds: float) -> None:
         """Finish what is in flight within the grace period and hand the rest back at once."""
-        waiting = [*self._lanes.empty_all(), *self._to_hand_back, *unheard]
+        waiting = [*self._lanes.empty_all(), *self._to_hand_back]
         if waiting:
             try:
                 await deliveries.mark_due(self._store.pool, waiting)

@@ -111,7 +111,7 @@ def connect(
 @contextlib.asynccontextmanager
 async def client(settings: RedisSettings, name: str = "webhook") -> AsyncIterator[Client]:
     """Yield a client that is closed with the context."""
-    created = connect(settings, name=name)
+    created = connect(settings, timeout_seconds=TIMEOUT_SECONDS, name=name)
     try:
         yield created
     finally:

@@ -104,7 +104,7 @@ async def test_a_breaker_is_probed_when_its_time_has_come(world: World, receiver
         delivery_id = await world.deliver(await world.subscription(receiver.url()))
         others.wake(DUE)
         await others.flush()
-        assert (await world.in_state(delivery_id, timeout_seconds=20))["status"] == "delivered"
+        assert (await world.in_state(delivery_id))["status"] == "delivered"
 
 
 async def test_what_a_worker_hands_back_when_it_stops_is_sent_by_another(

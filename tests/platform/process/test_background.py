@@ -39,7 +39,7 @@ async def _until_done(steps: Steps, **options: bool | float | Alarm | None) -> l
             background.repeat(steps, **{"interval_seconds": PAUSE_SECONDS, **options}),  # type: ignore[arg-type]
             name="loop",
         )
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await steps.done.wait()
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
