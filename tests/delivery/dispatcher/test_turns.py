@@ -28,7 +28,6 @@ from services.platform.stores import postgres, redis
 from tests.delivery.world import RUNG, World, until_true
 
 ADDRESS = "http://127.0.0.1:1/"
-SOON = 30.0
 
 
 @pytest.fixture
@@ -471,13 +470,11 @@ async def test_the_list_is_made_again_when_it_is_lost_while_deliveries_go_on(wor
         try:
             for name in names:
                 await world.deliver_many(name, 10)
-            before = datetime.now(UTC)
 
             async def all_sent() -> bool:
                 return not await world.pool.fetchval("SELECT count(*) FROM delivery_queue")
 
-            await until_true(all_sent, "all to be delivered", SOON)
-            assert datetime.now(UTC) - before < timedelta(seconds=SOON)
+            await until_true(all_sent, "all to be delivered")
         finally:
             losing.cancel()
 

@@ -90,7 +90,7 @@ async def test_tenant_usage_is_shown(http: httpx.AsyncClient, admin: Admin, a_na
         usage = (await http.get(f"{TENANTS}/{a_name}", headers=bearer(ADMIN_KEY))).json()["usage"]
         return usage is not None and usage["subscriptions"] == 1 and usage["stored_bytes"] == 2
 
-    await wait_until(shown, 20, what="the sums to be made")
+    await wait_until(shown, what="the sums to be made")
 
 
 async def test_a_quota_out_of_bounds_is_422(http: httpx.AsyncClient, admin: Admin, a_name: str) -> None:
@@ -127,7 +127,7 @@ async def test_a_sender_above_its_quota_gets_429_that_names_it_and_another_tenan
         answer = await http.post("/api/v1/events", json=event, headers=bearer(key))
         return answer if answer.status_code != 202 else None
 
-    answer = await wait_until(refused, 15, what="an event to be refused")
+    answer = await wait_until(refused, what="an event to be refused")
     assert answer is not None
     assert (answer.status_code, answer.json()["reason"]) == (429, "QUOTA_EVENTS_PER_SECOND")
     assert answer.json()["type"] == "urn:webhook-service:error:QUOTA_EVENTS_PER_SECOND"

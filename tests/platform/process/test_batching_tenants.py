@@ -12,7 +12,7 @@ from dev.harness.waiting import wait_until
 from services.platform import errors
 from services.platform.process.batching import Batcher, Bounds
 
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 60.0
 Named = tuple[str, int]
 
 

@@ -116,7 +116,7 @@ async def test_cancelled_caller_leaves_nothing_behind(granted: bool) -> None:  #
 async def test_caller_that_holds_a_place_does_not_wait_for_another_one() -> None:
     shares = Shares(1)
     OWNER.set("a")
-    async with asyncio.timeout(5), shares.taken(), shares.taken():
+    async with asyncio.timeout(60), shares.taken(), shares.taken():
         pass
 
 
@@ -154,8 +154,8 @@ async def test_calls_that_wait_for_a_lock_leave_connections_for_others(database:
             await first.execute("SELECT pg_stat_clear_snapshot()")
             return bool(await first.fetchval(count) == PLACES // 2)
 
-        await wait_until(waiting, 10, what="some to wait for the lock")
-        async with asyncio.timeout(5):
+        await wait_until(waiting, what="some to wait for the lock")
+        async with asyncio.timeout(8):
             assert await asyncio.create_task(other()) == 1
             assert await pool.fetchval("SELECT 1") == 1
         for task in tasks:
