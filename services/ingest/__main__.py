@@ -74,7 +74,11 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
     ):
         vault = Vault(await encryption.known_keys(process, pool, settings))
         store = SubscriptionStore(
-            pool, vault, key_hours=settings.idempotency_key_hours, quota=settings.quota_subscriptions
+            pool,
+            vault,
+            key_hours=settings.idempotency_key_hours,
+            quota=settings.quota_subscriptions,
+            checks_endpoints=settings.checks_endpoints,
         )
         events = EventStore(pool, expiry_hours=settings.delivery_expiry_hours, key_hours=settings.idempotency_key_hours)
         cache = SubscriptionCache(store, heard, vault, size=settings.cached_subscriptions)

@@ -68,7 +68,7 @@ WITH seen AS MATERIALIZED (
 ), missed AS (
     SELECT f.subscription_id, min(f.tenant_id) AS tenant_id, min(f.turn_at) AS turn_at, min(f.due_from) AS due_from
     FROM found f LEFT JOIN due_subscriptions d ON d.subscription_id = f.subscription_id
-    WHERE coalesce(f.held_by NOT IN ('paused', 'disabled'), true) AND f.turn_at < now() + interval '1 minute'
+    WHERE coalesce(f.held_by NOT IN ('paused', 'disabled', 'unverified'), true) AND f.turn_at < now() + interval '1 minute'
       AND (d.subscription_id IS NULL OR d.due_from > f.due_from)
     GROUP BY f.subscription_id
 ), entered AS (

@@ -12,6 +12,7 @@ from services.delivery.dispatcher.store import DispatcherStore
 from services.delivery.dispatcher.turns import Turns
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker.bells import Bells
+from services.delivery.worker.checks import CheckStore, EndpointChecks
 from services.delivery.worker.deliverer import Deliverer
 from services.delivery.worker.health import EndpointHealth
 from services.delivery.worker.outcomes import Recorder
@@ -68,6 +69,9 @@ async def serve(
             process.spawn("idle_lanes", scheduler.forget_idle_lanes()),
             process.spawn("presence", _be_counted(store, scheduler)),
         ]
+        if settings.checks_endpoints:
+            checks = EndpointChecks(CheckStore(pool), destinations, scheduler, Copies(client), settings, known.of)
+            loops.append(process.spawn("endpoint_checks", checks.run()))
         watching = process.spawn("health", health.run(scheduler.hold))
         looking = process.spawn("due_look_ups", bells.look())
         listening = process.spawn("doorbells", bells.listen())

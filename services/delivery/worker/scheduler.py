@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 import structlog
@@ -123,6 +123,18 @@ class Scheduler:
         """Hand back what waits for a subscription: nothing is sent to it for a while."""
         self._gates.close([subscription_id])
         self._hand_back(self._lanes.empty(self._lanes.lane(subscription_id)), Hold.BREAKER_OPEN)
+
+    @contextlib.contextmanager
+    def slot(self, claim: Claim) -> Iterator[bool]:
+        """Hold a slot for a request that is no delivery; whether its endpoint, tenant and host have room for it."""
+        self._hand_back(self._lanes.lead_to(claim.subscription_id, claim.endpoint_version), Hold.CONCURRENCY)
+        lane = self._lanes.borrow(claim.subscription_id, claim.tenant_id, claim.target_url)
+        try:
+            yield lane is not None
+        finally:
+            if lane is not None:
+                self._lanes.done(lane)
+                self._work.set()
 
     @property
     def has_room(self) -> bool:

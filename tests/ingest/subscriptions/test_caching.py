@@ -505,7 +505,7 @@ async def test_copies_in_redis_are_not_trusted_until_others_had_time_to_report_c
     asked = draft(event_types=["t1"])
     old = await cache._store.create_subscription(ids.new(), "default", asked)
     await cache._copies.write(old.id, cache._copy(old), old.version)
-    (new, _), _ = await cache._store.update_subscription("default", old.id, lambda *_: asked, ())
+    (new, *_), _ = await cache._store.update_subscription("default", old.id, lambda *_: asked, ())
     listening = asyncio.create_task(cache._signals.listen())
     try:
         await wait_until(lambda: cache._signals.listening, what="the cache to listen")
