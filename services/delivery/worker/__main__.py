@@ -70,7 +70,7 @@ async def serve(
             process.spawn("presence", _be_counted(store, scheduler)),
         ]
         if settings.checks_endpoints:
-            checks = EndpointChecks(CheckStore(pool), destinations, scheduler, Copies(client), settings, known.of)
+            checks = EndpointChecks(CheckStore(pool), destinations, scheduler, heard, settings, known.of)
             loops.append(process.spawn("endpoint_checks", checks.run()))
         watching = process.spawn("health", health.run(scheduler.hold))
         looking = process.spawn("due_look_ups", bells.look())
