@@ -1,4 +1,4 @@
-"""Doorbells: taskiq messages on a Redis stream that carry delivery ids, by subscription, and nothing else.
+"""Doorbells: taskiq messages on a Redis stream that carry ids of deliveries and subscriptions, and nothing else.
 
 A bell tells a worker to look. A lost bell costs only time, because the dispatcher rings again for what is due. A
 duplicate bell does nothing. The stream can therefore be emptied or lost at any time, and nobody waits for it.
@@ -9,29 +9,28 @@ measured by how long its first unread bell has waited. Deliveries without room i
 
 import asyncio
 import contextlib
-import itertools
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import prometheus_client
-import redis.asyncio
 import redis.exceptions
 import structlog
-from taskiq import AckableMessage, BrokerMessage
+from taskiq import AckableMessage, AsyncBroker, BrokerMessage, TaskiqFormatter, TaskiqMessage
 from taskiq.kicker import AsyncKicker
 from taskiq_redis import RedisStreamBroker
 
 from services.domain import deliveries
 from services.domain.tenants import weights
-from services.platform.process.batching import Batcher, Bounds
 from services.platform.process.lifecycle import Process
 from services.platform.process.shares import WeightOf, part, same_weight
 from services.platform.settings import RedisSettings
-from services.platform.stores import postgres
-from services.platform.stores.redis import REDIS_AWAY, Key, Refused, pool, script
+from services.platform.stores import postgres, signals
+from services.platform.stores import redis as redis_store
+from services.platform.stores.redis import REDIS_AWAY, Client, Key, Refused, script
 from services.platform.stores.redis_primary import PREFIX
+from services.platform.stores.signals import Signals
 
 log = structlog.get_logger(__name__)
 
@@ -42,14 +41,16 @@ IDS_PER_BELL = 64
 # How long a row that was rung counts as in hand. After it the dispatcher rings again.
 RUNG_SECONDS = 10
 RING_TIMEOUT_SECONDS = 0.25
-MAX_CONNECTIONS = 8
 PROBE_SECONDS = 0.05
 FINISH_SECONDS = 1.0
 # More than this many ids waiting to be rung are left to the dispatcher.
 MAX_WAITING_IDS = 20_000
-READ_BLOCK_MILLISECONDS = 2000
+READ_BLOCK_MILLISECONDS = 5000
 # Messages of a read, which wait in their order in the worker.
 READ_MESSAGES = 4
+# While the worker has room for more than they have in them: each read costs it several turns of its busy event loop.
+READ_MESSAGES_IN_HASTE = 32
+ACK_TRIES = 3
 # A message that nobody acknowledged for so long belongs to a worker that died.
 ABANDONED_MILLISECONDS = 30_000
 # Nobody will read it, or nobody needs to.
@@ -71,8 +72,11 @@ NEW_MARK = Mark(96, 100)
 LONE_MARK = Mark(96, 400)
 DUE_MARK = Mark(128, 150)
 
-# Delivery ids by subscription id, all as hex: what a message says.
-Bell = dict[str, list[str]]
+# What a message says: pairs of ids, that of a subscription and that of its delivery, of 16 bytes each. Several messages
+# in sequence are one, so nothing has to be parsed to join them.
+Bell = bytes
+_ID_BYTES = 16
+_PAIR_BYTES = 2 * _ID_BYTES
 
 DOORBELLS_RUNG = prometheus_client.Counter("webhook_doorbells_rung_total", "Messages sent to the stream.", ["result"])
 DELIVERIES_RUNG = prometheus_client.Counter("webhook_deliveries_rung_total", "Delivery ids in the messages sent.")
@@ -95,18 +99,35 @@ def by_subscription(rung: Iterable[Rung]) -> dict[UUID, list[UUID]]:
 
 def bell(rung: Iterable[Rung]) -> Bell:
     """Return the message for these deliveries."""
-    return {
-        subscription_id.hex: [delivery_id.hex for delivery_id in delivery_ids]
-        for subscription_id, delivery_ids in by_subscription(rung).items()
-    }
+    return b"".join([subscription_id.bytes + delivery_id.bytes for subscription_id, delivery_id in rung])
 
 
 def heard(said: Bell) -> dict[UUID, list[UUID]]:
-    """Parse a message; ValueError, AttributeError, or TypeError if it is not one."""
-    return {
-        UUID(hex=subscription): [UUID(hex=delivery) for delivery in deliveries]
-        for subscription, deliveries in said.items()
-    }
+    """Parse a message, or several in sequence; ValueError if it is not one."""
+    ids = [UUID(bytes=said[start : start + _ID_BYTES]) for start in range(0, len(said), _ID_BYTES)]
+    return by_subscription(map(Rung, ids[::2], ids[1::2]))
+
+
+class _Formatter(TaskiqFormatter):
+    """Writes and reads messages as their bells: taskiq's own form of them costs more than what they say."""
+
+    def dumps(self, message: TaskiqMessage) -> BrokerMessage:
+        """Return the bell of a message."""
+        return BrokerMessage(
+            task_id=message.task_id, task_name=message.task_name, message=message.args[0], labels=message.labels
+        )
+
+    def loads(self, message: bytes) -> TaskiqMessage:
+        """Return a message with this bell; ValueError if it is none, which taskiq logs and acknowledges."""
+        if not is_bell(message):
+            text = "this is no bell"
+            raise ValueError(text)
+        return TaskiqMessage(task_id="", task_name=TASK, labels={}, args=[message], kwargs={})
+
+
+def is_bell(data: bytes) -> bool:
+    """Whether these bytes can be a bell."""
+    return bool(data) and len(data) % _PAIR_BYTES == 0
 
 
 # Of a message in the stream: milliseconds, and a number among those of the same.
@@ -127,16 +148,19 @@ def _look(stream_key: Key, message: bytes) -> Any:
 
     local added = ''
     if message ~= '' then added = redis.call('XADD', stream_key, '*', 'data', message) end
+    local length = redis.call('XLEN', stream_key)
+    if length == 0 then return {0, 0, '', ''} end
+    if length == 1 and added ~= '' then return {1, 0, added, added} end
     local read = '0-0'
     local groups = redis.pcall('XINFO', 'GROUPS', stream_key)
     for place, word in ipairs(groups[1] or {}) do
         if word == 'last-delivered-id' then read = groups[1][place + 1] end
     end
     local first = redis.call('XRANGE', stream_key, '(' .. read, '+', 'COUNT', 1)[1]
-    if not first then return {redis.call('XLEN', stream_key), 0, '', added} end
+    if not first then return {length, 0, '', added} end
     local time = redis.call('TIME')
     local waited = time[1] * 1000 + math.floor(time[2] / 1000) - string.match(first[1], '^%d+')
-    return {redis.call('XLEN', stream_key), math.max(0, waited), first[1], added}
+    return {length, math.max(0, waited), first[1], added}
     """
 
 
@@ -147,8 +171,8 @@ class Broker(RedisStreamBroker):
     workers are swept, not delivered again: the leases that matter are in Postgres.
     """
 
-    def __init__(self, settings: RedisSettings, *, socket_timeout: float, consumer_name: str = "none") -> None:
-        # taskiq makes its pool of a URL, which can only name a server; ours takes its place before anything connects.
+    def __init__(self, client: Client, *, consumer_name: str = "none") -> None:
+        # taskiq makes its pool of a URL; that of the process's client takes its place before anything connects.
         super().__init__(
             "redis://",
             queue_name=STREAM,
@@ -158,12 +182,9 @@ class Broker(RedisStreamBroker):
             xread_block=READ_BLOCK_MILLISECONDS,
             xread_count=READ_MESSAGES,
         )
-        self.connection_pool = pool(settings, max_connections=MAX_CONNECTIONS, timeout_seconds=socket_timeout)
-        self._client = redis.asyncio.Redis(connection_pool=self.connection_pool)
-        self._acks: Batcher[bytes, None] = Batcher(
-            "acks", self._acknowledge, Bounds(batch_items=500, waiting_items=10_000)
-        )
-        self._read: deque[tuple[bytes, dict[bytes, bytes]]] = deque()
+        self.connection_pool: Any = client.connection_pool
+        self._client = client
+        self.formatter = _Formatter()
         self._look = _look(self._client)
         # At the last look: the messages in the stream, unread or unacknowledged; the first unread one, if there is one,
         # and how long it has waited; and the message that was added last.
@@ -181,6 +202,11 @@ class Broker(RedisStreamBroker):
         await self._look_with(b"")
         return self.length
 
+    async def number(self) -> int:
+        """Return the number of its messages by a command that costs less."""
+        self.length = await self._client.xlen(STREAM)
+        return self.length
+
     async def _look_with(self, message: bytes) -> MessageId | None:
         try:
             self.length, self.waited_milliseconds, unread, added = await self._look(Key(STREAM), message)
@@ -194,46 +220,48 @@ class Broker(RedisStreamBroker):
         return self.length < mark.messages and self.waited_milliseconds < mark.milliseconds
 
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
-        """Yield messages until cancelled; raise when Redis is away."""
-        while True:
-            try:
-                fetched = await self._client.xreadgroup(
-                    GROUP, self.consumer_name, {STREAM: ">"}, count=self.count, block=self.block
-                )
-            except redis.exceptions.ResponseError as error:
-                if "NOGROUP" not in str(error):
-                    raise
-                await self._declare_consumer_group()
-                continue
-            for _, messages in cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", fetched or []):
-                self._read.extend(messages)
-            while self._read:
-                message_id, fields = self._read.popleft()
-                # taskiq logs and acknowledges messages that are not ours.
-                yield AckableMessage(data=fields.get(b"data", b""), ack=self._ack(message_id))
+        """Yield what each read finds as one message, until cancelled; raise when Redis is away."""
+        async with redis_store.waiting(self._client, seconds=READ_BLOCK_MILLISECONDS / 1000) as own:
+            while True:
+                try:
+                    fetched = await own.xreadgroup(
+                        GROUP, self.consumer_name, {STREAM: ">"}, count=self.count, block=self.block
+                    )
+                except redis.exceptions.ResponseError as error:
+                    if "NOGROUP" not in str(error):
+                        raise
+                    await self._declare_consumer_group()
+                    continue
+                for _, messages in cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", fetched or []):
+                    read = {message_id: fields.get(b"data", b"") for message_id, fields in messages}
+                    bells = {message_id: said for message_id, said in read.items() if is_bell(said)}
+                    if bells:
+                        yield AckableMessage(data=b"".join(bells.values()), ack=self._ack(list(bells)))
+                    # taskiq logs what is none, and acknowledges it.
+                    for message_id in read.keys() - bells.keys():
+                        yield AckableMessage(data=read[message_id], ack=self._ack([message_id]))
 
-    def unheard(self) -> list[UUID]:
-        """Return the deliveries of messages that were read but not handed to a task: for a worker that stops."""
-        found: list[UUID] = []
-        for _, fields in self._read:
-            with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):  # no bell of ours
-                found += itertools.chain(*heard(self.formatter.loads(fields[b"data"]).args[0]).values())
-        return found
-
-    def _ack(self, message_id: bytes) -> Callable[[], Awaitable[None]]:
+    def _ack(self, message_ids: Sequence[bytes]) -> Callable[[], Awaitable[None]]:
         async def ack() -> None:
-            # An ack that is lost leaves a message for the sweeper: no reason to fail its task.
+            # An ack that is lost leaves messages for the sweeper: no reason to fail their task.
             with contextlib.suppress(*REDIS_AWAY):
-                await self._acks.submit(message_id)
+                await self._acknowledge(message_ids)
 
         return ack
 
-    async def _acknowledge(self, message_ids: Sequence[bytes]) -> Sequence[None]:
+    async def _acknowledge(self, message_ids: Sequence[bytes]) -> None:
+        # A message that stays counts until it is swept, so that a stall of this process is no reason to leave it.
+        for _ in range(ACK_TRIES - 1):
+            with contextlib.suppress(*REDIS_AWAY):
+                await self._remove(message_ids)
+                return
+        await self._remove(message_ids)
+
+    async def _remove(self, message_ids: Sequence[bytes]) -> None:
         pipeline = self._client.pipeline(transaction=False)
         pipeline.xack(STREAM, GROUP, *message_ids)
         pipeline.xdel(STREAM, *message_ids)
         await pipeline.execute()
-        return [None] * len(message_ids)
 
     async def sweep(self, *, abandoned_milliseconds: int = ABANDONED_MILLISECONDS) -> int:
         """Remove messages and consumer names that dead workers left; return the messages swept."""
@@ -253,9 +281,8 @@ class Broker(RedisStreamBroker):
         return len(claimed)
 
     async def shutdown(self) -> None:
-        """Close the connections."""
-        await super().shutdown()
-        await self._client.aclose(close_connection_pool=True)
+        """End it; the connections are its client's."""
+        await AsyncBroker.shutdown(self)
 
 
 class _InStream:
@@ -324,9 +351,10 @@ class Ringer:
     Rows whose bell fails are made due at once, so that the dispatcher rings for them.
     """
 
-    def __init__(self, broker: Broker, pool: postgres.Pool, weight_of: WeightOf = same_weight) -> None:
+    def __init__(self, broker: Broker, pool: postgres.Pool, heard: Signals, weight_of: WeightOf = same_weight) -> None:
         self._broker = broker
         self._pool = pool
+        self._signals = heard
         self._kicker: AsyncKicker[[Bell], None] = AsyncKicker(TASK, broker, {})
         self._waiting: list[Rung] = []
         self._in_stream = _InStream(weight_of)
@@ -380,6 +408,10 @@ class Ringer:
         self._in_stream.add(tenant_id, len(self._waiting) - before)
         self._wake.set()
 
+    def leave(self) -> None:
+        """Tell dispatchers of committed rows that are due and that nobody rings for here."""
+        self._signals.wake(deliveries.DUE)
+
     async def run(self) -> None:
         """Run the background loop."""
         while True:
@@ -409,6 +441,7 @@ class Ringer:
                 self._in_stream.sent(len(rung), None)
                 try:
                     await deliveries.mark_due(self._pool, [delivery_id for _, delivery_id in rung])
+                    self.leave()
                 except Exception as error:  # noqa: BLE001 - they are due in RUNG_SECONDS all the same
                     log.warning("deliveries could not be marked due", deliveries=len(rung), error=repr(error))
             del self._waiting[: len(rung)]
@@ -449,9 +482,9 @@ class Ringer:
 @contextlib.asynccontextmanager
 async def ringer(process: Process, settings: RedisSettings, pool: postgres.Pool) -> AsyncIterator[Ringer]:
     """Yield a ringer with its loop running; at the end it sends what waits."""
-    broker = Broker(settings, socket_timeout=RING_TIMEOUT_SECONDS)
-    async with weights.of_process(process, pool) as known:
-        created = Ringer(broker, pool, known.of)
+    async with signals.of_process(process, settings) as heard, weights.of_process(process, pool) as known:
+        broker = Broker(heard.client)
+        created = Ringer(broker, pool, heard, known.of)
         loop = process.spawn("ringer", created.run())
         try:
             yield created
