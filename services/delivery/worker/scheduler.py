@@ -142,9 +142,9 @@ class Scheduler:
         return self._lanes.ready < self._max_waiting
 
     @property
-    def has_plenty(self) -> bool:
-        """Whether it has room for more than a few messages."""
-        return self._lanes.ready < self._max_waiting // 4
+    def room(self) -> int:
+        """How many more ids would wait here at once, and not in the offer."""
+        return max(0, self._max_waiting - self._lanes.ready)
 
     async def run(self) -> None:
         """Claim what waits, until stop_claiming()."""
