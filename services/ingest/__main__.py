@@ -16,7 +16,7 @@ from protos.webhook.v1 import (
     subscriptions_pb2,
     subscriptions_pb2_grpc,
 )
-from services.domain import doorbell
+from services.domain import deliveries, doorbell
 from services.domain.activity import Activity
 from services.domain.audit import Crossings
 from services.domain.egress import policy as egress
@@ -68,6 +68,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         redis.of_process(process, settings) as client,
         doorbell.ringer(process, settings, pool) as ringer,
         finder.running(process, settings, pool) as callers,
+        deliveries.handover(process) as handover,
     ):
         vault = Vault(await encryption.known_keys(process, pool, settings))
         store = SubscriptionStore(
@@ -80,7 +81,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         guard = Guard(QuotaStore(pool), rates, settings.quotas)
         unexpanded = ExpansionStore(pool, expiry_hours=settings.delivery_expiry_hours)
         expander = Expander(unexpanded, ringer, gates)
-        committer = Committer(events, ringer, settings, expander.committed)
+        committer = Committer(events, ringer, settings, expander.committed, handover)
         partitions = _Partitions(events)
         clock = Clock("Postgres")
         process.health.add_optional("clock", clock.check)
