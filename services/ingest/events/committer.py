@@ -38,7 +38,7 @@ MAX_EVENTS = 1_000
 MAX_DELIVERIES = 1_000
 # Of a commit whose deliveries may be handed over. With more there is much going on: bells then make larger batches, and
 # their way is the one that is fair among tenants.
-MAX_HANDED_OVER = 32
+MAX_HANDED_OVER = 16
 # Between tries to give back what may have been stored under a lease: the first and the longest.
 GIVE_BACK_SECONDS = 0.25
 MAX_GIVE_BACK_SECONDS = 8.0
