@@ -11,12 +11,16 @@ CREATE TABLE tenants (
     max_subscriptions      bigint CHECK (max_subscriptions BETWEEN 1 AND 10000000),
     max_events_per_second  double precision CHECK (max_events_per_second BETWEEN 0.01 AND 1000000),
     max_waiting_deliveries bigint CHECK (max_waiting_deliveries BETWEEN 1 AND 1000000000),
-    max_stored_bytes       bigint CHECK (max_stored_bytes BETWEEN 1048576 AND 1125899906842624)
+    max_stored_bytes       bigint CHECK (max_stored_bytes BETWEEN 1048576 AND 1125899906842624),
+    -- How many times the share of a tenant of weight 1 it gets of what all tenants share.
+    weight                 integer NOT NULL DEFAULT 1 CHECK (weight BETWEEN 1 AND 100)
 );
 INSERT INTO tenants (id, name) VALUES ('default', 'Default');
 -- Those with quotas of their own, which every ingest process reads again and again.
 CREATE INDEX tenants_with_quotas ON tenants (id)
     WHERE num_nonnulls(max_subscriptions, max_events_per_second, max_waiting_deliveries, max_stored_bytes) > 0;
+-- Those with another weight than most, which every process that shares reads.
+CREATE INDEX tenants_with_weights ON tenants (id) WHERE weight <> 1;
 
 -- What a tenant stored, by the day of the events' partition. An ingest process adds what it has committed every few
 -- seconds, so no event updates a row of its tenant.
@@ -86,7 +90,8 @@ CREATE TABLE subscriptions (
     deleted_at  timestamptz,
 
     -- Deliveries are sent only while it is active.
-    status             text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'paused', 'disabled')),
+    status             text NOT NULL DEFAULT 'active'
+        CHECK (status IN ('active', 'paused', 'disabled', 'unverified')),
     -- Why it is disabled: 'manual', 'gone' (the receiver returned 410) or 'failing' (every attempt failed for days).
     status_reason      text,
     status_since       timestamptz NOT NULL DEFAULT now(),
@@ -97,6 +102,8 @@ CREATE TABLE subscriptions (
     -- Incremented when target_url changes, because what was learned about one endpoint says nothing about the next.
     endpoint_version integer NOT NULL DEFAULT 1,
     event_types      text[] NOT NULL DEFAULT '{}',
+    -- Whether this target has answered a challenge. One that has not gets nothing if ENDPOINT_VERIFICATION is on.
+    verified         boolean NOT NULL DEFAULT false,
 
     -- Null: no limit.
     rate_limit_per_second double precision CHECK (rate_limit_per_second BETWEEN 0.001 AND 100000),
@@ -137,6 +144,18 @@ CREATE INDEX subscriptions_live ON subscriptions (tenant_id, id) WHERE deleted_a
 CREATE INDEX subscriptions_changed ON subscriptions (tenant_id, updated_at, id);
 -- A tenant has at most one system subscription.
 CREATE UNIQUE INDEX subscriptions_system ON subscriptions (tenant_id) WHERE kind = 'system' AND deleted_at IS NULL;
+
+-- The checks of targets: a row for each subscription that is 'unverified', and perhaps for one that was.
+CREATE TABLE endpoint_checks (
+    subscription_id uuid PRIMARY KEY,
+    tenant_id       text NOT NULL,
+    -- When a worker sends the next challenge, or takes the last one for lost. Null: when somebody asks for it.
+    due_at          timestamptz DEFAULT now(),
+    -- Challenges since somebody asked for the check, and why the last one was not answered.
+    sent            integer NOT NULL DEFAULT 0,
+    error           text
+);
+CREATE INDEX endpoint_checks_by_tenant ON endpoint_checks (tenant_id, due_at) WHERE due_at IS NOT NULL;
 
 -- What decides whether a subscription gets an event, and whether workers may be notified of its delivery at once.
 CREATE VIEW subscription_filters AS

@@ -1,4 +1,4 @@
-"""Doorbells: taskiq messages on a Redis stream that carry delivery ids, by subscription, and nothing else.
+"""Doorbells: taskiq messages on a Redis stream that carry ids of deliveries and subscriptions, and nothing else.
 
 A bell tells a worker to look. A lost bell costs only time, because the dispatcher rings again for what is due. A
 duplicate bell does nothing. The stream can therefore be emptied or lost at any time, and nobody waits for it.
@@ -9,7 +9,6 @@ measured by how long its first unread bell has waited. Deliveries without room i
 
 import asyncio
 import contextlib
-import itertools
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any, NamedTuple, cast
@@ -19,13 +18,14 @@ import prometheus_client
 import redis.asyncio
 import redis.exceptions
 import structlog
-from taskiq import AckableMessage, BrokerMessage
+from taskiq import AckableMessage, BrokerMessage, TaskiqFormatter, TaskiqMessage
 from taskiq.kicker import AsyncKicker
 from taskiq_redis import RedisStreamBroker
 
 from services.domain import deliveries
-from services.platform.process.batching import Batcher, Bounds
+from services.domain.tenants import weights
 from services.platform.process.lifecycle import Process
+from services.platform.process.shares import WeightOf, part, same_weight
 from services.platform.settings import RedisSettings
 from services.platform.stores import postgres
 from services.platform.stores.redis import REDIS_AWAY, Key, Refused, pool, script
@@ -48,6 +48,8 @@ MAX_WAITING_IDS = 20_000
 READ_BLOCK_MILLISECONDS = 2000
 # Messages of a read, which wait in their order in the worker.
 READ_MESSAGES = 4
+# While the worker has room for more than they have in them: each read costs it several turns of its busy event loop.
+READ_MESSAGES_IN_HASTE = 32
 # A message that nobody acknowledged for so long belongs to a worker that died.
 ABANDONED_MILLISECONDS = 30_000
 # Nobody will read it, or nobody needs to.
@@ -69,8 +71,11 @@ NEW_MARK = Mark(96, 100)
 LONE_MARK = Mark(96, 400)
 DUE_MARK = Mark(128, 150)
 
-# Delivery ids by subscription id, all as hex: what a message says.
-Bell = dict[str, list[str]]
+# What a message says: pairs of ids, that of a subscription and that of its delivery, of 16 bytes each. Several messages
+# in sequence are one, so nothing has to be parsed to join them.
+Bell = bytes
+_ID_BYTES = 16
+_PAIR_BYTES = 2 * _ID_BYTES
 
 DOORBELLS_RUNG = prometheus_client.Counter("webhook_doorbells_rung_total", "Messages sent to the stream.", ["result"])
 DELIVERIES_RUNG = prometheus_client.Counter("webhook_deliveries_rung_total", "Delivery ids in the messages sent.")
@@ -93,18 +98,35 @@ def by_subscription(rung: Iterable[Rung]) -> dict[UUID, list[UUID]]:
 
 def bell(rung: Iterable[Rung]) -> Bell:
     """Return the message for these deliveries."""
-    return {
-        subscription_id.hex: [delivery_id.hex for delivery_id in delivery_ids]
-        for subscription_id, delivery_ids in by_subscription(rung).items()
-    }
+    return b"".join([subscription_id.bytes + delivery_id.bytes for subscription_id, delivery_id in rung])
 
 
 def heard(said: Bell) -> dict[UUID, list[UUID]]:
-    """Parse a message; ValueError, AttributeError, or TypeError if it is not one."""
-    return {
-        UUID(hex=subscription): [UUID(hex=delivery) for delivery in deliveries]
-        for subscription, deliveries in said.items()
-    }
+    """Parse a message, or several in sequence; ValueError if it is not one."""
+    ids = [UUID(bytes=said[start : start + _ID_BYTES]) for start in range(0, len(said), _ID_BYTES)]
+    return by_subscription(map(Rung, ids[::2], ids[1::2]))
+
+
+class _Formatter(TaskiqFormatter):
+    """Writes and reads messages as their bells: taskiq's own form of them costs more than what they say."""
+
+    def dumps(self, message: TaskiqMessage) -> BrokerMessage:
+        """Return the bell of a message."""
+        return BrokerMessage(
+            task_id=message.task_id, task_name=message.task_name, message=message.args[0], labels=message.labels
+        )
+
+    def loads(self, message: bytes) -> TaskiqMessage:
+        """Return a message with this bell; ValueError if it is none, which taskiq logs and acknowledges."""
+        if not is_bell(message):
+            text = "this is no bell"
+            raise ValueError(text)
+        return TaskiqMessage(task_id="", task_name=TASK, labels={}, args=[message], kwargs={})
+
+
+def is_bell(data: bytes) -> bool:
+    """Whether these bytes can be a bell."""
+    return bool(data) and len(data) % _PAIR_BYTES == 0
 
 
 # Of a message in the stream: milliseconds, and a number among those of the same.
@@ -158,10 +180,7 @@ class Broker(RedisStreamBroker):
         )
         self.connection_pool = pool(settings, max_connections=MAX_CONNECTIONS, timeout_seconds=socket_timeout)
         self._client = redis.asyncio.Redis(connection_pool=self.connection_pool)
-        self._acks: Batcher[bytes, None] = Batcher(
-            "acks", self._acknowledge, Bounds(batch_items=500, waiting_items=10_000)
-        )
-        self._read: deque[tuple[bytes, dict[bytes, bytes]]] = deque()
+        self.formatter = _Formatter()
         self._look = _look(self._client)
         # At the last look: the messages in the stream, unread or unacknowledged; the first unread one, if there is one,
         # and how long it has waited; and the message that was added last.
@@ -192,7 +211,7 @@ class Broker(RedisStreamBroker):
         return self.length < mark.messages and self.waited_milliseconds < mark.milliseconds
 
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
-        """Yield messages until cancelled; raise when Redis is away."""
+        """Yield what each read finds as one message, until cancelled; raise when Redis is away."""
         while True:
             try:
                 fetched = await self._client.xreadgroup(
@@ -204,34 +223,27 @@ class Broker(RedisStreamBroker):
                 await self._declare_consumer_group()
                 continue
             for _, messages in cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", fetched or []):
-                self._read.extend(messages)
-            while self._read:
-                message_id, fields = self._read.popleft()
-                # taskiq logs and acknowledges messages that are not ours.
-                yield AckableMessage(data=fields.get(b"data", b""), ack=self._ack(message_id))
+                read = {message_id: fields.get(b"data", b"") for message_id, fields in messages}
+                bells = {message_id: said for message_id, said in read.items() if is_bell(said)}
+                if bells:
+                    yield AckableMessage(data=b"".join(bells.values()), ack=self._ack(list(bells)))
+                # taskiq logs what is none, and acknowledges it.
+                for message_id in read.keys() - bells.keys():
+                    yield AckableMessage(data=read[message_id], ack=self._ack([message_id]))
 
-    def unheard(self) -> list[UUID]:
-        """Return the deliveries of messages that were read but not handed to a task: for a worker that stops."""
-        found: list[UUID] = []
-        for _, fields in self._read:
-            with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):  # no bell of ours
-                found += itertools.chain(*heard(self.formatter.loads(fields[b"data"]).args[0]).values())
-        return found
-
-    def _ack(self, message_id: bytes) -> Callable[[], Awaitable[None]]:
+    def _ack(self, message_ids: Sequence[bytes]) -> Callable[[], Awaitable[None]]:
         async def ack() -> None:
-            # An ack that is lost leaves a message for the sweeper: no reason to fail its task.
+            # An ack that is lost leaves messages for the sweeper: no reason to fail their task.
             with contextlib.suppress(*REDIS_AWAY):
-                await self._acks.submit(message_id)
+                await self._acknowledge(message_ids)
 
         return ack
 
-    async def _acknowledge(self, message_ids: Sequence[bytes]) -> Sequence[None]:
+    async def _acknowledge(self, message_ids: Sequence[bytes]) -> None:
         pipeline = self._client.pipeline(transaction=False)
         pipeline.xack(STREAM, GROUP, *message_ids)
         pipeline.xdel(STREAM, *message_ids)
         await pipeline.execute()
-        return [None] * len(message_ids)
 
     async def sweep(self, *, abandoned_milliseconds: int = ABANDONED_MILLISECONDS) -> int:
         """Remove messages and consumer names that dead workers left; return the messages swept."""
@@ -259,11 +271,15 @@ class Broker(RedisStreamBroker):
 class _InStream:
     """What one process has in the stream, and is about to add to it, by tenant."""
 
-    def __init__(self) -> None:
+    def __init__(self, weight_of: WeightOf) -> None:
+        self._weight_of = weight_of
         self._waiting: deque[tuple[str, int]] = deque()
         self._sent: deque[tuple[MessageId, Counter[str]]] = deque()
         self._by_tenant: Counter[str] = Counter()
         self._total = 0
+        # Of the tenants that have something in it, and the sum of these.
+        self._weights: dict[str, int] = {}
+        self._all_weights = 0
 
     def add(self, tenant_id: str, number: int) -> None:
         """Count ids that are to be sent, after those before."""
@@ -271,6 +287,9 @@ class _InStream:
             self._waiting.append((tenant_id, number))
             self._by_tenant[tenant_id] += number
             self._total += number
+            weight = self._weight_of(tenant_id)
+            self._all_weights += weight - self._weights.get(tenant_id, 0)
+            self._weights[tenant_id] = weight
 
     def sent(self, number: int, message: MessageId | None) -> None:
         """Count the first ids as sent with this message, or given up."""
@@ -292,9 +311,9 @@ class _InStream:
             self._forget(self._sent.popleft()[1])
 
     def has_share(self, tenant_id: str) -> bool:
-        """Whether a tenant has less in the stream than an even share of what is in it."""
-        own = self._by_tenant[tenant_id]
-        return not own or own * len(self._by_tenant) < self._total
+        """Whether a tenant has less in the stream than its share of what is in it."""
+        weight = self._weights.get(tenant_id)
+        return weight is None or self._by_tenant[tenant_id] < part(self._total, weight, self._all_weights)
 
     def is_only(self, tenant_id: str) -> bool:
         """Whether nothing in the stream is of another tenant, as far as this process knows."""
@@ -306,6 +325,7 @@ class _InStream:
         for tenant_id in taken:
             if not self._by_tenant[tenant_id]:
                 del self._by_tenant[tenant_id]
+                self._all_weights -= self._weights.pop(tenant_id)
 
 
 class Ringer:
@@ -314,12 +334,12 @@ class Ringer:
     Rows whose bell fails are made due at once, so that the dispatcher rings for them.
     """
 
-    def __init__(self, broker: Broker, pool: postgres.Pool) -> None:
+    def __init__(self, broker: Broker, pool: postgres.Pool, weight_of: WeightOf = same_weight) -> None:
         self._broker = broker
         self._pool = pool
         self._kicker: AsyncKicker[[Bell], None] = AsyncKicker(TASK, broker, {})
         self._waiting: list[Rung] = []
-        self._in_stream = _InStream()
+        self._in_stream = _InStream(weight_of)
         self._wake = asyncio.Event()
         self._reachable = True
 
@@ -329,7 +349,7 @@ class Ringer:
         return self._can_add and self._broker.is_below(NEW_MARK)
 
     def open_to(self, tenant_id: str) -> bool:
-        """Whether a row of this tenant will be: over a stream that is full it may have an even share."""
+        """Whether a row of this tenant will be: over a stream that is full it may have its share."""
         if not self._can_add or self._broker.is_below(NEW_MARK):
             return self._can_add
         if self._in_stream.is_only(tenant_id):
@@ -440,11 +460,12 @@ class Ringer:
 async def ringer(process: Process, settings: RedisSettings, pool: postgres.Pool) -> AsyncIterator[Ringer]:
     """Yield a ringer with its loop running; at the end it sends what waits."""
     broker = Broker(settings, socket_timeout=RING_TIMEOUT_SECONDS)
-    created = Ringer(broker, pool)
-    loop = process.spawn("ringer", created.run())
-    try:
-        yield created
-    finally:
-        await process.cancel(loop)
-        await created.finish()
-        await broker.shutdown()
+    async with weights.of_process(process, pool) as known:
+        created = Ringer(broker, pool, known.of)
+        loop = process.spawn("ringer", created.run())
+        try:
+            yield created
+        finally:
+            await process.cancel(loop)
+            await created.finish()
+            await broker.shutdown()

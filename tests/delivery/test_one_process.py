@@ -75,7 +75,7 @@ async def test_process_with_all_roles_accepts_and_delivers_a_webhook(world: Worl
             failures, degraded = await whole.health.state()
             return not failures and not degraded
 
-        await wait_until(is_ready, 20, what="readiness of all roles")
+        await wait_until(is_ready, what="readiness of all roles")
         made = await http.post("/api/v1/subscriptions", json={"target_url": receiver.url()})
         assert made.status_code == 201, made.text
         accepted = await http.post(f"/api/v1/webhooks/ingest/{made.json()['id']}", json={"order": 1})
@@ -225,6 +225,7 @@ async def test_what_is_handed_over_is_what_a_claim_would_return(world: World) ->
 HELD = {
     "paused": "UPDATE subscriptions SET status = 'paused' WHERE id = $1",
     "disabled": "UPDATE subscriptions SET status = 'disabled' WHERE id = $1",
+    "unverified": "UPDATE subscriptions SET status = 'unverified' WHERE id = $1",
     "deleted": "UPDATE subscriptions SET deleted_at = now() WHERE id = $1",
     "limited": "UPDATE subscriptions SET rate_limit_per_second = 1000 WHERE id = $1",
     "breaker open": "INSERT INTO subscription_health (subscription_id, breaker, probe_at)"

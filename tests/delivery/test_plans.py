@@ -298,7 +298,7 @@ async def test_storing_events_reads_the_subscriptions_of_deliveries_with_a_slot_
         assert scan["Node Type"] == "Index Scan", table
         assert scan["Actual Loops"] <= sum(with_slot), (
             table
-        )  # fewer where what was read for the one before is used again
+        )  # fewer where what was read is used again
 
 
 FIRST = UUID(int=0)

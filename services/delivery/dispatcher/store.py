@@ -54,7 +54,7 @@ class Endpoint:
 
     @property
     def held_by(self) -> Hold | None:
-        """What keeps all its deliveries from being sent: PAUSED, DISABLED or BREAKER_OPEN; None when nothing does."""
+        """What keeps all its deliveries from being sent: its state, or BREAKER_OPEN; None when nothing does."""
         if self.status is not SubscriptionState.ACTIVE:
             return Hold(self.status)
         return Hold.BREAKER_OPEN if self.breaker is not BreakerState.CLOSED and not self.probe_due else None
@@ -229,7 +229,7 @@ class DispatcherStore:
     # -- turns --
 
     async def turns(self, since: datetime, *, limit: int) -> tuple[list[Endpoint], datetime]:
-        """Return those whose turn came since then, each tenant's first one first if there are more, and the time."""
+        """Return those whose turn came since then, in turns among tenants if there are more, and the time."""
         rows = await self._pool.fetch(SQL["select_turns"], since, limit)
         if len(rows) == limit:
             rows = await self._pool.fetch(SQL["select_turns_of_tenants"], since, limit, limit)
@@ -248,7 +248,7 @@ class DispatcherStore:
             )
 
     async def leave_turns(self, starts: Mapping[UUID, datetime], endpoints: Sequence[Endpoint]) -> None:
-        """Take the turns of those away that have nothing due from these times on, or that are paused or disabled."""
+        """Take the turns of those away that have nothing due from these times on, or that may be sent nothing."""
         if endpoints:
             names = [endpoint.subscription_id for endpoint in endpoints]
             await self._pool.execute(

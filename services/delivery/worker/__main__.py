@@ -12,6 +12,7 @@ from services.delivery.dispatcher.store import DispatcherStore
 from services.delivery.dispatcher.turns import Turns
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker.bells import Bells
+from services.delivery.worker.checks import CheckStore, EndpointChecks
 from services.delivery.worker.deliverer import Deliverer
 from services.delivery.worker.health import EndpointHealth
 from services.delivery.worker.outcomes import Recorder
@@ -25,6 +26,7 @@ from services.domain.gates import Gates
 from services.domain.secrets import encryption
 from services.domain.secrets.vault import Vault
 from services.domain.subscription_changes import Copies
+from services.domain.tenants import weights
 from services.platform import ids
 from services.platform.process import background, lifecycle
 from services.platform.stores import postgres, redis
@@ -45,6 +47,7 @@ async def serve(
     async with (
         postgres.pool(process, settings) as pool,
         redis.of_process(process, settings) as client,
+        weights.of_process(process, pool) as known,
         _destinations(process, settings, pool, policy or egress.policy(settings)) as destinations,
         deliveries.handover(process) as handover,
     ):
@@ -53,10 +56,11 @@ async def serve(
         gates = Gates(client, rings=False)
         health = EndpointHealth(store, settings, Copies(client))
         activity = Activity.of("failed attempts", settings)
-        deliverer = Deliverer(store, destinations, settings, process.tracer, activity)
-        scheduler = Scheduler(store, deliverer, recorder, gates, settings, health.note)
+        deliverer = Deliverer(store, destinations, settings, process.tracer, activity, known.of)
+        scheduler = Scheduler(store, deliverer, recorder, gates, settings, health.note, known.of)
         found = DispatcherStore(pool, lease_seconds=settings.lease_seconds)
-        bells = Bells(settings, scheduler, Turns(found, Limiter(client, found.count_workers), gates))
+        turns = Turns(found, Limiter(client, found.count_workers), gates, known.of)
+        bells = Bells(settings, scheduler, turns)
         claiming = process.spawn("claims", scheduler.run())
         loops = [
             process.spawn("lease_renewals", scheduler.renew_leases()),
@@ -67,6 +71,9 @@ async def serve(
             process.spawn("gates", gates.run()),
             process.spawn("presence", _be_counted(store)),
         ]
+        if settings.checks_endpoints:
+            checks = EndpointChecks(CheckStore(pool), destinations, scheduler, Copies(client), settings, known.of)
+            loops.append(process.spawn("endpoint_checks", checks.run()))
         watching = process.spawn("health", health.run(scheduler.hold))
         looking = process.spawn("due_look_ups", bells.look())
         listening = process.spawn("doorbells", bells.listen())
@@ -84,7 +91,7 @@ async def serve(
             left_seconds = functools.partial(process.seconds_to_stop, settings.shutdown_grace_seconds)
             await asyncio.wait({listening, claiming}, timeout=min(2.0, left_seconds()))
             finish_seconds = left_seconds() - RECORDING_SECONDS - LAST_WORDS_SECONDS
-            await scheduler.stop(grace_seconds=finish_seconds, unheard=bells.unheard)
+            await scheduler.stop(grace_seconds=finish_seconds)
             await recorder.stop(grace_seconds=RECORDING_SECONDS)
             await process.cancel(watching)
             with contextlib.suppress(*STORE_AWAY):

@@ -5,7 +5,7 @@ import contextlib
 import contextvars
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 import structlog
@@ -22,6 +22,7 @@ from services.domain.gates import Gates
 from services.domain.states import AttemptOutcome, DeliveryStatus, Hold
 from services.platform import errors, ids
 from services.platform.process import background
+from services.platform.process.shares import WeightOf, same_weight
 from services.platform.stores.availability import STORE_AWAY
 
 log = structlog.get_logger(__name__)
@@ -71,6 +72,7 @@ class Scheduler(NearWorker):
         gates: Gates,
         settings: WorkerSettings,
         note: Callable[[Claim, Attempt], None],
+        weight_of: WeightOf = same_weight,
     ) -> None:
         self._store = store
         self._deliverer = deliverer
@@ -83,7 +85,7 @@ class Scheduler(NearWorker):
         self._max_waiting = max(IDS_PER_CLAIM, settings.worker_concurrency)
         # Outcomes that wait for Postgres hold no slot, but bound what is claimed.
         self._max_held = 4 * settings.worker_concurrency
-        self._lanes = Lanes(settings.worker_concurrency)
+        self._lanes = Lanes(settings.worker_concurrency, weight_of)
         self._tenant_concurrency = settings.tenant_concurrency
         self._target_host_concurrency = settings.target_host_concurrency
         self._share_bounds(1)
@@ -132,10 +134,27 @@ class Scheduler(NearWorker):
         self._gates.close([subscription_id])
         self._hand_back(self._lanes.empty(self._lanes.lane(subscription_id)), Hold.BREAKER_OPEN)
 
+    @contextlib.contextmanager
+    def slot(self, claim: Claim) -> Iterator[bool]:
+        """Hold a slot for a request that is no delivery; whether its endpoint, tenant and host have room for it."""
+        self._hand_back(self._lanes.lead_to(claim.subscription_id, claim.endpoint_version), Hold.CONCURRENCY)
+        lane = self._lanes.borrow(claim.subscription_id, claim.tenant_id, claim.target_url)
+        try:
+            yield lane is not None
+        finally:
+            if lane is not None:
+                self._lanes.done(lane)
+                self._work.set()
+
     @property
     def has_room(self) -> bool:
         """Whether an offer would be taken at once."""
         return self._lanes.ready < self._max_waiting
+
+    @property
+    def has_plenty(self) -> bool:
+        """Whether it has room for more than a few messages."""
+        return self._lanes.ready < self._max_waiting // 4
 
     def reserve(self, wanted: Iterable[tuple[UUID, UUID]]) -> Lease | None:
         """Keep slots for deliveries that have room, as long as nothing waits here and half of the slots are free.
@@ -293,10 +312,10 @@ class Scheduler(NearWorker):
         self._work.set()
         self._room.set()
 
-    async def stop(self, *, grace_seconds: float, unheard: Sequence[UUID]) -> None:
+    async def stop(self, *, grace_seconds: float) -> None:
         """Finish what is in flight within the grace period and hand the rest back at once."""
         self._stopped = True
-        waiting = [*self._lanes.empty_all(), *self._to_hand_back, *unheard]
+        waiting = [*self._lanes.empty_all(), *self._to_hand_back]
         if waiting:
             try:
                 await deliveries.mark_due(self._store.pool, waiting)

@@ -63,7 +63,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     claimed_monotonic: float
     expired: bool
     deleted: bool
-    # Why it must not be sent now: PAUSED, DISABLED or BREAKER_OPEN; None when it may be.
+    # Why it must not be sent now: its subscription's state, or BREAKER_OPEN; None when it may be.
     held_by: Hold | None
     # Whether its subscription's breaker is half open: this is the one delivery that tries.
     probe: bool

@@ -27,6 +27,7 @@ from services.ingest.settings import IngestSettings
 from services.platform import errors
 from services.platform.process.batching import Batcher, Bounds
 from services.platform.process.bounds import BoundedCache
+from services.platform.process.shares import WeightOf, same_weight
 from services.platform.stores import postgres
 from services.platform.stores.availability import is_store_away
 
@@ -90,12 +91,14 @@ class Committer:
         ringer: Ringer,
         settings: IngestSettings,
         expand: Callable[[str, UUID, int], None],
+        weight_of: WeightOf = same_weight,
         handover: Handover | None = None,
     ) -> None:
         self._store = store
         self._ringer = ringer
         self._expand = expand
         self._handover = handover or Handover()
+        self._weight_of = weight_of
         self._waiting_events = 0
         self._commits = 0
         # Of calls that wait for more than one commit, and of leases that are given back.
@@ -155,7 +158,9 @@ class Committer:
         apart = apart or size_bytes > SHARED_BYTES or tenant_id in self._kept_apart
         batcher = self._apart if apart else self._shared
         try:
-            return batcher.enqueue(piece, size_bytes, tenant=tenant_id, weight=len(piece))
+            return batcher.enqueue(
+                piece, size_bytes, items=len(piece), tenant=tenant_id, weight=self._weight_of(tenant_id)
+            )
         except errors.Overloaded as refused:
             made: asyncio.Future[list[_Outcome]] = asyncio.get_running_loop().create_future()
             made.set_exception(refused)

@@ -19,7 +19,7 @@ from services.platform.process.lifecycle import Process
 from services.platform.stores import redis
 
 # A slow response on a busy machine must not count as an outage of Redis.
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 10.0
 
 
 @pytest.fixture(params=KINDS)
@@ -105,6 +105,7 @@ async def _worker(url: str) -> AsyncIterator[Broker]:
 async def test_a_bell_is_heard_and_acknowledged_and_swept_as_on_a_server_alone(primaries: Primaries) -> None:
     async with _worker(primaries.url) as worker:
         kicker: AsyncKicker[[doorbell.Bell], None] = AsyncKicker(doorbell.TASK, worker, {})
+        worker.count = 1
         for _ in range(2):
             await kicker.kiq(doorbell.bell([Rung(ids.new(), ids.new())]))
         messages = worker.listen()
