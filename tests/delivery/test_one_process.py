@@ -369,7 +369,7 @@ async def test_an_event_of_an_unknown_outcome_is_sent_once_and_before_its_lease_
         await left[0]
         # What the gateway does next.
         delivery_id = await running.send(subscription, event_id=str(event_id))
-        await world.in_state(delivery_id, "delivered", timeout_seconds=20)
+        await world.in_state(delivery_id, "delivered")
         # Its slot is free again, and so the next one is handed over.
         await world.in_state(await running.send(subscription), "delivered")
     assert len(await world.attempts(delivery_id)) == 1

@@ -296,9 +296,7 @@ async def test_storing_events_reads_the_subscriptions_of_deliveries_with_a_slot_
     for table in ("subscriptions", "subscription_health"):
         (scan,) = (node for node in nodes(found) if node.get("Relation Name") == table)
         assert scan["Node Type"] == "Index Scan", table
-        assert scan["Actual Loops"] <= sum(with_slot), (
-            table
-        )  # fewer where what was read is used again
+        assert scan["Actual Loops"] <= sum(with_slot), table  # fewer where what was read is used again
 
 
 FIRST = UUID(int=0)
