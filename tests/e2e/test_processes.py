@@ -72,7 +72,7 @@ async def test_a_process_that_is_killed_while_it_sends_leaves_a_delivery_that_is
         return False
 
     await wait_until(answers, 30, what="the next process to answer")
-    found = await shaped_api.until(delivery_id, "delivered", timeout_seconds=60)
+    found = await shaped_api.until(delivery_id, "delivered")
     interrupted, delivered = found["attempts"]
     assert interrupted["error"]["kind"] == "interrupted"
     assert delivered["status_code"] == 200
