@@ -25,6 +25,8 @@ from services.domain.states import DeliveryReason, DeliveryStatus
 from services.platform.process.lifecycle import Process
 from services.platform.stores import postgres, sql
 
+# The signal for dispatchers: something is due that nobody rings for, or will be in so many seconds.
+DUE = "due"
 DELIVERIES_ENDED = Counter("webhook_deliveries_ended_total", "Deliveries that reached a final state.", ["status"])
 
 SQL = sql.Queries("services.domain")

@@ -15,10 +15,9 @@ from typing import Any, NamedTuple, cast
 from uuid import UUID
 
 import prometheus_client
-import redis.asyncio
 import redis.exceptions
 import structlog
-from taskiq import AckableMessage, BrokerMessage, TaskiqFormatter, TaskiqMessage
+from taskiq import AckableMessage, AsyncBroker, BrokerMessage, TaskiqFormatter, TaskiqMessage
 from taskiq.kicker import AsyncKicker
 from taskiq_redis import RedisStreamBroker
 
@@ -27,9 +26,11 @@ from services.domain.tenants import weights
 from services.platform.process.lifecycle import Process
 from services.platform.process.shares import WeightOf, part, same_weight
 from services.platform.settings import RedisSettings
-from services.platform.stores import postgres
-from services.platform.stores.redis import REDIS_AWAY, Key, Refused, pool, script
+from services.platform.stores import postgres, signals
+from services.platform.stores import redis as redis_store
+from services.platform.stores.redis import REDIS_AWAY, Client, Key, Refused, script
 from services.platform.stores.redis_primary import PREFIX
+from services.platform.stores.signals import Signals
 
 log = structlog.get_logger(__name__)
 
@@ -40,16 +41,16 @@ IDS_PER_BELL = 64
 # How long a row that was rung counts as in hand. After it the dispatcher rings again.
 RUNG_SECONDS = 10
 RING_TIMEOUT_SECONDS = 0.25
-MAX_CONNECTIONS = 8
 PROBE_SECONDS = 0.05
 FINISH_SECONDS = 1.0
 # More than this many ids waiting to be rung are left to the dispatcher.
 MAX_WAITING_IDS = 20_000
-READ_BLOCK_MILLISECONDS = 2000
+READ_BLOCK_MILLISECONDS = 5000
 # Messages of a read, which wait in their order in the worker.
 READ_MESSAGES = 4
 # While the worker has room for more than they have in them: each read costs it several turns of its busy event loop.
 READ_MESSAGES_IN_HASTE = 32
+ACK_TRIES = 3
 # A message that nobody acknowledged for so long belongs to a worker that died.
 ABANDONED_MILLISECONDS = 30_000
 # Nobody will read it, or nobody needs to.
@@ -147,16 +148,19 @@ def _look(stream_key: Key, message: bytes) -> Any:
 
     local added = ''
     if message ~= '' then added = redis.call('XADD', stream_key, '*', 'data', message) end
+    local length = redis.call('XLEN', stream_key)
+    if length == 0 then return {0, 0, '', ''} end
+    if length == 1 and added ~= '' then return {1, 0, added, added} end
     local read = '0-0'
     local groups = redis.pcall('XINFO', 'GROUPS', stream_key)
     for place, word in ipairs(groups[1] or {}) do
         if word == 'last-delivered-id' then read = groups[1][place + 1] end
     end
     local first = redis.call('XRANGE', stream_key, '(' .. read, '+', 'COUNT', 1)[1]
-    if not first then return {redis.call('XLEN', stream_key), 0, '', added} end
+    if not first then return {length, 0, '', added} end
     local time = redis.call('TIME')
     local waited = time[1] * 1000 + math.floor(time[2] / 1000) - string.match(first[1], '^%d+')
-    return {redis.call('XLEN', stream_key), math.max(0, waited), first[1], added}
+    return {length, math.max(0, waited), first[1], added}
     """
 
 
@@ -167,8 +171,8 @@ class Broker(RedisStreamBroker):
     workers are swept, not delivered again: the leases that matter are in Postgres.
     """
 
-    def __init__(self, settings: RedisSettings, *, socket_timeout: float, consumer_name: str = "none") -> None:
-        # taskiq makes its pool of a URL, which can only name a server; ours takes its place before anything connects.
+    def __init__(self, client: Client, *, consumer_name: str = "none") -> None:
+        # taskiq makes its pool of a URL; that of the process's client takes its place before anything connects.
         super().__init__(
             "redis://",
             queue_name=STREAM,
@@ -178,8 +182,8 @@ class Broker(RedisStreamBroker):
             xread_block=READ_BLOCK_MILLISECONDS,
             xread_count=READ_MESSAGES,
         )
-        self.connection_pool = pool(settings, max_connections=MAX_CONNECTIONS, timeout_seconds=socket_timeout)
-        self._client = redis.asyncio.Redis(connection_pool=self.connection_pool)
+        self.connection_pool: Any = client.connection_pool
+        self._client = client
         self.formatter = _Formatter()
         self._look = _look(self._client)
         # At the last look: the messages in the stream, unread or unacknowledged; the first unread one, if there is one,
@@ -198,6 +202,11 @@ class Broker(RedisStreamBroker):
         await self._look_with(b"")
         return self.length
 
+    async def number(self) -> int:
+        """Return the number of its messages by a command that costs less."""
+        self.length = await self._client.xlen(STREAM)
+        return self.length
+
     async def _look_with(self, message: bytes) -> MessageId | None:
         try:
             self.length, self.waited_milliseconds, unread, added = await self._look(Key(STREAM), message)
@@ -212,24 +221,25 @@ class Broker(RedisStreamBroker):
 
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
         """Yield what each read finds as one message, until cancelled; raise when Redis is away."""
-        while True:
-            try:
-                fetched = await self._client.xreadgroup(
-                    GROUP, self.consumer_name, {STREAM: ">"}, count=self.count, block=self.block
-                )
-            except redis.exceptions.ResponseError as error:
-                if "NOGROUP" not in str(error):
-                    raise
-                await self._declare_consumer_group()
-                continue
-            for _, messages in cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", fetched or []):
-                read = {message_id: fields.get(b"data", b"") for message_id, fields in messages}
-                bells = {message_id: said for message_id, said in read.items() if is_bell(said)}
-                if bells:
-                    yield AckableMessage(data=b"".join(bells.values()), ack=self._ack(list(bells)))
-                # taskiq logs what is none, and acknowledges it.
-                for message_id in read.keys() - bells.keys():
-                    yield AckableMessage(data=read[message_id], ack=self._ack([message_id]))
+        async with redis_store.waiting(self._client, seconds=READ_BLOCK_MILLISECONDS / 1000) as own:
+            while True:
+                try:
+                    fetched = await own.xreadgroup(
+                        GROUP, self.consumer_name, {STREAM: ">"}, count=self.count, block=self.block
+                    )
+                except redis.exceptions.ResponseError as error:
+                    if "NOGROUP" not in str(error):
+                        raise
+                    await self._declare_consumer_group()
+                    continue
+                for _, messages in cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", fetched or []):
+                    read = {message_id: fields.get(b"data", b"") for message_id, fields in messages}
+                    bells = {message_id: said for message_id, said in read.items() if is_bell(said)}
+                    if bells:
+                        yield AckableMessage(data=b"".join(bells.values()), ack=self._ack(list(bells)))
+                    # taskiq logs what is none, and acknowledges it.
+                    for message_id in read.keys() - bells.keys():
+                        yield AckableMessage(data=read[message_id], ack=self._ack([message_id]))
 
     def _ack(self, message_ids: Sequence[bytes]) -> Callable[[], Awaitable[None]]:
         async def ack() -> None:
@@ -240,6 +250,14 @@ class Broker(RedisStreamBroker):
         return ack
 
     async def _acknowledge(self, message_ids: Sequence[bytes]) -> None:
+        # A message that stays counts until it is swept, so that a stall of this process is no reason to leave it.
+        for _ in range(ACK_TRIES - 1):
+            with contextlib.suppress(*REDIS_AWAY):
+                await self._remove(message_ids)
+                return
+        await self._remove(message_ids)
+
+    async def _remove(self, message_ids: Sequence[bytes]) -> None:
         pipeline = self._client.pipeline(transaction=False)
         pipeline.xack(STREAM, GROUP, *message_ids)
         pipeline.xdel(STREAM, *message_ids)
@@ -263,9 +281,8 @@ class Broker(RedisStreamBroker):
         return len(claimed)
 
     async def shutdown(self) -> None:
-        """Close the connections."""
-        await super().shutdown()
-        await self._client.aclose(close_connection_pool=True)
+        """End it; the connections are its client's."""
+        await AsyncBroker.shutdown(self)
 
 
 class _InStream:
@@ -334,9 +351,10 @@ class Ringer:
     Rows whose bell fails are made due at once, so that the dispatcher rings for them.
     """
 
-    def __init__(self, broker: Broker, pool: postgres.Pool, weight_of: WeightOf = same_weight) -> None:
+    def __init__(self, broker: Broker, pool: postgres.Pool, heard: Signals, weight_of: WeightOf = same_weight) -> None:
         self._broker = broker
         self._pool = pool
+        self._signals = heard
         self._kicker: AsyncKicker[[Bell], None] = AsyncKicker(TASK, broker, {})
         self._waiting: list[Rung] = []
         self._in_stream = _InStream(weight_of)
@@ -390,6 +408,10 @@ class Ringer:
         self._in_stream.add(tenant_id, len(self._waiting) - before)
         self._wake.set()
 
+    def leave(self) -> None:
+        """Tell dispatchers of committed rows that are due and that nobody rings for here."""
+        self._signals.wake(deliveries.DUE)
+
     async def run(self) -> None:
         """Run the background loop."""
         while True:
@@ -419,6 +441,7 @@ class Ringer:
                 self._in_stream.sent(len(rung), None)
                 try:
                     await deliveries.mark_due(self._pool, [delivery_id for _, delivery_id in rung])
+                    self.leave()
                 except Exception as error:  # noqa: BLE001 - they are due in RUNG_SECONDS all the same
                     log.warning("deliveries could not be marked due", deliveries=len(rung), error=repr(error))
             del self._waiting[: len(rung)]
@@ -459,9 +482,9 @@ class Ringer:
 @contextlib.asynccontextmanager
 async def ringer(process: Process, settings: RedisSettings, pool: postgres.Pool) -> AsyncIterator[Ringer]:
     """Yield a ringer with its loop running; at the end it sends what waits."""
-    broker = Broker(settings, socket_timeout=RING_TIMEOUT_SECONDS)
-    async with weights.of_process(process, pool) as known:
-        created = Ringer(broker, pool, known.of)
+    async with signals.of_process(process, settings) as heard, weights.of_process(process, pool) as known:
+        broker = Broker(heard.client)
+        created = Ringer(broker, pool, heard, known.of)
         loop = process.spawn("ringer", created.run())
         try:
             yield created

@@ -29,6 +29,7 @@ from services.delivery.worker.shares import share
 from services.delivery.worker.store import SQL, Claim
 from services.domain import audit
 from services.domain.audit import Action, FieldChange
+from services.domain.deliveries import DUE
 from services.domain.states import SubscriptionState
 from services.domain.subscription_changes import NO_COPY, Copies
 from services.platform import ids
@@ -36,6 +37,7 @@ from services.platform.process import background
 from services.platform.process.shares import WeightOf, same_weight
 from services.platform.stores import postgres
 from services.platform.stores.redis import REDIS_AWAY
+from services.platform.stores.signals import Signals
 
 log = structlog.get_logger(__name__)
 
@@ -107,19 +109,21 @@ class EndpointChecks:
         store: CheckStore,
         destinations: Destinations,
         scheduler: Scheduler,
-        copies: Copies,
+        heard: Signals,
         settings: WorkerSettings,
         weight_of: WeightOf = same_weight,
     ) -> None:
         self._store = store
         self._destinations = destinations
         self._scheduler = scheduler
-        self._copies = copies
+        self._signals = heard
+        self._copies = Copies(heard)
         self._timeout_seconds = settings.delivery_timeout_seconds
         self._weight_of = weight_of
         self._out: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._wake = asyncio.Event()
+        # Goes off when a subscription was changed, too.
+        self._wake = heard.alarm(DUE)
 
     async def run(self) -> None:
         """Check what is due until cancelled."""
@@ -131,9 +135,8 @@ class EndpointChecks:
             if self._tasks:
                 await asyncio.wait(self._tasks)
 
-    async def _step(self) -> None:
-        """Begin as many checks as may be out."""
-        self._wake.clear()
+    async def _step(self) -> float:
+        """Begin as many checks as may be out; return the seconds until the next look."""
         while free := AT_ONCE - len(self._tasks):
             full = [name for name, out in self._out.items() if not share(free, out, self._weight_of(name))]
             found = await self._store.take(free, without=full)
@@ -143,7 +146,8 @@ class EndpointChecks:
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             if not found:
-                return
+                return self._signals.pace(INTERVAL_SECONDS)
+        return INTERVAL_SECONDS
 
     async def _check(self, due: Due) -> None:
         claim = due.claim
@@ -151,6 +155,7 @@ class EndpointChecks:
             with self._scheduler.slot(claim) as has_room:
                 if not has_room:
                     await self._store.put_off(due)
+                    self._wake.set(NO_ROOM_SECONDS)
                     return
                 error = await self._challenge(claim)
             await self._end(due, error)
@@ -176,11 +181,14 @@ class EndpointChecks:
     async def _end(self, due: Due, error: str | None) -> None:
         if error is not None:
             await self._store.failed(due, error)
+            if due.sent <= len(DELAYS_SECONDS):
+                self._wake.set(DELAYS_SECONDS[due.sent - 1])
             return
         claim = due.claim
         version = await self._store.verified(claim)
         if version is not None:
             log.info("a target was verified", subscription_id=str(claim.subscription_id))
+            self._signals.wake(DUE)
             with contextlib.suppress(*REDIS_AWAY):  # else copies run out
                 await self._copies.tell(claim.subscription_id, claim.tenant_id, NO_COPY, version)
 

@@ -352,8 +352,11 @@ UPDATE endpoint_checks SET due_at = now() + make_interval(secs => $3), sent = se
 WHERE subscription_id = $1 AND sent = $2
 
 -- keep_worker --
--- Says that a worker is there.
-INSERT INTO workers (id) VALUES ($1) ON CONFLICT (id) DO UPDATE SET seen_at = now()
+-- Says that a worker is there, and counts all that there are.
+WITH kept AS (
+    INSERT INTO workers (id) VALUES ($1) ON CONFLICT (id) DO UPDATE SET seen_at = now()
+)
+SELECT 1 + count(*) FROM workers WHERE id <> $1 AND seen_at > now() - interval '15 seconds'
 
 -- remove_worker --
 -- Says that a worker is gone.

@@ -342,9 +342,9 @@ class WorkerStore:
         rows = await self.pool.fetch(SQL["select_endpoint_versions"], subscription_ids)
         return {row["id"]: row["endpoint_version"] for row in rows}
 
-    async def keep_worker(self, worker_id: UUID) -> None:
-        """Say that a worker is there."""
-        await self.pool.execute(SQL["keep_worker"], worker_id)
+    async def keep_worker(self, worker_id: UUID) -> int:
+        """Say that a worker is there; return how many there are."""
+        return int(await self.pool.fetchval(SQL["keep_worker"], worker_id))
 
     async def remove_worker(self, worker_id: UUID) -> None:
         """Say that a worker is gone."""

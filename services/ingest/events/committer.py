@@ -303,6 +303,12 @@ class Committer:
         for event in new:
             if event.targets:
                 self._expand(event.tenant_id, event.id, event.targets)
+        if any(
+            not (ringing and steady) and made not in handed_over
+            for event in new
+            for made, _, steady in event.deliveries
+        ):
+            self._ringer.leave()
         if ringing:
             # The dispatcher rings for what is held back or limited by a rate, and for those with enough in the stream.
             for event in new:
@@ -346,7 +352,10 @@ class Committer:
         give_up_at = time.monotonic() + lease.seconds
         while leased and time.monotonic() < give_up_at:
             try:
-                leased -= await self._store.give_back(list(leased), lease)
+                due = await self._store.give_back(list(leased), lease)
+                if due:
+                    self._ringer.leave()
+                leased -= due
             except Exception as error:
                 if not is_store_away(error):
                     log.exception("deliveries could not be given back; they are due when their leases end")
