@@ -303,23 +303,23 @@ class Committer:
         for event in new:
             if event.targets:
                 self._expand(event.tenant_id, event.id, event.targets)
-        if any(
-            not (ringing and steady) and made not in handed_over
-            for event in new
-            for made, _, steady in event.deliveries
-        ):
-            self._ringer.leave()
-        if ringing:
-            # The dispatcher rings for what is held back or limited by a rate, and for those with enough in the stream.
-            for event in new:
-                rung = [
-                    Rung(to, delivery_id)
-                    for delivery_id, to, steady in event.deliveries
-                    if steady and delivery_id not in handed_over
-                ]
-                if rung:
-                    self._ringer.ring(rung, tenant_id=event.tenant_id)
+        self._ring(new, handed_over, ringing=ringing)
         return results
+
+    def _ring(self, new: Iterable[NewEvent], handed_over: Collection[UUID], *, ringing: bool) -> None:
+        """Ring for what is not handed over; tell the dispatcher of the rest.
+
+        It rings for what is held back or limited by a rate, and for those with enough in the stream.
+        """
+        left = False
+        for event in new:
+            own = [each for each in event.deliveries if each[0] not in handed_over]
+            rung = [Rung(to, delivery_id) for delivery_id, to, steady in own if steady] if ringing else []
+            if rung:
+                self._ringer.ring(rung, tenant_id=event.tenant_id)
+            left = left or len(rung) < len(own)
+        if left:
+            self._ringer.leave()
 
     def _reserve(self, group: Sequence[NewEvent]) -> Lease | None:
         """Have the worker of this process keep slots for what is to be stored; None if it has none."""

@@ -79,6 +79,9 @@ class _Full:
     def ring(self, rung: Iterable[Rung], *, tenant_id: str) -> None:
         self.rung[tenant_id] = list(rung)
 
+    def leave(self) -> None:
+        """Tell nobody."""
+
 
 class _Stored(Store):
     """A store that also keeps which deliveries workers are to hear of at once, by tenant, and for how long."""
