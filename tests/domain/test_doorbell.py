@@ -36,10 +36,10 @@ NEVER_MILLISECONDS = 3_600_000
 @pytest.fixture(autouse=True)
 def _patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no slow response on a busy machine count as an outage, except in tests that cause one."""
+    monkeypatch.setattr(doorbell, "FINISH_SECONDS", 10.0)
     if "valkey" not in request.fixturenames:
         monkeypatch.setattr(redis_store, "TIMEOUT_SECONDS", 10.0)
         monkeypatch.setattr(doorbell, "RING_TIMEOUT_SECONDS", 10.0)
-        monkeypatch.setattr(doorbell, "FINISH_SECONDS", 10.0)
 
 
 @contextlib.asynccontextmanager
