@@ -32,7 +32,7 @@ SERVICES = (deliveries_pb2.DESCRIPTOR.services_by_name["DeliveryService"].full_n
 @contextlib.asynccontextmanager
 async def serve(process: lifecycle.Process, settings: DeliverySettings) -> AsyncIterator[None]:
     """Wire the service up, serve, and take it down."""
-    broker = doorbell.Broker(settings, socket_timeout=doorbell.RING_TIMEOUT_SECONDS)
+    stream = doorbell.Stream(settings, socket_timeout=doorbell.RING_TIMEOUT_SECONDS)
     async with (
         postgres.pool(process, settings) as pool,
         redis.of_process(process, settings) as client,
@@ -41,19 +41,19 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
         duties.shared(process, pool, "dispatch") as duty,
         contextlib.AsyncExitStack() as stack,
     ):
-        stack.push_async_callback(broker.shutdown)
+        stack.push_async_callback(stream.close)
         store = DispatcherStore(pool, lease_seconds=settings.lease_seconds)
         gates = Gates(client)
         turns = Turns(store, Limiter(client, store.count_workers), gates)
-        created = Dispatcher(store, turns, ringer, broker)
+        created = Dispatcher(store, turns, ringer, stream)
         duty.on_change(taken=created.guard_leases, lost=metrics.forget_queue)
         process.health.add_shared("dispatcher", duty.checked(created.check, after_seconds=GUARD_SECONDS))
         loops = [process.spawn("gates", gates.run()), process.spawn("redis_gauges", metrics.keep_redis(client))]
         with background.only_while(lambda: duty.held):
             loops += [process.spawn(name, run()) for name, run in created.loops.items()]
             loops += [
-                process.spawn("queue_gauges", metrics.keep(store, turns, broker)),
-                process.spawn("doorbell_sweeper", metrics.sweep(broker)),
+                process.spawn("queue_gauges", metrics.keep(store, turns, stream)),
+                process.spawn("doorbell_sweeper", metrics.sweep(stream)),
                 process.spawn(
                     "operational_events",
                     operational.run(OperationalStore(pool, expiry_hours=settings.delivery_expiry_hours)),

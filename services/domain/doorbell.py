@@ -1,4 +1,7 @@
-"""Doorbells: taskiq messages on a Redis stream that carry delivery ids, by subscription, and nothing else.
+"""Doorbells: messages on a Redis stream that carry delivery ids, by subscription, and nothing else.
+
+They have the form of taskiq's, which workers read them with. Who rings does without taskiq: importing it brings FastAPI
+and aiohttp, 13 MiB and half a second of CPU time for each process.
 
 A bell tells a worker to look. A lost bell costs only time, because the dispatcher rings again for what is due. A
 duplicate bell does nothing. The stream can therefore be emptied or lost at any time, and nobody waits for it.
@@ -9,22 +12,18 @@ measured by how long its first unread bell has waited. Deliveries without room i
 
 import asyncio
 import contextlib
-import itertools
+import json
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import Any, NamedTuple, cast
-from uuid import UUID
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
 
 import prometheus_client
 import redis.asyncio
 import redis.exceptions
 import structlog
-from taskiq import AckableMessage, BrokerMessage
-from taskiq.kicker import AsyncKicker
-from taskiq_redis import RedisStreamBroker
 
 from services.domain import deliveries
-from services.platform.process.batching import Batcher, Bounds
 from services.platform.process.lifecycle import Process
 from services.platform.settings import RedisSettings
 from services.platform.stores import postgres
@@ -45,9 +44,6 @@ PROBE_SECONDS = 0.05
 FINISH_SECONDS = 1.0
 # More than this many ids waiting to be rung are left to the dispatcher.
 MAX_WAITING_IDS = 20_000
-READ_BLOCK_MILLISECONDS = 2000
-# Messages of a read, which wait in their order in the worker.
-READ_MESSAGES = 4
 # A message that nobody acknowledged for so long belongs to a worker that died.
 ABANDONED_MILLISECONDS = 30_000
 # Nobody will read it, or nobody needs to.
@@ -99,6 +95,12 @@ def bell(rung: Iterable[Rung]) -> Bell:
     }
 
 
+def message(said: Bell) -> bytes:
+    """Return a bell as the call of a task that taskiq's JSONFormatter reads."""
+    call = {"task_id": uuid4().hex, "task_name": TASK, "labels": {}, "args": [said], "kwargs": {}}
+    return json.dumps(call, separators=(",", ":")).encode()
+
+
 def heard(said: Bell) -> dict[UUID, list[UUID]]:
     """Parse a message; ValueError, AttributeError, or TypeError if it is not one."""
     return {
@@ -138,31 +140,17 @@ def _look(stream_key: Key, message: bytes) -> Any:
     """
 
 
-class Broker(RedisStreamBroker):
-    """taskiq's stream broker with what doorbells need: a bounded stream, batched acks, no reclaiming.
+class Stream:
+    """The stream of bells: what is added to it, and how full it is. Workers read it with taskiq (worker/broker.py).
 
-    An acked message is deleted, so the stream's length is what is unread or unacknowledged. Messages of dead
+    An acknowledged message is deleted, so the stream's length is what is unread or unacknowledged. Messages of dead
     workers are swept, not delivered again: the leases that matter are in Postgres.
     """
 
-    def __init__(self, settings: RedisSettings, *, socket_timeout: float, consumer_name: str = "none") -> None:
-        # taskiq makes its pool of a URL, which can only name a server; ours takes its place before anything connects.
-        super().__init__(
-            "redis://",
-            queue_name=STREAM,
-            consumer_group_name=GROUP,
-            consumer_name=consumer_name,
-            consumer_id="0",
-            xread_block=READ_BLOCK_MILLISECONDS,
-            xread_count=READ_MESSAGES,
-        )
-        self.connection_pool = pool(settings, max_connections=MAX_CONNECTIONS, timeout_seconds=socket_timeout)
-        self._client = redis.asyncio.Redis(connection_pool=self.connection_pool)
-        self._acks: Batcher[bytes, None] = Batcher(
-            "acks", self._acknowledge, Bounds(batch_items=500, waiting_items=10_000)
-        )
-        self._read: deque[tuple[bytes, dict[bytes, bytes]]] = deque()
-        self._look = _look(self._client)
+    def __init__(self, settings: RedisSettings, *, socket_timeout: float) -> None:
+        self.connections = pool(settings, max_connections=MAX_CONNECTIONS, timeout_seconds=socket_timeout)
+        self.client = redis.asyncio.Redis(connection_pool=self.connections)
+        self._look = _look(self.client)
         # At the last look: the messages in the stream, unread or unacknowledged; the first unread one, if there is one,
         # and how long it has waited; and the message that was added last.
         self.length = 0
@@ -170,9 +158,9 @@ class Broker(RedisStreamBroker):
         self.first_unread: MessageId | None = None
         self.last_added: MessageId | None = None
 
-    async def kick(self, message: BrokerMessage) -> None:
+    async def add(self, message: bytes) -> None:
         """Add a message and learn how full the stream is in the same round trip."""
-        self.last_added = await self._look_with(message.message)
+        self.last_added = await self._look_with(message)
 
     async def measure(self) -> int:
         """Learn how full the stream is; return the number of its messages, unread or unacknowledged."""
@@ -191,43 +179,17 @@ class Broker(RedisStreamBroker):
         """Whether the stream was filled less than this at the last look."""
         return self.length < mark.messages and self.waited_milliseconds < mark.milliseconds
 
-    async def listen(self) -> AsyncGenerator[AckableMessage, None]:
-        """Yield messages until cancelled; raise when Redis is away."""
-        while True:
-            try:
-                fetched = await self._client.xreadgroup(
-                    GROUP, self.consumer_name, {STREAM: ">"}, count=self.count, block=self.block
-                )
-            except redis.exceptions.ResponseError as error:
-                if "NOGROUP" not in str(error):
-                    raise
-                await self._declare_consumer_group()
-                continue
-            for _, messages in cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", fetched or []):
-                self._read.extend(messages)
-            while self._read:
-                message_id, fields = self._read.popleft()
-                # taskiq logs and acknowledges messages that are not ours.
-                yield AckableMessage(data=fields.get(b"data", b""), ack=self._ack(message_id))
+    async def declare_group(self) -> None:
+        """Create the group that workers read as, from the first message on, unless it is there."""
+        try:
+            await self.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+        except redis.exceptions.ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
 
-    def unheard(self) -> list[UUID]:
-        """Return the deliveries of messages that were read but not handed to a task: for a worker that stops."""
-        found: list[UUID] = []
-        for _, fields in self._read:
-            with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):  # no bell of ours
-                found += itertools.chain(*heard(self.formatter.loads(fields[b"data"]).args[0]).values())
-        return found
-
-    def _ack(self, message_id: bytes) -> Callable[[], Awaitable[None]]:
-        async def ack() -> None:
-            # An ack that is lost leaves a message for the sweeper: no reason to fail its task.
-            with contextlib.suppress(*REDIS_AWAY):
-                await self._acks.submit(message_id)
-
-        return ack
-
-    async def _acknowledge(self, message_ids: Sequence[bytes]) -> Sequence[None]:
-        pipeline = self._client.pipeline(transaction=False)
+    async def acknowledge(self, message_ids: Sequence[bytes]) -> Sequence[None]:
+        """Delete messages that are done with."""
+        pipeline = self.client.pipeline(transaction=False)
         pipeline.xack(STREAM, GROUP, *message_ids)
         pipeline.xdel(STREAM, *message_ids)
         await pipeline.execute()
@@ -235,25 +197,24 @@ class Broker(RedisStreamBroker):
 
     async def sweep(self, *, abandoned_milliseconds: int = ABANDONED_MILLISECONDS) -> int:
         """Remove messages and consumer names that dead workers left; return the messages swept."""
-        await self._declare_consumer_group()
-        _, claimed, *_ = await self._client.xautoclaim(
+        await self.declare_group()
+        _, claimed, *_ = await self.client.xautoclaim(
             STREAM, GROUP, "sweeper", min_idle_time=abandoned_milliseconds, count=500, justid=False
         ) or (None, [])
         if claimed:
-            await self._acknowledge([message_id for message_id, _ in claimed])
-        for consumer in await self._client.xinfo_consumers(STREAM, GROUP):
+            await self.acknowledge([message_id for message_id, _ in claimed])
+        for consumer in await self.client.xinfo_consumers(STREAM, GROUP):
             if consumer["pending"] == 0 and consumer["idle"] > abandoned_milliseconds:
-                await self._client.xgroup_delconsumer(STREAM, GROUP, consumer["name"])
+                await self.client.xgroup_delconsumer(STREAM, GROUP, consumer["name"])
         # What is so old was rung for again many times. Among it may be messages that belong to no consumer any more:
         # read between the look above and the removal of a name.
-        now_seconds, _ = await self._client.time()
-        await self._client.xtrim(STREAM, minid=f"{now_seconds * 1000 - OLD_MILLISECONDS}-0", approximate=False)
+        now_seconds, _ = await self.client.time()
+        await self.client.xtrim(STREAM, minid=f"{now_seconds * 1000 - OLD_MILLISECONDS}-0", approximate=False)
         return len(claimed)
 
-    async def shutdown(self) -> None:
+    async def close(self) -> None:
         """Close the connections."""
-        await super().shutdown()
-        await self._client.aclose(close_connection_pool=True)
+        await self.client.aclose(close_connection_pool=True)
 
 
 class _InStream:
@@ -314,10 +275,9 @@ class Ringer:
     Rows whose bell fails are made due at once, so that the dispatcher rings for them.
     """
 
-    def __init__(self, broker: Broker, pool: postgres.Pool) -> None:
-        self._broker = broker
+    def __init__(self, stream: Stream, pool: postgres.Pool) -> None:
+        self._stream = stream
         self._pool = pool
-        self._kicker: AsyncKicker[[Bell], None] = AsyncKicker(TASK, broker, {})
         self._waiting: list[Rung] = []
         self._in_stream = _InStream()
         self._wake = asyncio.Event()
@@ -326,19 +286,19 @@ class Ringer:
     @property
     def open(self) -> bool:
         """Whether a row inserted now will be rung at once. If not, the dispatcher's turn comes."""
-        return self._can_add and self._broker.is_below(NEW_MARK)
+        return self._can_add and self._stream.is_below(NEW_MARK)
 
     def open_to(self, tenant_id: str) -> bool:
         """Whether a row of this tenant will be: over a stream that is full it may have an even share."""
-        if not self._can_add or self._broker.is_below(NEW_MARK):
+        if not self._can_add or self._stream.is_below(NEW_MARK):
             return self._can_add
         if self._in_stream.is_only(tenant_id):
-            return self._broker.is_below(LONE_MARK)
+            return self._stream.is_below(LONE_MARK)
         return self._in_stream.has_share(tenant_id)
 
     @property
     def _can_add(self) -> bool:
-        return self._reachable and self._broker.length < DUE_MARK.messages and len(self._waiting) < MAX_WAITING_IDS
+        return self._reachable and self._stream.length < DUE_MARK.messages and len(self._waiting) < MAX_WAITING_IDS
 
     @property
     def waiting(self) -> int:
@@ -348,20 +308,20 @@ class Ringer:
     @property
     def last_sent(self) -> MessageId | None:
         """The message that was sent last."""
-        return self._broker.last_added
+        return self._stream.last_added
 
     async def room(self) -> int:
         """Return how many deliveries there is room for in the stream, for who leaves the others to the dispatcher."""
         try:
             async with asyncio.timeout(RING_TIMEOUT_SECONDS):
-                await self._broker.measure()
+                await self._stream.measure()
         except REDIS_AWAY:
             return 0
         if not self.open:
             self._wake.set()  # so that the loop asks until it is open again
-        if not self._broker.is_below(EXPANSION_MARK):
+        if not self._stream.is_below(EXPANSION_MARK):
             return 0
-        return max(0, (EXPANSION_MARK.messages - self._broker.length) * IDS_PER_BELL - len(self._waiting))
+        return max(0, (EXPANSION_MARK.messages - self._stream.length) * IDS_PER_BELL - len(self._waiting))
 
     def ring(self, rung: Iterable[Rung], *, tenant_id: str = "") -> None:
         """Queue the bells of rows of a tenant that are committed; those of several count as one."""
@@ -392,8 +352,8 @@ class Ringer:
             # They stay in the queue until they are done with: a loop that is ended in the middle of it loses none.
             rung = self._waiting[:IDS_PER_BELL]
             if await self.try_ring(rung):
-                self._in_stream.sent(len(rung), self._broker.last_added)
-                self._in_stream.read_until(self._broker.first_unread)
+                self._in_stream.sent(len(rung), self._stream.last_added)
+                self._in_stream.read_until(self._stream.first_unread)
             else:
                 rung = self._waiting[:]
                 self._in_stream.sent(len(rung), None)
@@ -407,12 +367,10 @@ class Ringer:
         """Send one bell; whether it was sent within the timeout."""
         try:
             async with asyncio.timeout(RING_TIMEOUT_SECONDS):
-                await self._kicker.kiq(bell(rung))
-        except Exception as error:  # noqa: BLE001 - taskiq wraps every failure; the dispatcher makes up for it
+                await self._stream.add(message(bell(rung)))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the dispatcher makes up for it
             if self._reachable:
-                log.warning(
-                    "workers cannot be notified; the dispatcher takes over", error=repr(error.__cause__ or error)
-                )
+                log.warning("workers cannot be notified; the dispatcher takes over", error=repr(error))
             self._reachable = False
             DOORBELLS_RUNG.labels("failed").inc()
             return False
@@ -426,11 +384,11 @@ class Ringer:
         await asyncio.sleep(PROBE_SECONDS)
         try:
             async with asyncio.timeout(RING_TIMEOUT_SECONDS):
-                await self._broker.measure()
+                await self._stream.measure()
         except REDIS_AWAY:
             self._reachable = False
             return
-        self._in_stream.read_until(self._broker.first_unread)
+        self._in_stream.read_until(self._stream.first_unread)
         if not self._reachable:
             log.info("workers can be notified again")
         self._reachable = True
@@ -439,12 +397,12 @@ class Ringer:
 @contextlib.asynccontextmanager
 async def ringer(process: Process, settings: RedisSettings, pool: postgres.Pool) -> AsyncIterator[Ringer]:
     """Yield a ringer with its loop running; at the end it sends what waits."""
-    broker = Broker(settings, socket_timeout=RING_TIMEOUT_SECONDS)
-    created = Ringer(broker, pool)
+    stream = Stream(settings, socket_timeout=RING_TIMEOUT_SECONDS)
+    created = Ringer(stream, pool)
     loop = process.spawn("ringer", created.run())
     try:
         yield created
     finally:
         await process.cancel(loop)
         await created.finish()
-        await broker.shutdown()
+        await stream.close()

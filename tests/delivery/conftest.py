@@ -12,7 +12,7 @@ from dev.harness.nameserver import Nameserver
 from dev.harness.stores import Stores
 from services.delivery.destinations.http import resolver
 from services.delivery.destinations.http.sender import HttpSender
-from services.domain.doorbell import Broker, Ringer
+from services.domain.doorbell import Ringer, Stream
 from services.domain.egress.policy import Policy
 from tests.delivery import sending
 from tests.delivery.sending import Naming
@@ -60,9 +60,9 @@ async def world(_world: World) -> World:
 @pytest.fixture
 async def ringer(world: World) -> AsyncIterator[Ringer]:
     """A ringer on the test's own Redis, like ingest's."""
-    broker = Broker(world.delivery_settings(), socket_timeout=1)
-    yield Ringer(broker, world.pool)
-    await broker.shutdown()
+    stream = Stream(world.delivery_settings(), socket_timeout=1)
+    yield Ringer(stream, world.pool)
+    await stream.close()
 
 
 @pytest.fixture(scope="module")

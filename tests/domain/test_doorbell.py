@@ -14,13 +14,14 @@ import asyncpg
 import pytest
 import redis.asyncio
 from taskiq import AckableMessage
-from taskiq.kicker import AsyncKicker
 
 from dev.embedded import EmbeddedValkey
 from dev.harness import deliveries
 from dev.harness.waiting import wait_until
+from services.delivery.worker import broker as worker_broker
+from services.delivery.worker.broker import Broker
 from services.domain import doorbell
-from services.domain.doorbell import Broker, Ringer, Rung
+from services.domain.doorbell import Ringer, Rung
 from services.platform import ids
 from services.platform.process.lifecycle import Process
 from services.platform.settings import RedisSettings
@@ -62,8 +63,7 @@ def _rung(*delivery_ids: UUID) -> list[Rung]:
 
 
 async def _ring(broker: Broker, *delivery_ids: UUID) -> None:
-    kicker: AsyncKicker[[doorbell.Bell], None] = AsyncKicker(doorbell.TASK, broker, {})
-    await kicker.kiq(doorbell.bell(_rung(*delivery_ids)))
+    await broker.stream.add(doorbell.message(doorbell.bell(_rung(*delivery_ids))))
 
 
 def _heard(broker: Broker, message: AckableMessage) -> list[UUID]:
@@ -105,7 +105,7 @@ async def test_a_message_carries_its_delivery_ids(broker: Broker) -> None:
 
 async def test_bells_rung_before_the_first_worker_came_are_heard(redis_url: str) -> None:
     async with _broker(redis_url, "ringer") as ringer:
-        await ringer._client.delete(doorbell.STREAM)
+        await ringer.stream.client.delete(doorbell.STREAM)
         first, second = ids.new(), ids.new()
         await _ring(ringer, first)
         await _ring(ringer, second)
@@ -115,10 +115,10 @@ async def test_bells_rung_before_the_first_worker_came_are_heard(redis_url: str)
             assert _heard(worker, await _next(messages)) == [second]
 
 
-async def test_kick_learns_the_length_of_the_stream(broker: Broker) -> None:
+async def test_a_bell_learns_the_length_of_the_stream(broker: Broker) -> None:
     for expected in (1, 2, 3):
         await _ring(broker, ids.new())
-        assert broker.length == expected
+        assert broker.stream.length == expected
 
 
 async def test_a_message_is_deleted_when_it_is_acked(broker: Broker, client: "redis.asyncio.Redis") -> None:
@@ -127,7 +127,7 @@ async def test_a_message_is_deleted_when_it_is_acked(broker: Broker, client: "re
     messages = broker.listen()
     acked, _ = await _next(messages), await _next(messages)
     await _ack(acked)
-    assert await broker.measure() == 1
+    assert await broker.stream.measure() == 1
     assert (await client.xpending(doorbell.STREAM, doorbell.GROUP))["pending"] == 1
 
 
@@ -137,7 +137,7 @@ async def test_acks_at_the_same_time_all_count(broker: Broker) -> None:
     messages = broker.listen()
     heard = [await _next(messages) for _ in range(20)]
     await asyncio.gather(*(_ack(message) for message in heard))
-    assert await broker.measure() == 0
+    assert await broker.stream.measure() == 0
 
 
 async def test_a_group_that_is_lost_with_everything_else_is_made_again(
@@ -170,7 +170,7 @@ async def test_a_group_that_is_lost_in_the_middle_of_a_blocking_read_is_made_aga
 async def test_messages_that_were_read_but_not_handed_out_are_known(
     redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doorbell, "READ_MESSAGES", 3)
+    monkeypatch.setattr(worker_broker, "READ_MESSAGES", 3)
     bells = [[ids.new()], [ids.new(), ids.new()], [ids.new()]]
     async with _broker(redis_url, "worker-1") as broker:
         for bell in bells:
@@ -190,12 +190,12 @@ async def test_sweep_removes_the_messages_and_the_name_of_a_dead_worker(
 
     async def sweep() -> int:
         nonlocal swept
-        swept += await broker.sweep(abandoned_milliseconds=ABANDONED_MILLISECONDS)
+        swept += await broker.stream.sweep(abandoned_milliseconds=ABANDONED_MILLISECONDS)
         return len(await _consumers(client) & {b"dead"})
 
     await _eventually(sweep, 0, "the dead worker to be swept")
     assert swept == 1
-    assert await broker.measure() == 0
+    assert await broker.stream.measure() == 0
     assert (await client.xpending(doorbell.STREAM, doorbell.GROUP))["pending"] == 0
 
 
@@ -203,14 +203,14 @@ async def test_sweep_leaves_alone_what_is_young_or_unread(broker: Broker, client
     await _ring(broker, ids.new())
     await _next(broker.listen())
     await _ring(broker, ids.new())
-    assert await broker.sweep(abandoned_milliseconds=NEVER_MILLISECONDS) == 0
-    assert await broker.measure() == 2
+    assert await broker.stream.sweep(abandoned_milliseconds=NEVER_MILLISECONDS) == 0
+    assert await broker.stream.measure() == 2
     assert b"worker-1" in await _consumers(client)
 
 
 async def test_sweep_makes_the_group_where_there_is_none(broker: Broker, client: "redis.asyncio.Redis") -> None:
     await client.flushdb()
-    assert await broker.sweep() == 0
+    assert await broker.stream.sweep() == 0
 
 
 # -- the ringer --
@@ -327,7 +327,7 @@ async def test_a_bell_that_is_under_way_at_the_end_is_not_lost(valkey: EmbeddedV
     with _frozen(valkey):
         async with _ringing(valkey.url(), pool) as ringer:
             ringer.ring(_rung(*await rows.make(1)))
-            connections = ringer._broker.connection_pool._in_use_connections
+            connections = ringer._stream.connections._in_use_connections
             await wait_until(lambda: len(connections) == 1, what="the bell to be under way")
         assert await rows.due() == 1
 
@@ -351,7 +351,7 @@ async def test_rows_whose_bell_is_stuck_are_due_within_the_timeout(
 ) -> None:
     async with _ringing(valkey.url(), pool) as ringer:
         ringer.ring(_rung(*await rows.make(1)))
-        await wait_until(lambda: ringer._broker.length == 1, what="a first bell, and a connection with it")
+        await wait_until(lambda: ringer._stream.length == 1, what="a first bell, and a connection with it")
         with _frozen(valkey):
             started = time.monotonic()
             ringer.ring(_rung(*await rows.make(1)))
@@ -382,7 +382,7 @@ async def test_ringer_is_closed_while_too_many_messages_are_not_acknowledged(
         for _ in range(doorbell.NEW_MARK.messages):
             await _next(messages)
         assert await ringer.room() == 0
-        assert ringer._broker.waited_milliseconds == 0
+        assert ringer._stream.waited_milliseconds == 0
         assert not ringer.open
         await client.xtrim(doorbell.STREAM, maxlen=doorbell.NEW_MARK.messages - 1, approximate=False)
         await wait_until(lambda: ringer.open, what="the ringer to open again")
@@ -403,12 +403,13 @@ async def test_ringer_is_closed_while_nobody_reads_a_message(
 
 async def test_marks_of_those_who_make_rows_are_below_that_of_the_dispatcher(redis_url: str) -> None:
     async with _broker(redis_url, "ringer") as ringer:
-        ringer.length, ringer.waited_milliseconds = doorbell.NEW_MARK
-        assert not ringer.is_below(doorbell.NEW_MARK)
-        assert ringer.is_below(doorbell.DUE_MARK)
-        ringer.length, ringer.waited_milliseconds = doorbell.EXPANSION_MARK
-        assert not ringer.is_below(doorbell.EXPANSION_MARK)
-        assert ringer.is_below(doorbell.NEW_MARK)
+        stream = ringer.stream
+        stream.length, stream.waited_milliseconds = doorbell.NEW_MARK
+        assert not stream.is_below(doorbell.NEW_MARK)
+        assert stream.is_below(doorbell.DUE_MARK)
+        stream.length, stream.waited_milliseconds = doorbell.EXPANSION_MARK
+        assert not stream.is_below(doorbell.EXPANSION_MARK)
+        assert stream.is_below(doorbell.NEW_MARK)
 
 
 async def test_ringer_over_a_full_stream_is_open_for_longer_to_a_tenant_that_has_it_alone(
@@ -417,10 +418,10 @@ async def test_ringer_over_a_full_stream_is_open_for_longer_to_a_tenant_that_has
     async with _ringing(redis_url, pool) as ringer:
         ringer.ring(_rung(ids.new()), tenant_id="only")
         await wait_until(lambda: not ringer.waiting, what="the bell to be sent")
-        ringer._broker.waited_milliseconds = doorbell.NEW_MARK.milliseconds
+        ringer._stream.waited_milliseconds = doorbell.NEW_MARK.milliseconds
         assert not ringer.open
         assert ringer.open_to("only")
-        ringer._broker.waited_milliseconds = doorbell.LONE_MARK.milliseconds
+        ringer._stream.waited_milliseconds = doorbell.LONE_MARK.milliseconds
         assert not ringer.open_to("only")
         assert ringer.open_to("another")
 

@@ -77,7 +77,7 @@ BREAKERS_SHARE = 50
 COUNT_LIMIT = 100_000
 
 
-async def keep(store: DispatcherStore, turns: Turns, broker: doorbell.Broker) -> None:
+async def keep(store: DispatcherStore, turns: Turns, stream: doorbell.Stream) -> None:
     """Measure the queue until cancelled; while a store is away its gauges keep their last value.
 
     The first time after a pause, for it takes turns to learn what is held: before them a million deliveries behind a
@@ -97,7 +97,7 @@ async def keep(store: DispatcherStore, turns: Turns, broker: doorbell.Broker) ->
                 breakers_at = began + BREAKERS_SHARE * (time.monotonic() - began)
             return pause_seconds
         finally:
-            await _measure_stream(broker)
+            await _measure_stream(stream)
 
     await background.repeat(measure, interval_seconds=INTERVAL_SECONDS, at_once=False, quiet=True)
 
@@ -131,20 +131,20 @@ async def _measure_breakers(store: DispatcherStore) -> None:
         BREAKERS.labels(state).set(breakers.get(state, 0))
 
 
-async def _measure_stream(broker: doorbell.Broker) -> None:
+async def _measure_stream(stream: doorbell.Stream) -> None:
     started = time.perf_counter()
     try:
         async with asyncio.timeout(doorbell.RING_TIMEOUT_SECONDS):
-            STREAM_MESSAGES.set(await broker.measure())
+            STREAM_MESSAGES.set(await stream.measure())
     except REDIS_AWAY:
         return
     REDIS_SECONDS.observe(time.perf_counter() - started)
 
 
-async def sweep(broker: doorbell.Broker) -> None:
+async def sweep(stream: doorbell.Stream) -> None:
     """Remove what dead workers left in the stream, every ten seconds until cancelled."""
 
     async def step() -> None:
-        DOORBELLS_SWEPT.inc(await broker.sweep())
+        DOORBELLS_SWEPT.inc(await stream.sweep())
 
     await background.repeat(step, interval_seconds=SWEEP_SECONDS, at_once=False, quiet=True)

@@ -10,6 +10,7 @@ from taskiq.acks import AcknowledgeType
 from taskiq.receiver import Receiver
 
 from services.delivery.dispatcher.turns import Turns
+from services.delivery.worker.broker import READ_BLOCK_MILLISECONDS, Broker
 from services.delivery.worker.scheduler import Scheduler
 from services.domain import doorbell
 from services.platform import ids
@@ -20,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 RECONNECT_SECONDS = 0.5
 # Longer than a blocking read.
-SOCKET_TIMEOUT_SECONDS = doorbell.READ_BLOCK_MILLISECONDS / 1000 + 1
+SOCKET_TIMEOUT_SECONDS = READ_BLOCK_MILLISECONDS / 1000 + 1
 # Messages whose ids wait for room in the scheduler; the others stay in the stream.
 MESSAGES_AT_ONCE = 2
 LOOK_BUSY_SECONDS = 0.02
@@ -45,7 +46,7 @@ class Bells:
     async def listen(self) -> None:
         """Host taskiq's receiver, and connect again whenever Redis comes back; end after stop()."""
         while not self._stopping.is_set():
-            broker = doorbell.Broker(
+            broker = Broker(
                 self._settings,
                 socket_timeout=SOCKET_TIMEOUT_SECONDS,
                 consumer_name=f"{socket.gethostname()}-{ids.new()}",
@@ -83,7 +84,7 @@ class Bells:
         """Ids of messages that were read and handed to nobody; after listen() ended."""
         return self._unheard
 
-    def _receiver(self, broker: doorbell.Broker) -> Receiver:
+    def _receiver(self, broker: Broker) -> Receiver:
         return Receiver(
             broker,
             validate_params=False,
@@ -93,7 +94,7 @@ class Bells:
             wait_tasks_timeout=1,
         )
 
-    def _register(self, broker: doorbell.Broker) -> None:
+    def _register(self, broker: Broker) -> None:
         @broker.task(task_name=doorbell.TASK)
         async def deliver(said: doorbell.Bell) -> None:
             """Hand its ids to the scheduler and end."""

@@ -10,7 +10,7 @@ import pytest
 
 from protos.webhook.v1 import deliveries_pb2 as pb
 from services.delivery.api.retries import Retries
-from services.domain.doorbell import IDS_PER_BELL, Broker
+from services.domain.doorbell import IDS_PER_BELL, Stream
 from services.platform import errors, ids
 from services.platform.auth import identity
 from services.platform.process.shares import OWNER
@@ -140,11 +140,11 @@ async def test_a_batch_rings_once(api: Shared) -> None:
     delivery_ids = await made(api.world, IDS_PER_BELL)
     rung, messages = Counted("webhook_deliveries_rung_total"), Counted("webhook_doorbells_rung_total", result="rung")
     await retry_many(api, delivery_ids)
-    broker = Broker(api.world.delivery_settings(), socket_timeout=1)
+    stream = Stream(api.world.delivery_settings(), socket_timeout=1)
     try:
-        assert await wait_for_length(broker) == 1
+        assert await wait_for_length(stream) == 1
     finally:
-        await broker.shutdown()
+        await stream.close()
     assert (rung(), messages()) == (IDS_PER_BELL, 1)
 
 

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 import redis.asyncio
+from taskiq.formatters.json_formatter import JSONFormatter
 
 from dev.harness.receiver import Receiver
 from dev.harness.waiting import wait_until
@@ -20,7 +21,7 @@ from services.delivery.dispatcher.dispatcher import (
     Dispatcher,
 )
 from services.delivery.dispatcher.store import MAX_INTERRUPTIONS
-from services.domain.doorbell import DUE_MARK, IDS_PER_BELL, STREAM, Broker, heard
+from services.domain.doorbell import DUE_MARK, IDS_PER_BELL, STREAM, heard
 from services.platform import ids
 from tests.delivery.world import Counted, World, numbers, outcomes, until_true
 
@@ -30,9 +31,8 @@ TURNS = "webhook_dispatcher_turn_duration_seconds_count"
 class Stream:
     """The doorbells, as a worker reads them."""
 
-    def __init__(self, client: redis.asyncio.Redis, broker: Broker) -> None:
+    def __init__(self, client: redis.asyncio.Redis) -> None:
         self.client = client
-        self._broker = broker
 
     async def length(self) -> int:
         """Return the number of bells."""
@@ -43,7 +43,7 @@ class Stream:
         found: list[UUID] = []
         bells = cast("list[tuple[bytes, dict[bytes, bytes]]]", await self.client.xrange(STREAM))
         for bell, fields in bells:
-            message = self._broker.formatter.loads(fields[b"data"])
+            message = JSONFormatter().loads(fields[b"data"])
             found += itertools.chain(*heard(message.args[0]).values())
             await self.client.xdel(STREAM, bell)
         return found
@@ -56,10 +56,8 @@ class Stream:
 
 @pytest.fixture
 async def stream(world: World) -> AsyncIterator[Stream]:
-    broker = Broker(world.delivery_settings(), socket_timeout=1)
     async with redis.asyncio.Redis.from_url(world.redis_url) as client:
-        yield Stream(client, broker)
-    await broker.shutdown()
+        yield Stream(client)
 
 
 async def some_turns(number: int = 3) -> None:
