@@ -15,7 +15,7 @@ PYTHON ?=
 # Additional arguments, such as make test ARGS='-k worker -x'
 ARGS   ?=
 # Processes that run tests in parallel, each with its own stores; 0 runs them in one, for a debugger. Most tests wait for
-# something, so that two cores carry three.
+# something, so that two cores carry three. They start hundreds of processes, which keep what they compile.
 WORKERS ?= 3
 
 export PYTHON
@@ -38,7 +38,7 @@ demo: ## Send a webhook through a failing receiver and watch it arrive
 
 test: ## Run all tests; ARGS go to pytest
 	@scripts/venv.sh dev
-	@unset PORT DATA_DIR PROCESSES; exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	@unset PORT DATA_DIR PROCESSES PYTHONDONTWRITEBYTECODE; exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 chart-test: ## Check the Helm chart and the Dockerfile, without a cluster; ARGS go to pytest
 	@scripts/chart-test.sh $(ARGS)

@@ -11,12 +11,16 @@ CREATE TABLE tenants (
     max_subscriptions      bigint CHECK (max_subscriptions BETWEEN 1 AND 10000000),
     max_events_per_second  double precision CHECK (max_events_per_second BETWEEN 0.01 AND 1000000),
     max_waiting_deliveries bigint CHECK (max_waiting_deliveries BETWEEN 1 AND 1000000000),
-    max_stored_bytes       bigint CHECK (max_stored_bytes BETWEEN 1048576 AND 1125899906842624)
+    max_stored_bytes       bigint CHECK (max_stored_bytes BETWEEN 1048576 AND 1125899906842624),
+    -- How many times the share of a tenant of weight 1 it gets of what all tenants share.
+    weight                 integer NOT NULL DEFAULT 1 CHECK (weight BETWEEN 1 AND 100)
 );
 INSERT INTO tenants (id, name) VALUES ('default', 'Default');
 -- Those with quotas of their own, which every ingest process reads again and again.
 CREATE INDEX tenants_with_quotas ON tenants (id)
     WHERE num_nonnulls(max_subscriptions, max_events_per_second, max_waiting_deliveries, max_stored_bytes) > 0;
+-- Those with another weight than most, which every process that shares reads.
+CREATE INDEX tenants_with_weights ON tenants (id) WHERE weight <> 1;
 
 -- What a tenant stored, by the day of the events' partition. An ingest process adds what it has committed every few
 -- seconds, so no event updates a row of its tenant.

@@ -1,11 +1,13 @@
 """Fixtures for all tests, with real stores, processes, and sockets as in production."""
 
 import fnmatch
+import importlib
 import re
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -16,17 +18,30 @@ from dev.harness import receiver as receivers
 from dev.harness import stack as stacks
 from dev.harness import stores as shared_stores
 
+# Folders and files whose tests share a stack: the same process runs all of them, so that it is started once.
+TOGETHER = {
+    "adversarial": ("adversarial",),
+    "e2e/access": ("e2e/access",),
+    "quick": ("e2e/test_inbound.py", "e2e/test_main_job.py", "e2e/test_survival.py"),
+    "stack": (
+        "docs/test_quickstarts.py",
+        "docs/test_readme.py",
+        "e2e/test_bad_input.py",
+        "e2e/test_metrics.py",
+        "e2e/test_operational_events.py",
+    ),
+}
 # Files and folders with a few slow tests: they start first, so that no process works alone at the end.
 SLOW = (
-    "dev/chaos/test_run.py",
-    "adversarial/test_rest.py",
-    "e2e/test_rolling.py",
-    "dev/local/test_local.py",
-    "dev/demo",
-    "e2e",
     "adversarial",
+    "dev/chaos/test_run.py",
+    "e2e/access",
+    "dev/local/test_local.py",
+    "e2e/test_rolling.py",
+    "dev/demo",
     "dev/benchmarks/test_bench.py",
-    "delivery/test_failover.py",
+    "docs/test_quickstarts.py",
+    "e2e",
     "delivery/test_outages.py",
     "platform/stores",
 )
@@ -50,6 +65,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((number for number, slow in enumerate(SLOW) if path.is_relative_to(slow)), len(SLOW))
 
     items.sort(key=rank)
+
+
+def _unit(nodeid: str) -> str:
+    """Return what a test shares a process with: its file, or files that belong together."""
+    path = Path(nodeid.partition("::")[0]).relative_to("tests")
+    return next((name for name, paths in TOGETHER.items() if any(map(path.is_relative_to, paths))), str(path))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Give each process a file at a time, or files that belong together."""
+    # Not before it is needed: pytest may run without this plugin.
+    scheduling = importlib.import_module("xdist.scheduler").LoadScopeScheduling(config, log)
+    scheduling._split_scope = _unit
+    return scheduling
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:

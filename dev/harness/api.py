@@ -43,13 +43,11 @@ class Api:
         found: dict[str, Any] = answer.json()
         return found
 
-    async def until(
-        self, delivery_id: str, status: str, *, attempts: int = 0, timeout_seconds: float = 15.0
-    ) -> dict[str, Any]:
+    async def until(self, delivery_id: str, status: str, *, attempts: int = 0) -> dict[str, Any]:
         """Wait until a delivery has this status, and at least this many attempts."""
 
         async def there() -> dict[str, Any] | None:
             found = await self.delivery(delivery_id)
             return found if found["status"] == status and len(found["attempts"]) >= attempts else None
 
-        return await wait_until(there, timeout_seconds, what=f"{delivery_id} to be {status}") or {}
+        return await wait_until(there, what=f"{delivery_id} to be {status}") or {}

@@ -56,7 +56,7 @@ class Collector:
             found = self.of(trace_id, name)
             return found if len(found) >= count else None
 
-        return await wait_until(enough, 10, what=f"{count} spans {name!r} of {trace_id}") or []
+        return await wait_until(enough, what=f"{count} spans {name!r} of {trace_id}") or []
 
     async def Export(
         self, request: trace_service_pb2.ExportTraceServiceRequest, context: Any

@@ -83,14 +83,14 @@ class Receiver:
         """Return the requests of a path, oldest first."""
         return [request for request in self.requests if request.path == path]
 
-    async def wait_for(self, count: int, timeout_seconds: float = 10.0, *, path: str | None = None) -> list[Received]:
+    async def wait_for(self, count: int, *, path: str | None = None) -> list[Received]:
         """Wait until at least `count` requests have arrived (at `path`), and return them."""
 
         def enough() -> list[Received] | None:
             found = self.requests if path is None else self.on(path)
             return list(found) if len(found) >= count else None
 
-        return await wait_until(enough, timeout_seconds, what=f"{count} requests") or []
+        return await wait_until(enough, what=f"{count} requests") or []
 
     def clear(self) -> None:
         """Delete recorded requests and scripts."""

@@ -9,6 +9,8 @@ from typing import Any, TypeVar, overload
 T = TypeVar("T")
 
 POLL_SECONDS = 0.02
+# What should happen soon may take long on a busy machine. This is how long a failure takes to be reported.
+PATIENCE_SECONDS = 60.0
 
 
 @overload
@@ -17,7 +19,7 @@ async def wait_until(
 ) -> T: ...
 @overload
 async def wait_until(predicate: Callable[[], T], timeout_seconds: float = ..., *, what: str = ...) -> T: ...
-async def wait_until(predicate: Callable[[], Any], timeout_seconds: float = 10.0, *, what: str = "") -> Any:
+async def wait_until(predicate: Callable[[], Any], timeout_seconds: float = PATIENCE_SECONDS, *, what: str = "") -> Any:
     """Call `predicate` (plain or async) until it returns something true, and return that.
 
     Raise AssertionError after the timeout, with `what` was expected and the last result.
@@ -33,7 +35,7 @@ async def wait_until(predicate: Callable[[], Any], timeout_seconds: float = 10.0
         await asyncio.sleep(POLL_SECONDS)
 
 
-def wait_until_sync(predicate: Callable[[], T], timeout_seconds: float = 10.0, *, what: str = "") -> T:
+def wait_until_sync(predicate: Callable[[], T], timeout_seconds: float = PATIENCE_SECONDS, *, what: str = "") -> T:
     """Like `wait_until`, for fixtures and tests outside of the event loop."""
     deadline = time.monotonic() + timeout_seconds
     while True:

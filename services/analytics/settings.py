@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from services.domain.quotas import QuotaSettings
 from services.domain.retry_policy import RetrySettings
+from services.domain.tenants.quotas import QuotaSettings
 from services.platform.settings import GrpcServerSettings, Hours, Port, PostgresSettings, constant
 from services.platform.tracing.settings import TracingDoorSettings
 

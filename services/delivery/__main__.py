@@ -20,6 +20,7 @@ from services.delivery.settings import DeliverySettings
 from services.domain import doorbell
 from services.domain.audit import Crossings
 from services.domain.gates import Gates
+from services.domain.tenants import weights
 from services.platform.auth import finder
 from services.platform.auth.authenticator import Authenticator
 from services.platform.grpc import server as grpc_server
@@ -37,6 +38,7 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
         postgres.pool(process, settings) as pool,
         redis.of_process(process, settings) as client,
         doorbell.ringer(process, settings, pool) as ringer,
+        weights.of_process(process, pool) as known,
         finder.running(process, settings, pool) as callers,
         duties.shared(process, pool, "dispatch") as duty,
         contextlib.AsyncExitStack() as stack,
@@ -44,7 +46,7 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
         stack.push_async_callback(stream.close)
         store = DispatcherStore(pool, lease_seconds=settings.lease_seconds)
         gates = Gates(client)
-        turns = Turns(store, Limiter(client, store.count_workers), gates)
+        turns = Turns(store, Limiter(client, store.count_workers), gates, known.of)
         created = Dispatcher(store, turns, ringer, stream)
         duty.on_change(taken=created.guard_leases, lost=metrics.forget_queue)
         process.health.add_shared("dispatcher", duty.checked(created.check, after_seconds=GUARD_SECONDS))

@@ -8,9 +8,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from services.domain.egress.policy import EgressSettings
-from services.domain.quotas import QuotaSettings
 from services.domain.retry_policy import ExpirySettings, RetrySettings
 from services.domain.secrets.encryption import EncryptionSettings
+from services.domain.tenants.quotas import QuotaSettings
 from services.platform.settings import (
     Count,
     GrpcServerSettings,

@@ -24,7 +24,9 @@ import redis.exceptions
 import structlog
 
 from services.domain import deliveries
+from services.domain.tenants import weights
 from services.platform.process.lifecycle import Process
+from services.platform.process.shares import WeightOf, part, same_weight
 from services.platform.settings import RedisSettings
 from services.platform.stores import postgres
 from services.platform.stores.redis import REDIS_AWAY, Key, Refused, pool, script
@@ -220,11 +222,15 @@ class Stream:
 class _InStream:
     """What one process has in the stream, and is about to add to it, by tenant."""
 
-    def __init__(self) -> None:
+    def __init__(self, weight_of: WeightOf) -> None:
+        self._weight_of = weight_of
         self._waiting: deque[tuple[str, int]] = deque()
         self._sent: deque[tuple[MessageId, Counter[str]]] = deque()
         self._by_tenant: Counter[str] = Counter()
         self._total = 0
+        # Of the tenants that have something in it, and the sum of these.
+        self._weights: dict[str, int] = {}
+        self._all_weights = 0
 
     def add(self, tenant_id: str, number: int) -> None:
         """Count ids that are to be sent, after those before."""
@@ -232,6 +238,9 @@ class _InStream:
             self._waiting.append((tenant_id, number))
             self._by_tenant[tenant_id] += number
             self._total += number
+            weight = self._weight_of(tenant_id)
+            self._all_weights += weight - self._weights.get(tenant_id, 0)
+            self._weights[tenant_id] = weight
 
     def sent(self, number: int, message: MessageId | None) -> None:
         """Count the first ids as sent with this message, or given up."""
@@ -253,9 +262,9 @@ class _InStream:
             self._forget(self._sent.popleft()[1])
 
     def has_share(self, tenant_id: str) -> bool:
-        """Whether a tenant has less in the stream than an even share of what is in it."""
-        own = self._by_tenant[tenant_id]
-        return not own or own * len(self._by_tenant) < self._total
+        """Whether a tenant has less in the stream than its share of what is in it."""
+        weight = self._weights.get(tenant_id)
+        return weight is None or self._by_tenant[tenant_id] < part(self._total, weight, self._all_weights)
 
     def is_only(self, tenant_id: str) -> bool:
         """Whether nothing in the stream is of another tenant, as far as this process knows."""
@@ -267,6 +276,7 @@ class _InStream:
         for tenant_id in taken:
             if not self._by_tenant[tenant_id]:
                 del self._by_tenant[tenant_id]
+                self._all_weights -= self._weights.pop(tenant_id)
 
 
 class Ringer:
@@ -275,11 +285,11 @@ class Ringer:
     Rows whose bell fails are made due at once, so that the dispatcher rings for them.
     """
 
-    def __init__(self, stream: Stream, pool: postgres.Pool) -> None:
+    def __init__(self, stream: Stream, pool: postgres.Pool, weight_of: WeightOf = same_weight) -> None:
         self._stream = stream
         self._pool = pool
         self._waiting: list[Rung] = []
-        self._in_stream = _InStream()
+        self._in_stream = _InStream(weight_of)
         self._wake = asyncio.Event()
         self._reachable = True
 
@@ -289,7 +299,7 @@ class Ringer:
         return self._can_add and self._stream.is_below(NEW_MARK)
 
     def open_to(self, tenant_id: str) -> bool:
-        """Whether a row of this tenant will be: over a stream that is full it may have an even share."""
+        """Whether a row of this tenant will be: over a stream that is full it may have its share."""
         if not self._can_add or self._stream.is_below(NEW_MARK):
             return self._can_add
         if self._in_stream.is_only(tenant_id):
@@ -398,11 +408,12 @@ class Ringer:
 async def ringer(process: Process, settings: RedisSettings, pool: postgres.Pool) -> AsyncIterator[Ringer]:
     """Yield a ringer with its loop running; at the end it sends what waits."""
     stream = Stream(settings, socket_timeout=RING_TIMEOUT_SECONDS)
-    created = Ringer(stream, pool)
-    loop = process.spawn("ringer", created.run())
-    try:
-        yield created
-    finally:
-        await process.cancel(loop)
-        await created.finish()
-        await stream.close()
+    async with weights.of_process(process, pool) as known:
+        created = Ringer(stream, pool, known.of)
+        loop = process.spawn("ringer", created.run())
+        try:
+            yield created
+        finally:
+            await process.cancel(loop)
+            await created.finish()
+            await stream.close()

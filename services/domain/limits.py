@@ -55,6 +55,9 @@ SUBSCRIPTIONS = Range(1, 10_000_000)
 EVENTS_PER_SECOND = Range(0.01, 1_000_000)
 WAITING_DELIVERIES = Range(1, 1_000_000_000)
 STORED_BYTES = Range(1 << 20, 1 << 50)
+# And its share of what all tenants have together, compared with one of weight 1.
+WEIGHT = Range(1, 100)
+DEFAULT_WEIGHT = 1
 
 # Characters, but for what is said otherwise.
 MAX_DESCRIPTION_LENGTH = 1024

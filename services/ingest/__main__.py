@@ -23,6 +23,7 @@ from services.domain.egress import policy as egress
 from services.domain.gates import Gates
 from services.domain.secrets import encryption
 from services.domain.secrets.vault import Vault
+from services.domain.tenants import weights
 from services.ingest.access.service import AccessService
 from services.ingest.access.store import AccessStore
 from services.ingest.audit.service import AuditService
@@ -67,6 +68,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         postgres.pool(process, settings) as pool,
         redis.of_process(process, settings) as client,
         doorbell.ringer(process, settings, pool) as ringer,
+        weights.of_process(process, pool) as known,
         finder.running(process, settings, pool) as callers,
     ):
         vault = Vault(await encryption.known_keys(process, pool, settings))
@@ -79,8 +81,8 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         rates = Rates(client)
         guard = Guard(QuotaStore(pool), rates, settings.quotas)
         unexpanded = ExpansionStore(pool, expiry_hours=settings.delivery_expiry_hours)
-        expander = Expander(unexpanded, ringer, gates)
-        committer = Committer(events, ringer, settings, expander.committed)
+        expander = Expander(unexpanded, ringer, gates, known.of)
+        committer = Committer(events, ringer, settings, expander.committed, known.of)
         partitions = _Partitions(events)
         clock = Clock("Postgres")
         process.health.add_optional("clock", clock.check)
@@ -112,9 +114,9 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
                 activity=Activity.of("accepted events", settings),
             )
             ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
-            subscriptions = SubscriptionService(store, cache, vault, settings, policy)
+            subscriptions = SubscriptionService(store, cache, vault, settings, policy, known.of)
             subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(subscriptions, server)
-            access = AccessService(AccessStore(pool), callers, settings.quotas)
+            access = AccessService(AccessStore(pool), callers, settings.quotas, known.of)
             access_pb2_grpc.add_AccessServiceServicer_to_server(access, server)
             audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(AuditStore(pool)), server)
 

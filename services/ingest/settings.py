@@ -6,9 +6,9 @@ from typing import ClassVar
 from pydantic import Field
 
 from services.domain.egress.policy import EgressSettings
-from services.domain.quotas import QuotaSettings
 from services.domain.retry_policy import RetrySettings
 from services.domain.secrets.encryption import EncryptionSettings
+from services.domain.tenants.quotas import QuotaSettings
 from services.platform.settings import (
     GrpcServerSettings,
     Hours,

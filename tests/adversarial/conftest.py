@@ -12,7 +12,7 @@ from dev.harness import stack as stacks
 from dev.harness.api import Api
 from dev.harness.stack import ROLES, Stack
 from dev.harness.waiting import wait_until_sync
-from services.domain.quotas import Quota
+from services.domain.tenants.quotas import Quota
 from tests.adversarial import calls
 
 # How many cases of each kind were tried, counted where it happens.
@@ -79,7 +79,7 @@ def examples(pytestconfig: pytest.Config) -> Examples:
     return lambda short, long: long if pytestconfig.getoption("--long") else short
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack(short_folder: Path) -> Iterator[Stack]:
     """A stack whose worker tries once, for a second, and can reach one address of this machine."""
     environment = {
@@ -92,10 +92,10 @@ def stack(short_folder: Path) -> Iterator[Stack]:
         yield running
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
+@pytest_asyncio.fixture(scope="package", loop_scope="session")
 async def api(stack: Stack) -> AsyncIterator[Api]:
     """A client of the stack."""
-    async with httpx.AsyncClient(base_url=stack.base_url, headers=calls.HEADERS, timeout=15) as http:
+    async with httpx.AsyncClient(base_url=stack.base_url, headers=calls.HEADERS, timeout=60) as http:
         yield Api(http)
 
 
@@ -105,7 +105,7 @@ def unharmed(stack: Stack) -> Iterator[None]:
     # Generated requests of an admin may have given the tenant quotas.
     reset = {"quotas": {quota.value: None for quota in Quota}}
     url = f"{stack.base_url}/api/v1/admin/tenants/default"
-    assert httpx.patch(url, json=reset, headers=calls.HEADERS, timeout=15).status_code == 200
+    assert httpx.patch(url, json=reset, headers=calls.HEADERS, timeout=60).status_code == 200
     before = {role: stack.pid_of(role) for role in ROLES}
     yield
     assert {role: stack.pid_of(role) for role in ROLES} == before
@@ -116,7 +116,7 @@ def unharmed(stack: Stack) -> Iterator[None]:
 
 def _ready(stack: Stack) -> bool:
     metrics_ports = stack.ports["metrics"].values()
-    return all(httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=5).status_code == 200 for port in metrics_ports)
+    return all(httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=60).status_code == 200 for port in metrics_ports)
 
 
 def _log_lines(stack: Stack) -> Iterator[str]:

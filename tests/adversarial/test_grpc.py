@@ -165,7 +165,7 @@ def test_malformed_grpc_ends_only_its_own_connection(
     for server in SERVERS:
         tally.add("gRPC, frames")
         address = ("127.0.0.1", stack.ports[server])
-        with socket.create_connection(address, timeout=5) as connection, contextlib.suppress(OSError):
+        with socket.create_connection(address, timeout=60) as connection, contextlib.suppress(OSError):
             connection.sendall(FRAMES[name])
             connection.shutdown(socket.SHUT_WR)
             while connection.recv(1 << 16):

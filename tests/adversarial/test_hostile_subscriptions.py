@@ -36,8 +36,8 @@ async def tenants(stack: Stack) -> AsyncIterator[tuple[httpx.AsyncClient, httpx.
     """Clients of a hostile tenant and of a quiet one."""
     names = [f"{kind}-{ids.new().hex[:12]}" for kind in ("hostile", "quiet")]
     async with (
-        httpx.AsyncClient(base_url=stack.base_url, headers={**HEADERS, "X-Tenant": names[0]}, timeout=15) as hostile,
-        httpx.AsyncClient(base_url=stack.base_url, headers={**HEADERS, "X-Tenant": names[1]}, timeout=15) as quiet,
+        httpx.AsyncClient(base_url=stack.base_url, headers={**HEADERS, "X-Tenant": names[0]}, timeout=60) as hostile,
+        httpx.AsyncClient(base_url=stack.base_url, headers={**HEADERS, "X-Tenant": names[1]}, timeout=60) as quiet,
     ):
         for name in names:
             made = await hostile.post(

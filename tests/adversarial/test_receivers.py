@@ -255,7 +255,7 @@ async def _ended(api: Api, delivery_id: str) -> dict[str, Any]:
         found = await api.delivery(delivery_id)
         return found if found["status"] in ENDED else None
 
-    return await wait_until(ended, 60, what=f"{delivery_id} to end") or {}
+    return await wait_until(ended, what=f"{delivery_id} to end") or {}
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -97,6 +97,17 @@ class Rows:
             "UPDATE rollup_state SET due_at = now(), rolled_up_to = now() - $1::interval", rolled_up
         )
 
+    async def catch_up(self, roll_up: Callable[[], Awaitable[float]]) -> None:
+        """Roll up until statistics reach the present; runs of a busy machine would have pauses in between."""
+
+        async def is_at_the_present() -> bool:
+            await self.pool.execute("UPDATE rollup_state SET due_at = now()")
+            await roll_up()
+            query = "SELECT rolled_up_to > clock_timestamp() - interval '20 seconds' FROM rollup_state"
+            return bool(await self.pool.fetchval(query))
+
+        await eventually(is_at_the_present)
+
     async def day(self, age_days: int, *, status: str = "delivered", attempt_age: timedelta | None = None) -> UUID:
         """Create an event, its delivery, and its attempt on the UTC day `age_days` ago, with the day's partitions."""
         day = today() - timedelta(days=age_days)

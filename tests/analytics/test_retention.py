@@ -1,7 +1,6 @@
 """Retention on a real Postgres: it drops what is old, never what is needed, and never blocks others."""
 
 import asyncio
-import time
 from datetime import UTC, date, datetime, timedelta
 
 import asyncpg
@@ -150,8 +149,10 @@ async def test_retention_finishes_an_interrupted_detach(
 
 
 async def test_a_waiting_detach_does_not_block_others(
-    store: StatsStore, rows: Rows, settings: AnalyticsSettings, database: str
+    store: StatsStore, rows: Rows, settings: AnalyticsSettings, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # It waits for longer than this test takes.
+    monkeypatch.setattr(retention, "LOCK_TIMEOUT_SECONDS", 120.0)
     old = await rows.day(6)
     recent = await rows.delivery(today(), status="pending")
     reader = await asyncpg.connect(database)
@@ -161,15 +162,12 @@ async def test_a_waiting_detach_does_not_block_others(
     running = asyncio.create_task(retention.run_once(store, settings))
     await eventually(rows.is_somebody_waiting_for_a_lock)
 
-    started = time.perf_counter()
     await rows.delivery(today())
     await rows.set_status(recent, "in_flight")
     await rows.set_status(old, "failed")
     await rows.pool.fetch("SELECT FROM webhook_deliveries")
-    took_seconds = time.perf_counter() - started
 
     assert not running.done()
-    assert took_seconds < 1
     await transaction.rollback()
     await reader.close()
     await running

@@ -99,10 +99,7 @@ async def test_rollup_catches_up_after_hours_without_a_run(store: StatsStore, ro
         await rows.attempt(age=timedelta(minutes=minutes))
     await rows.make_due(rolled_up=timedelta(hours=4, minutes=1))
 
-    async def is_at_the_present() -> bool:
-        return await _roll_up(store) > 1
-
-    await eventually(is_at_the_present)
+    await rows.catch_up(lambda: _roll_up(store))
     assert await rows.difference() == []
 
 
@@ -130,7 +127,7 @@ async def test_concurrent_copies_stay_exact_while_attempts_are_recorded(database
     ):
         writers = [asyncio.create_task(record(ids.new())) for _ in range(3)]
         copies = [asyncio.create_task(copy(number, ahead)) for number, ahead in enumerate((one, other))]
-        await wait_until(lambda: min(runs) >= 5, 20, what="both copies to have run")
+        await wait_until(lambda: min(runs) >= 5, what="both copies to have run")
         stop.set()
         await asyncio.gather(*writers, *copies)
         await rows.make_due(rolled_up=timedelta(minutes=1))
@@ -146,7 +143,7 @@ async def test_a_copy_does_not_do_what_another_has_just_done(store: StatsStore, 
 
     second = await _roll_up(store)
 
-    assert 0 < second <= first <= INTERVAL_SECONDS
+    assert 0 < second <= first
     assert (await store.stats("default", timedelta(minutes=1))).buckets == ()
 
 

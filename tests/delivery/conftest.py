@@ -12,6 +12,8 @@ from dev.harness.nameserver import Nameserver
 from dev.harness.stores import Stores
 from services.delivery.destinations.http import resolver
 from services.delivery.destinations.http.sender import HttpSender
+from services.delivery.dispatcher import limiter
+from services.domain import doorbell, gates
 from services.domain.doorbell import Ringer, Stream
 from services.domain.egress.policy import Policy
 from tests.delivery import sending
@@ -25,6 +27,15 @@ class Shared:
 
     world: World
     client: Client
+
+
+@pytest.fixture(autouse=True)
+def _patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no slow response on a busy machine count as an outage of Redis, except in tests of outages."""
+    if not request.node.get_closest_marker("without_redis"):
+        monkeypatch.setattr(doorbell, "RING_TIMEOUT_SECONDS", 10.0)
+        monkeypatch.setattr(gates, "TIMEOUT_SECONDS", 10.0)
+        monkeypatch.setattr(limiter, "TIMEOUT_SECONDS", 10.0)
 
 
 @pytest.fixture(scope="session")

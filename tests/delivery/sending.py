@@ -42,7 +42,7 @@ def post(url: str, body: bytes = b"{}") -> OutgoingRequest:
     return OutgoingRequest(url=url, headers=headers, body=body)
 
 
-async def failure(sender: HttpSender, url: str, *, timeout_seconds: float = 5.0, body: bytes = b"{}") -> SendError:
+async def failure(sender: HttpSender, url: str, *, timeout_seconds: float = 30.0, body: bytes = b"{}") -> SendError:
     """Return why a request fails."""
     with pytest.raises(SendError) as raised:
         await sender.send(post(url, body), timeout_seconds=timeout_seconds)

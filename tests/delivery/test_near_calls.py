@@ -116,7 +116,7 @@ async def served(stores: Stores) -> AsyncIterator[Served]:
             failures, _ = await whole.health.state()
             return not failures
 
-        await wait_until(is_ready, 20, what="readiness of all roles")
+        await wait_until(is_ready, what="readiness of all roles")
         pool = await stack.enter_async_context(asyncpg.create_pool(database_url, min_size=0, max_size=2))
         made = Served(pool=pool, near=near, far=far)
         respond = calls._Acting._respond
@@ -330,9 +330,7 @@ async def outcome(
         ids.CURRENT_REQUEST_ID.set(None)
         spans.CURRENT.set(None)
     if code is not grpc.StatusCode.DEADLINE_EXCEEDED:
-        await wait_until(
-            lambda: sum(counted(method).values()) > sum(before.values()), 10, what="the call to be counted"
-        )
+        await wait_until(lambda: sum(counted(method).values()) > sum(before.values()), what="the call to be counted")
     entries = await served.pool.fetch(
         "SELECT actor, actor_role, action, resource_type FROM audit_entries WHERE id::text > coalesce($1, '')"
         " ORDER BY id",

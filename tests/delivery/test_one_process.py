@@ -57,7 +57,7 @@ async def test_process_with_all_roles_accepts_and_delivers_a_webhook(world: Worl
             failures, degraded = await whole.health.state()
             return not failures and not degraded
 
-        await wait_until(is_ready, 20, what="readiness of all roles")
+        await wait_until(is_ready, what="readiness of all roles")
         made = await http.post("/api/v1/subscriptions", json={"target_url": receiver.url()})
         assert made.status_code == 201, made.text
         accepted = await http.post(f"/api/v1/webhooks/ingest/{made.json()['id']}", json={"order": 1})

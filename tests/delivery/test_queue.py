@@ -140,7 +140,7 @@ async def retried(world: World, delivery_id: UUID) -> AsyncIterator[None]:
             "UPDATE webhook_deliveries SET status = 'pending', completed_at = NULL WHERE id = $1", delivery_id
         )
         yield
-        await until_true(waits, "the other to wait", 5)
+        await until_true(waits, "the other to wait")
 
 
 async def test_a_late_success_that_waits_for_a_retry_by_hand_ends_what_was_retried(world: World) -> None:

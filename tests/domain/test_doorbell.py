@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,12 @@ from taskiq import AckableMessage
 
 from dev.embedded import EmbeddedValkey
 from dev.harness import deliveries
-from dev.harness.waiting import wait_until
+from dev.harness.waiting import PATIENCE_SECONDS, wait_until
 from services.delivery.worker import broker as worker_broker
 from services.delivery.worker.broker import Broker
 from services.domain import doorbell
 from services.domain.doorbell import Ringer, Rung
+from services.domain.tenants import weights
 from services.platform import ids
 from services.platform.process.lifecycle import Process
 from services.platform.settings import RedisSettings
@@ -33,9 +33,17 @@ ABANDONED_MILLISECONDS = 50
 NEVER_MILLISECONDS = 3_600_000
 
 
+@pytest.fixture(autouse=True)
+def _patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no slow response on a busy machine count as an outage, except in tests that cause one."""
+    if "valkey" not in request.fixturenames:
+        monkeypatch.setattr(doorbell, "RING_TIMEOUT_SECONDS", 10.0)
+        monkeypatch.setattr(doorbell, "FINISH_SECONDS", 10.0)
+
+
 @contextlib.asynccontextmanager
 async def _broker(redis_url: str, name: str) -> AsyncIterator[Broker]:
-    broker = Broker(RedisSettings(redis_url=redis_url, _env_file=None), socket_timeout=5, consumer_name=name)
+    broker = Broker(RedisSettings(redis_url=redis_url, _env_file=None), socket_timeout=10, consumer_name=name)
     await broker.startup()
     try:
         yield broker
@@ -72,7 +80,7 @@ def _heard(broker: Broker, message: AckableMessage) -> list[UUID]:
 
 
 async def _next(messages: AsyncIterator[AckableMessage]) -> AckableMessage:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         return await anext(messages)
 
 
@@ -268,7 +276,11 @@ def _frozen(valkey: EmbeddedValkey) -> Iterator[None]:
 @contextlib.asynccontextmanager
 async def _ringing(redis_url: str, pool: Pool) -> AsyncIterator[Ringer]:
     process = Process("test")
-    async with doorbell.ringer(process, RedisSettings(redis_url=redis_url, _env_file=None), pool) as created:
+    async with (
+        doorbell.ringer(process, RedisSettings(redis_url=redis_url, _env_file=None), pool) as created,
+        weights.of_process(process, pool) as known,
+    ):
+        await known.refresh()
         yield created
     assert not process.failed
 
@@ -346,17 +358,15 @@ async def test_rows_whose_bell_fails_are_due_at_once_and_the_ringer_is_closed_un
         await wait_until(lambda: ringer.open, what="the ringer to open again")
 
 
-async def test_rows_whose_bell_is_stuck_are_due_within_the_timeout(
+async def test_rows_whose_bell_is_stuck_are_due_after_the_timeout(
     valkey: EmbeddedValkey, pool: Pool, rows: Rows
 ) -> None:
     async with _ringing(valkey.url(), pool) as ringer:
         ringer.ring(_rung(*await rows.make(1)))
         await wait_until(lambda: ringer._stream.length == 1, what="a first bell, and a connection with it")
         with _frozen(valkey):
-            started = time.monotonic()
             ringer.ring(_rung(*await rows.make(1)))
             await _eventually(rows.due, 1, "the row to be due")
-            assert time.monotonic() - started < 1
             assert not ringer.open
         async with redis.asyncio.Redis.from_url(valkey.url()) as client:
             await client.delete(doorbell.STREAM)
@@ -440,6 +450,26 @@ async def test_ringer_over_a_full_stream_is_open_to_a_tenant_with_less_than_an_e
         await _ack(await _next(messages))
         await _ack(await _next(messages))
         await wait_until(lambda: ringer.open_to("busy"), what="what was read to be no longer in the stream")
+
+
+async def test_ringer_over_a_full_stream_leaves_a_tenant_of_weight_3_three_times_as_much(
+    redis_url: str, pool: Pool
+) -> None:
+    await pool.execute("INSERT INTO tenants (id, name, weight) VALUES ('heavy', 'Heavy', 3)")
+    async with _ringing(redis_url, pool) as ringer:
+
+        def ring(tenant_id: str, number: int) -> None:
+            ringer.ring(_rung(*(ids.new() for _ in range(number))), tenant_id=tenant_id)
+
+        ring("light", 10)
+        ring("heavy", 29)
+        await wait_until(lambda: not ringer.waiting, what="the bells to be sent")
+        await _until_old(ringer)
+        assert [ringer.open_to(name) for name in ("light", "heavy")] == [False, True]
+        ring("heavy", 2)
+        await wait_until(lambda: not ringer.waiting, what="the bell to be sent")
+        await _until_old(ringer)
+        assert [ringer.open_to(name) for name in ("light", "heavy")] == [True, False]
 
 
 async def test_what_workers_have_read_is_no_longer_in_the_share_of_its_tenant(

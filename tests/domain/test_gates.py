@@ -180,7 +180,7 @@ async def test_gates_that_stay_closed_cost_nothing(one: Gates, another: Gates, r
         one.close_for(closed)  # again, as the dispatcher does after it lost Redis
         return not any(map(another.is_open, closed))
 
-    await wait_until(heard, 20, what="all to be heard of")
+    await wait_until(heard, what="all to be heard of")
     async with redis.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client:
         await a_few_exchanges()
         before = await client.info("stats")
@@ -204,11 +204,11 @@ async def test_process_that_starts_later_reads_closed_gates_in_parts(
             one.close_for(closed)  # again, as the dispatcher does after it lost Redis
             return not any(map(other.is_open, closed))
 
-        await wait_until(told, 20, what="all to be told")
+        await wait_until(told, what="all to be told")
     async with copy(redis_url) as later:
-        await wait_until(lambda: not any(map(later.is_open, closed)), 10, what="all to be read")
+        await wait_until(lambda: not any(map(later.is_open, closed)), what="all to be read")
         one.open(closed)
-        await wait_until(lambda: all(map(later.is_open, closed)), 10, what="all to be opened")
+        await wait_until(lambda: all(map(later.is_open, closed)), what="all to be opened")
 
 
 async def test_process_that_missed_changes_reads_the_closed_gates(one: Gates, redis_url: str) -> None:

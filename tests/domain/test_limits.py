@@ -11,8 +11,8 @@ from pydantic import BaseModel
 
 from services.domain import limits
 from services.domain.limits import Range
-from services.domain.quotas import RANGES, Quota
 from services.domain.retry_policy import Asked, RetrySettings, accepted
+from services.domain.tenants.quotas import RANGES, Quota
 from services.gateway.resources import api_keys, tenants
 from services.gateway.resources.subscriptions import models, parts, secrets
 from services.ingest.access.store import KeyDraft, TenantDraft
@@ -35,6 +35,7 @@ REST: dict[str, tuple[type[BaseModel], str, Range]] = {
     "retry_policy.limit": (parts.RetryPolicyBody, "limit", limits.RETRIES),
     "overlap_hours": (secrets.RotationBody, "overlap_hours", limits.OVERLAP_HOURS),
     "requests_per_second": (api_keys.ApiKeyBody, "requests_per_second", limits.REQUESTS_PER_SECOND),
+    "weight": (tenants.TenantBody, "weight", limits.WEIGHT),
     **{f"quotas.{quota}": (tenants.QuotasBody, quota.value, RANGES[quota]) for quota in Quota},
 }
 
@@ -48,6 +49,8 @@ def _ingest(field: str, number: Any) -> None:
         overlap(number)
     elif field.startswith("quotas."):
         TenantDraft(id="t", name="n", description="", own={Quota(field.partition(".")[2]): number})
+    elif field == "weight":
+        TenantDraft(id="t", name="n", description="", weight=number, own={})
     elif field == "requests_per_second":
         KeyDraft(tenant_id="t", name="n", role=Role.READ, expires_at=None, requests_per_second=number)
     else:
@@ -87,6 +90,7 @@ COLUMNS = [
     ("subscriptions", "rate_limit_burst", limits.BURST),
     ("subscriptions", "timeout_seconds", limits.TIMEOUT_SECONDS),
     ("api_keys", "requests_per_second", limits.REQUESTS_PER_SECOND),
+    ("tenants", "weight", limits.WEIGHT),
     *(("tenants", quota.column, RANGES[quota]) for quota in Quota),
 ]
 
@@ -96,7 +100,7 @@ async def test_the_schema_keeps_what_ingest_takes_and_nothing_else(
     database: str, table: str, column: str, span: Range
 ) -> None:
     connection = await asyncpg.connect(database)
-    whole = column in {"rate_limit_burst", "max_subscriptions", "max_waiting_deliveries", "max_stored_bytes"}
+    whole = column in {"weight", "rate_limit_burst", "max_subscriptions", "max_waiting_deliveries", "max_stored_bytes"}
     try:
         name = await _row(connection, table)
         update = f"UPDATE {table} SET {column} = $2::{'bigint' if whole else 'float8'} WHERE id = $1"

@@ -14,8 +14,8 @@ from dev.harness.stack import Stack
 ENVIRONMENT = {
     # Retries after about 0.2, 0.4, 0.8, 1.6 and 3.2 s.
     "RETRY_BASE_SECONDS": "0.2",
-    "DELIVERY_TIMEOUT_SECONDS": "3",
-    "LEASE_SECONDS": "8",
+    "DELIVERY_TIMEOUT_SECONDS": "5",
+    "LEASE_SECONDS": "10",
 }
 
 
@@ -29,5 +29,5 @@ def quick(short_folder: Path) -> Iterator[Stack]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def api(quick: Stack) -> AsyncIterator[Api]:
     """A client of the stack."""
-    async with httpx.AsyncClient(base_url=quick.base_url, timeout=15) as http:
+    async with httpx.AsyncClient(base_url=quick.base_url, timeout=60) as http:
         yield Api(http)

@@ -43,7 +43,7 @@ BAD_SUBSCRIPTIONS: dict[str, tuple[bytes, int, str | None]] = {
 @pytest_asyncio.fixture(loop_scope="session")
 async def api(stack: Stack) -> AsyncIterator[Api]:
     """A client of the stack that all tests share."""
-    async with httpx.AsyncClient(base_url=stack.base_url, timeout=15) as http:
+    async with httpx.AsyncClient(base_url=stack.base_url, timeout=60) as http:
         yield Api(http)
 
 

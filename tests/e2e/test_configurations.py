@@ -44,7 +44,7 @@ def secured(short_folder: Path, authority: Issued) -> Iterator[Stack]:
 
 
 async def test_a_webhook_goes_through_and_is_looked_up(secured: Stack, receiver: Receiver) -> None:
-    async with httpx.AsyncClient(base_url=secured.base_url, timeout=15) as http:
+    async with httpx.AsyncClient(base_url=secured.base_url, timeout=60) as http:
         api = Api(http)
         subscription = await api.subscribe(receiver.url())
         await api.until(await api.sent(subscription), "delivered")
@@ -74,7 +74,7 @@ def test_servers_reject_clients_without_a_certificate(secured: Stack, authority:
 
 def _health(channel: grpc.Channel) -> int:
     stub: Any = health_pb2_grpc.HealthStub(channel)
-    status: int = stub.Check(health_pb2.HealthCheckRequest(), timeout=5).status
+    status: int = stub.Check(health_pb2.HealthCheckRequest(), timeout=60).status
     return status
 
 
@@ -107,7 +107,7 @@ async def test_proxies_and_variables_of_libraries_change_nothing(short_folder: P
     async with collectors.collecting() as collector:
         environment = {**ENVIRONMENT, **PROXIES, **OTHERS, "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}
         with stacks.running(short_folder / "environment", environment=environment) as stack:
-            async with httpx.AsyncClient(base_url=stack.base_url, timeout=15) as http:
+            async with httpx.AsyncClient(base_url=stack.base_url, timeout=60) as http:
                 api = Api(http)
                 delivery_id = await api.sent(
                     await api.subscribe(receiver.url("/hook")), traceparent=f"00-{trace_id}-00f067aa0ba902b7-01"
@@ -127,7 +127,7 @@ async def test_an_installation_without_redis_delivers_and_fails_the_test_with_th
     short_folder: Path, free_port: int
 ) -> None:
     environment = {**keys.ENVIRONMENT, "REDIS_URL": "redis://127.0.0.1:9/0"}
-    with stacks.running(short_folder / "smoke", environment=environment) as stack:
+    with stacks.running(short_folder / "smoke", environment=environment, processes="one") as stack:
         metrics = stack.ports["metrics"]
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -145,7 +145,7 @@ async def test_an_installation_without_redis_delivers_and_fails_the_test_with_th
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        output, error = await asyncio.wait_for(process.communicate(), 60)
+        output, error = await asyncio.wait_for(process.communicate(), 240)
     assert process.returncode == 1
     assert output.decode().splitlines()[-1] == "delivered"
     line = error.decode().splitlines()[-1]
@@ -167,7 +167,7 @@ async def _accepted(http: httpx.AsyncClient, path: str, **request: Any) -> httpx
         assert answer.status_code in {202, 503}, answer.text
         return answer if answer.status_code == 202 else None
 
-    found = await wait_until(accepted, 60, what="the event to be accepted")
+    found = await wait_until(accepted, what="the event to be accepted")
     assert found is not None
     return found
 

@@ -205,7 +205,16 @@ def octokit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if npm is None or shutil.which("node") is None:
         pytest.skip("there is no Node.js here")
     folder = tmp_path_factory.mktemp("octokit")
-    install = [npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--ignore-scripts"]
+    install = [
+        npm,
+        "install",
+        "--prefix",
+        str(folder),
+        "--no-audit",
+        "--no-fund",
+        "--fetch-retries=0",
+        "--ignore-scripts",
+    ]
     try:
         subprocess.run(
             [*install, "@octokit/webhooks-methods@6.0.0"], check=True, capture_output=True, timeout=NPM_SECONDS

@@ -126,7 +126,7 @@ async def test_an_event_goes_to_every_subscription_that_wants_its_type(api: Api,
 async def test_retries_end_failed_and_a_manual_retry_starts_over(api: Api, receiver: Receiver) -> None:
     receiver.script(then=500)
     delivery = await api.sent(await api.subscribe(receiver.url()))
-    failed = await api.until(delivery, "failed", timeout_seconds=20)
+    failed = await api.until(delivery, "failed")
     assert failed["reason"] == "retries_exhausted"
     assert failed["attempt_count"] == len(failed["attempts"]) == 6
 
@@ -172,7 +172,7 @@ async def test_a_deleted_subscription_is_gone_its_waiting_deliveries_are_cancell
 
     assert (await api.http.delete(f"/api/v1/subscriptions/{subscription}")).status_code == 204
 
-    cancelled = await api.until(waiting, "cancelled", timeout_seconds=3)
+    cancelled = await api.until(waiting, "cancelled")
     assert cancelled["reason"] == "subscription_deleted"
     assert (await api.http.get(f"/api/v1/subscriptions/{subscription}")).status_code == 404
     assert (await api.http.delete(f"/api/v1/subscriptions/{subscription}")).status_code == 404

@@ -11,7 +11,7 @@ from dev.harness.stack import Stack
 
 
 async def test_a_system_subscription_hears_that_another_was_disabled(stack: Stack, receiver: Receiver) -> None:
-    async with httpx.AsyncClient(base_url=stack.base_url, timeout=15) as http:
+    async with httpx.AsyncClient(base_url=stack.base_url, timeout=60) as http:
         body = {"target_url": receiver.url("/operators"), "kind": "system", "event_types": ["subscription.*"]}
         made = (await http.post("/api/v1/subscriptions", json=body)).json()
         path = f"/api/v1/subscriptions/{made['id']}"

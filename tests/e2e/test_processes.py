@@ -29,7 +29,7 @@ def shaped(request: pytest.FixtureRequest, short_folder: Path) -> Iterator[Stack
 @pytest.fixture
 async def shaped_api(shaped: Stack) -> AsyncIterator[Api]:
     """A client of it."""
-    async with httpx.AsyncClient(base_url=shaped.base_url, timeout=15) as http:
+    async with httpx.AsyncClient(base_url=shaped.base_url, timeout=60) as http:
         yield Api(http)
 
 
@@ -81,7 +81,7 @@ async def test_a_stop_under_load_interrupts_no_request_and_sends_nothing_twice(
     assert "killing it" not in shaped.output
     await asyncio.to_thread(shaped.start)
     for delivery in accepted:
-        found = await shaped_api.until(delivery, "delivered", timeout_seconds=30)
+        found = await shaped_api.until(delivery, "delivered")
         assert len(found["attempts"]) == 1
     sent = [request.headers["webhook-id"] for request in receiver.requests]
     assert accepted <= set(sent)

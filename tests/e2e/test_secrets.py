@@ -43,7 +43,7 @@ def talkative(short_folder: Path) -> Iterator[Stack]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def api(talkative: Stack) -> AsyncIterator[Api]:
     """A client of it."""
-    async with httpx.AsyncClient(base_url=talkative.base_url, timeout=15) as http:
+    async with httpx.AsyncClient(base_url=talkative.base_url, timeout=60) as http:
         yield Api(http)
 
 
@@ -120,7 +120,7 @@ async def test_secrets_and_tokens_are_found_nowhere_after_a_run(api: Api, talkat
         await ask("POST", token["path"], content=BODY, headers=headers)
     deliveries = [await api.sent(one) for one in (subscription, failing["id"], gone["id"])]
     for delivery in deliveries:
-        await api.until(delivery, "delivered", timeout_seconds=30)
+        await api.until(delivery, "delivered")
         await ask("GET", f"/api/v1/webhooks/deliveries/{delivery}")
     # Requests that fail.
     await ask("POST", old_token["path"], content=BODY)

@@ -25,8 +25,8 @@ async def test_a_worker_killed_in_mid_request_loses_time_and_no_delivery(
     delivery = await api.sent(await api.subscribe(receiver.url()))
     await receiver.wait_for(1)
     quick.kill_role("worker")
-    # The lease of 8 s, and the dispatcher's next turn.
-    delivered = await api.until(delivery, "delivered", timeout_seconds=30)
+    # The lease of 10 s, and the dispatcher's next turn.
+    delivered = await api.until(delivery, "delivered")
     interrupted, success = delivered["attempts"]
     assert interrupted["error"]["kind"] == "interrupted"
     assert interrupted["status_code"] is None
@@ -39,7 +39,7 @@ async def test_a_killed_valkey_takes_nothing_with_it(api: Api, quick: Stack, rec
     _valkey(quick).kill()
     deliveries = [await api.sent(subscription, b'{"payload": %d}' % number) for number in range(20)]
     for delivery in deliveries:
-        await api.until(delivery, "delivered", timeout_seconds=30)
+        await api.until(delivery, "delivered")
     assert {request.body for request in receiver.requests} == {b"%d" % number for number in range(20)}
 
 
@@ -53,7 +53,7 @@ async def test_webhooks_without_valkey_are_accepted_and_delivered(api: Api, quic
         # Retries become due without it, too.
         deliveries = [await api.sent(subscription) for _ in range(5)]
         for delivery in deliveries:
-            await api.until(delivery, "delivered", timeout_seconds=30)
+            await api.until(delivery, "delivered")
     finally:
         valkey.resume()
 
@@ -71,7 +71,7 @@ async def test_delivered_webhooks_are_there_after_a_restart(api: Api, quick: Sta
 
     assert await api.delivery(before["id"]) == before
     # Unfinished deliveries continue, signed with the secret from before.
-    await api.until(unfinished, "delivered", timeout_seconds=30)
+    await api.until(unfinished, "delivered")
     assert receiver.requests[-1].headers["X-Hub-Signature-256"] == signatures.hub(signatures.Key.of(SECRET), b"{}")
 
 
@@ -102,7 +102,7 @@ async def test_a_large_fan_out_is_delivered_once_if_ingest_is_killed_after_the_r
             event = await api.http.get(f"/api/v1/events/{answer.json()['event_id']}")
             return event.status_code == 200 and "expanding" not in event.json()
 
-        await wait_until(expanded, 30.0, what="the event to be expanded")
+        await wait_until(expanded, what="the event to be expanded")
         # Not those of other tests' subscriptions, to which every type goes.
         counted = (
             "SELECT count(*), count(DISTINCT d.subscription_id)"

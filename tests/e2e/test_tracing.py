@@ -50,7 +50,7 @@ def traced(collector: Collector, short_folder: Path) -> Iterator[Stack]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def api(traced: Stack) -> AsyncIterator[Api]:
-    async with httpx.AsyncClient(base_url=traced.base_url, timeout=15) as http:
+    async with httpx.AsyncClient(base_url=traced.base_url, timeout=60) as http:
         yield Api(http)
 
 
@@ -239,8 +239,8 @@ async def test_lines_of_the_log_name_their_trace(
 
 async def test_the_service_works_and_stops_in_time_without_a_collector(receiver: Receiver, short_folder: Path) -> None:
     environment = {**ENVIRONMENT, "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
-    with stacks.running(short_folder / "unheard", environment=environment) as running:
-        async with httpx.AsyncClient(base_url=running.base_url, timeout=15) as http:
+    with stacks.running(short_folder / "unheard", environment=environment, processes="two") as running:
+        async with httpx.AsyncClient(base_url=running.base_url, timeout=60) as http:
             unheard = Api(http)
             subscription_id = await unheard.subscribe(receiver.url())
             for _ in range(20):
@@ -252,7 +252,7 @@ async def test_the_service_works_and_stops_in_time_without_a_collector(receiver:
                 (line,) = [line for line in text.splitlines() if line.startswith("webhook_spans_dropped_total")]
                 return float(line.split()[1]) > 0
 
-            await wait_until(dropped, 15, what="dropped spans")
+            await wait_until(dropped, what="dropped spans")
             await unheard.until(await unheard.sent(subscription_id), "delivered")
         assert running.stop() == 0
         log = (running.data_dir / "logs/gateway.log").read_text()
@@ -265,7 +265,7 @@ async def test_the_service_works_and_stops_in_time_without_a_collector(receiver:
 async def test_a_callers_trace_ends_at_the_gateway_when_tracing_is_off(
     stack: Stack, receiver: Receiver, trace_id: str
 ) -> None:
-    async with httpx.AsyncClient(base_url=stack.base_url, timeout=15) as http:
+    async with httpx.AsyncClient(base_url=stack.base_url, timeout=60) as http:
         off = Api(http)
         delivery_id = await off.sent(await off.subscribe(receiver.url()), traceparent=header(trace_id))
         found = await off.until(delivery_id, "delivered")

@@ -80,5 +80,5 @@ async def url(_running_services: Services) -> AsyncIterator[str]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def client(url: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the gateway."""
-    async with httpx.AsyncClient(base_url=url, timeout=5) as opened:
+    async with httpx.AsyncClient(base_url=url, timeout=60) as opened:
         yield opened

@@ -20,7 +20,8 @@ from tests.gateway.fakes import Services
 WEBHOOK = f"/api/v1/webhooks/ingest/{ids.new()}"
 HEAD = f"POST {WEBHOOK} HTTP/1.1\r\nhost: x\r\n".encode()
 BODY = b'content-length: 14\r\n\r\n{"payload": 1}'
-NOW = 5.0
+# Less than the times after which a connection would end anyway.
+NOW = 8.0
 
 
 class Connection:

@@ -50,7 +50,7 @@ async def test_a_message_has_a_bound_of_bytes(ingest: Ingest) -> None:
 async def test_metadata_has_a_bound_of_bytes(ingest: Ingest) -> None:
     request = subscriptions_pb2.ListSubscriptionsRequest()
     for size in (8 << 10, 64 << 10):
-        call = ingest.subscriptions.ListSubscriptions(request, metadata=(("x-much", "y" * size),), timeout=5)
+        call = ingest.subscriptions.ListSubscriptions(request, metadata=(("x-much", "y" * size),), timeout=60)
         if size <= server.MAX_METADATA_BYTES:
             await call
         else:
@@ -68,7 +68,7 @@ async def test_a_deadline_that_passes_ends_the_statement_that_is_out(alone: Inge
         with pytest.raises(grpc.aio.AioRpcError) as raised:
             await alone.subscriptions.ListSubscriptions(subscriptions_pb2.ListSubscriptionsRequest(), timeout=0.5)
         assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-        await eventually(lambda: _nothing_waits(alone), "the statement to end", 3)
+        await eventually(lambda: _nothing_waits(alone), "the statement to end")
 
 
 async def test_a_change_is_whole_though_its_deadline_passes(alone: Ingest) -> None:
@@ -91,7 +91,7 @@ async def test_a_call_without_a_deadline_ends_all_the_same(alone: Ingest, monkey
         error = await refused(alone.subscriptions.ListSubscriptions(subscriptions_pb2.ListSubscriptionsRequest()))
         assert isinstance(error, errors.Unavailable)
         assert time.monotonic() - started < 5
-        await eventually(lambda: _nothing_waits(alone), "the statement to end", 3)
+        await eventually(lambda: _nothing_waits(alone), "the statement to end")
 
 
 async def test_an_event_is_stored_or_refused_though_its_callers_deadline_passes(alone: Ingest) -> None:

@@ -269,5 +269,5 @@ async def test_a_single_event_above_its_quota_names_when_to_retry(ingest: Ingest
     await limit(ingest, max_events_per_second=0.01)
     await until_refused(ingest, "QUOTA_EVENTS_PER_SECOND")
     request = ingest_pb2.IngestRequest(item=ingest.item(event_type="a"))
-    error = await refused(ingest.events.Ingest(request, timeout=5))
+    error = await refused(ingest.events.Ingest(request, timeout=60))
     assert (type(error), error.reason) == (errors.Overloaded, "QUOTA_EVENTS_PER_SECOND")

@@ -169,6 +169,6 @@ def _run(database: str, text: str) -> "subprocess.CompletedProcess[str]":
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "DATABASE_URL": database, "ENCRYPTION_KEYS": text},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )

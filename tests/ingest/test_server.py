@@ -37,7 +37,7 @@ async def test_reflection_lists_the_services(ingest: Ingest) -> None:
 
 async def _health(ingest: Ingest, service: str) -> int:
     stub: Any = health_pb2_grpc.HealthStub(ingest.channel)
-    answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=5)
+    answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=60)
     return int(answer.status)
 
 

@@ -26,7 +26,7 @@ EVENT_IDS = st.floats(0, 2**38).map(_at)
 def test_a_new_id_is_a_uuid_version_7_of_now() -> None:
     made = ids.new()
     assert made.version == 7
-    assert abs(ids.seconds(made) - time.time()) < 1
+    assert abs(ids.seconds(made) - time.time()) < 30
 
 
 def test_new_ids_rise() -> None:

@@ -18,7 +18,7 @@ from services.platform.stores.redis_primary import PREFIX
 SLOT = key_slot(PREFIX.encode())
 SLOTS = [(0, 5460), (5461, 10922), (10923, 16383)]
 NODE_TIMEOUT_MILLISECONDS = 1000
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 HOST = "127.0.0.1"
 
 

@@ -16,7 +16,7 @@ from services.platform.stores.redis_primary import PREFIX
 
 # A key like ours.
 KEY = f"{PREFIX}key"
-BACK_WITHIN_SECONDS = 5.0
+BACK_WITHIN_SECONDS = 60.0
 
 
 class Primaries(Protocol):

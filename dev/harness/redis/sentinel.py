@@ -18,7 +18,7 @@ from dev.harness.waiting import wait_until_sync
 
 SERVICE = "webhook-redis"
 DOWN_AFTER_MILLISECONDS = 500
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,6 +63,7 @@ class Caller(_message.Message):
     ROLE_FIELD_NUMBER: _builtins.int
     KEY_ID_FIELD_NUMBER: _builtins.int
     REQUESTS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The key's tenant."""
     role: Global___Role.ValueType
@@ -71,6 +72,8 @@ class Caller(_message.Message):
     """UUID of the key; "bootstrap" for BOOTSTRAP_ADMIN_KEY."""
     requests_per_second: _builtins.float
     """Most requests per second; unset means the gateway's default."""
+    weight: _builtins.int
+    """The tenant's weight."""
     def __init__(
         self,
         *,
@@ -78,10 +81,11 @@ class Caller(_message.Message):
         role: Global___Role.ValueType = ...,
         key_id: _builtins.str = ...,
         requests_per_second: _builtins.float | None = ...,
+        weight: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_requests_per_second", b"_requests_per_second", "requests_per_second", b"requests_per_second"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_requests_per_second", b"_requests_per_second", "key_id", b"key_id", "requests_per_second", b"requests_per_second", "role", b"role", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_requests_per_second", b"_requests_per_second", "key_id", b"key_id", "requests_per_second", b"requests_per_second", "role", b"role", "tenant_id", b"tenant_id", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__requests_per_second: _TypeAlias = _typing.Literal["requests_per_second"]  # noqa: Y015
     _WhichOneofArgType__requests_per_second: _TypeAlias = _typing.Literal["_requests_per_second", b"_requests_per_second"]  # noqa: Y015
@@ -271,12 +275,15 @@ class Tenant(_message.Message):
     QUOTAS_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """1 to 63 of a-z 0-9 _ -, beginning with a letter or a digit."""
     name: _builtins.str
     """For people."""
     description: _builtins.str
     """Free text for people."""
+    weight: _builtins.int
+    """Its share of what tenants share while they want more than there is, compared with a tenant of weight 1: 1 to 100."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was created."""
@@ -303,10 +310,11 @@ class Tenant(_message.Message):
         quotas: Global___Quotas | None = ...,
         limits: Global___Quotas | None = ...,
         usage: Global___Usage | None = ...,
+        weight: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "limits", b"limits", "quotas", b"quotas", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "description", b"description", "id", b"id", "limits", b"limits", "name", b"name", "quotas", b"quotas", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "description", b"description", "id", b"id", "limits", b"limits", "name", b"name", "quotas", b"quotas", "usage", b"usage", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -322,12 +330,15 @@ class CreateTenantRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     QUOTAS_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """As in Tenant. Required."""
     name: _builtins.str
     """At most 128 characters; empty means the id."""
     description: _builtins.str
     """At most 1,024 characters."""
+    weight: _builtins.int
+    """As in Tenant; unset means 1."""
     @_builtins.property
     def quotas(self) -> Global___Quotas:
         """Its own quotas."""
@@ -339,12 +350,15 @@ class CreateTenantRequest(_message.Message):
         name: _builtins.str = ...,
         description: _builtins.str = ...,
         quotas: Global___Quotas | None = ...,
+        weight: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["quotas", b"quotas"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "quotas", b"quotas", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "id", b"id", "name", b"name", "quotas", b"quotas"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "description", b"description", "id", b"id", "name", b"name", "quotas", b"quotas", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
 
 Global___CreateTenantRequest: _TypeAlias = CreateTenantRequest  # noqa: Y015
 
@@ -429,11 +443,14 @@ class UpdateTenantRequest(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     QUOTAS_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
+    WEIGHT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id."""
     name: _builtins.str
     """As in CreateTenantRequest."""
     description: _builtins.str
+    """As in CreateTenantRequest."""
+    weight: _builtins.int
     """As in CreateTenantRequest."""
     @_builtins.property
     def quotas(self) -> Global___Quotas:
@@ -441,7 +458,7 @@ class UpdateTenantRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The fields to change: name, description, quotas for all of them, or one as in quotas.subscriptions. Required."""
+        """The fields to change: name, description, weight, quotas for all of them, or one as in quotas.subscriptions. Required."""
 
     def __init__(
         self,
@@ -451,12 +468,15 @@ class UpdateTenantRequest(_message.Message):
         description: _builtins.str = ...,
         quotas: Global___Quotas | None = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
+        weight: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["quotas", b"quotas", "update_mask", b"update_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "quotas", b"quotas", "update_mask", b"update_mask", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "id", b"id", "name", b"name", "quotas", b"quotas", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "description", b"description", "id", b"id", "name", b"name", "quotas", b"quotas", "update_mask", b"update_mask", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
+    _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__weight) -> _WhichOneofReturnType__weight | None: ...
 
 Global___UpdateTenantRequest: _TypeAlias = UpdateTenantRequest  # noqa: Y015
 

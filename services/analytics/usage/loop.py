@@ -7,7 +7,7 @@ there is. Nothing else counts what a tenant has: an event changes no row of its 
 from prometheus_client import Gauge
 
 from services.analytics.usage.store import UsageStore
-from services.domain.quotas import Quotas
+from services.domain.tenants.quotas import Quotas
 from services.platform.process import background
 
 INTERVAL_SECONDS = 2.0

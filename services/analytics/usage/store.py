@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import NamedTuple
 
-from services.domain.quotas import Quota, Quotas
+from services.domain.tenants.quotas import Quota, Quotas
 from services.platform.stores import sql
 from services.platform.stores.postgres import Connection, Pool
 

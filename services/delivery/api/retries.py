@@ -57,7 +57,7 @@ class Retries:
         TenantOverloaded if too many of the caller's wait already.
         """
         caller = _Caller(OWNER.get(), tenant_id, identity.CALLER.get().key_id)
-        return await self._batches.submit(caller, delivery_ids, weight=len(delivery_ids))
+        return await self._batches.submit(caller, delivery_ids, items=len(delivery_ids))
 
     async def _flush(self, caller: _Caller, batch: list[Sequence[UUID]]) -> list[list[Result]]:
         OWNER.set(caller.owner)  # a batcher has its own context

@@ -8,10 +8,11 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from services.domain import audit, deliveries, quotas
+from services.domain import audit, deliveries
 from services.domain.audit import Action, FieldChange
 from services.domain.doorbell import RUNG_SECONDS, Rung
 from services.domain.states import FINAL, DeliveryReason, DeliveryStatus
+from services.domain.tenants import quotas
 from services.platform import errors, ids
 from services.platform.auth import identity
 from services.platform.stores import postgres, sql

@@ -30,7 +30,7 @@ BUSY_SECONDS = 0.02
 FULL_SECONDS = 0.05
 # Between looks at the stream while bells may be unread.
 LOOK_SECONDS = 0.025
-# A turn takes so many deliveries, of each tenant its even share: a quarter more than the last one when workers have
+# A turn takes so many deliveries, of each tenant its share: a quarter more than the last one when workers have
 # read all of its bells, and as much less as they took longer than they should.
 DELIVERIES_PER_TURN = 2_048
 FIRST_DELIVERIES_PER_TURN = 512

@@ -115,8 +115,8 @@ LEFT JOIN subscriptions s ON s.id = t.subscription_id
 LEFT JOIN subscription_health h ON h.subscription_id = t.subscription_id
 
 -- select_turns_of_tenants --
--- Reads the same when more subscriptions wait for their turn than one turn can look at: the first of each tenant, then the
--- second of each, and so on ($2 in all, $3 of a tenant at most).
+-- Reads the same when more subscriptions wait for their turn than one turn can look at: in turns among tenants, of each as
+-- many as its weight says ($2 in all, $3 of a tenant at most).
 WITH RECURSIVE tenant AS (
     (SELECT tenant_id FROM due_subscriptions ORDER BY tenant_id LIMIT 1)
     UNION ALL
@@ -125,7 +125,9 @@ WITH RECURSIVE tenant AS (
     ) AS next
 ), t AS (
     SELECT first.* FROM tenant CROSS JOIN LATERAL (
-        SELECT d.*, row_number() OVER (ORDER BY d.turn_at) AS place FROM due_subscriptions d
+        SELECT d.*, row_number() OVER (ORDER BY d.turn_at) / coalesce(
+            (SELECT o.weight FROM tenants o WHERE o.id = tenant.tenant_id), 1
+        )::float8 AS place FROM due_subscriptions d
         WHERE d.tenant_id = tenant.tenant_id AND d.turn_at >= $1 AND d.turn_at <= now()
         ORDER BY d.turn_at LIMIT $3
     ) AS first

@@ -229,7 +229,7 @@ class DispatcherStore:
     # -- turns --
 
     async def turns(self, since: datetime, *, limit: int) -> tuple[list[Endpoint], datetime]:
-        """Return those whose turn came since then, each tenant's first one first if there are more, and the time."""
+        """Return those whose turn came since then, in turns among tenants if there are more, and the time."""
         rows = await self._pool.fetch(SQL["select_turns"], since, limit)
         if len(rows) == limit:
             rows = await self._pool.fetch(SQL["select_turns_of_tenants"], since, limit, limit)

@@ -20,6 +20,7 @@ from services.delivery.dispatcher.windows import RECOVERY_SECONDS, Windows
 from services.domain.doorbell import RUNG_SECONDS, Rung
 from services.domain.gates import Gates
 from services.domain.states import BreakerState, Hold
+from services.platform.process.shares import WeightOf, divide, same_weight
 
 # What holds a subscription for less than this is not written down: it is looked at in the next turn anyway.
 REST_SECONDS = 0.25
@@ -31,7 +32,7 @@ LAG = timedelta(seconds=10)
 OVERLAP = timedelta(seconds=1)
 # and so often at all that there are.
 LOOK_THROUGH_SECONDS = 10.0
-# Looks for what is due in a turn: for even shares, and for what those did not use.
+# Looks for what is due in a turn: for the shares of all, and for what those did not use.
 ROUNDS = 3
 # What keeps a subscription from having more when it is not its endpoint: so much is on its way to the workers already.
 # Its bells are withheld, too, but nothing holds its deliveries: one more worker would send them.
@@ -84,10 +85,13 @@ class _Turn:
 class Turns:
     """The gates of one process; those of several agree by what stands in Postgres and Redis."""
 
-    def __init__(self, store: DispatcherStore, limiter: Limiter, gates: Gates) -> None:
+    def __init__(
+        self, store: DispatcherStore, limiter: Limiter, gates: Gates, weight_of: WeightOf = same_weight
+    ) -> None:
         self._store = store
         self._limiter = limiter
         self._gates = gates
+        self._weight_of = weight_of
         self._windows = Windows()
         self._starts = Starts()
         self.sweeper = Sweeper(store, self._starts, gates)
@@ -192,7 +196,7 @@ class Turns:
         return limit
 
     async def _find(self, turn: _Turn, deliveries: int) -> None:
-        """Find an even share of what is due; what is left of it goes to those with more."""
+        """Find of what is due the share of each; what is left of it goes to those with more."""
         starts = {name: self._starts.of(endpoint) for name, endpoint in turn.asked.items()}
         hungry = [endpoint for name, endpoint in turn.asked.items() if turn.limits[name].number > 0]
         for _ in range(ROUNDS):
@@ -201,7 +205,7 @@ class Turns:
                 break
             more = {
                 name: min(turn.numbers.get(name, 0) + share, turn.limits[name].number)
-                for name, share in _shares(hungry, spare).items()
+                for name, share in _shares(hungry, spare, self._weight_of).items()
             }
             turn.numbers |= more
             # One more of each says whether there is more.
@@ -299,16 +303,14 @@ class Turns:
         return None
 
 
-def _shares(endpoints: Sequence[Endpoint], deliveries: int) -> dict[UUID, int]:
-    """Divide deliveries among tenants, and the share of each among its subscriptions; the first get the rest."""
+def _shares(endpoints: Sequence[Endpoint], deliveries: int, weight_of: WeightOf) -> dict[UUID, int]:
+    """Divide deliveries among tenants by weight, and the share of each evenly among the first of its subscriptions."""
     tenants: defaultdict[str, list[UUID]] = defaultdict(list)
     for endpoint in endpoints:
         tenants[endpoint.tenant_id].append(endpoint.subscription_id)
     shares: dict[UUID, int] = {}
-    for place, names in enumerate(tenants.values()):
-        share = deliveries // len(tenants) + (place < deliveries % len(tenants))
-        for number, name in enumerate(names[:share]):
-            shares[name] = share // len(names) + (number < share % len(names))
+    for tenant_id, share in divide(deliveries, {tenant_id: weight_of(tenant_id) for tenant_id in tenants}).items():
+        shares |= divide(share, dict.fromkeys(tenants[tenant_id][:share], 1))
     return shares
 
 

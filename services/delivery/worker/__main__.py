@@ -24,6 +24,7 @@ from services.domain.gates import Gates
 from services.domain.secrets import encryption
 from services.domain.secrets.vault import Vault
 from services.domain.subscription_changes import Copies
+from services.domain.tenants import weights
 from services.platform import ids
 from services.platform.process import background, lifecycle
 from services.platform.stores import postgres, redis
@@ -44,6 +45,7 @@ async def serve(
     async with (
         postgres.pool(process, settings) as pool,
         redis.of_process(process, settings) as client,
+        weights.of_process(process, pool) as known,
         _destinations(process, settings, pool, policy or egress.policy(settings)) as destinations,
     ):
         store = WorkerStore(pool, settings)
@@ -51,10 +53,11 @@ async def serve(
         gates = Gates(client, rings=False)
         health = EndpointHealth(store, settings, Copies(client))
         activity = Activity.of("failed attempts", settings)
-        deliverer = Deliverer(store, destinations, settings, process.tracer, activity)
-        scheduler = Scheduler(store, deliverer, recorder, gates, settings, health.note)
+        deliverer = Deliverer(store, destinations, settings, process.tracer, activity, known.of)
+        scheduler = Scheduler(store, deliverer, recorder, gates, settings, health.note, known.of)
         found = DispatcherStore(pool, lease_seconds=settings.lease_seconds)
-        bells = Bells(settings, scheduler, Turns(found, Limiter(client, found.count_workers), gates))
+        turns = Turns(found, Limiter(client, found.count_workers), gates, known.of)
+        bells = Bells(settings, scheduler, turns)
         claiming = process.spawn("claims", scheduler.run())
         loops = [
             process.spawn("lease_renewals", scheduler.renew_leases()),

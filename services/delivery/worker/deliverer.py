@@ -22,6 +22,7 @@ from services.domain.activity import Activity
 from services.domain.egress import targets
 from services.domain.states import AttemptOutcome, DeliveryReason, DeliveryStatus
 from services.platform import clock
+from services.platform.process.shares import WeightOf, same_weight
 from services.platform.tracing import spans
 from services.platform.tracing.spans import Kind, Span, Tracer, Value
 
@@ -37,11 +38,12 @@ SPAN = "webhook attempt"
 class Budget:
     """A limit of bytes in use at once. A holder waits for bytes that are not free, and gets the limit at most.
 
-    Holders without any bytes are served in order. A holder that has some gets more only while enough stays free
-    (shares.py), and delays no other holder while it waits.
+    Holders without any bytes are served in order. A holder that has some gets more only while enough stays free for
+    its weight (shares.py), and delays no other holder while it waits.
     """
 
-    def __init__(self, limit_bytes: int) -> None:
+    def __init__(self, limit_bytes: int, weight_of: WeightOf = same_weight) -> None:
+        self._weight_of = weight_of
         self._limit = limit_bytes
         self._left = limit_bytes
         self._held: Counter[str] = Counter()
@@ -74,7 +76,9 @@ class Budget:
                     return
                 self._give(granted, holder, size)
         for granted, (holder, size) in waiting:
-            if granted in self._waiting and self._held[holder] <= TIMES * (self._left - size):
+            if granted not in self._waiting:
+                continue
+            if self._held[holder] <= TIMES * self._weight_of(holder) * (self._left - size):
                 self._give(granted, holder, size)
 
     def _give(self, granted: asyncio.Future[None], holder: str, size: int) -> None:
@@ -119,6 +123,7 @@ class Deliverer:
         settings: WorkerSettings,
         tracer: Tracer | None = None,
         activity: Activity | None = None,
+        weight_of: WeightOf = same_weight,
     ) -> None:
         self._store = store
         self._destinations = destinations
@@ -127,7 +132,7 @@ class Deliverer:
         self._timeout_seconds = settings.delivery_timeout_seconds
         self._lease_seconds = settings.lease_seconds
         self._stored_bytes = settings.stored_response_bytes
-        self._large_payloads = Budget(settings.large_payload_budget_bytes)
+        self._large_payloads = Budget(settings.large_payload_budget_bytes, weight_of)
         for outcome in AttemptOutcome:  # at 0 from the start, so that shares and rates of each are right
             metrics.ATTEMPTS.labels(outcome)
         self._tracer = tracer

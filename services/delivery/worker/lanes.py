@@ -7,10 +7,10 @@ A lane bounds how many requests of a subscription are out. The lowest of these c
 - no more than three times as many as there are free slots: a busy subscription gets three quarters of the worker,
   two get three sevenths each, and however many there are, slots are left for those that need few;
 - its share of what its tenant may have (shares.py): of the worker's slots, of the bound of a tenant over all workers,
-  and of the bound of the target's host, which tenants share alike.
+  and of the bound of the target's host, which tenants share by their weights.
 
 Slow and unknown endpoints leave a part of each to quick ones, so that any number of those that hang leave a way to the
-others. Tenants take turns, and within them their lanes.
+others. Tenants take turns, of a size by their weights, and within them their lanes.
 
 A subscription's tenant and host are known from its first claim on. What turns out to be too much then goes back without
 an attempt.
@@ -31,6 +31,7 @@ from uuid import UUID
 from services.delivery.worker import shares
 from services.delivery.worker.shares import QUICK, SLOW, UNKNOWN, Bound, Flow, Host, Tenant, share
 from services.domain.egress import targets
+from services.platform.process.shares import WeightOf, divide, same_weight
 
 # Requests of a subscription for each free slot.
 SHARE = 3
@@ -160,7 +161,8 @@ class Lane:
 class Lanes:
     """All lanes, and the turns of those that have ids waiting and room."""
 
-    def __init__(self, slots: int) -> None:
+    def __init__(self, slots: int, weight_of: WeightOf = same_weight) -> None:
+        self._weight_of = weight_of
         self._slots = Bound(slots)
         # Of one tenant, and to one host: this worker's share of what they may have over all workers.
         self._of_tenant = Bound(sys.maxsize)
@@ -211,7 +213,7 @@ class Lanes:
             return room
         left = self._left_of_bounds(flow, level)
         if self._slots.total >= shares.MIN_TO_SPARE:
-            left = min(left, share(free, flow.tenant.in_flight))
+            left = min(left, share(free, flow.tenant.in_flight, self._weight_of(flow.tenant.tenant_id)))
         return min(room, _share(left, lane.in_flight, shares.TIMES))
 
     def is_short(self, lane: Lane) -> bool:
@@ -245,12 +247,13 @@ class Lanes:
         batch: list[tuple[Lane, UUID]] = []
         now = time.monotonic()
         while self._turns and len(batch) < number and self.free_slots > 0:
-            tenant = next(iter(self._turns))
-            self._turns.move_to_end(tenant)
-            part = max(1, (number - len(batch)) // len(self._turns))
-            self._take(tenant, len(batch) + part, batch, now)
-            if not tenant.turns:
-                del self._turns[tenant]
+            left = min(number - len(batch), self.free_slots)
+            first = {tenant: self._weight_of(tenant.tenant_id) for tenant in islice(self._turns, left)}
+            for tenant, own in divide(left, first).items():
+                self._turns.move_to_end(tenant)
+                self._take(tenant, len(batch) + own, batch, now)
+                if not tenant.turns:
+                    del self._turns[tenant]
         return batch
 
     def take_too_many(self) -> list[tuple[UUID, list[UUID]]]:
@@ -402,7 +405,8 @@ class Lanes:
         """How many more requests a flow may have by the bounds over all workers."""
         left = self._of_tenant.usable[level] - flow.tenant.in_flight
         if flow.host is not None:
-            left = min(left, share(self._of_host.usable[level] - flow.host.in_flight, flow.in_flight))
+            of_host = self._of_host.usable[level] - flow.host.in_flight
+            left = min(left, share(of_host, flow.in_flight, self._weight_of(flow.tenant.tenant_id)))
         return max(0, left)
 
     def _has_no_room(self, lane: Lane) -> bool:

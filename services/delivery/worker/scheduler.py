@@ -20,6 +20,7 @@ from services.domain.gates import Gates
 from services.domain.states import AttemptOutcome, DeliveryStatus, Hold
 from services.platform import errors
 from services.platform.process import background
+from services.platform.process.shares import WeightOf, same_weight
 from services.platform.stores.availability import STORE_AWAY
 
 log = structlog.get_logger(__name__)
@@ -66,6 +67,7 @@ class Scheduler:
         gates: Gates,
         settings: WorkerSettings,
         note: Callable[[Claim, Attempt], None],
+        weight_of: WeightOf = same_weight,
     ) -> None:
         self._store = store
         self._deliverer = deliverer
@@ -78,7 +80,7 @@ class Scheduler:
         self._max_waiting = max(IDS_PER_CLAIM, settings.worker_concurrency)
         # Outcomes that wait for Postgres hold no slot, but bound what is claimed.
         self._max_held = 4 * settings.worker_concurrency
-        self._lanes = Lanes(settings.worker_concurrency)
+        self._lanes = Lanes(settings.worker_concurrency, weight_of)
         self._tenant_concurrency = settings.tenant_concurrency
         self._target_host_concurrency = settings.target_host_concurrency
         self._share_bounds(1)

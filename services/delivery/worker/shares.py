@@ -2,7 +2,8 @@
 
 One rule everywhere: what one holds is no more than so many times what stays free (the dynamic thresholds of Choudhury
 and Hahne, 1998). One alone may take seven eighths, two get seven fifteenths each, and so on: nothing has to be known of
-how many there are, what one leaves the others get, and a newcomer finds something free at once.
+how many there are, what one leaves the others get, and a newcomer finds something free at once. A tenant may have its
+weight times as much for what stays free, and so gets that many times what one of weight 1 gets.
 
 Endpoints that are slow, or of which nothing is known yet, leave a part of everything to those that answer quickly.
 """
@@ -22,11 +23,12 @@ _SPARED_SHIFTS = {UNKNOWN: 5, SLOW: 4}
 MIN_TO_SPARE = 4
 
 
-def share(free: int, taken: int) -> int:
+def share(free: int, taken: int, weight: int = 1) -> int:
     """Return how many more one that has taken so many may take; the first is there as long as anything is free."""
+    times = TIMES * weight
     if not taken:
-        return max(0, min(1, free), TIMES * free // (TIMES + 1))
-    return max(0, (TIMES * free - taken) // (TIMES + 1))
+        return max(0, min(1, free), times * free // (times + 1))
+    return max(0, (times * free - taken) // (times + 1))
 
 
 def spared(total: int, level: int) -> int:

@@ -98,7 +98,7 @@ class IngestBatches:
         self._apart: batching.Batcher[_Waiting, Result] = batching.Batcher("ingest", self._flush, apart)
         self._kept_apart: BoundedCache[str, object] = BoundedCache(MAX_APART, ttl_seconds=APART_SECONDS)
 
-    async def accept(self, item: ingest_pb2.IngestItem, size_bytes: int, tenant: str) -> Result:
+    async def accept(self, item: ingest_pb2.IngestItem, size_bytes: int, tenant: str, weight: int = 1) -> Result:
         """Wait for the commit; raise WebhookError if the item is refused or ingest does not respond in time.
 
         Items have ids made by the gateway, so it is safe to send a batch twice.
@@ -106,10 +106,10 @@ class IngestBatches:
         waiting = _Waiting(item, tenant, self._retries.deadline(transfer.extra_seconds(size_bytes)))
         if size_bytes <= SHARED_BYTES and tenant not in self._kept_apart:
             try:
-                return await self._shared.submit(waiting, size_bytes, tenant=tenant)
+                return await self._shared.submit(waiting, size_bytes, tenant=tenant, weight=weight)
             except _Apart as apart:
                 waiting = _Waiting(item, tenant, waiting.deadline, apart.may_be_stored)
-        return await self._apart.submit(waiting, size_bytes, tenant=tenant)
+        return await self._apart.submit(waiting, size_bytes, tenant=tenant, weight=weight)
 
     async def accept_alone(self, item: ingest_pb2.IngestItem, caller: Caller) -> Result:
         """Wait for the commit of an item from an admin in another tenant, which ingest records in the audit log."""

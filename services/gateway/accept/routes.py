@@ -11,7 +11,7 @@ an empty body. documentation.py describes them.
 import re
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
 import msgspec
@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from protos.webhook.v1 import ingest_pb2
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.domain import events
+from services.domain import events, limits
 from services.gateway import metrics
 from services.gateway.accept import envelope
 from services.gateway.accept.batches import IngestBatches
@@ -40,6 +40,14 @@ if TYPE_CHECKING:  # the asynchronous stubs exist only for the type checker
 _INVALID = {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.INVALID_ARGUMENT}
 
 
+class _Sender(NamedTuple):
+    """Whose event it is: an API key's, or a token's if there is no caller."""
+
+    tenant_id: str
+    weight: int
+    caller: Caller | None = None
+
+
 class IngestTokens:
     """Asks ingest about a token before its request's body is read, and keeps the result for seconds.
 
@@ -49,10 +57,10 @@ class IngestTokens:
     def __init__(self, subscriptions: "SubscriptionServiceAsyncStub", retries: Retries) -> None:
         self._check = subscriptions.CheckIngestToken
         self._retries = retries
-        self._known: Known[tuple[str, str], str] = Known(self._ask, timeout_seconds=retries.timeout_seconds)
+        self._known: Known[tuple[str, str], _Sender] = Known(self._ask, timeout_seconds=retries.timeout_seconds)
 
-    async def check(self, subscription_id: str, token: str) -> str:
-        """Return the tenant if this is the subscription's token; raise NotFound, as for an unknown subscription."""
+    async def check(self, subscription_id: str, token: str) -> _Sender:
+        """Return whose token this is; raise NotFound if it is not the subscription's, as for an unknown one."""
         if keys.may_be_ingest_token(token):
             try:
                 return await self._known.find((subscription_id, token))
@@ -62,7 +70,7 @@ class IngestTokens:
                 raise errors.Unavailable("the ingest token cannot be checked now; try again") from None
         raise errors.NotFound(f"subscription {subscription_id} not found")
 
-    async def _ask(self, names: tuple[str, str]) -> str:
+    async def _ask(self, names: tuple[str, str]) -> _Sender:
         subscription_id, token = names
         request = pb.CheckIngestTokenRequest(subscription_id=subscription_id, token=token)
         try:
@@ -74,8 +82,8 @@ class IngestTokens:
             if error.code() in _INVALID:
                 raise errors.Unauthenticated("the ingest token is not valid") from None
             raise problems.refusal_of(error) from None
-        # An ingest of an earlier version does not tell it: then the subscription stands for its tenant.
-        return answer.tenant_id or subscription_id.lower()
+        # An ingest of an earlier version tells neither: then the subscription stands for its tenant.
+        return _Sender(answer.tenant_id or subscription_id.lower(), answer.weight or limits.DEFAULT_WEIGHT)
 
 
 WEBHOOK_PATH = "/api/v1/webhooks/ingest/{subscription_id}"
@@ -138,18 +146,18 @@ class _Endpoint:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond 202, or 200 to a handshake or a sender that needs an empty body, or with a problem document."""
         try:
-            caller, tenant = await self._admit(scope)
+            sender = await self._admit(scope)
             body = await routing.read(scope, receive, self._max_payload_bytes + ENVELOPE_BYTES)
             whole = time.perf_counter()
             item = self._item(scope, dict(scope["headers"]), body)
-            item.tenant_id = tenant
+            item.tenant_id = sender.tenant_id
             span = spans.CURRENT.get()
             if span is not None:
                 item.traceparent = span.traceparent
-            if caller and caller.crossing:
-                accepted = await self._batches.accept_alone(item, caller)
+            if sender.caller and sender.caller.crossing:
+                accepted = await self._batches.accept_alone(item, sender.caller)
             else:
-                accepted = await self._batches.accept(item, item.ByteSize(), tenant)
+                accepted = await self._batches.accept(item, item.ByteSize(), sender.tenant_id, sender.weight)
         except errors.WebhookError as error:
             metrics.REJECTED.labels(error.reason).inc()
             await problems.response(error)(scope, receive, send)
@@ -171,10 +179,10 @@ class _Endpoint:
         else:
             await _send(send, 202, msgspec.json.encode(self._answer(accepted)), headers)
 
-    async def _admit(self, scope: Scope) -> tuple[Caller | None, str]:
-        """Return the caller, None for the holder of a token, and the tenant; raise WebhookError if not allowed."""
+    async def _admit(self, scope: Scope) -> _Sender:
+        """Return whose event it is; raise WebhookError if not allowed."""
         caller = routing.check_role(scope, self.operation_id)
-        return caller, caller.tenant_id
+        return _Sender(caller.tenant_id, caller.weight, caller)
 
     def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:
         """Return what to send to ingest; raise WebhookError if the request is invalid."""
@@ -241,12 +249,12 @@ class TokenWebhook(Webhook):
         super().__init__(batches, max_payload_bytes=max_payload_bytes)
         self._tokens = tokens
 
-    async def _admit(self, scope: Scope) -> tuple[Caller | None, str]:
+    async def _admit(self, scope: Scope) -> _Sender:
         subscription_id: str = scope["path_params"]["subscription_id"]
         ids.parse("subscription_id", subscription_id)
-        tenant = await self._tokens.check(subscription_id, scope["path_params"]["token"])
-        scope[HOLDER] = tenant
-        return None, tenant
+        sender = await self._tokens.check(subscription_id, scope["path_params"]["token"])
+        scope[HOLDER] = sender.tenant_id
+        return sender
 
     def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:
         item = super()._item(scope, headers, body)

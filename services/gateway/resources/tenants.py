@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from protos.webhook.v1 import access_pb2 as pb
 from services.domain import limits
-from services.domain.quotas import RANGES, Quota
+from services.domain.tenants.quotas import RANGES, Quota
 from services.gateway.resources import models
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import JsonRoute
@@ -52,6 +52,13 @@ class QuotasBody(models.Request):
         return pb.Quotas(**self.model_dump())
 
 
+_WEIGHT = (
+    "How many times the share of a tenant of weight 1 it gets while tenants want more than there is. "
+    "What it does not use goes to the others."
+)
+_Weight = Annotated[models.WholeNumber, models.Within(limits.WEIGHT)]
+
+
 class TenantBody(models.Request):
     """A tenant to create."""
 
@@ -60,6 +67,7 @@ class TenantBody(models.Request):
     id: models.TenantName = Field(description="Chosen by you. An id is never used for a second tenant.")
     name: str = Field("", max_length=limits.MAX_NAME_LENGTH, description="For people. Default: the id.")
     description: str = Field("", max_length=limits.MAX_DESCRIPTION_LENGTH, description="Free-form description.")
+    weight: _Weight = Field(limits.DEFAULT_WEIGHT, description=_WEIGHT)
     quotas: QuotasBody = Field(default_factory=QuotasBody, description="The tenant's own quotas.")
 
 
@@ -70,6 +78,7 @@ class TenantPatch(models.Request):
 
     name: str = Field("", max_length=limits.MAX_NAME_LENGTH, description="For people. Empty: the id.")
     description: str = Field("", max_length=limits.MAX_DESCRIPTION_LENGTH, description="Free-form description.")
+    weight: _Weight = Field(limits.DEFAULT_WEIGHT, description=_WEIGHT)
     quotas: QuotasBody = Field(
         default_factory=QuotasBody, description="Quotas that are missing stay as they are; null restores the default."
     )
@@ -110,6 +119,7 @@ class Tenant(models.Answer):
     name: str = Field(examples=[_EXAMPLE["name"]])
     description: str = Field(examples=[_EXAMPLE["description"]])
     created_at: models.Timestamp
+    weight: int = Field(description=_WEIGHT, examples=[3])
     quotas: OwnQuotas
     limits: Limits
     usage: Usage | None = Field(description="Null until it is known, and for a new tenant.")
@@ -139,7 +149,11 @@ class TenantPage(models.Answer):
 async def create_tenant(body: TenantBody, services: backends.Injected, response: Response) -> Tenant:
     """Create a tenant, which has no API keys yet."""
     request = pb.CreateTenantRequest(
-        id=body.id, name=body.name, description=body.description, quotas=body.quotas.message()
+        id=body.id,
+        name=body.name,
+        description=body.description,
+        weight=body.weight,
+        quotas=body.quotas.message(),
     )
     answer = await services.operate(services.access.CreateTenant, request)
     response.headers["location"] = f"{router.prefix}/{answer.tenant.id}"
@@ -184,7 +198,7 @@ async def get_tenant(tenant_id: TenantId, services: backends.Injected) -> Tenant
     responses=openapi.problems(*openapi.WITH_BODY, 404),
 )
 async def update_tenant(tenant_id: TenantId, body: TenantPatch, services: backends.Injected) -> Tenant:
-    """Change a tenant's name, description or quotas. Every process applies new quotas within 2 seconds."""
+    """Change a tenant. Every process applies new quotas within 2 seconds, and a new weight within 10."""
     paths = sorted(body.model_fields_set - {"quotas"})
     paths += [f"quotas.{name}" for name in sorted(body.quotas.model_fields_set)]
     if not paths:
@@ -193,6 +207,7 @@ async def update_tenant(tenant_id: TenantId, body: TenantPatch, services: backen
         id=tenant_id,
         name=body.name,
         description=body.description,
+        weight=body.weight,
         quotas=body.quotas.message(),
         update_mask=FieldMask(paths=paths),
     )

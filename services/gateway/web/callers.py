@@ -80,6 +80,8 @@ class Caller:
     role: Role
     # As in identity.Identity.
     key_id: str
+    # Of the key's tenant.
+    weight: int = limits.DEFAULT_WEIGHT
     bucket: Bucket | None = None
     # Whether the request named its tenant by X-Tenant, and whether that is not the key's tenant.
     tenant_stated: bool = False
@@ -130,7 +132,13 @@ class Callers:
         if found.HasField("requests_per_second"):
             own = limits.REQUESTS_PER_SECOND.nearest(found.requests_per_second)
         bucket = self._bucket(found.key_id, own)
-        return Caller(tenant_id=found.tenant_id, role=_ROLES[found.role], key_id=found.key_id, bucket=bucket)
+        return Caller(
+            tenant_id=found.tenant_id,
+            role=_ROLES[found.role],
+            key_id=found.key_id,
+            weight=found.weight or limits.DEFAULT_WEIGHT,  # an ingest of an earlier version does not tell it
+            bucket=bucket,
+        )
 
     async def _call(self, request: pb.AuthenticateRequest) -> pb.AuthenticateResponse:
         try:

@@ -4,7 +4,8 @@ from typing import Any
 
 from protos.webhook.v1 import access_pb2 as pb
 from protos.webhook.v1 import access_pb2_grpc
-from services.domain.quotas import Quota, Quotas
+from services.domain import limits
+from services.domain.tenants.quotas import Quota, Quotas
 from services.ingest.access.store import AccessStore, KeyDraft, OwnQuotas, Tenant, TenantDraft, TenantUpdate
 from services.platform import errors, ids, paging
 from services.platform.auth import identity, keys
@@ -12,6 +13,7 @@ from services.platform.auth.finder import Finder
 from services.platform.auth.roles import Role
 from services.platform.grpc import conversion
 from services.platform.grpc.calls import Context
+from services.platform.process.shares import WeightOf
 
 
 def key_draft(request: pb.CreateApiKeyRequest, *, own_tenant_id: str) -> KeyDraft:
@@ -36,24 +38,30 @@ def tenant_update(request: pb.UpdateTenantRequest) -> TenantUpdate:
     own: OwnQuotas = own_quotas(request.quotas)
     paths = {f"quotas.{quota}": quota for quota in Quota}
     given = set(request.update_mask.paths)
-    unknown = given - {"name", "description", "quotas", *paths}
+    unknown = given - {"name", "description", "weight", "quotas", *paths}
     if unknown or not given:
-        known = ", ".join(["name", "description", "quotas", *paths])
+        known = ", ".join(["name", "description", "weight", "quotas", *paths])
         raise errors.InvalidArgument.field("update_mask", f"must name some of {known}")
     return TenantUpdate(
         name=request.name or request.id if "name" in given else None,
         description=request.description if "description" in given else None,
+        weight=_weight(request) if "weight" in given else None,
         own={quota: own[quota] for path, quota in paths.items() if not given.isdisjoint({path, "quotas"})},
     )
+
+
+def _weight(request: pb.CreateTenantRequest | pb.UpdateTenantRequest) -> int:
+    return request.weight if request.HasField("weight") else limits.DEFAULT_WEIGHT
 
 
 class AccessService(access_pb2_grpc.AccessServiceServicer):
     """Servicer of webhook.v1.AccessService."""
 
-    def __init__(self, store: AccessStore, finder: Finder, quotas: Quotas) -> None:
+    def __init__(self, store: AccessStore, finder: Finder, quotas: Quotas, weight_of: WeightOf) -> None:
         self._store = store
         self._finder = finder
         self._quotas = quotas
+        self._weight_of = weight_of
 
     async def Authenticate(self, request: pb.AuthenticateRequest, _context: Context) -> pb.AuthenticateResponse:
         """Return whose key it is. Not cached here: each caller has its own cache."""
@@ -61,7 +69,8 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
             found = await self._finder.find(request.key)
         except errors.Unauthenticated as refused:
             return pb.AuthenticateResponse(refusal=pb.Refusal(reason=refused.reason, message=refused.message))
-        return pb.AuthenticateResponse(caller=conversion.message(pb.Caller, found))
+        weight = self._weight_of(found.tenant_id)
+        return pb.AuthenticateResponse(caller=conversion.message(pb.Caller, found, weight=weight))
 
     async def CreateTenant(self, request: pb.CreateTenantRequest, _context: Context) -> pb.CreateTenantResponse:
         """Create a tenant."""
@@ -69,6 +78,7 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
             id=request.id,
             name=request.name or request.id,
             description=request.description,
+            weight=_weight(request),
             own=own_quotas(request.quotas),
         )
         return pb.CreateTenantResponse(tenant=self._message(await self._store.create_tenant(draft)))
@@ -125,11 +135,11 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
 
     def _message(self, tenant: Tenant) -> pb.Tenant:
         own: dict[str, Any] = {quota.value: value for quota, value in tenant.own.items()}
-        limits = self._quotas.with_own(tenant.own)
+        applied = self._quotas.with_own(tenant.own)
         return conversion.message(
             pb.Tenant,
             tenant,
             quotas=pb.Quotas(**own),
-            limits=conversion.message(pb.Quotas, limits),
+            limits=conversion.message(pb.Quotas, applied),
             usage=conversion.message(pb.Usage, tenant.usage) if tenant.usage else None,
         )

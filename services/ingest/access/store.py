@@ -8,7 +8,7 @@ from uuid import UUID
 
 from services.domain import audit, limits
 from services.domain.audit import Action, FieldChange
-from services.domain.quotas import FRESH_SECONDS, RANGES, Quota
+from services.domain.tenants.quotas import FRESH_SECONDS, RANGES, Quota
 from services.ingest.subscriptions.store import no_tenant
 from services.platform import errors
 from services.platform.auth import identity
@@ -41,6 +41,7 @@ class Tenant:
     name: str
     description: str
     created_at: datetime
+    weight: int
     own: OwnQuotas
     # None: not known of late.
     usage: Usage | None
@@ -69,6 +70,7 @@ class TenantDraft:
     id: str
     name: str
     description: str
+    weight: int = limits.DEFAULT_WEIGHT
     own: OwnQuotas
 
     def __post_init__(self) -> None:
@@ -77,6 +79,7 @@ class TenantDraft:
         _refuse(
             *_text_violations("name", self.name, limits.MAX_NAME_LENGTH),
             *_text_violations("description", self.description, limits.MAX_DESCRIPTION_LENGTH),
+            *limits.WEIGHT.violations("weight", self.weight),
             *_quota_violations(self.own),
         )
 
@@ -87,6 +90,7 @@ class TenantUpdate:
 
     name: str | None
     description: str | None
+    weight: int | None = None
     # Only those that change.
     own: OwnQuotas
 
@@ -95,13 +99,14 @@ class TenantUpdate:
         _refuse(
             *_text_violations("name", self.name or "", limits.MAX_NAME_LENGTH),
             *_text_violations("description", self.description or "", limits.MAX_DESCRIPTION_LENGTH),
+            *limits.WEIGHT.violations("weight", self.weight),
             *_quota_violations(self.own),
         )
 
     def columns(self) -> dict[str, Any]:
         """Return what to store, by column."""
-        texts = {"name": self.name, "description": self.description}
-        return {name: text for name, text in texts.items() if text is not None} | {
+        given = {"name": self.name, "description": self.description, "weight": self.weight}
+        return {name: value for name, value in given.items() if value is not None} | {
             quota.column: value for quota, value in self.own.items()
         }
 
@@ -160,8 +165,8 @@ class AccessStore:
     async def create_tenant(self, draft: TenantDraft) -> Tenant:
         """Store a new tenant. Raises Conflict if its id is, or was, in use."""
         async with self._pool.acquire() as connection, connection.transaction():
-            columns = {"name": draft.name, "description": draft.description}
-            columns |= {quota.column: draft.own.get(quota) for quota in Quota}  # type: ignore[misc]  # texts and numbers
+            columns: dict[str, Any] = {"name": draft.name, "description": draft.description, "weight": draft.weight}
+            columns |= {quota.column: draft.own.get(quota) for quota in Quota}
             statement = sql.with_columns(SQL["insert_tenant"], columns, before=1)
             row = await connection.fetchrow(statement, draft.id, *columns.values())
             if row is None:
@@ -169,6 +174,7 @@ class AccessStore:
                 raise errors.Conflict(message, reason=errors.ErrorReason.TENANT_EXISTS)
             changes = [
                 FieldChange(field="name", after=draft.name),
+                *([FieldChange(field="weight", after=draft.weight)] if draft.weight != limits.DEFAULT_WEIGHT else ()),
                 *(FieldChange(field=f"quotas.{quota}", after=value) for quota, value in draft.own.items() if value),
             ]
             entry = audit.Entry(action=Action.CREATE_TENANT, tenant_id=draft.id, resource_id=draft.id, changes=changes)

@@ -26,6 +26,7 @@ from services.ingest.settings import IngestSettings
 from services.platform import errors
 from services.platform.process.batching import Batcher, Bounds
 from services.platform.process.bounds import BoundedCache
+from services.platform.process.shares import WeightOf, same_weight
 from services.platform.stores import postgres
 from services.platform.stores.availability import is_store_away
 
@@ -72,11 +73,17 @@ class Committer:
     """Commits events, then rings for their deliveries, or has them expanded: `expand` gets tenant, id, and targets."""
 
     def __init__(
-        self, store: EventStore, ringer: Ringer, settings: IngestSettings, expand: Callable[[str, UUID, int], None]
+        self,
+        store: EventStore,
+        ringer: Ringer,
+        settings: IngestSettings,
+        expand: Callable[[str, UUID, int], None],
+        weight_of: WeightOf = same_weight,
     ) -> None:
         self._store = store
         self._ringer = ringer
         self._expand = expand
+        self._weight_of = weight_of
         self._waiting_events = 0
         self._commits = 0
         # Of calls that wait for more than one commit.
@@ -132,7 +139,9 @@ class Committer:
         apart = apart or size_bytes > SHARED_BYTES or tenant_id in self._kept_apart
         batcher = self._apart if apart else self._shared
         try:
-            return batcher.enqueue(piece, size_bytes, tenant=tenant_id, weight=len(piece))
+            return batcher.enqueue(
+                piece, size_bytes, items=len(piece), tenant=tenant_id, weight=self._weight_of(tenant_id)
+            )
         except errors.Overloaded as refused:
             made: asyncio.Future[list[_Outcome]] = asyncio.get_running_loop().create_future()
             made.set_exception(refused)

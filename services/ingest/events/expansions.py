@@ -2,9 +2,9 @@
 
 Accepting such an event stores it with a row in event_expansions, which costs the same whatever the fan-out. Its
 targets are the subscriptions that were created before it was stored, with their filters as they are when their chunk is
-made. Chunks are made in turns among tenants, and within a tenant in the order of events. A chunk's deliveries and the
-cursor behind them are one transaction under the lock of the event's row, and others skip a locked row: so any number of
-processes make each delivery exactly once, and one that dies leaves nothing that another does not continue.
+made. Tenants take turns of as many chunks as their weight, each with its events in their order. A chunk's deliveries
+and the cursor behind them are one transaction under the lock of the event's row, and others skip a locked row: so any
+number of processes make each delivery exactly once, and one that dies leaves nothing that another does not continue.
 """
 
 import asyncio
@@ -19,20 +19,21 @@ from uuid import UUID
 import structlog
 
 from services.domain import events as rules
-from services.domain import quotas
 from services.domain.doorbell import RUNG_SECONDS, Ringer, Rung
 from services.domain.gates import Gates
+from services.domain.tenants import quotas
 from services.ingest import metrics
 from services.platform import errors, ids
 from services.platform.process import background
+from services.platform.process.shares import WeightOf, part, same_weight
 from services.platform.stores import postgres, sql
 from services.platform.stores.availability import is_store_away
 
 log = structlog.get_logger(__name__)
 
 SQL = sql.Queries("services.ingest.events")
-# Deliveries of a chunk, and the subscriptions that are looked at for them: what a tenant's turn takes. More would keep
-# other work of the process waiting for more than some milliseconds.
+# Deliveries of a chunk, and the subscriptions that are looked at for them. More would keep other work of the process
+# waiting for more than some milliseconds.
 CHUNK_DELIVERIES = 250
 CHUNK_SUBSCRIPTIONS = 2_000
 # Expanding begins so long after a commit, so that the answer comes first.
@@ -160,13 +161,16 @@ class ExpansionStore:
 class Expander:
     """Expands events: what this process accepted at once, and what others left within a second."""
 
-    def __init__(self, store: ExpansionStore, ringer: Ringer, gates: Gates) -> None:
+    def __init__(self, store: ExpansionStore, ringer: Ringer, gates: Gates, weight_of: WeightOf = same_weight) -> None:
+        self._weight_of = weight_of
         self._store = store
         self._ringer = ringer
         self._gates = gates
         # Of each tenant with unfinished events these in their order, with the deliveries that each is still to get; the
         # tenant whose turn it is first.
         self._turns: OrderedDict[str, OrderedDict[UUID, int]] = OrderedDict()
+        # How many chunks this turn had.
+        self._turn = 0
         self._number = 0
         # Whether workers were to be told of the last chunk.
         self._has_room = True
@@ -185,12 +189,16 @@ class Expander:
         many deliveries as its quota allows: the sums that quotas are judged by know them only seconds later.
         """
         own = len(self._turns.get(tenant_id, ()))
-        if own >= MAX_TENANT_EVENTS or (self._number >= MAX_EVENTS and own * len(self._turns) >= self._number):
+        if own >= MAX_TENANT_EVENTS or (own and self._number >= MAX_EVENTS and own >= self._share(tenant_id)):
             raise errors.TenantOverloaded(TOO_MANY)
         if refused := quotas.too_many_waiting(self._unmade[tenant_id] + self._admitted[tenant_id], max_waiting):
             quotas.REFUSALS.labels(quotas.Quota.WAITING_DELIVERIES).inc()
             raise refused
         self._admitted[tenant_id] += targets
+
+    def _share(self, tenant_id: str) -> float:
+        """Return how many of all events a tenant that has some may have."""
+        return part(self._number, self._weight_of(tenant_id), sum(map(self._weight_of, self._turns)))
 
     def settled(self, tenant_id: str, targets: int) -> None:
         """Count out an admitted event, committed or not."""
@@ -233,7 +241,9 @@ class Expander:
         if not self._turns:
             return max(0.0, self._look_at - time.monotonic())
         tenant_id, events = next(iter(self._turns.items()))
-        self._turns.move_to_end(tenant_id)
+        self._turn += 1
+        if self._turn >= self._weight_of(tenant_id):
+            self._end_turn(tenant_id)
         event_id = next(iter(events))
         finished, made = await self._expand(tenant_id, event_id)
         if finished:
@@ -295,7 +305,13 @@ class Expander:
             self._number -= 1
             metrics.UNEXPANDED.set(self._number)
         if not events:
+            self._end_turn(tenant_id)
             del self._turns[tenant_id]
+
+    def _end_turn(self, tenant_id: str) -> None:
+        if next(iter(self._turns)) == tenant_id:
+            self._turns.move_to_end(tenant_id)
+            self._turn = 0
 
 
 def _take(counts: Counter[str], tenant_id: str, number: int) -> None:

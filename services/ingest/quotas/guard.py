@@ -8,8 +8,8 @@ import math
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
-from services.domain import quotas
-from services.domain.quotas import Quota, Quotas
+from services.domain.tenants import quotas
+from services.domain.tenants.quotas import Quota, Quotas
 from services.ingest.events.store import NewEvent
 from services.ingest.quotas.rates import Rates
 from services.ingest.quotas.store import QuotaStore, Stored, Used

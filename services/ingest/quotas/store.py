@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from services.domain.quotas import FRESH_SECONDS, Quota
+from services.domain.tenants.quotas import FRESH_SECONDS, Quota
 from services.platform import errors
 from services.platform.stores import postgres, sql
 

@@ -28,6 +28,7 @@ from services.ingest.subscriptions.store import SubscriptionStore, UpdateOf, no_
 from services.platform import errors, ids, paging
 from services.platform.auth import identity, keys
 from services.platform.grpc.calls import Context
+from services.platform.process.shares import WeightOf
 
 log = structlog.get_logger(__name__)
 
@@ -38,12 +39,19 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     """Servicer of webhook.v1.SubscriptionService."""
 
     def __init__(
-        self, store: SubscriptionStore, cache: SubscriptionCache, vault: Vault, settings: RetrySettings, policy: Policy
+        self,
+        store: SubscriptionStore,
+        cache: SubscriptionCache,
+        vault: Vault,
+        settings: RetrySettings,
+        policy: Policy,
+        weight_of: WeightOf,
     ) -> None:
         self._store = store
         self._vault = vault
         self._cache = cache
         self._settings = settings
+        self._weight_of = weight_of
         self._rules = Rules(retries=settings, egress=policy, vault=vault)
 
     async def CreateSubscription(
@@ -106,7 +114,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         found = await self._cache.get(subscription_id)
         if found is None or not secrets.matches_ingest_token(request.token, found.ingest_token_hash):
             raise no_subscription(subscription_id)
-        return pb.CheckIngestTokenResponse(tenant_id=found.tenant_id)
+        return pb.CheckIngestTokenResponse(tenant_id=found.tenant_id, weight=self._weight_of(found.tenant_id))
 
     async def SetSubscriptionStatus(
         self, request: pb.SetSubscriptionStatusRequest, _context: Context

@@ -5,10 +5,10 @@ flushed, up to a bound of items and of bytes. A pace, where there is one, is how
 follow the one before: it makes company for items that come one after the other, and none wait that come alone. When
 flushing takes long, because whoever does it is busy, the pace slackens: fewer and larger batches are less work.
 
-Items belong to tenants, who share what there is:
+Items belong to tenants, who share what there is by their weights:
 
-- Batches are filled in the order of start-time fair queueing: each tenant with something waiting gets the same number
-  of bytes, and what one leaves goes to the others. A tenant that was idle is next.
+- Batches are filled in the order of start-time fair queueing: each tenant with something waiting gets bytes by its
+  weight, and what one leaves goes to the others. A tenant that was idle is next.
 - When no more may wait, a tenant with less than its share drives out the newest items of the one with the most.
 - A batch that takes longer than PATIENCE_SECONDS holds up no tenant that has nothing in flight: for those there are
   spare places.
@@ -28,6 +28,7 @@ from typing import Generic, TypeAlias, TypeVar, cast
 
 from services.platform import errors
 from services.platform.process.bounds import BoundedCache
+from services.platform.process.shares import part
 
 # The pace is at least so many times what a flush takes of late, and at most so many times what it was asked to be.
 PACE_PER_FLUSH = 1.5
@@ -70,7 +71,8 @@ class Bounds:
 @dataclass(slots=True, eq=False)
 class _Tenant(Generic[Item, Result]):
     name: Hashable
-    # In virtual time, which is the bytes that each tenant was served: when its first item is due.
+    weight: int = 1
+    # In virtual time, which is the bytes that a tenant of weight 1 was served: when its first item is due.
     start: float = 0.0
     waiting: "deque[_Waiting[Item, Result]]" = field(default_factory=deque)
     waiting_items: int = 0
@@ -84,7 +86,7 @@ class _Tenant(Generic[Item, Result]):
 class _Waiting(Generic[Item, Result]):
     item: Item
     size_bytes: int
-    weight: int
+    items: int
     done: "asyncio.Future[Result]"
     tenant: _Tenant[Item, Result]
 
@@ -132,24 +134,27 @@ class Batcher(Generic[Item, Result]):
         """Items that wait for a batch."""
         return self._state.waiting
 
-    async def submit(self, item: Item, size_bytes: int = 0, *, tenant: Hashable = "", weight: int = 1) -> Result:
+    async def submit(
+        self, item: Item, size_bytes: int = 0, *, items: int = 1, tenant: Hashable = "", weight: int = 1
+    ) -> Result:
         """Hand over an item and wait for its result."""
-        return await self.enqueue(item, size_bytes, tenant=tenant, weight=weight)
+        return await self.enqueue(item, size_bytes, items=items, tenant=tenant, weight=weight)
 
     def enqueue(
-        self, item: Item, size_bytes: int = 0, *, tenant: Hashable = "", weight: int = 1
+        self, item: Item, size_bytes: int = 0, *, items: int = 1, tenant: Hashable = "", weight: int = 1
     ) -> "asyncio.Future[Result]":
-        """Hand over an item, which counts as `weight` items; return what will have its result.
+        """Hand over an item, which counts as so many, of a tenant of this weight; return what will have its result.
 
         Overloaded if too much waits already, TenantOverloaded if that is because of this tenant: raised at once, or
         the result when another tenant needs the place before the item is in a batch.
         """
-        self._make_room(tenant, size_bytes, weight)
+        self._make_room(tenant, weight, size_bytes, items)
         whose = self._tenants.get(tenant)
         if whose is None:
             whose = self._tenants[tenant] = _Tenant(tenant)
+        whose.weight = weight
         done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        self._put(_Waiting(item, size_bytes, weight, done, whose))
+        self._put(_Waiting(item, size_bytes, items, done, whose))
         state, bounds = self._state, self._bounds
         if len(state.flushing) < bounds.concurrency:
             task = asyncio.create_task(self._drain(), name=f"batch:{self.name}", context=self._context)
@@ -163,25 +168,25 @@ class Batcher(Generic[Item, Result]):
         while running := (*self._state.flushing, *self._state.spare):
             await asyncio.wait(running)
 
-    def _make_room(self, tenant: Hashable, size_bytes: int, weight: int) -> None:
-        """Refuse the new item, or what waits of the tenant with the most, when more would wait than may."""
+    def _make_room(self, tenant: Hashable, weight: int, size_bytes: int, items: int) -> None:
+        """Refuse the new item, or what waits of the tenant furthest above its share, when more would wait than may."""
         state, bounds = self._state, self._bounds
         while True:
-            if state.waiting_items and state.waiting_items + weight > bounds.waiting_items:
-                bound, new, used = bounds.waiting_items, weight, _items
+            if state.waiting_items and state.waiting_items + items > bounds.waiting_items:
+                bound, new, used = bounds.waiting_items, items, _items
             elif state.waiting_bytes and state.waiting_bytes + size_bytes > bounds.waiting_bytes:
                 bound, new, used = bounds.waiting_bytes, size_bytes, _bytes
             else:
                 return
             own = self._tenants.get(tenant)
-            sharing = len(self._tenants) + (own is None)
-            if sharing == 1:
+            others = sum(other.weight for other in self._tenants.values() if other is not own)
+            if not others:
                 raise errors.Overloaded(FULL)
-            share = bound / sharing
+            share = part(bound, weight, others + weight)
             if (used(own) if own else 0) + new > share:
                 # With so many tenants that one item is more than a share, it is nobody's doing.
                 raise errors.TenantOverloaded(TENANT_FULL) if new <= share else errors.Overloaded(FULL)
-            most = max(self._tenants.values(), key=used)
+            most = max(self._tenants.values(), key=lambda other: used(other) / other.weight)
             if not most.waiting or most is own:
                 raise errors.Overloaded(FULL)
             driven_out = most.waiting.pop()
@@ -194,20 +199,20 @@ class Batcher(Generic[Item, Result]):
         if not tenant.waiting:
             tenant.start = max(tenant.start, state.served)
         tenant.waiting.append(entry)
-        tenant.waiting_items += entry.weight
+        tenant.waiting_items += entry.items
         tenant.waiting_bytes += entry.size_bytes
         state.waiting += 1
-        state.waiting_items += entry.weight
+        state.waiting_items += entry.items
         state.waiting_bytes += entry.size_bytes
         self._queue(tenant)
 
     def _count_out(self, entry: _Waiting[Item, Result]) -> None:
         """Count out an item that no longer waits."""
         state, tenant = self._state, entry.tenant
-        tenant.waiting_items -= entry.weight
+        tenant.waiting_items -= entry.items
         tenant.waiting_bytes -= entry.size_bytes
         state.waiting -= 1
-        state.waiting_items -= entry.weight
+        state.waiting_items -= entry.items
         state.waiting_bytes -= entry.size_bytes
 
     def _take(self, *, spare: bool = False) -> _Batch[Item, Result]:
@@ -224,10 +229,10 @@ class Batcher(Generic[Item, Result]):
             tenant.waiting.popleft()
             self._count_out(entry)
             batch.append(entry)
-            items += entry.weight
+            items += entry.items
             size += entry.size_bytes
             state.served = max(state.served, tenant.start)
-            tenant.start += entry.size_bytes + ITEM_BYTES * entry.weight
+            tenant.start += (entry.size_bytes + ITEM_BYTES * entry.items) / tenant.weight
             if not tenant.waiting:
                 tenant = self._next(spare, passed) if bounds.mixed else None
             elif bounds.mixed and self._turns:
@@ -363,7 +368,7 @@ class Batchers(Generic[Owner, Item, Result]):
         # A batcher is created in the middle of a call, whose context is not the batches'.
         self._context = contextvars.copy_context()
 
-    async def submit(self, owner: Owner, item: Item, *, weight: int = 1) -> Result:
+    async def submit(self, owner: Owner, item: Item, *, items: int = 1) -> Result:
         """Hand over an item and wait for its result; TenantOverloaded if too many of its owner wait already."""
         batcher = self._made.get(owner)
         if batcher is None:
@@ -371,6 +376,6 @@ class Batchers(Generic[Owner, Item, Result]):
             batcher = self._context.copy().run(Batcher[Item, Result], self.name, flush, self._bounds)
             self._made.put(owner, batcher)
         try:
-            return await batcher.submit(item, weight=weight)
+            return await batcher.submit(item, items=items)
         except errors.Overloaded as refused:
             raise (errors.TenantOverloaded(TENANT_FULL) if refused.message == FULL else refused) from None

@@ -1,4 +1,4 @@
-"""Shares of what a process has a limited number of, such as connections: what each tenant may have, and who is next.
+"""Shares of what is limited: what each of several may have of it by their weights, and who has the next place.
 
 What is given to whoever asks first is soon held by one alone: by a tenant whose calls wait for a row that another call
 has locked, or read much. Everybody else waits for it then.
@@ -7,13 +7,41 @@ has locked, or read much. Everybody else waits for it then.
 import asyncio
 import contextlib
 import contextvars
+import math
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping
+from typing import TypeAlias, TypeVar
 
 from services.platform import errors
 
 # On whose behalf a place is taken: a tenant, or a kind of call. None: the process's own work, without a limit.
 OWNER: contextvars.ContextVar[str | None] = contextvars.ContextVar("owner", default=None)
+_Name = TypeVar("_Name", bound=Hashable)
+# Returns the weight of a tenant.
+WeightOf: TypeAlias = Callable[[str], int]
+
+
+def same_weight(_: str) -> int:
+    """Return the weight of a tenant where all have the same."""
+    return 1
+
+
+def part(whole: float, weight: int, weights: int) -> float:
+    """Return the share of one with this weight, of what those with all these weights want."""
+    return whole * weight / weights
+
+
+def divide(number: int, weights: Mapping[_Name, int]) -> dict[_Name, int]:
+    """Divide a number by weight. The first get what cannot be divided; each gets one if there are enough."""
+    shares: dict[_Name, int] = {}
+    others, rest = len(weights), sum(weights.values())
+    for name, weight in weights.items():
+        others -= 1
+        share = min(math.ceil(part(number, weight, rest)), max(1, number - others))
+        shares[name] = share
+        number -= share
+        rest -= weight
+    return shares
 
 
 class Shares:

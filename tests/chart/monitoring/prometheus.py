@@ -39,7 +39,7 @@ class Prometheus:
     """The HTTP API of a server."""
 
     def __init__(self, url: str) -> None:
-        self._http = httpx.Client(base_url=url, timeout=10)
+        self._http = httpx.Client(base_url=url, timeout=60)
         # The start of the queried time range.
         self.started = time.time()
 

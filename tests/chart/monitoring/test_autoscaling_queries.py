@@ -67,7 +67,7 @@ async def scraped(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Asy
                 raw = ("webhook_queue_depth", "webhook_worker_busy_slots{component='worker'}")
                 return [{value for _, value in server.now(each)} for each in raw] == [{float(DEPTH)}, {float(BUSY)}]
 
-            await wait_until(measured, 12, what="the gauges to be scraped")
+            await wait_until(measured, what="the gauges to be scraped")
             yield server
 
 

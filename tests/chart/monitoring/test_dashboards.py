@@ -214,7 +214,7 @@ async def scraped(stack: stacks.Stack, folder: Path) -> AsyncIterator[prometheus
     with prometheus.scraping(prometheus.pods(stack), folder / "prometheus", up=len(stacks.ROLES)) as server:
         async with traffic.flowing(stack):
             for expr in LAST_TO_COME:
-                await wait_until(functools.partial(server.values, expr), SETTLE_TIMEOUT_SECONDS, what=expr)
+                await wait_until(functools.partial(server.values, expr), what=expr)
             yield server
 
 

@@ -20,7 +20,7 @@ ENVIRONMENT = {"RETRY_LIMIT": "1", "RETRY_BASE_SECONDS": "1", "LOG_LEVEL": "warn
 @contextlib.asynccontextmanager
 async def flowing(stack: Stack) -> AsyncIterator[None]:
     """Send traffic until the context ends; an error in it fails the context."""
-    async with receiving() as receiver, httpx.AsyncClient(base_url=stack.base_url, timeout=10) as http:
+    async with receiving() as receiver, httpx.AsyncClient(base_url=stack.base_url, timeout=60) as http:
         _script(receiver)
         flow = asyncio.create_task(_flow(Api(http), receiver), name="traffic")
         try:

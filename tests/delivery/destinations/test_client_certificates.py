@@ -65,7 +65,7 @@ def sending(receiver: Asking, policy: Policy = LOOPBACK, proxy: Proxy | None = N
 
 async def post(sender: HttpSender, url: str, who: ClientIdentity | None, *, fresh: bool = False) -> int:
     request = OutgoingRequest(url=url, headers={}, body=b"{}", identity=who)
-    return (await sender.send(request, timeout_seconds=5, fresh=fresh)).status_code
+    return (await sender.send(request, timeout_seconds=30, fresh=fresh)).status_code
 
 
 async def failing(sender: HttpSender, url: str, who: ClientIdentity | None) -> SendError:

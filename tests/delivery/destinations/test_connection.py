@@ -45,10 +45,10 @@ async def test_a_kept_connection_that_dies_before_any_byte_is_worth_a_fresh_one(
     sender: HttpSender, *, reset: bool
 ) -> None:
     async with sending.serving(closing_after(OK, reset=reset)) as server:
-        await sender.send(post(server.url()), timeout_seconds=5)
+        await sender.send(post(server.url()), timeout_seconds=30)
         found = await failure(sender, server.url())
         assert (found.kind, found.status_code, found.reused) == (AttemptOutcome.CONNECTION_LOST, None, True)
-        again = await sender.send(post(server.url()), timeout_seconds=5, fresh=True)
+        again = await sender.send(post(server.url()), timeout_seconds=30, fresh=True)
         assert again.status_code == 200
         assert len(server.connections) == 2
 
@@ -61,14 +61,14 @@ async def test_a_kept_connection_that_dies_after_the_status_is_not_worth_a_fresh
         await connection.send(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc")
 
     async with sending.serving(answer) as server:
-        await sender.send(post(server.url()), timeout_seconds=5)
+        await sender.send(post(server.url()), timeout_seconds=30)
         found = await failure(sender, server.url())
     assert (found.kind, found.status_code, found.reused) == (AttemptOutcome.CONNECTION_LOST, 200, False)
 
 
 async def test_a_request_is_never_repeated_by_the_client_itself(sender: HttpSender) -> None:
     async with sending.serving(closing_after(OK)) as server:
-        await sender.send(post(server.url()), timeout_seconds=5)
+        await sender.send(post(server.url()), timeout_seconds=30)
         await failure(sender, server.url())
         assert [len(connection.heads) for connection in server.connections] == [2]
 
@@ -76,7 +76,8 @@ async def test_a_request_is_never_repeated_by_the_client_itself(sender: HttpSend
 async def test_a_connection_that_the_receiver_closed_while_idle_is_not_used(sender: HttpSender) -> None:
     async with sending.serving(sending.answering(OK)) as server:
         for _ in range(3):
-            assert (await sender.send(post(server.url()), timeout_seconds=5)).status_code == 200
+            assert (await sender.send(post(server.url()), timeout_seconds=30)).status_code == 200
+            await wait_until(server.connections[-1].writer.is_closing, what="the receiver to close")
             await asyncio.sleep(0.05)  # until the FIN arrives
         assert len(server.connections) == 3
 
@@ -91,7 +92,7 @@ async def test_a_connection_is_not_kept_after_a_timeout(sender: HttpSender) -> N
 
     async with sending.serving(late) as server:
         assert (await failure(sender, server.url(), timeout_seconds=0.1)).kind is AttemptOutcome.TIMEOUT
-        assert (await sender.send(post(server.url()), timeout_seconds=5)).body == b"ok"
+        assert (await sender.send(post(server.url()), timeout_seconds=30)).body == b"ok"
         assert len(server.connections) == 2
 
 
@@ -111,7 +112,7 @@ async def test_a_connection_is_closed_when_the_receiver_is_about_to_drop_it(
         closed.set()
 
     async with sending.sender(LOOPBACK) as sender, sending.serving(answer) as server:
-        await sender.send(post(server.url()), timeout_seconds=5)
+        await sender.send(post(server.url()), timeout_seconds=30)
         async with asyncio.timeout(3):
             await closed.wait()
 
@@ -147,9 +148,9 @@ async def test_idle_connections_are_tracked_for_any_value_of_keep_alive(keep_ali
     async with announcing(keep_alive) as (server, closed):
         async with sending.sender(LOOPBACK) as sender:
             for _ in range(3):
-                assert (await sender.send(post(server.url()), timeout_seconds=5)).status_code == 200
+                assert (await sender.send(post(server.url()), timeout_seconds=30)).status_code == 200
         assert len(server.connections) == connections
-        await wait_until(lambda: len(closed) == connections, 3, what="all connections to be closed")
+        await wait_until(lambda: len(closed) == connections, what="all connections to be closed")
 
 
 async def test_a_connection_is_closed_when_anything_goes_wrong_after_its_answer(
@@ -159,8 +160,8 @@ async def test_a_connection_is_closed_when_anything_goes_wrong_after_its_answer(
     monkeypatch.setattr(http_connection, "MAX_LENGTH_DIGITS", 400)
     async with announcing(b"timeout=" + b"9" * 400) as (server, closed), sending.sender(LOOPBACK) as sender:
         with pytest.raises(OverflowError):
-            await sender.send(post(server.url()), timeout_seconds=5)
-        await wait_until(lambda: closed == server.connections, 3, what="its connection to be closed")
+            await sender.send(post(server.url()), timeout_seconds=30)
+        await wait_until(lambda: closed == server.connections, what="its connection to be closed")
 
 
 # Parsing of responses, with thousands of odd ones.

@@ -16,7 +16,7 @@ from tests.delivery.sending import MAX_RESPONSE_BYTES, OK, WANTED_BYTES, post
 
 async def test_the_receiver_gets_our_headers_and_no_others(sender: HttpSender) -> None:
     async with sending.serving(sending.answering(OK)) as server:
-        await sender.send(post(server.url()), timeout_seconds=5)
+        await sender.send(post(server.url()), timeout_seconds=30)
     lines = server.connections[0].heads[0].decode().split("\r\n")
     assert lines[0] == "POST /hook HTTP/1.1"
     assert sorted(lines[1:-2]) == sorted(
@@ -33,7 +33,7 @@ async def test_the_receiver_gets_our_headers_and_no_others(sender: HttpSender) -
 @pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 65_537, 1 << 20])
 async def test_a_body_of_any_size_arrives_as_it_is(sender: HttpSender, receiver: Receiver, size: int) -> None:
     body = bytes(number % 251 for number in range(size))
-    answer = await sender.send(post(receiver.url(), body), timeout_seconds=5)
+    answer = await sender.send(post(receiver.url(), body), timeout_seconds=30)
     assert answer == Answer(status_code=200, body=b"ok")
     assert receiver.requests[0].body == body
 
@@ -50,13 +50,13 @@ async def test_a_body_of_any_size_arrives_as_it_is(sender: HttpSender, receiver:
 )
 async def test_the_target_is_asked_for_as_its_url_is_read(sender: HttpSender, path: str, sent: str) -> None:
     async with sending.serving(sending.answering(OK)) as server:
-        await sender.send(post(server.url(path=path)), timeout_seconds=5)
+        await sender.send(post(server.url(path=path)), timeout_seconds=30)
     assert server.connections[0].heads[0].split(b"\r\n")[0].decode() == f"POST {sent} HTTP/1.1"
 
 
 async def test_the_addresses_of_a_name_are_tried_one_after_the_other(sender: HttpSender, receiver: Receiver) -> None:
     """If localhost is ::1 first, nothing listens there."""
-    answer = await sender.send(post(f"http://localhost:{receiver.port}/hook"), timeout_seconds=5)
+    answer = await sender.send(post(f"http://localhost:{receiver.port}/hook"), timeout_seconds=30)
     assert answer.status_code == 200
     assert receiver.requests[0].headers["Host"] == f"localhost:{receiver.port}"
 
@@ -69,7 +69,7 @@ async def test_a_connection_is_kept_for_the_next_request(sender: HttpSender) -> 
 
     async with sending.serving(answer) as server:
         for _ in range(3):
-            await sender.send(post(server.url()), timeout_seconds=5)
+            await sender.send(post(server.url()), timeout_seconds=30)
         assert [len(connection.heads) for connection in server.connections] == [3]
 
 
@@ -79,7 +79,7 @@ async def test_a_status_is_answered_with_its_body(sender: HttpSender, status: in
     body = b"" if status in {204, 304} else b"because"
     length = b"" if status in {204, 304} else b"Content-Length: 7\r\n"
     async with sending.serving(sending.answering(head + length + b"\r\n" + body)) as server:
-        assert await sender.send(post(server.url()), timeout_seconds=5) == Answer(status_code=status, body=body)
+        assert await sender.send(post(server.url()), timeout_seconds=30) == Answer(status_code=status, body=body)
 
 
 @pytest.mark.parametrize(
@@ -100,13 +100,13 @@ async def test_a_status_is_answered_with_its_body(sender: HttpSender, status: in
 )
 async def test_a_response_of_this_form_is_read(sender: HttpSender, response: bytes) -> None:
     async with sending.serving(sending.answering(response)) as server:
-        assert await sender.send(post(server.url()), timeout_seconds=5) == Answer(status_code=200, body=b"abcdef")
+        assert await sender.send(post(server.url()), timeout_seconds=30) == Answer(status_code=200, body=b"abcdef")
 
 
 async def test_cookies_are_not_sent_back(sender: HttpSender, receiver: Receiver) -> None:
     receiver.script(Reply(headers={"Set-Cookie": "a=b"}))
     for _ in range(2):
-        await sender.send(post(receiver.url()), timeout_seconds=5)
+        await sender.send(post(receiver.url()), timeout_seconds=30)
     assert [request.headers.get("Cookie") for request in receiver.requests] == [None, None]
 
 
@@ -115,7 +115,7 @@ async def test_body_with_an_excessive_content_length_is_read_only_up_to_the_limi
     sender: HttpSender, receiver: Receiver, extra: int, read: int
 ) -> None:
     receiver.script(then=Reply(body=b"x" * (MAX_RESPONSE_BYTES + extra)))
-    answer = await sender.send(post(receiver.url()), timeout_seconds=5)
+    answer = await sender.send(post(receiver.url()), timeout_seconds=30)
     assert answer == Answer(status_code=200, body=b"x" * read)
 
 
@@ -141,7 +141,7 @@ async def test_an_endless_body_is_cut_at_the_bound_and_its_2xx_counts(
             next(sent)
 
     async with sending.serving(flood) as server:
-        answer = await sender.send(post(server.url()), timeout_seconds=5)
+        answer = await sender.send(post(server.url()), timeout_seconds=30)
         assert answer == Answer(status_code=200, body=b"x" * read)
         await wait_until(server.connections[0].writer.is_closing, what="the connection to be closed")
     # It read little more than the limit: what it requested, and what the sockets buffer.
@@ -156,9 +156,9 @@ async def test_an_answer_before_the_body_was_read_is_an_answer(sender: HttpSende
 
     async with sending.serving(hasty) as server:
         started = time.monotonic()
-        answer = await sender.send(post(server.url(), b"x" * (16 << 20)), timeout_seconds=5)
+        answer = await sender.send(post(server.url(), b"x" * (16 << 20)), timeout_seconds=30)
         assert answer == Answer(status_code=413, body=b"big")
-        assert time.monotonic() - started < 4
+        assert time.monotonic() - started < 15
         # The rest of the first request must not be read as the second one.
-        await sender.send(post(server.url()), timeout_seconds=5)
+        await sender.send(post(server.url()), timeout_seconds=30)
         assert len(server.connections) == 2

@@ -35,7 +35,7 @@ async def test_a_redirect_is_an_answer_and_not_followed(
     location = where.format(port=receiver.port).encode()
     head = b"HTTP/1.1 %d Moved\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % (status, location)
     async with sending.serving(sending.answering(head)) as server:
-        assert (await sender.send(post(server.url()), timeout_seconds=5)).status_code == status
+        assert (await sender.send(post(server.url()), timeout_seconds=30)).status_code == status
         assert len(server.connections) == 1
     assert receiver.requests == []
 
@@ -46,7 +46,7 @@ async def test_a_connection_goes_to_the_vetted_address_and_the_name_is_looked_up
     names(["127.0.0.1"], [PRIVATE])
     async with everywhere() as (port, reached):
         for _ in range(5):
-            await guarded.send(post(f"http://receiver.example:{port}/"), timeout_seconds=5, fresh=True)
+            await guarded.send(post(f"http://receiver.example:{port}/"), timeout_seconds=30, fresh=True)
         assert reached == ["127.0.0.1"] * 5
     assert name_server.look_ups("receiver.example") == 1
 
@@ -58,12 +58,12 @@ async def test_a_name_that_turns_inward_gets_nothing_more_not_even_over_a_kept_c
     names(["127.0.0.1"], [PRIVATE])
     async with sending.sender(POLICY) as guarded, everywhere() as (port, reached):
         url = f"http://receiver.example:{port}/"
-        assert (await guarded.send(post(url), timeout_seconds=5)).status_code == 200
-        assert (await guarded.send(post(url), timeout_seconds=5)).status_code == 200  # while it is cached
+        assert (await guarded.send(post(url), timeout_seconds=30)).status_code == 200
+        assert (await guarded.send(post(url), timeout_seconds=30)).status_code == 200  # while it is cached
 
         async def is_denied() -> bool:
             with contextlib.suppress(SendError):
-                await guarded.send(post(url), timeout_seconds=5)
+                await guarded.send(post(url), timeout_seconds=30)
                 return False
             return True
 
@@ -81,11 +81,11 @@ async def test_a_kept_connection_is_given_up_when_its_name_leads_elsewhere(
         url = f"http://receiver.example:{port}/"
 
         async def leads_elsewhere() -> bool:
-            await sender.send(post(url), timeout_seconds=5)
+            await sender.send(post(url), timeout_seconds=30)
             return len(reached) > 1
 
         await until_true(leads_elsewhere, "the name to be asked for again")
-        await sender.send(post(url), timeout_seconds=5)
+        await sender.send(post(url), timeout_seconds=30)
         assert reached == ["127.0.0.1", "127.0.0.3"]
 
 
@@ -126,7 +126,7 @@ async def test_an_address_that_hangs_does_not_use_up_the_deadline(
     try:
         async with sending.sender(LOOPBACK) as sender:
             server = await asyncio.start_server(_once, "127.0.0.1", port)
-            answer = await sender.send(post(f"http://receiver.example:{port}/"), timeout_seconds=2)
+            answer = await sender.send(post(f"http://receiver.example:{port}/"), timeout_seconds=30)
             assert answer.status_code == 200
             server.close()
     finally:
@@ -157,14 +157,14 @@ async def test_an_environment_that_names_a_proxy_does_not_send_requests_there(
 ) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port}")
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port}")
-    assert (await sender.send(post(receiver.url()), timeout_seconds=5)).status_code == 200
+    assert (await sender.send(post(receiver.url()), timeout_seconds=30)).status_code == 200
 
 
 @pytest.mark.parametrize("value", ["a\r\nX-Injected: y", "a\nX-Injected: y", "a\rX-Injected: y", "a\x00b"])
 async def test_a_header_with_a_line_break_is_never_sent(sender: HttpSender, receiver: Receiver, value: str) -> None:
     request = OutgoingRequest(url=receiver.url(), headers={"X-Key": value}, body=b"{}")
     with pytest.raises(SendError) as raised:
-        await sender.send(request, timeout_seconds=5)
+        await sender.send(request, timeout_seconds=30)
     assert raised.value.kind is AttemptOutcome.INVALID_REQUEST
     assert "X-Injected" not in raised.value.message
     assert receiver.requests == []

@@ -39,7 +39,7 @@ async def test_authority_in_the_configured_file_is_trusted_besides_those_of_the_
     trusting: HttpSender, authority: tuple[Path, ssl.SSLContext]
 ) -> None:
     async with sending.serving(sending.answering(OK), tls=authority[1]) as server:
-        assert (await trusting.send(post(server.url("https")), timeout_seconds=5)).status_code == 200
+        assert (await trusting.send(post(server.url("https")), timeout_seconds=30)).status_code == 200
     systems, extended = trust(), trust(str(authority[0]))
     assert extended.cert_store_stats()["x509_ca"] == systems.cert_store_stats()["x509_ca"] + 1
 
@@ -52,7 +52,7 @@ async def test_certificate_for_another_name_is_rejected_even_if_its_authority_is
         url = f"https://other.example:{server.port}/"
         assert (await failure(trusting, url)).kind is AttemptOutcome.TLS
         for host in ("receiver.example", "receiver.example.", "RECEIVER.example"):
-            assert (await trusting.send(post(f"https://{host}:{server.port}/"), timeout_seconds=5)).status_code == 200
+            assert (await trusting.send(post(f"https://{host}:{server.port}/"), timeout_seconds=30)).status_code == 200
 
 
 NOW = datetime.now(UTC)

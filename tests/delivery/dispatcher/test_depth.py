@@ -11,8 +11,6 @@ from services.delivery.dispatcher.windows import MAX_WINDOW
 from services.platform import ids
 from tests.delivery.world import Counted, World
 
-SOON = 30.0
-
 
 @pytest.fixture(autouse=True)
 def _measured_often(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,8 +40,8 @@ async def test_depth_counts_deliveries_that_workers_hand_back_for_lack_of_slots(
     handed_back = Counted("webhook_deliveries_handed_back_total", reason="concurrency")
     async with world.running(worker_concurrency=4):
         await world.deliver_many(subscription, 1_000)
-        await wait_until(lambda: handed_back() >= 500, SOON, what="deliveries to be given back")
-        await wait_until(lambda: gauges()[0] >= 900, SOON, what="them to be counted")
+        await wait_until(lambda: handed_back() >= 500, what="deliveries to be given back")
+        await wait_until(lambda: gauges()[0] >= 900, what="them to be counted")
         measured = []
         for _ in range(40):
             measured.append(gauges())
@@ -66,7 +64,7 @@ async def test_depth_does_not_count_deliveries_that_wait_for_an_endpoint_at_its_
 
     async with world.running(worker_concurrency=8, delivery_timeout_seconds=5.0):
         await world.deliver_many(subscription, 1_000)
-        await wait_until(measured, SOON, what="the deliveries to be held")
+        await wait_until(measured, what="the deliveries to be held")
 
 
 async def test_deliveries_that_are_yet_to_be_created_are_work_for_another_one(world: World) -> None:

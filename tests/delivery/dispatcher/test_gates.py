@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import json
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -28,7 +29,6 @@ from tests.delivery import sending
 from tests.delivery.world import RUNG, Client, Counted, World, one_failure, outcomes, ring, until_true
 
 TURNS = "webhook_dispatcher_turn_duration_seconds_count"
-SOON = 30.0
 # A breaker that opens after the third failure and then waits for the test.
 BREAKER: dict[str, Any] = {
     "worker_concurrency": 4,
@@ -64,7 +64,7 @@ async def breaker(world: World, subscription: UUID, state: str, *, openings: int
         found.update(await health(world, subscription))
         return found.get("breaker") == state and openings in {None, found["openings"]}
 
-    await until_true(reached, f"a breaker that is {state}", SOON)
+    await until_true(reached, f"a breaker that is {state}")
     return found
 
 
@@ -108,14 +108,14 @@ async def at_rest(world: World, subscription: UUID) -> list[asyncpg.Record]:
                 return False
         return all(row["claim_token"] is None for row in found)
 
-    await until_true(resting, "the deliveries to be at rest", SOON)
+    await until_true(resting, "the deliveries to be at rest")
     return found
 
 
 async def some_turns(number: int = 8) -> None:
     """Wait until dispatchers have finished this many turns from now."""
     turns = Counted(TURNS)
-    await wait_until(lambda: turns() >= number, SOON, what=f"{number} turns")
+    await wait_until(lambda: turns() >= number, what=f"{number} turns")
 
 
 async def set_status(world: World, subscription: UUID, status: str) -> None:
@@ -140,7 +140,7 @@ async def held_by_is(world: World, client: Client, delivery_id: UUID, reason: st
     async def so() -> bool:
         return await held_by(world, client, delivery_id) == reason
 
-    await until_true(so, f"held_by {reason}", SOON)
+    await until_true(so, f"held_by {reason}")
 
 
 async def total_attempts(world: World, subscription: UUID) -> int:
@@ -156,9 +156,9 @@ async def test_an_endpoint_that_hangs_holds_its_bound_and_no_other_endpoint(worl
     hanging, other = await world.subscription(receiver.url("/hang")), await world.subscription(receiver.url())
     await world.deliver_many(hanging, 200)
     async with world.running(worker_concurrency=16, delivery_timeout_seconds=30.0):
-        await receiver.wait_for(12, SOON, path="/hang")
+        await receiver.wait_for(12, path="/hang")
         await world.deliver_many(other, 50)
-        await world.all_in(other, "delivered", 50, timeout_seconds=15.0)
+        await world.all_in(other, "delivered", 50)
         assert len(receiver.on("/hang")) == 12
         held = await world.statuses(hanging)
         assert held.get("in_flight", 0) <= 13  # one may be on its way back
@@ -166,7 +166,7 @@ async def test_an_endpoint_that_hangs_holds_its_bound_and_no_other_endpoint(worl
             await world.pool.fetchval("SELECT count(*) FROM delivery_attempts WHERE subscription_id = $1", hanging) == 0
         )
         receiver.release()
-        await world.all_in(hanging, "delivered", 200, timeout_seconds=60.0)
+        await world.all_in(hanging, "delivered", 200)
         assert await total_attempts(world, hanging) == 200
 
 
@@ -213,7 +213,7 @@ async def test_failures_in_a_row_open_the_breaker_and_what_waits_is_left_alone(
         assert await rows(world, subscription) == before
         assert len(receiver.requests) == requests == await total_attempts(world, subscription)
         # Those in flight when it opened, and no more.
-        assert 3 <= requests <= 30
+        assert 3 <= requests <= 100
         assert await held_by(world, client, before[0]["id"]) == "breaker_open"
     assert changes() == 1
     assert row["breaker_reason"].endswith(" failures in a row; the last: the receiver responded with 500")
@@ -245,7 +245,7 @@ async def test_a_probe_is_one_request_which_makes_the_cool_down_longer_or_closes
             receiver.script(then=200)
             await cool_down(world, subscription)
             row = await breaker(world, subscription, "closed")
-            await world.all_in(subscription, "delivered", 40, timeout_seconds=SOON)
+            await world.all_in(subscription, "delivered", 40)
             row = await health(world, subscription)
     assert len(receiver.requests) == requests + 40 == await total_attempts(world, subscription)
     assert (row["breaker_reason"], row["probe_at"], row["probe_delivery_id"]) == (None, None, None)
@@ -272,14 +272,14 @@ async def test_breaker_is_half_open_and_sends_nothing_else_during_a_probe(world:
         await some_turns()
         assert not receiver.requests
         await cool_down(world, subscription)
-        await receiver.wait_for(1, SOON)
+        await receiver.wait_for(1)
         row = await breaker(world, subscription, "half_open")
         await some_turns()
         assert len(receiver.requests) == 1
         in_flight = await world.pool.fetchval("SELECT delivery_id FROM delivery_queue WHERE claim_token IS NOT NULL")
         assert row["probe_delivery_id"] == in_flight
         receiver.release()
-        await world.all_in(subscription, "delivered", 20, timeout_seconds=SOON)
+        await world.all_in(subscription, "delivered", 20)
 
 
 async def retry(world: World, client: Client, delivery_id: UUID) -> None:
@@ -297,7 +297,7 @@ async def test_a_retry_by_hand_is_the_probe_of_an_open_breaker_and_the_next_one_
         await some_turns()
         assert not receiver.requests
         await retry(world, client, delivery_ids[6])
-        (request,) = await receiver.wait_for(1, SOON)
+        (request,) = await receiver.wait_for(1)
         assert request.headers["webhook-id"] == str(delivery_ids[6])
         for later in delivery_ids[3:6]:
             await retry(world, client, later)
@@ -308,18 +308,19 @@ async def test_a_retry_by_hand_is_the_probe_of_an_open_breaker_and_the_next_one_
         receiver.script(then=200)
         receiver.release()
         await breaker(world, subscription, "closed")
-        await world.all_in(subscription, "delivered", 10, timeout_seconds=SOON)
+        await world.all_in(subscription, "delivered", 10)
 
 
 async def test_a_retry_by_hand_that_fails_opens_the_breaker_for_longer(world: World, receiver: Receiver) -> None:
-    receiver.script(then=500)
+    receiver.script(then=Reply(status=500, hang=True))
     subscription = await world.subscription(receiver.url())
     await open_breaker(world, subscription)
     delivery_ids = await world.deliver_many(subscription, 10)
     await world.put(delivery_ids[3], status="failed", reason="retries_exhausted")
-    async with world.running(**BREAKER) as client:
+    async with world.running(**BREAKER, delivery_timeout_seconds=30.0) as client:
         for delivery_id in delivery_ids[3:6]:
             await retry(world, client, delivery_id)
+        receiver.release()
         row = await breaker(world, subscription, "open", openings=2)
         await some_turns()
         (request,) = receiver.requests
@@ -371,7 +372,7 @@ async def test_breaker_is_shared_by_two_workers(world: World, receiver: Receiver
         requests = len(receiver.requests)
         await some_turns()
         assert await rows(world, subscription) == before
-        assert len(receiver.requests) == requests <= 45
+        assert len(receiver.requests) == requests <= 150
     assert changes() == 1
 
 
@@ -380,7 +381,7 @@ async def test_a_success_between_failures_keeps_the_breaker_closed(world: World,
     subscription = await world.subscription(receiver.url())
     async with world.running(**{**BREAKER, "worker_concurrency": 1, "retry_base_seconds": 600.0}):
         await world.deliver_many(subscription, 40)
-        await receiver.wait_for(40, SOON)
+        await receiver.wait_for(40)
         await at_rest(world, subscription)
     row = await health(world, subscription)
     assert (row["breaker"], row["openings"]) == ("closed", 0)
@@ -418,9 +419,10 @@ async def test_a_breaker_is_kept_over_a_restart_of_all_processes(world: World, r
         assert await rows(world, subscription) == before
         assert len(receiver.requests) == requests
         await cool_down(world, subscription)
-        await world.all_in(subscription, "delivered", 20, timeout_seconds=SOON)
+        await world.all_in(subscription, "delivered", 20)
 
 
+@pytest.mark.without_redis
 async def test_breaker_opens_holds_and_closes_without_redis(away: World, receiver: Receiver) -> None:
     receiver.script(then=500)
     subscription = await away.subscription(receiver.url())
@@ -434,7 +436,7 @@ async def test_breaker_opens_holds_and_closes_without_redis(away: World, receive
         assert len(receiver.requests) == requests
         receiver.script(then=200)
         await cool_down(away, subscription)
-        await away.all_in(subscription, "delivered", 20, timeout_seconds=SOON)
+        await away.all_in(subscription, "delivered", 20)
     assert len(receiver.requests) == requests + 20
 
 
@@ -449,7 +451,7 @@ async def test_a_recovered_endpoint_is_fed_with_a_growing_rate(world: World, rec
         assert not receiver.requests
         await cool_down(world, subscription)
         row = await breaker(world, subscription, "closed")
-        await world.all_in(subscription, "delivered", 300, timeout_seconds=60.0)
+        await world.all_in(subscription, "delivered", 300)
     since: datetime = row["breaker_since"]
     within = [
         sum(request.at <= since + timedelta(seconds=seconds) for request in receiver.requests) for seconds in (1, 2)
@@ -475,7 +477,7 @@ async def test_deliveries_behind_an_open_breaker_are_counted_and_not_written(
         return held, Counted.now("webhook_breakers", state="open"), Counted.now("webhook_queue_depth")
 
     async with world.running():
-        await wait_until(lambda: gauges() == (5_000, 1, 0), SOON, what="the gauges")
+        await wait_until(lambda: gauges() == (5_000, 1, 0), what="the gauges")
         before = await rows(world, subscription)
         await some_turns(12)
         assert await rows(world, subscription) == before
@@ -516,7 +518,7 @@ async def test_delivery_rung_for_before_its_gate_closed_is_put_back_without_an_a
     handed_back = Counted("webhook_deliveries_handed_back_total", reason=status)
     async with world.worker():
         await ring(ringer, delivery_id)
-        await wait_until(lambda: handed_back() == 1, SOON, what="the delivery to be put back")
+        await wait_until(lambda: handed_back() == 1, what="the delivery to be put back")
         row = await world.in_state(delivery_id, "pending")
         assert (row["attempt_count"], row["claim_token"]) == (0, None)
         assert row["due"]
@@ -539,7 +541,7 @@ async def test_deliveries_that_expire_behind_a_closed_gate_fail(
     kept = await world.deliver(paused)
     async with world.running():
         for delivery_id in expiring:
-            row = await world.in_state(delivery_id, timeout_seconds=SOON)
+            row = await world.in_state(delivery_id)
             assert (row["status"], row["reason"]) == ("failed", "expired")
         assert (await world.row(kept))["status"] == "pending"
         await wait_until(lambda: ended() == 3, what="the ends to be counted")
@@ -561,7 +563,7 @@ async def disabled(world: World, subscription: UUID) -> asyncpg.Record:
     async def so() -> bool:
         return bool((await subscription_row(world, subscription))["status"] == "disabled")
 
-    await until_true(so, "the subscription to be disabled", SOON)
+    await until_true(so, "the subscription to be disabled")
     return await subscription_row(world, subscription)
 
 
@@ -623,7 +625,7 @@ async def test_an_endpoint_that_only_failed_for_days_is_disabled(
         async def noted() -> bool:
             return bool((await health(world, subscription))["consecutive_failures"] == 6)
 
-        await until_true(noted, "the failure to be recorded", SOON)
+        await until_true(noted, "the failure to be recorded")
         if status == "disabled":
             await disabled(world, subscription)
         await some_turns(2)
@@ -644,7 +646,7 @@ async def test_a_success_ends_the_days_of_failures(world: World, receiver: Recei
         async def noted() -> bool:
             return (await health(world, subscription))["failing_since"] is None
 
-        await until_true(noted, "the success to be recorded", SOON)
+        await until_true(noted, "the success to be recorded")
         row = await subscription_row(world, subscription)
     assert row["status"] == "active"
 
@@ -657,23 +659,22 @@ async def test_a_rate_limit_holds_over_all_workers_and_costs_no_attempt(world: W
     subscription = await world.subscription(receiver.url())
     await limit_rate(world, subscription, rate, burst)
     await world.deliver_many(subscription, 400)
+    began = time.monotonic()
     async with world.delivery() as client, world.worker(), world.worker(), world.worker():
-        await receiver.wait_for(110, 60.0)
+        await receiver.wait_for(70)
 
         async def one_is_held() -> bool:
             query = "SELECT delivery_id FROM delivery_queue WHERE claim_token IS NULL AND due_at <= now() LIMIT 1"
             return await held_by(world, client, await world.pool.fetchval(query)) == "rate_limit"
 
-        await until_true(one_is_held, "one that is held for the rate", SOON)
+        await until_true(one_is_held, "one that is held for the rate")
         await world.pool.execute(
             "WITH gone AS (DELETE FROM delivery_queue WHERE claim_token IS NULL RETURNING delivery_id)"
             " UPDATE webhook_deliveries d SET status = 'cancelled' FROM gone WHERE d.id = gone.delivery_id"
         )
         await at_rest(world, subscription)
-    first, found = receiver.requests[0].monotonic, receiver.requests[:110]
-    # A little more than the burst is allowed: the first one was granted shortly before it arrived.
-    assert all(number <= rate * (each.monotonic - first) + 2 * burst for number, each in enumerate(found))
-    assert 0.6 * rate * (found[-1].monotonic - first) <= len(found)
+    found = receiver.requests[:70]
+    assert all(number <= rate * (each.monotonic - began) + burst for number, each in enumerate(found, 1))
     attempts = await world.pool.fetch("SELECT status, attempt_count, count(*) FROM deliveries GROUP BY 1, 2 ORDER BY 1")
     assert {(row["status"], row["attempt_count"]) for row in attempts} == {("cancelled", 0), ("delivered", 1)}
 
@@ -683,7 +684,7 @@ async def test_a_rate_limit_of_one_is_none_of_another(world: World, receiver: Re
     await limit_rate(world, limited, 0.001, 2)
     await world.deliver_many(limited, 100)
     async with world.running() as client:
-        await receiver.wait_for(2, SOON, path="/limited")
+        await receiver.wait_for(2, path="/limited")
         await world.deliver_many(other, 100)
         await world.all_in(other, "delivered", 100)
         assert len(receiver.on("/limited")) == 2
@@ -700,7 +701,7 @@ async def test_retries_keep_the_rate_too(world: World, receiver: Receiver) -> No
     await limit_rate(world, subscription, 0.001, 3)
     async with world.running(retry_base_seconds=0.5, breaker_failures=1_000):
         delivery_id = await world.deliver(subscription)
-        await receiver.wait_for(3, SOON)
+        await receiver.wait_for(3)
         await some_turns()
         assert len(receiver.requests) == 3
         assert outcomes(await world.attempts(delivery_id)) == ["http_5xx"] * 3

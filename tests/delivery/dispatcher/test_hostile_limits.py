@@ -29,7 +29,7 @@ async def _without_checks(world: World) -> AsyncIterator[None]:
         )
 
 
-@pytest.mark.parametrize("redis_is_there", [True, False])
+@pytest.mark.parametrize("redis_is_there", [True, pytest.param(False, marks=pytest.mark.without_redis)])
 async def test_rates_that_cannot_be_used_in_calculations_delay_no_other_subscription(
     world: World, receiver: Receiver, *, redis_is_there: bool
 ) -> None:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 import structlog
 
-from dev.harness.waiting import wait_until
+from dev.harness.waiting import PATIENCE_SECONDS, wait_until
 from services.delivery.dispatcher.limiter import KEY, SHARE_SECONDS, Demand, Grant, Limiter
 from services.platform import ids
 from services.platform.settings import RedisSettings
@@ -17,13 +17,6 @@ from services.platform.stores import redis
 
 SUBSCRIPTION = ids.new()
 NEVER = "redis://127.0.0.1:1/0"
-# A slow response on a busy machine must not count as an outage of Redis.
-PATIENCE_SECONDS = 5.0
-
-
-@pytest.fixture(autouse=True)
-def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("services.delivery.dispatcher.limiter.TIMEOUT_SECONDS", PATIENCE_SECONDS)
 
 
 async def one_worker() -> int:
@@ -34,7 +27,7 @@ async def one_worker() -> int:
 async def limiters(redis_url: str, number: int) -> AsyncIterator[list[Limiter]]:
     """The limiters of this many processes."""
     settings = RedisSettings(redis_url=redis_url, _env_file=None)
-    clients = [redis.connect(settings, timeout_seconds=PATIENCE_SECONDS) for _ in range(number)]
+    clients = [redis.connect(settings, timeout_seconds=10.0) for _ in range(number)]
     try:
         yield [Limiter(client, one_worker) for client in clients]
     finally:
@@ -83,18 +76,18 @@ async def test_a_bucket_fills_again(redis_url: str) -> None:
 async def test_several_processes_together_get_no_more_than_the_rate_and_the_burst(redis_url: str) -> None:
     rate, burst = 100.0, 20
     async with limiters(redis_url, 4) as made:
-        began = time.monotonic()
+        began, total = time.monotonic(), 0
 
-        async def ask(limiter: Limiter) -> int:
-            granted = 0
-            while time.monotonic() - began < 1:
-                granted += await taken(limiter, demand(rate, 7, burst=burst))
+        async def ask(limiter: Limiter) -> None:
+            nonlocal total
+            while total < 100:
+                granted = await taken(limiter, demand(rate, 7, burst=burst))
+                total += granted
+                assert total <= rate * (time.monotonic() - began) + burst + 1
                 await asyncio.sleep(0.005)
-            return granted
 
-        total = sum(await asyncio.gather(*map(ask, made)))
-        elapsed = time.monotonic() - began
-    assert rate * 0.6 <= total <= rate * elapsed + burst + 1
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await asyncio.gather(*map(ask, made))
 
 
 async def test_subscriptions_are_answered_in_the_order_of_their_demands(redis_url: str) -> None:
@@ -186,7 +179,7 @@ async def test_a_bucket_that_is_dated_ahead_or_owes_tokens_withholds_nothing_for
         async def granted() -> bool:
             return await taken(limiter, demand(10, 1)) == 1
 
-        await wait_until(granted, 2, what="a token")
+        await wait_until(granted, what="a token")
 
 
 async def test_a_change_of_the_limit_holds_at_once(redis_url: str) -> None:

@@ -35,7 +35,7 @@ async def waiting(world: World, held: Connection, statement: Awaitable[object]) 
         return bool(await world.pool.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))
 
     try:
-        await until_true(waits, "the statement to wait", 5)
+        await until_true(waits, "the statement to wait")
         assert not task.done()
         yield
     finally:

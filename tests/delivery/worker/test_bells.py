@@ -21,7 +21,8 @@ async def test_a_bell_is_heard_at_once(world: World, receiver: Receiver, ringer:
         started = time.monotonic()
         await ring(ringer, delivery_id)
         await receiver.wait_for(2)
-        assert time.monotonic() - started < 0.5
+        # Before anyone would find it in Postgres.
+        assert time.monotonic() - started < RUNG / 2
         assert (await world.in_state(delivery_id))["status"] == "delivered"
 
 

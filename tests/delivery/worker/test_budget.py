@@ -130,3 +130,21 @@ async def test_budget_forgets_owners_that_are_gone() -> None:
     for spender in many[1::2]:
         await spender.let_go()
     assert (budget._left, len(budget._held), len(budget._waiting)) == (80, 0, 0)
+
+
+async def test_holder_of_weight_3_gets_three_times_the_bytes() -> None:
+    budget = Budget(160, {"light": 1, "heavy": 3}.__getitem__)
+    light, heavy = [[Spender(budget, 1, name) for _ in range(400)] for name in ("light", "heavy")]
+
+    def holding(spenders: list[Spender]) -> list[Spender]:
+        return [one for one in spenders if one.holding.is_set() and not one.task.done()]
+
+    for _ in range(8):
+        await settle()
+        for one in holding(light)[:20]:
+            await one.let_go()
+    await settle()
+    assert len(holding(light)) + len(holding(heavy)) >= 140
+    assert 2 <= len(holding(heavy)) / len(holding(light)) <= 4
+    for one in (*light, *heavy):
+        await one.cancel()

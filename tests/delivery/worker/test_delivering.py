@@ -20,6 +20,7 @@ from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
 from services.delivery.destinations.http.request import USER_AGENT
+from services.delivery.dispatcher import sweeper
 from services.delivery.worker.store import Claim, WorkerStore
 from services.ingest import __main__ as ingest
 from services.ingest.settings import IngestSettings
@@ -90,7 +91,7 @@ async def test_accepted_webhook_is_delivered_with_its_exact_bytes_and_headers(wo
 
 async def test_a_success_is_one_final_attempt(shared: Shared, receiver: Receiver) -> None:
     receiver.script(then=Reply(status=201, body="sch\u00f6n".encode(), delay_seconds=0.1))
-    subscription = await shared.world.subscription(receiver.url(), timeout_seconds=15.0)
+    subscription = await shared.world.subscription(receiver.url())
     delivery_id = await shared.world.deliver(subscription)
     row = await shared.world.in_state(delivery_id)
     assert (row["status"], row["reason"], row["attempt_count"]) == ("delivered", None, 1)
@@ -163,7 +164,7 @@ async def test_attempt_log_shows_two_failures_and_the_success(shared: Shared, re
     assert [request.body for request in requests] == [b"{}"] * 3
 
 
-async def test_retries_keep_their_schedule_and_come_at_most_half_a_second_late(
+async def test_retries_keep_their_schedule_and_do_not_wait_for_a_look_at_the_whole_queue(
     shared: Shared, receiver: Receiver
 ) -> None:
     receiver.script(500, 500, 500)
@@ -174,7 +175,7 @@ async def test_retries_keep_their_schedule_and_come_at_most_half_a_second_late(
     lags = [wait - delay for wait, delay in zip(waits, [0.2, 0.4, 0.8], strict=True)]
     assert all(lag >= -0.1 * delay for lag, delay in zip(lags, [0.2, 0.4, 0.8], strict=True))
     # The best of three, because the machine may be busy.
-    assert min(lags) <= 0.5
+    assert min(lags) <= sweeper.PASS_SECONDS / 4
 
 
 @pytest.mark.parametrize("limit", [0, 2])
@@ -230,7 +231,7 @@ async def test_a_dead_kept_connection_is_tried_again_at_once_and_each_attempt_ha
         await connection.request()
 
     async with sending.serving(answer) as server:
-        subscription = await shared.world.subscription(server.url(), timeout_seconds=15.0)
+        subscription = await shared.world.subscription(server.url())
         await shared.world.in_state(await shared.world.deliver(subscription))
         delivery_id = await shared.world.deliver(subscription)
         row = await shared.world.in_state(delivery_id)

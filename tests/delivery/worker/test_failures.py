@@ -31,19 +31,18 @@ FAILURES = {
 async def test_a_failure_is_recorded_with_its_kind_and_a_message(shared: Shared, kind: str) -> None:
     answer, outcome, status_code = FAILURES[kind]
     async with sending.serving(answer) as server:
-        # Short only where it is expected: on a busy machine the others may take longer.
         subscription = await shared.world.subscription(
-            server.url(), timeout_seconds=1.0 if outcome == "timeout" else 15.0
+            server.url(), timeout_seconds=2.0 if outcome == "timeout" else None
         )
         delivery_id = await shared.world.deliver(subscription)
-        await shared.world.in_state(delivery_id, "scheduled", timeout_seconds=20.0)
+        await shared.world.in_state(delivery_id, "scheduled")
         attempt = (await shared.world.attempts(delivery_id))[0]
         await shared.world.put(delivery_id, status="cancelled")
     assert (attempt["outcome"], attempt["status_code"]) == (outcome, status_code)
     assert attempt["error_message"]
     assert "\x00" not in attempt["error_message"]
     if outcome == "timeout":
-        assert 950 <= attempt["duration_ms"] < 10_000
+        assert 1_950 <= attempt["duration_ms"] < 20_000
 
 
 @pytest.mark.parametrize(
@@ -61,9 +60,9 @@ async def test_a_failure_is_recorded_with_its_kind_and_a_message(shared: Shared,
 async def test_a_redirect_is_recorded_with_where_it_points(shared: Shared, location: bytes, message: str) -> None:
     head = b"HTTP/1.1 308 Permanent Redirect\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % location
     async with sending.serving(sending.answering(head)) as server:
-        subscription = await shared.world.subscription(server.url(), timeout_seconds=15.0)
+        subscription = await shared.world.subscription(server.url())
         delivery_id = await shared.world.deliver(subscription)
-        await shared.world.in_state(delivery_id, "scheduled", timeout_seconds=20.0)
+        await shared.world.in_state(delivery_id, "scheduled")
         (attempt,) = await shared.world.attempts(delivery_id)
         await shared.world.put(delivery_id, status="cancelled")
     assert attempt["error_message"] == message + " redirects are not followed"

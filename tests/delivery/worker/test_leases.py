@@ -26,7 +26,7 @@ from tests.delivery.world import LOOPBACK, RUNG, Counted, World, attempt, ring, 
 @pytest.fixture
 async def scheduler(world: World) -> AsyncIterator[tuple[Scheduler, WorkerStore]]:
     """A scheduler and its store, with nothing running."""
-    settings = world.worker_settings(lease_seconds=6.0)
+    settings = world.worker_settings(lease_seconds=6.0, delivery_timeout_seconds=1.0)
     store = WorkerStore(world.pool, settings)
     async with sending.sender(LOOPBACK) as sender, redis.client(settings) as client:
         deliverer, recorder = Deliverer(store, sending.destinations(sender), settings), Recorder(store, bound=10)
@@ -113,7 +113,13 @@ async def test_delivery_held_by_a_worker_for_longer_than_a_lease_is_sent_once(
     renewed = Counted("webhook_lease_renewals_total")
     async with (
         world.delivery(lease_seconds=6.0),
-        world.worker(lease_seconds=6.0, claimed_payload_bytes=10, large_payload_budget_bytes=100, retry_limit=0),
+        world.worker(
+            lease_seconds=6.0,
+            delivery_timeout_seconds=1.0,
+            claimed_payload_bytes=10,
+            large_payload_budget_bytes=100,
+            retry_limit=0,
+        ),
     ):
         subscription = await world.subscription(receiver.url())
         for _ in range(8):
@@ -177,7 +183,7 @@ async def test_an_outcome_that_cannot_be_recorded_keeps_no_other_from_being_reco
             strict=True,
         )
     ]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await asyncio.gather(*(recorder.record(outcome) for outcome in made))
     states = [(await world.row(claim.id))["status"] for claim in claims]
     assert states == ["in_flight", "in_flight", "in_flight", "failed"]

@@ -10,6 +10,7 @@ from services.delivery.worker.shares import QUICK, SLOW, UNKNOWN, share, spared
 from services.platform import ids
 
 SLOTS = 512
+WEIGHTS = {"light": 1, "heavy": 3}
 ANSWER_SECONDS = 0.01
 
 
@@ -130,6 +131,47 @@ def test_unused_shares_go_to_tenants_that_can_use_them() -> None:
     busy = many(made, "busy", 1_200)
     claim_all(made)
     assert in_flight(busy) >= 400
+
+
+@pytest.mark.parametrize("slots", [64, SLOTS])
+@pytest.mark.parametrize("names", [("light", "heavy"), ("heavy", "light")])
+def test_tenant_of_weight_3_gets_three_times_the_slots_in_any_order(slots: int, names: tuple[str, str]) -> None:
+    made = Lanes(slots, WEIGHTS.__getitem__)
+    lanes = {}
+    for name in names:
+        lanes[name] = many(made, name, 1_200)
+        claim_all(made)
+    for _ in range(4):
+        end_all(made, lanes[names[0]], slots // 2)
+    light, heavy = in_flight(lanes["light"]), in_flight(lanes["heavy"])
+    assert light + heavy >= 7 * slots // 8
+    assert 2 <= heavy / light <= 4
+
+
+@pytest.mark.parametrize("name", ["light", "heavy"])
+def test_a_tenant_of_any_weight_gets_seven_eighths_of_the_slots_alone(name: str) -> None:
+    made = Lanes(SLOTS, WEIGHTS.__getitem__)
+    lanes = many(made, name, 1_200)
+    claim_all(made)
+    assert 7 * SLOTS // 8 <= in_flight(lanes) < SLOTS
+
+
+def test_a_turn_is_as_large_as_the_weight_of_its_tenant() -> None:
+    made = Lanes(SLOTS, WEIGHTS.__getitem__)
+    light, heavy = many(made, "light", 100), many(made, "heavy", 100)
+    batch = [lane for lane, _ in made.next_batch(100)]
+    assert (len(set(batch) & set(light)), len(set(batch) & set(heavy))) == (25, 75)
+
+
+def test_tenants_share_a_host_by_their_weights() -> None:
+    made = Lanes(SLOTS, WEIGHTS.__getitem__)
+    made.bound(of_tenant=1_000, of_host=64)
+    light, heavy = [many(made, name, 100, host="chat.example") for name in WEIGHTS]
+    claim_all(made)
+    for _ in range(4):
+        end_all(made, light, 20)
+    assert in_flight(light) + in_flight(heavy) >= 56
+    assert 2 <= in_flight(heavy) / in_flight(light) <= 4
 
 
 def test_a_quick_endpoint_has_its_way_beside_slow_ones_of_its_tenant() -> None:

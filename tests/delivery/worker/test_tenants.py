@@ -19,7 +19,6 @@ from services.domain.egress.policy import Policy
 from services.domain.states import Hold
 from tests.delivery.world import Client, Counted, World, until_true
 
-SOON = 30.0
 PATIENT: dict[str, Any] = {"delivery_timeout_seconds": 30.0, "worker_concurrency": 64}
 
 
@@ -74,24 +73,24 @@ async def test_receivers_of_one_tenant_that_hang_leave_many_slots_to_another(
     """Also to endpoints without history, several at a time."""
     async with world.running(**PATIENT):
         hanging = await hang(world, receiver, 100)
-        await wait_until(lambda: receiver.in_flight >= 48, SOON, what="the worker to be full of what hangs")
+        await wait_until(lambda: receiver.in_flight >= 48, what="the worker to be full of what hangs")
         subscriptions = [await quiet.subscription(other_receiver.url(f"/{number}")) for number in range(6)]
         for number in range(6):
             other_receiver.script(Reply(hang=True), path=f"/{number}")
         for subscription in subscriptions:
             await deliver(quiet, subscription, 1)
         # All at the same time: with only one slot, only the first one would arrive.
-        await wait_until(lambda: other_receiver.in_flight == 6, SOON, what="six requests beside those that hang")
+        await wait_until(lambda: other_receiver.in_flight == 6, what="six requests beside those that hang")
         other_receiver.release()
         for subscription in subscriptions:
             await deliver(quiet, subscription, 50)
         for subscription in subscriptions:
-            await quiet.all_in(subscription, "delivered", 51, timeout_seconds=SOON)
+            await quiet.all_in(subscription, "delivered", 51)
         assert receiver.in_flight >= 48
         assert await attempts(world, hanging) == 0
         receiver.release()
         for subscription in hanging:
-            await world.all_in(subscription, "delivered", 4, timeout_seconds=SOON)
+            await world.all_in(subscription, "delivered", 4)
         assert await attempts(world, hanging) == 400
 
 
@@ -106,28 +105,28 @@ async def test_a_tenant_has_its_bound_over_all_workers_and_what_is_over_it_is_he
         async def two() -> bool:
             return bool(await world.pool.fetchval("SELECT count(*) FROM workers") == 2)
 
-        await until_true(two, "both workers to be counted", SOON)
+        await until_true(two, "both workers to be counted")
         # Each has counted the other by then.
         warm = await quiet.subscription(other_receiver.url("/warm"))
         for _ in range(5):
             await deliver(quiet, warm, 1)
-        await quiet.all_in(warm, "delivered", 5, timeout_seconds=SOON)
+        await quiet.all_in(warm, "delivered", 5)
         hanging = await hang(world, receiver, 30)
-        await wait_until(lambda: receiver.in_flight >= 12, SOON, what="the tenant to be at its bound")
+        await wait_until(lambda: receiver.in_flight >= 12, what="the tenant to be at its bound")
         handed_back = Counted("webhook_deliveries_handed_back_total", reason="concurrency")
         for subscription in hanging:
             await deliver(world, subscription, 20)
-        await wait_until(lambda: handed_back() > 0, SOON, what="deliveries to be handed back")
+        await wait_until(lambda: handed_back() > 0, what="deliveries to be handed back")
         subscription = await quiet.subscription(other_receiver.url())
         await deliver(quiet, subscription, 100)
-        await quiet.all_in(subscription, "delivered", 100, timeout_seconds=SOON)
+        await quiet.all_in(subscription, "delivered", 100)
         assert receiver.max_in_flight <= 16
         assert await attempts(world, hanging) == 0
         assert counted() > 0
-        await until_true(partial(is_held, world, client, hanging), "deliveries held by concurrency", SOON)
+        await until_true(partial(is_held, world, client, hanging), "deliveries held by concurrency")
         receiver.release()
         for name in hanging:
-            await world.all_in(name, "delivered", 24, timeout_seconds=SOON)
+            await world.all_in(name, "delivered", 24)
         assert receiver.max_in_flight <= 16
         assert await attempts(world, hanging) == 30 * 24
 
@@ -138,22 +137,22 @@ async def test_a_host_has_its_bound_over_all_tenants_and_each_of_them_gets_throu
     """Two tenants of one chat vendor; one of them has hanging channels there."""
     async with world.running(**PATIENT, target_host_concurrency=16) as client:
         hanging = await hang(world, receiver, 30)
-        await wait_until(lambda: receiver.in_flight >= 12, SOON, what="the host to be at its bound")
+        await wait_until(lambda: receiver.in_flight >= 12, what="the host to be at its bound")
         subscription = await quiet.subscription(receiver.url("/quick"))
         await deliver(quiet, subscription, 60)
         elsewhere = await world.subscription(other_receiver.url())
         await deliver(world, elsewhere, 60)
-        await quiet.all_in(subscription, "delivered", 60, timeout_seconds=SOON)
-        await world.all_in(elsewhere, "delivered", 60, timeout_seconds=SOON)
+        await quiet.all_in(subscription, "delivered", 60)
+        await world.all_in(elsewhere, "delivered", 60)
         assert receiver.max_in_flight <= 16
         assert await attempts(world, hanging) == 0
 
         for name in hanging:
             await deliver(world, name, 20)
-        await until_true(partial(is_held, world, client, hanging), "deliveries held by concurrency", SOON)
+        await until_true(partial(is_held, world, client, hanging), "deliveries held by concurrency")
         receiver.release()
         for name in hanging:
-            await world.all_in(name, "delivered", 24, timeout_seconds=SOON)
+            await world.all_in(name, "delivered", 24)
         assert receiver.max_in_flight <= 16
 
 
@@ -165,11 +164,11 @@ async def test_large_payloads_of_one_tenant_leave_memory_to_those_of_another(
     async with world.running(**PATIENT, large_payload_budget_bytes=8 * size):
         for _ in range(20):
             await world.deliver(await world.subscription(receiver.url()), b"x" * size)
-        await wait_until(lambda: receiver.in_flight == 7, SOON, what="the tenant to have its part of the memory")
+        await wait_until(lambda: receiver.in_flight == 7, what="the tenant to have its part of the memory")
         subscription = await quiet.subscription(other_receiver.url())
         for _ in range(5):
             await quiet.deliver(subscription, b"x" * size)
-        await quiet.all_in(subscription, "delivered", 5, timeout_seconds=SOON)
+        await quiet.all_in(subscription, "delivered", 5)
         assert receiver.in_flight == 7
         receiver.release()
 
@@ -191,9 +190,9 @@ async def test_hanging_names_of_one_tenant_do_not_delay_those_of_another(
         for number in range(100):
             hanging.append(await world.subscription(f"http://{number}.hanging.co.uk/"))
             await deliver(world, hanging[-1], 1)
-        await wait_until(lambda: len({name for name, _ in name_server.asked}) >= 48, SOON, what="names to hang")
+        await wait_until(lambda: len({name for name, _ in name_server.asked}) >= 48, what="names to hang")
         for number in range(6):
             subscription = await quiet.subscription(f"http://{number}.quiet.co.uk:{receiver.port}/")
             await deliver(quiet, subscription, 20)
-            await quiet.all_in(subscription, "delivered", 20, timeout_seconds=SOON)
+            await quiet.all_in(subscription, "delivered", 20)
         assert await attempts(world, hanging) == 0

@@ -47,7 +47,7 @@ async def test_outcomes_that_wait_hold_no_slot_but_bound_what_is_claimed(
             )
             assert await world.statuses(subscription) == {"in_flight": 4, "pending": 6}
         # Once they are recorded, it continues.
-        await world.all_in(subscription, "delivered", 10, timeout_seconds=5)
+        await world.all_in(subscription, "delivered", 10)
     assert len(receiver.requests) == 10
 
 
@@ -116,12 +116,12 @@ async def test_a_request_in_flight_is_finished_within_the_grace_period(
     world: World, receiver: Receiver, ringer: Ringer
 ) -> None:
     receiver.script(then=Reply(delay_seconds=0.8))
-    async with world.worker():
+    async with world.worker(shutdown_grace_seconds=40.0):
         delivery_id = await world.deliver(await world.subscription(receiver.url()), due_in=RUNG)
         await ring(ringer, delivery_id)
         await receiver.wait_for(1)
         stopping = time.monotonic()
-    assert time.monotonic() - stopping < 3
+    assert time.monotonic() - stopping < 20
     assert (await world.row(delivery_id))["status"] == "delivered"
     assert outcomes(await world.attempts(delivery_id)) == ["success"]
 
@@ -193,6 +193,7 @@ async def test_ids_and_bells_that_were_not_claimed_are_due_at_once_after_a_stop(
     assert len(receiver.requests) == 1
 
 
+@pytest.mark.without_redis
 async def test_deliveries_that_a_worker_took_from_postgres_are_due_at_once_after_it_stops(
     world: World, receiver: Receiver
 ) -> None:

@@ -66,4 +66,4 @@ def test_events_accepted_for_other_subscriptions_do_not_count_for_the_group() ->
 
 def test_closed_port_refuses_connections() -> None:
     with neighbour._closed_port() as port, pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", port), timeout=5)
+        socket.create_connection(("127.0.0.1", port), timeout=60)

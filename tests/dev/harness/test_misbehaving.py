@@ -22,7 +22,7 @@ def receiver() -> Iterator[Helper]:
 
 @pytest.fixture(scope="module")
 def port(receiver: Helper) -> int:
-    return receiver.hear(Listening, 10).port
+    return receiver.hear(Listening, 60).port
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def post(port: int) -> Iterator[Post]:
     with contextlib.ExitStack() as opened:
 
         def send(behaviour: str) -> socket.socket:
-            connection = opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=10))
+            connection = opened.enter_context(socket.create_connection(("127.0.0.1", port), timeout=60))
             head = f"POST /{behaviour}/0 HTTP/1.1\r\nHost: here\r\nContent-Length: {len(PAYLOAD)}\r\n\r\n"
             connection.sendall(head.encode() + PAYLOAD)
             return connection

@@ -41,7 +41,7 @@ async def test_beside_answers_for_the_names_it_knows(monkeypatch: pytest.MonkeyP
 
 def test_resolving_runs_a_role_with_the_name_server() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", RESOLVING], check=True, cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", RESOLVING], check=True, cwd=ROOT, capture_output=True, text=True, timeout=120
     )
 
     assert done.stdout.startswith("usage: python -m services")

@@ -9,8 +9,7 @@ import pytest
 
 from dev.embedded import ports
 from dev.harness.proxy import DELAY_SECONDS, Mode, Proxy, proxying
-
-SOON_SECONDS = 0.3
+from dev.harness.waiting import PATIENCE_SECONDS
 
 
 @contextlib.asynccontextmanager
@@ -42,9 +41,11 @@ async def _connected(proxy: Proxy) -> AsyncIterator[tuple[asyncio.StreamReader, 
             await writer.wait_closed()
 
 
-async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+async def _echo(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, timeout_seconds: float = PATIENCE_SECONDS
+) -> bytes:
     writer.write(b"hello")
-    async with asyncio.timeout(SOON_SECONDS):
+    async with asyncio.timeout(timeout_seconds):
         return await reader.read(100)
 
 
@@ -72,7 +73,7 @@ async def test_a_black_hole_holds_what_is_sent_until_it_passes_again() -> None:
         assert await _echo(*connection) == b"hello"
         await proxy.set_mode(Mode.BLACKHOLE)
         with pytest.raises(TimeoutError):
-            await _echo(*connection)
+            await _echo(*connection, 0.3)
         await proxy.set_mode(Mode.PASS)
         assert await connection[0].read(100) == b"hello"
 

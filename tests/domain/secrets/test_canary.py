@@ -99,7 +99,7 @@ async def test_development_processes_started_by_hand_share_the_key_of_the_folder
     finally:
         for process in running:
             process.terminate()
-        ended = [await asyncio.to_thread(process.communicate, timeout=15) for process in running]
+        ended = [await asyncio.to_thread(process.communicate, timeout=60) for process in running]
     assert started == [True, True], ended
     assert [process.returncode for process in running] == [0, 0]
     assert await _known(database, (tmp_path / "data/encryption.key").read_text())
@@ -130,5 +130,5 @@ def _started(process: "subprocess.Popen[str]") -> bool:
 
 def _run(database: str, redis_url: str, folder: Path, role: str, **more: str) -> "subprocess.CompletedProcess[str]":
     process = _start(database, redis_url, folder, role, **more)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=120)
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)

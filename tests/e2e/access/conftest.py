@@ -26,7 +26,7 @@ PROCESSES: Mapping[str, str] = {
 Channels = Mapping[str, grpc.aio.Channel]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def keyed(short_folder: Path) -> Iterator[Stack]:
     """The whole service, with keys required."""
     environment = {
@@ -41,7 +41,7 @@ def keyed(short_folder: Path) -> Iterator[Stack]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def http(keyed: Stack) -> AsyncIterator[httpx.AsyncClient]:
     """A client that sends no key by default."""
-    async with httpx.AsyncClient(base_url=keyed.base_url, timeout=15) as client:
+    async with httpx.AsyncClient(base_url=keyed.base_url, timeout=60) as client:
         yield client
 
 

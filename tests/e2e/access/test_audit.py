@@ -72,7 +72,7 @@ class Actor:
 async def actor(keyed: Stack, admin: Admin, a_name: str, receiver: Receiver) -> AsyncIterator[Actor]:
     tenant_id = await admin.tenant(a_name)
     made = await admin.created(tenant_id=tenant_id, role="admin", name="Ada")
-    async with httpx.AsyncClient(base_url=keyed.base_url, headers=bearer(made["key"]), timeout=15) as http:
+    async with httpx.AsyncClient(base_url=keyed.base_url, headers=bearer(made["key"]), timeout=60) as http:
         yield Actor(http=http, tenant_id=tenant_id, key_id=made["id"], key=made["key"], receiver=receiver)
 
 
@@ -257,7 +257,7 @@ async def test_the_bootstrap_key_is_distinguished_and_keys_cannot_impersonate_ot
     )
     # A key that is not a service key cannot act for others.
     forged = (*keys.metadata(actor.key), ("webhook-actor", "bootstrap"))
-    by_forger = await stub.CreateSubscription(request, metadata=forged, timeout=10)
+    by_forger = await stub.CreateSubscription(request, metadata=forged, timeout=60)
 
     (made,) = await listed(http, resource_id=actor.tenant_id)
     assert (made["actor"], made["actor_name"]) == ("bootstrap", None)
@@ -431,7 +431,7 @@ async def test_entries_are_listed_only_for_operators_over_grpc(actor: Actor, cha
 
 
 async def test_a_caller_without_a_key_is_anonymous(stack: Stack) -> None:
-    async with httpx.AsyncClient(base_url=stack.base_url, timeout=15) as http:
+    async with httpx.AsyncClient(base_url=stack.base_url, timeout=60) as http:
         subscription_id = await Api(http).subscribe("https://example.com/hook")
 
         answer = await http.get("/api/v1/admin/audit/", params={"resource_id": subscription_id})

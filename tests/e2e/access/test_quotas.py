@@ -6,7 +6,7 @@ import httpx
 
 from dev.harness.keys import ADMIN_KEY, Admin, bearer
 from dev.harness.waiting import wait_until
-from services.domain.quotas import QuotaSettings
+from services.domain.tenants.quotas import QuotaSettings
 from services.platform import ids
 
 URL = "https://example.com/hook"
@@ -55,6 +55,30 @@ async def test_a_tenant_is_shown_with_its_own_quotas_and_those_that_apply(http: 
     ]
 
 
+async def test_the_weight_of_a_tenant_is_1_unless_an_operator_sets_it(http: httpx.AsyncClient, a_name: str) -> None:
+    made = await http.post(TENANTS, json={"id": a_name}, headers=bearer(ADMIN_KEY))
+    assert made.json()["weight"] == 1
+    assert (await changed(http, a_name, {"weight": 3}))["weight"] == 3
+    assert (await changed(http, a_name, {"name": "Acme"}))["weight"] == 3
+    assert (await http.get(f"{TENANTS}/{a_name}", headers=bearer(ADMIN_KEY))).json()["weight"] == 3
+    entries = await http.get(
+        "/api/v1/admin/audit", params={"tenant_id": a_name, "action": "tenant.update"}, headers=bearer(ADMIN_KEY)
+    )
+    assert entries.json()["items"][-1]["changes"] == [{"field": "weight", "before": 1, "after": 3}]
+    made = await http.post(TENANTS, json={"id": f"{a_name}-2", "weight": 100}, headers=bearer(ADMIN_KEY))
+    assert made.json()["weight"] == 100
+
+
+async def test_a_weight_out_of_bounds_is_422_that_says_what_it_must_be(http: httpx.AsyncClient, a_name: str) -> None:
+    await http.post(TENANTS, json={"id": a_name}, headers=bearer(ADMIN_KEY))
+    for weight in (0, -1, 101, 1.5, "3", True, None):
+        answer = await http.patch(f"{TENANTS}/{a_name}", json={"weight": weight}, headers=bearer(ADMIN_KEY))
+        assert answer.status_code == 422, weight
+        assert answer.json()["errors"][0]["field"] == "weight"
+    answer = await http.patch(f"{TENANTS}/{a_name}", json={"weight": 101}, headers=bearer(ADMIN_KEY))
+    assert "must be between 1 and 100" in answer.json()["errors"][0]["message"]
+
+
 async def test_tenant_usage_is_shown(http: httpx.AsyncClient, admin: Admin, a_name: str) -> None:
     await admin.tenant(a_name)
     key = await admin.key(a_name)
@@ -66,7 +90,7 @@ async def test_tenant_usage_is_shown(http: httpx.AsyncClient, admin: Admin, a_na
         usage = (await http.get(f"{TENANTS}/{a_name}", headers=bearer(ADMIN_KEY))).json()["usage"]
         return usage is not None and usage["subscriptions"] == 1 and usage["stored_bytes"] == 2
 
-    await wait_until(shown, 20, what="the sums to be made")
+    await wait_until(shown, what="the sums to be made")
 
 
 async def test_a_quota_out_of_bounds_is_422(http: httpx.AsyncClient, admin: Admin, a_name: str) -> None:
@@ -103,7 +127,7 @@ async def test_a_sender_above_its_quota_gets_429_that_names_it_and_another_tenan
         answer = await http.post("/api/v1/events", json=event, headers=bearer(key))
         return answer if answer.status_code != 202 else None
 
-    answer = await wait_until(refused, 15, what="an event to be refused")
+    answer = await wait_until(refused, what="an event to be refused")
     assert answer is not None
     assert (answer.status_code, answer.json()["reason"]) == (429, "QUOTA_EVENTS_PER_SECOND")
     assert answer.json()["type"] == "urn:webhook-service:error:QUOTA_EVENTS_PER_SECOND"

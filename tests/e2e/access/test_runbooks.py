@@ -30,7 +30,7 @@ async def test_an_operator_can_do_what_a_runbook_orders(
 ) -> None:
     await admin.tenant(a_name)
     theirs = await admin.created(tenant_id=a_name)
-    async with httpx.AsyncClient(base_url=keyed.base_url, headers=bearer(theirs["key"]), timeout=15) as http:
+    async with httpx.AsyncClient(base_url=keyed.base_url, headers=bearer(theirs["key"]), timeout=60) as http:
         api = Api(http)
         waiting = await api.subscribe("https://example.com/hook")
         assert (await http.post(f"/api/v1/subscriptions/{waiting}/pause")).status_code == 200
@@ -52,7 +52,7 @@ async def test_an_operator_can_do_what_a_runbook_orders(
         env={"PATH": os.environ["PATH"], **values},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
     assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"

@@ -94,7 +94,7 @@ async def test_an_actor_acts_for_its_own_tenant_only(admin: Admin, channels: Cha
     stub: Any = subscriptions_pb2_grpc.SubscriptionServiceStub(channels["webhook.v1.SubscriptionService"])
     request = subscriptions_pb2.ListSubscriptionsRequest(tenant_id=a_name)
     with pytest.raises(grpc.aio.AioRpcError) as raised:
-        await stub.ListSubscriptions(request, metadata=keys.metadata(SERVICE_KEY, actor=actor), timeout=10)
+        await stub.ListSubscriptions(request, metadata=keys.metadata(SERVICE_KEY, actor=actor), timeout=60)
     assert errors.from_rpc_error(raised.value).reason == "TENANT_FORBIDDEN"
 
 
@@ -123,7 +123,7 @@ async def test_a_change_by_a_forwarded_key_is_its_holders(admin: Admin, channels
     admins = await admin.created(role="admin")
     stub: Any = access_pb2_grpc.AccessServiceStub(channels["webhook.v1.AccessService"])
     forwarded = keys.metadata(SERVICE_KEY, actor="bootstrap", caller_key=admins["key"])
-    await stub.CreateTenant(access_pb2.CreateTenantRequest(id=a_name), metadata=forwarded, timeout=10)
+    await stub.CreateTenant(access_pb2.CreateTenantRequest(id=a_name), metadata=forwarded, timeout=60)
     parameters = {"resource_id": a_name}
     answer = await admin.http.get("/api/v1/admin/audit", params=parameters, headers=keys.bearer(ADMIN_KEY))
     assert [entry["actor"] for entry in answer.json()["items"]] == [admins["id"]]

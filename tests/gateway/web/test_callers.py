@@ -4,8 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from protos.webhook.v1 import access_pb2 as pb
+from services.gateway.settings import GatewaySettings
 from services.gateway.web import problems
-from services.gateway.web.callers import Bucket
+from services.gateway.web.callers import Bucket, Callers
+from services.gateway.web.retries import Retries
+from services.platform.auth import keys
 from services.platform.process import bounds
 
 
@@ -33,6 +37,15 @@ def taken(bucket: Bucket, times: int) -> int:
             continue
         through += 1
     return through
+
+
+@pytest.mark.parametrize(("told", "weight"), [(3, 3), (0, 1)], ids=["told", "by an ingest that tells none"])
+async def test_caller_has_the_weight_of_its_tenant(told: int, weight: int) -> None:
+    async def authenticate(_: pb.AuthenticateRequest, **__: object) -> pb.AuthenticateResponse:
+        return pb.AuthenticateResponse(caller=pb.Caller(tenant_id="acme", role=pb.ROLE_INGEST, key_id="k", weight=told))
+
+    callers = Callers(SimpleNamespace(Authenticate=authenticate), Retries(1.0), GatewaySettings())  # type: ignore[arg-type]
+    assert (await callers.find(f"Bearer {keys.make()}".encode())).weight == weight
 
 
 def test_a_burst_of_a_second_goes_through_and_then_the_rate(clock: Clock) -> None:

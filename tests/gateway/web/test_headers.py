@@ -35,7 +35,7 @@ async def exchange(url: str, request: bytes) -> Answer:
     reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
     writer.write(request)
     await writer.drain()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(9):
         answer = Answer(await reader.read())
     writer.close()
     return answer

@@ -24,7 +24,7 @@ async def raw(url: str, request: bytes) -> tuple[int, bytes]:
     reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
     writer.write(request)
     await writer.drain()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(9):
         head = await reader.readuntil(b"\r\n\r\n")
         length = re.search(rb"content-length: (\d+)", head)
         assert length is not None
@@ -125,7 +125,7 @@ async def statuses(url: str, *pieces: bytes) -> list[int]:
         writer.write(piece)
         await writer.drain()
         await asyncio.sleep(0.05)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(9):
         answers = await reader.read()
     writer.close()
     return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answers)]
@@ -203,7 +203,7 @@ def sending(pieces: int, piece: bytes) -> Any:
 
 
 async def test_a_body_has_more_time_as_more_of_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routing, "UPLOAD_TIMEOUT_SECONDS", 0.25)
+    monkeypatch.setattr(routing, "UPLOAD_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(clock, "UPLOAD_BYTES_PER_SECOND", 1000)
     body = await routing.read({"headers": []}, sending(8, b"x" * 500), 10_000)
     assert body == b"x" * 4000

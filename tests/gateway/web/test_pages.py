@@ -21,7 +21,7 @@ WEBHOOK = f"/api/v1/webhooks/ingest/{ids.new()}"
 @pytest_asyncio.fixture(loop_scope="session")
 async def plain(url: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client that sends no Accept headers."""
-    async with httpx.AsyncClient(base_url=url, timeout=5) as opened:
+    async with httpx.AsyncClient(base_url=url, timeout=60) as opened:
         del opened.headers["accept-encoding"]
         del opened.headers["accept"]
         yield opened

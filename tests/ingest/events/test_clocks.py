@@ -42,7 +42,7 @@ async def behind(
 
 async def test_machines_with_clocks_an_hour_behind_accept_events_and_log_it(behind: Ingest, free_port: int) -> None:
     subscription, health = await behind.create(), Health()
-    async with gateway(free_port, health) as url, httpx.AsyncClient(base_url=url, timeout=10) as client:
+    async with gateway(free_port, health) as url, httpx.AsyncClient(base_url=url, timeout=60) as client:
         for _ in range(2):
             answer = await client.post(f"/api/v1/webhooks/ingest/{subscription.id}", content=b"1")
             assert answer.status_code == 202, answer.text

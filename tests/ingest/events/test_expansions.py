@@ -18,6 +18,7 @@ from services.ingest.events import expansions
 from services.ingest.events.expansions import Expander, ExpansionStore
 from services.ingest.events.store import EventStore, NewEvent
 from services.platform import errors, ids
+from services.platform.process.shares import WeightOf, same_weight
 from tests.ingest.conftest import Ingest, counted, eventually
 
 TYPE = "order.created"
@@ -514,8 +515,8 @@ class _Gates:
         return True
 
 
-def _expander(store: _Scripted) -> Expander:
-    return Expander(store, _Ringer(), _Gates())  # type: ignore[arg-type]
+def _expander(store: _Scripted, weight_of: WeightOf = same_weight) -> Expander:
+    return Expander(store, _Ringer(), _Gates(), weight_of)  # type: ignore[arg-type]
 
 
 async def _run(expander: Expander, store: _Scripted, steps: int) -> None:
@@ -543,6 +544,18 @@ async def test_tenants_take_turns_for_any_amount_of_events_to_expand() -> None:
     assert store.order[:4].count(quiet) == 2
     # Events of one tenant, in the order in which they were accepted.
     assert [event_id for event_id in store.order if event_id != quiet] == [one for one in busy for _ in range(3)]
+
+
+async def test_tenant_of_weight_3_has_three_times_the_chunks_of_another() -> None:
+    light, *heavy = [ids.new() for _ in range(4)]
+    store = _Scripted({light: 20, **dict.fromkeys(heavy, 4)})
+    expander = _expander(store, {"light": 1, "heavy": 3}.__getitem__)
+    expander.committed("light", light, 20)
+    for event_id in heavy:
+        expander.committed("heavy", event_id, 4)
+    await _run(expander, store, 20)
+    assert store.order[:16].count(light) == 4
+    assert set(store.order[16:]) == {light}
 
 
 async def test_an_event_that_cannot_be_expanded_delays_no_other() -> None:

@@ -72,7 +72,7 @@ async def test_a_key_whose_first_request_is_still_running_is_in_use_and_keeps_no
             ingest_pb2.IngestItem(subscription_id=subscription.id, payload=b"1", idempotency_key=key)
             for key in ("free", "taken", "free too")
         ]
-        answer = await ingest.events.BatchIngest(ingest_pb2.BatchIngestRequest(items=items), timeout=5)
+        answer = await ingest.events.BatchIngest(ingest_pb2.BatchIngestRequest(items=items), timeout=60)
         assert [result.error.reason for result in answer.results] == ["", "IDEMPOTENCY_KEY_IN_USE", ""]
         in_use = await refused(ingest.create(idempotency_key="taken"))
         assert isinstance(in_use, errors.IdempotencyKeyInUse)

@@ -177,11 +177,11 @@ async def test_looks_while_changes_are_not_heard_of_are_as_rare_as_they_may_be(
     await _wanting(filters, "a")
     store.read.clear()
     loop = asyncio.get_running_loop()
-    until = loop.time() + 1.0
-    while loop.time() < until:
+    began = loop.time()
+    while loop.time() < began + 1.0:
         await asyncio.gather(*(_wanting(filters, "a", ttl_seconds=0.25) for _ in range(20)))
         await asyncio.sleep(0.01)
-    assert 1 <= len(store.read) <= 4
+    assert 1 <= len(store.read) <= (loop.time() - began) / 0.25
     assert not any(store.read), "nothing changed"
 
 
@@ -310,8 +310,8 @@ async def test_changes_of_a_failed_load_are_loaded_again(store: Watched, filters
     async with store.pool.acquire() as connection, connection.transaction():
         await connection.execute("LOCK TABLE tenants")
         asking = asyncio.create_task(_wanting(filters, "b"))
-        await asyncio.sleep(0.05)
-        await store.pool.execute("SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        await eventually(lambda: store.pool.fetchval(cancel), "the load to wait for the lock, and to be cancelled")
         with pytest.raises(asyncpg.QueryCanceledError):
             await asking
     assert await _wanting(filters, "b") == {made}

@@ -19,7 +19,7 @@ from tests.platform.grpc.serving import serving
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="takes more than one loopback address")
 ADDRESSES = ("127.0.0.1", "127.0.0.2", "127.0.0.3")
 AGE_SECONDS = 1.0
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 class Named(ingest_pb2_grpc.IngestServiceServicer):
@@ -44,7 +44,7 @@ async def answered(stub: "ingest_pb2_grpc.IngestServiceAsyncStub", calls: int) -
     """Return the servers of this many calls, none of which may fail."""
     found = set()
     for _ in range(calls):
-        answer = await stub.GetEvent(ingest_pb2.GetEventRequest(), timeout=5, wait_for_ready=True)
+        answer = await stub.GetEvent(ingest_pb2.GetEventRequest(), timeout=60, wait_for_ready=True)
         found.add(answer.event.id)
     return found
 

@@ -75,7 +75,7 @@ async def made(channel: grpc.aio.Channel, kind: str, key: str, text: bytes = b"x
             yield text
 
     sent = requests() if kind.startswith("stream") else text
-    answer = call(sent, metadata=metadata(key, actor="bootstrap"), timeout=5)
+    answer = call(sent, metadata=metadata(key, actor="bootstrap"), timeout=60)
     if kind.endswith("stream"):
         return b"".join([each async for each in answer])
     found: bytes = await answer

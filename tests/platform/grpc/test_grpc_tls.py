@@ -24,7 +24,7 @@ from services.platform.process import lifecycle, metrics
 from services.platform.settings import GrpcServerSettings, GrpcTlsSettings
 from tests.platform.grpc.serving import serving
 
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 class Naming(ingest_pb2_grpc.IngestServiceServicer):
@@ -52,7 +52,7 @@ def certificates(files: dict[str, str]) -> Certificates:
 
 async def ask(channel: grpc.aio.Channel) -> str:
     stub: ingest_pb2_grpc.IngestServiceAsyncStub = ingest_pb2_grpc.IngestServiceStub(channel)
-    answer = await stub.GetEvent(ingest_pb2.GetEventRequest(), timeout=5)
+    answer = await stub.GetEvent(ingest_pb2.GetEventRequest(), timeout=60)
     return answer.event.id
 
 
@@ -109,7 +109,7 @@ async def test_renewed_certificates_are_shown_on_both_sides_and_no_call_fails(
             stub: ingest_pb2_grpc.IngestServiceAsyncStub = ingest_pb2_grpc.IngestServiceStub(channel)
 
             async def name() -> str:
-                return (await stub.GetEvent(ingest_pb2.GetEventRequest(), timeout=5)).event.id
+                return (await stub.GetEvent(ingest_pb2.GetEventRequest(), timeout=60)).event.id
 
             assert await name() == "gateway"
             authorities.grpc_files(

@@ -37,7 +37,7 @@ async def _until_done(steps: Steps, **options: bool | float | asyncio.Event | No
             background.repeat(steps, **{"interval_seconds": PAUSE_SECONDS, **options}),  # type: ignore[arg-type]
             name="loop",
         )
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await steps.done.wait()
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -12,7 +12,7 @@ from dev.harness.waiting import wait_until
 from services.platform import errors
 from services.platform.process.batching import Batcher, Bounds
 
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 60.0
 Named = tuple[str, int]
 
 
@@ -37,9 +37,14 @@ class Sink:
 Tasks = list["asyncio.Task[Named]"]
 
 
-async def submit(batcher: Batcher[Named, Named], tenant: str, number: int, *, size_bytes: int = 0) -> Tasks:
+async def submit(
+    batcher: Batcher[Named, Named], tenant: str, number: int, *, size_bytes: int = 0, weight: int = 1
+) -> Tasks:
     """Submit items of a tenant, and return when all of them wait or are refused."""
-    tasks = [asyncio.create_task(batcher.submit((tenant, place), size_bytes, tenant=tenant)) for place in range(number)]
+    tasks = [
+        asyncio.create_task(batcher.submit((tenant, place), size_bytes, tenant=tenant, weight=weight))
+        for place in range(number)
+    ]
     await asyncio.sleep(0)
     return tasks
 
@@ -79,6 +84,36 @@ async def test_tenants_get_the_same_number_of_bytes() -> None:
     assert 4 <= before_the_last_small.count("large") <= 8
 
 
+async def test_tenant_of_weight_3_gets_three_times_the_places_and_all_of_them_alone() -> None:
+    sink = Sink()
+    batcher = sink.batcher()
+    tasks = await held_up(sink, batcher)
+    tasks += await submit(batcher, "light", 40)
+    tasks += await submit(batcher, "heavy", 40, weight=3)
+    sink.gate.set()
+    await asyncio.gather(*tasks)
+    in_each = [[name for name, _ in batch].count("heavy") for batch in sink.batches[1:]]
+    assert sum(in_each[:10]) == 30
+    sink.batches.clear()
+    await asyncio.gather(*await submit(batcher, "heavy", 12, weight=3))
+    assert max(map(len, sink.batches)) == 4
+
+
+async def test_tenant_of_weight_3_may_have_three_times_as_much_waiting() -> None:
+    sink = Sink()
+    batcher = sink.batcher(waiting_items=50)
+    tasks = await held_up(sink, batcher)
+    light = await submit(batcher, "light", 50)
+    # A fifth of the places is the share of the tenant with a batch in flight, which the other one keeps meanwhile.
+    heavy = await submit(batcher, "heavy", 50, weight=3)
+    refused = [*light[20:], *heavy[30:]]
+    await asyncio.wait(refused)
+    assert len(batcher) == 50
+    assert {type(task.exception()) for task in refused} == {errors.TenantOverloaded}
+    sink.gate.set()
+    await asyncio.gather(*tasks, *light[:20], *heavy[:30])
+
+
 async def test_a_tenant_that_comes_later_gets_its_share_and_nothing_for_the_time_before() -> None:
     sink = Sink()
     sink.slow.add("busy")
@@ -101,7 +136,7 @@ async def test_an_item_that_counts_as_many_costs_its_tenant_as_many_turns() -> N
     batcher = sink.batcher()
     tasks = await held_up(sink, batcher)
     for place in range(8):
-        tasks.append(asyncio.create_task(batcher.submit(("heavy", place), tenant="heavy", weight=4)))
+        tasks.append(asyncio.create_task(batcher.submit(("heavy", place), tenant="heavy", items=4)))
     tasks += await submit(batcher, "light", 32)
     sink.gate.set()
     await asyncio.gather(*tasks)
@@ -184,10 +219,10 @@ async def test_an_item_may_count_as_many() -> None:
     sink = Sink()
     batcher = sink.batcher(waiting_items=100, batch_items=10)
     tasks = await held_up(sink, batcher)
-    heavy = [asyncio.create_task(batcher.submit(("a", number), tenant="a", weight=40)) for number in range(2)]
+    heavy = [asyncio.create_task(batcher.submit(("a", number), tenant="a", items=40)) for number in range(2)]
     await asyncio.sleep(0)
     with pytest.raises(errors.Overloaded):
-        await batcher.submit(("a", 2), tenant="a", weight=40)
+        await batcher.submit(("a", 2), tenant="a", items=40)
     sink.gate.set()
     await asyncio.gather(*tasks, *heavy)
     assert sink.batches[1:] == [[("a", 0)], [("a", 1)]]
@@ -244,8 +279,8 @@ async def test_items_get_their_own_result_or_a_rejection(
     )
     batcher = Batcher("test", sink.flush, bounds)
     tasks = [
-        asyncio.create_task(batcher.submit((name, place), size, tenant=name, weight=weight))
-        for place, (name, size, weight) in enumerate(submissions)
+        asyncio.create_task(batcher.submit((name, place), size, tenant=name, items=items))
+        for place, (name, size, items) in enumerate(submissions)
     ]
     results = await asyncio.gather(*tasks, return_exceptions=True)
     for place, ((name, _, _), result) in enumerate(zip(submissions, results, strict=True)):

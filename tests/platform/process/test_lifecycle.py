@@ -29,7 +29,7 @@ async def _runs() -> None:
 async def test_a_background_task_that_ends_unexpectedly_ends_the_process(loop: object) -> None:
     process = Process("test")
     process.spawn("loop", loop())  # type: ignore[operator]
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await process.stop_requested.wait()
     assert process.failed
     assert await process.health.alive() == {"background_tasks": "RuntimeError: loop died"}
@@ -40,20 +40,20 @@ async def test_draining_is_logged_and_lasts_until_a_second_signal() -> None:
     told: list[bool] = []
     process.on_drain(lambda: told.append(process.health.stopping))
     process.request_stop()
-    draining = asyncio.create_task(process.drain(60))
+    draining = asyncio.create_task(process.drain(600))
     await asyncio.sleep(0.01)
     assert told == [True]
     assert not draining.done()
     assert await process.health.ready() == {"process": "is stopping"}
     process.request_stop()
-    await asyncio.wait_for(draining, 1)
+    await asyncio.wait_for(draining, 60)
 
 
 async def test_a_process_that_is_broken_does_not_drain() -> None:
     process = Process("test")
     process.spawn("loop", _fails())
     await process.stop_requested.wait()
-    await asyncio.wait_for(process.drain(60), 1)
+    await asyncio.wait_for(process.drain(600), 60)
 
 
 async def test_a_background_task_that_its_owner_ends_is_not_a_failure() -> None:
@@ -132,7 +132,7 @@ def test_roles_that_others_call_stop_last_and_what_all_share_is_closed_after_the
         started = next(line for line in process.stdout if '"started"' in line)
         assert '"role": "called+front"' in started
         process.send_signal(signal.SIGTERM)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert _told(output) == ["front ended", "called ended", "closed"]
 
@@ -142,7 +142,7 @@ def test_roles_that_others_call_stop_last_and_what_all_share_is_closed_after_the
 )
 def test_a_role_that_cannot_start_ends_the_process_and_takes_the_others_down(start: str, found: str) -> None:
     with _running("called=serves", "waiting=waits", f"front={start}") as process:
-        output, errors = process.communicate(timeout=30)
+        output, errors = process.communicate(timeout=120)
     assert process.returncode == 1
     assert found in output + errors
     told = _told(output)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from dev.harness.waiting import wait_until
 from services.platform.http import server
 from services.platform.process import lifecycle, logs
 from services.platform.process.lifecycle import Process, Role, StartError
@@ -48,8 +49,14 @@ class Stage:
 
 async def test_roles_that_are_called_stop_after_those_that_call() -> None:
     stage = Stage()
-    asyncio.get_running_loop().call_later(0.2, stage.whole.request_stop)
+
+    async def stop_once_all_run() -> None:
+        await wait_until(lambda: len(stage.said) == 3, what="all to start")
+        stage.whole.request_stop()
+
+    stopping = asyncio.create_task(stop_once_all_run())
     assert await stage.run(stage.role("first", called=True), stage.role("second"), stage.role("third")) == 0
+    await stopping
     assert stage.said[:3] == [f"{name} starts as {name}" for name in ("first", "second", "third")]
     assert stage.said.index("first stops") > stage.said.index("second has stopped")
     assert stage.said.index("first stops") > stage.said.index("third has stopped")

@@ -8,7 +8,7 @@ import pytest
 from dev.harness.waiting import wait_until
 from services.platform import errors
 from services.platform.process.lifecycle import Process
-from services.platform.process.shares import OWNER, Shares
+from services.platform.process.shares import OWNER, Shares, divide
 from services.platform.settings import PostgresSettings
 from services.platform.stores import postgres
 
@@ -49,6 +49,23 @@ async def ended(*tasks: asyncio.Task[None]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
+
+
+@pytest.mark.parametrize(
+    ("number", "weights", "expected"),
+    [
+        (11, {"a": 1, "b": 1, "c": 1}, {"a": 4, "b": 4, "c": 3}),
+        (128, {"a": 1, "b": 3}, {"a": 32, "b": 96}),
+        (101, {"a": 100, "b": 1}, {"a": 100, "b": 1}),
+        # However little its weight, each gets one if there are enough; the first ones if there are not.
+        (128, {"a": 100, "b": 100, "c": 1}, {"a": 64, "b": 63, "c": 1}),
+        (2, {"a": 1, "b": 100, "c": 100}, {"a": 1, "b": 1, "c": 0}),
+        (7, {"a": 50}, {"a": 7}),
+        (7, {}, {}),
+    ],
+)
+def test_a_number_is_divided_by_weight(number: int, weights: dict[str, int], expected: dict[str, int]) -> None:
+    assert divide(number, weights) == expected
 
 
 async def test_an_owner_leaves_places_for_those_that_have_none() -> None:
@@ -99,7 +116,7 @@ async def test_cancelled_caller_leaves_nothing_behind(granted: bool) -> None:  #
 async def test_caller_that_holds_a_place_does_not_wait_for_another_one() -> None:
     shares = Shares(1)
     OWNER.set("a")
-    async with asyncio.timeout(5), shares.taken(), shares.taken():
+    async with asyncio.timeout(60), shares.taken(), shares.taken():
         pass
 
 
@@ -137,8 +154,8 @@ async def test_calls_that_wait_for_a_lock_leave_connections_for_others(database:
             await first.execute("SELECT pg_stat_clear_snapshot()")
             return bool(await first.fetchval(count) == PLACES // 2)
 
-        await wait_until(waiting, 10, what="some to wait for the lock")
-        async with asyncio.timeout(5):
+        await wait_until(waiting, what="some to wait for the lock")
+        async with asyncio.timeout(8):
             assert await asyncio.create_task(other()) == 1
             assert await pool.fetchval("SELECT 1") == 1
         for task in tasks:

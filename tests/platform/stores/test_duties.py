@@ -56,13 +56,13 @@ async def test_two_processes_do_the_work_and_a_third_follows_one_that_stops(data
     async with contextlib.AsyncExitStack() as stack:
         first = await stack.enter_async_context(copy(database))
         second = await stack.enter_async_context(copy(database))
-        await wait_until(lambda: first.worked and second.worked, 10, what="two to work")
+        await wait_until(lambda: first.worked and second.worked, what="two to work")
         async with copy(database) as third:
-            await wait_until(lambda: third.duty._looked, 10, what="a look")
+            await wait_until(lambda: third.duty._looked, what="a look")
             await asyncio.sleep(0.1)
             assert (third.duty.held, third.worked, third.changes) == (False, 0, [])
             await first.stop()  # type: ignore[misc]
-            await wait_until(lambda: third.worked, 10, what="the third to work")
+            await wait_until(lambda: third.worked, what="the third to work")
             assert third.changes == ["taken"]
 
 
@@ -93,6 +93,7 @@ async def test_a_process_that_does_not_look_any_more_loses_its_place(
         second.on_change(taken=lambda: changes.append("taken"), lost=lambda: None)
         await first.look()
         assert first.held
+        monkeypatch.setattr(duties, "HELD_SECONDS", 60.0)
 
         async def is_taken() -> bool:
             await second.look()
@@ -108,7 +109,7 @@ async def test_a_process_that_does_not_look_any_more_loses_its_place(
 async def until_true(predicate: Callable[[], Awaitable[bool]]) -> None:
     """Wait for an answer of true."""
     untyped: Any = predicate
-    await wait_until(untyped, 10, what="the place to be taken")
+    await wait_until(untyped, what="the place to be taken")
 
 
 async def test_the_check_of_the_work_passes_while_a_process_stands_by(
@@ -120,7 +121,7 @@ async def test_the_check_of_the_work_passes_while_a_process_stands_by(
         raise RuntimeError("broken")
 
     async with copy(database) as first, copy(database) as second:
-        await wait_until(lambda: first.duty.held or second.duty.held, 10, what="one to work")
+        await wait_until(lambda: first.duty.held or second.duty.held, what="one to work")
         holder, other = (first, second) if first.duty.held else (second, first)
         await other.duty.checked(fail, after_seconds=0)()
         await holder.duty.checked(fail, after_seconds=60)()

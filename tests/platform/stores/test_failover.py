@@ -19,7 +19,7 @@ from services.platform.process.lifecycle import Process
 from services.platform.stores import redis
 
 # A slow response on a busy machine must not count as an outage of Redis.
-PATIENCE_SECONDS = 5.0
+PATIENCE_SECONDS = 10.0
 
 
 @pytest.fixture(params=KINDS)

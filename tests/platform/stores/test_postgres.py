@@ -26,7 +26,7 @@ async def test_a_client_that_freezes_in_a_transaction_keeps_its_locks_for_five_s
         await transaction.start()
         await frozen.execute(lock)
         began = time.monotonic()
-        async with asyncio.timeout(postgres.IDLE_IN_TRANSACTION_SECONDS + 3):
+        async with asyncio.timeout(postgres.IDLE_IN_TRANSACTION_SECONDS + 30):
             await pool.execute(lock)
         assert time.monotonic() - began > postgres.IDLE_IN_TRANSACTION_SECONDS - 1
         with pytest.raises(STORE_AWAY) as raised:
@@ -97,7 +97,7 @@ async def test_the_host_that_takes_writes_is_found_among_several(stores: Stores,
         url = stores.postgres.tcp_url(urlsplit(database).path.lstrip("/"))
         listed = url.replace("@", f"@127.0.0.1:{silent.getsockname()[1]},") + "?target_session_attrs=read-write"
         async with postgres.pool(Process("test"), PostgresSettings(database_url=listed)) as pool:
-            assert await pool.fetchval("SELECT inet_server_port()", timeout=5) == stores.postgres.port
+            assert await pool.fetchval("SELECT inet_server_port()", timeout=60) == stores.postgres.port
 
 
 async def test_a_statement_that_was_rolled_back_for_a_conflict_is_repeated(database: str) -> None:

@@ -17,7 +17,6 @@ from services.platform.process.lifecycle import Process
 from services.platform.settings import PostgresSettings, RedisSettings
 from services.platform.stores import availability, postgres, redis
 
-NOTICED_WITHIN_SECONDS = 5.0
 QUICK = {"fsync": "off"}
 
 
@@ -27,7 +26,7 @@ async def says(store: str, value: float) -> None:
     def found() -> bool:
         return REGISTRY.get_sample_value("webhook_store_up", {"store": store}) == value
 
-    await wait_until(found, NOTICED_WITHIN_SECONDS, what=f"webhook_store_up of {store} at {value}")
+    await wait_until(found, what=f"webhook_store_up of {store} at {value}")
 
 
 async def test_a_postgres_that_is_away_is_noticed_and_so_is_its_return(short_folder: Path) -> None:
@@ -45,11 +44,11 @@ async def test_a_postgres_that_is_away_is_noticed_and_so_is_its_return(short_fol
             return await process.health.state() == ({}, {})
 
         async with postgres.pool(process, PostgresSettings(database_url=url, _env_file=None)):
-            await wait_until(back, NOTICED_WITHIN_SECONDS)
+            await wait_until(back)
             server.kill()
-            await wait_until(away, NOTICED_WITHIN_SECONDS)
+            await wait_until(away)
             server.start()
-            await wait_until(back, NOTICED_WITHIN_SECONDS)
+            await wait_until(back)
 
 
 async def test_a_redis_that_hangs_is_noticed_and_so_is_its_return(short_folder: Path) -> None:
@@ -76,9 +75,9 @@ async def told(url: str) -> tuple[str, list[str]]:
         process.health.add_optional("redis", watched.check)
         with capture_logs() as logged:
             watching = process.spawn("redis_up", watched.run())
-            degraded = await wait_until(process.health.degraded, NOTICED_WITHIN_SECONDS)
+            degraded = await wait_until(process.health.degraded)
             # Another check is made, with the same result.
-            await wait_until(lambda: watched.looks > 1, NOTICED_WITHIN_SECONDS)
+            await wait_until(lambda: watched.looks > 1)
             await process.cancel(watching)
         assert await process.health.ready() == {}
     return (degraded or {})["redis"], [line["reason"] for line in logged if line["log_level"] == "warning"]

@@ -77,7 +77,8 @@ async def test_a_collector_that_hangs_delays_the_stop_by_its_bound(silent: str, 
     began = time.monotonic()
     await waiting.stop()
     bound = min(sdk.STOP_SECONDS, sdk.STOP_SHARE * grace_seconds)
-    assert bound <= time.monotonic() - began < bound + 0.5
+    # Not until the export gives up.
+    assert bound <= time.monotonic() - began < sdk.EXPORT_TIMEOUT_SECONDS
 
 
 async def test_a_collector_that_comes_back_gets_what_ends_then() -> None:
@@ -86,17 +87,17 @@ async def test_a_collector_that_comes_back_gets_what_ends_then() -> None:
         port = first.port
         spans = recording(first.url)
         end_spans(spans, 1)
-        await wait_until(lambda: first.spans, 5, what="a span")
+        await wait_until(lambda: first.spans, what="a span")
     end_spans(spans, 1)
-    await wait_until(lambda: counted("dropped") > before, 15, what="a dropped span")
+    await wait_until(lambda: counted("dropped") > before, what="a dropped span")
     async with collectors.collecting(port) as second:
 
         def arrives() -> bool:
             end_spans(spans, 1)
             return bool(second.spans)
 
-        await wait_until(arrives, 15, what="a span")
-        await asyncio.wait_for(spans.stop(), 5)
+        await wait_until(arrives, what="a span")
+        await asyncio.wait_for(spans.stop(), 60)
 
 
 def test_pairs_are_read_as_opentelemetry_reads_them() -> None:

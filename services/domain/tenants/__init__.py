@@ -1,0 +1,1 @@
+"""Tenants: what one may have and do, and its share of what all tenants have together."""
