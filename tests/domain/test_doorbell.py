@@ -71,7 +71,7 @@ def _rung(*delivery_ids: UUID) -> list[Rung]:
 
 
 async def _ring(broker: Broker, *delivery_ids: UUID) -> None:
-    await broker.stream.add(doorbell.message(doorbell.bell(_rung(*delivery_ids))))
+    await broker.stream.add(doorbell.bell(_rung(*delivery_ids)))
 
 
 def _heard(broker: Broker, message: AckableMessage) -> list[UUID]:
@@ -118,9 +118,7 @@ async def test_bells_rung_before_the_first_worker_came_are_heard(redis_url: str)
         await _ring(ringer, first)
         await _ring(ringer, second)
         async with _broker(redis_url, "worker-1") as worker:
-            messages = worker.listen()
-            assert _heard(worker, await _next(messages)) == [first]
-            assert _heard(worker, await _next(messages)) == [second]
+            assert _heard(worker, await _next(worker.listen())) == [first, second]
 
 
 async def test_a_bell_learns_the_length_of_the_stream(broker: Broker) -> None:
@@ -130,22 +128,44 @@ async def test_a_bell_learns_the_length_of_the_stream(broker: Broker) -> None:
 
 
 async def test_a_message_is_deleted_when_it_is_acked(broker: Broker, client: "redis.asyncio.Redis") -> None:
-    await _ring(broker, ids.new())
-    await _ring(broker, ids.new())
     messages = broker.listen()
-    acked, _ = await _next(messages), await _next(messages)
+    await _ring(broker, ids.new())
+    acked = await _next(messages)
+    await _ring(broker, ids.new())
+    await _next(messages)
     await _ack(acked)
     assert await broker.stream.measure() == 1
     assert (await client.xpending(doorbell.STREAM, doorbell.GROUP))["pending"] == 1
 
 
-async def test_acks_at_the_same_time_all_count(broker: Broker) -> None:
-    for _ in range(20):
-        await _ring(broker, ids.new())
+async def test_messages_of_one_read_are_heard_as_one_and_its_ack_counts_for_all(broker: Broker) -> None:
+    delivery_ids = [ids.new() for _ in range(worker_broker.READ_MESSAGES + 1)]
+    for delivery_id in delivery_ids:
+        await _ring(broker, delivery_id)
     messages = broker.listen()
-    heard = [await _next(messages) for _ in range(20)]
-    await asyncio.gather(*(_ack(message) for message in heard))
-    assert await broker.stream.measure() == 0
+    read = await _next(messages)
+    assert _heard(broker, read) == delivery_ids[:-1]
+    await _ack(read)
+    assert await broker.stream.measure() == 1
+    assert _heard(broker, await _next(messages)) == delivery_ids[-1:]
+
+
+async def test_what_is_no_bell_is_heard_alone_and_refused(broker: Broker, client: "redis.asyncio.Redis") -> None:
+    before, after = ids.new(), ids.new()
+    await _ring(broker, before)
+    await client.xadd(doorbell.STREAM, {"data": b"not a bell"})
+    await client.xadd(doorbell.STREAM, {"other": b""})
+    await _ring(broker, after)
+    messages = broker.listen()
+    assert _heard(broker, await _next(messages)) == [before, after]
+    refused = [await _next(messages), await _next(messages)]
+    assert {message.data for message in refused} == {b"not a bell", b""}
+    for message in refused:
+        assert isinstance(message.data, bytes)
+        with pytest.raises(ValueError, match="no bell"):
+            broker.formatter.loads(message.data)
+        await _ack(message)
+    assert await broker.stream.measure() == 2
 
 
 async def test_a_group_that_is_lost_with_everything_else_is_made_again(
@@ -173,18 +193,6 @@ async def test_a_group_that_is_lost_in_the_middle_of_a_blocking_read_is_made_aga
     delivery_id = ids.new()
     await _ring(broker, delivery_id)
     assert _heard(broker, await listening) == [delivery_id]
-
-
-async def test_messages_that_were_read_but_not_handed_out_are_known(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(worker_broker, "READ_MESSAGES", 3)
-    bells = [[ids.new()], [ids.new(), ids.new()], [ids.new()]]
-    async with _broker(redis_url, "worker-1") as broker:
-        for bell in bells:
-            await _ring(broker, *bell)
-        await _next(broker.listen())
-        assert broker.unheard() == [*bells[1], *bells[2]]
 
 
 async def test_sweep_removes_the_messages_and_the_name_of_a_dead_worker(
@@ -306,10 +314,10 @@ async def _length(client: "redis.asyncio.Redis") -> int:
     return int(await client.xlen(doorbell.STREAM))
 
 
-async def _stream(client: "redis.asyncio.Redis", broker: Broker) -> list[list[UUID]]:
+async def _stream(client: "redis.asyncio.Redis") -> list[list[UUID]]:
     """Return the ids in every message of the stream."""
     entries: Any = await client.xrange(doorbell.STREAM)
-    bells = [doorbell.heard(broker.formatter.loads(fields[b"data"]).args[0]) for _, fields in entries]
+    bells = [doorbell.heard(fields[b"data"]) for _, fields in entries]
     return [bell[SUBSCRIPTION] for bell in bells]
 
 
@@ -321,7 +329,7 @@ async def test_the_ringer_rings_for_every_id_in_few_messages(
         assert ringer.open
         ringer.ring(_rung(*delivery_ids))
         await _eventually(lambda: _length(client), 3, "three bells")
-    bells = await _stream(client, broker)
+    bells = await _stream(client)
     assert [one for bell in bells for one in bell] == delivery_ids
     assert max(map(len, bells)) == doorbell.IDS_PER_BELL
 
@@ -332,7 +340,7 @@ async def test_waiting_ids_are_rung_when_the_ringer_stops(
     delivery_ids = [ids.new() for _ in range(10 * doorbell.IDS_PER_BELL)]
     async with _ringing(redis_url, pool) as ringer:
         ringer.ring(_rung(*delivery_ids))
-    assert [one for bell in await _stream(client, broker) for one in bell] == delivery_ids
+    assert [one for bell in await _stream(client) for one in bell] == delivery_ids
 
 
 async def test_a_bell_that_is_under_way_at_the_end_is_not_lost(valkey: EmbeddedValkey, pool: Pool, rows: Rows) -> None:
@@ -445,10 +453,8 @@ async def test_ringer_over_a_full_stream_is_open_to_a_tenant_with_less_than_an_e
         await wait_until(lambda: not ringer.waiting, what="the bells to be sent")
         await _until_old(ringer)
         assert [ringer.open_to(tenant) for tenant in ("busy", "quiet", "another")] == [False, True, True]
-        # The first message has 64 of the busy tenant, the second the rest and the quiet one's.
-        messages = broker.listen()
-        await _ack(await _next(messages))
-        await _ack(await _next(messages))
+        # They are two: 64 ids of the busy tenant, then the rest with the quiet one's.
+        await _ack(await _next(broker.listen()))
         await wait_until(lambda: ringer.open_to("busy"), what="what was read to be no longer in the stream")
 
 

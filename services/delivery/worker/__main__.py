@@ -83,7 +83,7 @@ async def serve(
             left_seconds = functools.partial(process.seconds_to_stop, settings.shutdown_grace_seconds)
             await asyncio.wait({listening, claiming}, timeout=min(2.0, left_seconds()))
             finish_seconds = left_seconds() - RECORDING_SECONDS - LAST_WORDS_SECONDS
-            await scheduler.stop(grace_seconds=finish_seconds, unheard=bells.unheard)
+            await scheduler.stop(grace_seconds=finish_seconds)
             await recorder.stop(grace_seconds=RECORDING_SECONDS)
             await process.cancel(watching)
             with contextlib.suppress(*STORE_AWAY):

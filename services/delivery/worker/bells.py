@@ -3,14 +3,18 @@
 import asyncio
 import socket
 import time
-from uuid import UUID
 
 import structlog
 from taskiq.acks import AcknowledgeType
 from taskiq.receiver import Receiver
 
 from services.delivery.dispatcher.turns import Turns
-from services.delivery.worker.broker import READ_BLOCK_MILLISECONDS, Broker
+from services.delivery.worker.broker import (
+    READ_BLOCK_MILLISECONDS,
+    READ_MESSAGES,
+    READ_MESSAGES_IN_HASTE,
+    Broker,
+)
 from services.delivery.worker.scheduler import Scheduler
 from services.domain import doorbell
 from services.platform import ids
@@ -41,7 +45,6 @@ class Bells:
         self._stopping = asyncio.Event()
         self._connected = False
         self._heard_at = time.monotonic()
-        self._unheard: list[UUID] = []
 
     async def listen(self) -> None:
         """Host taskiq's receiver, and connect again whenever Redis comes back; end after stop()."""
@@ -63,7 +66,6 @@ class Bells:
                     log.warning("deliveries cannot be read from Redis; polling Postgres meanwhile", error=_first(error))
                 self._connected = False
             finally:
-                self._unheard = broker.unheard()
                 await broker.shutdown()
             if not self._stopping.is_set():
                 await asyncio.sleep(RECONNECT_SECONDS)
@@ -78,11 +80,6 @@ class Bells:
     def stop(self) -> None:
         """Hear nothing new from now on."""
         self._stopping.set()
-
-    @property
-    def unheard(self) -> list[UUID]:
-        """Ids of messages that were read and handed to nobody; after listen() ended."""
-        return self._unheard
 
     def _receiver(self, broker: Broker) -> Receiver:
         return Receiver(
@@ -99,6 +96,7 @@ class Bells:
         async def deliver(said: doorbell.Bell) -> None:
             """Hand its ids to the scheduler and end."""
             self._heard_at = time.monotonic()
+            broker.count = READ_MESSAGES_IN_HASTE if self._scheduler.has_plenty else READ_MESSAGES
             await self._scheduler.offer(doorbell.heard(said), source="doorbell")
 
     async def _look_if_silent(self) -> float:

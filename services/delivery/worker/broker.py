@@ -1,24 +1,39 @@
-"""How a worker reads the stream of bells: taskiq's broker, with batched acks and without reclaiming."""
+"""How a worker reads the stream of bells: taskiq's broker, with a read as one message and without reclaiming."""
 
 import contextlib
-import itertools
-from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import cast
-from uuid import UUID
 
 import redis.exceptions
-from taskiq import AckableMessage, BrokerMessage
+from taskiq import AckableMessage, BrokerMessage, TaskiqFormatter, TaskiqMessage
 from taskiq_redis import RedisStreamBroker
 
-from services.domain.doorbell import GROUP, STREAM, Stream, heard
-from services.platform.process.batching import Batcher, Bounds
+from services.domain.doorbell import GROUP, STREAM, TASK, Stream, is_bell
 from services.platform.settings import RedisSettings
 from services.platform.stores.redis import REDIS_AWAY
 
 READ_BLOCK_MILLISECONDS = 2000
 # Messages of a read, which wait in their order in the worker.
 READ_MESSAGES = 4
+# While the worker has room for more than they have in them: each read costs it several turns of its busy event loop.
+READ_MESSAGES_IN_HASTE = 32
+
+
+class _Formatter(TaskiqFormatter):
+    """Writes and reads messages as their bells: taskiq's own form of them costs more than what they say."""
+
+    def dumps(self, message: TaskiqMessage) -> BrokerMessage:
+        """Return the bell of a message."""
+        return BrokerMessage(
+            task_id=message.task_id, task_name=message.task_name, message=message.args[0], labels=message.labels
+        )
+
+    def loads(self, message: bytes) -> TaskiqMessage:
+        """Return a message with this bell; ValueError if it is none, which taskiq logs and acknowledges."""
+        if not is_bell(message):
+            text = "this is no bell"
+            raise ValueError(text)
+        return TaskiqMessage(task_id="", task_name=TASK, labels={}, args=[message], kwargs={})
 
 
 class Broker(RedisStreamBroker):
@@ -37,17 +52,14 @@ class Broker(RedisStreamBroker):
         )
         self.stream = Stream(settings, socket_timeout=socket_timeout)
         self.connection_pool = self.stream.connections
-        self._acks: Batcher[bytes, None] = Batcher(
-            "acks", self.stream.acknowledge, Bounds(batch_items=500, waiting_items=10_000)
-        )
-        self._read: deque[tuple[bytes, dict[bytes, bytes]]] = deque()
+        self.formatter = _Formatter()
 
     async def kick(self, message: BrokerMessage) -> None:
         """Add a message."""
         await self.stream.add(message.message)
 
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
-        """Yield messages until cancelled; raise when Redis is away."""
+        """Yield what each read finds as one message, until cancelled; raise when Redis is away."""
         while True:
             try:
                 fetched = await self.stream.client.xreadgroup(
@@ -59,25 +71,19 @@ class Broker(RedisStreamBroker):
                 await self.stream.declare_group()
                 continue
             for _, messages in cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", fetched or []):
-                self._read.extend(messages)
-            while self._read:
-                message_id, fields = self._read.popleft()
-                # taskiq logs and acknowledges messages that are not ours.
-                yield AckableMessage(data=fields.get(b"data", b""), ack=self._ack(message_id))
+                read = {message_id: fields.get(b"data", b"") for message_id, fields in messages}
+                bells = {message_id: said for message_id, said in read.items() if is_bell(said)}
+                if bells:
+                    yield AckableMessage(data=b"".join(bells.values()), ack=self._ack(list(bells)))
+                # taskiq logs what is none, and acknowledges it.
+                for message_id in read.keys() - bells.keys():
+                    yield AckableMessage(data=read[message_id], ack=self._ack([message_id]))
 
-    def unheard(self) -> list[UUID]:
-        """Return the deliveries of messages that were read but not handed to a task: for a worker that stops."""
-        found: list[UUID] = []
-        for _, fields in self._read:
-            with contextlib.suppress(ValueError, LookupError, TypeError, AttributeError):  # no bell of ours
-                found += itertools.chain(*heard(self.formatter.loads(fields[b"data"]).args[0]).values())
-        return found
-
-    def _ack(self, message_id: bytes) -> Callable[[], Awaitable[None]]:
+    def _ack(self, message_ids: Sequence[bytes]) -> Callable[[], Awaitable[None]]:
         async def ack() -> None:
-            # An ack that is lost leaves a message for the sweeper: no reason to fail its task.
+            # An ack that is lost leaves messages for the sweeper: no reason to fail their task.
             with contextlib.suppress(*REDIS_AWAY):
-                await self._acks.submit(message_id)
+                await self.stream.acknowledge(message_ids)
 
         return ack
 

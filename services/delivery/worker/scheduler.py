@@ -128,6 +128,11 @@ class Scheduler:
         """Whether an offer would be taken at once."""
         return self._lanes.ready < self._max_waiting
 
+    @property
+    def has_plenty(self) -> bool:
+        """Whether it has room for more than a few messages."""
+        return self._lanes.ready < self._max_waiting // 4
+
     async def run(self) -> None:
         """Claim what waits, until stop_claiming()."""
         while not self._stopping:
@@ -234,9 +239,9 @@ class Scheduler:
         self._work.set()
         self._room.set()
 
-    async def stop(self, *, grace_seconds: float, unheard: Sequence[UUID]) -> None:
+    async def stop(self, *, grace_seconds: float) -> None:
         """Finish what is in flight within the grace period and hand the rest back at once."""
-        waiting = [*self._lanes.empty_all(), *self._to_hand_back, *unheard]
+        waiting = [*self._lanes.empty_all(), *self._to_hand_back]
         if waiting:
             try:
                 await deliveries.mark_due(self._store.pool, waiting)

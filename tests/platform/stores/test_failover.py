@@ -104,8 +104,9 @@ async def _worker(url: str) -> AsyncIterator[Broker]:
 
 async def test_a_bell_is_heard_and_acknowledged_and_swept_as_on_a_server_alone(primaries: Primaries) -> None:
     async with _worker(primaries.url) as worker:
+        worker.count = 1
         for _ in range(2):
-            await worker.stream.add(doorbell.message(doorbell.bell([Rung(ids.new(), ids.new())])))
+            await worker.stream.add(doorbell.bell([Rung(ids.new(), ids.new())]))
         messages = worker.listen()
         async with asyncio.timeout(BACK_WITHIN_SECONDS):
             first, _ = await anext(messages), await anext(messages)
