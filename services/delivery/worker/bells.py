@@ -9,12 +9,8 @@ from taskiq.acks import AcknowledgeType
 from taskiq.receiver import Receiver
 
 from services.delivery.dispatcher.turns import Turns
-from services.delivery.worker.broker import (
-    READ_BLOCK_MILLISECONDS,
-    READ_MESSAGES,
-    READ_MESSAGES_IN_HASTE,
-    Broker,
-)
+from services.delivery.worker import broker as stream_broker
+from services.delivery.worker.broker import Broker
 from services.delivery.worker.scheduler import Scheduler
 from services.domain import doorbell
 from services.platform import ids
@@ -25,7 +21,7 @@ log = structlog.get_logger(__name__)
 
 RECONNECT_SECONDS = 0.5
 # Longer than a blocking read.
-SOCKET_TIMEOUT_SECONDS = READ_BLOCK_MILLISECONDS / 1000 + 1
+SOCKET_TIMEOUT_SECONDS = stream_broker.READ_BLOCK_MILLISECONDS / 1000 + 1
 # Messages whose ids wait for room in the scheduler; the others stay in the stream.
 MESSAGES_AT_ONCE = 2
 LOOK_BUSY_SECONDS = 0.02
@@ -96,7 +92,9 @@ class Bells:
         async def deliver(said: doorbell.Bell) -> None:
             """Hand its ids to the scheduler and end."""
             self._heard_at = time.monotonic()
-            broker.count = READ_MESSAGES_IN_HASTE if self._scheduler.has_plenty else READ_MESSAGES
+            broker.count = (
+                stream_broker.READ_MESSAGES_IN_HASTE if self._scheduler.has_plenty else stream_broker.READ_MESSAGES
+            )
             await self._scheduler.offer(doorbell.heard(said), source="doorbell")
 
     async def _look_if_silent(self) -> float:
