@@ -90,7 +90,8 @@ CREATE TABLE subscriptions (
     deleted_at  timestamptz,
 
     -- Deliveries are sent only while it is active.
-    status             text NOT NULL DEFAULT 'active' CHECK (status IN ('active', 'paused', 'disabled')),
+    status             text NOT NULL DEFAULT 'active'
+        CHECK (status IN ('active', 'paused', 'disabled', 'unverified')),
     -- Why it is disabled: 'manual', 'gone' (the receiver returned 410) or 'failing' (every attempt failed for days).
     status_reason      text,
     status_since       timestamptz NOT NULL DEFAULT now(),
@@ -101,6 +102,8 @@ CREATE TABLE subscriptions (
     -- Incremented when target_url changes, because what was learned about one endpoint says nothing about the next.
     endpoint_version integer NOT NULL DEFAULT 1,
     event_types      text[] NOT NULL DEFAULT '{}',
+    -- Whether this target has answered a challenge. One that has not gets nothing if ENDPOINT_VERIFICATION is on.
+    verified         boolean NOT NULL DEFAULT false,
 
     -- Null: no limit.
     rate_limit_per_second double precision CHECK (rate_limit_per_second BETWEEN 0.001 AND 100000),
@@ -141,6 +144,18 @@ CREATE INDEX subscriptions_live ON subscriptions (tenant_id, id) WHERE deleted_a
 CREATE INDEX subscriptions_changed ON subscriptions (tenant_id, updated_at, id);
 -- A tenant has at most one system subscription.
 CREATE UNIQUE INDEX subscriptions_system ON subscriptions (tenant_id) WHERE kind = 'system' AND deleted_at IS NULL;
+
+-- The checks of targets: a row for each subscription that is 'unverified', and perhaps for one that was.
+CREATE TABLE endpoint_checks (
+    subscription_id uuid PRIMARY KEY,
+    tenant_id       text NOT NULL,
+    -- When a worker sends the next challenge, or takes the last one for lost. Null: when somebody asks for it.
+    due_at          timestamptz DEFAULT now(),
+    -- Challenges since somebody asked for the check, and why the last one was not answered.
+    sent            integer NOT NULL DEFAULT 0,
+    error           text
+);
+CREATE INDEX endpoint_checks_by_tenant ON endpoint_checks (tenant_id, due_at) WHERE due_at IS NOT NULL;
 
 -- What decides whether a subscription gets an event, and whether workers may be notified of its delivery at once.
 CREATE VIEW subscription_filters AS

@@ -43,9 +43,9 @@ NOW = row(
         ),
         Stat(
             "Held by owners",
-            "Due deliveries of paused and disabled subscriptions. They wait until the subscription is resumed or "
-            "enabled, or until they expire.",
-            summed(alike(HELD, 'reason=~"paused|disabled"', by="reason")),
+            "Due deliveries of paused, disabled and unverified subscriptions. They wait until the subscription is "
+            "resumed, enabled or verified, or until they expire.",
+            summed(alike(HELD, 'reason=~"paused|disabled|unverified"', by="reason")),
         ),
         Stat(
             "Disabled",
@@ -103,8 +103,8 @@ GATES = row(
     [
         Lines(
             "Held, by reason",
-            "Due deliveries that no worker may send. breaker_open and recovering wait for an endpoint, paused and "
-            "disabled for an owner, rate_limit and concurrency for capacity.",
+            "Due deliveries that no worker may send. breaker_open and recovering wait for an endpoint, paused, "
+            "disabled and unverified for an owner, rate_limit and concurrency for capacity.",
             Query(alike(HELD, by="reason"), "{{reason}}"),
             stacked=True,
         ),

@@ -46,7 +46,8 @@ class Reply:
     """A response. `hang` never responds; `reset` resets the connection with RST after the request was read."""
 
     status: int = 200
-    body: bytes = b"ok"
+    # Or what makes it of the body of the request.
+    body: bytes | Callable[[bytes], bytes] = b"ok"
     headers: Mapping[str, str] = field(default_factory=dict)
     # The delay before the response.
     delay_seconds: float = 0.0
@@ -134,7 +135,8 @@ class Receiver:
                 await asyncio.wait_for(self._closing.wait(), None if reply.hang else reply.delay_seconds)
         if reply.reset:
             reset(request)
-        return web.Response(status=reply.status, body=reply.body, headers=dict(reply.headers))
+        body = reply.body(await request.read()) if callable(reply.body) else reply.body
+        return web.Response(status=reply.status, body=body, headers=dict(reply.headers))
 
 
 def reset(request: web.Request) -> None:

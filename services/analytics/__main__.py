@@ -8,7 +8,6 @@ import grpc
 from protos.webhook.v1 import analytics_pb2, analytics_pb2_grpc
 from services.analytics import gauges, retention, rollup
 from services.analytics.consistency import Check, ConsistencyStore
-from services.analytics.gauges import GaugeStore
 from services.analytics.service import AnalyticsService
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import StatsStore
@@ -47,7 +46,7 @@ async def serve(process: lifecycle.Process, settings: AnalyticsSettings) -> Asyn
                     "usage",
                     usage.run_forever(UsageStore(pool), settings.quotas, most_named=settings.top_subscriptions),
                 ),
-                process.spawn("gauges", gauges.keep(GaugeStore(pool), top_subscriptions=settings.top_subscriptions)),
+                process.spawn("gauges", gauges.keep(pool, top_subscriptions=settings.top_subscriptions)),
                 process.spawn("consistency", Check(ConsistencyStore(pool)).run()),
             )
 

@@ -11,7 +11,7 @@ from prometheus_client import Counter, Gauge
 from services.platform.process import background
 from services.platform.process.metrics import Growth
 from services.platform.stores import sql
-from services.platform.stores.postgres import Pool
+from services.platform.stores.postgres import Connection, Pool
 
 INTERVAL_SECONDS = 15.0
 # Looking takes no more than a twentieth of the time, however many tables or busy subscriptions there are.
@@ -148,7 +148,7 @@ class Top:
 class GaugeStore:
     """What the gauges ask of Postgres. It locks no row, and reads no table of deliveries."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool | Connection) -> None:
         self._pool = pool
 
     async def tables(self) -> list[Table]:
@@ -229,15 +229,17 @@ def _replace(gauge: Gauge, values: Mapping[Name, float]) -> None:
         gauge.labels(name.tenant_id, str(name.subscription_id)).set(value)
 
 
-async def keep(store: GaugeStore, *, top_subscriptions: int) -> None:
+async def keep(pool: Pool, *, top_subscriptions: int) -> None:
     """Measure until cancelled; while Postgres is away the gauges keep their values. At 0 no subscription is named."""
     growth = Growth()
 
     async def step() -> float:
         started = time.monotonic()
-        await measure_server(store, growth)
-        if top_subscriptions:
-            await measure_top(store, top_subscriptions)
+        async with pool.acquire() as connection, connection.transaction():
+            store = GaugeStore(connection)
+            await measure_server(store, growth)
+            if top_subscriptions:
+                await measure_top(store, top_subscriptions)
         return max(INTERVAL_SECONDS, PAUSE_FACTOR * (time.monotonic() - started))
 
     await background.repeat(step, interval_seconds=INTERVAL_SECONDS, quiet=True)

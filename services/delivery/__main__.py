@@ -17,15 +17,14 @@ from services.delivery.dispatcher.turns import Turns
 from services.delivery.operational_webhooks import events as operational
 from services.delivery.operational_webhooks.events import OperationalEventStore as OperationalStore
 from services.delivery.settings import DeliverySettings
-from services.domain import doorbell
+from services.domain import doorbell, gates
 from services.domain.audit import Crossings
-from services.domain.gates import Gates
 from services.domain.tenants import weights
 from services.platform.auth import finder
 from services.platform.auth.authenticator import Authenticator
 from services.platform.grpc import server as grpc_server
 from services.platform.process import background, lifecycle
-from services.platform.stores import duties, postgres, redis
+from services.platform.stores import duties, postgres, redis, signals
 
 SERVICES = (deliveries_pb2.DESCRIPTOR.services_by_name["DeliveryService"].full_name,)
 
@@ -33,32 +32,32 @@ SERVICES = (deliveries_pb2.DESCRIPTOR.services_by_name["DeliveryService"].full_n
 @contextlib.asynccontextmanager
 async def serve(process: lifecycle.Process, settings: DeliverySettings) -> AsyncIterator[None]:
     """Wire the service up, serve, and take it down."""
-    stream = doorbell.Stream(settings, socket_timeout=doorbell.RING_TIMEOUT_SECONDS)
     async with (
         postgres.pool(process, settings) as pool,
         redis.of_process(process, settings) as client,
+        signals.of_process(process, settings) as heard,
+        gates.of_process(process, settings, rings=True) as closed,
         doorbell.ringer(process, settings, pool) as ringer,
         weights.of_process(process, pool) as known,
         finder.running(process, settings, pool) as callers,
         duties.shared(process, pool, "dispatch") as duty,
         contextlib.AsyncExitStack() as stack,
     ):
-        stack.push_async_callback(stream.close)
+        stream = doorbell.Stream(client)
         store = DispatcherStore(pool, lease_seconds=settings.lease_seconds)
-        gates = Gates(client)
-        turns = Turns(store, Limiter(client, store.count_workers), gates, known.of)
-        created = Dispatcher(store, turns, ringer, stream)
+        turns = Turns(store, Limiter(client, store.count_workers), closed, known.of)
+        created = Dispatcher(store, turns, ringer, stream, heard)
         duty.on_change(taken=created.guard_leases, lost=metrics.forget_queue)
         process.health.add_shared("dispatcher", duty.checked(created.check, after_seconds=GUARD_SECONDS))
-        loops = [process.spawn("gates", gates.run()), process.spawn("redis_gauges", metrics.keep_redis(client))]
+        loops = [process.spawn("redis_gauges", metrics.keep_redis(client))]
         with background.only_while(lambda: duty.held):
             loops += [process.spawn(name, run()) for name, run in created.loops.items()]
             loops += [
-                process.spawn("queue_gauges", metrics.keep(store, turns, stream)),
+                process.spawn("queue_gauges", metrics.keep(store, turns, stream, heard)),
                 process.spawn("doorbell_sweeper", metrics.sweep(stream)),
                 process.spawn(
                     "operational_events",
-                    operational.run(OperationalStore(pool, expiry_hours=settings.delivery_expiry_hours)),
+                    operational.run(OperationalStore(pool, expiry_hours=settings.delivery_expiry_hours), heard),
                 ),
             ]
         for loop in loops:
@@ -71,7 +70,7 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
                 retention_hours=settings.log_retention_hours,
                 max_waiting=settings.quota_waiting_deliveries,
             )
-            service = DeliveryService(deliveries, Retries(deliveries, ringer, gates))
+            service = DeliveryService(deliveries, Retries(deliveries, ringer, closed))
             deliveries_pb2_grpc.add_DeliveryServiceServicer_to_server(service, server)
 
         authenticator = Authenticator(settings, callers.find, callers.find_actor)

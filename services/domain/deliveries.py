@@ -15,6 +15,8 @@ from prometheus_client import Counter
 from services.domain.states import DeliveryReason, DeliveryStatus
 from services.platform.stores import postgres, sql
 
+# The signal for dispatchers: something is due that nobody rings for, or will be in so many seconds.
+DUE = "due"
 DELIVERIES_ENDED = Counter("webhook_deliveries_ended_total", "Deliveries that reached a final state.", ["status"])
 
 SQL = sql.Queries("services.domain")

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 import prometheus_client
-import redis.asyncio
 import redis.exceptions
 import structlog
 
@@ -27,9 +26,10 @@ from services.domain.tenants import weights
 from services.platform.process.lifecycle import Process
 from services.platform.process.shares import WeightOf, part, same_weight
 from services.platform.settings import RedisSettings
-from services.platform.stores import postgres
-from services.platform.stores.redis import REDIS_AWAY, Key, Refused, pool, script
+from services.platform.stores import postgres, signals
+from services.platform.stores.redis import REDIS_AWAY, Client, Key, Refused, script
 from services.platform.stores.redis_primary import PREFIX
+from services.platform.stores.signals import Signals
 
 log = structlog.get_logger(__name__)
 
@@ -40,11 +40,11 @@ IDS_PER_BELL = 64
 # How long a row that was rung counts as in hand. After it the dispatcher rings again.
 RUNG_SECONDS = 10
 RING_TIMEOUT_SECONDS = 0.25
-MAX_CONNECTIONS = 8
 PROBE_SECONDS = 0.05
 FINISH_SECONDS = 1.0
 # More than this many ids waiting to be rung are left to the dispatcher.
 MAX_WAITING_IDS = 20_000
+ACK_TRIES = 3
 # A message that nobody acknowledged for so long belongs to a worker that died.
 ABANDONED_MILLISECONDS = 30_000
 # Nobody will read it, or nobody needs to.
@@ -125,16 +125,19 @@ def _look(stream_key: Key, message: bytes) -> Any:
 
     local added = ''
     if message ~= '' then added = redis.call('XADD', stream_key, '*', 'data', message) end
+    local length = redis.call('XLEN', stream_key)
+    if length == 0 then return {0, 0, '', ''} end
+    if length == 1 and added ~= '' then return {1, 0, added, added} end
     local read = '0-0'
     local groups = redis.pcall('XINFO', 'GROUPS', stream_key)
     for place, word in ipairs(groups[1] or {}) do
         if word == 'last-delivered-id' then read = groups[1][place + 1] end
     end
     local first = redis.call('XRANGE', stream_key, '(' .. read, '+', 'COUNT', 1)[1]
-    if not first then return {redis.call('XLEN', stream_key), 0, '', added} end
+    if not first then return {length, 0, '', added} end
     local time = redis.call('TIME')
     local waited = time[1] * 1000 + math.floor(time[2] / 1000) - string.match(first[1], '^%d+')
-    return {redis.call('XLEN', stream_key), math.max(0, waited), first[1], added}
+    return {length, math.max(0, waited), first[1], added}
     """
 
 
@@ -145,10 +148,9 @@ class Stream:
     workers are swept, not delivered again: the leases that matter are in Postgres.
     """
 
-    def __init__(self, settings: RedisSettings, *, socket_timeout: float) -> None:
-        self.connections = pool(settings, max_connections=MAX_CONNECTIONS, timeout_seconds=socket_timeout)
-        self.client = redis.asyncio.Redis(connection_pool=self.connections)
-        self._look = _look(self.client)
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self._look = _look(client)
         # At the last look: the messages in the stream, unread or unacknowledged; the first unread one, if there is one,
         # and how long it has waited; and the message that was added last.
         self.length = 0
@@ -163,6 +165,11 @@ class Stream:
     async def measure(self) -> int:
         """Learn how full the stream is; return the number of its messages, unread or unacknowledged."""
         await self._look_with(b"")
+        return self.length
+
+    async def number(self) -> int:
+        """Return the number of its messages by a command that costs less."""
+        self.length = await self.client.xlen(STREAM)
         return self.length
 
     async def _look_with(self, message: bytes) -> MessageId | None:
@@ -187,6 +194,14 @@ class Stream:
 
     async def acknowledge(self, message_ids: Sequence[bytes]) -> None:
         """Delete messages that are done with."""
+        # A message that stays counts until it is swept, so that a stall of this process is no reason to leave it.
+        for _ in range(ACK_TRIES - 1):
+            with contextlib.suppress(*REDIS_AWAY):
+                await self._remove(message_ids)
+                return
+        await self._remove(message_ids)
+
+    async def _remove(self, message_ids: Sequence[bytes]) -> None:
         pipeline = self.client.pipeline(transaction=False)
         pipeline.xack(STREAM, GROUP, *message_ids)
         pipeline.xdel(STREAM, *message_ids)
@@ -208,10 +223,6 @@ class Stream:
         now_seconds, _ = await self.client.time()
         await self.client.xtrim(STREAM, minid=f"{now_seconds * 1000 - OLD_MILLISECONDS}-0", approximate=False)
         return len(claimed)
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self.client.aclose(close_connection_pool=True)
 
 
 class _InStream:
@@ -280,9 +291,10 @@ class Ringer:
     Rows whose bell fails are made due at once, so that the dispatcher rings for them.
     """
 
-    def __init__(self, stream: Stream, pool: postgres.Pool, weight_of: WeightOf = same_weight) -> None:
+    def __init__(self, stream: Stream, pool: postgres.Pool, heard: Signals, weight_of: WeightOf = same_weight) -> None:
         self._stream = stream
         self._pool = pool
+        self._signals = heard
         self._waiting: list[Rung] = []
         self._in_stream = _InStream(weight_of)
         self._wake = asyncio.Event()
@@ -335,6 +347,10 @@ class Ringer:
         self._in_stream.add(tenant_id, len(self._waiting) - before)
         self._wake.set()
 
+    def leave(self) -> None:
+        """Tell dispatchers of committed rows that are due and that nobody rings for here."""
+        self._signals.wake(deliveries.DUE)
+
     async def run(self) -> None:
         """Run the background loop."""
         while True:
@@ -364,6 +380,7 @@ class Ringer:
                 self._in_stream.sent(len(rung), None)
                 try:
                     await deliveries.mark_due(self._pool, [delivery_id for _, delivery_id in rung])
+                    self.leave()
                 except Exception as error:  # noqa: BLE001 - they are due in RUNG_SECONDS all the same
                     log.warning("deliveries could not be marked due", deliveries=len(rung), error=repr(error))
             del self._waiting[: len(rung)]
@@ -402,13 +419,11 @@ class Ringer:
 @contextlib.asynccontextmanager
 async def ringer(process: Process, settings: RedisSettings, pool: postgres.Pool) -> AsyncIterator[Ringer]:
     """Yield a ringer with its loop running; at the end it sends what waits."""
-    stream = Stream(settings, socket_timeout=RING_TIMEOUT_SECONDS)
-    async with weights.of_process(process, pool) as known:
-        created = Ringer(stream, pool, known.of)
+    async with signals.of_process(process, settings) as heard, weights.of_process(process, pool) as known:
+        created = Ringer(Stream(heard.client), pool, heard, known.of)
         loop = process.spawn("ringer", created.run())
         try:
             yield created
         finally:
             await process.cancel(loop)
             await created.finish()
-            await stream.close()

@@ -12,6 +12,8 @@ from uuid import UUID
 from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.domain")
+# The signal for who makes events of facts.
+FACTS = "facts"
 
 
 class EventType(enum.StrEnum):

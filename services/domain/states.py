@@ -22,6 +22,8 @@
     subscriptions
       active ── PAUSE ──▶ paused; paused ── RESUME ──▶ active; disabled ── ENABLE ──▶ active
       active or paused ── DISABLE, DISABLE_DEAD ──▶ disabled
+      with ENDPOINT_VERIFICATION, RESUME and ENABLE lead to unverified first, as does another target
+      (active ── RETARGET ──▶ unverified); unverified ── VERIFY ──▶ active; and what PAUSE and DISABLE do to active
 
 Only SQL changes a state: tests/delivery/test_states.py runs every such statement against rows in every state, and each
 makes the changes of its entry below and no other. Postgres and JSON hold the values of these enums. A delivery is in
@@ -94,6 +96,8 @@ class SubscriptionState(StrEnum):
     PAUSED = "paused"
     # Deliveries wait; new events are kept only with keep_when_disabled.
     DISABLED = "disabled"
+    # Its target has not answered a challenge yet: deliveries wait, and new events are kept.
+    UNVERIFIED = "unverified"
 
 
 class StatusReason(StrEnum):
@@ -128,6 +132,7 @@ class Hold(StrEnum):
     SUBSCRIPTION_DELETED = "subscription_deleted"
     PAUSED = "paused"
     DISABLED = "disabled"
+    UNVERIFIED = "unverified"
     BREAKER_OPEN = "breaker_open"
     # The breaker closed a moment ago: the endpoint gets more little by little.
     RECOVERING = "recovering"
@@ -203,16 +208,24 @@ class SubscriptionChange(StrEnum):
     DISABLE = "disable"
     PAUSE = "pause"
     RESUME = "resume"
+    # Its target is to be checked again, without a change of the status.
+    CHECK = "check"
     # By the service, because its endpoint is gone or only fails.
     DISABLE_DEAD = "disable_dead"
+    # By the service: it has another target, which is to be checked, and its target has answered a challenge.
+    RETARGET = "retarget"
+    VERIFY = "verify"
 
 
-_ACTIVE, _PAUSED, _DISABLED = SubscriptionState
+_ACTIVE, _PAUSED, _DISABLED, _UNVERIFIED = SubscriptionState
 
 SUBSCRIPTION_CHANGES: Mapping[SubscriptionChange, Changes[SubscriptionState]] = {
-    SubscriptionChange.ENABLE: _changes({_DISABLED}, _ACTIVE),
-    SubscriptionChange.DISABLE: _changes({_ACTIVE, _PAUSED}, _DISABLED),
-    SubscriptionChange.PAUSE: _changes({_ACTIVE}, _PAUSED),
-    SubscriptionChange.RESUME: _changes({_PAUSED}, _ACTIVE),
-    SubscriptionChange.DISABLE_DEAD: _changes({_ACTIVE, _PAUSED}, _DISABLED),
+    SubscriptionChange.ENABLE: _changes({_DISABLED, _UNVERIFIED}, _ACTIVE, _UNVERIFIED),
+    SubscriptionChange.DISABLE: _changes({_ACTIVE, _PAUSED, _UNVERIFIED}, _DISABLED),
+    SubscriptionChange.PAUSE: _changes({_ACTIVE, _UNVERIFIED}, _PAUSED),
+    SubscriptionChange.RESUME: _changes({_PAUSED, _UNVERIFIED}, _ACTIVE, _UNVERIFIED),
+    SubscriptionChange.CHECK: _changes({_UNVERIFIED}, _UNVERIFIED),
+    SubscriptionChange.DISABLE_DEAD: _changes({_ACTIVE, _PAUSED, _UNVERIFIED}, _DISABLED),
+    SubscriptionChange.RETARGET: _changes({_ACTIVE}, _UNVERIFIED),
+    SubscriptionChange.VERIFY: _changes({_UNVERIFIED}, _ACTIVE),
 }

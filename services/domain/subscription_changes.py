@@ -8,10 +8,12 @@ from uuid import UUID
 
 import redis.exceptions
 
-from services.platform.stores.redis import Client, Key, Refused, refusals, script
+from services.platform.stores.redis import Key, Refused, refusals, script
 from services.platform.stores.redis_primary import PREFIX
+from services.platform.stores.signals import Signals
 
-CHANNEL = f"{PREFIX}subscription-changes"
+# The signal.
+CHANGED = "subscription"
 KEY = f"{PREFIX}subscription:"
 REDIS_TTL_SECONDS = 60
 
@@ -31,9 +33,9 @@ def _set_if_newer(copy_key: Key, version: int, value: bytes, ttl_seconds: int) -
     """
 
 
-def message(subscription_id: UUID, tenant_id: str, version: int) -> str:
-    """Return what is published of a change."""
-    return f"{subscription_id} {tenant_id} {version}"
+def message(subscription_id: UUID, tenant_id: str, version: int) -> bytes:
+    """Return what is told of a change."""
+    return f"{subscription_id} {tenant_id} {version}".encode()
 
 
 def heard(data: bytes) -> tuple[UUID, str, int]:
@@ -43,11 +45,12 @@ def heard(data: bytes) -> tuple[UUID, str, int]:
 
 
 class Copies:
-    """The copies of subscriptions in Redis, and the channel on which changes are published."""
+    """The copies of subscriptions in Redis, and the signal by which changes are told."""
 
-    def __init__(self, client: Client) -> None:
-        self._redis = client
-        self._set_if_newer = _set_if_newer(client)
+    def __init__(self, heard: Signals) -> None:
+        self._redis = heard.client
+        self._signals = heard
+        self._set_if_newer = _set_if_newer(heard.client)
 
     async def read(self, subscription_id: UUID) -> bytes | None:
         """Return what was written last; None or NO_COPY if there is none. Raise Refused if it is something else."""
@@ -68,4 +71,4 @@ class Copies:
             await self.write(subscription_id, value, version)
         except (redis.exceptions.ResponseError, Refused):
             await self.forget(subscription_id)  # a full Redis takes nothing new, but forgets
-        await self._redis.publish(CHANNEL, message(subscription_id, tenant_id, version))
+        await self._signals.tell(CHANGED, message(subscription_id, tenant_id, version))

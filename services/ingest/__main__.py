@@ -16,11 +16,10 @@ from protos.webhook.v1 import (
     subscriptions_pb2,
     subscriptions_pb2_grpc,
 )
-from services.domain import doorbell
+from services.domain import doorbell, gates
 from services.domain.activity import Activity
 from services.domain.audit import Crossings
 from services.domain.egress import policy as egress
-from services.domain.gates import Gates
 from services.domain.secrets import encryption
 from services.domain.secrets.vault import Vault
 from services.domain.tenants import weights
@@ -44,7 +43,7 @@ from services.platform.auth.authenticator import Authenticator
 from services.platform.clock import Clock
 from services.platform.grpc import server as grpc_server
 from services.platform.process import background, lifecycle
-from services.platform.stores import postgres, redis
+from services.platform.stores import postgres, redis, signals
 
 log = structlog.get_logger(__name__)
 
@@ -67,29 +66,33 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
     async with (
         postgres.pool(process, settings) as pool,
         redis.of_process(process, settings) as client,
+        signals.of_process(process, settings) as heard,
+        gates.of_process(process, settings, rings=True) as closed,
         doorbell.ringer(process, settings, pool) as ringer,
         weights.of_process(process, pool) as known,
         finder.running(process, settings, pool) as callers,
     ):
         vault = Vault(await encryption.known_keys(process, pool, settings))
         store = SubscriptionStore(
-            pool, vault, key_hours=settings.idempotency_key_hours, quota=settings.quota_subscriptions
+            pool,
+            vault,
+            key_hours=settings.idempotency_key_hours,
+            quota=settings.quota_subscriptions,
+            checks_endpoints=settings.checks_endpoints,
         )
         events = EventStore(pool, expiry_hours=settings.delivery_expiry_hours, key_hours=settings.idempotency_key_hours)
-        cache = SubscriptionCache(store, client, vault, size=settings.cached_subscriptions)
-        gates = Gates(client)
+        cache = SubscriptionCache(store, heard, vault, size=settings.cached_subscriptions)
         rates = Rates(client)
-        guard = Guard(QuotaStore(pool), rates, settings.quotas)
+        guard = Guard(QuotaStore(pool), rates, settings.quotas, heard)
         unexpanded = ExpansionStore(pool, expiry_hours=settings.delivery_expiry_hours)
-        expander = Expander(unexpanded, ringer, gates, known.of)
+        expander = Expander(unexpanded, ringer, closed, heard, known.of)
         committer = Committer(events, ringer, settings, expander.committed, known.of)
         partitions = _Partitions(events)
         clock = Clock("Postgres")
         process.health.add_optional("clock", clock.check)
         process.health.add_readiness("partitions", partitions.check)
         loops = [
-            process.spawn("subscription_changes", cache.listen()),
-            process.spawn("gates", gates.run()),
+            process.spawn("subscription_changes", cache.run()),
             process.spawn("quotas", guard.run()),
             process.spawn("event_rates", rates.run()),
             process.spawn("expansions", expander.run(committer.committed)),
@@ -102,7 +105,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
             ingest = IngestService(
                 events,
                 cache,
-                gates,
+                closed,
                 committer,
                 expander,
                 vault,
@@ -116,7 +119,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
             ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
             subscriptions = SubscriptionService(store, cache, vault, settings, policy, known.of)
             subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(subscriptions, server)
-            access = AccessService(AccessStore(pool), callers, settings.quotas, known.of)
+            access = AccessService(AccessStore(pool), callers, settings.quotas, heard, known.of)
             access_pb2_grpc.add_AccessServiceServicer_to_server(access, server)
             audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(AuditStore(pool)), server)
 

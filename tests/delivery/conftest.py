@@ -1,7 +1,7 @@
 """Fixtures for the tests of the delivery service and its workers."""
 
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,8 @@ from services.delivery.dispatcher import limiter
 from services.domain import doorbell, gates
 from services.domain.doorbell import Ringer, Stream
 from services.domain.egress.policy import Policy
+from services.platform.stores import redis, signals
+from services.platform.stores.signals import Signals
 from tests.delivery import sending
 from tests.delivery.sending import Naming
 from tests.delivery.world import LOOPBACK, Client, World, opened
@@ -29,10 +31,19 @@ class Shared:
     client: Client
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _looking_often() -> Iterator[None]:
+    """Look for what is due as often as without Redis: tests write rows that nobody tells of."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(signals, "QUIET_SECONDS", 0.1)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no slow response on a busy machine count as an outage of Redis, except in tests of outages."""
     if not request.node.get_closest_marker("without_redis"):
+        monkeypatch.setattr(redis, "TIMEOUT_SECONDS", 10.0)
         monkeypatch.setattr(doorbell, "RING_TIMEOUT_SECONDS", 10.0)
         monkeypatch.setattr(gates, "TIMEOUT_SECONDS", 10.0)
         monkeypatch.setattr(limiter, "TIMEOUT_SECONDS", 10.0)
@@ -71,9 +82,8 @@ async def world(_world: World) -> World:
 @pytest.fixture
 async def ringer(world: World) -> AsyncIterator[Ringer]:
     """A ringer on the test's own Redis, like ingest's."""
-    stream = Stream(world.delivery_settings(), socket_timeout=1)
-    yield Ringer(stream, world.pool)
-    await stream.close()
+    async with redis.connect(world.delivery_settings(), timeout_seconds=1) as client:
+        yield Ringer(Stream(client), world.pool, Signals(client))
 
 
 @pytest.fixture(scope="module")

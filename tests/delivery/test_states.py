@@ -178,6 +178,12 @@ async def status_set(world: World, rows: Rows) -> AsyncIterator[None]:
         yield
 
 
+async def verified(world: World, rows: Rows) -> AsyncIterator[None]:
+    for subscription_id in rows.ids:
+        await world.pool.fetch(worker.SQL["verify"], subscription_id, 1)
+    yield
+
+
 async def disabled(world: World, rows: Rows) -> AsyncIterator[None]:
     await world.pool.fetch(worker.SQL["disable"], rows.ids, ["gone" for _ in rows.ids], [1 for _ in rows.ids])
     yield
@@ -187,13 +193,14 @@ def pairs(*changes: Mapping[Any, frozenset[Any]]) -> Pairs:
     return {(before, after) for change in changes for before, afters in change.items() for after in afters}
 
 
-BY_OWNER = frozenset(SubscriptionChange) - {SubscriptionChange.DISABLE_DEAD}
+BY_OWNER = frozenset(SubscriptionChange) - {SubscriptionChange.DISABLE_DEAD, SubscriptionChange.VERIFY}
 CASES: dict[str, tuple[Run, Pairs]] = {
     "delivery/worker/claim": (claimed, pairs(DELIVERY_CHANGES[DeliveryChange.CLAIM])),
     "delivery/worker/record": (recorded, pairs(DELIVERY_CHANGES[DeliveryChange.RECORD])),
     "delivery/worker/settle_late": (recorded_late, pairs(DELIVERY_CHANGES[DeliveryChange.RECORD_LATE])),
     "delivery/worker/record_health": (health_recorded, pairs(BREAKER_CHANGES[BreakerChange.RECORD])),
     "delivery/worker/disable": (disabled, pairs(SUBSCRIPTION_CHANGES[SubscriptionChange.DISABLE_DEAD])),
+    "delivery/worker/verify": (verified, pairs(SUBSCRIPTION_CHANGES[SubscriptionChange.VERIFY])),
     "delivery/dispatcher/take_due": (taken, pairs(DELIVERY_CHANGES[DeliveryChange.TAKE_DUE])),
     "delivery/dispatcher/expire_leases": (leases_expired, pairs(DELIVERY_CHANGES[DeliveryChange.EXPIRE_LEASE])),
     "delivery/dispatcher/begin_probes": (probes_begun, pairs(BREAKER_CHANGES[BreakerChange.BEGIN_PROBE])),

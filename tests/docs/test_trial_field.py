@@ -45,7 +45,7 @@ from services.domain.secrets.vault import NONE
 from services.gateway.resources.subscriptions import models
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.ingest.subscriptions import changes, messages
-from services.ingest.subscriptions.record import Breaker, Spec, Subscription
+from services.ingest.subscriptions.record import Shown, Spec, Subscription
 
 NOW = datetime.now(UTC)
 body = models.SubscriptionBody.model_validate({"target_url": "https://example.com/", "trial": "a"})
@@ -57,7 +57,7 @@ row = {**values, "id": UUID(int=1), "tenant_id": "t", "version": 1, "created_at"
 stored = Subscription.from_row(row)
 assert stored.trial == "a"
 assert msgspec.json.decode(msgspec.json.encode(stored), type=Subscription) == stored
-message = messages.message((stored, Breaker()), NONE, NOW, RetrySettings(_env_file=None).retry_policy, [])
+message = messages.message(Shown(stored), NONE, NOW, RetrySettings(_env_file=None).retry_policy, [])
 assert models.fields(message)["trial"] == "a"
 patch = models.SubscriptionPatch.model_validate({"trial": "b"})
 request = pb.UpdateSubscriptionRequest(spec=models.spec(patch), update_mask=models.update_mask(patch))

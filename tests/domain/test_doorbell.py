@@ -25,6 +25,7 @@ from services.domain.tenants import weights
 from services.platform import ids
 from services.platform.process.lifecycle import Process
 from services.platform.settings import RedisSettings
+from services.platform.stores import redis as redis_store
 from services.platform.stores.postgres import Pool
 
 SUBSCRIPTION = ids.new()
@@ -37,18 +38,20 @@ NEVER_MILLISECONDS = 3_600_000
 def _patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no slow response on a busy machine count as an outage, except in tests that cause one."""
     if "valkey" not in request.fixturenames:
+        monkeypatch.setattr(redis_store, "TIMEOUT_SECONDS", 10.0)
         monkeypatch.setattr(doorbell, "RING_TIMEOUT_SECONDS", 10.0)
         monkeypatch.setattr(doorbell, "FINISH_SECONDS", 10.0)
 
 
 @contextlib.asynccontextmanager
 async def _broker(redis_url: str, name: str) -> AsyncIterator[Broker]:
-    broker = Broker(RedisSettings(redis_url=redis_url, _env_file=None), socket_timeout=10, consumer_name=name)
-    await broker.startup()
-    try:
-        yield broker
-    finally:
-        await broker.shutdown()
+    async with redis_store.connect(RedisSettings(redis_url=redis_url, _env_file=None), timeout_seconds=10) as client:
+        broker = Broker(client, consumer_name=name)
+        await broker.startup()
+        try:
+            yield broker
+        finally:
+            await broker.shutdown()
 
 
 @pytest.fixture
@@ -347,7 +350,7 @@ async def test_a_bell_that_is_under_way_at_the_end_is_not_lost(valkey: EmbeddedV
     with _frozen(valkey):
         async with _ringing(valkey.url(), pool) as ringer:
             ringer.ring(_rung(*await rows.make(1)))
-            connections = ringer._stream.connections._in_use_connections
+            connections = ringer._stream.client.connection_pool._in_use_connections
             await wait_until(lambda: len(connections) == 1, what="the bell to be under way")
         assert await rows.due() == 1
 

@@ -14,8 +14,9 @@ from services.domain.gates import Gates
 from services.platform import ids
 from services.platform.process.lifecycle import Process
 from services.platform.settings import RedisSettings
-from services.platform.stores import redis
+from services.platform.stores import redis, signals
 
+NOWHERE = "redis://127.0.0.1:1/0"
 SUBSCRIPTION = ids.new()
 OTHER = ids.new()
 
@@ -28,14 +29,17 @@ def _exchanged_often(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextlib.asynccontextmanager
 async def copy(redis_url: str) -> AsyncIterator[Gates]:
     """A process's cached copy."""
-    async with redis.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client:
-        made, process = Gates(client), Process("gates")
-        process.spawn("gates", made.run())
-        try:
-            yield made
-        finally:
-            await process.cancel_all()  # more than once, because Redis's client may swallow it
-        assert not process.failed
+    process = Process("gates")
+    async with (
+        redis.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client,
+        signals.running(process, client) as heard,
+        gates.running(process, heard) as made,
+    ):
+        made.follow()
+        if redis_url != NOWHERE:
+            await wait_until(lambda: heard.listening, what="it to listen")
+        yield made
+    assert not process.failed
 
 
 @pytest.fixture
@@ -76,15 +80,18 @@ async def test_a_gate_that_is_closed_again_and_again_stays_closed(
     assert not another.is_open(SUBSCRIPTION)
 
 
-@pytest.mark.parametrize("key", [gates.FULL, gates.SHORT, gates.CLOSED])
-async def test_a_hint_that_is_dated_ahead_or_is_not_an_id_is_dropped(redis_url: str, one: Gates, key: str) -> None:
+async def test_a_hint_that_is_dated_ahead_or_is_not_an_id_is_dropped(redis_url: str, one: Gates) -> None:
     async with redis.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client:
         seconds, _ = await client.time()
-        await client.zadd(key, {SUBSCRIPTION.bytes: (seconds + 7_200) * 1000, b"no id": seconds * 1000 + 400})
+        await client.zadd(gates.CLOSED, {SUBSCRIPTION.bytes: (seconds + 7_200) * 1000, b"no id": seconds * 1000 + 400})
         one.close([OTHER])
-        await a_few_exchanges()
+
+        async def is_gone() -> bool:
+            return await client.zscore(gates.CLOSED, SUBSCRIPTION.bytes) is None
+
+        untyped: Any = is_gone
+        await wait_until(untyped, what="it to be dropped")
         assert one.is_open(SUBSCRIPTION)
-        assert await client.zscore(key, SUBSCRIPTION.bytes) is None
         assert not one.is_open(OTHER)
 
 
@@ -130,7 +137,7 @@ async def test_process_that_starts_later_learns_which_gates_are_closed(
 
 
 async def test_gates_are_open_without_redis_and_nothing_fails() -> None:
-    async with copy("redis://127.0.0.1:1/0") as made:
+    async with copy(NOWHERE) as made:
         made.close([SUBSCRIPTION])
         made.fill(OTHER)
         await wait_until(lambda: made.is_open(SUBSCRIPTION) and made.is_open(OTHER), what="the gates to open")
@@ -153,23 +160,10 @@ async def test_a_process_knows_a_limited_number_of_closed_gates(one: Gates, monk
 
 async def test_unsent_changes_are_not_undone_by_earlier_changes_of_other_processes(redis_url: str) -> None:
     async with redis.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client:
-        mine, other = Gates(client), Gates(client)
-        for process in (mine, other):  # the first time is to learn where the others are
-            await process._exchange_changes()
-        other.close_for({SUBSCRIPTION: 600.0})
-        await other._exchange_changes()
-        other.open([SUBSCRIPTION])
-        await other._exchange_changes()
-        # While this one is told of it, the gate is closed again.
-        exchange = mine._change
-
-        async def change(*arguments: Any) -> Any:
-            told = await exchange(*arguments)
-            mine.close_for({SUBSCRIPTION: 600.0})
-            return told
-
-        mine._change = change  # type: ignore[assignment]
-        await mine._exchange_changes()
+        mine = Gates(signals.Signals(client))
+        mine.close_for({SUBSCRIPTION: 600.0})
+        # While this is not told yet, an opening from before it is heard of.
+        mine._hear(b"%08d" % 0 + SUBSCRIPTION.bytes)
         assert not mine.is_open(SUBSCRIPTION)
 
 
@@ -217,15 +211,28 @@ async def test_process_that_missed_changes_reads_the_closed_gates(one: Gates, re
         await wait_until(lambda: not other.is_open(OTHER), what="the first change to be heard of")
         seconds, _ = await client.time()
         await client.zadd(gates.CLOSED, {SUBSCRIPTION.bytes: (seconds + 600) * 1000})
-        await client.delete(gates.CHANGES)
-        one.close_for({ids.new(): 600.0})
+        await client.client_kill_filter(_type="pubsub")
         await wait_until(lambda: not other.is_open(SUBSCRIPTION), what="it to be read")
 
 
-@pytest.mark.parametrize("key", [gates.CLOSED, gates.FULL, gates.SHORT, gates.CHANGES])
-async def test_a_key_of_another_type_is_removed_and_gates_work_again(one: Gates, another: Gates, key: str) -> None:
+async def test_gates_cost_no_command_while_none_changes(redis_url: str, one: Gates, another: Gates) -> None:
+    del another
+    one.close([OTHER])
+    await a_few_exchanges()
+    async with redis.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client:
+
+        async def is_quiet() -> bool:
+            before = (await client.info("stats"))["total_commands_processed"]
+            await a_few_exchanges()
+            return bool((await client.info("stats"))["total_commands_processed"] - before <= 1)
+
+        untyped: Any = is_quiet
+        await wait_until(untyped, what="no command but the question")
+
+
+async def test_a_key_of_another_type_is_removed_and_gates_work_again(one: Gates, another: Gates) -> None:
     """Redis refuses it, and is not away."""
-    await one._redis.set(key, "nonsense")
+    await one._redis.set(gates.CLOSED, "nonsense")
 
     async def works() -> bool:
         one.close([SUBSCRIPTION])

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 import os
 import secrets
 import sys
@@ -19,7 +20,7 @@ from dev.harness import collector as collectors
 from dev.harness import stack as stacks
 from dev.harness.api import Api
 from dev.harness.certificates import Issued
-from dev.harness.receiver import Receiver
+from dev.harness.receiver import Receiver, Reply
 from dev.harness.stack import Stack
 from dev.harness.waiting import wait_until
 from tests.e2e.conftest import ENVIRONMENT
@@ -151,6 +152,31 @@ async def test_an_installation_without_redis_delivers_and_fails_the_test_with_th
     line = error.decode().splitlines()[-1]
     assert line.startswith("delivered, but degraded: ")
     assert line.count("redis: StoreAway: Connection refused") == 2
+
+
+# A target that must show that it wants webhooks.
+
+
+async def test_target_gets_what_waits_once_it_has_echoed_a_challenge(short_folder: Path, receiver: Receiver) -> None:
+    environment = {**ENVIRONMENT, "ENDPOINT_VERIFICATION": "echo"}
+    with stacks.running(short_folder / "verified", environment=environment, processes="one") as stack:
+        async with httpx.AsyncClient(base_url=stack.base_url, timeout=15) as http:
+            api = Api(http)
+            subscription = await api.subscribe(receiver.url())
+            delivery_id = await api.sent(subscription)
+            path = f"/api/v1/subscriptions/{subscription}"
+
+            async def refused() -> str | None:
+                error: str | None = (await http.get(path)).json()["check_error"]
+                return error
+
+            await wait_until(refused, what="the first challenge to fail")
+            assert (await api.delivery(delivery_id))["held_by"] == "unverified"
+            receiver.script(then=Reply(body=lambda body: json.loads(body).get("challenge", "").encode()))
+            answer = await http.post(f"{path}/verify")
+            assert (answer.status_code, answer.json()["status"]) == (200, "unverified")
+            await api.until(delivery_id, "delivered")
+            assert (await http.get(path)).json()["status"] == "active"
 
 
 # Payloads of MAX_PAYLOAD_BYTES.

@@ -82,6 +82,7 @@ STATUSES = {
     subscriptions_pb2.SUBSCRIPTION_ACTION_DISABLE: subscriptions_pb2.SubscriptionStatus.STATUS_DISABLED,
     subscriptions_pb2.SUBSCRIPTION_ACTION_PAUSE: subscriptions_pb2.SubscriptionStatus.STATUS_PAUSED,
     subscriptions_pb2.SUBSCRIPTION_ACTION_RESUME: subscriptions_pb2.SubscriptionStatus.STATUS_ACTIVE,
+    subscriptions_pb2.SUBSCRIPTION_ACTION_VERIFY: subscriptions_pb2.SubscriptionStatus.STATUS_UNVERIFIED,
 }
 TOKEN = "whi_" + "t" * 43
 

@@ -6,20 +6,21 @@ from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
 import pytest
-import redis.asyncio
 import structlog
 
 from services.ingest.quotas import rates
 from services.ingest.quotas.rates import BLOCK_SECONDS, Rates
 from services.platform.process import lifecycle
-from services.platform.stores.redis import Key, take_tokens
+from services.platform.settings import RedisSettings
+from services.platform.stores import redis
+from services.platform.stores.redis import Client, Key, take_tokens
 
 TENANT = "acme"
 
 
 @pytest.fixture
-async def client(redis_url: str) -> AsyncIterator["redis.asyncio.Redis"]:
-    async with redis.asyncio.Redis.from_url(redis_url) as connected:
+async def client(redis_url: str) -> AsyncIterator[Client]:
+    async with redis.connect(RedisSettings(redis_url=redis_url, _env_file=None), timeout_seconds=None) as connected:
         yield connected
 
 
@@ -31,7 +32,7 @@ def taken(process: Rates, rate: float, *, most: int, tenant_id: str = TENANT) ->
     return most
 
 
-async def test_a_tenant_gets_its_rate_and_no_more_over_all_processes(client: "redis.asyncio.Redis") -> None:
+async def test_a_tenant_gets_its_rate_and_no_more_over_all_processes(client: Client) -> None:
     processes = [Rates(client) for _ in range(3)]
     rate, seconds, got = 400.0, 1.0, 0
     loop = asyncio.get_running_loop()
@@ -48,7 +49,7 @@ async def test_a_tenant_gets_its_rate_and_no_more_over_all_processes(client: "re
 
 
 async def test_a_tenant_below_its_rate_asks_redis_once_for_many_events(
-    client: "redis.asyncio.Redis", monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     process, asked = Rates(client), 0
     exchange = process._exchange
@@ -65,7 +66,7 @@ async def test_a_tenant_below_its_rate_asks_redis_once_for_many_events(
     assert asked == 1
 
 
-async def test_rejected_tenant_gets_the_time_until_more_is_available(client: "redis.asyncio.Redis") -> None:
+async def test_rejected_tenant_gets_the_time_until_more_is_available(client: Client) -> None:
     process = Rates(client)
     for _ in range(5):
         taken(process, 0.5, most=10)
@@ -75,7 +76,7 @@ async def test_rejected_tenant_gets_the_time_until_more_is_available(client: "re
     assert not process._wanting
 
 
-async def test_a_tenant_never_waits_for_redis_and_goes_one_block_into_debt(client: "redis.asyncio.Redis") -> None:
+async def test_a_tenant_never_waits_for_redis_and_goes_one_block_into_debt(client: Client) -> None:
     process = Rates(client)
     assert taken(process, 100.0, most=1000) == 25
     await process.renew()
@@ -83,7 +84,7 @@ async def test_a_tenant_never_waits_for_redis_and_goes_one_block_into_debt(clien
     assert taken(process, 100.0, most=1000) == 50
 
 
-async def test_tenants_do_not_take_from_each_other(client: "redis.asyncio.Redis") -> None:
+async def test_tenants_do_not_take_from_each_other(client: Client) -> None:
     process = Rates(client)
     for _ in range(10):
         taken(process, 10.0, most=100)
@@ -92,7 +93,7 @@ async def test_tenants_do_not_take_from_each_other(client: "redis.asyncio.Redis"
     assert process.take("other", 10.0) == 0
 
 
-async def test_a_new_rate_applies_at_once(client: "redis.asyncio.Redis") -> None:
+async def test_a_new_rate_applies_at_once(client: Client) -> None:
     process = Rates(client)
     for _ in range(10):
         taken(process, 1.0, most=100)
@@ -102,7 +103,7 @@ async def test_a_new_rate_applies_at_once(client: "redis.asyncio.Redis") -> None
 
 
 async def test_process_has_its_share_of_a_rate_while_redis_is_down(
-    client: "redis.asyncio.Redis", monkeypatch: pytest.MonkeyPatch
+    client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     processes = [Rates(client) for _ in range(2)]
     for process in processes:
@@ -130,7 +131,7 @@ async def test_process_has_its_share_of_a_rate_while_redis_is_down(
 
 
 async def test_a_bucket_that_redis_refuses_to_count_is_its_tenants_matter_only(
-    client: "redis.asyncio.Redis",
+    client: Client,
 ) -> None:
     await client.set(rates.KEY + TENANT, "not a hash")
     process = Rates(client)
@@ -141,7 +142,7 @@ async def test_a_bucket_that_redis_refuses_to_count_is_its_tenants_matter_only(
     assert process._leases.get(TENANT).events >= -1  # type: ignore[union-attr]
 
 
-async def test_a_redis_that_refuses_to_count_processes_still_counts_events(client: "redis.asyncio.Redis") -> None:
+async def test_a_redis_that_refuses_to_count_processes_still_counts_events(client: Client) -> None:
     await client.set(rates.PROCESSES_KEY, "nonsense")
     process = Rates(client)
     with structlog.testing.capture_logs() as logs:
@@ -154,7 +155,7 @@ async def test_a_redis_that_refuses_to_count_processes_still_counts_events(clien
 @pytest.mark.parametrize("events", ["nan", "inf", "-1e300", "nonsense", ""])
 @pytest.mark.parametrize("rate", [1e-300, 1e300, float("nan"), 100.0])
 async def test_a_bucket_with_numbers_that_are_none_is_counted_with_all_the_same(
-    client: "redis.asyncio.Redis", events: str, rate: float
+    client: Client, events: str, rate: float
 ) -> None:
     await client.hset(rates.KEY + TENANT, mapping={"tokens": events, "at": events})
     number, wait_milliseconds = await take_tokens(client)(Key(rates.KEY + TENANT), rate, max(1.0, rate), 10.0)
@@ -162,7 +163,7 @@ async def test_a_bucket_with_numbers_that_are_none_is_counted_with_all_the_same(
     assert 0 <= wait_milliseconds <= 1_000_000
 
 
-async def test_a_loop_renews_what_is_wanted(client: "redis.asyncio.Redis") -> None:
+async def test_a_loop_renews_what_is_wanted(client: Client) -> None:
     process = Rates(client)
     owner = lifecycle.Process("test")
     owner.spawn("event_rates", process.run())

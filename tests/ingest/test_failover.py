@@ -9,7 +9,7 @@ import pytest
 
 from dev.harness.redis.primaries import BACK_WITHIN_SECONDS, KINDS, Primaries
 from dev.harness.waiting import wait_until
-from services.domain import subscription_changes
+from services.platform.stores import signals
 from tests.ingest.conftest import Ingest, eventually, serving
 
 SEEN_WITHIN_SECONDS = 10.0
@@ -19,7 +19,7 @@ async def _listening(primaries: Primaries, number: int) -> None:
     """Wait until this many servers listen at the current primary."""
     with contextlib.closing(primaries.server(primaries.primary())) as direct:
         await wait_until(
-            lambda: direct.pubsub_numsub(subscription_changes.CHANNEL)[0][1] == number,
+            lambda: direct.pubsub_numsub(signals.CHANNEL)[0][1] == number,
             BACK_WITHIN_SECONDS,
             what=f"{number} servers to listen",
         )

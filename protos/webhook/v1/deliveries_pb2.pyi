@@ -99,7 +99,7 @@ class Delivery(_message.Message):
     "cancelled", "subscription_deleted"; else empty.
     """
     held_by: _builtins.str
-    """Why a due delivery is not sent now: "paused", "disabled", "breaker_open", "recovering", "concurrency", "rate_limit";
+    """Why a due delivery is not sent now: "paused", "disabled", "unverified", "breaker_open", "recovering", "concurrency", "rate_limit";
     otherwise empty, and empty in lists.
     """
     @_builtins.property

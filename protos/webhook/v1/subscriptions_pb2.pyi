@@ -175,6 +175,10 @@ class _SubscriptionActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Su
     """Resumes a paused subscription. No effect on an active one; FAILED_PRECONDITION with reason SUBSCRIPTION_DISABLED for a
     disabled one.
     """
+    SUBSCRIPTION_ACTION_VERIFY: _SubscriptionAction.ValueType  # 5
+    """Sends the target of an unverified subscription another challenge now. No effect on an active one; FAILED_PRECONDITION
+    with reason SUBSCRIPTION_PAUSED or SUBSCRIPTION_DISABLED for others.
+    """
 
 class SubscriptionAction(_SubscriptionAction, metaclass=_SubscriptionActionEnumTypeWrapper):
     """What to do with a subscription's deliveries."""
@@ -194,6 +198,10 @@ SUBSCRIPTION_DISABLED for a disabled one.
 SUBSCRIPTION_ACTION_RESUME: SubscriptionAction.ValueType  # 4
 """Resumes a paused subscription. No effect on an active one; FAILED_PRECONDITION with reason SUBSCRIPTION_DISABLED for a
 disabled one.
+"""
+SUBSCRIPTION_ACTION_VERIFY: SubscriptionAction.ValueType  # 5
+"""Sends the target of an unverified subscription another challenge now. No effect on an active one; FAILED_PRECONDITION
+with reason SUBSCRIPTION_PAUSED or SUBSCRIPTION_DISABLED for others.
 """
 Global___SubscriptionAction: _TypeAlias = SubscriptionAction  # noqa: Y015
 
@@ -668,6 +676,8 @@ class SubscriptionStatus(_message.Message):
         """Deliveries wait until the subscription is resumed."""
         STATUS_DISABLED: SubscriptionStatus._Status.ValueType  # 3
         """Deliveries wait until the subscription is enabled."""
+        STATUS_UNVERIFIED: SubscriptionStatus._Status.ValueType  # 4
+        """Deliveries wait until the target has answered a challenge."""
 
     class Status(_Status, metaclass=_StatusEnumTypeWrapper):
         """Whether deliveries are sent. Nested, because the message has the name that an enum would have."""
@@ -680,6 +690,8 @@ class SubscriptionStatus(_message.Message):
     """Deliveries wait until the subscription is resumed."""
     STATUS_DISABLED: SubscriptionStatus.Status.ValueType  # 3
     """Deliveries wait until the subscription is enabled."""
+    STATUS_UNVERIFIED: SubscriptionStatus.Status.ValueType  # 4
+    """Deliveries wait until the target has answered a challenge."""
 
     STATUS_FIELD_NUMBER: _builtins.int
     STATUS_REASON_FIELD_NUMBER: _builtins.int
@@ -697,6 +709,8 @@ class SubscriptionStatus(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    NEXT_CHECK_AT_FIELD_NUMBER: _builtins.int
+    CHECK_ERROR_FIELD_NUMBER: _builtins.int
     status: Global___SubscriptionStatus.Status.ValueType
     """Whether deliveries are sent."""
     status_reason: _builtins.str
@@ -713,6 +727,8 @@ class SubscriptionStatus(_message.Message):
     """Changes with every change to the subscription, but not with its breaker. UpdateSubscription and DeleteSubscription
     accept it in `etags`.
     """
+    check_error: _builtins.str
+    """Why an unverified target is not verified yet; unset until it was sent a challenge."""
     @_builtins.property
     def status_since(self) -> _timestamp_pb2.Timestamp:
         """When it entered this status, by the database's clock."""
@@ -755,6 +771,10 @@ class SubscriptionStatus(_message.Message):
     def updated_at(self) -> _timestamp_pb2.Timestamp:
         """When it was last changed, by the database's clock."""
 
+    @_builtins.property
+    def next_check_at(self) -> _timestamp_pb2.Timestamp:
+        """When an unverified target is sent the next challenge; unset if not before somebody asks for it."""
+
     def __init__(
         self,
         *,
@@ -774,13 +794,20 @@ class SubscriptionStatus(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        next_check_at: _timestamp_pb2.Timestamp | None = ...,
+        check_error: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_status_reason", b"_status_reason", "breaker", b"breaker", "client_certificate", b"client_certificate", "created_at", b"created_at", "effective_retry_policy", b"effective_retry_policy", "status_reason", b"status_reason", "status_since", b"status_since", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_check_error", b"_check_error", "_status_reason", b"_status_reason", "breaker", b"breaker", "check_error", b"check_error", "client_certificate", b"client_certificate", "created_at", b"created_at", "effective_retry_policy", b"effective_retry_policy", "next_check_at", b"next_check_at", "status_reason", b"status_reason", "status_since", b"status_since", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_status_reason", b"_status_reason", "breaker", b"breaker", "client_certificate", b"client_certificate", "created_at", b"created_at", "effective_retry_policy", b"effective_retry_policy", "etag", b"etag", "has_ingest_token", b"has_ingest_token", "has_secret", b"has_secret", "has_verification_secret", b"has_verification_secret", "header_names", b"header_names", "previous_secrets", b"previous_secrets", "public_keys", b"public_keys", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "updated_at", b"updated_at", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_check_error", b"_check_error", "_status_reason", b"_status_reason", "breaker", b"breaker", "check_error", b"check_error", "client_certificate", b"client_certificate", "created_at", b"created_at", "effective_retry_policy", b"effective_retry_policy", "etag", b"etag", "has_ingest_token", b"has_ingest_token", "has_secret", b"has_secret", "has_verification_secret", b"has_verification_secret", "header_names", b"header_names", "next_check_at", b"next_check_at", "previous_secrets", b"previous_secrets", "public_keys", b"public_keys", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "updated_at", b"updated_at", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__check_error: _TypeAlias = _typing.Literal["check_error"]  # noqa: Y015
+    _WhichOneofArgType__check_error: _TypeAlias = _typing.Literal["_check_error", b"_check_error"]  # noqa: Y015
     _WhichOneofReturnType__status_reason: _TypeAlias = _typing.Literal["status_reason"]  # noqa: Y015
     _WhichOneofArgType__status_reason: _TypeAlias = _typing.Literal["_status_reason", b"_status_reason"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__check_error) -> _WhichOneofReturnType__check_error | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__status_reason) -> _WhichOneofReturnType__status_reason | None: ...
 
 Global___SubscriptionStatus: _TypeAlias = SubscriptionStatus  # noqa: Y015

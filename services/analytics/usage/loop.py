@@ -9,7 +9,9 @@ from prometheus_client import Gauge
 from services.analytics.usage.store import UsageStore
 from services.domain.tenants.quotas import Quotas
 from services.platform.process import background
+from services.platform.process.background import QUIET_SECONDS
 
+# While something changes; else QUIET_SECONDS.
 INTERVAL_SECONDS = 2.0
 # The pause after sums, as a multiple of the time that they took.
 PAUSE_FACTOR = 19.0
@@ -30,8 +32,10 @@ async def run_once(store: UsageStore) -> float:
         if turn is None:
             return INTERVAL_SECONDS
         if turn.due_in_seconds > 0:
-            return min(turn.due_in_seconds, INTERVAL_SECONDS)
-        return await turn.sum_up(interval_seconds=INTERVAL_SECONDS, pause_factor=PAUSE_FACTOR)
+            return min(turn.due_in_seconds, QUIET_SECONDS)
+        return await turn.sum_up(
+            interval_seconds=INTERVAL_SECONDS, quiet_seconds=QUIET_SECONDS, pause_factor=PAUSE_FACTOR
+        )
 
 
 async def measure(store: UsageStore, limit: int, defaults: Quotas) -> None:

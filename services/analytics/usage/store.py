@@ -29,10 +29,12 @@ class Turn:
         # Not above 0 when they are due.
         self.due_in_seconds = due_in_seconds
 
-    async def sum_up(self, *, interval_seconds: float, pause_factor: float) -> float:
-        """Sum up, and return in how many seconds the next sums are due."""
+    async def sum_up(self, *, interval_seconds: float, quiet_seconds: float, pause_factor: float) -> float:
+        """Sum up, and return in how many seconds the next sums are due: after `quiet_seconds` if nothing changed."""
         await self._connection.execute(SQL["delete_dropped"], timeout=TIMEOUT_SECONDS)
-        await self._connection.execute(SQL["sum_up"], timeout=TIMEOUT_SECONDS)
+        changed = await self._connection.execute(SQL["sum_up"], timeout=TIMEOUT_SECONDS)
+        if changed == "INSERT 0 0":
+            interval_seconds = quiet_seconds
         due: float = await self._connection.fetchval(SQL["finish"], interval_seconds, pause_factor)
         return due
 

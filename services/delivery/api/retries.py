@@ -88,6 +88,8 @@ class Retries:
         )
         if rung := [one.rung for one in made if isinstance(one, Retried) and one.rung]:
             self._ringer.ring(rung)
+        if any(isinstance(one, Retried) and not one.rung for one in made):
+            self._ringer.leave()
         return made
 
 

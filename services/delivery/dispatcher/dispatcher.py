@@ -17,17 +17,22 @@ from services.delivery.dispatcher.store import DispatcherStore
 from services.delivery.dispatcher.sweeper import SWEEP_SECONDS, Leases
 from services.delivery.dispatcher.turns import Turns
 from services.domain import doorbell
-from services.domain.deliveries import DELIVERIES_ENDED
+from services.domain.deliveries import DELIVERIES_ENDED, DUE
 from services.domain.states import DeliveryStatus
 from services.platform.process import background
 from services.platform.stores.redis import REDIS_AWAY
+from services.platform.stores.signals import Signals
 
 log = structlog.get_logger(__name__)
 
-# Between turns that found little, between those that left something behind, and before a full stream is looked at.
+# Between turns that found little, between those that left something behind, before a full stream is looked at, and at
+# least before a turn that somebody asked for. Where nothing is due, the next turn is when something will be, or in a
+# few seconds: all who make something due say so, but what they say may be lost. While it cannot be heard, turns and
+# sweeps follow each other as if little was found.
 IDLE_SECONDS = 0.125
 BUSY_SECONDS = 0.02
 FULL_SECONDS = 0.05
+ASKED_SECONDS = 0.05
 # Between looks at the stream while bells may be unread.
 LOOK_SECONDS = 0.025
 # A turn takes so many deliveries, of each tenant its share: a quarter more than the last one when workers have
@@ -51,13 +56,25 @@ DELETED_SECONDS = 1.0
 class Dispatcher:
     """One of any number of copies."""
 
-    def __init__(self, store: DispatcherStore, turns: Turns, ringer: doorbell.Ringer, stream: doorbell.Stream) -> None:
+    def __init__(
+        self,
+        store: DispatcherStore,
+        turns: Turns,
+        ringer: doorbell.Ringer,
+        stream: doorbell.Stream,
+        heard: Signals,
+    ) -> None:
+        self._signals = heard
+        self._turn_alarm, self._sweep_alarm = heard.alarm(DUE), heard.alarm(DUE)
+        # Whether the last look found nothing due.
+        self._quiet = False
         self._store = store
         self._turns = turns
         self._ringer = ringer
         self._stream = stream
         self._leases_guarded_until = time.monotonic()
-        self._last_turn_at = self._last_sweep_at = time.monotonic()
+        # When the next turn and the next sweep are to have ended.
+        self._turn_by = self._sweep_by = time.monotonic()
         self._deleted: asyncio.Queue[UUID] = asyncio.Queue(MAX_DELETED)
         self._cancelling: set[UUID] = set()
         self._look_for_deleted_at = time.monotonic()
@@ -80,7 +97,11 @@ class Dispatcher:
 
     async def _take_turns(self) -> None:
         await background.repeat(
-            self._timed_turn, interval_seconds=IDLE_SECONDS, retry_seconds=RETRY_SECONDS, on_error=self.guard_leases
+            self._timed_turn,
+            interval_seconds=IDLE_SECONDS,
+            retry_seconds=RETRY_SECONDS,
+            on_error=self.guard_leases,
+            wake=self._turn_alarm,
         )
 
     def guard_leases(self) -> None:
@@ -98,21 +119,26 @@ class Dispatcher:
             await self._look_at_stream()
             return min(rest_seconds, LOOK_SECONDS)
         pause_seconds = await self._ring_due()
-        ended = self._last_turn_at = time.monotonic()
+        ended = time.monotonic()
         metrics.TURN_SECONDS.observe(ended - started)
         metrics.LAST_TURN.set_to_current_time()
         # Turns get no more than a third of the time of a connection.
-        pause_seconds = max(pause_seconds, 2 * (ended - started))
-        if self._rang_at is None:
-            return pause_seconds
-        self._turn_at = ended + pause_seconds
-        return min(pause_seconds, LOOK_SECONDS)
+        rest_seconds = 2 * (ended - started)
+        pause_seconds = max(pause_seconds, rest_seconds)
+        self._turn_by = ended + pause_seconds
+        if self._rang_at is not None:
+            self._turn_at = ended + min(max(IDLE_SECONDS, rest_seconds), pause_seconds)
+            return min(pause_seconds, LOOK_SECONDS)
+        # Whoever asks for a turn meanwhile gets it afterwards.
+        rest_seconds = min(pause_seconds, max(ASKED_SECONDS, rest_seconds))
+        await asyncio.sleep(rest_seconds)
+        return pause_seconds - rest_seconds
 
     async def check(self) -> None:
         """Raise when turns or sweeps no longer end; a readiness check."""
-        silent_seconds = time.monotonic() - min(self._last_turn_at, self._last_sweep_at)
-        if silent_seconds > GUARD_SECONDS:
-            message = f"no pass has completed for {silent_seconds:.0f} s"
+        late_seconds = time.monotonic() - min(self._turn_by, self._sweep_by)
+        if late_seconds > GUARD_SECONDS:
+            message = f"a pass has not completed for {late_seconds:.0f} s"
             raise RuntimeError(message)
 
     def _tell(self, leases: Leases) -> None:
@@ -122,12 +148,18 @@ class Dispatcher:
             log.warning("leases expired; their deliveries are due again", leases=leases.expired, failed=leases.failed)
 
     async def _ring_due(self) -> float:
-        if not await self._may_ring():
-            if time.monotonic() >= self._look_for_deleted_at:
-                self._look_for_deleted_at = time.monotonic() + DELETED_SECONDS
-                self._cancel(await self._store.find_deleted(limit=MAX_DELETED))
-            return FULL_SECONDS
-        taken = await self._turns.take(self._deliveries_per_turn)
+        # The stream is not looked at for nothing; nor is Postgres, while nothing could be rung for.
+        if not self._quiet and not await self._may_ring():
+            return await self._wait_for_room()
+        endpoints = await self._turns.begin(self._deliveries_per_turn)
+        if not endpoints:
+            self._quiet = True
+            return min(self._signals.pace(IDLE_SECONDS), max(BUSY_SECONDS, self._turns.next_seconds))
+        if self._quiet:
+            self._quiet = False
+            if not await self._may_ring():
+                return await self._wait_for_room()
+        taken = await self._turns.take(self._deliveries_per_turn, endpoints)
         self._cancel(taken.deleted)
         if taken.expired:
             DELIVERIES_ENDED.labels(DeliveryStatus.FAILED).inc(taken.expired)
@@ -139,6 +171,13 @@ class Dispatcher:
             return BUSY_SECONDS
         wait_seconds = IDLE_SECONDS if taken.wait_seconds is None else taken.wait_seconds
         return min(IDLE_SECONDS, max(BUSY_SECONDS, wait_seconds))
+
+    async def _wait_for_room(self) -> float:
+        """Do what is to be done while nothing may be rung for."""
+        if time.monotonic() >= self._look_for_deleted_at:
+            self._look_for_deleted_at = time.monotonic() + DELETED_SECONDS
+            self._cancel(await self._store.find_deleted(limit=MAX_DELETED))
+        return FULL_SECONDS
 
     def _cancel(self, subscription_ids: Sequence[UUID]) -> None:
         """Have what waits for deleted subscriptions cancelled."""
@@ -193,12 +232,24 @@ class Dispatcher:
             started = time.monotonic()
             sweeper = self._turns.sweeper
             self._tell(await sweeper.sweep(leases=True, guard_seconds=self._guard_seconds))
-            self._last_sweep_at = time.monotonic()
-            rest_seconds = SWEEP_REST * (self._last_sweep_at - started)
-            return rest_seconds if sweeper.has_more else max(SWEEP_SECONDS, rest_seconds)
+            ended = time.monotonic()
+            if sweeper.next_seconds == 0.0:  # it found some, and may have given turns
+                self._turn_alarm.set()
+            rest_seconds = SWEEP_REST * (ended - started)
+            if not sweeper.has_more:
+                rest_seconds = max(SWEEP_SECONDS, rest_seconds)
+            pause_seconds = max(rest_seconds, min(self._signals.pace(SWEEP_SECONDS), sweeper.next_seconds))
+            self._sweep_by = ended + pause_seconds
+            await asyncio.sleep(rest_seconds)
+            return pause_seconds - rest_seconds
 
         await background.repeat(
-            step, interval_seconds=SWEEP_SECONDS, retry_seconds=RETRY_SECONDS, on_error=self.guard_leases, quiet=True
+            step,
+            interval_seconds=SWEEP_SECONDS,
+            retry_seconds=RETRY_SECONDS,
+            on_error=self.guard_leases,
+            quiet=True,
+            wake=self._sweep_alarm,
         )
 
     async def _check_queue(self) -> None:
@@ -207,6 +258,10 @@ class Dispatcher:
         async def step() -> float:
             pause_seconds, leases = await self._turns.sweeper.check(leases=True, guard_seconds=self._guard_seconds)
             self._tell(leases)
+            if leases.expired:
+                self._sweep_alarm.set()
+            if self._turns.sweeper.found_due:
+                self._turn_alarm.set()
             return pause_seconds
 
         await background.repeat(step, interval_seconds=IDLE_SECONDS, quiet=True)

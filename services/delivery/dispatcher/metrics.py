@@ -13,6 +13,7 @@ from services.domain.states import BreakerState, Hold
 from services.platform.process import background
 from services.platform.process.metrics import SECONDS_BUCKETS, Growth
 from services.platform.stores.redis import REDIS_AWAY, Client
+from services.platform.stores.signals import Signals
 
 QUEUE_DEPTH = Gauge("webhook_queue_depth", "Deliveries that an additional worker could send. Capped at 100,000.")
 HELD = Gauge("webhook_held_deliveries", "Waiting deliveries that no worker may send, by reason.", ["reason"])
@@ -29,7 +30,9 @@ LEASES_EXPIRED = Counter("webhook_lease_expiries_total", "Leases that expired.")
 DOORBELLS_SWEPT = Counter("webhook_doorbells_swept_total", "Messages that dead workers left in the stream.")
 STREAM_MESSAGES = Gauge("webhook_stream_messages", "Messages in the stream, unread or unacknowledged.")
 REDIS_SECONDS = Histogram(
-    "webhook_redis_round_trip_seconds", "Duration of a small Redis command, sent every 2 s.", buckets=SECONDS_BUCKETS
+    "webhook_redis_round_trip_seconds",
+    "Duration of a small Redis command, sent every 2 to 5 s.",
+    buckets=SECONDS_BUCKETS,
 )
 REDIS_MEMORY = Gauge("webhook_redis_memory_bytes", "Memory that Redis uses.")
 REDIS_MAX_MEMORY = Gauge("webhook_redis_max_memory_bytes", "maxmemory of Redis; 0 if unlimited.")
@@ -42,6 +45,8 @@ REDIS_EVICTIONS = Counter("webhook_redis_evicted_keys_total", "Keys that Redis e
 
 REDIS_INTERVAL_SECONDS = 10.0
 SWEEP_SECONDS = 10.0
+# Of an empty stream, of which only the names of dead workers remain.
+EMPTY_SWEEP_SECONDS = 60.0
 
 
 async def keep_redis(client: Client) -> None:
@@ -74,28 +79,33 @@ INTERVAL_SECONDS = 2.0
 SHARE = 20
 # Counting breakers goes over the health of all endpoints that ever failed: it takes a fiftieth at most.
 BREAKERS_SHARE = 50
+# How often workers that died without a word are removed.
+FORGET_SECONDS = 60.0
 COUNT_LIMIT = 100_000
 
 
-async def keep(store: DispatcherStore, turns: Turns, stream: doorbell.Stream) -> None:
+async def keep(store: DispatcherStore, turns: Turns, stream: doorbell.Stream, heard: Signals) -> None:
     """Measure the queue until cancelled; while a store is away its gauges keep their last value.
 
     The first time after a pause, for it takes turns to learn what is held: before them a million deliveries behind a
     rate limit look like work for more workers. Until then the depth is 0, as it is exported from the first scrape; that
     is outvoted by the other copies, and by an autoscaler's stabilisation window where there are none.
     """
-    breakers_at = time.monotonic()
+    breakers_at = forget_at = time.monotonic()
 
     async def measure() -> float:
-        nonlocal breakers_at
+        nonlocal breakers_at, forget_at
         started = time.monotonic()
         try:
-            await _measure_queue(store, turns)
-            pause_seconds = max(INTERVAL_SECONDS, (SHARE - 1) * (time.monotonic() - started))
-            if (began := time.monotonic()) >= breakers_at:
-                await _measure_breakers(store)
-                breakers_at = began + BREAKERS_SHARE * (time.monotonic() - began)
-            return pause_seconds
+            breakers = started >= breakers_at
+            empty = await _measure_queue(store, turns, breakers=breakers)
+            took = time.monotonic() - started
+            if breakers:
+                breakers_at = started + BREAKERS_SHARE * took
+            if started >= forget_at:
+                forget_at = started + FORGET_SECONDS
+                await store.forget_workers()
+            return max(heard.pace(INTERVAL_SECONDS) if empty else INTERVAL_SECONDS, (SHARE - 1) * took)
         finally:
             await _measure_stream(stream)
 
@@ -112,9 +122,10 @@ def forget_queue() -> None:
         BREAKERS.labels(state).set(0)
 
 
-async def _measure_queue(store: DispatcherStore, turns: Turns) -> None:
-    found = await store.depths(limit=COUNT_LIMIT, hold_seconds=doorbell.RUNG_SECONDS)
-    QUEUE_DEPTH.set(min(COUNT_LIMIT, found.pending + await store.unexpanded(limit=COUNT_LIMIT)))
+async def _measure_queue(store: DispatcherStore, turns: Turns, *, breakers: bool) -> bool:
+    """Look once; return whether the queue is empty."""
+    found = await store.depths(limit=COUNT_LIMIT, hold_seconds=doorbell.RUNG_SECONDS, breakers=breakers)
+    QUEUE_DEPTH.set(min(COUNT_LIMIT, found.pending + found.unexpanded))
     SCHEDULED.set(found.scheduled)
     IN_FLIGHT.set(found.in_flight)
     # What keeps a whole subscription from being sent to is counted by the passes over the queue.
@@ -122,29 +133,27 @@ async def _measure_queue(store: DispatcherStore, turns: Turns) -> None:
     for reason in Hold:
         HELD.labels(reason).set(held.get(reason, 0))
     OLDEST_WAITING.set(found.oldest_seconds)
-    await store.forget_workers()
-
-
-async def _measure_breakers(store: DispatcherStore) -> None:
-    breakers = await store.breakers()
-    for state in (BreakerState.OPEN, BreakerState.HALF_OPEN):
-        BREAKERS.labels(state).set(breakers.get(state, 0))
+    if found.breakers is not None:
+        for state in (BreakerState.OPEN, BreakerState.HALF_OPEN):
+            BREAKERS.labels(state).set(found.breakers.get(state, 0))
+    return not any((found.pending, found.unexpanded, found.scheduled, found.in_flight, *held.values()))
 
 
 async def _measure_stream(stream: doorbell.Stream) -> None:
     started = time.perf_counter()
     try:
         async with asyncio.timeout(doorbell.RING_TIMEOUT_SECONDS):
-            STREAM_MESSAGES.set(await stream.measure())
+            STREAM_MESSAGES.set(await stream.number())
     except REDIS_AWAY:
         return
     REDIS_SECONDS.observe(time.perf_counter() - started)
 
 
 async def sweep(stream: doorbell.Stream) -> None:
-    """Remove what dead workers left in the stream, every ten seconds until cancelled."""
+    """Remove what dead workers left in the stream, every ten seconds until cancelled; rarely while it is empty."""
 
-    async def step() -> None:
+    async def step() -> float:
         DOORBELLS_SWEPT.inc(await stream.sweep())
+        return SWEEP_SECONDS if stream.length else EMPTY_SWEEP_SECONDS
 
     await background.repeat(step, interval_seconds=SWEEP_SECONDS, at_once=False, quiet=True)

@@ -2,7 +2,8 @@
 -- Reads what became due from $1 on (null: in the last $3 seconds), at most $2 deliveries, and enters their subscriptions that
 -- may be sent to, or that are deleted; one whose breaker is open for when a probe may be sent. What is in the list as it
 -- should be is not written. Returns how many it read and the last due time, which of them are in flight, the subscriptions
--- that were in the list with since when something is due, and for how long the breakers of others stay open.
+-- that were in the list with since when something is due, for how long the breakers of others stay open, and, where it
+-- read none, in how many seconds the next one becomes due.
 WITH seen AS MATERIALIZED (
     SELECT delivery_id, subscription_id, tenant_id, due_at, claim_token IS NOT NULL AS claimed
     FROM delivery_queue
@@ -36,7 +37,10 @@ SELECT now() AS now, (SELECT count(*) FROM seen) AS deliveries, (SELECT max(due_
        (SELECT array_agg(subscription_id ORDER BY subscription_id) FROM found WHERE listed_from IS NOT NULL) AS listed,
        (SELECT array_agg(due_from ORDER BY subscription_id) FROM found WHERE listed_from IS NOT NULL) AS due_from,
        (SELECT json_object_agg(subscription_id, extract(epoch FROM turn_at - now())::float8)
-        FROM missing WHERE sends AND turn_at > now()) AS open_seconds
+        FROM missing WHERE sends AND turn_at > now()) AS open_seconds,
+       CASE WHEN NOT EXISTS (SELECT FROM seen)
+            THEN (SELECT extract(epoch FROM due_at - now())::float8 FROM delivery_queue
+                  WHERE due_at > now() ORDER BY due_at LIMIT 1) END AS next_seconds
 
 -- check_queue --
 -- Reads $3 deliveries of the queue in the order of their subscriptions from ($1, $2) on, and enters subscriptions that have
@@ -64,7 +68,7 @@ WITH seen AS MATERIALIZED (
 ), missed AS (
     SELECT f.subscription_id, min(f.tenant_id) AS tenant_id, min(f.turn_at) AS turn_at, min(f.due_from) AS due_from
     FROM found f LEFT JOIN due_subscriptions d ON d.subscription_id = f.subscription_id
-    WHERE coalesce(f.held_by NOT IN ('paused', 'disabled'), true) AND f.turn_at < now() + interval '1 minute'
+    WHERE coalesce(f.held_by NOT IN ('paused', 'disabled', 'unverified'), true) AND f.turn_at < now() + interval '1 minute'
       AND (d.subscription_id IS NULL OR d.due_from > f.due_from)
     GROUP BY f.subscription_id
 ), entered AS (
@@ -98,8 +102,12 @@ SELECT count(*) FROM (
 ) AS x
 
 -- select_turns --
--- Reads the first $2 subscriptions whose turn has come, from $1 on, with what decides how much each may have.
+-- Reads the first $2 subscriptions whose turn has come, from $1 on, with what decides how much each may have; without any,
+-- in how many seconds the next turn comes.
 SELECT t.subscription_id, t.tenant_id, t.turn_at, t.due_from, t.held_by AS was_held_by, clock.now,
+       CASE WHEN t.subscription_id IS NULL
+            THEN (SELECT extract(epoch FROM turn_at - now())::float8 FROM due_subscriptions
+                  WHERE turn_at > now() ORDER BY turn_at LIMIT 1) END AS next_seconds,
        s.id IS NULL OR s.deleted_at IS NOT NULL AS deleted, coalesce(s.status, 'active') AS status,
        s.rate_limit_per_second, s.rate_limit_burst, coalesce(s.endpoint_version, 0) AS endpoint_version,
        coalesce(h.breaker, 'closed') AS breaker, coalesce(h.probe_at <= now(), false) AS probe_due,

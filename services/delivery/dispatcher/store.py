@@ -54,7 +54,7 @@ class Endpoint:
 
     @property
     def held_by(self) -> Hold | None:
-        """What keeps all its deliveries from being sent: PAUSED, DISABLED or BREAKER_OPEN; None when nothing does."""
+        """What keeps all its deliveries from being sent: its state, or BREAKER_OPEN; None when nothing does."""
         if self.status is not SubscriptionState.ACTIVE:
             return Hold(self.status)
         return Hold.BREAKER_OPEN if self.breaker is not BreakerState.CLOSED and not self.probe_due else None
@@ -82,6 +82,8 @@ class Swept:
     open_seconds: dict[UUID, float]
     # In flight.
     claimed: list[UUID]
+    # Until the next delivery becomes due; None where some were, and where there is none.
+    next_seconds: float | None
 
 
 class Place(NamedTuple):
@@ -130,6 +132,10 @@ class Depths:
     oldest_seconds: float
     # Due, and held at their subscription's last turn.
     held: dict[Hold, int]
+    # Yet to be created, as far as that is known.
+    unexpanded: int
+    # Those that are not closed, by their state; None where they were not asked for.
+    breakers: dict[BreakerState, int] | None
 
 
 class DispatcherStore:
@@ -151,6 +157,7 @@ class DispatcherStore:
             listed=list(zip(row["listed"] or (), row["due_from"] or (), strict=True)),
             open_seconds={UUID(name): seconds for name, seconds in json.loads(row["open_seconds"] or "{}").items()},
             claimed=row["claimed"] or [],
+            next_seconds=row["next_seconds"],
         )
 
     async def check_queue(self, after: Place, *, limit: int) -> Checked:
@@ -228,12 +235,16 @@ class DispatcherStore:
 
     # -- turns --
 
-    async def turns(self, since: datetime, *, limit: int) -> tuple[list[Endpoint], datetime]:
-        """Return those whose turn came since then, in turns among tenants if there are more, and the time."""
+    async def turns(self, since: datetime, *, limit: int) -> tuple[list[Endpoint], datetime, float | None]:
+        """Return those whose turn came since then, in turns among tenants if there are more, and the time.
+
+        Without any, return also in how many seconds the next turn comes, if one does.
+        """
         rows = await self._pool.fetch(SQL["select_turns"], since, limit)
         if len(rows) == limit:
             rows = await self._pool.fetch(SQL["select_turns_of_tenants"], since, limit, limit)
-        return [_endpoint(row) for row in rows if row["subscription_id"]], rows[0]["now"]
+        endpoints = [_endpoint(row) for row in rows if row["subscription_id"]]
+        return endpoints, rows[0]["now"], None if endpoints else rows[0]["next_seconds"]
 
     async def put_turns(self, moves: Sequence[Move]) -> None:
         """Move turns, unless somebody else changed them meanwhile."""
@@ -248,7 +259,7 @@ class DispatcherStore:
             )
 
     async def leave_turns(self, starts: Mapping[UUID, datetime], endpoints: Sequence[Endpoint]) -> None:
-        """Take the turns of those away that have nothing due from these times on, or that are paused or disabled."""
+        """Take the turns of those away that have nothing due from these times on, or that may be sent nothing."""
         if endpoints:
             names = [endpoint.subscription_id for endpoint in endpoints]
             await self._pool.execute(
@@ -305,27 +316,23 @@ class DispatcherStore:
         """Count the workers that reported within the last fifteen seconds."""
         return int(await self._pool.fetchval(SQL["count_workers"]))
 
-    async def depths(self, *, limit: int, hold_seconds: float) -> Depths:
-        """Count what there is, looking at no more rows than `limit` of each kind."""
-        (queued,) = await self._pool.fetch(SQL["count_queue"], 2 * limit, hold_seconds)
-        (due,) = await self._pool.fetch(SQL["count_due"], limit, hold_seconds)
-        held = await self._pool.fetch(SQL["count_held"], limit)
+    async def depths(self, *, limit: int, hold_seconds: float, breakers: bool) -> Depths:
+        """Count what there is, looking at no more rows than `limit` of each kind; and `breakers`, if asked."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            (queued,) = await connection.fetch(SQL["count_queue"], 2 * limit, hold_seconds)
+            (due,) = await connection.fetch(SQL["count_due"], limit, hold_seconds)
+            held = await connection.fetch(SQL["count_held"], limit)
+            unexpanded = await connection.fetchval(SQL["count_unexpanded"], limit)
+            not_closed = await connection.fetch(SQL["count_breakers"]) if breakers else []
         return Depths(
             in_flight=min(limit, queued["in_flight"]),
             scheduled=min(limit, queued["scheduled"]),
             pending=min(limit, queued["rung"] + due["deliveries"]),
             oldest_seconds=max(queued["oldest_seconds"], due["oldest_seconds"]),
             held={Hold(row["held_by"]): row["deliveries"] for row in held},
+            unexpanded=unexpanded,
+            breakers={BreakerState(row["breaker"]): row["number"] for row in not_closed} if breakers else None,
         )
-
-    async def unexpanded(self, *, limit: int) -> int:
-        """Count the deliveries that are yet to be created, as far as that is known, up to `limit`."""
-        number: int = await self._pool.fetchval(SQL["count_unexpanded"], limit)
-        return number
-
-    async def breakers(self) -> dict[BreakerState, int]:
-        """Count the breakers that are not closed by their state."""
-        return {BreakerState(row["breaker"]): row["number"] for row in await self._pool.fetch(SQL["count_breakers"])}
 
     async def forget_workers(self) -> None:
         """Remove workers that died without a word."""

@@ -6,6 +6,7 @@ the sweep missed: what was stored by a transaction that took long, or what was d
 was lost. `expire` goes through the ids, which are in the order of age, and ends what has waited for too long.
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -37,8 +38,10 @@ BEHIND_SECONDS = 20.0
 STALE_SECONDS = 60.0
 
 CHECK_LIMIT = 5_000
-# A pass over a small queue begins so often, and takes no more than a twentieth of a core; but it begins at last after
+# A pass over a small queue begins so often, rarely where the last one found nothing due, and takes no more than a
+# twentieth of a core; but it begins at last after
 CHECK_SECONDS = 2.0
+QUIET_CHECK_SECONDS = 10.0
 CHECK_SHARE = 20
 # so long, whatever it costs: nothing that is due is missed for longer than two passes that follow each other.
 PASS_SECONDS = 15.0
@@ -85,6 +88,8 @@ class Sweeper:
         self._swept_to: datetime | None = None
         # Whether more is due than one statement read, and what the next one reads.
         self._more = False
+        # Until the next delivery becomes due, as far as the last sweep saw: 0 where it found some.
+        self.next_seconds = 0.0
         self._limit = SWEEP_LIMIT
         self._sweep_at = self._swept_at = time.monotonic()
         self._looks_back = (
@@ -99,6 +104,9 @@ class Sweeper:
         self._pass_began = time.monotonic()
         self._pass_cost_seconds = 0.0
         self._last_pass_seconds = 0.0
+        # Whether the one under way found something due, held or not; and whether the last part of one found what may be
+        # sent.
+        self._found_due = self.found_due = False
         self._held: Mapping[Hold, int] = {}
         self._expired_to = UUID(int=0)
         self._expiry_began = time.monotonic()
@@ -128,6 +136,8 @@ class Sweeper:
         self._gates.close_for(found.open_seconds)
         expired = await self._settle_leases(found.claimed, guard_seconds) if leases else Leases()
         self._move(found)
+        seconds = math.inf if found.next_seconds is None else found.next_seconds
+        self.next_seconds = 0.0 if found.deliveries else seconds
         return expired
 
     def _since(self, now: float) -> datetime | None:
@@ -181,6 +191,8 @@ class Sweeper:
         for name, due_from in found.due:
             self._starts.lower(name, due_from)
         self._held_so_far.update(found.held)
+        self.found_due = bool(found.due)
+        self._found_due |= bool(found.due or found.held or found.claimed)
         complete = found.deliveries < CHECK_LIMIT
         if not complete and found.place and (reason := found.last_held_by):
             # The rest of this subscription is not read: it is held, as is what was.
@@ -203,9 +215,10 @@ class Sweeper:
         now = time.monotonic()
         self._held = {reason: min(number, COUNT_LIMIT) for reason, number in self._held_so_far.items()}
         self._last_pass_seconds = now - self._pass_began
-        period = max(CHECK_SECONDS, min(PASS_SECONDS, CHECK_SHARE * self._pass_cost_seconds))
+        least_seconds = CHECK_SECONDS if self._found_due else QUIET_CHECK_SECONDS
+        period = max(least_seconds, min(PASS_SECONDS, CHECK_SHARE * self._pass_cost_seconds))
         pause = max(CHECK_SECONDS / 2, period - self._last_pass_seconds)
-        self._place, self._held_so_far, self._pass_cost_seconds = Place(), Counter(), 0.0
+        self._place, self._held_so_far, self._pass_cost_seconds, self._found_due = Place(), Counter(), 0.0, False
         self._pass_began = now + pause
         return pause
 

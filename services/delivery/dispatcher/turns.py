@@ -4,6 +4,7 @@ The gate stands before the bell. A delivery that its subscription does not let t
 until its turn comes.
 """
 
+import math
 import time
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -98,26 +99,39 @@ class Turns:
         self._since = BEGINNING
         self._looked_through_at = time.monotonic()
         self._check_at = time.monotonic()
+        # Until the next turn, when nobody had one at the last look.
+        self.next_seconds = math.inf
 
-    async def look(self, deliveries: int) -> Taken:
-        """Find what is due without a dispatcher, and take a turn."""
-        await self.sweeper.sweep()
-        if time.monotonic() >= self._check_at:
-            pause_seconds, _ = await self.sweeper.check()
-            self._check_at = time.monotonic() + pause_seconds
+    async def look(self, deliveries: int, *, sweeps: bool) -> Taken:
+        """Take a turn in place of a dispatcher that cannot ring, or, if it `sweeps`, that may not be there at all."""
+        if sweeps:
+            await self.sweeper.sweep()
+            if time.monotonic() >= self._check_at:
+                pause_seconds, _ = await self.sweeper.check()
+                self._check_at = time.monotonic() + pause_seconds
         return await self.take(deliveries, cancels=False)
 
-    async def take(self, deliveries: int, *, cancels: bool = True) -> Taken:
-        """One turn over at most so many deliveries: what it takes is pending, workers are to hear of it.
-
-        Who `cancels` what waits for deleted subscriptions is told of them.
-        """
+    async def begin(self, deliveries: int) -> Sequence[Endpoint]:
+        """Return the subscriptions whose turn it is, for a turn of so many deliveries."""
         now = time.monotonic()
         if now - self._looked_through_at > LOOK_THROUGH_SECONDS:
             self._since, self._looked_through_at = BEGINNING, now
-        endpoints, at = await self._store.turns(self._since, limit=deliveries)
+        endpoints, at, next_seconds = await self._store.turns(self._since, limit=deliveries)
         self._since = min((endpoint.turn_at for endpoint in endpoints), default=at) - OVERLAP
-        self._windows.sweep(now)
+        self.next_seconds = math.inf if next_seconds is None else next_seconds
+        return endpoints
+
+    async def take(
+        self, deliveries: int, endpoints: Sequence[Endpoint] | None = None, *, cancels: bool = True
+    ) -> Taken:
+        """One turn over at most so many deliveries: what it takes is pending, workers are to hear of it.
+
+        Who has not begun it with `begin` does so here. Who `cancels` what waits for deleted subscriptions is told of
+        them.
+        """
+        if endpoints is None:
+            endpoints = await self.begin(deliveries)
+        self._windows.sweep(time.monotonic())
         self._starts.sweep()
         turn = _Turn()
         deleted = await self._sort_out(endpoints, turn, cancels=cancels)

@@ -3,6 +3,7 @@
 docs/guides/operational-events.md shows them.
 """
 
+import asyncio
 import collections
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +14,13 @@ from uuid import UUID
 import msgspec
 import prometheus_client
 
+from services.domain.deliveries import DUE
 from services.domain.egress import targets
-from services.domain.operational_facts import EventType
+from services.domain.operational_facts import FACTS, EventType
 from services.platform import ids
 from services.platform.process import background
 from services.platform.stores import postgres, sql
+from services.platform.stores.signals import Signals
 
 SQL = sql.Queries("services.delivery.operational_webhooks")
 FACTS_AT_ONCE = 1_000
@@ -99,10 +102,12 @@ class OperationalEventStore:
         self._expiry_hours = expiry_hours
         self._exhausted_seconds = exhausted_seconds
 
+    async def is_anything(self) -> bool:
+        """Whether there is something to tell, now or later."""
+        return bool(await self._pool.fetchval(SQL["is_anything"]))
+
     async def tell(self) -> tuple[collections.Counter[str], bool]:
         """Make events of what there is to tell; how many of which type, and whether there may be more at once."""
-        if not await self._pool.fetchval(SQL["is_anything"]):
-            return collections.Counter(), False
         async with self._pool.acquire() as connection, connection.transaction():
             if not await connection.fetchval(SQL["try_lock"]):
                 return collections.Counter(), False
@@ -162,13 +167,21 @@ class OperationalEventStore:
         return collections.Counter(telling.event_type for telling, _, _ in wanted)
 
 
-async def run(store: OperationalEventStore) -> None:
+async def run(store: OperationalEventStore, heard: Signals) -> None:
     """Make events until cancelled. What cannot be told now stays where it is."""
 
     async def step() -> float:
+        if not await store.is_anything():
+            return heard.pace(INTERVAL_SECONDS)
         told, more = await store.tell()
         for event_type, number in told.items():
             EVENTS.labels(event_type).inc(number)
-        return 0.0 if more else INTERVAL_SECONDS
+        if told:
+            heard.wake(DUE)
+        if not more:
+            await asyncio.sleep(INTERVAL_SECONDS)
+        return 0.0
 
-    await background.repeat(step, interval_seconds=INTERVAL_SECONDS, retry_seconds=RETRY_SECONDS)
+    await background.repeat(
+        step, interval_seconds=INTERVAL_SECONDS, retry_seconds=RETRY_SECONDS, wake=heard.alarm(FACTS)
+    )

@@ -12,24 +12,26 @@ from services.delivery.dispatcher.store import DispatcherStore
 from services.delivery.dispatcher.turns import Turns
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker.bells import Bells
+from services.delivery.worker.checks import CheckStore, EndpointChecks
 from services.delivery.worker.deliverer import Deliverer
 from services.delivery.worker.health import EndpointHealth
 from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.scheduler import Scheduler
 from services.delivery.worker.store import WorkerStore
+from services.domain import gates
 from services.domain.activity import Activity
 from services.domain.egress import policy as egress
 from services.domain.egress.policy import Policy
-from services.domain.gates import Gates
 from services.domain.secrets import encryption
 from services.domain.secrets.vault import Vault
 from services.domain.subscription_changes import Copies
 from services.domain.tenants import weights
 from services.platform import ids
 from services.platform.process import background, lifecycle
-from services.platform.stores import postgres, redis
+from services.platform.stores import postgres, redis, signals
 from services.platform.stores.availability import STORE_AWAY
 
+# A worker that starts or stops changes the count within 15 s.
 PRESENCE_SECONDS = 5.0
 # What is kept of the time to stop for outcomes, and for what was learned of endpoints. With the time that the scheduler
 # takes to hand back these are 3 s; requests may take what is left.
@@ -45,29 +47,31 @@ async def serve(
     async with (
         postgres.pool(process, settings) as pool,
         redis.of_process(process, settings) as client,
+        signals.of_process(process, settings) as heard,
+        gates.of_process(process, settings, rings=False) as closed,
         weights.of_process(process, pool) as known,
         _destinations(process, settings, pool, policy or egress.policy(settings)) as destinations,
     ):
         store = WorkerStore(pool, settings)
-        recorder = Recorder(store, bound=8 * settings.worker_concurrency)
-        gates = Gates(client, rings=False)
-        health = EndpointHealth(store, settings, Copies(client))
+        recorder = Recorder(store, heard, bound=8 * settings.worker_concurrency)
+        health = EndpointHealth(store, settings, Copies(heard), heard)
         activity = Activity.of("failed attempts", settings)
         deliverer = Deliverer(store, destinations, settings, process.tracer, activity, known.of)
-        scheduler = Scheduler(store, deliverer, recorder, gates, settings, health.note, known.of)
+        scheduler = Scheduler(store, deliverer, recorder, closed, heard, settings, health.note, known.of)
         found = DispatcherStore(pool, lease_seconds=settings.lease_seconds)
-        turns = Turns(found, Limiter(client, found.count_workers), gates, known.of)
-        bells = Bells(settings, scheduler, turns)
+        turns = Turns(found, Limiter(client, found.count_workers), closed, known.of)
+        bells = Bells(client, scheduler, turns)
         claiming = process.spawn("claims", scheduler.run())
         loops = [
             process.spawn("lease_renewals", scheduler.renew_leases()),
             process.spawn("handing_back", scheduler.hand_back()),
             process.spawn("endpoints", scheduler.watch_endpoints()),
-            process.spawn("shares", scheduler.share_bounds(found.count_workers)),
             process.spawn("idle_lanes", scheduler.forget_idle_lanes()),
-            process.spawn("gates", gates.run()),
-            process.spawn("presence", _be_counted(store)),
+            process.spawn("presence", _be_counted(store, scheduler)),
         ]
+        if settings.checks_endpoints:
+            checks = EndpointChecks(CheckStore(pool), destinations, scheduler, heard, settings, known.of)
+            loops.append(process.spawn("endpoint_checks", checks.run()))
         watching = process.spawn("health", health.run(scheduler.hold))
         looking = process.spawn("due_look_ups", bells.look())
         listening = process.spawn("doorbells", bells.listen())
@@ -102,11 +106,15 @@ async def _destinations(
         yield destinations
 
 
-async def _be_counted(store: WorkerStore) -> None:
-    """Say every few seconds that this worker is there, until it is not."""
+async def _be_counted(store: WorkerStore, scheduler: Scheduler) -> None:
+    """Say every few seconds that this worker is there, until it is not, and share the bounds with those that are."""
     worker_id = ids.new()
+
+    async def step() -> None:
+        scheduler.share_bounds(await store.keep_worker(worker_id))
+
     try:
-        await background.repeat(lambda: store.keep_worker(worker_id), interval_seconds=PRESENCE_SECONDS, quiet=True)
+        await background.repeat(step, interval_seconds=PRESENCE_SECONDS, quiet=True)
     finally:
         with contextlib.suppress(*STORE_AWAY):
             async with asyncio.timeout(LAST_WORDS_SECONDS):

@@ -15,27 +15,26 @@ from services.delivery.worker.scheduler import Scheduler
 from services.domain import doorbell
 from services.platform import ids
 from services.platform.process import background
-from services.platform.settings import RedisSettings
+from services.platform.process.background import QUIET_SECONDS
+from services.platform.stores.redis import Client
 
 log = structlog.get_logger(__name__)
 
 RECONNECT_SECONDS = 0.5
-# Longer than a blocking read.
-SOCKET_TIMEOUT_SECONDS = stream_broker.READ_BLOCK_MILLISECONDS / 1000 + 1
 # Messages whose ids wait for room in the scheduler; the others stay in the stream.
 MESSAGES_AT_ONCE = 2
 LOOK_BUSY_SECONDS = 0.02
 LOOK_IDLE_SECONDS = 0.25
 # Without a bell for so long, a worker looks once in Postgres.
-SILENCE_SECONDS = 2.0
+SILENCE_SECONDS = QUIET_SECONDS
 DELIVERIES_PER_LOOK = 512
 
 
 class Bells:
     """One way in for ids, whichever way they come."""
 
-    def __init__(self, settings: RedisSettings, scheduler: Scheduler, turns: Turns) -> None:
-        self._settings = settings
+    def __init__(self, client: Client, scheduler: Scheduler, turns: Turns) -> None:
+        self._client = client
         self._scheduler = scheduler
         self._turns = turns
         self._stopping = asyncio.Event()
@@ -45,11 +44,7 @@ class Bells:
     async def listen(self) -> None:
         """Host taskiq's receiver, and connect again whenever Redis comes back; end after stop()."""
         while not self._stopping.is_set():
-            broker = Broker(
-                self._settings,
-                socket_timeout=SOCKET_TIMEOUT_SECONDS,
-                consumer_name=f"{socket.gethostname()}-{ids.new()}",
-            )
+            broker = Broker(self._client, consumer_name=f"{socket.gethostname()}-{ids.new()}")
             self._register(broker)
             try:
                 await broker.startup()
@@ -105,7 +100,8 @@ class Bells:
         return LOOK_BUSY_SECONDS if await self._look_once() else LOOK_IDLE_SECONDS
 
     async def _look_once(self) -> int:
-        taken = await self._turns.look(DELIVERIES_PER_LOOK)
+        # While Redis is there and only silent, dispatchers find what is due, as far as they are there.
+        taken = await self._turns.look(DELIVERIES_PER_LOOK, sweeps=not self._connected)
         if taken.rung:
             await self._scheduler.offer(doorbell.by_subscription(taken.rung), source="postgres")
         return len(taken.rung)

@@ -2,17 +2,17 @@
 
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import redis.exceptions
-from taskiq import AckableMessage, BrokerMessage, TaskiqFormatter, TaskiqMessage
+from taskiq import AckableMessage, AsyncBroker, BrokerMessage, TaskiqFormatter, TaskiqMessage
 from taskiq_redis import RedisStreamBroker
 
 from services.domain.doorbell import GROUP, STREAM, TASK, Stream, is_bell
-from services.platform.settings import RedisSettings
-from services.platform.stores.redis import REDIS_AWAY
+from services.platform.stores import redis as redis_store
+from services.platform.stores.redis import REDIS_AWAY, Client
 
-READ_BLOCK_MILLISECONDS = 2000
+READ_BLOCK_MILLISECONDS = 5000
 # Messages of a read, which wait in their order in the worker.
 READ_MESSAGES = 4
 # While the worker has room for more than they have in them: each read costs it several turns of its busy event loop.
@@ -39,8 +39,8 @@ class _Formatter(TaskiqFormatter):
 class Broker(RedisStreamBroker):
     """taskiq's stream broker on the stream of bells, for one worker."""
 
-    def __init__(self, settings: RedisSettings, *, socket_timeout: float, consumer_name: str) -> None:
-        # taskiq makes its pool of a URL, which can only name a server; ours takes its place before anything connects.
+    def __init__(self, client: Client, *, consumer_name: str) -> None:
+        # taskiq makes its pool of a URL; that of the process's client takes its place before anything connects.
         super().__init__(
             "redis://",
             queue_name=STREAM,
@@ -50,8 +50,8 @@ class Broker(RedisStreamBroker):
             xread_block=READ_BLOCK_MILLISECONDS,
             xread_count=READ_MESSAGES,
         )
-        self.stream = Stream(settings, socket_timeout=socket_timeout)
-        self.connection_pool = self.stream.connections
+        self.connection_pool: Any = client.connection_pool
+        self.stream = Stream(client)
         self.formatter = _Formatter()
 
     async def kick(self, message: BrokerMessage) -> None:
@@ -60,24 +60,25 @@ class Broker(RedisStreamBroker):
 
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
         """Yield what each read finds as one message, until cancelled; raise when Redis is away."""
-        while True:
-            try:
-                fetched = await self.stream.client.xreadgroup(
-                    GROUP, self.consumer_name, {STREAM: ">"}, count=self.count, block=self.block
-                )
-            except redis.exceptions.ResponseError as error:
-                if "NOGROUP" not in str(error):
-                    raise
-                await self.stream.declare_group()
-                continue
-            for _, messages in cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", fetched or []):
-                read = {message_id: fields.get(b"data", b"") for message_id, fields in messages}
-                bells = {message_id: said for message_id, said in read.items() if is_bell(said)}
-                if bells:
-                    yield AckableMessage(data=b"".join(bells.values()), ack=self._ack(list(bells)))
-                # taskiq logs what is none, and acknowledges it.
-                for message_id in read.keys() - bells.keys():
-                    yield AckableMessage(data=read[message_id], ack=self._ack([message_id]))
+        async with redis_store.waiting(self.stream.client, seconds=READ_BLOCK_MILLISECONDS / 1000) as own:
+            while True:
+                try:
+                    fetched = await own.xreadgroup(
+                        GROUP, self.consumer_name, {STREAM: ">"}, count=self.count, block=self.block
+                    )
+                except redis.exceptions.ResponseError as error:
+                    if "NOGROUP" not in str(error):
+                        raise
+                    await self.stream.declare_group()
+                    continue
+                for _, messages in cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", fetched or []):
+                    read = {message_id: fields.get(b"data", b"") for message_id, fields in messages}
+                    bells = {message_id: said for message_id, said in read.items() if is_bell(said)}
+                    if bells:
+                        yield AckableMessage(data=b"".join(bells.values()), ack=self._ack(list(bells)))
+                    # taskiq logs what is none, and acknowledges it.
+                    for message_id in read.keys() - bells.keys():
+                        yield AckableMessage(data=read[message_id], ack=self._ack([message_id]))
 
     def _ack(self, message_ids: Sequence[bytes]) -> Callable[[], Awaitable[None]]:
         async def ack() -> None:
@@ -88,6 +89,5 @@ class Broker(RedisStreamBroker):
         return ack
 
     async def shutdown(self) -> None:
-        """Close the connections."""
-        await super().shutdown()
-        await self.stream.close()
+        """End it; the connections are its client's."""
+        await AsyncBroker.shutdown(self)

@@ -5,7 +5,6 @@ now. The rows in Postgres join what all workers saw, outlive them, and decide: a
 whichever comes first. Nothing is kept or written for a healthy endpoint.
 """
 
-import asyncio
 import contextlib
 import time
 from collections import Counter, deque
@@ -20,11 +19,14 @@ from services.delivery.settings import WorkerSettings
 from services.delivery.worker import metrics
 from services.delivery.worker.store import Attempt, Claim, Sum, Verdict, WorkerStore
 from services.domain.activity import ENDPOINTS
+from services.domain.deliveries import DUE
 from services.domain.egress import targets
+from services.domain.operational_facts import FACTS
 from services.domain.states import AttemptOutcome, BreakerState, Probe, StatusReason
 from services.domain.subscription_changes import NO_COPY, Copies
 from services.platform.process import background
 from services.platform.stores.redis import REDIS_AWAY
+from services.platform.stores.signals import Signals
 
 # Its lines are shown to a developer, too.
 endpoint_log = structlog.get_logger(ENDPOINTS)
@@ -167,13 +169,14 @@ class _Recent:
 class EndpointHealth:
     """The endpoints of one worker."""
 
-    def __init__(self, store: WorkerStore, settings: WorkerSettings, copies: Copies) -> None:
+    def __init__(self, store: WorkerStore, settings: WorkerSettings, copies: Copies, heard: Signals) -> None:
         self._store = store
         self._settings = settings
         self._disable_after = timedelta(hours=settings.disable_after_hours)
         self._copies = copies
+        self._signals = heard
         self._recent: dict[UUID, _Recent] = {}
-        self._now = asyncio.Event()
+        self._now = background.Alarm()
         self._lines = EndpointLog()
 
     def note(self, claim: Claim, attempt: Attempt) -> None:
@@ -248,6 +251,9 @@ class EndpointHealth:
             if reasons:
                 await self._disable(reasons, sums, target_urls)
                 held |= reasons.keys()
+            if reasons or any(verdict.changed for verdict in verdicts):
+                self._signals.wake(DUE)
+                self._signals.wake(FACTS)
             self._settle(sums, {verdict.subscription_id: verdict.changed for verdict in verdicts})
         self._lines.summarize()
         self._forget()

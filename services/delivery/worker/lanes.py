@@ -325,6 +325,17 @@ class Lanes:
         if again:
             self._enter_or_block(lane)
 
+    def borrow(self, subscription_id: UUID, tenant_id: str, target_url: str) -> Lane | None:
+        """Return a subscription's lane with a request more in flight, which is no delivery; None if it has no room."""
+        lane = self.lane(subscription_id)
+        self.learn(lane, tenant_id, target_url)
+        if not self.room(lane):
+            return None
+        if not lane.in_flight:
+            lane.used_at = time.monotonic()
+        self._count_in_flight(lane, 1)
+        return lane
+
     def fits(self, lane: Lane) -> bool:
         """Whether its tenant and its host have room for a claimed request that went out before they were known."""
         if not lane.unplaced:

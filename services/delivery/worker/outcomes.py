@@ -7,11 +7,14 @@ import structlog
 
 from services.delivery.worker import metrics
 from services.delivery.worker.store import Attempt, Claim, Outcome, WorkerStore
-from services.domain.deliveries import DELIVERIES_ENDED
+from services.domain.deliveries import DELIVERIES_ENDED, DUE
+from services.domain.operational_facts import FACTS
 from services.domain.retry_policy import RetryPolicy
 from services.domain.states import FINAL, AttemptOutcome, DeliveryReason, DeliveryStatus
+from services.platform.process.background import QUIET_SECONDS
 from services.platform.process.batching import Batcher, Bounds
 from services.platform.stores.availability import is_store_away
+from services.platform.stores.signals import Signals
 
 log = structlog.get_logger(__name__)
 
@@ -61,8 +64,9 @@ def decide(
 class Recorder:
     """Records outcomes in batches. While Postgres is away it holds them, and records them when it is back."""
 
-    def __init__(self, store: WorkerStore, *, bound: int) -> None:
+    def __init__(self, store: WorkerStore, heard: Signals, *, bound: int) -> None:
         self._store = store
+        self._signals = heard
         self._given_up = False
         self._batcher: Batcher[Outcome, None] = Batcher(
             "outcomes",
@@ -118,4 +122,13 @@ class Recorder:
                 metrics.LOST.inc()
             elif status in FINAL:
                 DELIVERIES_ENDED.labels(status).inc()
+        self._tell(outcomes)
         return [None] * len(outcomes)
+
+    def _tell(self, outcomes: Sequence[Outcome]) -> None:
+        """Tell dispatchers of retries that are due before they look anyway, and others of deliveries that failed."""
+        waits = [outcome.delay_seconds for outcome in outcomes if outcome.status not in FINAL]
+        if waits and (soonest := max(0.0, min(waits))) < QUIET_SECONDS:
+            self._signals.wake(DUE, soonest)
+        if any(outcome.status is DeliveryStatus.FAILED for outcome in outcomes):
+            self._signals.wake(FACTS)

@@ -295,9 +295,68 @@ FROM unnest($1::uuid[], $2::text[]) AS i (subscription_id, reason) JOIN before O
 WHERE s.id = i.subscription_id
 RETURNING s.id, s.tenant_id, s.version, s.status_reason, before.status AS status_before
 
+-- take_checks --
+-- Takes the first due check of each tenant but $1, $2 at most, in hand for $3 seconds. Returns what is sent to their targets,
+-- and how many challenges each was sent with this one. Checks of subscriptions that need none any more are forgotten.
+WITH RECURSIVE tenant AS (
+    (SELECT tenant_id FROM endpoint_checks WHERE due_at IS NOT NULL ORDER BY tenant_id LIMIT 1)
+    UNION ALL
+    SELECT next.tenant_id FROM tenant CROSS JOIN LATERAL (
+        SELECT c.tenant_id FROM endpoint_checks c
+        WHERE c.due_at IS NOT NULL AND c.tenant_id > tenant.tenant_id ORDER BY c.tenant_id LIMIT 1
+    ) AS next
+), due AS MATERIALIZED (
+    SELECT first.subscription_id, EXISTS (
+        SELECT FROM subscriptions s
+        WHERE s.id = first.subscription_id AND s.status = 'unverified' AND s.deleted_at IS NULL
+    ) AS needed
+    FROM tenant CROSS JOIN LATERAL (
+        SELECT c.subscription_id, c.due_at FROM endpoint_checks c
+        WHERE c.tenant_id = tenant.tenant_id AND c.due_at <= now()
+        ORDER BY c.due_at LIMIT 1 FOR UPDATE SKIP LOCKED
+    ) AS first
+    WHERE tenant.tenant_id <> ALL($1::text[])
+    ORDER BY first.due_at LIMIT $2
+), forgotten AS (
+    DELETE FROM endpoint_checks c USING due WHERE c.subscription_id = due.subscription_id AND NOT due.needed
+), taken AS (
+    UPDATE endpoint_checks c SET due_at = now() + make_interval(secs => $3), sent = c.sent + 1
+    FROM due WHERE c.subscription_id = due.subscription_id AND due.needed
+    RETURNING c.subscription_id, c.sent
+)
+SELECT now() AS now, t.sent, s.id, s.tenant_id, s.target_url, s.endpoint_version, s.timeout_seconds, s.sealed_secrets,
+       s.sealed_headers, s.sealed_client_certificate
+FROM taken t JOIN subscriptions s ON s.id = t.subscription_id
+
+-- verify --
+-- Makes a subscription ($1) active if it is unverified and its target still the one of version $2. Returns its version.
+WITH verified AS (
+    UPDATE subscriptions
+    SET status = 'active', status_since = now(), verified = true, version = version + 1,
+        updated_at = statement_timestamp()
+    WHERE id = $1 AND endpoint_version = $2 AND status = 'unverified' AND deleted_at IS NULL
+    RETURNING id, version
+), ended AS (
+    DELETE FROM endpoint_checks WHERE subscription_id IN (SELECT id FROM verified)
+)
+SELECT version FROM verified
+
+-- put_check --
+-- Notes why a target ($1) is not verified ($4), and has it checked again in $3 seconds (null: when somebody asks), unless
+-- somebody asked since this challenge ($2).
+UPDATE endpoint_checks SET due_at = now() + make_interval(secs => $3), error = $4 WHERE subscription_id = $1 AND sent = $2
+
+-- put_off_check --
+-- Puts a check ($1) for which nothing was sent off for $3 seconds, unless somebody asked since ($2).
+UPDATE endpoint_checks SET due_at = now() + make_interval(secs => $3), sent = sent - 1
+WHERE subscription_id = $1 AND sent = $2
+
 -- keep_worker --
--- Says that a worker is there.
-INSERT INTO workers (id) VALUES ($1) ON CONFLICT (id) DO UPDATE SET seen_at = now()
+-- Says that a worker is there, and counts all that there are.
+WITH kept AS (
+    INSERT INTO workers (id) VALUES ($1) ON CONFLICT (id) DO UPDATE SET seen_at = now()
+)
+SELECT 1 + count(*) FROM workers WHERE id <> $1 AND seen_at > now() - interval '15 seconds'
 
 -- remove_worker --
 -- Says that a worker is gone.

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 import structlog
@@ -22,6 +22,7 @@ from services.platform import errors
 from services.platform.process import background
 from services.platform.process.shares import WeightOf, same_weight
 from services.platform.stores.availability import STORE_AWAY
+from services.platform.stores.signals import Signals
 
 log = structlog.get_logger(__name__)
 
@@ -34,8 +35,6 @@ FORGET_INTERVAL_SECONDS = 60.0
 WATCH_INTERVAL_SECONDS = 1.0
 # Lanes that are looked at each time.
 MAX_WATCHED = 1_000
-# How often workers are counted; a worker that starts or stops changes the count within 15 s.
-COUNT_INTERVAL_SECONDS = 5.0
 # While there is no room: after so long, an endpoint may have stopped responding.
 STALL_SECONDS = 0.25
 # What says nothing of how much an endpoint can take.
@@ -65,6 +64,7 @@ class Scheduler:
         deliverer: Deliverer,
         recorder: Recorder,
         gates: Gates,
+        heard: Signals,
         settings: WorkerSettings,
         note: Callable[[Claim, Attempt], None],
         weight_of: WeightOf = same_weight,
@@ -73,6 +73,7 @@ class Scheduler:
         self._deliverer = deliverer
         self._recorder = recorder
         self._gates = gates
+        self._signals = heard
         # Called with every attempt that ended.
         self._note = note
         self._slots = settings.worker_concurrency
@@ -83,13 +84,13 @@ class Scheduler:
         self._lanes = Lanes(settings.worker_concurrency, weight_of)
         self._tenant_concurrency = settings.tenant_concurrency
         self._target_host_concurrency = settings.target_host_concurrency
-        self._share_bounds(1)
+        self._work = asyncio.Event()
+        self.share_bounds(1)
         self._held: dict[UUID, Held] = {}
         self._tasks: dict[UUID, asyncio.Task[None]] = {}
         # Ids that are handed back to Postgres, for they are too many here.
         self._to_hand_back: list[UUID] = []
         self._to_hand_back_came = asyncio.Event()
-        self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._stopping = False
         self._claimed_at = -math.inf
@@ -122,6 +123,18 @@ class Scheduler:
         """Hand back what waits for a subscription: nothing is sent to it for a while."""
         self._gates.close([subscription_id])
         self._hand_back(self._lanes.empty(self._lanes.lane(subscription_id)), Hold.BREAKER_OPEN)
+
+    @contextlib.contextmanager
+    def slot(self, claim: Claim) -> Iterator[bool]:
+        """Hold a slot for a request that is no delivery; whether its endpoint, tenant and host have room for it."""
+        self._hand_back(self._lanes.lead_to(claim.subscription_id, claim.endpoint_version), Hold.CONCURRENCY)
+        lane = self._lanes.borrow(claim.subscription_id, claim.tenant_id, claim.target_url)
+        try:
+            yield lane is not None
+        finally:
+            if lane is not None:
+                self._lanes.done(lane)
+                self._work.set()
 
     @property
     def has_room(self) -> bool:
@@ -184,6 +197,7 @@ class Scheduler:
                 chunk = self._to_hand_back[:IDS_PER_HAND_BACK]
                 try:
                     await deliveries.mark_due(self._store.pool, chunk)
+                    self._signals.wake(deliveries.DUE)
                 except Exception as error:
                     if errors.classify(error) is None:
                         log.exception("deliveries could not be handed back because of a bug")
@@ -213,15 +227,6 @@ class Scheduler:
 
         await background.repeat(step, interval_seconds=WATCH_INTERVAL_SECONDS, at_once=False, quiet=True)
 
-    async def share_bounds(self, count_workers: Callable[[], Awaitable[int]]) -> None:
-        """Keep to this worker's share of what tenants and hosts may have over all workers, until cancelled."""
-
-        async def step() -> None:
-            self._share_bounds(max(1, await count_workers()))
-            self._work.set()
-
-        await background.repeat(step, interval_seconds=COUNT_INTERVAL_SECONDS, quiet=True)
-
     async def renew_leases(self) -> None:
         """Renew the leases of what is held and has used up half of its own, until cancelled."""
 
@@ -245,6 +250,7 @@ class Scheduler:
         if waiting:
             try:
                 await deliveries.mark_due(self._store.pool, waiting)
+                self._signals.wake(deliveries.DUE)
             except STORE_AWAY:
                 log.warning(
                     "deliveries could not be handed back; they are due in a few seconds", deliveries=len(waiting)
@@ -265,12 +271,13 @@ class Scheduler:
             await asyncio.sleep(wait)
         self._claimed_at = time.monotonic()
 
-    def _share_bounds(self, workers: int) -> None:
-        """Take an even share of each bound, one request at least."""
+    def share_bounds(self, workers: int) -> None:
+        """Keep to this worker's share of what tenants and hosts may have over so many, one request at least."""
         self._lanes.bound(
             of_tenant=math.ceil(self._tenant_concurrency / workers),
             of_host=math.ceil(self._target_host_concurrency / workers),
         )
+        self._work.set()
 
     def _fits(self, claim: Claim, lane: Lane) -> bool:
         """Whether there is room for a claimed delivery; one that has none no longer holds its slot."""

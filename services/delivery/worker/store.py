@@ -53,7 +53,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     claimed_monotonic: float
     expired: bool
     deleted: bool
-    # Why it must not be sent now: PAUSED, DISABLED or BREAKER_OPEN; None when it may be.
+    # Why it must not be sent now: its subscription's state, or BREAKER_OPEN; None when it may be.
     held_by: Hold | None
     # Whether its subscription's breaker is half open: this is the one delivery that tries.
     probe: bool
@@ -311,9 +311,9 @@ class WorkerStore:
         rows = await self.pool.fetch(SQL["select_endpoint_versions"], subscription_ids)
         return {row["id"]: row["endpoint_version"] for row in rows}
 
-    async def keep_worker(self, worker_id: UUID) -> None:
-        """Say that a worker is there."""
-        await self.pool.execute(SQL["keep_worker"], worker_id)
+    async def keep_worker(self, worker_id: UUID) -> int:
+        """Say that a worker is there; return how many there are."""
+        return int(await self.pool.fetchval(SQL["keep_worker"], worker_id))
 
     async def remove_worker(self, worker_id: UUID) -> None:
         """Say that a worker is gone."""

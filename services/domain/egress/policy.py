@@ -6,7 +6,7 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from services.domain.egress.targets import MAX_PORT
 from services.platform.settings import Settings, shaped
@@ -174,6 +174,13 @@ class EgressSettings(Settings):
     egress_deny_ports: Annotated[
         str, shaped("^(none|[a-z0-9, ]+)$", "must be default, none, or ports separated by commas")
     ] = "default"
+    # Whether a new target must prove that it wants webhooks. With echo, none are sent before it answered a challenge.
+    endpoint_verification: Literal["none", "echo"] = "none"
+
+    @property
+    def checks_endpoints(self) -> bool:
+        """Whether a new target is checked before it gets deliveries."""
+        return self.endpoint_verification == "echo"
 
     @property
     def egress_allowed(self) -> list[str]:

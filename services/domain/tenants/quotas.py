@@ -23,6 +23,8 @@ REFUSALS = Counter(
 )
 # Sums of what tenants use that are older are not used: without them, nothing is refused for what a tenant once had.
 FRESH_SECONDS = 900.0
+# The signal that those of a tenant were changed.
+CHANGED = "quotas"
 WAITING_RETRY_SECONDS = 5
 
 

@@ -80,9 +80,9 @@ class Delivery(DeliverySummary):
 
     held_by: str | None = Field(
         description=(
-            "Why a due delivery is not sent now: `paused`, `disabled`, `breaker_open`, `recovering` (its endpoint "
-            "failed until recently), `concurrency` (its endpoint has the most concurrent requests allowed) or "
-            "`rate_limit`; otherwise null."
+            "Why a due delivery is not sent now: `paused`, `disabled`, `unverified` (its target has not answered a "
+            "challenge), `breaker_open`, `recovering` (its endpoint failed until recently), `concurrency` (its "
+            "endpoint has the most concurrent requests allowed) or `rate_limit`; otherwise null."
         ),
         examples=[None],
     )

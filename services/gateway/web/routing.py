@@ -25,6 +25,7 @@ _METHODS: Mapping[str, str] = {
     "enable_subscription": "SetSubscriptionStatus",
     "pause_subscription": "SetSubscriptionStatus",
     "resume_subscription": "SetSubscriptionStatus",
+    "verify_subscription": "SetSubscriptionStatus",
     "list_public_keys": "GetSubscription",
     "retry_delivery": "BatchRetryDeliveries",
     "list_subscription_deliveries": "ListDeliveries",

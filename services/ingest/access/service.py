@@ -5,7 +5,7 @@ from typing import Any
 from protos.webhook.v1 import access_pb2 as pb
 from protos.webhook.v1 import access_pb2_grpc
 from services.domain import limits
-from services.domain.tenants.quotas import Quota, Quotas
+from services.domain.tenants.quotas import CHANGED, Quota, Quotas
 from services.ingest.access.store import AccessStore, KeyDraft, OwnQuotas, Tenant, TenantDraft, TenantUpdate
 from services.platform import errors, ids, paging
 from services.platform.auth import identity, keys
@@ -14,6 +14,7 @@ from services.platform.auth.roles import Role
 from services.platform.grpc import conversion
 from services.platform.grpc.calls import Context
 from services.platform.process.shares import WeightOf
+from services.platform.stores.signals import Signals
 
 
 def key_draft(request: pb.CreateApiKeyRequest, *, own_tenant_id: str) -> KeyDraft:
@@ -57,10 +58,11 @@ def _weight(request: pb.CreateTenantRequest | pb.UpdateTenantRequest) -> int:
 class AccessService(access_pb2_grpc.AccessServiceServicer):
     """Servicer of webhook.v1.AccessService."""
 
-    def __init__(self, store: AccessStore, finder: Finder, quotas: Quotas, weight_of: WeightOf) -> None:
+    def __init__(self, store: AccessStore, finder: Finder, quotas: Quotas, heard: Signals, weight_of: WeightOf) -> None:
         self._store = store
         self._finder = finder
         self._quotas = quotas
+        self._signals = heard
         self._weight_of = weight_of
 
     async def Authenticate(self, request: pb.AuthenticateRequest, _context: Context) -> pb.AuthenticateResponse:
@@ -81,7 +83,9 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
             weight=_weight(request),
             own=own_quotas(request.quotas),
         )
-        return pb.CreateTenantResponse(tenant=self._message(await self._store.create_tenant(draft)))
+        created = await self._store.create_tenant(draft)
+        self._signals.wake(CHANGED)
+        return pb.CreateTenantResponse(tenant=self._message(created))
 
     async def GetTenant(self, request: pb.GetTenantRequest, _context: Context) -> pb.GetTenantResponse:
         """Return a tenant."""
@@ -91,9 +95,9 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
     async def UpdateTenant(self, request: pb.UpdateTenantRequest, _context: Context) -> pb.UpdateTenantResponse:
         """Change a tenant."""
         tenant_id = identity.check_tenant("id", request.id)
-        return pb.UpdateTenantResponse(
-            tenant=self._message(await self._store.update_tenant(tenant_id, tenant_update(request)))
-        )
+        updated = await self._store.update_tenant(tenant_id, tenant_update(request))
+        self._signals.wake(CHANGED)
+        return pb.UpdateTenantResponse(tenant=self._message(updated))
 
     async def ListTenants(self, request: pb.ListTenantsRequest, _context: Context) -> pb.ListTenantsResponse:
         """Return a page."""

@@ -273,6 +273,8 @@ class Committer:
         for event in new:
             if event.targets:
                 self._expand(event.tenant_id, event.id, event.targets)
+        if any(not (ringing and steady) for event in new for _, _, steady in event.deliveries):
+            self._ringer.leave()
         if ringing:
             # The dispatcher rings for what is held back or limited by a rate, and for those with enough in the stream.
             for event in new:

@@ -7,7 +7,6 @@ and the cursor behind them are one transaction under the lock of the event's row
 number of processes make each delivery exactly once, and one that dies leaves nothing that another does not continue.
 """
 
-import asyncio
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
@@ -28,18 +27,21 @@ from services.platform.process import background
 from services.platform.process.shares import WeightOf, part, same_weight
 from services.platform.stores import postgres, sql
 from services.platform.stores.availability import is_store_away
+from services.platform.stores.signals import Signals
 
 log = structlog.get_logger(__name__)
 
 SQL = sql.Queries("services.ingest.events")
+# The signal that there is an event to expand.
+EXPANDING = "expanding"
 # Deliveries of a chunk, and the subscriptions that are looked at for them. More would keep other work of the process
 # waiting for more than some milliseconds.
 CHUNK_DELIVERIES = 250
 CHUNK_SUBSCRIPTIONS = 2_000
 # Expanding begins so long after a commit, so that the answer comes first.
 ANSWER_SECONDS = 0.005
-# How often a process looks for events that others accepted, while it has none itself and while it has; and for those
-# that are older than clocks differ, which nobody has in memory.
+# How soon others help with an event that a process accepted. How often a process looks for such events while it has
+# some itself; and for those that are older than clocks differ, which nobody has in memory.
 IDLE_SECONDS = 0.25
 BUSY_SECONDS = 1.0
 ALL_SECONDS = 60.0
@@ -161,9 +163,17 @@ class ExpansionStore:
 class Expander:
     """Expands events: what this process accepted at once, and what others left within a second."""
 
-    def __init__(self, store: ExpansionStore, ringer: Ringer, gates: Gates, weight_of: WeightOf = same_weight) -> None:
+    def __init__(
+        self,
+        store: ExpansionStore,
+        ringer: Ringer,
+        gates: Gates,
+        heard: Signals,
+        weight_of: WeightOf = same_weight,
+    ) -> None:
         self._weight_of = weight_of
         self._store = store
+        self._signals = heard
         self._ringer = ringer
         self._gates = gates
         # Of each tenant with unfinished events these in their order, with the deliveries that each is still to get; the
@@ -177,7 +187,7 @@ class Expander:
         # By tenant the sum of these, and the deliveries of events that are admitted and not committed.
         self._unmade: Counter[str] = Counter()
         self._admitted: Counter[str] = Counter()
-        self._wake = asyncio.Event()
+        self._wake = heard.alarm(EXPANDING)
         # On time.monotonic(): when events of others are looked for next, and until when one is set aside.
         self._look_at = self._look_at_all_at = 0.0
         self._set_aside: dict[UUID, float] = {}
@@ -207,7 +217,8 @@ class Expander:
     def committed(self, tenant_id: str, event_id: UUID, targets: int) -> None:
         """Expand an event that this process has committed, and answers now."""
         self._add(Unfinished(event_id=event_id, tenant_id=tenant_id, unmade=targets))
-        asyncio.get_running_loop().call_later(ANSWER_SECONDS, self._wake.set)
+        self._wake.set(ANSWER_SECONDS)
+        self._signals.wake(EXPANDING, IDLE_SECONDS)
 
     def _add(self, event: Unfinished) -> None:
         events = self._turns.setdefault(event.tenant_id, OrderedDict())
@@ -235,11 +246,11 @@ class Expander:
 
     async def _step(self, now: float) -> float:
         """Make one chunk; return the seconds until there is another one."""
-        if now >= self._look_at:
+        if not self._turns or now >= self._look_at:
             await self._look()
-            self._look_at = now + (BUSY_SECONDS if self._turns else IDLE_SECONDS)
+            self._look_at = now + BUSY_SECONDS
         if not self._turns:
-            return max(0.0, self._look_at - time.monotonic())
+            return IDLE_SECONDS if self._set_aside else self._signals.pace(IDLE_SECONDS)
         tenant_id, events = next(iter(self._turns.items()))
         self._turn += 1
         if self._turn >= self._weight_of(tenant_id):
@@ -279,6 +290,8 @@ class Expander:
         metrics.DELIVERIES.inc(chunk.made)
         if chunk.rung:
             self._ringer.ring(chunk.rung, tenant_id=tenant_id)
+        if chunk.made > len(chunk.rung):
+            self._ringer.leave()
         if chunk.finished:
             metrics.EXPANDED.inc()
         return chunk.finished, chunk.made

@@ -5,6 +5,7 @@ from a look at Postgres every second. So a tenant may exceed those two quotas by
 """
 
 import math
+import time
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
@@ -15,6 +16,7 @@ from services.ingest.quotas.rates import Rates
 from services.ingest.quotas.store import QuotaStore, Stored, Used
 from services.platform import errors, ids
 from services.platform.process import background
+from services.platform.stores.signals import Signals
 
 INTERVAL_SECONDS = 1.0
 STORED_RETRY_SECONDS = 60
@@ -23,8 +25,13 @@ STORED_RETRY_SECONDS = 60
 class Guard:
     """Knows the quotas of all tenants, and which of them are used up."""
 
-    def __init__(self, store: QuotaStore, rates: Rates, defaults: Quotas) -> None:
+    def __init__(self, store: QuotaStore, rates: Rates, defaults: Quotas, heard: Signals) -> None:
         self._store = store
+        self._signals = heard
+        # Whether events came since the last look, and when that was.
+        self._used = False
+        self._looked_at = -math.inf
+        self._alarm = heard.alarm(quotas.CHANGED)
         self._rates = rates
         self._defaults = defaults
         self._own: dict[str, Quotas] = {}
@@ -38,6 +45,7 @@ class Guard:
 
     def check(self, tenant_id: str) -> None:
         """Count an event that is to be stored; QuotaExceeded if the tenant may not store it."""
+        self._look_soon()
         limits = self._own.get(tenant_id, self._defaults)
         used = self._exhausted.get(tenant_id)
         if used is not None:
@@ -61,18 +69,29 @@ class Guard:
             stored.events += 1
             stored.bytes += len(event.payload)
 
+    def _look_soon(self) -> None:
+        """Look every second while there are events, beginning with the first."""
+        if not self._used:
+            self._used = True
+            self._alarm.set(max(0.0, self._looked_at + INTERVAL_SECONDS - time.monotonic()))
+
     async def run(self) -> None:
         """Keep what is known current until cancelled."""
-        await background.repeat(self.refresh, interval_seconds=INTERVAL_SECONDS, quiet=True)
+
+        async def step() -> float:
+            self._used, self._looked_at = False, time.monotonic()
+            await self.refresh()
+            return self._signals.pace(INTERVAL_SECONDS)
+
+        await background.repeat(step, interval_seconds=INTERVAL_SECONDS, quiet=True, wake=self._alarm)
 
     async def refresh(self) -> None:
         """Add up what was stored here, and look at the quotas and the sums of all tenants."""
         await self.add_up()
-        own = await self._store.own_quotas()
-        self._own = {tenant_id: self._defaults.with_own(given) for tenant_id, given in own.items()}
-        self._exhausted = await self._store.exhausted(
+        own, self._exhausted = await self._store.limits(
             waiting_deliveries=self._defaults.waiting_deliveries, stored_bytes=self._defaults.stored_bytes
         )
+        self._own = {tenant_id: self._defaults.with_own(given) for tenant_id, given in own.items()}
 
     async def add_up(self) -> None:
         """Write down what was stored here. What a failure leaves is written with the next."""

@@ -35,15 +35,13 @@ class QuotaStore:
     def __init__(self, pool: postgres.Pool) -> None:
         self._pool = pool
 
-    async def own_quotas(self) -> dict[str, dict[Quota, float | None]]:
-        """Return the quotas of the tenants that have some of their own."""
-        rows = await self._pool.fetch(SQL["select_own_quotas"])
-        return {row["id"]: {quota: row[quota.column] for quota in Quota} for row in rows}
-
-    async def exhausted(self, *, waiting_deliveries: int, stored_bytes: int) -> dict[str, Used]:
-        """Return the tenants that use up their quota of either, or these if they have none."""
-        rows = await self._pool.fetch(SQL["select_exhausted"], waiting_deliveries, stored_bytes, FRESH_SECONDS)
-        return {row["tenant_id"]: sql.record(Used, row) for row in rows}
+    async def limits(
+        self, *, waiting_deliveries: int, stored_bytes: int
+    ) -> tuple[dict[str, dict[Quota, float | None]], dict[str, Used]]:
+        """Return the quotas of tenants that have some of their own, and those that use one up; these for the others."""
+        rows = await self._pool.fetch(SQL["select_limits"], waiting_deliveries, stored_bytes, FRESH_SECONDS)
+        own = {row["tenant_id"]: {quota: row[quota.column] for quota in Quota} for row in rows if row["has_own"]}
+        return own, {row["tenant_id"]: sql.record(Used, row) for row in rows if row["is_exhausted"]}
 
     async def add_stored(self, stored: Mapping[tuple[date, str], Stored]) -> None:
         """Add to what tenants have stored, by day and tenant."""

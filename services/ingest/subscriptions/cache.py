@@ -1,7 +1,7 @@
 """Subscriptions on the ingest path: from this process, then Redis, then Postgres.
 
 Which of them want an event is looked up in this process (filters.py). A change is seen at once by the process that made
-it, and by the others through pub/sub. While pub/sub is down, and for what no message can tell, an entry of this process
+it, and by the others through signals. While these are not heard, and for what none can tell, an entry of this process
 lives no longer than the TTL.
 
 Copies in Redis are sealed (services/domain/secrets/vault.py), each for its subscription: whoever gets into Redis can
@@ -22,11 +22,11 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 import msgspec
-import redis.asyncio
-import redis.exceptions
 import structlog
 
 from services.domain import subscription_changes
+from services.domain.deliveries import DUE
+from services.domain.operational_facts import FACTS
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.vault import Vault
 from services.ingest import metrics
@@ -35,8 +35,10 @@ from services.ingest.subscriptions.matching import Filter
 from services.ingest.subscriptions.record import Subscription, Target
 from services.ingest.subscriptions.store import SubscriptionStore
 from services.platform import errors
+from services.platform.process import background
 from services.platform.process.bounds import BoundedCache
-from services.platform.stores.redis import REDIS_AWAY, Client, Refused
+from services.platform.stores.redis import REDIS_AWAY, Refused
+from services.platform.stores.signals import Signals
 
 log = structlog.get_logger(__name__)
 
@@ -46,8 +48,8 @@ DEAF_TTL_SECONDS = 0.25
 REDIS_TIMEOUT_SECONDS = 0.1
 # After a failure Redis is not used for so long, so that not every lookup waits for a timeout.
 REDIS_PAUSE_SECONDS = 1.0
-RECONNECT_SECONDS = 0.2
-HEARTBEAT_SECONDS = 0.4
+# Between two tries to tell a change.
+RETRY_SECONDS = 0.4
 # Of the subscriptions in this process, besides their number.
 MAX_BYTES = 128 << 20
 # While so many changes wait for Redis, others are told without the subscription, which readers then ask Postgres for.
@@ -127,23 +129,31 @@ class _Level(Generic[Value]):
 class SubscriptionCache:
     """Look-ups by id, and of a tenant's subscriptions by event type."""
 
-    def __init__(self, store: SubscriptionStore, client: Client, vault: Vault, *, size: int) -> None:
+    def __init__(self, store: SubscriptionStore, heard: Signals, vault: Vault, *, size: int) -> None:
         self._store = store
-        self._redis = client
+        self._signals = heard
         self._vault = vault
         self._hits, self._misses = (metrics.CACHE.labels("process", result) for result in ("hit", "miss"))
         self._by_id: _Level[Subscription | None] = _Level(size, lambda found: found.size_bytes if found else 0)
         self._filters = Filters(store)
-        self._ttl_seconds = DEAF_TTL_SECONDS
         self._redis_paused_until = 0.0
-        self._copies = subscription_changes.Copies(client)
+        self._copies = subscription_changes.Copies(heard)
         # Changes that Redis does not know of yet.
         self._untold: dict[UUID, _Change] = {}
         # Those told last, with when.
         self._told: deque[tuple[float, UUID, _Change]] = deque(maxlen=TELL_AGAIN)
+        self._to_tell = background.Alarm()
+        heard.hear(subscription_changes.CHANGED, self._hear)
+        heard.on_missed(self._begin_again)
+
+    @property
+    def _ttl_seconds(self) -> float:
+        """How long an entry of this process may be used."""
+        return LISTENING_TTL_SECONDS if self._signals.current else DEAF_TTL_SECONDS
 
     async def get(self, subscription_id: UUID) -> Subscription | None:
         """Return a live subscription, or None."""
+        await self._signals.confirm()
         found = self.kept(subscription_id)
         if found is not None:
             return found
@@ -156,6 +166,7 @@ class SubscriptionCache:
 
     def kept(self, subscription_id: UUID) -> Subscription | None:
         """Return a live subscription that needs no look-up; None for any other."""
+        self._signals.need()
         found = self._by_id.get(subscription_id, self._ttl_seconds)
         if found is not None:
             self._hits.inc()
@@ -163,6 +174,7 @@ class SubscriptionCache:
 
     def is_current(self, tenant_id: str) -> bool:
         """Return whether `matching` needs no look-up."""
+        self._signals.need()
         return self._filters.is_current(tenant_id, ttl_seconds=self._ttl_seconds)
 
     async def _confirmed(self, subscription_id: UUID) -> Subscription | None:
@@ -185,10 +197,12 @@ class SubscriptionCache:
 
         The cost is that of those returned. Raise InvalidArgument if there is no such tenant.
         """
+        await self._signals.confirm()
         return await self._filters.matching(tenant_id, event_type, limit=limit, ttl_seconds=self._ttl_seconds)
 
     async def count(self, tenant_id: str, event_type: str) -> int:
         """Return how many subscriptions match at most, or 0 where that is not known; it costs as little."""
+        await self._signals.confirm()
         return await self._filters.count(tenant_id, event_type, ttl_seconds=self._ttl_seconds)
 
     async def changed(self, subscription_id: UUID, tenant_id: str, current: Subscription | None, version: int) -> None:
@@ -198,60 +212,51 @@ class SubscriptionCache:
         self._by_id.drop(subscription_id)
         deleted = Filter.deleted(subscription_id, version)
         self._filters.changed(tenant_id, deleted if current is None else Filter.of(current))
-        # If Redis is unreachable, it is published later; until then others do not listen either, or their TTL ends.
+        self._signals.wake(DUE)
+        self._signals.wake(FACTS)
+        # If Redis is unreachable, it is told later; until then others do not listen either, or their TTL ends.
         with contextlib.suppress(*REDIS_AWAY):
             async with asyncio.timeout(REDIS_TIMEOUT_SECONDS):
                 await self._tell(subscription_id, change)
 
-    async def listen(self) -> None:
-        """Listen for changes until cancelled. Whenever that begins, drop everything that is not looked at again."""
-        while True:
-            try:
-                async with self._redis.pubsub() as pubsub:
-                    await pubsub.subscribe(subscription_changes.CHANNEL)
-                    await self._hear(pubsub)
-            except REDIS_AWAY as error:
-                if self._ttl_seconds != DEAF_TTL_SECONDS:
-                    log.warning(
-                        "subscription changes are not received; cached copies expire after a quarter of a second",
-                        error=repr(error),
-                    )
-            self._ttl_seconds = DEAF_TTL_SECONDS
-            await asyncio.sleep(RECONNECT_SECONDS)
+    async def run(self) -> None:
+        """Tell what Redis did not take, until cancelled."""
 
-    async def _hear(self, pubsub: "redis.asyncio.client.PubSub") -> None:
-        pinged = False
-        while True:
-            message = await pubsub.get_message(timeout=HEARTBEAT_SECONDS)
-            if message is None:
-                if pinged:
-                    raise redis.exceptions.ConnectionError("no answer to the ping")  # dead without a word
-                await pubsub.ping()
-                pinged = True
-            else:
-                pinged = False
-                self._take(message)
+        async def step() -> None:
             for subscription_id, change in tuple(itertools.islice(self._untold.items(), TELL_AT_ONCE)):
                 await self._tell(subscription_id, change)
+            if self._untold:
+                self._to_tell.set()
 
-    def _take(self, message: dict[str, Any]) -> None:
-        if message["type"] == "subscribe":
-            self._forget_all()
-            self._ttl_seconds = LISTENING_TTL_SECONDS
-            # Copies in Redis may be of before a change that it was away for: those who made one have this long to tell.
-            self._pause_redis()
-            for told_at, changed_id, change in self._told:
-                if time.monotonic() - told_at < subscription_changes.REDIS_TTL_SECONDS:
-                    self._note(changed_id, change)
-        elif message["type"] == "message":
-            metrics.INVALIDATIONS.labels("one").inc()
-            try:
-                subscription_id, tenant_id, version = subscription_changes.heard(message["data"])
-            except ValueError:
-                self._forget_all()  # said by another version of this program
-                return
-            self._by_id.drop(subscription_id)
-            self._filters.heard(tenant_id, subscription_id, version)
+        await background.repeat(
+            step,
+            interval_seconds=background.QUIET_SECONDS,
+            retry_seconds=RETRY_SECONDS,
+            quiet=True,
+            wake=self._to_tell,
+        )
+
+    def _hear(self, message: bytes) -> None:
+        metrics.INVALIDATIONS.labels("one").inc()
+        try:
+            subscription_id, tenant_id, version = subscription_changes.heard(message)
+        except ValueError:
+            self._forget_all()  # said by another version of this program
+            return
+        self._by_id.drop(subscription_id)
+        self._filters.heard(tenant_id, subscription_id, version)
+
+    def _begin_again(self) -> None:
+        """Drop everything that is not looked at again whenever listening begins."""
+        if not self._signals.listening:
+            log.warning("subscription changes are not received; cached copies expire after a quarter of a second")
+            return
+        self._forget_all()
+        # Copies in Redis may be of before a change that it was away for: those who made one have this long to tell.
+        self._pause_redis()
+        for told_at, changed_id, change in self._told:
+            if time.monotonic() - told_at < subscription_changes.REDIS_TTL_SECONDS:
+                self._note(changed_id, change)
 
     def _forget_all(self) -> None:
         metrics.INVALIDATIONS.labels("all").inc()
@@ -265,6 +270,7 @@ class SubscriptionCache:
         earlier = self._untold.get(subscription_id)
         if earlier is None or earlier.version < change.version:
             self._untold[subscription_id] = change
+            self._to_tell.set(RETRY_SECONDS)
         return change
 
     async def _tell(self, subscription_id: UUID, change: _Change) -> None:
@@ -294,7 +300,7 @@ class SubscriptionCache:
 
     def _redis_usable(self) -> bool:
         # While changes are not heard of, the copies in Redis may be stale for longer than a second.
-        return self._ttl_seconds == LISTENING_TTL_SECONDS and time.monotonic() >= self._redis_paused_until
+        return self._signals.current and time.monotonic() >= self._redis_paused_until
 
     def _pause_redis(self) -> None:
         self._redis_paused_until = time.monotonic() + REDIS_PAUSE_SECONDS

@@ -252,13 +252,19 @@ class StatusChange:
     change: SubscriptionChange
     # As the audit log calls it.
     action: Action
+    # What it leads to.
+    after: SubscriptionState
 
-    def of(self, status: SubscriptionState) -> SubscriptionState:
-        """Return what a status becomes, or stays. Raise Conflict when another change must come first."""
-        changes = SUBSCRIPTION_CHANGES[self.change]
-        (after,) = frozenset().union(*changes.values())
-        if status in changes or status is after:
+    def of(self, status: SubscriptionState, *, must_verify: bool = False) -> SubscriptionState:
+        """Return what a status becomes, or stays; `must_verify`: before it may be active, its target is checked.
+
+        Raise Conflict when another change must come first.
+        """
+        after = SubscriptionState.UNVERIFIED if must_verify and self.after is SubscriptionState.ACTIVE else self.after
+        if status in SUBSCRIPTION_CHANGES[self.change] or status is after:
             return after
+        if self.change is SubscriptionChange.CHECK and status is SubscriptionState.ACTIVE:
+            return status
         if status is SubscriptionState.PAUSED:
             message, reason = "the subscription is paused; resume it", errors.ErrorReason.SUBSCRIPTION_PAUSED
         else:
@@ -266,11 +272,26 @@ class StatusChange:
         raise errors.Conflict(message, reason=reason)
 
 
+def _change(change: SubscriptionChange, action: Action, after: SubscriptionState) -> StatusChange:
+    return StatusChange(change=change, action=action, after=after)
+
+
 STATUS_CHANGES: Mapping[int, StatusChange] = {
-    pb.SUBSCRIPTION_ACTION_ENABLE: StatusChange(change=SubscriptionChange.ENABLE, action=Action.ENABLE_SUBSCRIPTION),
-    pb.SUBSCRIPTION_ACTION_DISABLE: StatusChange(change=SubscriptionChange.DISABLE, action=Action.DISABLE_SUBSCRIPTION),
-    pb.SUBSCRIPTION_ACTION_PAUSE: StatusChange(change=SubscriptionChange.PAUSE, action=Action.PAUSE_SUBSCRIPTION),
-    pb.SUBSCRIPTION_ACTION_RESUME: StatusChange(change=SubscriptionChange.RESUME, action=Action.RESUME_SUBSCRIPTION),
+    pb.SUBSCRIPTION_ACTION_ENABLE: _change(
+        SubscriptionChange.ENABLE, Action.ENABLE_SUBSCRIPTION, SubscriptionState.ACTIVE
+    ),
+    pb.SUBSCRIPTION_ACTION_DISABLE: _change(
+        SubscriptionChange.DISABLE, Action.DISABLE_SUBSCRIPTION, SubscriptionState.DISABLED
+    ),
+    pb.SUBSCRIPTION_ACTION_PAUSE: _change(
+        SubscriptionChange.PAUSE, Action.PAUSE_SUBSCRIPTION, SubscriptionState.PAUSED
+    ),
+    pb.SUBSCRIPTION_ACTION_RESUME: _change(
+        SubscriptionChange.RESUME, Action.RESUME_SUBSCRIPTION, SubscriptionState.ACTIVE
+    ),
+    pb.SUBSCRIPTION_ACTION_VERIFY: _change(
+        SubscriptionChange.CHECK, Action.VERIFY_SUBSCRIPTION, SubscriptionState.UNVERIFIED
+    ),
 }
 
 # What the audit log records of a change: every field by its name, and the values that may be shown.

@@ -143,7 +143,7 @@ def message(
     Of the secrets that are valid at this moment it has the ends and the public keys; `service` is the policy of
     subscriptions without one of their own.
     """
-    subscription, breaker = shown
+    subscription, breaker, check = shown
     certificate = subscription.client_certificate
     status = pb.SubscriptionStatus(
         status=pb.SubscriptionStatus.Status.Value(f"STATUS_{subscription.status.upper()}"),
@@ -173,6 +173,8 @@ def message(
         created_at=_time(subscription.created_at),
         updated_at=_time(subscription.updated_at),
         etag=subscription.etag,
+        next_check_at=_time(check.next_at),
+        check_error=check.error,
     )
     return pb.Subscription(
         id=str(subscription.id), tenant_id=subscription.tenant_id, spec=spec(subscription), status=status

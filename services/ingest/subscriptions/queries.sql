@@ -13,21 +13,27 @@ SELECT * FROM subscriptions WHERE id = $1 AND deleted_at IS NULL
 
 -- select_subscription_with_breaker --
 -- Reads a tenant's live subscription and its breaker.
-SELECT s.*, h.breaker, h.breaker_since, h.breaker_reason, h.probe_at, h.consecutive_failures
+SELECT s.*, h.breaker, h.breaker_since, h.breaker_reason, h.probe_at, h.consecutive_failures,
+       c.due_at AS check_due_at, c.error AS check_error
 FROM subscriptions s LEFT JOIN subscription_health h ON h.subscription_id = s.id
+LEFT JOIN endpoint_checks c ON c.subscription_id = s.id AND s.status = 'unverified'
 WHERE s.tenant_id = $1 AND s.id = $2 AND s.deleted_at IS NULL
 
 -- select_subscriptions_page --
 -- Reads a page of a tenant's live subscriptions, newest first, with their breakers.
-SELECT s.*, h.breaker, h.breaker_since, h.breaker_reason, h.probe_at, h.consecutive_failures
+SELECT s.*, h.breaker, h.breaker_since, h.breaker_reason, h.probe_at, h.consecutive_failures,
+       c.due_at AS check_due_at, c.error AS check_error
 FROM subscriptions s LEFT JOIN subscription_health h ON h.subscription_id = s.id
+LEFT JOIN endpoint_checks c ON c.subscription_id = s.id AND s.status = 'unverified'
 WHERE s.tenant_id = $1 AND s.id < $2 AND s.deleted_at IS NULL
 ORDER BY s.id DESC LIMIT $3
 
 -- select_all_subscriptions_page --
 -- Reads a page of the live subscriptions of all tenants, newest first, with their breakers.
-SELECT s.*, h.breaker, h.breaker_since, h.breaker_reason, h.probe_at, h.consecutive_failures
+SELECT s.*, h.breaker, h.breaker_since, h.breaker_reason, h.probe_at, h.consecutive_failures,
+       c.due_at AS check_due_at, c.error AS check_error
 FROM subscriptions s LEFT JOIN subscription_health h ON h.subscription_id = s.id
+LEFT JOIN endpoint_checks c ON c.subscription_id = s.id AND s.status = 'unverified'
 WHERE s.id < $1 AND s.deleted_at IS NULL
 ORDER BY s.id DESC LIMIT $2
 
@@ -85,8 +91,10 @@ WITH changed AS (
     WHERE id = $1
     RETURNING *
 )
-SELECT s.*, h.breaker, h.breaker_since, h.breaker_reason, h.probe_at, h.consecutive_failures
+SELECT s.*, h.breaker, h.breaker_since, h.breaker_reason, h.probe_at, h.consecutive_failures,
+       c.due_at AS check_due_at, c.error AS check_error
 FROM changed s LEFT JOIN subscription_health h ON h.subscription_id = s.id
+LEFT JOIN endpoint_checks c ON c.subscription_id = s.id AND s.status = 'unverified'
 
 -- begin_endpoint --
 -- Counts another endpoint of a locked subscription, and forgets what is known of the one before: its breaker and its
@@ -94,7 +102,7 @@ FROM changed s LEFT JOIN subscription_health h ON h.subscription_id = s.id
 WITH forgotten AS (
     DELETE FROM subscription_health WHERE subscription_id = $1
 )
-UPDATE subscriptions SET endpoint_version = endpoint_version + 1 WHERE id = $1
+UPDATE subscriptions SET endpoint_version = endpoint_version + 1, verified = false WHERE id = $1
 
 -- set_secrets --
 -- Gives a locked subscription other secrets, the newest of scheme $3.
@@ -134,9 +142,14 @@ WHERE s.id = i.id
 -- Re-encrypts the value by which processes check their keys.
 UPDATE encryption_canary SET sealed = $1
 
+-- ask_for_check --
+-- Has a worker check the target of an unverified subscription ($1, of tenant $2) now.
+INSERT INTO endpoint_checks AS c (subscription_id, tenant_id) VALUES ($1, $2)
+ON CONFLICT (subscription_id) DO UPDATE SET due_at = now(), sent = 0, error = NULL
+
 -- lock_status --
--- Locks a live subscription of a tenant; returns its status.
-SELECT status FROM subscriptions WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
+-- Locks a live subscription of a tenant; returns its status, and whether its target was verified.
+SELECT status, verified FROM subscriptions WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL FOR UPDATE
 
 -- set_status --
 -- Gives a locked subscription a status, and a reason for it. A disabled one has to be enabled before it can be paused.

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Self, TypeAlias
+from typing import Any, NamedTuple, Self, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -154,8 +154,25 @@ class Breaker(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-# What an answer shows. Ingest's hot path, and the cache, do without the second.
-Shown: TypeAlias = tuple[Subscription, Breaker]
+class Check(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of the challenges that the target of an unverified subscription was sent."""
+
+    # None: when somebody asks for it.
+    next_at: datetime | None = None
+    error: str | None = None
+
+    @classmethod
+    def from_row(cls, row: Any) -> "Check":
+        """Return the check of a row of `endpoint_checks`; a subscription that is not unverified has none."""
+        return cls(next_at=row["check_due_at"], error=row["check_error"])
+
+
+class Shown(NamedTuple):
+    """What an answer shows. Ingest's hot path, and the cache, do with the first."""
+
+    subscription: Subscription
+    breaker: Breaker = Breaker()
+    check: Check = Check()
 
 
 class Draft(Spec, frozen=True, kw_only=True):

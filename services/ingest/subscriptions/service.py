@@ -23,7 +23,7 @@ from services.ingest.events.idempotency import key_of
 from services.ingest.subscriptions import client_certificates, messages, secrets
 from services.ingest.subscriptions.cache import SubscriptionCache
 from services.ingest.subscriptions.changes import STATUS_CHANGES, Certificate, Rotation, Rules, StatusChange
-from services.ingest.subscriptions.record import Breaker, Draft, Shown, Subscription
+from services.ingest.subscriptions.record import Draft, Shown, Subscription
 from services.ingest.subscriptions.store import SubscriptionStore, UpdateOf, no_subscription
 from services.platform import errors, ids, paging
 from services.platform.auth import identity, keys
@@ -119,12 +119,12 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     async def SetSubscriptionStatus(
         self, request: pb.SetSubscriptionStatusRequest, _context: Context
     ) -> pb.SetSubscriptionStatusResponse:
-        """Enable, disable, pause, or resume it."""
+        """Enable, disable, pause, or resume it, or have its target checked again."""
         tenant_id = identity.tenant_of(request.tenant_id)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         change = STATUS_CHANGES.get(request.action)
         if change is None:
-            raise errors.InvalidArgument.field("action", "must be enable, disable, pause, or resume")
+            raise errors.InvalidArgument.field("action", "must be enable, disable, pause, resume, or verify")
         shown = await _whole(self._change_status(tenant_id, subscription_id, change))
         return pb.SetSubscriptionStatusResponse(subscription=self._message(shown))
 
@@ -164,7 +164,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         if not request.idempotency_key:
             created = await self._store.create_subscription(ids.new(), tenant_id, draft)
             await self._cache.changed(created.id, tenant_id, created, created.version)
-            return pb.CreateSubscriptionResponse(subscription=self._message((created, Breaker())), secret_key=made)
+            return pb.CreateSubscriptionResponse(subscription=self._message(Shown(created)), secret_key=made)
         key = await _key(request, tenant_id)
         new, answer = await self._store.create_keyed_subscription(ids.new(), draft, key, self._rendered)
         found = pb.Subscription.FromString(answer)
@@ -224,7 +224,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         ]
 
     def _rendered(self, subscription: Subscription) -> bytes:
-        return self._message((subscription, Breaker())).SerializeToString()
+        return self._message(Shown(subscription)).SerializeToString()
 
     def _secrets(self, subscription: Subscription) -> Secrets:
         if subscription.sealed_secrets is None:

@@ -28,6 +28,7 @@ from services.ingest.subscriptions.record import (
     SECRET_KEY,
     VERIFICATION_SECRETS,
     Breaker,
+    Check,
     Draft,
     Shown,
     Spec,
@@ -39,6 +40,8 @@ from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.ingest.subscriptions")
 CANCEL_CHUNK = 5_000
+# With another target, these are to be checked before there are more deliveries.
+_SENDING = frozenset({SubscriptionState.ACTIVE, SubscriptionState.UNVERIFIED})
 
 # Makes an update of the stored subscription and of its headers, which are opened when asked for; None changes nothing.
 UpdateOf: TypeAlias = Callable[[Subscription, Callable[[], Mapping[str, str]]], Draft | None]
@@ -81,8 +84,12 @@ class Looked:
 class SubscriptionStore:
     """Every method raises what stores.availability.STORE_AWAY lists when Postgres is away."""
 
-    def __init__(self, pool: postgres.Pool, vault: Vault, *, key_hours: int, quota: int) -> None:
+    def __init__(
+        self, pool: postgres.Pool, vault: Vault, *, key_hours: int, quota: int, checks_endpoints: bool = False
+    ) -> None:
         self._pool = pool
+        # Whether a target that has not answered a challenge gets no deliveries.
+        self._checks_endpoints = checks_endpoints
         self._vault = vault
         self._key_hours = key_hours
         # Of a tenant that has no quota of its own.
@@ -144,7 +151,7 @@ class SubscriptionStore:
             rows = await self._pool.fetch(SQL["select_all_subscriptions_page"], before, limit)
         else:
             rows = await self._pool.fetch(SQL["select_subscriptions_page"], tenant_id, before, limit)
-        return [(self._subscription(row), Breaker.from_row(row)) for row in rows]
+        return [self._shown_row(row) for row in rows]
 
     async def filters_page(self, tenant_id: str, after: UUID, limit: int) -> Looked | None:
         """Return up to `limit` live subscriptions of a tenant with ids above `after`, in their order.
@@ -187,13 +194,16 @@ class SubscriptionStore:
                 return await self._shown(connection, tenant_id, subscription_id), False
             if not targets.same(before.target_url, draft.target_url):
                 await connection.execute(SQL["begin_endpoint"], subscription_id)
+                if self._checks_endpoints and before.status in _SENDING:
+                    await connection.execute(SQL["set_status"], subscription_id, SubscriptionState.UNVERIFIED, None)
+                    await connection.execute(SQL["ask_for_check"], subscription_id, tenant_id)
             columns = self._columns(subscription_id, draft)
             statement = sql.with_columns(SQL["update_subscription"], columns, before=1)
             row = await connection.fetchrow(statement, subscription_id, *columns.values())
             updated = self._subscription(row)
             changes = field_changes.field_changes(before, updated, replaced=draft.replaced)
             await _tell(connection, Action.UPDATE_SUBSCRIPTION, updated, changes)
-            return (updated, Breaker.from_row(row)), True
+            return self._shown_row(row), True
 
     async def rotate_secret(
         self, tenant_id: str, subscription_id: UUID, rotation: Rotation, *, overlap: timedelta
@@ -239,22 +249,26 @@ class SubscriptionStore:
         Conflict if the status does not allow the change; NotFound if there is no subscription.
         """
         async with self._pool.acquire() as connection, connection.transaction():
-            status = await connection.fetchval(SQL["lock_status"], tenant_id, subscription_id)
-            if status is None:
+            row = await connection.fetchrow(SQL["lock_status"], tenant_id, subscription_id)
+            if row is None:
                 raise no_subscription(subscription_id)
-            before = SubscriptionState(status)
-            after = change.of(before)
-            if after is before:
+            before = SubscriptionState(row["status"])
+            after = change.of(before, must_verify=self._checks_endpoints and not row["verified"])
+            checks = change.change is SubscriptionChange.CHECK and after is SubscriptionState.UNVERIFIED
+            if after is before and not checks:
                 return await self._shown(connection, tenant_id, subscription_id), False
             reason = StatusReason.MANUAL if after is SubscriptionState.DISABLED else None
-            await connection.execute(SQL["set_status"], subscription_id, after, reason)
+            if after is not before:
+                await connection.execute(SQL["set_status"], subscription_id, after, reason)
+            if after is SubscriptionState.UNVERIFIED:
+                await connection.execute(SQL["ask_for_check"], subscription_id, tenant_id)
             if change.change is SubscriptionChange.ENABLE:  # what is known of its failures is forgotten
                 await connection.execute(SQL["reset_health"], subscription_id)
             if after is SubscriptionState.DISABLED:
                 fact = Fact(subscription_id=subscription_id, event_type=EventType.DISABLED, reason=reason)
                 await operational_facts.note(connection, fact)
             shown = await self._shown(connection, tenant_id, subscription_id)
-            changes = [FieldChange(field="status", before=before, after=after)]
+            changes = [] if checks else [FieldChange(field="status", before=before, after=after)]
             await _tell(connection, change.action, shown[0], changes)
             return shown, True
 
@@ -288,6 +302,8 @@ class SubscriptionStore:
         await check_subscriptions(connection, tenant_id, default=self._quota)
         try:
             columns = self._columns(subscription_id, draft)
+            if self._checks_endpoints:
+                columns["status"] = SubscriptionState.UNVERIFIED
             statement = sql.with_columns(SQL["insert_subscription"], columns, before=2)
             row = await connection.fetchrow(statement, subscription_id, tenant_id, *columns.values())
         except asyncpg.UniqueViolationError as error:
@@ -297,6 +313,8 @@ class SubscriptionStore:
             raise errors.Conflict(message, reason=errors.ErrorReason.SYSTEM_SUBSCRIPTION_EXISTS) from None
         if row is None:
             raise no_tenant()
+        if self._checks_endpoints:
+            await connection.execute(SQL["ask_for_check"], subscription_id, tenant_id)
         made = self._subscription(row)
         await _tell(connection, Action.CREATE_SUBSCRIPTION, made, field_changes.field_changes_of_new(made))
         return made
@@ -343,7 +361,10 @@ class SubscriptionStore:
         row = await connection.fetchrow(SQL["select_subscription_with_breaker"], tenant_id, subscription_id)
         if row is None:
             raise no_subscription(subscription_id)
-        return self._subscription(row), Breaker.from_row(row)
+        return self._shown_row(row)
+
+    def _shown_row(self, row: Any) -> Shown:
+        return Shown(self._subscription(row), Breaker.from_row(row), Check.from_row(row))
 
     def _subscription(self, row: Any) -> Subscription:
         return Subscription.from_row(row)

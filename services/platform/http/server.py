@@ -15,7 +15,27 @@ from services.platform.http.protocol import BoundedProtocol
 _CLOSE = (b"connection", b"close")
 
 
+# The date in answers is renewed so often.
+DATE_SECONDS = 1.0
+
+
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ended = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        """Renew the date until the end; uvicorn would look ten times a second whether it has come."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DATE_SECONDS):
+                    await self._ended.wait()
+
+    def end(self) -> None:
+        """Stop serving."""
+        self.should_exit = True
+        self._ended.set()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave signals to services.platform.process.lifecycle."""
@@ -82,6 +102,6 @@ async def serving(
     finally:
         seconds = grace_seconds() if callable(grace_seconds) else grace_seconds
         server.config.timeout_graceful_shutdown = int(seconds) or 1
-        server.should_exit = True
+        server.end()
         await asyncio.gather(task, return_exceptions=True)
         listener.close()

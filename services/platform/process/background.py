@@ -6,6 +6,8 @@
 import asyncio
 import contextlib
 import contextvars
+import math
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import NoReturn
 
@@ -16,9 +18,38 @@ from services.platform import errors
 log = structlog.get_logger(__name__)
 
 
+# How often a loop looks without being woken where nothing is known to be due: what nobody told of waits no longer.
+QUIET_SECONDS = 5.0
 # Between two looks of a loop that pauses.
-PAUSED_SECONDS = 0.25
+PAUSED_SECONDS = 1.0
 _MAY_RUN: contextvars.ContextVar[Callable[[], bool] | None] = contextvars.ContextVar("may_run", default=None)
+
+
+class Alarm:
+    """Ends a wait: at once, or at the earliest of the times for which it is set."""
+
+    def __init__(self) -> None:
+        # On time.monotonic().
+        self._at = math.inf
+        self._earlier = asyncio.Event()
+
+    def set(self, seconds: float = 0.0) -> None:
+        """Go off in so many seconds, unless that is sooner anyway."""
+        at = time.monotonic() + seconds
+        if at < self._at:
+            self._at = at
+            self._earlier.set()
+
+    async def wait(self, seconds: float) -> None:
+        """Wait for so long, or until it goes off; that happens once."""
+        until = time.monotonic() + seconds
+        while (rest_seconds := min(until, self._at) - time.monotonic()) > 0:
+            self._earlier.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(rest_seconds):
+                    await self._earlier.wait()
+        if self._at <= time.monotonic():
+            self._at = math.inf
 
 
 @contextlib.contextmanager
@@ -38,14 +69,14 @@ async def repeat(
     retry_seconds: float | None = None,
     at_once: bool = True,
     quiet: bool = False,
-    wake: asyncio.Event | None = None,
+    wake: Alarm | None = None,
     on_error: Callable[[], None] | None = None,
 ) -> NoReturn:
     """Call `step` again and again, until cancelled.
 
-    Between two calls it waits for the seconds that `step` returned, or `interval_seconds` for None, or until `wake` is
-    set. After a call that failed it waits for `retry_seconds` or else `interval_seconds`, whatever sets `wake`. With
-    `at_once` the first call comes before the first wait.
+    Between two calls it waits for the seconds that `step` returned, or `interval_seconds` for None, or until `wake`
+    goes off. After a call that failed it waits for `retry_seconds` or else `interval_seconds`, whatever `wake` does.
+    With `at_once` the first call comes before the first wait.
 
     The first of several failures in a row is logged: as a warning when a store is away (unless `quiet`), with its trace
     when it is a bug. A failure of another kind is logged again.
@@ -57,10 +88,7 @@ async def repeat(
         while may_run is not None and not may_run():  # noqa: ASYNC110 - a process stands by for hours
             await asyncio.sleep(PAUSED_SECONDS)
         if wake is not None and failure is None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_seconds):
-                    await wake.wait()
-            wake.clear()
+            await wake.wait(pause_seconds)
         else:
             await asyncio.sleep(pause_seconds)
         try:

@@ -7,8 +7,10 @@ process is told in webhook_store_up for alerts, in the log, and in /readyz.
 
 import asyncio
 import errno
+import math
 import os
 import ssl
+import time
 from collections.abc import Awaitable, Callable
 
 import asyncpg
@@ -48,6 +50,10 @@ errors.add_unavailable(is_store_away)
 log = structlog.get_logger(__name__)
 INTERVAL_SECONDS = 2.0
 TIMEOUT_SECONDS = 1.0
+# Between two looks at least, whatever seems wrong.
+LEAST_SECONDS = 0.1
+# How long an answer of the store to its users says that it is up, while they ask nothing more.
+QUIET_SECONDS = background.QUIET_SECONDS + 1.0
 
 
 class StoreAway(Exception):
@@ -55,21 +61,54 @@ class StoreAway(Exception):
 
 
 class Watch:
-    """Asks a store every two seconds; it is up when `ask` neither raises nor takes longer than a second."""
+    """Knows whether a store is up: by what it answered to others of late, and else by asking it.
+
+    It looks every two seconds, and at once when something seems wrong. Asked, the store is up when `ask` neither raises
+    nor takes longer than a second.
+    """
 
     def __init__(self, store: str, ask: Callable[[], Awaitable[object]]) -> None:
         self._store = store
         self._ask = ask
         self._why: str | None = None
+        self._alarm = background.Alarm()
+        # When the store answered somebody last, and when somebody asked last; on time.monotonic().
+        self._answered_at = self._asked_at = -math.inf
         self.looks = 0
+
+    def asked(self) -> None:
+        """Note that somebody asks the store something."""
+        self._asked_at = time.monotonic()
+
+    def answered(self) -> None:
+        """Note that the store answered."""
+        self._answered_at = time.monotonic()
+
+    def doubt(self) -> None:
+        """Have it asked at once: it failed somebody, or ended a connection."""
+        self._answered_at = -math.inf
+        if self._why is None:
+            self._alarm.set()
+
+    @property
+    def _is_known(self) -> bool:
+        """Whether it answered a moment ago; or, if nobody has asked since, a few seconds ago."""
+        silent_seconds = time.monotonic() - self._answered_at
+        waiting = self._asked_at > self._answered_at
+        return silent_seconds < (INTERVAL_SECONDS if waiting else QUIET_SECONDS)
 
     async def check(self) -> None:
         """Raise StoreAway if it did not answer at the last look."""
         if self._why is not None:
             raise StoreAway(self._why)
 
+    async def ask(self) -> None:
+        """Ask the store, unless it is known to answer; raise what that raises."""
+        if not self._is_known:
+            await self._ask()
+
     async def run(self) -> None:
-        """Ask until cancelled."""
+        """Look until cancelled."""
         up = metrics.STORE_UP.labels(self._store)
 
         async def step() -> None:
@@ -81,14 +120,18 @@ class Watch:
                 log.warning("a store cannot be reached", store=self._store, reason=why)
             self._why = why
             self.looks += 1
+            await asyncio.sleep(LEAST_SECONDS)
 
-        await background.repeat(step, interval_seconds=INTERVAL_SECONDS)
+        await background.repeat(step, interval_seconds=INTERVAL_SECONDS, wake=self._alarm)
 
     async def _look(self) -> str | None:
+        if self._is_known:
+            return None
         try:
             async with asyncio.timeout(TIMEOUT_SECONDS):
                 await self._ask()
         except Exception as error:  # noqa: BLE001 - whatever it is, the store gave no answer
+            self._answered_at = -math.inf
             return _reason(error)
         return None
 

@@ -25,9 +25,9 @@ SQL = sql.Queries("services.platform.stores")
 
 # Processes that do it at once: one that dies is not missed.
 PLACES = 2
-LOOK_SECONDS = 2.0
+LOOK_SECONDS = 5.0
 # A process that does not look for so long has lost its place to one that stands by.
-HELD_SECONDS = 8.0
+HELD_SECONDS = 15.0
 LEAVE_SECONDS = 0.5
 
 

@@ -98,12 +98,20 @@ class _Pool(Pool):
     """
 
     shares: Shares
+    watch: availability.Watch
 
     @contextlib.asynccontextmanager
     async def acquire(self, *, timeout: float | None = None) -> AsyncIterator[Any]:  # type: ignore[override] # noqa: ASYNC109 - asyncpg's
         """Yield a connection, in turns among those that want one."""
-        async with self.shares.taken(), super().acquire(timeout=timeout) as connection:
-            yield connection
+        async with self.shares.taken():
+            self.watch.asked()
+            try:
+                async with super().acquire(timeout=timeout) as connection:
+                    yield connection
+            except availability.STORE_AWAY:
+                self.watch.doubt()
+                raise
+            self.watch.answered()
 
     async def execute(self, *arguments: Any, **options: Any) -> str:
         return await repeat_rolled_back(functools.partial(super().execute, *arguments, **options))
@@ -134,6 +142,10 @@ async def repeat_rolled_back(work: Callable[[], Awaitable[_T]]) -> _T:
     return await work()
 
 
+async def _ask(asked: Pool) -> None:
+    await asked.fetchval("SELECT 1", timeout=CONNECT_TIMEOUT_SECONDS)
+
+
 @contextlib.asynccontextmanager
 async def pool(process: "Process", settings: PostgresSettings) -> AsyncIterator[Pool]:
     """Yield the pool of the process. It starts empty, so that a process can start while Postgres is unreachable.
@@ -151,6 +163,11 @@ async def pool(process: "Process", settings: PostgresSettings) -> AsyncIterator[
 async def _opened(
     process: "Process", settings: PostgresSettings
 ) -> AsyncIterator[tuple[Pool, Callable[[], Awaitable[None]]]]:
+    async def connect_watched(dsn: str, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
+        opened = await _open(settings, dsn, **options)
+        opened.add_termination_listener(lambda _: watch.doubt())
+        return opened
+
     created = _Pool(
         settings.postgres_target.dsn,
         min_size=0,
@@ -162,24 +179,18 @@ async def _opened(
         setup=None,
         init=None,
         loop=None,
-        connect=functools.partial(_open, settings),
+        connect=connect_watched,  # type: ignore[arg-type]  # it is only called so
         timeout=CONNECT_TIMEOUT_SECONDS,
         command_timeout=STATEMENT_TIMEOUT_SECONDS,
         **_session(settings, process.whole.name, _POOL_SETTINGS),
     )
     # The other half is for the process's own work.
     created.shares = Shares(max(1, settings.postgres_pool_size // 2))
+    created.watch = watch = availability.Watch("postgres", lambda: _ask(created))
     await created
-
-    async def check() -> None:
-        await created.fetchval("SELECT 1", timeout=CONNECT_TIMEOUT_SECONDS)
-
-    loops = [
-        process.spawn("postgres_metrics", _export(created)),
-        process.spawn("postgres_up", availability.Watch("postgres", check).run()),
-    ]
+    loops = [process.spawn("postgres_metrics", _export(created)), process.spawn("postgres_up", watch.run())]
     try:
-        yield created, check
+        yield created, watch.ask
     finally:
         for loop in loops:
             await process.cancel(loop)

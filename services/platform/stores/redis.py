@@ -9,7 +9,7 @@ import functools
 import inspect
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from typing import TYPE_CHECKING, Any, NewType, ParamSpec, TypeAlias
+from typing import TYPE_CHECKING, Any, NewType, ParamSpec
 
 import redis.asyncio
 import redis.exceptions
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 # What a command raises when Redis is away. RuntimeError is uvloop's: the connection was closed under the command.
 REDIS_AWAY = (redis.exceptions.RedisError, OSError, TimeoutError, RuntimeError)
-
-Client: TypeAlias = "redis.asyncio.Redis"
 
 
 def _is_away(error: BaseException) -> bool:
@@ -65,40 +63,88 @@ def refusals() -> Iterator[None]:
         raise
 
 
+class Client(redis.asyncio.Redis):
+    """A client of Redis; that of a process tells what its commands say of the server."""
+
+    watcher: availability.Watch | None = None
+
+    async def execute_command(self, *arguments: Any, **options: Any) -> Any:
+        """Send a command and return its answer."""
+        if self.watcher is None:
+            return await self._execute(*arguments, **options)
+        self.watcher.asked()
+        try:
+            answer = await self._execute(*arguments, **options)
+        except (redis.exceptions.ConnectionError, redis.exceptions.TimeoutError):
+            self.watcher.doubt()
+            raise
+        self.watcher.answered()
+        return answer
+
+    async def _execute(self, *arguments: Any, **options: Any) -> Any:
+        return await super().execute_command(*arguments, **options)  # type: ignore[no-untyped-call]
+
+
 # Longer than a stall of a busy loop, short enough to go on without Redis.
 TIMEOUT_SECONDS = 0.25
 MAX_CONNECTIONS = 64
+# How much later than asked Redis may end a wait.
+PATIENCE_SECONDS = 1.0
 
 
-def connect(settings: RedisSettings, *, timeout_seconds: float | None = TIMEOUT_SECONDS) -> Client:
-    """Create a client with bytes in and out; each command ends within the timeout."""
-    options = _options(timeout_seconds) | {
+def connect(
+    settings: RedisSettings, *, timeout_seconds: float | None = TIMEOUT_SECONDS, name: str = "webhook"
+) -> Client:
+    """Create a client with bytes in and out; each command ends within the timeout. Connections have the name."""
+    options: dict[str, Any] = {
+        "socket_connect_timeout": TIMEOUT_SECONDS,
+        "socket_timeout": timeout_seconds,
+        "client_name": name,
         "max_connections": MAX_CONNECTIONS,
+        # For a free connection.
+        "timeout": TIMEOUT_SECONDS,
         "retry": redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0),
     }
     guides = redis_url.parse(settings.redis_dsn)
+    pool: BlockingConnectionPool
     if guides is None:
-        return redis.asyncio.Redis.from_url(settings.redis_dsn, **options)
-    return redis.asyncio.Redis.from_pool(redis_primary.PrimaryPool.behind(guides, options))
-
-
-def pool(settings: RedisSettings, *, max_connections: int, timeout_seconds: float) -> BlockingConnectionPool:
-    """Create a connection pool for the caller's own client; the caller closes it."""
-    options = _options(timeout_seconds) | {"max_connections": max_connections}
-    guides = redis_url.parse(settings.redis_dsn)
-    if guides is None:
-        return BlockingConnectionPool.from_url(settings.redis_dsn, **options)
-    return redis_primary.PrimaryPool.behind(guides, options)
+        pool = BlockingConnectionPool.from_url(settings.redis_dsn, **options)
+    else:
+        pool = redis_primary.PrimaryPool.behind(guides, options)
+    made: Any = Client.from_pool(pool)
+    created: Client = made
+    return created
 
 
 @contextlib.asynccontextmanager
-async def client(settings: RedisSettings) -> AsyncIterator[Client]:
+async def client(settings: RedisSettings, name: str = "webhook") -> AsyncIterator[Client]:
     """Yield a client that is closed with the context."""
-    created = connect(settings)
+    created = connect(settings, timeout_seconds=TIMEOUT_SECONDS, name=name)
     try:
         yield created
     finally:
         await created.aclose()
+
+
+@contextlib.asynccontextmanager
+async def waiting(client: Client, *, seconds: float) -> AsyncIterator[Client]:
+    """Yield a client for commands that wait for so long: with a connection of its own, of the same pool.
+
+    The connection ends with the context: whatever the command was waiting for is not the next one's answer.
+    """
+    own: Any = client.client()
+    try:
+        await own.initialize()
+        connection = own.connection
+        assert connection is not None, "that is what such a client begins with"
+        timeout_seconds, connection.socket_timeout = connection.socket_timeout, seconds + PATIENCE_SECONDS
+        try:
+            yield own
+        finally:
+            connection.socket_timeout = timeout_seconds
+            await connection.disconnect(nowait=True)
+    finally:
+        await own.aclose()
 
 
 @contextlib.asynccontextmanager
@@ -112,8 +158,8 @@ async def of_process(process: "Process", settings: RedisSettings) -> AsyncIterat
 
 @contextlib.asynccontextmanager
 async def _watched(process: "Process", settings: RedisSettings) -> AsyncIterator[tuple[Client, availability.Watch]]:
-    async with client(settings) as created:
-        watch = availability.Watch("redis", created.ping)
+    async with client(settings, f"webhook-{process.whole.name}") as created:
+        created.watcher = watch = availability.Watch("redis", created.ping)
         loop = process.spawn("redis_up", watch.run())
         try:
             yield created, watch
@@ -121,16 +167,14 @@ async def _watched(process: "Process", settings: RedisSettings) -> AsyncIterator
             await process.cancel(loop)
 
 
-def _options(timeout_seconds: float | None) -> dict[str, Any]:
-    return {"socket_connect_timeout": TIMEOUT_SECONDS, "socket_timeout": timeout_seconds}
-
-
 Arguments = ParamSpec("Arguments")
 # A parameter of a script that is a key of Redis.
 Key = NewType("Key", str)
 
 
-def script(contract: Callable[Arguments, Any]) -> Callable[[Client], Callable[Arguments, Awaitable[Any]]]:
+def script(
+    contract: Callable[Arguments, Any],
+) -> Callable[["redis.asyncio.Redis"], Callable[Arguments, Awaitable[Any]]]:
     """Make a Lua script of a function: its signature says what the script is given, its docstring ends with the script.
 
     The script begins after the last blank line of the docstring. It finds each parameter under its name: keys first
@@ -150,7 +194,7 @@ def script(contract: Callable[Arguments, Any]) -> Callable[[Client], Callable[Ar
         lines.append(f"local {parameter.name} = {place}")
     text = "\n".join((*lines, inspect.cleandoc(contract.__doc__ or "").rpartition("\n\n")[2]))
 
-    def register(client: Client) -> Callable[Arguments, Awaitable[Any]]:
+    def register(client: "redis.asyncio.Redis") -> Callable[Arguments, Awaitable[Any]]:
         registered = client.register_script(text)
 
         async def call(*values: Arguments.args, **_: Arguments.kwargs) -> Any:

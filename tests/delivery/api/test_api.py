@@ -16,6 +16,7 @@ from protos.webhook.v1 import deliveries_pb2 as pb
 from services.domain.doorbell import Stream
 from services.platform import errors, ids
 from services.platform.grpc import errors as grpc_errors
+from services.platform.stores import redis
 from tests.delivery.conftest import Shared
 from tests.delivery.world import Counted, World, opened, outcomes
 
@@ -296,11 +297,8 @@ async def test_a_retry_rings_at_once(world: World) -> None:
         delivery_id = await delivery_in(world, "failed")
         rung = Counted("webhook_deliveries_rung_total")
         await retry(shared, delivery_id)
-        stream = Stream(world.delivery_settings(), socket_timeout=1)
-        try:
-            assert await wait_for_length(stream) == 1
-        finally:
-            await stream.close()
+        async with redis.client(world.delivery_settings()) as connected:
+            assert await wait_for_length(Stream(connected)) == 1
         assert rung() == 1
         # Claimed, so the dispatcher ignores it.
         assert not (await world.row(delivery_id))["due"]

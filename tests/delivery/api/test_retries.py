@@ -14,6 +14,7 @@ from services.domain.doorbell import IDS_PER_BELL, Stream
 from services.platform import errors, ids
 from services.platform.auth import identity
 from services.platform.process.shares import OWNER
+from services.platform.stores import redis
 from tests.delivery.api.test_api import refusal, retry, wait_for_length
 from tests.delivery.conftest import Shared
 from tests.delivery.world import Counted, World
@@ -140,11 +141,8 @@ async def test_a_batch_rings_once(api: Shared) -> None:
     delivery_ids = await made(api.world, IDS_PER_BELL)
     rung, messages = Counted("webhook_deliveries_rung_total"), Counted("webhook_doorbells_rung_total", result="rung")
     await retry_many(api, delivery_ids)
-    stream = Stream(api.world.delivery_settings(), socket_timeout=1)
-    try:
-        assert await wait_for_length(stream) == 1
-    finally:
-        await stream.close()
+    async with redis.client(api.world.delivery_settings()) as client:
+        assert await wait_for_length(Stream(client)) == 1
     assert (rung(), messages()) == (IDS_PER_BELL, 1)
 
 

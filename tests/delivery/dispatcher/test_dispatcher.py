@@ -22,6 +22,8 @@ from services.delivery.dispatcher.dispatcher import (
 from services.delivery.dispatcher.store import MAX_INTERRUPTIONS
 from services.domain.doorbell import DUE_MARK, IDS_PER_BELL, STREAM, heard
 from services.platform import ids
+from services.platform.stores import redis as clients
+from services.platform.stores.signals import Signals
 from tests.delivery.world import Counted, World, numbers, outcomes, until_true
 
 TURNS = "webhook_dispatcher_turn_duration_seconds_count"
@@ -54,7 +56,7 @@ class Stream:
 
 @pytest.fixture
 async def stream(world: World) -> AsyncIterator[Stream]:
-    async with redis.asyncio.Redis.from_url(world.redis_url) as client:
+    async with clients.connect(world.delivery_settings(), timeout_seconds=1) as client:
         yield Stream(client)
 
 
@@ -361,7 +363,7 @@ def test_turn_grows_or_shrinks_with_the_time_that_its_bells_were_unread(
     """A turn that rang for few says nothing about more."""
     number = FIRST_DELIVERIES_PER_TURN
     stream: Any = SimpleNamespace(first_unread=(1, 0), last_sent=(2, 0))
-    dispatcher = Dispatcher(cast("Any", None), cast("Any", None), stream, stream)
+    dispatcher = Dispatcher(cast("Any", None), cast("Any", None), stream, stream, Signals(cast("Any", None)))
     dispatcher._rang, dispatcher._rang_at = int(rang * number), time.monotonic() - seconds
     dispatcher._adapt()
     assert dispatcher._deliveries_per_turn == number, "a bell is unread"

@@ -25,6 +25,7 @@ from services.domain.gates import Gates
 from services.domain.states import StatusReason
 from services.platform import ids
 from services.platform.stores import redis
+from services.platform.stores.signals import Signals
 from tests.delivery import sending
 from tests.delivery.world import RUNG, Client, Counted, World, one_failure, outcomes, ring, until_true
 
@@ -176,8 +177,10 @@ async def test_a_turn_that_comes_to_nothing_is_not_a_claim(
     settings = world.worker_settings()
     store = WorkerStore(world.pool, settings)
     async with redis.client(settings) as client:
-        deliverer, recorder = Deliverer(store, sending.destinations(sender), settings), Recorder(store, bound=100)
-        scheduler = Scheduler(store, deliverer, recorder, Gates(client), settings, lambda *_: None)
+        heard = Signals(client)
+        deliverer = Deliverer(store, sending.destinations(sender), settings)
+        recorder = Recorder(store, heard, bound=100)
+        scheduler = Scheduler(store, deliverer, recorder, Gates(heard), heard, settings, lambda *_: None)
         lane, delivery_id = scheduler._lanes.lane(ids.new()), ids.new()
         await scheduler.offer({lane.subscription_id: [delivery_id]}, source="doorbell")
         scheduler._lanes.discard(lane, delivery_id)

@@ -25,6 +25,7 @@ from services.domain.states import DeliveryStatus
 from services.domain.tenants.weights import Weights
 from services.platform import ids
 from services.platform.stores import postgres, redis
+from services.platform.stores.signals import Signals
 from tests.delivery.world import RUNG, World, until_true
 
 ADDRESS = "http://127.0.0.1:1/"
@@ -42,7 +43,7 @@ async def made_turns(world: World) -> AsyncIterator[Turns]:
     store, weights = DispatcherStore(world.pool, lease_seconds=60), Weights(world.pool)
     await weights.refresh()
     async with redis.client(world.delivery_settings()) as client:
-        yield Turns(store, Limiter(client, store.count_workers), Gates(client), weights.of)
+        yield Turns(store, Limiter(client, store.count_workers), Gates(Signals(client)), weights.of)
     await weights.close()
 
 
@@ -374,7 +375,7 @@ async def test_a_turn_that_was_given_while_one_was_taken_stays(world: World, tur
     await world.deliver(subscription)
     await sweep(turns)
     store = DispatcherStore(world.pool, lease_seconds=60)
-    ((endpoint,), _) = await store.turns(BEGINNING, limit=10)
+    ((endpoint,), *_) = await store.turns(BEGINNING, limit=10)
     await world.pool.execute("UPDATE subscriptions SET status = 'paused'")
     await world.pool.execute("UPDATE subscriptions SET status = 'active'")
     if by == "put_turns":
@@ -392,7 +393,7 @@ async def test_a_turn_is_not_left_when_something_became_due_meanwhile(
     await world.deliver(subscription)
     await sweep(turns)
     store = DispatcherStore(world.pool, lease_seconds=60)
-    ((endpoint,), _) = await store.turns(BEGINNING, limit=10)
+    ((endpoint,), *_) = await store.turns(BEGINNING, limit=10)
     await world.pool.execute("UPDATE delivery_queue SET due_at = now(), scheduled = $1", scheduled)
     await store.leave_turns({subscription: endpoint.due_from}, [endpoint])
     assert set(await listed(world)) == {subscription}

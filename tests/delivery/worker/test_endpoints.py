@@ -15,6 +15,7 @@ from services.domain.states import StatusReason
 from services.domain.subscription_changes import Copies
 from services.platform import ids
 from services.platform.stores import redis
+from services.platform.stores.signals import Signals
 from tests.delivery.world import World, attempt, one_failure, until_true
 
 QUICK: dict[str, Any] = {"retry_base_seconds": 0.05, "retry_limit": 50, "breaker_failures": 3}
@@ -107,7 +108,8 @@ async def test_a_worker_counts_the_failures_of_each_endpoint_by_themselves(world
     await world.change_target(subscription, "http://127.0.0.1:2/")
     (new,) = await store.claim(await world.deliver_many(subscription, 1))
     async with redis.client(settings) as client:
-        health = EndpointHealth(store, settings, Copies(client))
+        heard = Signals(client)
+        health = EndpointHealth(store, settings, Copies(heard), heard)
         for claim in (old, old, new, old, old):
             health.note(claim, attempt("http_5xx", claim))
         assert await health.flush() == set()

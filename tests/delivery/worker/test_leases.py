@@ -19,6 +19,7 @@ from services.domain.gates import Gates
 from services.domain.states import DeliveryReason, DeliveryStatus
 from services.platform import ids
 from services.platform.stores import redis
+from services.platform.stores.signals import Signals
 from tests.delivery import sending
 from tests.delivery.world import LOOPBACK, RUNG, Counted, World, attempt, ring, until_true
 
@@ -29,8 +30,9 @@ async def scheduler(world: World) -> AsyncIterator[tuple[Scheduler, WorkerStore]
     settings = world.worker_settings(lease_seconds=6.0, delivery_timeout_seconds=1.0)
     store = WorkerStore(world.pool, settings)
     async with sending.sender(LOOPBACK) as sender, redis.client(settings) as client:
-        deliverer, recorder = Deliverer(store, sending.destinations(sender), settings), Recorder(store, bound=10)
-        yield Scheduler(store, deliverer, recorder, Gates(client), settings, lambda claim, attempt: None), store  # noqa: ARG005 - nobody listens
+        heard = Signals(client)
+        deliverer, recorder = Deliverer(store, sending.destinations(sender), settings), Recorder(store, heard, bound=10)
+        yield Scheduler(store, deliverer, recorder, Gates(heard), heard, settings, lambda *_: None), store
 
 
 async def hold(world: World, store: WorkerStore, scheduler: Scheduler, *, lease_left: float) -> Held:
@@ -168,7 +170,7 @@ async def test_an_outcome_that_cannot_be_recorded_keeps_no_other_from_being_reco
     """Neither one that the driver cannot encode nor one that the server refuses."""
     subscription = await world.subscription("http://127.0.0.1:1/")
     claims = await scheduler[1].claim(await world.deliver_many(subscription, 4, due_in=RUNG))
-    recorder = Recorder(scheduler[1], bound=10)
+    recorder = Recorder(scheduler[1], scheduler[0]._signals, bound=10)
     made = [
         Outcome(
             claim=claim,

@@ -20,7 +20,14 @@ async def create(client: httpx.AsyncClient, **body: object) -> httpx.Response:
 
 
 @pytest.mark.parametrize(
-    ("verb", "status"), [("disable", "disabled"), ("enable", "active"), ("pause", "paused"), ("resume", "active")]
+    ("verb", "status"),
+    [
+        ("disable", "disabled"),
+        ("enable", "active"),
+        ("pause", "paused"),
+        ("resume", "active"),
+        ("verify", "unverified"),
+    ],
 )
 async def test_a_status_is_changed_and_answered(
     client: httpx.AsyncClient, services: Services, verb: str, status: str

@@ -39,6 +39,8 @@ async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
         "status": "active",
         "status_reason": None,
         "status_since": "2026-03-14T15:09:26.535Z",
+        "next_check_at": None,
+        "check_error": None,
         "keep_when_disabled": True,
         "rate_limit_per_second": None,
         "rate_limit_burst": None,

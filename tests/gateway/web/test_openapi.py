@@ -46,6 +46,7 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "POST /api/v1/subscriptions/{subscription_id}/enable enable_subscription",
         "POST /api/v1/subscriptions/{subscription_id}/pause pause_subscription",
         "POST /api/v1/subscriptions/{subscription_id}/resume resume_subscription",
+        "POST /api/v1/subscriptions/{subscription_id}/verify verify_subscription",
         "POST /api/v1/subscriptions/{subscription_id}/rotate-secret rotate_subscription_secret",
         "GET /api/v1/subscriptions/{subscription_id}/public-keys list_public_keys",
         "POST /api/v1/subscriptions/{subscription_id}/ingest-token create_ingest_token",
@@ -113,7 +114,7 @@ def expected_statuses(operation: dict[str, Any]) -> set[str]:
         expected |= {"400", "408", "413", "415"}
     if "{" in operation["path"]:
         expected.add("404")
-    if operation["path"].endswith(("/retry", "/cancel", "/enable", "/pause", "/resume", "/rotate-secret")):
+    if operation["path"].endswith(("/retry", "/cancel", "/enable", "/pause", "/resume", "/verify", "/rotate-secret")):
         expected.add("409")
     if operation["operationId"] in {"create_tenant", "delete_tenant"}:
         expected.add("409")

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import asyncpg
@@ -19,6 +19,7 @@ from services.ingest.events.expansions import Expander, ExpansionStore
 from services.ingest.events.store import EventStore, NewEvent
 from services.platform import errors, ids
 from services.platform.process.shares import WeightOf, same_weight
+from services.platform.stores.signals import Signals
 from tests.ingest.conftest import Ingest, counted, eventually
 
 TYPE = "order.created"
@@ -509,6 +510,9 @@ class _Ringer:
     def ring(self, rung: list[Rung], *, tenant_id: str) -> None:
         raise NotImplementedError
 
+    def leave(self) -> None:
+        """They are the dispatcher's."""
+
 
 class _Gates:
     def is_open(self, _: UUID) -> bool:
@@ -516,7 +520,7 @@ class _Gates:
 
 
 def _expander(store: _Scripted, weight_of: WeightOf = same_weight) -> Expander:
-    return Expander(store, _Ringer(), _Gates(), weight_of)  # type: ignore[arg-type]
+    return Expander(store, _Ringer(), _Gates(), Signals(cast("Any", None)), weight_of)  # type: ignore[arg-type]
 
 
 async def _run(expander: Expander, store: _Scripted, steps: int) -> None:

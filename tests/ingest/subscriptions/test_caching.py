@@ -7,7 +7,7 @@ import time
 import tracemalloc
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import asyncpg
@@ -21,6 +21,7 @@ from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, vault
 from dev.harness.proxy import Mode, Proxy, proxying
 from dev.harness.waiting import PATIENCE_SECONDS, wait_until
 from services.domain import subscription_changes
+from services.domain.deliveries import DUE
 from services.domain.secrets.signatures import SignatureScheme
 from services.domain.states import SubscriptionState
 from services.ingest.subscriptions import cache as caches
@@ -30,8 +31,11 @@ from services.ingest.subscriptions.secrets import Verification
 from services.ingest.subscriptions.store import SubscriptionStore
 from services.platform import ids
 from services.platform.auth import identity
+from services.platform.process.lifecycle import Process
 from services.platform.settings import RedisSettings
 from services.platform.stores import redis as clients
+from services.platform.stores import signals
+from services.platform.stores.signals import Signals
 from tests.ingest.conftest import URL, Breakable, Ingest, counted, draft, eventually, frozen, serving
 
 # For a busy machine; a change that nobody tells of is seen after caches.LISTENING_TTL_SECONDS.
@@ -62,7 +66,7 @@ class Pair:
         """Let both servers drop the subscription, as after a change."""
         async with redis.asyncio.Redis.from_url(self.stores.redis_url) as client:
             message = subscription_changes.message(UUID(subscription_id), "default", 2**40)
-            await client.publish(subscription_changes.CHANNEL, message)
+            await client.publish(signals.CHANNEL, _signal(message))
 
     async def reading(self, subscription_id: str) -> None:
         """Wait until both servers read copies from Redis; right after they start to listen, they do not."""
@@ -105,12 +109,14 @@ async def _listening(breakable: Breakable, servers: int) -> None:
     async with redis.asyncio.Redis.from_url(breakable.redis_url) as client:
 
         async def listening() -> bool:
-            return (
-                dict(await client.pubsub_numsub(subscription_changes.CHANNEL))[subscription_changes.CHANNEL.encode()]
-                == servers
-            )
+            return dict(await client.pubsub_numsub(signals.CHANNEL))[signals.CHANNEL.encode()] == servers
 
         await eventually(listening, f"{servers} servers to listen")
+
+
+def _signal(message: bytes) -> bytes:
+    """Return a signal of another process about a subscription."""
+    return Signals(cast("Any", None))._message(subscription_changes.CHANGED.encode(), message)
 
 
 async def _copied_version(pair: Pair, subscription_id: str) -> bytes | None:
@@ -332,7 +338,8 @@ async def test_messages_and_copies_of_another_version_are_ignored(pair: Pair) ->
     async with redis.asyncio.Redis.from_url(pair.stores.redis_url) as client:
         await client.hset(subscription_changes.KEY + made.id, mapping={"version": "1", "value": b'{"id": "what?"}'})
         for message in (b"", b"what?", b"\xff\x00", b"v2 " + made.id.encode()):
-            await client.publish(subscription_changes.CHANNEL, message)
+            await client.publish(signals.CHANNEL, message)
+            await client.publish(signals.CHANNEL, _signal(message))
     await pair.forget(made.id)
     for ingest in (pair.first, pair.second):
         assert await _wants(ingest, made.id, "t0")
@@ -354,6 +361,21 @@ async def test_a_change_whose_caller_leaves_is_made_and_seen_all_the_same(pair: 
         await _seen(ingest, made.id, "t1")
 
 
+async def test_dispatchers_are_told_of_each_change(pair: Pair) -> None:
+    """A paused subscription that is resumed has something due, and nobody rings for it."""
+    process = Process("test")
+    settings = RedisSettings(redis_url=pair.stores.redis_url, _env_file=None)
+    async with clients.client(settings) as client, signals.running(process, client) as heard:
+        await wait_until(lambda: heard.listening, what="it to listen")
+        made = await pair.first.create(event_types=["t0"])
+        await asyncio.sleep(2 * signals.PACE_SECONDS)
+        alarm = heard.alarm(DUE)
+        await pair.first.update(made.id, event_types=["t1"])
+        async with asyncio.timeout(10):
+            await alarm.wait(3600)
+    assert not process.failed
+
+
 # -- copies in Redis --
 
 
@@ -367,7 +389,7 @@ async def cache(
     client = clients.connect(RedisSettings(redis_url=redis_url, _env_file=None), timeout_seconds=10.0)
     async with asyncpg.create_pool(database, min_size=0, max_size=1) as pool, client:
         store = SubscriptionStore(pool, vault(), key_hours=1, quota=1000)
-        yield caches.SubscriptionCache(store, client, vault(), size=10)
+        yield caches.SubscriptionCache(store, Signals(client), vault(), size=10)
 
 
 def _version(version: int) -> Subscription:
@@ -483,10 +505,10 @@ async def test_copies_in_redis_are_not_trusted_until_others_had_time_to_report_c
     asked = draft(event_types=["t1"])
     old = await cache._store.create_subscription(ids.new(), "default", asked)
     await cache._copies.write(old.id, cache._copy(old), old.version)
-    (new, _), _ = await cache._store.update_subscription("default", old.id, lambda *_: asked, ())
-    listening = asyncio.create_task(cache.listen())
+    (new, *_), _ = await cache._store.update_subscription("default", old.id, lambda *_: asked, ())
+    listening = asyncio.create_task(cache._signals.listen())
     try:
-        await wait_until(lambda: cache._ttl_seconds == caches.LISTENING_TTL_SECONDS, what="the cache to listen")
+        await wait_until(lambda: cache._signals.listening, what="the cache to listen")
         assert await cache.get(old.id) == new
     finally:
         listening.cancel()
@@ -561,7 +583,7 @@ async def test_changes_that_wait_for_redis_do_not_keep_the_subscriptions_of_all_
 async def test_invalid_copy_affects_only_its_subscription(cache: caches.SubscriptionCache, redis_url: str) -> None:
     """A key of another type is refused by Redis, which is there for all others."""
     identity.CALLER.set(identity.INTERNAL)
-    listening = asyncio.create_task(cache.listen())
+    listening = asyncio.create_task(cache._signals.listen())
     try:
         await wait_until(cache._redis_usable, what="the cache to read from Redis")
         made = await cache._store.create_subscription(ids.new(), "default", draft())

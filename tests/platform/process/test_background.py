@@ -5,9 +5,11 @@ import contextlib
 from collections.abc import Iterator
 
 import asyncpg
+import pytest
 from structlog.testing import capture_logs
 
 from services.platform.process import background
+from services.platform.process.background import Alarm
 
 PAUSE_SECONDS = 0.01
 
@@ -30,7 +32,7 @@ class Steps:
         return None
 
 
-async def _until_done(steps: Steps, **options: bool | float | asyncio.Event | None) -> list[str]:
+async def _until_done(steps: Steps, **options: bool | float | Alarm | None) -> list[str]:
     """Return the lines of log, each preceded by the level."""
     with capture_logs() as logs:
         task = asyncio.create_task(
@@ -65,7 +67,7 @@ async def test_repeat_says_nothing_of_stores_when_quiet() -> None:
 
 
 async def test_repeat_is_woken_before_its_interval() -> None:
-    wake = asyncio.Event()
+    wake = Alarm()
     wake.set()
     steps = Steps()
     await _until_done(steps, interval_seconds=60.0, at_once=False, wake=wake)
@@ -77,3 +79,29 @@ async def test_repeat_waits_first_unless_it_begins_at_once() -> None:
     started = loop.time()
     await _until_done(Steps(), interval_seconds=0.1, at_once=False)
     assert loop.time() - started >= 0.1
+
+
+async def test_an_alarm_goes_off_at_the_earliest_of_its_times_and_once() -> None:
+    alarm, loop = Alarm(), asyncio.get_running_loop()
+    alarm.set(60.0)
+    alarm.set(0.05)
+    alarm.set(30.0)
+    started = loop.time()
+    await alarm.wait(10.0)
+    assert loop.time() - started >= 0.05
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await alarm.wait(10.0)
+
+
+async def test_an_alarm_that_is_set_during_a_wait_ends_it_and_one_for_later_outlasts_it() -> None:
+    alarm, loop = Alarm(), asyncio.get_running_loop()
+    loop.call_later(0.02, alarm.set)
+    async with asyncio.timeout(5):
+        await alarm.wait(60.0)
+    alarm.set(0.1)
+    await alarm.wait(0.01)
+    started = loop.time()
+    async with asyncio.timeout(5):
+        await alarm.wait(60.0)
+    assert loop.time() - started > 0.01

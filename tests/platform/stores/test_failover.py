@@ -11,12 +11,12 @@ from dev.harness.redis.primaries import BACK_WITHIN_SECONDS, KEY, KINDS, Primari
 from dev.harness.waiting import wait_until
 from services.delivery.dispatcher.limiter import Demand, Limiter
 from services.delivery.worker.broker import Broker
-from services.domain import doorbell
+from services.domain import doorbell, gates
 from services.domain.doorbell import Rung
 from services.domain.gates import Gates
 from services.platform import ids
 from services.platform.process.lifecycle import Process
-from services.platform.stores import redis
+from services.platform.stores import redis, signals
 
 # A slow response on a busy machine must not count as an outage of Redis.
 PATIENCE_SECONDS = 10.0
@@ -41,12 +41,10 @@ async def test_a_client_writes_to_the_primary_and_after_a_failover_to_the_new_on
 @contextlib.asynccontextmanager
 async def _gates(url: str) -> AsyncIterator[Gates]:
     async with redis.client(settings(url)) as client:
-        made, process = Gates(client), Process("gates")
-        process.spawn("gates", made.run())
-        try:
+        process = Process("gates")
+        async with signals.running(process, client) as heard, gates.running(process, heard) as made:
+            made.follow()
             yield made
-        finally:
-            await process.cancel_all()
         assert not process.failed
 
 
@@ -94,12 +92,13 @@ async def test_a_rate_is_shared_before_and_after_a_failover(
 
 @contextlib.asynccontextmanager
 async def _worker(url: str) -> AsyncIterator[Broker]:
-    broker = Broker(settings(url), socket_timeout=5, consumer_name="worker")
-    await broker.startup()
-    try:
-        yield broker
-    finally:
-        await broker.shutdown()
+    async with redis.connect(settings(url), timeout_seconds=PATIENCE_SECONDS) as client:
+        broker = Broker(client, consumer_name="worker")
+        await broker.startup()
+        try:
+            yield broker
+        finally:
+            await broker.shutdown()
 
 
 async def test_a_bell_is_heard_and_acknowledged_and_swept_as_on_a_server_alone(primaries: Primaries) -> None:

@@ -9,12 +9,15 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
+from dev.harness.receiver import Receiver
 from dev.harness.stores import CONFLICTS, Stores, conflicting
 from services.platform import errors
 from services.platform.process.lifecycle import Process
 from services.platform.settings import PostgresSettings
 from services.platform.stores import postgres
 from services.platform.stores.availability import STORE_AWAY, is_store_away
+from tests.delivery.world import opened
+from tests.ingest.conftest import serving
 
 
 async def test_a_client_that_freezes_in_a_transaction_keeps_its_locks_for_five_seconds(database: str) -> None:
@@ -111,3 +114,33 @@ async def test_a_statement_that_was_rolled_back_for_a_conflict_is_repeated(datab
         with pytest.raises(asyncpg.DeadlockDetectedError) as raised:
             await pool.execute("INSERT INTO tenants (id, name) VALUES ('b', 'B')")
         assert isinstance(errors.classify(raised.value), errors.Unavailable)
+
+
+# -- transactions that Postgres rolls back for a conflict are repeated, and nothing is refused or lost --
+
+
+async def test_an_event_is_taken_in_spite_of_conflicts(database: str, redis_url: str) -> None:
+    async with serving(database, redis_url) as ingest:
+        made = await ingest.create()
+        await ingest.pool.execute(CONFLICTS + conflicting("webhook_events", 2))
+        assert (await ingest.send(made.id)).deliveries == 1
+        assert await ingest.pool.fetchval("SELECT last_value FROM tries") == 3
+
+
+async def test_a_change_of_a_subscription_is_made_in_spite_of_conflicts(database: str, redis_url: str) -> None:
+    async with serving(database, redis_url) as ingest:
+        made = await ingest.create()
+        await ingest.pool.execute(CONFLICTS + conflicting("subscriptions", 2))
+        assert (await ingest.update(made.id, description="changed")).spec.description == "changed"
+
+
+async def test_an_outcome_is_recorded_once_however_many_conflicts(
+    database: str, redis_url: str, receiver: Receiver
+) -> None:
+    async with opened(database, redis_url) as world:
+        # After more conflicts than a statement is repeated for, the recorder keeps it as while Postgres is unavailable.
+        await world.pool.execute(CONFLICTS + conflicting("delivery_attempts", 7))
+        async with world.running():
+            await world.in_state(await world.deliver(await world.subscription(receiver.url())))
+        assert await world.pool.fetchval("SELECT last_value FROM tries") == 8
+    assert len(receiver.requests) == 1

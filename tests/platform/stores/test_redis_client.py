@@ -14,7 +14,7 @@ from services.platform.stores import redis, redis_primary
 
 
 def pool_of(url: str) -> Any:
-    return redis.pool(RedisSettings(redis_url=url, _env_file=None), max_connections=3, timeout_seconds=1.5)
+    return redis.connect(RedisSettings(redis_url=url, _env_file=None), timeout_seconds=1.5, name="name").connection_pool
 
 
 @pytest.mark.parametrize("url", ["rediss://one/1", "rediss+sentinel://one/service/1", "rediss+cluster://one"])
@@ -37,7 +37,7 @@ def test_certificates_are_checked_with_the_authority_of_a_file(url: str, tmp_pat
     path.write_text(certificates.authority().pem)
     for asked, expected in ((url, str(path)), (f"{url}{'&' if '?' in url else '?'}ssl_ca_certs=/own.crt", "/own.crt")):
         settings = RedisSettings(redis_url=asked, redis_ca_file=str(path), _env_file=None)
-        pool: Any = redis.pool(settings, max_connections=3, timeout_seconds=1.5)
+        pool: Any = redis.connect(settings).connection_pool
         connection = pool.make_connection()
         assert (connection.ca_certs, connection.cert_reqs.name, connection.check_hostname) == (
             expected,
@@ -83,7 +83,8 @@ def test_the_password_of_the_servers_is_not_shown_to_sentinels() -> None:
 def test_a_pool_has_the_bounds_that_it_was_asked_for(url: str) -> None:
     pool = pool_of(url)
     connection = pool.make_connection()
-    assert (pool.max_connections, connection.socket_timeout) == (3, 1.5)
+    assert (pool.max_connections, connection.socket_timeout) == (redis.MAX_CONNECTIONS, 1.5)
+    assert connection.client_name == "name"
     assert connection.socket_connect_timeout == redis.TIMEOUT_SECONDS
 
 

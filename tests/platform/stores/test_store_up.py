@@ -129,3 +129,37 @@ async def test_a_change_of_the_reason_and_the_return_are_logged(monkeypatch: pyt
         ("info", None),
     ]
     await watched.check()
+
+
+async def test_a_store_that_answers_others_is_not_asked_until_it_fails_one_of_them() -> None:
+    asked = 0
+
+    async def ask() -> None:
+        nonlocal asked
+        asked += 1
+
+    process, watched = Process("test"), availability.Watch("a store", ask)
+    watched.asked()
+    watched.answered()
+    watching = process.spawn("up", watched.run())
+    await wait_until(lambda: watched.looks > 0, what="a look")
+    await watched.ask()
+    assert asked == 0
+    watched.doubt()
+    await wait_until(lambda: asked == 1, what="it to be asked")
+    await process.cancel(watching)
+    await watched.ask()
+    assert asked == 2, "nobody else was answered since"
+
+
+async def test_a_statement_that_somebody_waits_for_says_nothing_of_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ask() -> None:
+        raise OSError("hangs")
+
+    watched = availability.Watch("a store", ask)
+    watched.answered()
+    await watched.ask()
+    monkeypatch.setattr(availability, "INTERVAL_SECONDS", 0.0)
+    watched.asked()
+    with pytest.raises(OSError, match="hangs"):
+        await watched.ask()

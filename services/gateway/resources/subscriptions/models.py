@@ -37,7 +37,7 @@ _PATCH_EXAMPLE: dict[str, Any] = {
 }
 
 Verify = Literal["auto", "required", "github", "stripe", "shopify", "slack", "standard-webhooks", "none"]
-Status = Literal["active", "paused", "disabled"]
+Status = Literal["active", "paused", "disabled", "unverified"]
 BreakerState = Literal["closed", "open", "half_open"]
 Kind = Literal["normal", "system"]
 
@@ -238,7 +238,11 @@ class Subscription(models.Answer):
     )
     has_ingest_token: bool = Field(description="Whether it has an ingest token.", examples=[False])
     status: Status = Field(
-        description="`paused` and `disabled`: deliveries wait until it is resumed or enabled.", examples=["active"]
+        description=(
+            "`paused` and `disabled`: deliveries wait until it is resumed or enabled. `unverified`: they wait until "
+            "its target has answered a challenge."
+        ),
+        examples=["active"],
     )
     status_reason: str | None = Field(
         description=(
@@ -248,6 +252,12 @@ class Subscription(models.Answer):
         examples=[None],
     )
     status_since: models.Timestamp
+    next_check_at: models.Timestamp | None = Field(
+        description="When an `unverified` target is sent the next challenge; null if not before somebody asks for it."
+    )
+    check_error: str | None = Field(
+        description="Why an `unverified` target is not verified yet; otherwise null.", examples=[None]
+    )
     keep_when_disabled: bool = Field(description="Whether events are stored while it is disabled.", examples=[True])
     rate_limit_per_second: float | None = Field(description="null for no limit.", examples=[50.0])
     rate_limit_burst: int | None = Field(description="null for one second's worth of the rate.", examples=[None])

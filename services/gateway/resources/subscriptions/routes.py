@@ -249,6 +249,20 @@ async def resume_subscription(
     return await _set_status(pb.SUBSCRIPTION_ACTION_RESUME, subscription_id, services, response)
 
 
+@router.post(
+    "/{subscription_id}/verify",
+    operation_id="verify_subscription",
+    summary="Check the target of a subscription again",
+    response_description="The subscription, whose target is sent a challenge now.",
+    responses=openapi.problems(404, described={409: f"{_PAUSED} Or it is disabled (`SUBSCRIPTION_DISABLED`)."}),
+)
+async def verify_subscription(
+    subscription_id: models.SubscriptionId, services: backends.Injected, response: Response
+) -> Subscription:
+    """Send the target of an `unverified` subscription another challenge. No effect if it is active."""
+    return await _set_status(pb.SUBSCRIPTION_ACTION_VERIFY, subscription_id, services, response)
+
+
 async def _set_status(
     action: pb.SubscriptionAction.ValueType, subscription_id: str, services: backends.Backends, response: Response
 ) -> Subscription:

@@ -1,0 +1,239 @@
+"""Checks that a target wants webhooks before it gets any (ENDPOINT_VERIFICATION=echo).
+
+The target of an unverified subscription is sent a challenge in a signed POST, as Slack does it: of what the field
+knows, this is what most receivers can already answer, where they answer events anyway. It must answer 2xx with the
+challenge as the body, or as the field `challenge` of a JSON object. Then its subscription is active. After the last of
+DELAYS_SECONDS nothing more is sent until somebody asks.
+
+A challenge is sent as a delivery is, within the same bounds. A check is one worker's until a time, as a lease: a worker
+that is lost leaves it to the others. Tenants share the checks in flight.
+"""
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import msgspec
+import structlog
+
+from services.delivery.destinations.destination import Answer, SendError
+from services.delivery.destinations.registry import Destinations
+from services.delivery.settings import WorkerSettings
+from services.delivery.worker.scheduler import Scheduler
+from services.delivery.worker.shares import share
+from services.delivery.worker.store import SQL, Claim
+from services.domain import audit
+from services.domain.audit import Action, FieldChange
+from services.domain.deliveries import DUE
+from services.domain.states import SubscriptionState
+from services.domain.subscription_changes import NO_COPY, Copies
+from services.platform import ids
+from services.platform.process import background
+from services.platform.process.shares import WeightOf, same_weight
+from services.platform.stores import postgres
+from services.platform.stores.redis import REDIS_AWAY
+from services.platform.stores.signals import Signals
+
+log = structlog.get_logger(__name__)
+
+EVENT_TYPE = "url_verification"
+# After the first challenge, and each of those that follow: when the next one is sent.
+DELAYS_SECONDS = (5.0, 30.0, 120.0, 600.0, 3600.0)
+# Challenges of a worker that are out.
+AT_ONCE = 32
+# Longer than any timeout and the recording.
+LEASE_SECONDS = 60.0
+# Where its tenant or its host has no room, a check is looked at again after this.
+NO_ROOM_SECONDS = 1.0
+INTERVAL_SECONDS = 1.0
+CHALLENGE_BYTES = 32
+_SUCCESS = range(200, 300)
+
+
+class Due(NamedTuple):
+    """A check, as the claim that is sent, and how many challenges there were with it."""
+
+    claim: Claim
+    sent: int
+
+
+class CheckStore:
+    """What checks ask of Postgres. Every method raises STORE_AWAY when it is away."""
+
+    def __init__(self, pool: postgres.Pool) -> None:
+        self._pool = pool
+
+    async def take(self, number: int, *, without: Sequence[str]) -> list[Due]:
+        """Take up to so many checks in hand, one of each tenant but these."""
+        asked_at = time.monotonic()
+        rows = await self._pool.fetch(SQL["take_checks"], without, number, LEASE_SECONDS)
+        return [Due(_claim(row, asked_at), row["sent"]) for row in rows]
+
+    async def verified(self, claim: Claim) -> int | None:
+        """Make a subscription active, unless it has another target by now; return its version."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            version: int | None = await connection.fetchval(
+                SQL["verify"], claim.subscription_id, claim.endpoint_version
+            )
+            if version is not None:
+                before, after = SubscriptionState.UNVERIFIED, SubscriptionState.ACTIVE
+                entry = audit.Entry(
+                    action=Action.VERIFY_SUBSCRIPTION,
+                    tenant_id=claim.tenant_id,
+                    resource_id=str(claim.subscription_id),
+                    changes=[FieldChange(field="status", before=before, after=after)],
+                )
+                await audit.record(connection, entry, actor=audit.SYSTEM)
+        return version
+
+    async def failed(self, due: Due, error: str) -> None:
+        """Note why a target is not verified, and when the next challenge is due, unless somebody asked meanwhile."""
+        delay = DELAYS_SECONDS[due.sent - 1] if due.sent <= len(DELAYS_SECONDS) else None
+        await self._pool.execute(SQL["put_check"], due.claim.subscription_id, due.sent, delay, error)
+
+    async def put_off(self, due: Due) -> None:
+        """Leave a check for a moment, for which nothing was sent."""
+        await self._pool.execute(SQL["put_off_check"], due.claim.subscription_id, due.sent, NO_ROOM_SECONDS)
+
+
+class EndpointChecks:
+    """Sends challenges, and judges the answers."""
+
+    def __init__(
+        self,
+        store: CheckStore,
+        destinations: Destinations,
+        scheduler: Scheduler,
+        heard: Signals,
+        settings: WorkerSettings,
+        weight_of: WeightOf = same_weight,
+    ) -> None:
+        self._store = store
+        self._destinations = destinations
+        self._scheduler = scheduler
+        self._signals = heard
+        self._copies = Copies(heard)
+        self._timeout_seconds = settings.delivery_timeout_seconds
+        self._weight_of = weight_of
+        self._out: Counter[str] = Counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        # Goes off when a subscription was changed, too.
+        self._wake = heard.alarm(DUE)
+
+    async def run(self) -> None:
+        """Check what is due until cancelled."""
+        try:
+            await background.repeat(self._step, interval_seconds=INTERVAL_SECONDS, wake=self._wake, quiet=True)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+
+    async def _step(self) -> float:
+        """Begin as many checks as may be out; return the seconds until the next look."""
+        while free := AT_ONCE - len(self._tasks):
+            full = [name for name, out in self._out.items() if not share(free, out, self._weight_of(name))]
+            found = await self._store.take(free, without=full)
+            for due in found:
+                self._out[due.claim.tenant_id] += 1
+                task = asyncio.create_task(self._check(due), name="endpoint_check")
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+            if not found:
+                return self._signals.pace(INTERVAL_SECONDS)
+        return INTERVAL_SECONDS
+
+    async def _check(self, due: Due) -> None:
+        claim = due.claim
+        try:
+            with self._scheduler.slot(claim) as has_room:
+                if not has_room:
+                    await self._store.put_off(due)
+                    self._wake.set(NO_ROOM_SECONDS)
+                    return
+                error = await self._challenge(claim)
+            await self._end(due, error)
+        except Exception as failed:  # noqa: BLE001 - it is due again when its lease runs out
+            log.warning("a target was not checked", subscription_id=str(claim.subscription_id), error=repr(failed))
+        finally:
+            self._out[claim.tenant_id] -= 1
+            if not self._out[claim.tenant_id]:
+                del self._out[claim.tenant_id]
+            self._wake.set()
+
+    async def _challenge(self, claim: Claim) -> str | None:
+        """Send a challenge; return why the target is not verified, None if it is."""
+        challenge = secrets.token_urlsafe(CHALLENGE_BYTES)
+        payload = msgspec.json.encode({"type": EVENT_TYPE, "challenge": challenge})
+        timeout = self._timeout_seconds if claim.timeout_seconds is None else claim.timeout_seconds
+        try:
+            answer = await self._destinations.of(claim).send(claim, payload, timeout_seconds=timeout, fresh=True)
+        except SendError as error:
+            return f"{error.kind}: {error.message}"
+        return refusal(answer, challenge)
+
+    async def _end(self, due: Due, error: str | None) -> None:
+        if error is not None:
+            await self._store.failed(due, error)
+            if due.sent <= len(DELAYS_SECONDS):
+                self._wake.set(DELAYS_SECONDS[due.sent - 1])
+            return
+        claim = due.claim
+        version = await self._store.verified(claim)
+        if version is not None:
+            log.info("a target was verified", subscription_id=str(claim.subscription_id))
+            self._signals.wake(DUE)
+            with contextlib.suppress(*REDIS_AWAY):  # else copies run out
+                await self._copies.tell(claim.subscription_id, claim.tenant_id, NO_COPY, version)
+
+
+def refusal(answer: Answer, challenge: str) -> str | None:
+    """Return why an answer does not verify its target; None if it does."""
+    if answer.status_code not in _SUCCESS:
+        return f"the target answered {answer.status_code} to the challenge, and not 2xx"
+    if answer.body.strip().strip(b'"') == challenge.encode():
+        return None
+    with contextlib.suppress(msgspec.DecodeError):
+        found = msgspec.json.decode(answer.body)
+        if isinstance(found, dict) and found.get("challenge") == challenge:
+            return None
+    return 'the body of the answer is neither the challenge nor {"challenge": …} with it'
+
+
+def _claim(row: Any, asked_at: float) -> Claim:
+    """Return what is sent like a delivery and is none."""
+    message_id: UUID = ids.new()
+    return Claim(
+        id=message_id,
+        token=message_id,
+        event_id=message_id,
+        subscription_id=row["id"],
+        tenant_id=row["tenant_id"],
+        event_type=EVENT_TYPE,
+        number=row["sent"],
+        failures=0,
+        created_at=row["now"],
+        claimed_at=row["now"],
+        claimed_monotonic=asked_at,
+        expired=False,
+        deleted=False,
+        held_by=None,
+        probe=False,
+        failing=False,
+        timeout_seconds=row["timeout_seconds"],
+        retry_policy=None,
+        target_url=row["target_url"],
+        endpoint_version=row["endpoint_version"],
+        sealed_secrets=row["sealed_secrets"],
+        sealed_headers=row["sealed_headers"],
+        sealed_client_certificate=row["sealed_client_certificate"],
+        content_type=None,
+        payload_bytes=None,
+        payload=None,
+    )

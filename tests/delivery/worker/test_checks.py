@@ -1,0 +1,213 @@
+"""Checks of targets: what is sent, which answers verify a target, and what waits until then."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+import pytest
+import standardwebhooks
+
+from dev.harness.receiver import Receiver, Reply
+from protos.webhook.v1 import deliveries_pb2
+from services.delivery.destinations.destination import Answer
+from services.delivery.worker import checks
+from services.delivery.worker.checks import refusal
+from services.domain.egress.policy import Policy
+from services.ingest.subscriptions import store as ingest
+from tests.delivery.world import World, until_true
+
+SECRET = "whsec_" + "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0"
+CHALLENGE = "4dTp-J0qvP1kXp6f"
+ON: dict[str, Any] = {"endpoint_verification": "echo"}
+
+
+def plain(body: bytes) -> bytes:
+    """Return the challenge of a request."""
+    challenge: str = json.loads(body)["challenge"]
+    return challenge.encode()
+
+
+def as_json(body: bytes) -> bytes:
+    """Return the challenge of a request, as Slack's documentation shows it."""
+    return json.dumps({"challenge": plain(body).decode(), "ok": True}).encode()
+
+
+async def unverified(world: World, target_url: str) -> UUID:
+    """Create a subscription as ingest does when targets are checked."""
+    made = await world.subscription(target_url, secret_key=SECRET)
+    await world.pool.execute("UPDATE subscriptions SET status = 'unverified' WHERE id = $1", made)
+    await world.pool.execute(ingest.SQL["ask_for_check"], made, world.tenant_id)
+    return made
+
+
+async def check_of(world: World, subscription_id: UUID) -> asyncpg.Record | None:
+    found: asyncpg.Record | None = await world.pool.fetchrow(
+        "SELECT * FROM endpoint_checks WHERE subscription_id = $1", subscription_id
+    )
+    return found
+
+
+async def status_of(world: World, subscription_id: UUID) -> str:
+    found: str = await world.pool.fetchval("SELECT status FROM subscriptions WHERE id = $1", subscription_id)
+    return found
+
+
+async def failed(world: World, subscription_id: UUID) -> str:
+    """Wait until a challenge was not answered, and return why."""
+
+    async def error() -> str | None:
+        found = await check_of(world, subscription_id)
+        return found["error"] if found else None
+
+    await until_true(error, "the check to fail")
+    return await error() or ""
+
+
+@pytest.mark.parametrize("answer", [plain, as_json])
+async def test_target_that_echoes_the_challenge_is_verified_and_gets_what_waited(
+    world: World, receiver: Receiver, answer: Callable[[bytes], bytes]
+) -> None:
+    receiver.script(Reply(body=answer))
+    subscription = await unverified(world, receiver.url())
+    delivery_id = await world.deliver(subscription, b'{"the": "event"}')
+    async with world.running(**ON):
+        assert (await world.in_state(delivery_id))["status"] == "delivered"
+    challenge, event = receiver.requests
+    assert event.body == b'{"the": "event"}'
+    asked = standardwebhooks.Webhook(SECRET).verify(challenge.body, dict(challenge.headers))
+    assert asked["type"] == challenge.headers["X-Event-Type"] == "url_verification"
+    assert len(asked["challenge"]) >= 43
+    assert await status_of(world, subscription) == "active"
+    assert await world.pool.fetchval("SELECT verified FROM subscriptions WHERE id = $1", subscription)
+    assert await check_of(world, subscription) is None
+    query = "SELECT actor FROM audit_entries WHERE action = 'subscription.verify' AND resource_id = $1"
+    assert await world.pool.fetchval(query, str(subscription)) == "system"
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        (Reply(), "the body of the answer is neither the challenge nor"),
+        (Reply(status=404, body=plain), "the target answered 404"),
+        (Reply(status=302, body=plain, headers={"Location": "/elsewhere"}), "the target answered 302"),
+        (Reply(reset=True), "connection_lost: "),
+    ],
+    ids=["nothing", "404", "redirect", "reset"],
+)
+async def test_target_that_answers_anything_else_gets_no_delivery_and_the_reason_is_kept(
+    world: World, receiver: Receiver, reply: Reply, why: str
+) -> None:
+    receiver.script(then=reply)
+    subscription = await unverified(world, receiver.url())
+    delivery_id = await world.deliver(subscription)
+    async with world.running(**ON) as client:
+        assert (await failed(world, subscription)).startswith(why)
+        request = deliveries_pb2.GetDeliveryRequest(tenant_id=world.tenant_id, delivery_id=str(delivery_id))
+        assert (await client.GetDelivery(request)).delivery.held_by == "unverified"
+    assert await status_of(world, subscription) == "unverified"
+    assert all("challenge" in json.loads(request.body) for request in receiver.requests)
+    assert await world.attempts(delivery_id) == []
+
+
+async def test_target_is_asked_a_few_times_and_then_when_somebody_asks(
+    world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "DELAYS_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr(checks, "INTERVAL_SECONDS", 0.05)
+    subscription = await unverified(world, receiver.url())
+
+    async def given_up() -> bool:
+        found = await check_of(world, subscription)
+        return found is not None and found["due_at"] is None
+
+    async with world.worker(**ON):
+        await until_true(given_up, "the last challenge to fail")
+        assert len(receiver.requests) == 3
+        receiver.script(then=Reply(body=plain))
+        await world.pool.execute(ingest.SQL["ask_for_check"], subscription, world.tenant_id)
+        await receiver.wait_for(4)
+
+        async def is_active() -> bool:
+            return await status_of(world, subscription) == "active"
+
+        await until_true(is_active, "the target to be verified")
+    assert len({plain(request.body) for request in receiver.requests}) == 4
+
+
+async def test_nothing_is_sent_to_a_target_that_egress_denies(world: World, receiver: Receiver) -> None:
+    subscription = await unverified(world, receiver.url())
+    async with world.worker(policy=Policy.parse([]), **ON):
+        assert (await failed(world, subscription)).startswith("egress_denied: ")
+    assert receiver.requests == []
+
+
+async def test_an_answer_of_the_target_before_does_not_verify_the_next_one(world: World, receiver: Receiver) -> None:
+    receiver.script(then=Reply(body=plain, delay_seconds=60), path="/before")
+    receiver.script(then=Reply(status=500), path="/next")
+    subscription = await unverified(world, receiver.url("/before"))
+    async with world.worker(**ON, delivery_timeout_seconds=20):
+        await receiver.wait_for(1, path="/before")
+        await world.change_target(subscription, receiver.url("/next"))
+        await world.pool.execute(ingest.SQL["ask_for_check"], subscription, world.tenant_id)
+        await receiver.wait_for(1, path="/next")
+        receiver.release()
+        assert (await failed(world, subscription)).startswith("the target answered 500")
+    assert await status_of(world, subscription) == "unverified"
+
+
+async def test_hanging_targets_of_a_tenant_delay_no_check_of_another(
+    world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "AT_ONCE", 8)
+    receiver.script(then=Reply(hang=True), path="/hangs")
+    receiver.script(then=Reply(body=plain))
+    for _ in range(20):
+        await unverified(world, receiver.url("/hangs"))
+    async with world.worker(**ON, delivery_timeout_seconds=30):
+        await receiver.wait_for(7, path="/hangs")
+        await world.pool.execute("INSERT INTO tenants (id, name) VALUES ('quiet', 'Quiet') ON CONFLICT DO NOTHING")
+        quiet = await unverified(world, receiver.url())
+        await world.pool.execute("UPDATE subscriptions SET tenant_id = 'quiet' WHERE id = $1", quiet)
+        await world.pool.execute("UPDATE endpoint_checks SET tenant_id = 'quiet' WHERE subscription_id = $1", quiet)
+
+        async def is_active() -> bool:
+            return await status_of(world, quiet) == "active"
+
+        await until_true(is_active, "the target to be verified")
+        assert len(receiver.on("/hangs")) == 7
+        receiver.release()
+
+
+async def test_a_check_that_is_needed_no_more_is_forgotten(world: World, receiver: Receiver) -> None:
+    subscription = await unverified(world, receiver.url())
+    await world.pool.execute("UPDATE subscriptions SET status = 'paused' WHERE id = $1", subscription)
+
+    async def is_gone() -> bool:
+        return await check_of(world, subscription) is None
+
+    async with world.worker(**ON):
+        await until_true(is_gone, "the check to be forgotten")
+    assert receiver.requests == []
+
+
+@pytest.mark.parametrize(
+    ("status_code", "body", "verifies"),
+    [
+        (200, CHALLENGE, True),
+        (204, f"{CHALLENGE}\n", True),
+        (200, f'"{CHALLENGE}"', True),
+        (201, f'{{"challenge": "{CHALLENGE}"}}', True),
+        (200, f"we got {CHALLENGE}", False),
+        (200, f'{{"received": {{"challenge": "{CHALLENGE}"}}}}', False),
+        (200, f'["{CHALLENGE}"]', False),
+        (200, '{"challenge": "another"}', False),
+        (200, "", False),
+        (199, CHALLENGE, False),
+        (300, CHALLENGE, False),
+    ],
+)
+def test_the_challenge_must_be_the_answer(status_code: int, body: str, *, verifies: bool) -> None:
+    answer = Answer(status_code=status_code, body=body.encode())
+    assert (refusal(answer, CHALLENGE) is None) == verifies
