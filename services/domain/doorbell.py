@@ -9,6 +9,7 @@ measured by how long its first unread bell has waited. Deliveries without room i
 
 import asyncio
 import contextlib
+import math
 from collections import Counter, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from typing import Any, NamedTuple, cast
@@ -48,7 +49,7 @@ MAX_WAITING_IDS = 20_000
 READ_BLOCK_MILLISECONDS = 5000
 # Messages of a read, which wait in their order in the worker.
 READ_MESSAGES = 4
-# While the worker has room for more than they have in them: each read costs it several turns of its busy event loop.
+# At most, while the worker has room for what is in them: each read costs it several turns of its busy event loop.
 READ_MESSAGES_IN_HASTE = 32
 ACK_TRIES = 3
 # A message that nobody acknowledged for so long belongs to a worker that died.
@@ -185,6 +186,8 @@ class Broker(RedisStreamBroker):
         self.connection_pool: Any = client.connection_pool
         self._client = client
         self.formatter = _Formatter()
+        # Of the last read, on average.
+        self._ids_per_message = IDS_PER_BELL
         self._look = _look(self._client)
         # At the last look: the messages in the stream, unread or unacknowledged; the first unread one, if there is one,
         # and how long it has waited; and the message that was added last.
@@ -219,6 +222,10 @@ class Broker(RedisStreamBroker):
         """Whether the stream was filled less than this at the last look."""
         return self.length < mark.messages and self.waited_milliseconds < mark.milliseconds
 
+    def read_for(self, room: int) -> None:
+        """Read at once what so many ids are in, judged by the last read: what one worker has, no other one gets."""
+        self.count = max(READ_MESSAGES, min(READ_MESSAGES_IN_HASTE, room // self._ids_per_message))
+
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
         """Yield what each read finds as one message, until cancelled; raise when Redis is away."""
         async with redis_store.waiting(self._client, seconds=READ_BLOCK_MILLISECONDS / 1000) as own:
@@ -236,6 +243,7 @@ class Broker(RedisStreamBroker):
                     read = {message_id: fields.get(b"data", b"") for message_id, fields in messages}
                     bells = {message_id: said for message_id, said in read.items() if is_bell(said)}
                     if bells:
+                        self._ids_per_message = math.ceil(sum(map(len, bells.values())) / _PAIR_BYTES / len(bells))
                         yield AckableMessage(data=b"".join(bells.values()), ack=self._ack(list(bells)))
                     # taskiq logs what is none, and acknowledges it.
                     for message_id in read.keys() - bells.keys():

@@ -85,7 +85,7 @@ class Bells:
         async def deliver(said: doorbell.Bell) -> None:
             """Hand its ids to the scheduler and end."""
             self._heard_at = time.monotonic()
-            broker.count = doorbell.READ_MESSAGES_IN_HASTE if self._scheduler.has_plenty else doorbell.READ_MESSAGES
+            broker.read_for(self._scheduler.room)
             await self._scheduler.offer(doorbell.heard(said), source="doorbell")
 
     async def _look_if_silent(self) -> float:
