@@ -70,7 +70,7 @@ DUE_MARK = Mark(128, 150)
 # in sequence are one, so nothing has to be parsed to join them.
 Bell = bytes
 _ID_BYTES = 16
-_PAIR_BYTES = 2 * _ID_BYTES
+PAIR_BYTES = 2 * _ID_BYTES
 
 DOORBELLS_RUNG = prometheus_client.Counter("webhook_doorbells_rung_total", "Messages sent to the stream.", ["result"])
 DELIVERIES_RUNG = prometheus_client.Counter("webhook_deliveries_rung_total", "Delivery ids in the messages sent.")
@@ -104,7 +104,7 @@ def heard(said: Bell) -> dict[UUID, list[UUID]]:
 
 def is_bell(data: bytes) -> bool:
     """Whether these bytes can be a bell."""
-    return bool(data) and len(data) % _PAIR_BYTES == 0
+    return bool(data) and len(data) % PAIR_BYTES == 0
 
 
 # Of a message in the stream: milliseconds, and a number among those of the same.

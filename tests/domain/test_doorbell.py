@@ -37,10 +37,10 @@ NEVER_MILLISECONDS = 3_600_000
 @pytest.fixture(autouse=True)
 def _patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no slow response on a busy machine count as an outage, except in tests that cause one."""
+    monkeypatch.setattr(doorbell, "FINISH_SECONDS", 10.0)
     if "valkey" not in request.fixturenames:
         monkeypatch.setattr(redis_store, "TIMEOUT_SECONDS", 10.0)
         monkeypatch.setattr(doorbell, "RING_TIMEOUT_SECONDS", 10.0)
-        monkeypatch.setattr(doorbell, "FINISH_SECONDS", 10.0)
 
 
 @contextlib.asynccontextmanager
@@ -151,6 +151,28 @@ async def test_messages_of_one_read_are_heard_as_one_and_its_ack_counts_for_all(
     await _ack(read)
     assert await broker.stream.measure() == 1
     assert _heard(broker, await _next(messages)) == delivery_ids[-1:]
+
+
+@pytest.mark.parametrize(
+    ("each", "room", "messages"),
+    [
+        (64, 0, doorbell.READ_MESSAGES),
+        (64, 512, 8),
+        (64, 100_000, doorbell.READ_MESSAGES_IN_HASTE),
+        (2, 40, 20),
+        (2, 512, doorbell.READ_MESSAGES_IN_HASTE),
+    ],
+)
+async def test_a_worker_reads_as_many_messages_as_it_has_room_for(
+    broker: Broker, each: int, room: int, messages: int
+) -> None:
+    for _ in range(doorbell.READ_MESSAGES_IN_HASTE + 2):
+        await _ring(broker, *(ids.new() for _ in range(each)))
+    read = broker.listen()
+    assert len(_heard(broker, await _next(read))) == doorbell.READ_MESSAGES * each
+    broker.read_for(room)
+    expected = min(messages, doorbell.READ_MESSAGES_IN_HASTE + 2 - doorbell.READ_MESSAGES)
+    assert len(_heard(broker, await _next(read))) == expected * each
 
 
 async def test_what_is_no_bell_is_heard_alone_and_refused(broker: Broker, client: "redis.asyncio.Redis") -> None:

@@ -24,6 +24,8 @@ OTHER = ids.new()
 @pytest.fixture(autouse=True)
 def _exchanged_often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gates, "INTERVAL_SECONDS", 0.05)
+    # A slow response on a busy machine is no outage, after which all gates are open.
+    monkeypatch.setattr(gates, "TIMEOUT_SECONDS", 10.0)
 
 
 @contextlib.asynccontextmanager
@@ -31,7 +33,7 @@ async def copy(redis_url: str) -> AsyncIterator[Gates]:
     """A process's cached copy."""
     process = Process("gates")
     async with (
-        redis.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client,
+        redis.connect(RedisSettings(redis_url=redis_url, _env_file=None), timeout_seconds=10.0) as client,
         signals.running(process, client) as heard,
         gates.running(process, heard) as made,
     ):
@@ -59,9 +61,12 @@ async def a_few_exchanges() -> None:
 
 
 async def test_closed_gate_is_seen_by_other_processes_until_it_expires(one: Gates, another: Gates) -> None:
-    one.close([SUBSCRIPTION])
-    assert not one.is_open(SUBSCRIPTION)
-    await wait_until(lambda: not another.is_open(SUBSCRIPTION), what="the closing to be heard of")
+    def heard() -> bool:
+        one.close([SUBSCRIPTION])  # again, because a busy machine may take longer than it is closed
+        assert not one.is_open(SUBSCRIPTION)
+        return not another.is_open(SUBSCRIPTION)
+
+    await wait_until(heard, what="the closing to be heard of")
     assert another.is_open(OTHER)
     assert not another.is_full(SUBSCRIPTION)
     await wait_until(lambda: one.is_open(SUBSCRIPTION) and another.is_open(SUBSCRIPTION), what="the entry to run out")
@@ -80,7 +85,10 @@ async def test_a_gate_that_is_closed_again_and_again_stays_closed(
     assert not another.is_open(SUBSCRIPTION)
 
 
-async def test_a_hint_that_is_dated_ahead_or_is_not_an_id_is_dropped(redis_url: str, one: Gates) -> None:
+async def test_a_hint_that_is_dated_ahead_or_is_not_an_id_is_dropped(
+    redis_url: str, one: Gates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gates, "CLOSED_MILLISECONDS", 60_000)
     async with redis.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client:
         seconds, _ = await client.time()
         await client.zadd(gates.CLOSED, {SUBSCRIPTION.bytes: (seconds + 7_200) * 1000, b"no id": seconds * 1000 + 400})
@@ -96,10 +104,12 @@ async def test_a_hint_that_is_dated_ahead_or_is_not_an_id_is_dropped(redis_url: 
 
 
 async def test_full_endpoint_is_seen_by_other_processes_until_the_entry_expires(one: Gates, another: Gates) -> None:
-    one.fill(SUBSCRIPTION)
-    assert one.is_full(SUBSCRIPTION)
-    await wait_until(lambda: another.is_full(SUBSCRIPTION), what="the worker's word to be heard")
-    assert not another.is_open(SUBSCRIPTION)
+    def heard() -> bool:
+        one.fill(SUBSCRIPTION)  # again, because a busy machine may take longer than that holds
+        assert one.is_full(SUBSCRIPTION)
+        return another.is_full(SUBSCRIPTION) and not another.is_open(SUBSCRIPTION)
+
+    await wait_until(heard, what="the worker's word to be heard")
     await wait_until(lambda: not another.is_full(SUBSCRIPTION), what="the entry to run out")
     assert another.is_open(SUBSCRIPTION)
 

@@ -151,7 +151,7 @@ async def test_an_installation_without_redis_delivers_and_fails_the_test_with_th
     assert output.decode().splitlines()[-1] == "delivered"
     line = error.decode().splitlines()[-1]
     assert line.startswith("delivered, but degraded: ")
-    assert line.count("redis: StoreAway: Connection refused") == 2
+    assert line.count("redis: StoreAway: Connection refused") >= 2
 
 
 # A target that must show that it wants webhooks.

@@ -255,7 +255,7 @@ async def test_the_service_works_and_stops_in_time_without_a_collector(receiver:
             await wait_until(dropped, what="dropped spans")
             await unheard.until(await unheard.sent(subscription_id), "delivered")
         assert running.stop() == 0
-        log = (running.data_dir / "logs/gateway.log").read_text()
+        log = (running.data_dir / "logs/front.log").read_text()
     assert "does not stop" not in running.output
     assert log.count("Failed to export traces") == 1
     # By default, receivers get no traceparent.

@@ -254,8 +254,10 @@ def _patient(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def _shared(stores: Stores) -> AsyncIterator[Ingest]:
-    with stores.database() as database_url, _patience():
-        async with serving(database_url, stores.redis_url()) as running:
+    with stores.database() as database_url:
+        async with contextlib.AsyncExitStack() as stack:
+            with _patience():
+                running = await stack.enter_async_context(serving(database_url, stores.redis_url()))
             yield running
 
 

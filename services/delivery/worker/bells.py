@@ -9,7 +9,6 @@ from taskiq.acks import AcknowledgeType
 from taskiq.receiver import Receiver
 
 from services.delivery.dispatcher.turns import Turns
-from services.delivery.worker import broker as stream_broker
 from services.delivery.worker.broker import Broker
 from services.delivery.worker.scheduler import Scheduler
 from services.domain import doorbell
@@ -87,9 +86,7 @@ class Bells:
         async def deliver(said: doorbell.Bell) -> None:
             """Hand its ids to the scheduler and end."""
             self._heard_at = time.monotonic()
-            broker.count = (
-                stream_broker.READ_MESSAGES_IN_HASTE if self._scheduler.has_plenty else stream_broker.READ_MESSAGES
-            )
+            broker.read_for(self._scheduler.room)
             await self._scheduler.offer(doorbell.heard(said), source="doorbell")
 
     async def _look_if_silent(self) -> float:

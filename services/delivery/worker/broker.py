@@ -1,6 +1,7 @@
 """How a worker reads the stream of bells: taskiq's broker, with a read as one message and without reclaiming."""
 
 import contextlib
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from typing import Any, cast
 
@@ -8,14 +9,14 @@ import redis.exceptions
 from taskiq import AckableMessage, AsyncBroker, BrokerMessage, TaskiqFormatter, TaskiqMessage
 from taskiq_redis import RedisStreamBroker
 
-from services.domain.doorbell import GROUP, STREAM, TASK, Stream, is_bell
+from services.domain.doorbell import GROUP, IDS_PER_BELL, PAIR_BYTES, STREAM, TASK, Stream, is_bell
 from services.platform.stores import redis as redis_store
 from services.platform.stores.redis import REDIS_AWAY, Client
 
 READ_BLOCK_MILLISECONDS = 5000
 # Messages of a read, which wait in their order in the worker.
 READ_MESSAGES = 4
-# While the worker has room for more than they have in them: each read costs it several turns of its busy event loop.
+# At most, while the worker has room for what is in them: each read costs it several turns of its busy event loop.
 READ_MESSAGES_IN_HASTE = 32
 
 
@@ -53,10 +54,16 @@ class Broker(RedisStreamBroker):
         self.connection_pool: Any = client.connection_pool
         self.stream = Stream(client)
         self.formatter = _Formatter()
+        # Of the last read, on average.
+        self._ids_per_message = IDS_PER_BELL
 
     async def kick(self, message: BrokerMessage) -> None:
         """Add a message."""
         await self.stream.add(message.message)
+
+    def read_for(self, room: int) -> None:
+        """Read at once what so many ids are in, judged by the last read: what one worker has, no other one gets."""
+        self.count = max(READ_MESSAGES, min(READ_MESSAGES_IN_HASTE, room // self._ids_per_message))
 
     async def listen(self) -> AsyncGenerator[AckableMessage, None]:
         """Yield what each read finds as one message, until cancelled; raise when Redis is away."""
@@ -75,6 +82,7 @@ class Broker(RedisStreamBroker):
                     read = {message_id: fields.get(b"data", b"") for message_id, fields in messages}
                     bells = {message_id: said for message_id, said in read.items() if is_bell(said)}
                     if bells:
+                        self._ids_per_message = math.ceil(sum(map(len, bells.values())) / PAIR_BYTES / len(bells))
                         yield AckableMessage(data=b"".join(bells.values()), ack=self._ack(list(bells)))
                     # taskiq logs what is none, and acknowledges it.
                     for message_id in read.keys() - bells.keys():

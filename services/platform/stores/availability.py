@@ -72,13 +72,14 @@ class Watch:
         self._ask = ask
         self._why: str | None = None
         self._alarm = background.Alarm()
-        # When the store answered somebody last, and when somebody asked last; on time.monotonic().
+        # When the store answered somebody last, and when somebody first asked since then; on time.monotonic().
         self._answered_at = self._asked_at = -math.inf
         self.looks = 0
 
     def asked(self) -> None:
         """Note that somebody asks the store something."""
-        self._asked_at = time.monotonic()
+        if self._asked_at <= self._answered_at:
+            self._asked_at = time.monotonic()
 
     def answered(self) -> None:
         """Note that the store answered."""
@@ -92,10 +93,10 @@ class Watch:
 
     @property
     def _is_known(self) -> bool:
-        """Whether it answered a moment ago; or, if nobody has asked since, a few seconds ago."""
-        silent_seconds = time.monotonic() - self._answered_at
-        waiting = self._asked_at > self._answered_at
-        return silent_seconds < (INTERVAL_SECONDS if waiting else QUIET_SECONDS)
+        """Whether it answered a few seconds ago, and nobody has waited for it for a second since."""
+        now = time.monotonic()
+        waits = self._asked_at > self._answered_at and now - self._asked_at > TIMEOUT_SECONDS
+        return now - self._answered_at < QUIET_SECONDS and not waits
 
     async def check(self) -> None:
         """Raise StoreAway if it did not answer at the last look."""
