@@ -156,22 +156,22 @@ async def test_messages_of_one_read_are_heard_as_one_and_its_ack_counts_for_all(
 @pytest.mark.parametrize(
     ("each", "room", "messages"),
     [
-        (64, 0, doorbell.READ_MESSAGES),
+        (64, 0, worker_broker.READ_MESSAGES),
         (64, 512, 8),
-        (64, 100_000, doorbell.READ_MESSAGES_IN_HASTE),
+        (64, 100_000, worker_broker.READ_MESSAGES_IN_HASTE),
         (2, 40, 20),
-        (2, 512, doorbell.READ_MESSAGES_IN_HASTE),
+        (2, 512, worker_broker.READ_MESSAGES_IN_HASTE),
     ],
 )
 async def test_a_worker_reads_as_many_messages_as_it_has_room_for(
     broker: Broker, each: int, room: int, messages: int
 ) -> None:
-    for _ in range(doorbell.READ_MESSAGES_IN_HASTE + 2):
+    for _ in range(worker_broker.READ_MESSAGES_IN_HASTE + 2):
         await _ring(broker, *(ids.new() for _ in range(each)))
     read = broker.listen()
-    assert len(_heard(broker, await _next(read))) == doorbell.READ_MESSAGES * each
+    assert len(_heard(broker, await _next(read))) == worker_broker.READ_MESSAGES * each
     broker.read_for(room)
-    expected = min(messages, doorbell.READ_MESSAGES_IN_HASTE + 2 - doorbell.READ_MESSAGES)
+    expected = min(messages, worker_broker.READ_MESSAGES_IN_HASTE + 2 - worker_broker.READ_MESSAGES)
     assert len(_heard(broker, await _next(read))) == expected * each
 
 
