@@ -153,9 +153,9 @@ class Scheduler(NearWorker):
         return self._lanes.ready < self._max_waiting
 
     @property
-    def has_plenty(self) -> bool:
-        """Whether it has room for more than a few messages."""
-        return self._lanes.ready < self._max_waiting // 4
+    def room(self) -> int:
+        """How many more ids would wait here at once, and not in the offer."""
+        return max(0, self._max_waiting - self._lanes.ready)
 
     def reserve(self, wanted: Iterable[tuple[UUID, UUID]]) -> Lease | None:
         """Keep slots for deliveries that have room, as long as nothing waits here and half of the slots are free.
