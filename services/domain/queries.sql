@@ -1,22 +1,25 @@
 -- mark_due --
--- Makes pending deliveries ($1) due at once, for nobody will send them now. Those that were never attempted stand again where
--- they arrived, which the dispatcher has passed: so it is told of their subscriptions.
+-- Makes deliveries ($1) due at once, for nobody will send them now: pending ones or, with a token ($2), those leased under
+-- it. Those that were never attempted stand again where they arrived, which the dispatcher has passed: so it is told of their
+-- subscriptions. Returns which are due.
 WITH locked AS (
     SELECT delivery_id FROM delivery_queue
-    WHERE delivery_id = ANY($1::uuid[]) AND claim_token IS NULL AND scheduled IS NOT TRUE
+    WHERE delivery_id = ANY($1::uuid[]) AND claim_token IS NOT DISTINCT FROM $2::uuid AND scheduled IS NOT TRUE
     ORDER BY delivery_id
     FOR UPDATE
 ), due AS (
     UPDATE delivery_queue q
-    SET due_at = CASE WHEN q.attempt_count = 0 THEN q.created_at ELSE now() END
-    WHERE (SELECT count(*) FROM locked) > 0 AND q.delivery_id = ANY($1::uuid[]) AND q.claim_token IS NULL
-      AND q.scheduled IS NOT TRUE
-    RETURNING q.subscription_id, q.tenant_id, q.due_at
+    SET due_at = CASE WHEN q.attempt_count = 0 THEN q.created_at ELSE now() END, claim_token = NULL, lease_until = NULL
+    WHERE (SELECT count(*) FROM locked) > 0 AND q.delivery_id = ANY($1::uuid[])
+      AND q.claim_token IS NOT DISTINCT FROM $2::uuid AND q.scheduled IS NOT TRUE
+    RETURNING q.delivery_id, q.subscription_id, q.tenant_id, q.due_at
+), told AS (
+    INSERT INTO due_subscriptions (subscription_id, tenant_id, turn_at, due_from)
+    SELECT subscription_id, min(tenant_id), now(), min(due_at) FROM due GROUP BY subscription_id ORDER BY subscription_id
+    ON CONFLICT (subscription_id) DO UPDATE
+    SET turn_at = excluded.turn_at, due_from = least(due_subscriptions.due_from, excluded.due_from)
 )
-INSERT INTO due_subscriptions (subscription_id, tenant_id, turn_at, due_from)
-SELECT subscription_id, min(tenant_id), now(), min(due_at) FROM due GROUP BY subscription_id ORDER BY subscription_id
-ON CONFLICT (subscription_id) DO UPDATE
-SET turn_at = excluded.turn_at, due_from = least(due_subscriptions.due_from, excluded.due_from)
+SELECT delivery_id AS id FROM due
 
 -- lock_waiting --
 -- Locks the first $4 waiting deliveries of subscription $1, due or not, from the place ($2, $3) in its queue on: what was

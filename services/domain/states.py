@@ -9,6 +9,7 @@
                   │
                   └─ RETRY ── scheduled, delivered, failed, cancelled
 
+      stored ── handed over to a worker of the same process ──▶ in_flight ── GIVE_BACK ──▶ pending
       pending or scheduled ── END_WAITING ──▶ failed, cancelled
       pending, scheduled or in_flight ── RECORD_LATE ──▶ delivered
 
@@ -159,6 +160,8 @@ class DeliveryChange(StrEnum):
     # By an attempt whose claim was lost meanwhile, if it succeeded.
     RECORD_LATE = "record_late"
     TAKE_DUE = "take_due"
+    # Handed over by ingest to a worker that stopped, or stored by a commit whose outcome was not known.
+    GIVE_BACK = "give_back"
     EXPIRE_LEASE = "expire_lease"
     # Without an attempt: it expired, its subscription was deleted, or somebody cancelled it.
     END_WAITING = "end_waiting"
@@ -174,6 +177,7 @@ DELIVERY_CHANGES: Mapping[DeliveryChange, Changes[DeliveryStatus]] = {
     DeliveryChange.RECORD: _changes(_IN_FLIGHT, *DeliveryStatus),
     DeliveryChange.RECORD_LATE: _changes(UNFINISHED, DeliveryStatus.DELIVERED),
     DeliveryChange.TAKE_DUE: _changes(WAITING, _PENDING),
+    DeliveryChange.GIVE_BACK: _changes(_IN_FLIGHT, _PENDING),
     DeliveryChange.EXPIRE_LEASE: _changes(_IN_FLIGHT, _PENDING, _FAILED),
     DeliveryChange.END_WAITING: _changes(WAITING, _FAILED, _CANCELLED),
     DeliveryChange.RETRY: _changes(frozenset(DeliveryStatus) - _IN_FLIGHT - {_PENDING}, _PENDING),

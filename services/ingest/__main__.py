@@ -16,7 +16,7 @@ from protos.webhook.v1 import (
     subscriptions_pb2,
     subscriptions_pb2_grpc,
 )
-from services.domain import doorbell, gates
+from services.domain import deliveries, doorbell, gates
 from services.domain.activity import Activity
 from services.domain.audit import Crossings
 from services.domain.egress import policy as egress
@@ -71,6 +71,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         doorbell.ringer(process, settings, pool) as ringer,
         weights.of_process(process, pool) as known,
         finder.running(process, settings, pool) as callers,
+        deliveries.handover(process) as handover,
     ):
         vault = Vault(await encryption.known_keys(process, pool, settings))
         store = SubscriptionStore(
@@ -86,7 +87,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         guard = Guard(QuotaStore(pool), rates, settings.quotas, heard)
         unexpanded = ExpansionStore(pool, expiry_hours=settings.delivery_expiry_hours)
         expander = Expander(unexpanded, ringer, closed, heard, known.of)
-        committer = Committer(events, ringer, settings, expander.committed, known.of)
+        committer = Committer(events, ringer, settings, expander.committed, known.of, handover)
         partitions = _Partitions(events)
         clock = Clock("Postgres")
         process.health.add_optional("clock", clock.check)

@@ -140,7 +140,9 @@ async def test_the_tenants_nearest_to_their_quotas_are_named_and_no_others(
             "INSERT INTO tenant_usage VALUES ($1, $2, 0, 0, 0, 0)", f"t{number}", 100 * (number + 1)
         )
     await rows.pool.execute("UPDATE tenants SET max_subscriptions = 200 WHERE id = 't0'")
-    await loop.measure(store, 2, DEFAULTS)
+    async with store.turn() as turn:
+        assert turn is not None
+        await loop.measure(turn, 2, DEFAULTS)
     values = {
         sample.labels["tenant"]: sample.value
         for metric in REGISTRY.collect()

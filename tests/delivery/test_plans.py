@@ -16,6 +16,7 @@ from services.delivery.api import store as api
 from services.delivery.dispatcher import store as dispatcher
 from services.delivery.worker import store as worker
 from services.domain import deliveries
+from services.ingest.events import store as ingest
 from services.platform import ids
 from services.platform.stores import postgres
 from services.platform.stores.postgres import Connection
@@ -244,7 +245,7 @@ def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
         "keep_leases": (dispatcher.SQL["keep_leases"], [some, 0.0]),
         "lock_leases": (dispatcher.SQL["lock_leases"], [some]),
         "expire_leases": (dispatcher.SQL["expire_leases"], [some, least, greatest, 10, 60.0, tokens]),
-        "mark_due": (deliveries.SQL["mark_due"], [some]),
+        "mark_due": (deliveries.SQL["mark_due"], [some, None]),
         "end_waiting": (deliveries.SQL["end_waiting"], [some, least, greatest, "failed", "expired"]),
         "select_event_deliveries": (api.SQL["select_event_deliveries"], [data.event_ids[0], one[1], one[2], None, 50]),
         "select_whole": (api.SQL["select_whole"], [some, "default", least, greatest]),
@@ -279,6 +280,23 @@ async def test_a_statement_by_ids_reads_only_the_partitions_of_their_days_and_no
     assert whole(found) == []
     scans = [node for node in nodes(found) if _is_large(node.get("Relation Name", "")) and "Scan" in node["Node Type"]]
     assert touched(found) <= BATCH * max(1, len(scans)), name
+
+
+async def test_storing_events_reads_the_subscriptions_of_deliveries_with_a_slot_and_no_others(data: Data) -> None:
+    noon = datetime.now(UTC).replace(hour=12) - timedelta(days=1)
+    events = [_id_at(noon, number) for number in range(BATCH)]
+    owner = data.subscriptions[0]
+    with_slot = [number % 10 == 0 for number in range(BATCH)]
+    arguments = [
+        events, ["default"] * BATCH, [None] * BATCH, ["text/plain"] * BATCH, ["x"] * BATCH,
+        [ids.of_delivery(event, owner) for event in events], events, [owner] * BATCH,
+        [10.0] * BATCH, 168, [None] * BATCH, [None] * BATCH, with_slot, ids.new(), 60.0,
+    ]  # fmt: skip
+    found = await plan(data.connection, ingest.SQL["insert_events"], *arguments)
+    for table in ("subscriptions", "subscription_health"):
+        (scan,) = (node for node in nodes(found) if node.get("Relation Name") == table)
+        assert scan["Node Type"] == "Index Scan", table
+        assert scan["Actual Loops"] <= sum(with_slot), table  # fewer where what was read is used again
 
 
 FIRST = UUID(int=0)

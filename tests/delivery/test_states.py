@@ -15,6 +15,7 @@ from services.delivery.dispatcher import store as dispatcher
 from services.delivery.worker import store as worker
 from services.delivery.worker.store import Attempt, Outcome, WorkerStore
 from services.domain import deliveries
+from services.domain.deliveries import Lease
 from services.domain.states import (
     BREAKER_CHANGES,
     DELIVERY_CHANGES,
@@ -30,6 +31,7 @@ from services.domain.states import (
     SubscriptionChange,
     SubscriptionState,
 )
+from services.ingest.events.store import EventStore, NewEvent
 from services.ingest.subscriptions import store as ingest
 from tests.delivery.world import World, attempt, claim
 
@@ -125,6 +127,37 @@ async def taken(world: World, rows: Rows) -> AsyncIterator[None]:
     yield
 
 
+async def stored_again(world: World, rows: Rows) -> AsyncIterator[None]:
+    """A call that is repeated, of which a worker would send the deliveries: its events are there already."""
+    query = "SELECT e.*, d.id AS delivery_id FROM webhook_deliveries d JOIN webhook_events e ON e.id = d.event_id"
+    found = await world.pool.fetch(query)
+    events = [
+        NewEvent(
+            id=row["id"],
+            tenant_id=row["tenant_id"],
+            event_type=row["event_type"],
+            content_type=row["content_type"],
+            payload=row["payload"],
+            deliveries=[(row["delivery_id"], rows.subscription, True)],
+        )
+        for row in found
+    ]
+    nobody: Any = None
+    lease = Lease(worker=nobody, token=TOKEN, seconds=60, delivery_ids=rows.ids)
+    await EventStore(world.pool, expiry_hours=1, key_hours=1).insert_events(events, hidden_seconds=10, lease=lease)
+    assert not lease.rows
+    yield
+
+
+async def given_back(world: World, rows: Rows) -> AsyncIterator[None]:
+    assert not await deliveries.mark_due(world.pool, rows.ids, token=UUID(int=8))
+    yield
+    await deliveries.mark_due(world.pool, rows.ids)
+    yield
+    assert len(await deliveries.mark_due(world.pool, rows.ids, token=TOKEN)) == 1
+    yield
+
+
 async def leases_expired(world: World, rows: Rows) -> AsyncIterator[None]:
     for most in (10, 1):
         tokens = [TOKEN for _ in rows.ids]
@@ -205,7 +238,9 @@ CASES: dict[str, tuple[Run, Pairs]] = {
     "delivery/dispatcher/expire_leases": (leases_expired, pairs(DELIVERY_CHANGES[DeliveryChange.EXPIRE_LEASE])),
     "delivery/dispatcher/begin_probes": (probes_begun, pairs(BREAKER_CHANGES[BreakerChange.BEGIN_PROBE])),
     "delivery/api/retry_deliveries": (retried, pairs(DELIVERY_CHANGES[DeliveryChange.RETRY])),
+    "domain/mark_due": (given_back, pairs(DELIVERY_CHANGES[DeliveryChange.GIVE_BACK])),
     "domain/end_waiting": (ended, pairs(DELIVERY_CHANGES[DeliveryChange.END_WAITING])),
+    "ingest/events/insert_events": (stored_again, set()),
     "ingest/subscriptions/set_status": (status_set, pairs(*(SUBSCRIPTION_CHANGES[change] for change in BY_OWNER))),
     "ingest/subscriptions/reset_health": (health_reset, pairs(BREAKER_CHANGES[BreakerChange.RESET])),
 }

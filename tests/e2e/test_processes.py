@@ -1,6 +1,7 @@
 """The whole service in fewer processes than five: what `make run` starts."""
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from dev.harness import stack as stacks
 from dev.harness.api import Api
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.stack import ROLES, Stack
+from dev.harness.waiting import wait_until
 from tests.e2e.conftest import ENVIRONMENT
 
 SENDERS = 8
@@ -53,6 +55,28 @@ async def test_readiness_metrics_and_logs_name_the_role(shaped: Stack, shaped_ap
         assert sum(f'role="{role}"' in page for page in pages) == 1, role
     logs = "\n".join(path.read_text() for path in (shaped.data_dir / "logs").glob("*.log"))
     assert {role for role in ROLES if f"role={role}" in logs} >= {"gateway", "ingest", "worker"}
+
+
+async def test_a_process_that_is_killed_while_it_sends_leaves_a_delivery_that_is_sent_once_more(
+    shaped: Stack, shaped_api: Api, receiver: Receiver
+) -> None:
+    """After its lease; in one process it was handed over, and nobody claimed it."""
+    receiver.script(Reply(hang=True), then=200)
+    delivery_id = await shaped_api.sent(await shaped_api.subscribe(receiver.url()))
+    await receiver.wait_for(1)
+    await asyncio.to_thread(shaped.kill_role, "worker")
+
+    async def answers() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return (await shaped_api.http.get(f"/api/v1/webhooks/deliveries/{delivery_id}")).status_code == 200
+        return False
+
+    await wait_until(answers, 30, what="the next process to answer")
+    found = await shaped_api.until(delivery_id, "delivered")
+    interrupted, delivered = found["attempts"]
+    assert interrupted["error"]["kind"] == "interrupted"
+    assert delivered["status_code"] == 200
+    assert [request.headers["webhook-id"] for request in receiver.requests] == [delivery_id] * 2
 
 
 async def test_a_stop_under_load_interrupts_no_request_and_sends_nothing_twice(

@@ -6,7 +6,7 @@ there is. Nothing else counts what a tenant has: an event changes no row of its 
 
 from prometheus_client import Gauge
 
-from services.analytics.usage.store import UsageStore
+from services.analytics.usage.store import Turn, UsageStore
 from services.domain.tenants.quotas import Quotas
 from services.platform.process import background
 from services.platform.process.background import QUIET_SECONDS
@@ -26,21 +26,27 @@ USED = Gauge(
 )
 
 
-async def run_once(store: UsageStore) -> float:
-    """Sum up if it is due, unless another copy is at it; return in how many seconds to come again."""
+async def run_once(store: UsageStore, defaults: Quotas | None = None, *, most_named: int = 0) -> float:
+    """Sum up if it is due, unless another copy is at it; return in how many seconds to come again.
+
+    Name up to so many tenants; at 0 none.
+    """
     async with store.turn() as turn:
         if turn is None:
             return INTERVAL_SECONDS
-        if turn.due_in_seconds > 0:
-            return min(turn.due_in_seconds, QUIET_SECONDS)
-        return await turn.sum_up(
-            interval_seconds=INTERVAL_SECONDS, quiet_seconds=QUIET_SECONDS, pause_factor=PAUSE_FACTOR
-        )
+        due_in_seconds = min(turn.due_in_seconds, QUIET_SECONDS)
+        if due_in_seconds <= 0:
+            due_in_seconds = await turn.sum_up(
+                interval_seconds=INTERVAL_SECONDS, quiet_seconds=QUIET_SECONDS, pause_factor=PAUSE_FACTOR
+            )
+        if most_named and defaults is not None:
+            await measure(turn, most_named, defaults)
+        return due_in_seconds
 
 
-async def measure(store: UsageStore, limit: int, defaults: Quotas) -> None:
+async def measure(turn: Turn, limit: int, defaults: Quotas) -> None:
     """Set all series at once: nobody scrapes in between, for nothing is awaited."""
-    nearest = await store.nearest(limit, defaults)
+    nearest = await turn.nearest(limit, defaults)
     USED.clear()
     for found in nearest:
         USED.labels(found.tenant_id, found.quota).set(found.used)
@@ -50,9 +56,6 @@ async def run_forever(store: UsageStore, defaults: Quotas, *, most_named: int) -
     """Sum up until cancelled; at 0 no tenant is named."""
 
     async def step() -> float:
-        due_in_seconds = await run_once(store)
-        if most_named:
-            await measure(store, min(MOST_NAMED, most_named), defaults)
-        return due_in_seconds
+        return await run_once(store, defaults, most_named=min(MOST_NAMED, most_named))
 
     await background.repeat(step, interval_seconds=INTERVAL_SECONDS, quiet=True)

@@ -38,6 +38,12 @@ class Turn:
         due: float = await self._connection.fetchval(SQL["finish"], interval_seconds, pause_factor)
         return due
 
+    async def nearest(self, limit: int, defaults: Quotas) -> list[Nearest]:
+        """Return the tenants nearest to each quota, at most `limit` of each."""
+        values = [getattr(defaults, quota) for quota in Quota]
+        rows = await self._connection.fetch(SQL["select_nearest"], *values, limit)
+        return [Nearest(Quota(row["quota"]), row["tenant_id"], row["used"]) for row in rows]
+
 
 class UsageStore:
     """Every method raises what stores.availability.STORE_AWAY lists when Postgres is away."""
@@ -51,9 +57,3 @@ class UsageStore:
         async with self._pool.acquire() as connection, connection.transaction(isolation="read_committed"):
             due_in_seconds = await connection.fetchval(SQL["take_turn"])
             yield None if due_in_seconds is None else Turn(connection, due_in_seconds)
-
-    async def nearest(self, limit: int, defaults: Quotas) -> list[Nearest]:
-        """Return the tenants nearest to each quota, at most `limit` of each."""
-        values = [getattr(defaults, quota) for quota in Quota]
-        rows = await self._pool.fetch(SQL["select_nearest"], *values, limit)
-        return [Nearest(Quota(row["quota"]), row["tenant_id"], row["used"]) for row in rows]

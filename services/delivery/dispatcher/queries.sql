@@ -132,10 +132,9 @@ WITH RECURSIVE tenant AS (
         SELECT d.tenant_id FROM due_subscriptions d WHERE d.tenant_id > tenant.tenant_id ORDER BY d.tenant_id LIMIT 1
     ) AS next
 ), t AS (
-    SELECT first.* FROM tenant CROSS JOIN LATERAL (
-        SELECT d.*, row_number() OVER (ORDER BY d.turn_at) / coalesce(
-            (SELECT o.weight FROM tenants o WHERE o.id = tenant.tenant_id), 1
-        )::float8 AS place FROM due_subscriptions d
+    SELECT first.* FROM tenant LEFT JOIN tenants o ON o.id = tenant.tenant_id CROSS JOIN LATERAL (
+        SELECT d.*, row_number() OVER (ORDER BY d.turn_at) / coalesce(o.weight, 1)::float8 AS place
+        FROM due_subscriptions d
         WHERE d.tenant_id = tenant.tenant_id AND d.turn_at >= $1 AND d.turn_at <= now()
         ORDER BY d.turn_at LIMIT $3
     ) AS first

@@ -18,7 +18,7 @@ from services.delivery.worker.health import EndpointHealth
 from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.scheduler import Scheduler
 from services.delivery.worker.store import WorkerStore
-from services.domain import gates
+from services.domain import deliveries, gates
 from services.domain.activity import Activity
 from services.domain.egress import policy as egress
 from services.domain.egress.policy import Policy
@@ -51,6 +51,7 @@ async def serve(
         gates.of_process(process, settings, rings=False) as closed,
         weights.of_process(process, pool) as known,
         _destinations(process, settings, pool, policy or egress.policy(settings)) as destinations,
+        deliveries.handover(process) as handover,
     ):
         store = WorkerStore(pool, settings)
         recorder = Recorder(store, heard, bound=8 * settings.worker_concurrency)
@@ -75,9 +76,11 @@ async def serve(
         watching = process.spawn("health", health.run(scheduler.hold))
         looking = process.spawn("due_look_ups", bells.look())
         listening = process.spawn("doorbells", bells.listen())
+        handover.worker = scheduler
         try:
             yield
         finally:
+            handover.worker = None
             process.disown(listening)
             process.disown(claiming)
             # First, so that nobody waits for room any more: what was heard and not claimed is handed back.

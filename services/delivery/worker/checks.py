@@ -11,6 +11,7 @@ that is lost leaves it to the others. Tenants share the checks in flight.
 
 import asyncio
 import contextlib
+import math
 import secrets
 import time
 from collections import Counter
@@ -21,7 +22,7 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from services.delivery.destinations.destination import Answer, SendError
+from services.delivery.destinations.destination import Answer, SendError, message_text
 from services.delivery.destinations.registry import Destinations
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker.scheduler import Scheduler
@@ -46,6 +47,9 @@ EVENT_TYPE = "url_verification"
 DELAYS_SECONDS = (5.0, 30.0, 120.0, 600.0, 3600.0)
 # Challenges of a worker that are out.
 AT_ONCE = 32
+# Of one tenant, a worker begins so many in so many seconds, whatever it asks for: who is asked did not agree to it yet.
+TENANT_CHECKS = 10
+TENANT_SECONDS = 1.0
 # Longer than any timeout and the recording.
 LEASE_SECONDS = 60.0
 # Where its tenant or its host has no room, a check is looked at again after this.
@@ -70,9 +74,17 @@ class CheckStore:
 
     async def take(self, number: int, *, without: Sequence[str]) -> list[Due]:
         """Take up to so many checks in hand, one of each tenant but these."""
-        asked_at = time.monotonic()
-        rows = await self._pool.fetch(SQL["take_checks"], without, number, LEASE_SECONDS)
-        return [Due(_claim(row, asked_at), row["sent"]) for row in rows]
+        while True:
+            asked_at = time.monotonic()
+            last = len(DELAYS_SECONDS) + 1
+            rows = await self._pool.fetch(SQL["take_checks"], without, number, LEASE_SECONDS, last)
+            # A subscription may need its check again by now: a statement of its own sees that.
+            if needless := [row for row in rows if not row["needed"]]:
+                names = [row["id"] for row in needless]
+                await self._pool.execute(SQL["forget_checks"], names, needless[0]["until"])
+            found = [Due(_claim(row, asked_at), row["sent"]) for row in rows if row["needed"] and not row["lost"]]
+            if found or not rows:
+                return found
 
     async def verified(self, claim: Claim) -> int | None:
         """Make a subscription active, unless it has another target by now; return its version."""
@@ -94,7 +106,7 @@ class CheckStore:
     async def failed(self, due: Due, error: str) -> None:
         """Note why a target is not verified, and when the next challenge is due, unless somebody asked meanwhile."""
         delay = DELAYS_SECONDS[due.sent - 1] if due.sent <= len(DELAYS_SECONDS) else None
-        await self._pool.execute(SQL["put_check"], due.claim.subscription_id, due.sent, delay, error)
+        await self._pool.execute(SQL["put_check"], due.claim.subscription_id, due.sent, delay, message_text(error))
 
     async def put_off(self, due: Due) -> None:
         """Leave a check for a moment, for which nothing was sent."""
@@ -122,6 +134,9 @@ class EndpointChecks:
         self._weight_of = weight_of
         self._out: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
+        # Of each tenant, in the seconds that end then.
+        self._begun: Counter[str] = Counter()
+        self._count_until = -math.inf
         # Goes off when a subscription was changed, too.
         self._wake = heard.alarm(DUE)
 
@@ -137,15 +152,22 @@ class EndpointChecks:
 
     async def _step(self) -> float:
         """Begin as many checks as may be out; return the seconds until the next look."""
+        if time.monotonic() >= self._count_until:
+            self._begun.clear()
+            self._count_until = time.monotonic() + TENANT_SECONDS
         while free := AT_ONCE - len(self._tasks):
             full = [name for name, out in self._out.items() if not share(free, out, self._weight_of(name))]
-            found = await self._store.take(free, without=full)
+            ahead = [name for name, begun in self._begun.items() if begun >= TENANT_CHECKS]
+            found = await self._store.take(free, without=full + ahead)
             for due in found:
+                self._begun[due.claim.tenant_id] += 1
                 self._out[due.claim.tenant_id] += 1
                 task = asyncio.create_task(self._check(due), name="endpoint_check")
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             if not found:
+                if ahead:
+                    self._wake.set(max(0.0, self._count_until - time.monotonic()))
                 return self._signals.pace(INTERVAL_SECONDS)
         return INTERVAL_SECONDS
 

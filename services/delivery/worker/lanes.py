@@ -256,6 +256,11 @@ class Lanes:
                     del self._turns[tenant]
         return batch
 
+    def take(self, subscription_id: UUID) -> Lane | None:
+        """Take room for a request that is not in a bell; None if there is none, or others have a turn before it."""
+        lane = self.lane(subscription_id)
+        return None if lane.waiting else self._take_room(lane)
+
     def take_too_many(self) -> list[tuple[UUID, list[UUID]]]:
         """Return by subscription the ids of lanes that came to a bound which is not their own, since the last call."""
         taken, self._too_many = self._too_many, []
@@ -329,10 +334,15 @@ class Lanes:
         """Return a subscription's lane with a request more in flight, which is no delivery; None if it has no room."""
         lane = self.lane(subscription_id)
         self.learn(lane, tenant_id, target_url)
+        return self._take_room(lane)
+
+    def _take_room(self, lane: Lane) -> Lane | None:
         if not self.room(lane):
             return None
         if not lane.in_flight:
             lane.used_at = time.monotonic()
+        if lane.flow is self._unknown:
+            lane.unplaced += 1
         self._count_in_flight(lane, 1)
         return lane
 

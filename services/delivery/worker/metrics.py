@@ -19,7 +19,7 @@ BUSY = Gauge("webhook_worker_busy_slots", "Requests in flight.")
 WAITING = Gauge("webhook_worker_waiting_ids", "Delivery ids waiting for a slot.")
 RECORDING = Gauge("webhook_worker_recording_outcomes", "Outcomes waiting to be recorded or being recorded.")
 IDS_HEARD = Counter("webhook_worker_ids_total", "Delivery ids received, by source.", ["source"])
-CLAIMED = Counter("webhook_worker_claims_total", "Deliveries claimed.")
+CLAIMED = Counter("webhook_worker_claims_total", "Deliveries claimed, those handed over included.")
 STALE = Counter(
     "webhook_doorbells_stale_total", "Delivery ids that a worker received when there was nothing left to claim."
 )

@@ -296,8 +296,9 @@ WHERE s.id = i.subscription_id
 RETURNING s.id, s.tenant_id, s.version, s.status_reason, before.status AS status_before
 
 -- take_checks --
--- Takes the first due check of each tenant but $1, $2 at most, in hand for $3 seconds. Returns what is sent to their targets,
--- and how many challenges each was sent with this one. Checks of subscriptions that need none any more are forgotten.
+-- Takes the first due check of each tenant but $1, $2 at most, in hand for $3 seconds (until `until`). Returns what is sent to
+-- their targets, how many challenges each was sent with this one, and whether its subscription still needs it. One whose
+-- end was not noted after $4 challenges is not taken again before somebody asks (`lost`).
 WITH RECURSIVE tenant AS (
     (SELECT tenant_id FROM endpoint_checks WHERE due_at IS NOT NULL ORDER BY tenant_id LIMIT 1)
     UNION ALL
@@ -317,16 +318,25 @@ WITH RECURSIVE tenant AS (
     ) AS first
     WHERE tenant.tenant_id <> ALL($1::text[])
     ORDER BY first.due_at LIMIT $2
-), forgotten AS (
-    DELETE FROM endpoint_checks c USING due WHERE c.subscription_id = due.subscription_id AND NOT due.needed
 ), taken AS (
-    UPDATE endpoint_checks c SET due_at = now() + make_interval(secs => $3), sent = c.sent + 1
-    FROM due WHERE c.subscription_id = due.subscription_id AND due.needed
-    RETURNING c.subscription_id, c.sent
+    UPDATE endpoint_checks c
+    SET due_at = CASE WHEN c.sent < $4 OR NOT due.needed THEN now() + make_interval(secs => $3) END,
+        sent = least(c.sent + 1, $4),
+        error = CASE WHEN c.sent < $4 THEN c.error ELSE coalesce(c.error, 'the end of the last check was not noted') END
+    FROM due WHERE c.subscription_id = due.subscription_id
+    RETURNING c.subscription_id, c.sent, c.due_at, due.needed
 )
-SELECT now() AS now, t.sent, s.id, s.tenant_id, s.target_url, s.endpoint_version, s.timeout_seconds, s.sealed_secrets,
-       s.sealed_headers, s.sealed_client_certificate
-FROM taken t JOIN subscriptions s ON s.id = t.subscription_id
+SELECT now() AS now, t.needed, t.due_at AS until, t.due_at IS NULL AS lost, t.sent, t.subscription_id AS id, s.tenant_id,
+       s.target_url, s.endpoint_version, s.timeout_seconds, s.sealed_secrets, s.sealed_headers, s.sealed_client_certificate
+FROM taken t LEFT JOIN subscriptions s ON s.id = t.subscription_id
+
+-- forget_checks --
+-- Deletes the checks of these subscriptions ($1), which were taken until $2 and not needed, unless somebody asked meanwhile.
+DELETE FROM endpoint_checks c
+WHERE c.subscription_id = ANY($1::uuid[]) AND c.due_at = $2 AND NOT EXISTS (
+    SELECT FROM subscriptions s
+    WHERE s.id = c.subscription_id AND s.status = 'unverified' AND s.deleted_at IS NULL
+)
 
 -- verify --
 -- Makes a subscription ($1) active if it is unverified and its target still the one of version $2. Returns its version.

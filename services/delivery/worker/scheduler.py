@@ -2,9 +2,10 @@
 
 import asyncio
 import contextlib
+import contextvars
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
 import structlog
@@ -16,9 +17,10 @@ from services.delivery.worker.lanes import Lane, Lanes
 from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.store import Attempt, Claim, Outcome, WorkerStore
 from services.domain import deliveries
+from services.domain.deliveries import Lease, Leased, NearWorker
 from services.domain.gates import Gates
 from services.domain.states import AttemptOutcome, DeliveryStatus, Hold
-from services.platform import errors
+from services.platform import errors, ids
 from services.platform.process import background
 from services.platform.process.shares import WeightOf, same_weight
 from services.platform.stores.availability import STORE_AWAY
@@ -55,8 +57,11 @@ PAUSE_SECONDS = 0.25
 HAND_BACK_SECONDS = 1.5
 
 
-class Scheduler:
-    """Slots are requests in flight. No wait for a receiver's turn, a lease or a store ever holds one."""
+class Scheduler(NearWorker):
+    """Slots are requests in flight. No wait for a receiver's turn, a lease or a store ever holds one.
+
+    Except that slots are kept for deliveries that ingest of the same process is about to store: at most half of them.
+    """
 
     def __init__(
         self,
@@ -91,8 +96,14 @@ class Scheduler:
         # Ids that are handed back to Postgres, for they are too many here.
         self._to_hand_back: list[UUID] = []
         self._to_hand_back_came = asyncio.Event()
+        # By token, the lanes of deliveries for which a slot is kept.
+        self._reserved: dict[UUID, dict[UUID, Lane]] = {}
+        # What ingest has sent is none of its own work, nor of its traces.
+        self._context = contextvars.copy_context()
         self._room = asyncio.Event()
         self._stopping = False
+        # Nothing is sent any more that is not being sent.
+        self._stopped = False
         self._claimed_at = -math.inf
         # Asked once: a log line per delivery costs its ids as text even where it is not written.
         self._debugging = settings.log_level == "debug"
@@ -142,12 +153,55 @@ class Scheduler:
         return self._lanes.ready < self._max_waiting
 
     @property
-    def has_plenty(self) -> bool:
-        """Whether it has room for more than a few messages."""
-        return self._lanes.ready < self._max_waiting // 4
+    def room(self) -> int:
+        """How many more ids would wait here at once, and not in the offer."""
+        return max(0, self._max_waiting - self._lanes.ready)
+
+    def reserve(self, wanted: Iterable[tuple[UUID, UUID]]) -> Lease | None:
+        """Keep slots for deliveries that have room, as long as nothing waits here and half of the slots are free.
+
+        So what is handed over is never sent in place of what came before, of any tenant.
+        """
+        if self._stopping or self._lanes.ready or len(self._held) >= self._slots:
+            return None
+        lanes: dict[UUID, Lane] = {}
+        for subscription_id, delivery_id in wanted:
+            if 2 * self._lanes.in_flight >= self._slots:
+                break
+            lane = self._lanes.take(subscription_id)
+            if lane is not None:
+                lanes[delivery_id] = lane
+        if not lanes:
+            return None
+        token = ids.new()
+        self._reserved[token] = lanes
+        return Lease(worker=self, token=token, seconds=self._lease_seconds, delivery_ids=frozenset(lanes))
+
+    def send(self, lease: Lease, stored: Sequence[Leased]) -> bool:
+        """Send what was stored under a lease, and free the other slots; whether it is sent, for the worker may stop."""
+        if self._stopped:
+            self.free(lease)
+            return False
+        lanes = self._reserved.pop(lease.token)
+        metrics.IDS_HEARD.labels("ingest").inc(len(stored))
+        try:
+            self._context.run(self._take_on, self._store.claims(lease, stored), lanes)
+        except Exception:
+            # The events are stored, and their senders are to hear of it.
+            log.exception("deliveries were not sent because of a bug; they are due when their leases end")
+            for lane in lanes.values():
+                self._lanes.done(lane)
+        self._work.set()
+        return True
+
+    def free(self, lease: Lease) -> None:
+        """Free the slots of a lease."""
+        for lane in self._reserved.pop(lease.token).values():
+            self._lanes.done(lane)
+        self._work.set()
 
     async def run(self) -> None:
-        """Claim what waits, until stop_claiming()."""
+        """Claim what waits, until stop_claiming() and as long as slots are kept for what is being stored."""
         while not self._stopping:
             if not self._lanes.can_claim or len(self._held) >= self._max_held:
                 self._work.clear()
@@ -172,21 +226,28 @@ class Scheduler:
                     self._lanes.done(lane)
                 await asyncio.sleep(PAUSE_SECONDS)
                 continue
-            metrics.CLAIMED.inc(len(claims))
             metrics.STALE.inc(len(lanes) - len(claims))
-            for claim in claims:
-                lane, too_many = self._lanes.of_claim(lanes.pop(claim.id), claim.endpoint_version)
-                self._hand_back(too_many, Hold.CONCURRENCY)
-                fits = self._fits(claim, lane)
-                held = Held(claim=claim, lease_until=claim.claimed_monotonic + self._lease_seconds)
-                self._held[claim.id] = held
-                # Rung again meanwhile: a second claim beside this one, after its lease, would be confused with it.
-                self._lanes.discard(lane, claim.id)
-                self._tasks[claim.id] = asyncio.create_task(self._deliver(held, lane, fits=fits), name="delivery")
-            self._return_too_many()
-            for lane in lanes.values():
-                self._lanes.done(lane)
-            metrics.BUSY.set(self._lanes.in_flight)
+            self._take_on(claims, lanes)
+        while self._reserved:
+            self._work.clear()
+            await self._work.wait()
+
+    def _take_on(self, claims: Sequence[Claim], lanes: dict[UUID, Lane]) -> None:
+        """Deliver what was claimed; the slots of the rest, which has a lane all the same, are free again."""
+        metrics.CLAIMED.inc(len(claims))
+        for claim in claims:
+            lane, too_many = self._lanes.of_claim(lanes.pop(claim.id), claim.endpoint_version)
+            self._hand_back(too_many, Hold.CONCURRENCY)
+            fits = self._fits(claim, lane)
+            held = Held(claim=claim, lease_until=claim.claimed_monotonic + self._lease_seconds)
+            self._held[claim.id] = held
+            # Rung again meanwhile: a second claim beside this one, after its lease, would be confused with it.
+            self._lanes.discard(lane, claim.id)
+            self._tasks[claim.id] = asyncio.create_task(self._deliver(held, lane, fits=fits), name="delivery")
+        self._return_too_many()
+        for lane in lanes.values():
+            self._lanes.done(lane)
+        metrics.BUSY.set(self._lanes.in_flight)
 
     async def hand_back(self) -> None:
         """Return to Postgres what is too many here, until cancelled."""
@@ -246,6 +307,7 @@ class Scheduler:
 
     async def stop(self, *, grace_seconds: float) -> None:
         """Finish what is in flight within the grace period and hand the rest back at once."""
+        self._stopped = True
         waiting = [*self._lanes.empty_all(), *self._to_hand_back]
         if waiting:
             try:

@@ -12,6 +12,7 @@ import msgspec
 from services.delivery.settings import WorkerSettings
 from services.domain import audit, operational_facts
 from services.domain.audit import Action, FieldChange
+from services.domain.deliveries import Lease, Leased
 from services.domain.operational_facts import EventType, Fact
 from services.domain.states import (
     AttemptOutcome,
@@ -30,6 +31,15 @@ SQL = sql.Queries("services.delivery.worker")
 
 # Each needs somebody who retries the same delivery by hand in the same moment.
 LATE_TRIES = 5
+# What a claim returns of a delivery that was stored a moment ago and may be sent.
+FRESH: Mapping[str, Any] = {
+    "attempt_count": 0,
+    "failure_count": 0,
+    "expired": False,
+    "deleted": False,
+    "held_by": None,
+    "probe": False,
+}
 
 
 # Structs of msgspec, not data classes: each delivery makes three of them, and they take a tenth of the time.
@@ -176,6 +186,27 @@ class WorkerStore:
             ids.delivery_range(greatest)[1],
         )
         return [_claim(row, token, asked_at) for row in rows]
+
+    def claims(self, lease: Lease, stored: Sequence[Leased]) -> list[Claim]:
+        """Return the claims of deliveries that were stored under a lease: as `claim` would return them."""
+        return [
+            _claim(
+                {
+                    **FRESH,
+                    **row,
+                    "created_at": row["claimed_at"],
+                    "event_type": content.event_type,
+                    "content_type": content.content_type,
+                    "content_encoding": content.content_encoding,
+                    "traceparent": content.traceparent,
+                    "payload_bytes": len(content.payload),
+                    "payload": content.payload if len(content.payload) <= self._claimed_payload_bytes else None,
+                },
+                lease.token,
+                lease.asked_at,
+            )
+            for row, content in stored
+        ]
 
     async def payload(self, event_id: UUID, size_bytes: int) -> bytes | None:
         """Return a payload that did not come with its claim; None if it is no longer retained."""

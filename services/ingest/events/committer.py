@@ -10,14 +10,15 @@ import enum
 import functools
 import itertools
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
 import asyncpg
 import structlog
 
+from services.domain.deliveries import Handover, Lease, Leased
 from services.domain.doorbell import MAX_WAITING_IDS, RUNG_SECONDS, Ringer, Rung
 from services.ingest import metrics
 from services.ingest.events import idempotency
@@ -36,6 +37,14 @@ log = structlog.get_logger(__name__)
 MAX_EVENTS = 1_000
 # Of a transaction; an event with more of them gets one of its own.
 MAX_DELIVERIES = 1_000
+# Of a commit whose deliveries may be handed over. With more there is much going on: bells then make larger batches, and
+# their way is the one that is fair among tenants.
+MAX_HANDED_OVER = 16
+# Between tries to give back what may have been stored under a lease: the first and the longest.
+GIVE_BACK_SECONDS = 0.25
+MAX_GIVE_BACK_SECONDS = 8.0
+# How long a process that stops waits for that.
+LEFT_SECONDS = 1.0
 # What a row takes besides its payload, for the bounds in bytes and for the shares of tenants.
 EVENT_OVERHEAD_BYTES = 512
 DELIVERY_OVERHEAD_BYTES = 1_024
@@ -67,10 +76,14 @@ class _Apart(enum.Enum):
 
 _Outcome: TypeAlias = Result | _Failed | _Apart
 _Piece: TypeAlias = Sequence[NewEvent]
+_T = TypeVar("_T")
 
 
 class Committer:
-    """Commits events, then rings for their deliveries, or has them expanded: `expand` gets tenant, id, and targets."""
+    """Commits events, then rings for their deliveries, or has them expanded: `expand` gets tenant, id, and targets.
+
+    While little is going on, deliveries are handed over to the worker of the same process, if there is one.
+    """
 
     def __init__(
         self,
@@ -79,15 +92,17 @@ class Committer:
         settings: IngestSettings,
         expand: Callable[[str, UUID, int], None],
         weight_of: WeightOf = same_weight,
+        handover: Handover | None = None,
     ) -> None:
         self._store = store
         self._ringer = ringer
         self._expand = expand
+        self._handover = handover or Handover()
         self._weight_of = weight_of
         self._waiting_events = 0
         self._commits = 0
-        # Of calls that wait for more than one commit.
-        self._tasks: set[asyncio.Task[list[_Outcome]]] = set()
+        # Of calls that wait for more than one commit, and of leases that are given back.
+        self._tasks: set[asyncio.Task[Any]] = set()
         bounds = Bounds(
             batch_items=MAX_EVENTS,
             waiting_items=settings.ingest_queue_events,
@@ -125,9 +140,13 @@ class Committer:
         return self._commits
 
     async def drained(self) -> None:
-        """Wait for the commits in flight."""
+        """Wait for the commits in flight, and for a moment for what they leave."""
         await self._shared.drained()
         await self._apart.drained()
+        if self._tasks:
+            _, late = await asyncio.wait(self._tasks, timeout=LEFT_SECONDS)
+            for task in late:
+                task.cancel()
 
     def _count_waiting(self, number: int) -> None:
         self._waiting_events += number
@@ -164,7 +183,7 @@ class Committer:
         results = iter(_outcomes(made, len(again)))
         return [next(results) if outcome is _Apart.APART else outcome for outcome in outcomes]
 
-    def _own(self, work: Coroutine[Any, Any, list[_Outcome]]) -> "asyncio.Task[list[_Outcome]]":
+    def _own(self, work: Coroutine[Any, Any, _T]) -> "asyncio.Task[_T]":
         task = asyncio.create_task(work, name="commits")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -248,6 +267,7 @@ class Committer:
 
     async def _insert(self, group: Sequence[NewEvent], wait_seconds: float) -> list[Result]:
         number = sum(len(event.deliveries) for event in group)
+        lease = self._reserve(group) if number <= MAX_HANDED_OVER else None
         open_to = {tenant_id: self._ringer.open_to(tenant_id) for tenant_id in {event.tenant_id for event in group}}
         ringing = any(open_to.values()) and number <= MAX_WAITING_IDS
         hidden_seconds = RUNG_SECONDS if ringing else 0
@@ -255,12 +275,21 @@ class Committer:
             group = [event if open_to[event.tenant_id] else _unsteady(event) for event in group]
         started = time.perf_counter()
         if group[0].key is None:
-            insert = functools.partial(self._store.insert_events, group, hidden_seconds=hidden_seconds)
+            insert = functools.partial(self._store.insert_events, group, hidden_seconds=hidden_seconds, lease=lease)
         else:
             insert = functools.partial(
-                self._store.insert_keyed_events, group, hidden_seconds=hidden_seconds, wait_seconds=wait_seconds
+                self._store.insert_keyed_events,
+                group,
+                hidden_seconds=hidden_seconds,
+                wait_seconds=wait_seconds,
+                lease=lease,
             )
-        results = await postgres.repeat_rolled_back(insert)
+        try:
+            results = await postgres.repeat_rolled_back(insert)
+        except BaseException as error:
+            if lease is not None:
+                self._free(lease, error)
+            raise
         self._commits += 1
         metrics.COMMIT_SECONDS.observe(time.perf_counter() - started)
         metrics.COMMIT_EVENTS.observe(len(group))
@@ -269,20 +298,71 @@ class Committer:
             for event, result in zip(group, results, strict=True)
             if isinstance(result, Accepted) and not result.repeated
         ]
+        handed_over = self._send(lease, new) if lease is not None else ()
         metrics.DELIVERIES.inc(sum(len(event.deliveries) for event in new))
         for event in new:
             if event.targets:
                 self._expand(event.tenant_id, event.id, event.targets)
-        if any(not (ringing and steady) for event in new for _, _, steady in event.deliveries):
-            self._ringer.leave()
-        if ringing:
-            # The dispatcher rings for what is held back or limited by a rate, and for those with enough in the stream.
-            for event in new:
-                self._ringer.ring(
-                    (Rung(to, delivery_id) for delivery_id, to, steady in event.deliveries if steady),
-                    tenant_id=event.tenant_id,
-                )
+        self._ring(new, handed_over, ringing=ringing)
         return results
+
+    def _ring(self, new: Iterable[NewEvent], handed_over: Collection[UUID], *, ringing: bool) -> None:
+        """Ring for what is not handed over; tell the dispatcher of the rest.
+
+        It rings for what is held back or limited by a rate, and for those with enough in the stream.
+        """
+        left = False
+        for event in new:
+            own = [each for each in event.deliveries if each[0] not in handed_over]
+            rung = [Rung(to, delivery_id) for delivery_id, to, steady in own if steady] if ringing else []
+            if rung:
+                self._ringer.ring(rung, tenant_id=event.tenant_id)
+            left = left or len(rung) < len(own)
+        if left:
+            self._ringer.leave()
+
+    def _reserve(self, group: Sequence[NewEvent]) -> Lease | None:
+        """Have the worker of this process keep slots for what is to be stored; None if it has none."""
+        worker = self._handover.worker
+        if worker is None:
+            return None
+        return worker.reserve((to, made) for event in group for made, to, steady in event.deliveries if steady)
+
+    def _send(self, lease: Lease, new: Iterable[NewEvent]) -> Collection[UUID]:
+        """Hand over what was stored under a lease; return its deliveries."""
+        events = {event.id: event for event in new}
+        stored = [Leased(row, events[row["event_id"]]) for row in lease.rows]
+        leased = {row["id"] for row in lease.rows}
+        if not lease.worker.send(lease, stored) and leased:
+            self._own(self._give_back(lease, set(leased)))
+        return leased
+
+    def _free(self, lease: Lease, error: BaseException) -> None:
+        """Give slots back after a commit that failed, and the deliveries, too, if they may have been stored."""
+        lease.worker.free(lease)
+        if isinstance(error, errors.OutcomeUnknown):
+            self._own(self._give_back(lease, set(lease.delivery_ids)))
+
+    async def _give_back(self, lease: Lease, leased: set[UUID]) -> None:
+        """Make deliveries due that are stored under a lease, and that nobody sends: once it ends, they are so anyway.
+
+        A commit whose outcome is not known may still be in progress, so those that are not found are looked for again.
+        """
+        pause_seconds = GIVE_BACK_SECONDS
+        give_up_at = time.monotonic() + lease.seconds
+        while leased and time.monotonic() < give_up_at:
+            try:
+                due = await self._store.give_back(list(leased), lease)
+                if due:
+                    self._ringer.leave()
+                leased -= due
+            except Exception as error:
+                if not is_store_away(error):
+                    log.exception("deliveries could not be given back; they are due when their leases end")
+                    return
+            if leased:
+                await asyncio.sleep(pause_seconds)
+                pause_seconds = min(2 * pause_seconds, MAX_GIVE_BACK_SECONDS)
 
 
 def _outcomes(made: "asyncio.Future[list[_Outcome]]", number: int) -> Sequence[_Outcome]:

@@ -2,6 +2,9 @@
 -- Stores events ($1 to $5, $11 and $12) and, for those that are new, their deliveries ($6 to $10) in history and in the
 -- queue, each left alone by the dispatcher for the seconds of $9; returns the ids of the new events. Where it is to look at
 -- once, subscriptions get a turn unless they have one: those that are paused or disabled none.
+-- Deliveries that a worker keeps a slot for ($13) are stored as a claim would leave them, under its token ($14) for $15
+-- seconds, and returned with what sending them takes of their subscriptions; but those that may not be sent now, or only so
+-- many a second, are stored like all others. Of each delivery without a slot no subscription is read.
 -- An event that is there already came with an earlier try of the same call, and so did its deliveries; one that is new has
 -- none, so that theirs conflict with nothing but a repetition in the same batch. Ids are taken in one order everywhere, so
 -- that batches which repeat each other's events do not deadlock.
@@ -13,23 +16,35 @@ WITH stored AS (
     ON CONFLICT (id) DO NOTHING
     RETURNING id, tenant_id, event_type
 ), new AS MATERIALIZED (
-    SELECT DISTINCT ON (d.id) d.id, d.event_id, d.subscription_id, d.hidden_seconds, stored.tenant_id, stored.event_type
-    FROM unnest($6::uuid[], $7::uuid[], $8::uuid[], $9::float8[])
-        AS d (id, event_id, subscription_id, hidden_seconds)
+    SELECT DISTINCT ON (d.id) d.id, d.event_id, d.subscription_id, d.hidden_seconds, stored.tenant_id, stored.event_type,
+           s.id IS NOT NULL AND coalesce(h.breaker = 'closed', true) AS leased, h.failing_since IS NOT NULL AS failing,
+           s.target_url, s.endpoint_version, s.sealed_secrets, s.timeout_seconds, s.retry_policy, s.sealed_headers,
+           s.sealed_client_certificate
+    FROM unnest($6::uuid[], $7::uuid[], $8::uuid[], $9::float8[], $13::bool[])
+        AS d (id, event_id, subscription_id, hidden_seconds, has_slot)
     JOIN stored ON stored.id = d.event_id
+    LEFT JOIN LATERAL (
+        SELECT * FROM subscriptions
+        WHERE d.has_slot AND id = d.subscription_id AND status = 'active' AND deleted_at IS NULL
+          AND rate_limit_per_second IS NULL OFFSET 0
+    ) AS s ON true
+    LEFT JOIN LATERAL (SELECT * FROM subscription_health WHERE d.has_slot AND subscription_id = s.id OFFSET 0) AS h ON true
     ORDER BY d.id
 ), delivered AS (
     INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, event_type)
     SELECT id, event_id, subscription_id, tenant_id, event_type FROM new
 ), queued AS (
-    INSERT INTO delivery_queue (delivery_id, event_id, subscription_id, tenant_id, due_at, expires_at)
-    SELECT id, event_id, subscription_id, tenant_id, now() + make_interval(secs => hidden_seconds),
-           now() + make_interval(hours => $10)
+    INSERT INTO delivery_queue (delivery_id, event_id, subscription_id, tenant_id, due_at, expires_at, claim_token,
+                                lease_until)
+    SELECT id, event_id, subscription_id, tenant_id,
+           now() + make_interval(secs => CASE WHEN leased THEN $15 ELSE hidden_seconds END),
+           now() + make_interval(hours => $10), CASE WHEN leased THEN $14::uuid END,
+           CASE WHEN leased THEN now() + make_interval(secs => $15) END
     FROM new
 ), due AS (
     INSERT INTO due_subscriptions (subscription_id, tenant_id, turn_at, due_from)
     SELECT n.subscription_id, n.tenant_id, now(), now()
-    FROM (SELECT DISTINCT subscription_id, tenant_id FROM new WHERE hidden_seconds = 0) AS n
+    FROM (SELECT DISTINCT subscription_id, tenant_id FROM new WHERE hidden_seconds = 0 AND NOT leased) AS n
     CROSS JOIN LATERAL (SELECT status FROM subscriptions WHERE id = n.subscription_id LIMIT 1) AS s
     WHERE s.status = 'active' AND (
         SELECT d.due_from FROM due_subscriptions d WHERE d.subscription_id = n.subscription_id AND d.due_from <= now()
@@ -40,7 +55,15 @@ WITH stored AS (
         due_from = least(due_subscriptions.due_from, excluded.due_from)
     WHERE due_subscriptions.due_from > now()
 )
-SELECT id FROM stored
+SELECT id AS event_id, NULL::uuid AS id, NULL::uuid AS subscription_id, NULL::text AS tenant_id,
+       NULL::timestamptz AS claimed_at, NULL::text AS target_url, NULL::integer AS endpoint_version,
+       NULL::bytea AS sealed_secrets, NULL::float8 AS timeout_seconds, NULL::jsonb AS retry_policy,
+       NULL::bytea AS sealed_headers, NULL::bytea AS sealed_client_certificate, NULL::bool AS failing
+FROM stored
+UNION ALL
+SELECT event_id, id, subscription_id, tenant_id, now(), target_url, endpoint_version, sealed_secrets, timeout_seconds,
+       retry_policy, sealed_headers, sealed_client_certificate, failing
+FROM new WHERE leased
 
 -- insert_expanding_events --
 -- Stores events ($1 to $7) without deliveries, and for those that are new what expands them ($8: their targets, as far as

@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from services.domain.deliveries import Lease, mark_due
 from services.ingest.events import idempotency
 from services.ingest.events.idempotency import Key
 from services.platform import clock, errors, ids
@@ -123,19 +124,28 @@ class EventStore:
         """Create the partitions that are needed now."""
         await self._pool.fetchval(SQL["create_partitions"])
 
-    async def insert_events(self, events: Sequence[NewEvent], *, hidden_seconds: float) -> list[Result]:
+    async def insert_events(
+        self, events: Sequence[NewEvent], *, hidden_seconds: float, lease: Lease | None = None
+    ) -> list[Result]:
         """Commit events without keys, with their deliveries, in one statement; return the results in order.
 
         All of them are to be expanded, or none. The dispatcher ignores steady deliveries for `hidden_seconds`:
-        workers are notified. An id that was used before is answered as it is stored when the event is the same,
-        and else it is a Conflict.
+        workers are notified. Those of `lease` are stored under it where they may be sent, and it gets their rows. An id
+        that was used before is answered as it is stored when the event is the same, and else it is a Conflict.
         """
         async with self._pool.acquire() as connection:
+            if lease is not None:
+                lease.begin()
             with _committing():
-                return await self._insert(connection, events, hidden_seconds)
+                return await self._insert(connection, events, hidden_seconds, lease)
 
     async def insert_keyed_events(
-        self, events: Sequence[NewEvent], *, hidden_seconds: float, wait_seconds: float = idempotency.WAIT_SECONDS
+        self,
+        events: Sequence[NewEvent],
+        *,
+        hidden_seconds: float,
+        wait_seconds: float = idempotency.WAIT_SECONDS,
+        lease: Lease | None = None,
     ) -> list[Result]:
         """Commit events with distinct idempotency keys in one transaction with the keys.
 
@@ -143,9 +153,11 @@ class EventStore:
         when another transaction that takes one of the keys does not end within `wait_seconds`.
         """
         async with self._pool.acquire() as connection:
+            if lease is not None:
+                lease.begin()
             with _committing():
                 async with connection.transaction():
-                    results = await self._insert_keyed(connection, events, hidden_seconds, wait_seconds)
+                    results = await self._insert_keyed(connection, events, hidden_seconds, wait_seconds, lease)
             lost = [event for event in events if event.id not in results]
             if lost:
                 with _committing(committed=True):
@@ -157,7 +169,12 @@ class EventStore:
         return [results[event.id] for event in events]
 
     async def _insert_keyed(
-        self, connection: postgres.Connection, events: Sequence[NewEvent], hidden_seconds: float, wait_seconds: float
+        self,
+        connection: postgres.Connection,
+        events: Sequence[NewEvent],
+        hidden_seconds: float,
+        wait_seconds: float,
+        lease: Lease | None,
     ) -> dict[UUID, Result]:
         """Return the results of the events whose keys were not used before."""
         keyed = [
@@ -165,13 +182,16 @@ class EventStore:
         ]
         won = await idempotency.take(connection, keyed, hours=self._key_hours, wait_seconds=wait_seconds)
         new = [event for event in events if event.id in won]
-        results = dict(
-            zip((event.id for event in new), await self._insert(connection, new, hidden_seconds), strict=True)
-        )
+        inserted = await self._insert(connection, new, hidden_seconds, lease)
+        results = dict(zip((event.id for event in new), inserted, strict=True))
         taken = [event.key for event in new if event.key and isinstance(results[event.id], errors.WebhookError)]
         if taken:
             await idempotency.give_back(connection, taken)
         return results
+
+    async def give_back(self, delivery_ids: Sequence[UUID], lease: Lease) -> set[UUID]:
+        """Make deliveries due that were stored under a lease, and that nobody sends; return those that are."""
+        return await mark_due(self._pool, delivery_ids, token=lease.token)
 
     async def event(self, tenant_id: str, event_id: UUID) -> StoredEvent:
         """Return an event with its payload. Raise NotFound, also if it is no longer retained."""
@@ -195,22 +215,21 @@ class EventStore:
         return msgspec.structs.replace(first, expanding=row["expanding"], deliveries=deliveries, repeated=True)
 
     async def _insert(
-        self, connection: postgres.Connection, events: Sequence[NewEvent], hidden_seconds: float
+        self, connection: postgres.Connection, events: Sequence[NewEvent], hidden_seconds: float, lease: Lease | None
     ) -> list[Result]:
         if not events:
             return []
         if events[0].targets:
-            rows = await self._insert_expanding(connection, events)
+            new = await self._insert_expanding(connection, events)
         else:
-            rows = await self._insert_with_deliveries(connection, events, hidden_seconds)
-        if len(rows) == len(events):
+            new = await self._insert_with_deliveries(connection, events, hidden_seconds, lease)
+        if len(new) == len(events):
             return [event.accepted for event in events]
-        new = {row["id"] for row in rows}
         old = await self._answers(connection, [event for event in events if event.id not in new])
         return [event.accepted if event.id in new else old[event.id] for event in events]
 
-    async def _insert_expanding(self, connection: postgres.Connection, events: Sequence[NewEvent]) -> list[Any]:
-        return await connection.fetch(
+    async def _insert_expanding(self, connection: postgres.Connection, events: Sequence[NewEvent]) -> set[UUID]:
+        rows = await connection.fetch(
             SQL["insert_expanding_events"],
             [event.id for event in events],
             [event.tenant_id for event in events],
@@ -222,12 +241,14 @@ class EventStore:
             [event.targets for event in events],
             timeout=_timeout_seconds(events),
         )
+        return {row["id"] for row in rows}
 
     async def _insert_with_deliveries(
-        self, connection: postgres.Connection, events: Sequence[NewEvent], hidden_seconds: float
-    ) -> list[Any]:
+        self, connection: postgres.Connection, events: Sequence[NewEvent], hidden_seconds: float, lease: Lease | None
+    ) -> set[UUID]:
         rows_to_make = [(delivery, event.id) for event in events for delivery in event.deliveries]
-        return await connection.fetch(
+        with_slot = lease.delivery_ids if lease is not None else ()
+        rows = await connection.fetch(
             SQL["insert_events"],
             [event.id for event in events],
             [event.tenant_id for event in events],
@@ -241,8 +262,14 @@ class EventStore:
             self._expiry_hours,
             [event.traceparent for event in events],
             [event.content_encoding for event in events],
+            [delivery[0] in with_slot for delivery, _ in rows_to_make],
+            lease.token if lease is not None else None,
+            lease.seconds if lease is not None else 0.0,
             timeout=_timeout_seconds(events),
         )
+        if lease is not None:
+            lease.rows = [row for row in rows if row["id"] is not None]
+        return {row["event_id"] for row in rows}
 
     async def _answers(self, connection: postgres.Connection, events: Sequence[NewEvent]) -> dict[UUID, Result]:
         """Return the results for events whose ids are taken: the stored event if it is the same, or Conflict."""

@@ -166,10 +166,12 @@ SET breaker = 'closed', breaker_since = now(), breaker_reason = NULL, probe_at =
 WHERE subscription_id = $1
 
 -- delete_subscription --
--- Marks a subscription deleted, and forgets what it kept secret, its ingest token and what its endpoint did.
+-- Marks a subscription deleted, and forgets what it kept secret, its ingest token, what its endpoint did, and its check.
 WITH forgotten AS (
     DELETE FROM subscription_health h USING subscriptions s
     WHERE h.subscription_id = $2 AND s.id = $2 AND s.tenant_id = $1
+), unchecked AS (
+    DELETE FROM endpoint_checks WHERE subscription_id = $2 AND tenant_id = $1
 )
 UPDATE subscriptions
 SET deleted_at = now(), updated_at = statement_timestamp(), version = version + 1, sealed_secrets = NULL,

@@ -202,6 +202,8 @@ class SubscriptionStore:
             row = await connection.fetchrow(statement, subscription_id, *columns.values())
             updated = self._subscription(row)
             changes = field_changes.field_changes(before, updated, replaced=draft.replaced)
+            if updated.status is not before.status:
+                changes.append(FieldChange(field="status", before=before.status, after=updated.status))
             await _tell(connection, Action.UPDATE_SUBSCRIPTION, updated, changes)
             return self._shown_row(row), True
 

@@ -1,5 +1,8 @@
 """Checks of targets: what is sent, which answers verify a target, and what waits until then."""
 
+import asyncio
+import dataclasses
+import functools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +14,10 @@ import standardwebhooks
 
 from dev.harness.receiver import Receiver, Reply
 from protos.webhook.v1 import deliveries_pb2
+from services.delivery.destinations import destination
 from services.delivery.destinations.destination import Answer
 from services.delivery.worker import checks
+from services.delivery.worker import store as worker
 from services.delivery.worker.checks import refusal
 from services.domain.egress.policy import Policy
 from services.ingest.subscriptions import store as ingest
@@ -136,6 +141,56 @@ async def test_target_is_asked_a_few_times_and_then_when_somebody_asks(
     assert len({plain(request.body) for request in receiver.requests}) == 4
 
 
+async def test_what_a_receiver_wrote_cannot_keep_a_check_from_ending(world: World) -> None:
+    subscription = await unverified(world, "http://receiver.example/")
+    store = checks.CheckStore(world.pool)
+    (due,) = await store.take(1, without=[])
+    await store.failed(due, "protocol: \x00\ud800" + "x" * 100_000)
+    found = await check_of(world, subscription)
+    assert found is not None
+    assert found["error"].startswith("protocol: \ufffd")
+    assert len(found["error"]) <= destination.MESSAGE_CHARACTERS
+
+
+async def test_a_check_whose_ends_are_never_noted_is_given_up_until_somebody_asks(world: World) -> None:
+    subscription = await unverified(world, "http://receiver.example/")
+    store = checks.CheckStore(world.pool)
+    for number in range(1, len(checks.DELAYS_SECONDS) + 2):
+        (due,) = await store.take(1, without=[])
+        assert due.sent == number
+        await world.pool.execute("UPDATE endpoint_checks SET due_at = now()")  # its worker was lost
+    assert await store.take(1, without=[]) == []
+    found = await check_of(world, subscription)
+    assert found is not None
+    assert (found["due_at"], found["error"]) == (None, "the end of the last check was not noted")
+    await world.pool.execute(ingest.SQL["ask_for_check"], subscription, world.tenant_id)
+    assert [due.sent for due in await store.take(1, without=[])] == [1]
+
+
+async def test_a_tenant_cannot_have_challenges_sent_as_fast_as_targets_answer(
+    world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "TENANT_SECONDS", 3_600.0)
+    receiver.script(then=Reply(body=plain), path="/quiet")
+    for _ in range(3 * checks.TENANT_CHECKS):
+        await unverified(world, receiver.url())
+
+    async def all_failed() -> bool:
+        query = "SELECT count(*) FROM endpoint_checks WHERE error IS NOT NULL"
+        return bool(await world.pool.fetchval(query) == checks.TENANT_CHECKS)
+
+    async with world.worker(**ON):
+        await until_true(all_failed, "those challenges to fail that may be sent")
+        await world.pool.execute("INSERT INTO tenants (id, name) VALUES ('quiet', 'Quiet') ON CONFLICT DO NOTHING")
+        quiet = await unverified(dataclasses.replace(world, tenant_id="quiet"), receiver.url("/quiet"))
+
+        async def is_active() -> bool:
+            return await status_of(world, quiet) == "active"
+
+        await until_true(is_active, "the target of another tenant to be verified")
+    assert len(receiver.requests) - len(receiver.on("/quiet")) == checks.TENANT_CHECKS
+
+
 async def test_nothing_is_sent_to_a_target_that_egress_denies(world: World, receiver: Receiver) -> None:
     subscription = await unverified(world, receiver.url())
     async with world.worker(policy=Policy.parse([]), **ON):
@@ -190,6 +245,38 @@ async def test_a_check_that_is_needed_no_more_is_forgotten(world: World, receive
     async with world.worker(**ON):
         await until_true(is_gone, "the check to be forgotten")
     assert receiver.requests == []
+
+
+async def test_checks_that_are_needed_no_more_delay_no_other(world: World) -> None:
+    needless = [await unverified(world, "http://receiver.example/") for _ in range(5)]
+    await world.pool.execute("UPDATE subscriptions SET status = 'paused' WHERE id = ANY($1::uuid[])", needless)
+    needed = await unverified(world, "http://receiver.example/")
+    (due,) = await checks.CheckStore(world.pool).take(32, without=[])
+    assert due.claim.subscription_id == needed
+    assert await world.pool.fetchval("SELECT count(*) FROM endpoint_checks") == 1
+
+
+async def test_a_check_that_is_asked_for_while_it_is_to_be_forgotten_stays(world: World) -> None:
+    subscription = await unverified(world, "http://receiver.example/")
+    await world.pool.execute("UPDATE subscriptions SET status = 'paused' WHERE id = $1", subscription)
+    (row,) = await world.pool.fetch(worker.SQL["take_checks"], [], 1, 60.0, 6)
+    assert not row["needed"]
+    async with world.pool.acquire() as connection, connection.transaction():
+        await connection.execute("UPDATE subscriptions SET status = 'unverified' WHERE id = $1", subscription)
+        await connection.execute(ingest.SQL["ask_for_check"], subscription, world.tenant_id)
+        # It sees the subscription as it was, and waits for the row.
+        forgetting = asyncio.create_task(world.pool.execute(worker.SQL["forget_checks"], [subscription], row["until"]))
+        await until_true(functools.partial(is_waiting, world), "the deletion to wait for the row")
+    await forgetting
+    assert await check_of(world, subscription) is not None
+
+
+async def is_waiting(world: World) -> bool:
+    """Whether a statement waits for the lock of another one."""
+    query = (
+        "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database())"
+    )
+    return bool(await world.pool.fetchval(query))
 
 
 @pytest.mark.parametrize(

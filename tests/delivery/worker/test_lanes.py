@@ -46,6 +46,27 @@ def stall(lane: Lane, seconds: float = 60.0) -> None:
     lane.used_at -= seconds
 
 
+# -- room for what ingest hands over --
+
+
+def test_room_is_taken_up_to_the_limit_of_a_lane_and_given_back() -> None:
+    made, name = Lanes(SLOTS), ids.new()
+    taken = [made.take(name) for _ in range(FIRST_LIMIT + 1)]
+    assert taken == [made.lane(name)] * FIRST_LIMIT + [None]
+    assert made.in_flight == made.lane(name).in_flight == FIRST_LIMIT
+    for lane in filter(None, taken):
+        made.done(lane)
+    assert made.in_flight == made.lane(name).in_flight == 0
+
+
+def test_room_is_not_taken_before_ids_that_wait() -> None:
+    made = Lanes(SLOTS)
+    lane = waiting(made, 1)
+    assert made.take(lane.subscription_id) is None
+    claim_all(made)
+    assert made.take(lane.subscription_id) is lane
+
+
 # -- limits --
 
 

@@ -1,6 +1,7 @@
 """How tenants share commits: no tenant waits, or is refused, because of another one's events."""
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 from uuid import UUID
@@ -70,13 +71,16 @@ class _Full:
     """A stream that is full, of which one tenant has its share."""
 
     def __init__(self) -> None:
-        self.rung: dict[str, list[Rung]] = {}
+        self.rung: defaultdict[str, list[Rung]] = defaultdict(list)
 
     def open_to(self, tenant_id: str) -> bool:
         return tenant_id != "busy"
 
     def ring(self, rung: Iterable[Rung], *, tenant_id: str) -> None:
         self.rung[tenant_id] = list(rung)
+
+    def leave(self) -> None:
+        """Tell nobody."""
 
 
 class _Stored(Store):

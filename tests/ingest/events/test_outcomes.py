@@ -49,7 +49,7 @@ class _Fails:
     def __init__(self, transactions: int) -> None:
         self._left = transactions
 
-    async def insert_events(self, events: Sequence[NewEvent], *, hidden_seconds: float) -> list[Result]:  # noqa: ARG002
+    async def insert_events(self, events: Sequence[NewEvent], **_: object) -> list[Result]:
         self._left -= 1
         if self._left < 0:
             raise asyncpg.AdminShutdownError

@@ -1,5 +1,6 @@
 """Subscriptions where targets are checked: which wait for a check, and what asks for one."""
 
+import json
 from collections.abc import AsyncIterator
 from uuid import UUID
 
@@ -59,6 +60,17 @@ async def test_another_target_is_checked_and_the_same_one_is_not(checking: Inges
     assert (changed.status.status, changed.spec.target_url) == (UNVERIFIED, OTHER_URL)
     assert changed == await checking.get(made.id)
     assert await checks(checking) == [(made.id, 0)]
+    query = "SELECT changes FROM audit_entries WHERE action = 'subscription.update' ORDER BY id DESC LIMIT 1"
+    told = json.loads(await checking.pool.fetchval(query))
+    assert {"field": "status", "before": "active", "after": "unverified"} in told
+
+
+async def test_check_of_a_deleted_subscription_is_forgotten_even_if_it_was_given_up(checking: Ingest) -> None:
+    made, other = await checking.create(), await checking.create(OTHER_URL)
+    await checking.pool.execute("UPDATE endpoint_checks SET due_at = NULL")
+    await checking.delete(made.id)
+    left = await checking.pool.fetch("SELECT subscription_id FROM endpoint_checks")
+    assert [str(row["subscription_id"]) for row in left] == [other.id]
 
 
 @pytest.mark.parametrize(

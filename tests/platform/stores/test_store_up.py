@@ -159,7 +159,7 @@ async def test_a_statement_that_somebody_waits_for_says_nothing_of_the_store(mon
     watched = availability.Watch("a store", ask)
     watched.answered()
     await watched.ask()
-    monkeypatch.setattr(availability, "INTERVAL_SECONDS", 0.0)
+    monkeypatch.setattr(availability, "TIMEOUT_SECONDS", -1.0)
     watched.asked()
     with pytest.raises(OSError, match="hangs"):
         await watched.ask()
