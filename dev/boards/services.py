@@ -75,9 +75,9 @@ HTTP = row(
             "In flight",
             "HTTP requests and gRPC calls in progress. If it grows without more requests, that component is slow.",
             [
-                Query(total("webhook_http_in_flight", 'component="gateway"'), "HTTP"),
+                Query(total("webhook_http_in_flight"), "HTTP"),
                 Query(
-                    total("webhook_rpc_in_flight", 'component=~"ingest|delivery|analytics"', by="component"),
+                    total("webhook_rpc_in_flight", by="component"),
                     "gRPC {{component}}",
                 ),
             ],

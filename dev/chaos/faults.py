@@ -10,7 +10,7 @@ import redis
 
 from dev.chaos.evidence import Span
 from dev.chaos.receiver import OK, Receiver
-from dev.chaos.schedule import INSTANCES, Fault
+from dev.chaos.schedule import Fault
 from dev.chaos.stack import STOP_TIMEOUT_SECONDS, Stack, in_thread, wait_ready
 from dev.embedded import StopMode
 from dev.harness.proxy import Mode
@@ -89,7 +89,7 @@ class Faults:
         await self._restart_one(fault.subject)
 
     async def _rolling_restart(self, fault: Fault) -> None:  # noqa: ARG002 - it is all of them
-        for name in INSTANCES:
+        for name in self._stack.instances:
             await self._restart_one(name)
 
     async def _restart_one(self, name: str) -> None:

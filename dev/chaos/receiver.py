@@ -1,7 +1,8 @@
-"""The receiver: endpoints that return 200, or whatever they are told to, and a log of every request."""
+"""The receiver: endpoints that return 200 after 20 to 500 ms, or do what they are told, and a log of every request."""
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from uuid import UUID
@@ -15,6 +16,8 @@ from dev.harness.receiver import reset, serving
 # More than a worker reads of a response.
 FLOOD_CHUNK_BYTES = 64 << 10
 FLOOD_CHUNKS = 64
+# What an endpoint takes for an answer: so that many requests are out at a time, and a worker that is killed cuts them.
+ANSWER_SECONDS = (0.02, 0.5)
 DRIP_SECONDS = 0.3
 SLOW_SECONDS = 1.0
 # Shorter than the worker's deadline.
@@ -52,6 +55,8 @@ class Receiver:
             "lags": self._lags,
         }
         self._errors = 0
+        # It spreads the answers; nothing depends on which comes when.
+        self._random = random.Random(0)  # noqa: S311
         self._closing = asyncio.Event()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -75,6 +80,7 @@ class Receiver:
         self._closing.set()
 
     async def _ok(self, request: web.Request, seen: Request) -> web.StreamResponse:
+        await asyncio.sleep(self._random.uniform(*ANSWER_SECONDS))
         return await _answer(request, seen, 200)
 
     async def _lags(self, request: web.Request, seen: Request) -> web.StreamResponse:

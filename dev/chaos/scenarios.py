@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from dev.chaos.evidence import Evidence, Span
 from dev.chaos.run import Load
-from dev.chaos.schedule import ALL, ENDPOINTS, KINDS, WORKERS, Fault
+from dev.chaos.schedule import ALL, ENDPOINTS, Fault, Shape, kinds
 from dev.chaos.stack import LEASE_SECONDS
 from dev.chaos.verdict import ACCEPTED, Verdict
 
@@ -17,6 +17,7 @@ KNOWN_AFTER_SECONDS = 2 * ACCEPT_TIMEOUT_SECONDS + 1.0
 RESUME_SECONDS = 5.0
 HALF = 0.5
 MANY = 20
+WORKER = "worker"
 # The generator measures slightly more latency than the service has.
 TOLERANCE_SECONDS = 0.2
 
@@ -25,7 +26,10 @@ Check = Callable[[Evidence, Verdict], list[str]]
 
 @dataclass(frozen=True, kw_only=True)
 class Scenario:
-    """`faults` are kinds with their subject, start, and seconds; `check` returns what is wrong, in words."""
+    """`faults` are kinds with their subject, start, and seconds; `check` returns what is wrong, in words.
+
+    "stop-worker" of WORKER is that of the first process with the role, whatever it is called.
+    """
 
     faults: Sequence[tuple[str, str, float, float]]
     load_seconds: float
@@ -33,10 +37,17 @@ class Scenario:
     # Other subscriptions of the tenant, unless a run says how many.
     bystanders: int = 0
 
-    def schedule(self) -> list[Fault]:
+    def schedule(self, shape: Shape) -> list[Fault]:
         """Return its faults, which are always the same."""
+        every = kinds(shape)
+        worker = shape.having("worker")[0]
         return [
-            Fault(kind=KINDS[kind], subject=subject, at_seconds=at_seconds, seconds=seconds)
+            Fault(
+                kind=every[kind.replace(WORKER, worker.partition("-")[0])],
+                subject=subject.replace(WORKER, worker),
+                at_seconds=at_seconds,
+                seconds=seconds,
+            )
             for kind, subject, at_seconds, seconds in self.faults
         ]
 
@@ -104,7 +115,7 @@ SCENARIOS: Mapping[str, Scenario] = {
     "frozen-worker": Scenario(
         faults=[
             *(("receiver-lags", f"endpoint-{name}", BEGIN_SECONDS - 5, LEASE_SECONDS + 15) for name in ENDPOINTS),
-            ("stop-worker", WORKERS[0], BEGIN_SECONDS, LEASE_SECONDS - 1),
+            ("stop-worker", WORKER, BEGIN_SECONDS, LEASE_SECONDS - 1),
         ],
         load_seconds=60,
         check=_frozen_worker,

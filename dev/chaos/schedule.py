@@ -4,21 +4,55 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from dev.harness import plan
+
 # A 2xx can remain unrecorded, and so cause a second request, only after a fault of the worker or of its connections to
 # Postgres or the receiver. Faults of Redis, the dispatcher, accepting, or Postgres as a whole explain no duplicate,
 # except that a crash of Postgres may undo a claim made just before it.
 
 
-GATEWAYS = ("gateway",)
-INGESTS = ("ingest-0", "ingest-1")
-DELIVERIES = ("delivery-0", "delivery-1")
-WORKERS = ("worker-0", "worker-1")
-ANALYTICS = ("analytics",)
-INSTANCES = (*INGESTS, *DELIVERIES, *ANALYTICS, *WORKERS, *GATEWAYS)
-# The processes that connect to the stores.
-STORE_USERS = (*INGESTS, *DELIVERIES, *ANALYTICS, *WORKERS)
+ROLES = ("gateway", "ingest", "delivery", "worker", "analytics")
+# Processes of which two run, in whichever shape: what one leaves, the other has to take over.
+DOUBLED = frozenset({"ingest", "delivery", "worker", "back", "service"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """The processes of a run, as dev/harness/plan.py has them, and two copies of some: NAME-0 and NAME-1."""
+
+    # By the name of a process, in the order in which they start.
+    roles: Mapping[str, tuple[str, ...]]
+
+    def copies(self, process: str) -> tuple[str, ...]:
+        """Return the names of the copies of a process."""
+        return (f"{process}-0", f"{process}-1") if process in DOUBLED else (process,)
+
+    @property
+    def instances(self) -> Mapping[str, tuple[str, ...]]:
+        """Return the roles of every copy."""
+        return {name: roles for process, roles in self.roles.items() for name in self.copies(process)}
+
+    def having(self, *roles: str) -> tuple[str, ...]:
+        """Return the copies that have one of these roles."""
+        return tuple(name for name, own in self.instances.items() if {*roles} & {*own})
+
+    @property
+    def store_users(self) -> tuple[str, ...]:
+        """Return the copies that connect to the stores."""
+        return self.having("ingest", "delivery", "worker", "analytics")
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """Return who calls whom by gRPC, as FROM>TO."""
+        servers = self.having(*plan.GRPC_ROLES)
+        return tuple(f"{name}>{to}" for name in self.having("gateway") for to in servers if to != name)
+
+
+SHAPES: Mapping[str, Shape] = {name: Shape(roles=roles) for name, roles in plan.SHAPES.items()}
 ENDPOINTS = ("a", "b", "c", "d")
 ALL = "all"
+# The assumed length of a fault without its own length, such as a restart.
+RESTART_SECONDS = 4.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +74,10 @@ class Kind:
     delays_requests: bool = False
     # Whether a lease can expire because of it.
     interrupts: bool = False
+    # How long the restart that belongs to it is reckoned to take.
+    restart_seconds: float = RESTART_SECONDS
+    # Whether it hits a process of ours.
+    of_process: bool = False
 
     @property
     def family(self) -> str:
@@ -47,23 +85,26 @@ class Kind:
         return self.name.partition("-")[0]
 
 
-def _processes() -> list[Kind]:
+def _processes(shape: Shape) -> list[Kind]:
     found = []
-    for role, subjects in {
-        "gateway": GATEWAYS,
-        "ingest": INGESTS,
-        "delivery": DELIVERIES,
-        "worker": WORKERS,
-        "analytics": ANALYTICS,
-    }.items():
-        worker = role == "worker"
-        explains = {"duplicates": worker, "interrupts": worker}
+    for process, roles in sorted(shape.roles.items(), key=lambda each: min(map(ROLES.index, each[1]))):
+        worker, subjects = "worker" in roles, shape.copies(process)
+        explains = {"duplicates": worker, "interrupts": worker, "of_process": True}
         found += [
-            Kind(name=f"kill-{role}", subjects=subjects, seconds=(0, 0), **explains),
-            Kind(name=f"stop-{role}", subjects=subjects, seconds=(2, 30) if worker else (2, 12), **explains),
-            Kind(name=f"restart-{role}", subjects=subjects, seconds=(0, 0), **explains),
+            Kind(name=f"kill-{process}", subjects=subjects, seconds=(0, 0), **explains),
+            Kind(name=f"stop-{process}", subjects=subjects, seconds=(2, 30) if worker else (2, 12), **explains),
+            Kind(name=f"restart-{process}", subjects=subjects, seconds=(0, 0), **explains),
         ]
-    return found
+    everything = Kind(
+        name="restart-all",
+        subjects=[ALL],
+        seconds=(0, 0),
+        duplicates=True,
+        interrupts=True,
+        restart_seconds=RESTART_SECONDS * len(shape.instances),
+        of_process=True,
+    )
+    return [*found, everything]
 
 
 def _stores() -> list[Kind]:
@@ -81,16 +122,16 @@ def _stores() -> list[Kind]:
     ]
 
 
-def _links() -> list[Kind]:
+def _links(shape: Shape) -> list[Kind]:
     modes = {"refuse": (2, 8), "blackhole": (2, 10), "reset": (1, 3), "delay": (3, 8)}
     found = []
     for mode, seconds in modes.items():
         found += [
-            Kind(name=f"cut-gateway-{mode}", subjects=[f"gateway>{name}" for name in STORE_USERS[:5]], seconds=seconds),
-            Kind(name=f"cut-redis-{mode}", subjects=[f"{name}>redis" for name in STORE_USERS], seconds=seconds),
+            Kind(name=f"cut-gateway-{mode}", subjects=shape.calls, seconds=seconds),
+            Kind(name=f"cut-redis-{mode}", subjects=[f"{name}>redis" for name in shape.store_users], seconds=seconds),
             Kind(
                 name=f"cut-postgres-{mode}",
-                subjects=[f"{name}>postgres" for name in STORE_USERS],
+                subjects=[f"{name}>postgres" for name in shape.store_users],
                 seconds=seconds,
                 duplicates=True,
                 of_lease=1 / 3,
@@ -129,26 +170,23 @@ STALL = Kind(
     delays_requests=True,
     interrupts=True,
 )
-KINDS: Mapping[str, Kind] = {
-    kind.name: kind
-    for kind in (
-        *_processes(),
-        Kind(name="restart-all", subjects=[ALL], seconds=(0, 0), duplicates=True, interrupts=True),
-        *_stores(),
-        *_links(),
-        *_receivers(),
-    )
-}
 
 
-def chosen(names: Sequence[str]) -> list[Kind]:
+def kinds(shape: Shape) -> dict[str, Kind]:
+    """Return every kind of fault that this shape can have, by name."""
+    found = (*_processes(shape), *_stores(), *_links(shape), *_receivers())
+    return {kind.name: kind for kind in found}
+
+
+def chosen(names: Sequence[str], shape: Shape) -> list[Kind]:
     """Return the kinds whose name is or begins with one of these; all if empty. ValueError for an unknown one."""
+    every = kinds(shape)
     if not names:
-        return list(KINDS.values())
+        return list(every.values())
     for name in names:
-        if not any(_matches(kind, name) for kind in KINDS):
-            raise ValueError(f"no kind of fault is, or begins with, {name!r}; there are {', '.join(KINDS)}")
-    return [kind for kind in KINDS.values() if any(_matches(kind.name, name) for name in names)]
+        if not any(_matches(kind, name) for kind in every):
+            raise ValueError(f"no kind of fault is, or begins with, {name!r}; there are {', '.join(every)}")
+    return [kind for kind in every.values() if any(_matches(kind.name, name) for name in names)]
 
 
 def _matches(kind: str, name: str) -> bool:
@@ -158,9 +196,6 @@ def _matches(kind: str, name: str) -> bool:
 # Time for the stack to get going before the first fault.
 FIRST_SECONDS = 3.0
 MAX_OVERLAPPING = 3
-# The assumed length of a fault without its own length, such as a restart.
-RESTART_SECONDS = 4.0
-ROLLING_SECONDS = RESTART_SECONDS * len(INSTANCES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,8 +210,7 @@ class Fault:
     @property
     def reckoned_end(self) -> float:
         """Return when it should be over, including the restart."""
-        restart = ROLLING_SECONDS if self.subject == ALL else RESTART_SECONDS
-        return self.at_seconds + self.seconds + restart
+        return self.at_seconds + self.seconds + self.kind.restart_seconds
 
     def __str__(self) -> str:
         lasting = f" for {self.seconds:.1f} s" if self.seconds else ""
@@ -231,7 +265,6 @@ def _placed(fault: Fault, others: Sequence[Fault]) -> Fault:
 
 
 def _clash(fault: Fault, other: Fault) -> bool:
-    processes = {*INSTANCES, ALL}
     if ALL in {fault.subject, other.subject}:
-        return {fault.subject, other.subject} <= processes
+        return fault.kind.of_process and other.kind.of_process
     return fault.subject == other.subject

@@ -6,13 +6,13 @@ import functools
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from dev.chaos.schedule import DELIVERIES, INGESTS, INSTANCES, STORE_USERS
+from dev.chaos.schedule import Shape
 from dev.embedded import EmbeddedPostgres, EmbeddedValkey, Guard, ports
 from dev.harness import keys as harness_keys
 from dev.harness import plan
@@ -67,7 +67,13 @@ class Plan(plan.Plan):
     api_key: str = field(repr=False)
     service_key: str = field(repr=False)
     receiver_port: int
+    # Of each process with a gateway; events are sent to the first.
+    gateway_ports: Mapping[str, int]
     links: Mapping[str, int]
+
+    def readiness_urls(self, name: str) -> list[str]:
+        """Return what must respond with 200 before a process counts as started: of several gateways, each its own."""
+        return [f"http://{plan.address(self.reach, self.metrics_ports[name])}/readyz"]
 
     def target_url(self, endpoint: str) -> str:
         """Return the URL at which workers reach an endpoint of the receiver."""
@@ -90,42 +96,48 @@ class Plan(plan.Plan):
             "ENCRYPTION_KEYS": self.encryption_keys,
             "METRICS_PORT": str(self.metrics_ports[name]),
         }
-        if name in STORE_USERS:
+        roles = self.roles(name)
+        if f"{name}>postgres" in self.links:
             environment["DATABASE_URL"] = _with_port(database_url, self.links[f"{name}>postgres"])
             environment["REDIS_URL"] = f"redis://127.0.0.1:{self.links[f'{name}>redis']}/0"
         if name in self.grpc_ports:
             environment["GRPC_PORT"] = str(self.grpc_ports[name])
-        if name == "gateway":
-            environment["PORT"] = str(self.gateway_port)
-            for variable, names in (("INGEST", INGESTS), ("DELIVERY", DELIVERIES), ("ANALYTICS", ["analytics"])):
-                addresses = ",".join(f"127.0.0.1:{self.links[f'gateway>{to}']}" for to in names)
+        if "gateway" in roles:
+            environment["PORT"] = str(self.gateway_ports[name])
+            for role in plan.GRPC_ROLES:
+                others = [to for to in self.processes if role in self.roles(to) and to != name]
+                # The only copy of a role is in this process.
+                there = [self.links[f"{name}>{to}"] for to in others] or [self.grpc_ports[name]]
                 # gRPC's syntax for several addresses.
-                environment[f"{variable}_ADDR"] = f"ipv4:{addresses}"
+                environment[f"{role.upper()}_ADDR"] = f"ipv4:{','.join(f'127.0.0.1:{port}' for port in there)}"
         # Not in the checkout, whose .env belongs to the developer.
         return process(self.run(name, environment, cwd=self.data_dir), guard, self.readiness_urls(name))
 
 
-def make_plan(folder: Path) -> Plan:
+def make_plan(folder: Path, shape: Shape) -> Plan:
     """Choose the ports. Raise OSError if there are not enough free ones."""
-    grpc_names = [*INGESTS, *DELIVERIES, "analytics"]
+    grpc_names, gateways = shape.having(*plan.GRPC_ROLES), shape.having("gateway")
     links = [
-        *(f"gateway>{name}" for name in grpc_names),
-        *(f"{name}>{store}" for name in STORE_USERS for store in ("postgres", "redis")),
+        *shape.calls,
+        *(f"{name}>{store}" for name in shape.store_users for store in ("postgres", "redis")),
         RECEIVER_LINK,
     ]
-    free = iter(ports.free_ports(4 + len(grpc_names) + len(INSTANCES) + len(links)))
+    free = iter(ports.free_ports(3 + len(gateways) + len(grpc_names) + len(shape.instances) + len(links)))
+    gateway_ports = {name: next(free) for name in gateways}
     return Plan(
         data_dir=folder.resolve(),
+        processes=shape.instances,
         reach="127.0.0.1",
         encryption_keys=harness_keys.ENCRYPTION_KEY,
         api_key=keys.make(),
         service_key=secrets.token_urlsafe(32),
-        gateway_port=next(free),
+        gateway_port=gateway_ports[gateways[0]],
+        gateway_ports=gateway_ports,
         postgres_port=next(free),
         redis_port=next(free),
         receiver_port=next(free),
         grpc_ports={name: next(free) for name in grpc_names},
-        metrics_ports={name: next(free) for name in INSTANCES},
+        metrics_ports={name: next(free) for name in shape.instances},
         links={link: next(free) for link in links},
     )
 
@@ -157,6 +169,8 @@ class Stack:
     redis: EmbeddedValkey
     links: Mapping[str, Proxy]
     supervisor: Supervisor
+    # The processes in the order in which they start.
+    instances: Sequence[str]
     _keeper: "asyncio.Future[None] | None" = None
 
     @property
@@ -172,7 +186,7 @@ class Stack:
     async def start(self, the_plan: Plan, guard: Guard) -> None:
         """Start the processes, and from then on restart those that die."""
         database_url = self.postgres.tcp_url(DATABASE)
-        new = [the_plan.process(name, guard, database_url=database_url) for name in INSTANCES]
+        new = [the_plan.process(name, guard, database_url=database_url) for name in self.instances]
         await in_thread(self.supervisor.start, new, on_cancel=self.supervisor.request_stop)
         self._keeper = asyncio.ensure_future(asyncio.to_thread(self.supervisor.watch))
 
@@ -200,7 +214,9 @@ async def running(the_plan: Plan, say: Callable[[str], None]) -> AsyncIterator[S
         postgres, redis = stores.postgres, stores.valkey
         assert postgres is not None
         assert redis is not None
-        stack = Stack(postgres=postgres, redis=redis, links=links, supervisor=Supervisor(max_deaths=None))
+        supervisor = Supervisor(max_deaths=None)
+        instances = tuple(the_plan.processes)
+        stack = Stack(postgres=postgres, redis=redis, links=links, supervisor=supervisor, instances=instances)
         cleanup.push_async_callback(stack.stop_processes)
         await in_thread(stack.supervisor.start_stores, (postgres, redis), on_cancel=stack.supervisor.request_stop)
         await in_thread(migrate, postgres.url(DATABASE))

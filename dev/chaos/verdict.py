@@ -109,6 +109,38 @@ def fault_of_lateness(accepted_at: float, begun_at: float, spans: Sequence[Span]
     return any(span.began_at <= begun_at and span.ended_at + FELT_SECONDS >= accepted_at for span in spans)
 
 
+# How long a request may be out when its worker is killed; those of the slow endpoint are the longest.
+OUT_SECONDS = 1.5
+# From the record of a kill until the process is dead.
+KILL_SECONDS = 0.1
+# From the end of a fault until requests are out as before.
+RECOVERY_SECONDS = 5.0
+# A kill that cut fewer requests did not put the question whether anything is sent twice.
+FEWEST_CUT = 10
+
+
+def cut_by_kills(requests: Sequence[Request], spans: Sequence[Span]) -> list[int]:
+    """Return for each kill of a worker how many requests were out then and never got their response.
+
+    Only for kills when no other fault kept requests away, or their responses.
+    """
+    found = []
+    for span in spans:
+        others = [other for other in spans if other is not span]
+        felt = any(other.began_at <= span.began_at <= other.ended_at + RECOVERY_SECONDS for other in others)
+        if span.kind.family == "kill" and span.kind.interrupts and not felt:
+            out = [r for r in requests if span.began_at - OUT_SECONDS <= r.begun_at <= span.began_at + KILL_SECONDS]
+            found.append(sum(request.status is None for request in out))
+    return found
+
+
+def too_gentle(verdict: "Verdict") -> list[str]:
+    """Return what makes a run say little about duplicates, in words."""
+    if verdict.fewest_cut is None or verdict.fewest_cut >= FEWEST_CUT:
+        return []
+    return [f"a kill of a worker cut {verdict.fewest_cut} requests, fewer than {FEWEST_CUT}: raise --rate"]
+
+
 INTERRUPTED = "interrupted"
 SUCCESS = "success"
 # Attempts with these outcomes never reached the receiver as a request.
@@ -197,6 +229,8 @@ class Verdict:
     mismatched: int
     requests: int
     tries: int
+    # The fewest requests that the kill of a worker cut; None if none was killed while nothing else was wrong.
+    fewest_cut: int | None
     # The number of faults of each kind.
     by_fault: Mapping[str, Mapping[str, float]]
     # Descriptions of what is wrong, at most twenty.
@@ -267,6 +301,7 @@ def judge(evidence: Evidence) -> Verdict:
         mismatched=found.counts["mismatched"],
         requests=len(evidence.requests),
         tries=sum(len(send.tries) for send in evidence.sends),
+        fewest_cut=min(cut_by_kills(evidence.requests, evidence.spans), default=None),
         by_fault=_by_fault(evidence, explained),
         findings=found.examples,
     )

@@ -43,19 +43,18 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
         duties.shared(process, pool, "dispatch") as duty,
         contextlib.AsyncExitStack() as stack,
     ):
-        broker = doorbell.Broker(client)
-        stack.push_async_callback(broker.shutdown)
+        stream = doorbell.Stream(client)
         store = DispatcherStore(pool, lease_seconds=settings.lease_seconds)
         turns = Turns(store, Limiter(client, store.count_workers), closed, known.of)
-        created = Dispatcher(store, turns, ringer, broker, heard)
+        created = Dispatcher(store, turns, ringer, stream, heard)
         duty.on_change(taken=created.guard_leases, lost=metrics.forget_queue)
         process.health.add_shared("dispatcher", duty.checked(created.check, after_seconds=GUARD_SECONDS))
         loops = [process.spawn("redis_gauges", metrics.keep_redis(client))]
         with background.only_while(lambda: duty.held):
             loops += [process.spawn(name, run()) for name, run in created.loops.items()]
             loops += [
-                process.spawn("queue_gauges", metrics.keep(store, turns, broker, heard)),
-                process.spawn("doorbell_sweeper", metrics.sweep(broker)),
+                process.spawn("queue_gauges", metrics.keep(store, turns, stream, heard)),
+                process.spawn("doorbell_sweeper", metrics.sweep(stream)),
                 process.spawn(
                     "operational_events",
                     operational.run(OperationalStore(pool, expiry_hours=settings.delivery_expiry_hours), heard),

@@ -1,4 +1,7 @@
-"""Doorbells: taskiq messages on a Redis stream that carry ids of deliveries and subscriptions, and nothing else.
+"""Doorbells: messages on a Redis stream that carry ids of deliveries and subscriptions, and nothing else.
+
+Workers read them with taskiq; who rings does without it: importing it brings FastAPI and aiohttp, 13 MiB and half a
+second of CPU time for each process.
 
 A bell tells a worker to look. A lost bell costs only time, because the dispatcher rings again for what is due. A
 duplicate bell does nothing. The stream can therefore be emptied or lost at any time, and nobody waits for it.
@@ -9,18 +12,14 @@ measured by how long its first unread bell has waited. Deliveries without room i
 
 import asyncio
 import contextlib
-import math
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from typing import Any, NamedTuple, cast
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import prometheus_client
 import redis.exceptions
 import structlog
-from taskiq import AckableMessage, AsyncBroker, BrokerMessage, TaskiqFormatter, TaskiqMessage
-from taskiq.kicker import AsyncKicker
-from taskiq_redis import RedisStreamBroker
 
 from services.domain import deliveries
 from services.domain.tenants import weights
@@ -28,7 +27,6 @@ from services.platform.process.lifecycle import Process
 from services.platform.process.shares import WeightOf, part, same_weight
 from services.platform.settings import RedisSettings
 from services.platform.stores import postgres, signals
-from services.platform.stores import redis as redis_store
 from services.platform.stores.redis import REDIS_AWAY, Client, Key, Refused, script
 from services.platform.stores.redis_primary import PREFIX
 from services.platform.stores.signals import Signals
@@ -46,11 +44,6 @@ PROBE_SECONDS = 0.05
 FINISH_SECONDS = 1.0
 # More than this many ids waiting to be rung are left to the dispatcher.
 MAX_WAITING_IDS = 20_000
-READ_BLOCK_MILLISECONDS = 5000
-# Messages of a read, which wait in their order in the worker.
-READ_MESSAGES = 4
-# At most, while the worker has room for what is in them: each read costs it several turns of its busy event loop.
-READ_MESSAGES_IN_HASTE = 32
 ACK_TRIES = 3
 # A message that nobody acknowledged for so long belongs to a worker that died.
 ABANDONED_MILLISECONDS = 30_000
@@ -77,7 +70,7 @@ DUE_MARK = Mark(128, 150)
 # in sequence are one, so nothing has to be parsed to join them.
 Bell = bytes
 _ID_BYTES = 16
-_PAIR_BYTES = 2 * _ID_BYTES
+PAIR_BYTES = 2 * _ID_BYTES
 
 DOORBELLS_RUNG = prometheus_client.Counter("webhook_doorbells_rung_total", "Messages sent to the stream.", ["result"])
 DELIVERIES_RUNG = prometheus_client.Counter("webhook_deliveries_rung_total", "Delivery ids in the messages sent.")
@@ -109,26 +102,9 @@ def heard(said: Bell) -> dict[UUID, list[UUID]]:
     return by_subscription(map(Rung, ids[::2], ids[1::2]))
 
 
-class _Formatter(TaskiqFormatter):
-    """Writes and reads messages as their bells: taskiq's own form of them costs more than what they say."""
-
-    def dumps(self, message: TaskiqMessage) -> BrokerMessage:
-        """Return the bell of a message."""
-        return BrokerMessage(
-            task_id=message.task_id, task_name=message.task_name, message=message.args[0], labels=message.labels
-        )
-
-    def loads(self, message: bytes) -> TaskiqMessage:
-        """Return a message with this bell; ValueError if it is none, which taskiq logs and acknowledges."""
-        if not is_bell(message):
-            text = "this is no bell"
-            raise ValueError(text)
-        return TaskiqMessage(task_id="", task_name=TASK, labels={}, args=[message], kwargs={})
-
-
 def is_bell(data: bytes) -> bool:
     """Whether these bytes can be a bell."""
-    return bool(data) and len(data) % _PAIR_BYTES == 0
+    return bool(data) and len(data) % PAIR_BYTES == 0
 
 
 # Of a message in the stream: milliseconds, and a number among those of the same.
@@ -165,30 +141,16 @@ def _look(stream_key: Key, message: bytes) -> Any:
     """
 
 
-class Broker(RedisStreamBroker):
-    """taskiq's stream broker with what doorbells need: a bounded stream, batched acks, no reclaiming.
+class Stream:
+    """The stream of bells: what is added to it, and how full it is. Workers read it with taskiq (worker/broker.py).
 
-    An acked message is deleted, so the stream's length is what is unread or unacknowledged. Messages of dead
+    An acknowledged message is deleted, so the stream's length is what is unread or unacknowledged. Messages of dead
     workers are swept, not delivered again: the leases that matter are in Postgres.
     """
 
-    def __init__(self, client: Client, *, consumer_name: str = "none") -> None:
-        # taskiq makes its pool of a URL; that of the process's client takes its place before anything connects.
-        super().__init__(
-            "redis://",
-            queue_name=STREAM,
-            consumer_group_name=GROUP,
-            consumer_name=consumer_name,
-            consumer_id="0",
-            xread_block=READ_BLOCK_MILLISECONDS,
-            xread_count=READ_MESSAGES,
-        )
-        self.connection_pool: Any = client.connection_pool
-        self._client = client
-        self.formatter = _Formatter()
-        # Of the last read, on average.
-        self._ids_per_message = IDS_PER_BELL
-        self._look = _look(self._client)
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self._look = _look(client)
         # At the last look: the messages in the stream, unread or unacknowledged; the first unread one, if there is one,
         # and how long it has waited; and the message that was added last.
         self.length = 0
@@ -196,9 +158,9 @@ class Broker(RedisStreamBroker):
         self.first_unread: MessageId | None = None
         self.last_added: MessageId | None = None
 
-    async def kick(self, message: BrokerMessage) -> None:
+    async def add(self, message: bytes) -> None:
         """Add a message and learn how full the stream is in the same round trip."""
-        self.last_added = await self._look_with(message.message)
+        self.last_added = await self._look_with(message)
 
     async def measure(self) -> int:
         """Learn how full the stream is; return the number of its messages, unread or unacknowledged."""
@@ -207,7 +169,7 @@ class Broker(RedisStreamBroker):
 
     async def number(self) -> int:
         """Return the number of its messages by a command that costs less."""
-        self.length = await self._client.xlen(STREAM)
+        self.length = await self.client.xlen(STREAM)
         return self.length
 
     async def _look_with(self, message: bytes) -> MessageId | None:
@@ -222,42 +184,16 @@ class Broker(RedisStreamBroker):
         """Whether the stream was filled less than this at the last look."""
         return self.length < mark.messages and self.waited_milliseconds < mark.milliseconds
 
-    def read_for(self, room: int) -> None:
-        """Read at once what so many ids are in, judged by the last read: what one worker has, no other one gets."""
-        self.count = max(READ_MESSAGES, min(READ_MESSAGES_IN_HASTE, room // self._ids_per_message))
+    async def declare_group(self) -> None:
+        """Create the group that workers read as, from the first message on, unless it is there."""
+        try:
+            await self.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+        except redis.exceptions.ResponseError as error:
+            if "BUSYGROUP" not in str(error):
+                raise
 
-    async def listen(self) -> AsyncGenerator[AckableMessage, None]:
-        """Yield what each read finds as one message, until cancelled; raise when Redis is away."""
-        async with redis_store.waiting(self._client, seconds=READ_BLOCK_MILLISECONDS / 1000) as own:
-            while True:
-                try:
-                    fetched = await own.xreadgroup(
-                        GROUP, self.consumer_name, {STREAM: ">"}, count=self.count, block=self.block
-                    )
-                except redis.exceptions.ResponseError as error:
-                    if "NOGROUP" not in str(error):
-                        raise
-                    await self._declare_consumer_group()
-                    continue
-                for _, messages in cast("list[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]]", fetched or []):
-                    read = {message_id: fields.get(b"data", b"") for message_id, fields in messages}
-                    bells = {message_id: said for message_id, said in read.items() if is_bell(said)}
-                    if bells:
-                        self._ids_per_message = math.ceil(sum(map(len, bells.values())) / _PAIR_BYTES / len(bells))
-                        yield AckableMessage(data=b"".join(bells.values()), ack=self._ack(list(bells)))
-                    # taskiq logs what is none, and acknowledges it.
-                    for message_id in read.keys() - bells.keys():
-                        yield AckableMessage(data=read[message_id], ack=self._ack([message_id]))
-
-    def _ack(self, message_ids: Sequence[bytes]) -> Callable[[], Awaitable[None]]:
-        async def ack() -> None:
-            # An ack that is lost leaves messages for the sweeper: no reason to fail their task.
-            with contextlib.suppress(*REDIS_AWAY):
-                await self._acknowledge(message_ids)
-
-        return ack
-
-    async def _acknowledge(self, message_ids: Sequence[bytes]) -> None:
+    async def acknowledge(self, message_ids: Sequence[bytes]) -> None:
+        """Delete messages that are done with."""
         # A message that stays counts until it is swept, so that a stall of this process is no reason to leave it.
         for _ in range(ACK_TRIES - 1):
             with contextlib.suppress(*REDIS_AWAY):
@@ -266,31 +202,27 @@ class Broker(RedisStreamBroker):
         await self._remove(message_ids)
 
     async def _remove(self, message_ids: Sequence[bytes]) -> None:
-        pipeline = self._client.pipeline(transaction=False)
+        pipeline = self.client.pipeline(transaction=False)
         pipeline.xack(STREAM, GROUP, *message_ids)
         pipeline.xdel(STREAM, *message_ids)
         await pipeline.execute()
 
     async def sweep(self, *, abandoned_milliseconds: int = ABANDONED_MILLISECONDS) -> int:
         """Remove messages and consumer names that dead workers left; return the messages swept."""
-        await self._declare_consumer_group()
-        _, claimed, *_ = await self._client.xautoclaim(
+        await self.declare_group()
+        _, claimed, *_ = await self.client.xautoclaim(
             STREAM, GROUP, "sweeper", min_idle_time=abandoned_milliseconds, count=500, justid=False
         ) or (None, [])
         if claimed:
-            await self._acknowledge([message_id for message_id, _ in claimed])
-        for consumer in await self._client.xinfo_consumers(STREAM, GROUP):
+            await self.acknowledge([message_id for message_id, _ in claimed])
+        for consumer in await self.client.xinfo_consumers(STREAM, GROUP):
             if consumer["pending"] == 0 and consumer["idle"] > abandoned_milliseconds:
-                await self._client.xgroup_delconsumer(STREAM, GROUP, consumer["name"])
+                await self.client.xgroup_delconsumer(STREAM, GROUP, consumer["name"])
         # What is so old was rung for again many times. Among it may be messages that belong to no consumer any more:
         # read between the look above and the removal of a name.
-        now_seconds, _ = await self._client.time()
-        await self._client.xtrim(STREAM, minid=f"{now_seconds * 1000 - OLD_MILLISECONDS}-0", approximate=False)
+        now_seconds, _ = await self.client.time()
+        await self.client.xtrim(STREAM, minid=f"{now_seconds * 1000 - OLD_MILLISECONDS}-0", approximate=False)
         return len(claimed)
-
-    async def shutdown(self) -> None:
-        """End it; the connections are its client's."""
-        await AsyncBroker.shutdown(self)
 
 
 class _InStream:
@@ -359,11 +291,10 @@ class Ringer:
     Rows whose bell fails are made due at once, so that the dispatcher rings for them.
     """
 
-    def __init__(self, broker: Broker, pool: postgres.Pool, heard: Signals, weight_of: WeightOf = same_weight) -> None:
-        self._broker = broker
+    def __init__(self, stream: Stream, pool: postgres.Pool, heard: Signals, weight_of: WeightOf = same_weight) -> None:
+        self._stream = stream
         self._pool = pool
         self._signals = heard
-        self._kicker: AsyncKicker[[Bell], None] = AsyncKicker(TASK, broker, {})
         self._waiting: list[Rung] = []
         self._in_stream = _InStream(weight_of)
         self._wake = asyncio.Event()
@@ -372,19 +303,19 @@ class Ringer:
     @property
     def open(self) -> bool:
         """Whether a row inserted now will be rung at once. If not, the dispatcher's turn comes."""
-        return self._can_add and self._broker.is_below(NEW_MARK)
+        return self._can_add and self._stream.is_below(NEW_MARK)
 
     def open_to(self, tenant_id: str) -> bool:
         """Whether a row of this tenant will be: over a stream that is full it may have its share."""
-        if not self._can_add or self._broker.is_below(NEW_MARK):
+        if not self._can_add or self._stream.is_below(NEW_MARK):
             return self._can_add
         if self._in_stream.is_only(tenant_id):
-            return self._broker.is_below(LONE_MARK)
+            return self._stream.is_below(LONE_MARK)
         return self._in_stream.has_share(tenant_id)
 
     @property
     def _can_add(self) -> bool:
-        return self._reachable and self._broker.length < DUE_MARK.messages and len(self._waiting) < MAX_WAITING_IDS
+        return self._reachable and self._stream.length < DUE_MARK.messages and len(self._waiting) < MAX_WAITING_IDS
 
     @property
     def waiting(self) -> int:
@@ -394,20 +325,20 @@ class Ringer:
     @property
     def last_sent(self) -> MessageId | None:
         """The message that was sent last."""
-        return self._broker.last_added
+        return self._stream.last_added
 
     async def room(self) -> int:
         """Return how many deliveries there is room for in the stream, for who leaves the others to the dispatcher."""
         try:
             async with asyncio.timeout(RING_TIMEOUT_SECONDS):
-                await self._broker.measure()
+                await self._stream.measure()
         except REDIS_AWAY:
             return 0
         if not self.open:
             self._wake.set()  # so that the loop asks until it is open again
-        if not self._broker.is_below(EXPANSION_MARK):
+        if not self._stream.is_below(EXPANSION_MARK):
             return 0
-        return max(0, (EXPANSION_MARK.messages - self._broker.length) * IDS_PER_BELL - len(self._waiting))
+        return max(0, (EXPANSION_MARK.messages - self._stream.length) * IDS_PER_BELL - len(self._waiting))
 
     def ring(self, rung: Iterable[Rung], *, tenant_id: str = "") -> None:
         """Queue the bells of rows of a tenant that are committed; those of several count as one."""
@@ -442,8 +373,8 @@ class Ringer:
             # They stay in the queue until they are done with: a loop that is ended in the middle of it loses none.
             rung = self._waiting[:IDS_PER_BELL]
             if await self.try_ring(rung):
-                self._in_stream.sent(len(rung), self._broker.last_added)
-                self._in_stream.read_until(self._broker.first_unread)
+                self._in_stream.sent(len(rung), self._stream.last_added)
+                self._in_stream.read_until(self._stream.first_unread)
             else:
                 rung = self._waiting[:]
                 self._in_stream.sent(len(rung), None)
@@ -458,12 +389,10 @@ class Ringer:
         """Send one bell; whether it was sent within the timeout."""
         try:
             async with asyncio.timeout(RING_TIMEOUT_SECONDS):
-                await self._kicker.kiq(bell(rung))
-        except Exception as error:  # noqa: BLE001 - taskiq wraps every failure; the dispatcher makes up for it
+                await self._stream.add(bell(rung))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the dispatcher makes up for it
             if self._reachable:
-                log.warning(
-                    "workers cannot be notified; the dispatcher takes over", error=repr(error.__cause__ or error)
-                )
+                log.warning("workers cannot be notified; the dispatcher takes over", error=repr(error))
             self._reachable = False
             DOORBELLS_RUNG.labels("failed").inc()
             return False
@@ -477,11 +406,11 @@ class Ringer:
         await asyncio.sleep(PROBE_SECONDS)
         try:
             async with asyncio.timeout(RING_TIMEOUT_SECONDS):
-                await self._broker.measure()
+                await self._stream.measure()
         except REDIS_AWAY:
             self._reachable = False
             return
-        self._in_stream.read_until(self._broker.first_unread)
+        self._in_stream.read_until(self._stream.first_unread)
         if not self._reachable:
             log.info("workers can be notified again")
         self._reachable = True
@@ -491,12 +420,10 @@ class Ringer:
 async def ringer(process: Process, settings: RedisSettings, pool: postgres.Pool) -> AsyncIterator[Ringer]:
     """Yield a ringer with its loop running; at the end it sends what waits."""
     async with signals.of_process(process, settings) as heard, weights.of_process(process, pool) as known:
-        broker = Broker(heard.client)
-        created = Ringer(broker, pool, heard, known.of)
+        created = Ringer(Stream(heard.client), pool, heard, known.of)
         loop = process.spawn("ringer", created.run())
         try:
             yield created
         finally:
             await process.cancel(loop)
             await created.finish()
-            await broker.shutdown()

@@ -29,13 +29,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
-import grpc
-
 RETRY_AFTER_SECONDS = 1
 # An error lists so many fields at fault, and says how many more there are; a client's own names are cut.
 MAX_VIOLATIONS = 20
 MAX_NAME_LENGTH = 100
 MAX_DESCRIPTION_LENGTH = 500
+
+
+class Code(enum.IntEnum):
+    """The codes of gRPC by their numbers; a worker, which serves no calls, does without the library."""
+
+    INVALID_ARGUMENT = 3
+    DEADLINE_EXCEEDED = 4
+    NOT_FOUND = 5
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    FAILED_PRECONDITION = 9
+    ABORTED = 10
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
 
 
 class ErrorReason(enum.StrEnum):
@@ -140,7 +153,7 @@ def cut(text: str, length: int) -> str:
 class WebhookError(Exception):
     """Base of all errors that are answered to a caller; `reason` is stable and machine-readable."""
 
-    code: grpc.StatusCode = grpc.StatusCode.INTERNAL
+    code: Code = Code.INTERNAL
     reason: ErrorReason = ErrorReason.INTERNAL
     retry_after_seconds: int | None = None
 
@@ -156,7 +169,7 @@ class WebhookError(Exception):
 class InvalidArgument(WebhookError):
     """One or more fields are not what was expected."""
 
-    code = grpc.StatusCode.INVALID_ARGUMENT
+    code = Code.INVALID_ARGUMENT
     reason = ErrorReason.INVALID_ARGUMENT
 
     @classmethod
@@ -184,7 +197,7 @@ class PayloadTooLarge(InvalidArgument):
 class Unauthenticated(WebhookError):
     """The API key is missing or not valid."""
 
-    code = grpc.StatusCode.UNAUTHENTICATED
+    code = Code.UNAUTHENTICATED
     reason = ErrorReason.KEY_INVALID
 
 
@@ -214,21 +227,21 @@ class SignatureExpired(SignatureMismatch):
 class PermissionDenied(WebhookError):
     """The caller is known, and may not do this."""
 
-    code = grpc.StatusCode.PERMISSION_DENIED
+    code = Code.PERMISSION_DENIED
     reason = ErrorReason.PERMISSION_DENIED
 
 
 class NotFound(WebhookError):
     """The object is unknown, deleted, or another tenant's."""
 
-    code = grpc.StatusCode.NOT_FOUND
+    code = Code.NOT_FOUND
     reason = ErrorReason.NOT_FOUND
 
 
 class Conflict(WebhookError):
     """The object's state forbids what was asked."""
 
-    code = grpc.StatusCode.FAILED_PRECONDITION
+    code = Code.FAILED_PRECONDITION
     reason = ErrorReason.CONFLICT
 
 
@@ -242,28 +255,28 @@ class IdempotencyKeyInUse(Conflict):
 class Gone(WebhookError):
     """The requested data is no longer retained."""
 
-    code = grpc.StatusCode.FAILED_PRECONDITION
+    code = Code.FAILED_PRECONDITION
     reason = ErrorReason.PAYLOAD_GONE
 
 
 class Outdated(WebhookError):
     """The object was changed since the caller read it; nothing was changed by this request."""
 
-    code = grpc.StatusCode.ABORTED
+    code = Code.ABORTED
     reason = ErrorReason.ETAG_MISMATCH
 
 
 class RequestTimeout(WebhookError):
     """The caller did not send the whole request in time; nothing was done."""
 
-    code = grpc.StatusCode.DEADLINE_EXCEEDED
+    code = Code.DEADLINE_EXCEEDED
     reason = ErrorReason.REQUEST_TIMEOUT
 
 
 class Overloaded(WebhookError):
     """A bounded queue is full; nothing was stored."""
 
-    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    code = Code.RESOURCE_EXHAUSTED
     reason = ErrorReason.OVERLOADED
     retry_after_seconds = RETRY_AFTER_SECONDS
 
@@ -292,7 +305,7 @@ class TenantOverloaded(Overloaded):
 class Unavailable(WebhookError):
     """A store or a service that is needed cannot be reached; try again."""
 
-    code = grpc.StatusCode.UNAVAILABLE
+    code = Code.UNAVAILABLE
     reason = ErrorReason.UNAVAILABLE
     retry_after_seconds = RETRY_AFTER_SECONDS
 

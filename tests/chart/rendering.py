@@ -14,7 +14,14 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts/webhook-service"
 SCENARIOS = sorted(path.name.removesuffix("-values.yaml") for path in (CHART / "ci").glob("*-values.yaml"))
 HELMS = ("helm3", "helm4")
+# Of the default layout, where each role has a Deployment.
 COMPONENTS = ("gateway", "ingest", "delivery", "worker", "analytics")
+# By layout: its Deployments, and the roles of their processes.
+LAYOUTS: dict[str, dict[str, list[str]]] = yaml.safe_load((CHART / "files/layouts.yaml").read_text())
+# Each Deployment of each layout, and its roles.
+PROCESSES = [
+    (layout, component, tuple(roles)) for layout, found in LAYOUTS.items() for component, roles in found.items()
+]
 NAMESPACE = "webhook"
 # Values that every installation needs.
 STORES = {"postgresql": {"enabled": True}, "redis": {"enabled": True}}
@@ -78,6 +85,13 @@ def named(objects: list[Object], kind: str, ending: str) -> Object:
     """Return the only object of a kind whose name has this suffix."""
     (found,) = (each for each in of_kind(objects, kind) if each["metadata"]["name"].endswith(ending))
     return found
+
+
+def deployments(objects: list[Object]) -> Iterator[tuple[tuple[str, ...], Object]]:
+    """Yield the roles of each Deployment, as its processes are told, and its pod."""
+    for found in of_kind(objects, "Deployment"):
+        pod: Object = found["spec"]["template"]["spec"]
+        yield tuple(pod["containers"][0]["args"]), pod
 
 
 def pod_templates(objects: list[Object]) -> Iterator[tuple[str, Object]]:

@@ -14,7 +14,7 @@ from services.delivery.destinations.http import resolver
 from services.delivery.destinations.http.sender import HttpSender
 from services.delivery.dispatcher import limiter
 from services.domain import doorbell, gates
-from services.domain.doorbell import Broker, Ringer
+from services.domain.doorbell import Ringer, Stream
 from services.domain.egress.policy import Policy
 from services.platform.stores import redis, signals
 from services.platform.stores.signals import Signals
@@ -83,7 +83,7 @@ async def world(_world: World) -> World:
 async def ringer(world: World) -> AsyncIterator[Ringer]:
     """A ringer on the test's own Redis, like ingest's."""
     async with redis.connect(world.delivery_settings(), timeout_seconds=1) as client:
-        yield Ringer(Broker(client), world.pool, Signals(client))
+        yield Ringer(Stream(client), world.pool, Signals(client))
 
 
 @pytest.fixture(scope="module")

@@ -328,8 +328,8 @@ async def test_what_is_stored_after_the_worker_has_stopped_is_given_back(world: 
             await until_true(lambda: is_held_up(world), "the event to wait")
             await running.worker.aclose()
         delivery_id = await sending
-        row = await world.in_state(delivery_id, "pending")
-        assert row["due"]
+        # The dispatcher may have rung for it already.
+        await world.in_state(delivery_id, "pending")
         assert not receiver.requests
         # What is new is not even reserved.
         other = await running.send(subscription)

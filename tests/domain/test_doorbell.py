@@ -13,13 +13,14 @@ import asyncpg
 import pytest
 import redis.asyncio
 from taskiq import AckableMessage
-from taskiq.kicker import AsyncKicker
 
 from dev.embedded import EmbeddedValkey
 from dev.harness import deliveries
 from dev.harness.waiting import PATIENCE_SECONDS, wait_until
+from services.delivery.worker import broker as worker_broker
+from services.delivery.worker.broker import Broker
 from services.domain import doorbell
-from services.domain.doorbell import Broker, Ringer, Rung
+from services.domain.doorbell import Ringer, Rung
 from services.domain.tenants import weights
 from services.platform import ids
 from services.platform.process.lifecycle import Process
@@ -73,8 +74,7 @@ def _rung(*delivery_ids: UUID) -> list[Rung]:
 
 
 async def _ring(broker: Broker, *delivery_ids: UUID) -> None:
-    kicker: AsyncKicker[[doorbell.Bell], None] = AsyncKicker(doorbell.TASK, broker, {})
-    await kicker.kiq(doorbell.bell(_rung(*delivery_ids)))
+    await broker.stream.add(doorbell.bell(_rung(*delivery_ids)))
 
 
 def _heard(broker: Broker, message: AckableMessage) -> list[UUID]:
@@ -116,7 +116,7 @@ async def test_a_message_carries_its_delivery_ids(broker: Broker) -> None:
 
 async def test_bells_rung_before_the_first_worker_came_are_heard(redis_url: str) -> None:
     async with _broker(redis_url, "ringer") as ringer:
-        await ringer._client.delete(doorbell.STREAM)
+        await ringer.stream.client.delete(doorbell.STREAM)
         first, second = ids.new(), ids.new()
         await _ring(ringer, first)
         await _ring(ringer, second)
@@ -124,10 +124,10 @@ async def test_bells_rung_before_the_first_worker_came_are_heard(redis_url: str)
             assert _heard(worker, await _next(worker.listen())) == [first, second]
 
 
-async def test_kick_learns_the_length_of_the_stream(broker: Broker) -> None:
+async def test_a_bell_learns_the_length_of_the_stream(broker: Broker) -> None:
     for expected in (1, 2, 3):
         await _ring(broker, ids.new())
-        assert broker.length == expected
+        assert broker.stream.length == expected
 
 
 async def test_a_message_is_deleted_when_it_is_acked(broker: Broker, client: "redis.asyncio.Redis") -> None:
@@ -137,41 +137,41 @@ async def test_a_message_is_deleted_when_it_is_acked(broker: Broker, client: "re
     await _ring(broker, ids.new())
     await _next(messages)
     await _ack(acked)
-    assert await broker.measure() == 1
+    assert await broker.stream.measure() == 1
     assert (await client.xpending(doorbell.STREAM, doorbell.GROUP))["pending"] == 1
 
 
 async def test_messages_of_one_read_are_heard_as_one_and_its_ack_counts_for_all(broker: Broker) -> None:
-    delivery_ids = [ids.new() for _ in range(doorbell.READ_MESSAGES + 1)]
+    delivery_ids = [ids.new() for _ in range(worker_broker.READ_MESSAGES + 1)]
     for delivery_id in delivery_ids:
         await _ring(broker, delivery_id)
     messages = broker.listen()
     read = await _next(messages)
     assert _heard(broker, read) == delivery_ids[:-1]
     await _ack(read)
-    assert await broker.measure() == 1
+    assert await broker.stream.measure() == 1
     assert _heard(broker, await _next(messages)) == delivery_ids[-1:]
 
 
 @pytest.mark.parametrize(
     ("each", "room", "messages"),
     [
-        (64, 0, doorbell.READ_MESSAGES),
+        (64, 0, worker_broker.READ_MESSAGES),
         (64, 512, 8),
-        (64, 100_000, doorbell.READ_MESSAGES_IN_HASTE),
+        (64, 100_000, worker_broker.READ_MESSAGES_IN_HASTE),
         (2, 40, 20),
-        (2, 512, doorbell.READ_MESSAGES_IN_HASTE),
+        (2, 512, worker_broker.READ_MESSAGES_IN_HASTE),
     ],
 )
 async def test_a_worker_reads_as_many_messages_as_it_has_room_for(
     broker: Broker, each: int, room: int, messages: int
 ) -> None:
-    for _ in range(doorbell.READ_MESSAGES_IN_HASTE + 2):
+    for _ in range(worker_broker.READ_MESSAGES_IN_HASTE + 2):
         await _ring(broker, *(ids.new() for _ in range(each)))
     read = broker.listen()
-    assert len(_heard(broker, await _next(read))) == doorbell.READ_MESSAGES * each
+    assert len(_heard(broker, await _next(read))) == worker_broker.READ_MESSAGES * each
     broker.read_for(room)
-    expected = min(messages, doorbell.READ_MESSAGES_IN_HASTE + 2 - doorbell.READ_MESSAGES)
+    expected = min(messages, worker_broker.READ_MESSAGES_IN_HASTE + 2 - worker_broker.READ_MESSAGES)
     assert len(_heard(broker, await _next(read))) == expected * each
 
 
@@ -190,7 +190,7 @@ async def test_what_is_no_bell_is_heard_alone_and_refused(broker: Broker, client
         with pytest.raises(ValueError, match="no bell"):
             broker.formatter.loads(message.data)
         await _ack(message)
-    assert await broker.measure() == 2
+    assert await broker.stream.measure() == 2
 
 
 async def test_a_group_that_is_lost_with_everything_else_is_made_again(
@@ -231,12 +231,12 @@ async def test_sweep_removes_the_messages_and_the_name_of_a_dead_worker(
 
     async def sweep() -> int:
         nonlocal swept
-        swept += await broker.sweep(abandoned_milliseconds=ABANDONED_MILLISECONDS)
+        swept += await broker.stream.sweep(abandoned_milliseconds=ABANDONED_MILLISECONDS)
         return len(await _consumers(client) & {b"dead"})
 
     await _eventually(sweep, 0, "the dead worker to be swept")
     assert swept == 1
-    assert await broker.measure() == 0
+    assert await broker.stream.measure() == 0
     assert (await client.xpending(doorbell.STREAM, doorbell.GROUP))["pending"] == 0
 
 
@@ -244,14 +244,14 @@ async def test_sweep_leaves_alone_what_is_young_or_unread(broker: Broker, client
     await _ring(broker, ids.new())
     await _next(broker.listen())
     await _ring(broker, ids.new())
-    assert await broker.sweep(abandoned_milliseconds=NEVER_MILLISECONDS) == 0
-    assert await broker.measure() == 2
+    assert await broker.stream.sweep(abandoned_milliseconds=NEVER_MILLISECONDS) == 0
+    assert await broker.stream.measure() == 2
     assert b"worker-1" in await _consumers(client)
 
 
 async def test_sweep_makes_the_group_where_there_is_none(broker: Broker, client: "redis.asyncio.Redis") -> None:
     await client.flushdb()
-    assert await broker.sweep() == 0
+    assert await broker.stream.sweep() == 0
 
 
 # -- the ringer --
@@ -339,10 +339,10 @@ async def _length(client: "redis.asyncio.Redis") -> int:
     return int(await client.xlen(doorbell.STREAM))
 
 
-async def _stream(client: "redis.asyncio.Redis", broker: Broker) -> list[list[UUID]]:
+async def _stream(client: "redis.asyncio.Redis") -> list[list[UUID]]:
     """Return the ids in every message of the stream."""
     entries: Any = await client.xrange(doorbell.STREAM)
-    bells = [doorbell.heard(broker.formatter.loads(fields[b"data"]).args[0]) for _, fields in entries]
+    bells = [doorbell.heard(fields[b"data"]) for _, fields in entries]
     return [bell[SUBSCRIPTION] for bell in bells]
 
 
@@ -354,7 +354,7 @@ async def test_the_ringer_rings_for_every_id_in_few_messages(
         assert ringer.open
         ringer.ring(_rung(*delivery_ids))
         await _eventually(lambda: _length(client), 3, "three bells")
-    bells = await _stream(client, broker)
+    bells = await _stream(client)
     assert [one for bell in bells for one in bell] == delivery_ids
     assert max(map(len, bells)) == doorbell.IDS_PER_BELL
 
@@ -365,14 +365,14 @@ async def test_waiting_ids_are_rung_when_the_ringer_stops(
     delivery_ids = [ids.new() for _ in range(10 * doorbell.IDS_PER_BELL)]
     async with _ringing(redis_url, pool) as ringer:
         ringer.ring(_rung(*delivery_ids))
-    assert [one for bell in await _stream(client, broker) for one in bell] == delivery_ids
+    assert [one for bell in await _stream(client) for one in bell] == delivery_ids
 
 
 async def test_a_bell_that_is_under_way_at_the_end_is_not_lost(valkey: EmbeddedValkey, pool: Pool, rows: Rows) -> None:
     with _frozen(valkey):
         async with _ringing(valkey.url(), pool) as ringer:
             ringer.ring(_rung(*await rows.make(1)))
-            connections = ringer._broker.connection_pool._in_use_connections
+            connections = ringer._stream.client.connection_pool._in_use_connections
             await wait_until(lambda: len(connections) == 1, what="the bell to be under way")
         assert await rows.due() == 1
 
@@ -396,7 +396,7 @@ async def test_rows_whose_bell_is_stuck_are_due_after_the_timeout(
 ) -> None:
     async with _ringing(valkey.url(), pool) as ringer:
         ringer.ring(_rung(*await rows.make(1)))
-        await wait_until(lambda: ringer._broker.length == 1, what="a first bell, and a connection with it")
+        await wait_until(lambda: ringer._stream.length == 1, what="a first bell, and a connection with it")
         with _frozen(valkey):
             ringer.ring(_rung(*await rows.make(1)))
             await _eventually(rows.due, 1, "the row to be due")
@@ -425,7 +425,7 @@ async def test_ringer_is_closed_while_too_many_messages_are_not_acknowledged(
         for _ in range(doorbell.NEW_MARK.messages):
             await _next(messages)
         assert await ringer.room() == 0
-        assert ringer._broker.waited_milliseconds == 0
+        assert ringer._stream.waited_milliseconds == 0
         assert not ringer.open
         await client.xtrim(doorbell.STREAM, maxlen=doorbell.NEW_MARK.messages - 1, approximate=False)
         await wait_until(lambda: ringer.open, what="the ringer to open again")
@@ -446,12 +446,13 @@ async def test_ringer_is_closed_while_nobody_reads_a_message(
 
 async def test_marks_of_those_who_make_rows_are_below_that_of_the_dispatcher(redis_url: str) -> None:
     async with _broker(redis_url, "ringer") as ringer:
-        ringer.length, ringer.waited_milliseconds = doorbell.NEW_MARK
-        assert not ringer.is_below(doorbell.NEW_MARK)
-        assert ringer.is_below(doorbell.DUE_MARK)
-        ringer.length, ringer.waited_milliseconds = doorbell.EXPANSION_MARK
-        assert not ringer.is_below(doorbell.EXPANSION_MARK)
-        assert ringer.is_below(doorbell.NEW_MARK)
+        stream = ringer.stream
+        stream.length, stream.waited_milliseconds = doorbell.NEW_MARK
+        assert not stream.is_below(doorbell.NEW_MARK)
+        assert stream.is_below(doorbell.DUE_MARK)
+        stream.length, stream.waited_milliseconds = doorbell.EXPANSION_MARK
+        assert not stream.is_below(doorbell.EXPANSION_MARK)
+        assert stream.is_below(doorbell.NEW_MARK)
 
 
 async def test_ringer_over_a_full_stream_is_open_for_longer_to_a_tenant_that_has_it_alone(
@@ -460,10 +461,10 @@ async def test_ringer_over_a_full_stream_is_open_for_longer_to_a_tenant_that_has
     async with _ringing(redis_url, pool) as ringer:
         ringer.ring(_rung(ids.new()), tenant_id="only")
         await wait_until(lambda: not ringer.waiting, what="the bell to be sent")
-        ringer._broker.waited_milliseconds = doorbell.NEW_MARK.milliseconds
+        ringer._stream.waited_milliseconds = doorbell.NEW_MARK.milliseconds
         assert not ringer.open
         assert ringer.open_to("only")
-        ringer._broker.waited_milliseconds = doorbell.LONE_MARK.milliseconds
+        ringer._stream.waited_milliseconds = doorbell.LONE_MARK.milliseconds
         assert not ringer.open_to("only")
         assert ringer.open_to("another")
 

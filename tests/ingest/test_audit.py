@@ -3,10 +3,10 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-import grpc
 import pytest
 
 from protos.webhook.v1 import access_pb2, access_pb2_grpc, subscriptions_pb2
+from services.platform import errors
 from tests.ingest.conftest import CALL_SECONDS, Ingest, refused, serving
 
 SUBSCRIPTIONS = "SELECT array_agg(s ORDER BY id) FROM subscriptions s"
@@ -49,7 +49,7 @@ async def test_changes_are_not_made_without_their_audit_entry(alone: Ingest) -> 
         lambda: access.RevokeApiKey(access_pb2.RevokeApiKeyRequest(id=key.id), timeout=CALL_SECONDS),
     )
     for call in calls:
-        assert (await refused(call())).code is grpc.StatusCode.INTERNAL
+        assert (await refused(call())).code is errors.Code.INTERNAL
 
     assert [await alone.pool.fetchval(query) for query in (SUBSCRIPTIONS, TENANTS, KEYS)] == before
     assert await alone.pool.fetchval("SELECT count(*) FROM idempotency_keys") == 0

@@ -1,12 +1,12 @@
 {{/* Whether an autoscaler owns the copies of a component: "true" or nothing. */}}
 {{- define "webhook-service.autoscaled" -}}
-{{- $own := (get .root.Values .component).autoscaling | default dict }}
+{{- $own := (include "webhook-service.deploymentValues" . | fromJson).autoscaling | default dict }}
 {{- if and .root.Values.autoscaling.enabled $own.enabled }}true{{ end }}
 {{- end }}
 
 {{/* An HPA; `metrics` is the text of its list. */}}
 {{- define "webhook-service.horizontalPodAutoscaler" -}}
-{{- $own := (get .root.Values .component).autoscaling }}
+{{- $own := (include "webhook-service.deploymentValues" . | fromJson).autoscaling }}
 apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
 metadata:
@@ -26,10 +26,19 @@ spec:
 
 {{/* By CPU time, of what the pods ask for. */}}
 {{- define "webhook-service.cpuAutoscaler" -}}
-{{- if include "webhook-service.autoscaled" . }}
-{{- $metrics := list (dict "type" "Resource" "resource" (dict "name" "cpu" "target" (dict "type" "Utilization" "averageUtilization" (get .root.Values .component).autoscaling.targetCPUPercent))) | toYaml }}
+{{- $own := (include "webhook-service.deploymentValues" . | fromJson).autoscaling }}
+{{- $metrics := list (dict "type" "Resource" "resource" (dict "name" "cpu" "target" (dict "type" "Utilization" "averageUtilization" (int $own.targetCPUPercent)))) | toYaml }}
 {{- include "webhook-service.horizontalPodAutoscaler" (merge (dict "metrics" $metrics) .) }}
 {{- end }}
+
+{{/* By the depth of the queue, and by busy slots. */}}
+{{- define "webhook-service.queueAutoscaler" -}}
+{{- $own := (include "webhook-service.deploymentValues" . | fromJson).autoscaling }}
+{{- $metrics := include "webhook-service.externalMetric" (dict "root" .root "name" "webhook_queue_depth" "target" $own.targetQueueDepth) }}
+{{- with $own.targetBusySlots }}
+{{- $metrics = printf "%s\n%s" $metrics (include "webhook-service.externalMetric" (dict "root" $.root "name" "webhook_busy_workers" "target" (printf "%dm" (round (mulf . 1000) 0 | int)))) }}
+{{- end }}
+{{- include "webhook-service.horizontalPodAutoscaler" (merge (dict "metrics" $metrics) .) }}
 {{- end }}
 
 {{/* Of an HPA, one metric of this release: (dict "root" $ "name" "webhook_queue_depth" "target" 100). */}}

@@ -2,7 +2,7 @@
 
 {{- define "webhook-service.check" -}}
 {{- $problems := list }}
-{{- range list "name" "label" "image" "pod" "service" "postgresql" "redis" "setting" "network" "route" "cluster" }}
+{{- range list "name" "label" "image" "layout" "pod" "service" "postgresql" "redis" "setting" "network" "route" "cluster" }}
 {{- range include (printf "webhook-service.%sProblems" .) $ | splitList "\n" }}
 {{- with trim . }}{{ $problems = append $problems . }}{{ end }}
 {{- end }}
@@ -48,10 +48,11 @@ serviceAccount.name: required when serviceAccount.create is false
 
 {{- define "webhook-service.labelProblems" -}}
 {{- $sets := dict "commonLabels" .Values.commonLabels "podLabels" .Values.podLabels }}
-{{- range $component := list "gateway" "ingest" "delivery" "worker" "analytics" "migrations" }}
+{{- range $component := append (include "webhook-service.allRoles" . | fromJsonArray) "migrations" }}
 {{- with (get $.Values $component | default dict).podLabels }}{{ $_ := set $sets (printf "%s.podLabels" $component) . }}{{ end }}
 {{- end }}
 {{- $own := include "webhook-service.ownLabels" (dict "root" $ "component" "worker") | fromYaml }}
+{{- $own = merge $own (include "webhook-service.roleLabels" (include "webhook-service.allRoles" . | fromJsonArray) | fromYaml) }}
 {{- range $path, $labels := $sets }}
 {{- range $name, $value := $labels }}
 {{- if hasKey $own $name }}
@@ -88,9 +89,23 @@ global.imageRegistry: {{ . | quote }} must be host, host:port or host/path, with
 {{- end }}
 {{- end }}
 
+{{/* What is set for a role whose Deployment has another name, and would have no effect. Values with defaults cannot be told
+from those that are set. */}}
+{{- define "webhook-service.layoutProblems" -}}
+{{- range $deployment, $roles := include "webhook-service.deployments" . | fromJson }}
+{{- range $role := without $roles $deployment }}
+{{- range $name, $value := omit (get $.Values $role) "replicas" "autoscaling" "resources" "minReadySeconds" }}
+{{- if $value }}
+{{ $role }}.{{ $name }}: has no effect with layout {{ $.Values.layout }}, where {{ $role }} runs in the pods of {{ $deployment }}; set {{ $deployment }}.{{ $name }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{- define "webhook-service.podProblems" -}}
-{{- range $component := list "gateway" "ingest" "delivery" "worker" "analytics" }}
-{{- $own := get $.Values $component }}
+{{- range $component, $_ := include "webhook-service.deployments" . | fromJson }}
+{{- $own := include "webhook-service.deploymentValues" (dict "root" $ "component" $component) | fromJson }}
 {{- if not (include "webhook-service.autoscaled" (dict "root" $ "component" $component)) }}
 {{- if lt (int $own.replicas) 1 }}
 {{ $component }}.replicas: 0 would stop the service, which needs at least one pod of each component; to pause it, use `kubectl scale`

@@ -1,12 +1,13 @@
-{{/* What every component has: (dict "root" $ "component" "ingest" "port" 50051 "portName" "grpc"). */}}
+{{/* What every Deployment of the service has: (dict "root" $ "component" "ingest"). Its roles are those of its layout. */}}
 
 {{/* The values of a component's pods, as JSON: its own where it has them, else those of all. Maps of labels, annotations
 and nodes are put together, its own on top. */}}
 {{- define "webhook-service.podValues" -}}
 {{- $values := .root.Values }}
-{{- $own := get $values (ternary "migrations" .component (eq .component "migrate")) | default dict }}
+{{- $own := $values.migrations }}
+{{- if ne .component "migrate" }}{{ $own = include "webhook-service.deploymentValues" . | fromJson }}{{ end }}
 {{- /* Nobody connects to a worker: there is nothing to wait for before it stops. */}}
-{{- $found := dict "preStopSeconds" (ternary 0 $values.shutdown.preStopSeconds (eq .component "worker")) }}
+{{- $found := dict "preStopSeconds" (ternary 0 $values.shutdown.preStopSeconds (eq (include "webhook-service.roles" .) `["worker"]`)) }}
 {{- range list "nodeSelector" "podLabels" "podAnnotations" }}
 {{- $_ := set $found . (merge (dict) (get $own . | default dict) (get $values . | default dict)) }}
 {{- end }}
@@ -34,12 +35,18 @@ and nodes are put together, its own on top. */}}
   "SHUTDOWN_GRACE_SECONDS" (include "webhook-service.text" $values.shutdown.graceSeconds)
   "DRAIN_SECONDS" (include "webhook-service.text" (include "webhook-service.podValues" . | fromJson).preStopSeconds)
   "PORT" "8080"
-  "GRPC_PORT" (.port | toString)
   "INGEST_ADDR" (printf "dns:///%s-ingest:50051" $full)
   "DELIVERY_ADDR" (printf "dns:///%s-delivery:50052" $full)
   "ANALYTICS_ADDR" (printf "dns:///%s-analytics:50053" $full)
   "EGRESS_ALLOW" (join "," $egress)
 }}
+{{- /* A process with several roles listens on the usual port of each. */}}
+{{- $connections := .root.Files.Get "files/connections.yaml" | fromYaml }}
+{{- $ports := list }}
+{{- range include "webhook-service.roles" . | fromJsonArray }}
+{{- if has . $connections.grpc }}{{ $ports = append $ports (get $connections.ports .) }}{{ end }}
+{{- end }}
+{{- if eq (len $ports) 1 }}{{ $_ := set $set "GRPC_PORT" (first $ports | toString) }}{{ end }}
 {{- $set = merge $set (include "webhook-service.tracingVariables" . | fromYaml) }}
 {{- if $values.grpcTls.enabled }}
 {{- $_ := merge $set (dict "GRPC_TLS_CERT_FILE" "/etc/webhook/grpc/tls.crt" "GRPC_TLS_KEY_FILE" "/etc/webhook/grpc/tls.key" "GRPC_TLS_CA_FILE" "/etc/webhook/grpc/ca.crt") }}
@@ -64,7 +71,7 @@ data:
 
 {{- define "webhook-service.serviceAccount" -}}
 {{- if .root.Values.serviceAccount.create -}}
-{{- $own := (get .root.Values (ternary "migrations" .component (eq .component "migrate")) | default dict).serviceAccount | default dict }}
+{{- $own := (get .root.Values (ternary "migrations" .component (eq .component "migrate"))).serviceAccount | default dict }}
 {{- $annotations := merge (dict) ($own.annotations | default dict) .root.Values.serviceAccount.annotations -}}
 apiVersion: v1
 kind: ServiceAccount
@@ -110,7 +117,7 @@ ipFamilies:
 {{- end }}
 {{- end }}
 
-{{/* Headless, so that clients see every pod and balance calls, not connections. */}}
+{{/* Of a role, not of a Deployment; headless, so that clients see every pod and balance calls, not connections. */}}
 {{- define "webhook-service.grpcService" -}}
 apiVersion: v1
 kind: Service
@@ -122,11 +129,11 @@ spec:
   {{- . | nindent 2 }}
   {{- end }}
   selector:
-    {{- include "webhook-service.selectorLabels" . | nindent 4 }}
+    {{- include "webhook-service.roleSelectorLabels" (dict "root" .root "role" .component) | nindent 4 }}
   ports:
     - name: grpc
       port: {{ .port }}
-      targetPort: grpc
+      targetPort: grpc-{{ .component }}
       protocol: TCP
     {{- include "webhook-service.metricsPort" . | nindent 4 }}
 {{- end }}
@@ -155,7 +162,9 @@ securityContext:
 
 {{- define "webhook-service.deployment" -}}
 {{- $root := .root }}
-{{- $own := get $root.Values .component }}
+{{- $own := include "webhook-service.deploymentValues" . | fromJson }}
+{{- $roles := include "webhook-service.roles" . | fromJsonArray }}
+{{- $connections := $root.Files.Get "files/connections.yaml" | fromYaml }}
 {{- $variables := include "webhook-service.variables" . | fromJsonArray }}
 {{- $postgres := has "POSTGRES_HOST" $variables }}
 {{- $mounts := include "webhook-service.authorityMounts" $root }}
@@ -164,7 +173,7 @@ securityContext:
 apiVersion: apps/v1
 kind: Deployment
 metadata:
-  {{- include "webhook-service.metadata" . | nindent 2 }}
+  {{- include "webhook-service.metadata" (merge (dict "labels" (include "webhook-service.roleLabels" $roles | fromYaml)) .) | nindent 2 }}
 spec:
   {{- if not (include "webhook-service.autoscaled" .) }}
   replicas: {{ $own.replicas }}
@@ -229,7 +238,7 @@ spec:
         - name: {{ .component }}
           image: {{ include "webhook-service.ownImage" $root }}
           imagePullPolicy: {{ $root.Values.image.pullPolicy }}
-          args: [{{ .component }}]
+          args: [{{ join ", " $roles }}]
           envFrom:
             {{- with $pod.extraEnvFrom }}
             {{- toYaml . | nindent 12 }}
@@ -252,10 +261,12 @@ spec:
             {{- join "\n" . | nindent 12 }}
           {{- end }}
           ports:
-            {{- if .port }}
-            - name: {{ .portName }}
-              containerPort: {{ .port }}
+            {{- range $role := $roles }}
+            {{- with get $connections.ports $role }}
+            - name: {{ has $role $connections.grpc | ternary (printf "grpc-%s" $role) "http" }}
+              containerPort: {{ . }}
               protocol: TCP
+            {{- end }}
             {{- end }}
             - name: metrics
               containerPort: 9090

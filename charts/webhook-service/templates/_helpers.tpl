@@ -36,7 +36,8 @@ app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 {{/* Without the chart's version: a new chart of the same image restarts nothing. */}}
 {{- define "webhook-service.podLabels" -}}
 {{- $all := include "webhook-service.labels" . | fromYaml }}
-{{- merge (omit $all "helm.sh/chart") (include "webhook-service.podValues" . | fromJson).podLabels | toYaml }}
+{{- $ofRoles := include "webhook-service.roleLabels" (include "webhook-service.roles" . | fromJsonArray) | fromYaml }}
+{{- merge (omit $all "helm.sh/chart") $ofRoles (include "webhook-service.podValues" . | fromJson).podLabels | toYaml }}
 {{- end }}
 
 {{/* Name, namespace, labels and annotations:
@@ -86,9 +87,14 @@ place of the registry, which is what comes before the first slash, if it has a d
 {{- end }}
 {{- end }}
 
-{{/* Which variables a component reads, as JSON: the services say it themselves. */}}
+{{/* Which variables the roles of a component read, as JSON: the services say it themselves. */}}
 {{- define "webhook-service.variables" -}}
-{{- index (.root.Files.Get "files/settings.json" | fromJson) .component | toJson }}
+{{- $all := .root.Files.Get "files/settings.json" | fromJson }}
+{{- $found := list }}
+{{- range include "webhook-service.roles" . | fromJsonArray }}
+{{- $found = concat $found (get $all .) }}
+{{- end }}
+{{- uniq $found | sortAlpha | toJson }}
 {{- end }}
 
 {{/* A value as a variable's text: numbers without an exponent. */}}
@@ -100,13 +106,16 @@ place of the registry, which is what comes before the first slash, if it has a d
 {{- .Values.secrets.existingSecret | default (printf "%s-keys" (include "webhook-service.fullname" .)) }}
 {{- end }}
 
-{{/* The keys that a component reads, as entries of env. A Secret that somebody else made has service keys for each process,
-or one for all: what is missing is left out, and a process with neither says so. */}}
+{{/* The keys that the roles of a component read, as entries of env. A Secret that somebody else made has service keys for
+each role, or one for all: what is missing is left out, and a process with neither says so. */}}
 {{- define "webhook-service.keysEnv" -}}
 {{- $secret := include "webhook-service.keysSecret" .root }}
 {{- $brought := ne .root.Values.secrets.existingSecret "" }}
+{{- $roles := include "webhook-service.roles" . | fromJsonArray }}
 {{- range $variable, $key := .root.Files.Get "files/keys.yaml" | fromYaml }}
-{{- if and (has $.component $key.readBy) (or $brought (ne $key.kind "sharedServiceKey")) }}
+{{- $read := false }}
+{{- range $key.readBy }}{{ if has . $roles }}{{ $read = true }}{{ end }}{{ end }}
+{{- if and $read (or $brought (ne $key.kind "sharedServiceKey")) }}
 - name: {{ $variable }}
   valueFrom:
     secretKeyRef:

@@ -1,6 +1,8 @@
-{{/* Whether a component logs in as externalPostgresql.runtimeUser. Analytics makes and drops partitions, as their owner. */}}
+{{/* Whether a component logs in as externalPostgresql.runtimeUser. Analytics makes and drops partitions, as their owner, and
+a process has one pool. */}}
 {{- define "webhook-service.runtimeUser" -}}
-{{- if and (not .root.Values.postgresql.enabled) .root.Values.externalPostgresql.runtimeUser (has (.component | default "") (list "ingest" "delivery" "worker")) -}}
+{{- $roles := include "webhook-service.roles" (merge (dict) . (dict "component" "")) | fromJsonArray }}
+{{- if and (not .root.Values.postgresql.enabled) .root.Values.externalPostgresql.runtimeUser $roles (not (has "analytics" $roles)) -}}
 true
 {{- end }}
 {{- end }}

@@ -61,7 +61,7 @@ class Dispatcher:
         store: DispatcherStore,
         turns: Turns,
         ringer: doorbell.Ringer,
-        broker: doorbell.Broker,
+        stream: doorbell.Stream,
         heard: Signals,
     ) -> None:
         self._signals = heard
@@ -71,7 +71,7 @@ class Dispatcher:
         self._store = store
         self._turns = turns
         self._ringer = ringer
-        self._broker = broker
+        self._stream = stream
         self._leases_guarded_until = time.monotonic()
         # When the next turn and the next sweep are to have ended.
         self._turn_by = self._sweep_by = time.monotonic()
@@ -190,11 +190,11 @@ class Dispatcher:
         """Whether bells would be heard: without Redis workers look for themselves, over a full stream they are busy."""
         if not await self._look_at_stream():
             return False
-        if self._broker.is_below(doorbell.DUE_MARK):
+        if self._stream.is_below(doorbell.DUE_MARK):
             return True
         # Behind others' bells its own are few, so that retries come at all.
         self._deliveries_per_turn = MIN_DELIVERIES_PER_TURN
-        return self._rang_at is None and self._broker.length < doorbell.DUE_MARK.messages
+        return self._rang_at is None and self._stream.length < doorbell.DUE_MARK.messages
 
     async def _look_at_stream(self) -> bool:
         """Learn how full the stream is; return False if that cannot be known."""
@@ -202,7 +202,7 @@ class Dispatcher:
             return False
         try:
             async with asyncio.timeout(doorbell.RING_TIMEOUT_SECONDS):
-                await self._broker.measure()
+                await self._stream.measure()
         except REDIS_AWAY:
             return False
         self._adapt()
@@ -212,7 +212,7 @@ class Dispatcher:
         """Learn how many deliveries workers hear of in a moment, once they have read the bells of the last turn."""
         if self._rang_at is None:
             return
-        unread, last = self._broker.first_unread, self._ringer.last_sent
+        unread, last = self._stream.first_unread, self._ringer.last_sent
         if unread is not None and last is not None and unread <= last:
             return
         seconds = max(0.001, time.monotonic() - self._rang_at)

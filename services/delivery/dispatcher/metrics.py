@@ -84,7 +84,7 @@ FORGET_SECONDS = 60.0
 COUNT_LIMIT = 100_000
 
 
-async def keep(store: DispatcherStore, turns: Turns, broker: doorbell.Broker, heard: Signals) -> None:
+async def keep(store: DispatcherStore, turns: Turns, stream: doorbell.Stream, heard: Signals) -> None:
     """Measure the queue until cancelled; while a store is away its gauges keep their last value.
 
     The first time after a pause, for it takes turns to learn what is held: before them a million deliveries behind a
@@ -107,7 +107,7 @@ async def keep(store: DispatcherStore, turns: Turns, broker: doorbell.Broker, he
                 await store.forget_workers()
             return max(heard.pace(INTERVAL_SECONDS) if empty else INTERVAL_SECONDS, (SHARE - 1) * took)
         finally:
-            await _measure_stream(broker)
+            await _measure_stream(stream)
 
     await background.repeat(measure, interval_seconds=INTERVAL_SECONDS, at_once=False, quiet=True)
 
@@ -139,21 +139,21 @@ async def _measure_queue(store: DispatcherStore, turns: Turns, *, breakers: bool
     return not any((found.pending, found.unexpanded, found.scheduled, found.in_flight, *held.values()))
 
 
-async def _measure_stream(broker: doorbell.Broker) -> None:
+async def _measure_stream(stream: doorbell.Stream) -> None:
     started = time.perf_counter()
     try:
         async with asyncio.timeout(doorbell.RING_TIMEOUT_SECONDS):
-            STREAM_MESSAGES.set(await broker.number())
+            STREAM_MESSAGES.set(await stream.number())
     except REDIS_AWAY:
         return
     REDIS_SECONDS.observe(time.perf_counter() - started)
 
 
-async def sweep(broker: doorbell.Broker) -> None:
+async def sweep(stream: doorbell.Stream) -> None:
     """Remove what dead workers left in the stream, every ten seconds until cancelled; rarely while it is empty."""
 
     async def step() -> float:
-        DOORBELLS_SWEPT.inc(await broker.sweep())
-        return SWEEP_SECONDS if broker.length else EMPTY_SWEEP_SECONDS
+        DOORBELLS_SWEPT.inc(await stream.sweep())
+        return SWEEP_SECONDS if stream.length else EMPTY_SWEEP_SECONDS
 
     await background.repeat(step, interval_seconds=SWEEP_SECONDS, at_once=False, quiet=True)

@@ -9,6 +9,7 @@ from taskiq.acks import AcknowledgeType
 from taskiq.receiver import Receiver
 
 from services.delivery.dispatcher.turns import Turns
+from services.delivery.worker.broker import Broker
 from services.delivery.worker.scheduler import Scheduler
 from services.domain import doorbell
 from services.platform import ids
@@ -42,7 +43,7 @@ class Bells:
     async def listen(self) -> None:
         """Host taskiq's receiver, and connect again whenever Redis comes back; end after stop()."""
         while not self._stopping.is_set():
-            broker = doorbell.Broker(self._client, consumer_name=f"{socket.gethostname()}-{ids.new()}")
+            broker = Broker(self._client, consumer_name=f"{socket.gethostname()}-{ids.new()}")
             self._register(broker)
             try:
                 await broker.startup()
@@ -70,7 +71,7 @@ class Bells:
         """Hear nothing new from now on."""
         self._stopping.set()
 
-    def _receiver(self, broker: doorbell.Broker) -> Receiver:
+    def _receiver(self, broker: Broker) -> Receiver:
         return Receiver(
             broker,
             validate_params=False,
@@ -80,7 +81,7 @@ class Bells:
             wait_tasks_timeout=1,
         )
 
-    def _register(self, broker: doorbell.Broker) -> None:
+    def _register(self, broker: Broker) -> None:
         @broker.task(task_name=doorbell.TASK)
         async def deliver(said: doorbell.Bell) -> None:
             """Hand its ids to the scheduler and end."""

@@ -191,7 +191,11 @@ def _answering(method: str, inner: Behavior, span: Span | None = None) -> Callab
             refused = errors.classify(error) or _bug(method, error)
             code = grpc_errors.to_code_name(refused)
             status = grpc_errors.to_status(refused)
-            await context.abort(refused.code, status.message, ((grpc_errors.DETAILS_KEY, status.SerializeToString()),))
+            await context.abort(
+                grpc_errors.status_code(refused),
+                status.message,
+                ((grpc_errors.DETAILS_KEY, status.SerializeToString()),),
+            )
         finally:
             metrics.RPC_IN_FLIGHT.dec()
             metrics.RPC_REQUESTS.labels(method, code).inc()

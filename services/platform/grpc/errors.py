@@ -43,7 +43,7 @@ def to_status(error: errors.WebhookError) -> status_pb2.Status:
     if error.retry_after_seconds is not None:
         delay = duration_pb2.Duration(seconds=error.retry_after_seconds)
         packed.append(_pack(error_details_pb2.RetryInfo(retry_delay=delay)))
-    return status_pb2.Status(code=error.code.value[0], message=_fitting_message(error.message), details=packed)
+    return status_pb2.Status(code=error.code, message=_fitting_message(error.message), details=packed)
 
 
 def _fitting(violations: Sequence[errors.Violation]) -> list[errors.Violation]:
@@ -71,12 +71,20 @@ def _pack(
 
 def code_number(error: errors.WebhookError) -> int:
     """Return the google.rpc.Code number of an error, for results in a batch."""
-    return int(error.code.value[0])
+    return int(error.code)
 
 
-# The error classes by (gRPC code, reason), then by code alone.
-_BY_REASON: Mapping[tuple[grpc.StatusCode, str], type[errors.WebhookError]] = {
-    (cls.code, cls.reason): cls
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def status_code(error: errors.WebhookError) -> grpc.StatusCode:
+    """Return the code of an error as gRPC's library has it."""
+    return _CODES[error.code]
+
+
+# The error classes by (number of the gRPC code, reason), then by number alone.
+_BY_REASON: Mapping[tuple[int, str], type[errors.WebhookError]] = {
+    (int(cls.code), cls.reason): cls
     for cls in (
         errors.PayloadTooLarge,
         errors.SignatureMismatch,
@@ -88,8 +96,8 @@ _BY_REASON: Mapping[tuple[grpc.StatusCode, str], type[errors.WebhookError]] = {
         errors.RequestTimeout,
     )
 }
-_BY_CODE: Mapping[grpc.StatusCode, type[errors.WebhookError]] = {
-    cls.code: cls
+_BY_CODE: Mapping[int, type[errors.WebhookError]] = {
+    int(cls.code): cls
     for cls in (
         errors.InvalidArgument,
         errors.Unauthenticated,
@@ -102,18 +110,16 @@ _BY_CODE: Mapping[grpc.StatusCode, type[errors.WebhookError]] = {
     )
 } | {
     # The call was not answered in time, or was cut.
-    grpc.StatusCode.DEADLINE_EXCEEDED: errors.OutcomeUnknown,
-    grpc.StatusCode.CANCELLED: errors.OutcomeUnknown,
+    grpc.StatusCode.DEADLINE_EXCEEDED.value[0]: errors.OutcomeUnknown,
+    grpc.StatusCode.CANCELLED.value[0]: errors.OutcomeUnknown,
 }
-_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def make(
     code: int, message: str, *, reason: str = "", violations: tuple[errors.Violation, ...] = ()
 ) -> errors.WebhookError:
     """Return the error for a google.rpc.Code number and a reason; WebhookError (INTERNAL) for unknown ones."""
-    status = _CODES.get(code, grpc.StatusCode.UNKNOWN)
-    cls = _BY_REASON.get((status, reason)) or _BY_CODE.get(status, errors.WebhookError)
+    cls = _BY_REASON.get((code, reason)) or _BY_CODE.get(code, errors.WebhookError)
     return cls(message, reason=errors.ErrorReason.parse(reason), violations=violations)
 
 

@@ -1,6 +1,7 @@
 """Whether a store is away: by what its driver raises, and by asking it.
 
-errors.classify() makes Unavailable of what drivers raise wherever this is imported. Whether a store answers this
+errors.classify() makes Unavailable of what asyncpg raises wherever this is imported, and of what redis-py does where
+redis.py is: processes without Redis do without its client. Whether a store answers this
 process is told in webhook_store_up for alerts, in the log, and in /readyz.
 """
 
@@ -13,13 +14,12 @@ import time
 from collections.abc import Awaitable, Callable
 
 import asyncpg
-import redis.exceptions
 import structlog
 
 from services.platform import errors
 from services.platform.process import background, metrics
 
-# What drivers raise when a store is away, starting, stopping, read-only after a failover, or out of connections,
+# What asyncpg raises when Postgres is away, starting, stopping, read-only after a failover, or out of connections,
 # memory or disk; or rolls a transaction back for a conflict (SQLSTATE class 40), which a repetition resolves.
 # InterfaceError is asyncpg's for a connection that was closed under a statement, and InvalidCachedStatementError for a
 # table that was migrated under a transaction.
@@ -36,13 +36,11 @@ STORE_AWAY = (
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
     asyncpg.InvalidCachedStatementError,
-    redis.exceptions.ConnectionError,
-    redis.exceptions.TimeoutError,
 )
 
 
 def is_store_away(error: BaseException) -> bool:
-    """Whether a store is away. asyncpg's InterfaceError that is also a ValueError is about our settings, or our use."""
+    """Whether Postgres is away. An InterfaceError that is also a ValueError is about our settings, or our use of it."""
     return isinstance(error, STORE_AWAY) and not isinstance(error, ValueError)
 
 

@@ -15,6 +15,7 @@ import redis.asyncio
 import redis.exceptions
 from redis.asyncio.connection import BlockingConnectionPool
 
+from services.platform import errors
 from services.platform.settings import RedisSettings
 from services.platform.stores import availability, redis_primary, redis_url
 
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
 # What a command raises when Redis is away. RuntimeError is uvloop's: the connection was closed under the command.
 REDIS_AWAY = (redis.exceptions.RedisError, OSError, TimeoutError, RuntimeError)
+
+
+def _is_away(error: BaseException) -> bool:
+    return isinstance(error, redis.exceptions.ConnectionError | redis.exceptions.TimeoutError)
+
+
+errors.add_unavailable(_is_away)
 
 # Errors begin with a code, of which the client removes ERR. What other codes say, but for this one, is about the
 # server: out of memory, without replicas, busy.

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Sequence
 
+import grpc
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
@@ -118,12 +119,18 @@ class Sdk:
             self._exporter.shutdown()
 
 
+def credentials_of(settings: TracingSettings) -> grpc.ChannelCredentials | None:
+    """Return TLS to the collector, or None for a plain connection."""
+    secure = settings.otel_exporter_otlp_endpoint.startswith("https:")
+    return grpc.ssl_channel_credentials(settings.authorities) if secure else None
+
+
 class _Counted(SpanExporter):
     """OTLP over gRPC, counted. Only the processor's thread changes `taken`."""
 
     def __init__(self, settings: TracingSettings) -> None:
         self.taken = 0
-        credentials = settings.credentials
+        credentials = credentials_of(settings)
         self._exporter = OTLPSpanExporter(
             endpoint=settings.otel_exporter_otlp_endpoint,
             insecure=credentials is None,

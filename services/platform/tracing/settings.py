@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import unquote
 
-import grpc
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
@@ -78,12 +77,10 @@ class TracingSettings(Settings):
         return dict(_pairs(self.otel_resource_attributes))
 
     @property
-    def credentials(self) -> grpc.ChannelCredentials | None:
-        """TLS to the collector, or None for a plain connection."""
-        if not self.otel_exporter_otlp_endpoint.startswith("https:"):
-            return None
+    def authorities(self) -> bytes | None:
+        """The certificates that the collector's is checked against; None for those of the system."""
         path = self.otel_exporter_otlp_certificate
-        return grpc.ssl_channel_credentials(_content(path) if path else None)
+        return _content(path) if path else None
 
 
 class TracingDoorSettings(TracingSettings):

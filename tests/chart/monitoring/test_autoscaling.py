@@ -9,7 +9,13 @@ from tests.chart import rendering
 from tests.chart.rendering import Object
 
 RULES = rendering.CHART / "files/prometheus-adapter-rules.yaml"
-SCALED = {"autoscaling": [True, True, True], "keda": [True, False, True], "production": [False, False, False]}
+# Which Deployments an autoscaler owns in a scenario.
+SCALED = {
+    "autoscaling": {"gateway", "ingest", "worker"},
+    "keda": {"gateway", "worker"},
+    "production": set(),
+    "compact": {"gateway", "worker"},
+}
 ON: dict[str, Any] = rendering.STORES | {"autoscaling": {"enabled": True}}
 
 
@@ -33,9 +39,7 @@ def test_replicas_are_set_where_no_autoscaler_owns_them_and_nowhere_else(scenari
         for found in rendering.of_kind(objects, "HorizontalPodAutoscaler", "ScaledObject")
     ]
     assert len(targets) == len(set(targets)), "two autoscalers pull at one Deployment"
-    assert [deployment(objects, each)["metadata"]["name"] in targets for each in ("gateway", "ingest", "worker")] == (
-        SCALED[scenario]
-    )
+    assert {deployment(objects, each)["metadata"]["name"] for each in SCALED[scenario]} == set(targets)
     for found in rendering.of_kind(objects, "Deployment"):
         assert ("replicas" not in found["spec"]) is (found["metadata"]["name"] in targets)
 
@@ -90,6 +94,24 @@ def test_workers_are_scaled_by_depth_and_busy_slots_of_this_release() -> None:
     for each in found.values():
         labels = {"namespace": rendering.NAMESPACE, "release": "shop"}
         assert each["metric"]["selector"] == {"matchLabels": labels}
+
+
+@pytest.mark.parametrize("source", ["prometheus-adapter", "keda"])
+def test_what_delivers_is_scaled_by_depth_in_every_layout(source: str) -> None:
+    keda = {"enabled": True, "source": source, "keda": {"serverAddress": "http://prometheus:9090"}}
+    found = []
+    for layout in rendering.LAYOUTS:
+        objects = rendering.rendered(rendering.STORES | {"layout": layout, "autoscaling": keda})
+        (scaler,) = (
+            each
+            for each in rendering.of_kind(objects, "HorizontalPodAutoscaler", "ScaledObject")
+            if "webhook_queue_depth" in str(each)
+        )
+        pod = deployment(objects, "worker")["spec"]["template"]["spec"]
+        assert scaler["spec"]["scaleTargetRef"]["name"] == deployment(objects, "worker")["metadata"]["name"]
+        assert "worker" in pod["containers"][0]["args"]
+        found.append(scaler)
+    assert found[0] == found[1]
 
 
 def test_a_provider_of_the_depth_alone_is_enough() -> None:

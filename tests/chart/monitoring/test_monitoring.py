@@ -106,10 +106,11 @@ def scraped_pods(objects: list[Object]) -> Iterator[tuple[str, Object]]:
             yield component, endpoint
 
 
-def test_components_are_scraped_once_at_their_metrics_port() -> None:
-    objects = rendering.rendered(MONITORED)
+@pytest.mark.parametrize("layout", rendering.LAYOUTS)
+def test_pods_are_scraped_once_at_their_metrics_port(layout: str) -> None:
+    objects = rendering.rendered(MONITORED | {"layout": layout})
     found = list(scraped_pods(objects))
-    assert sorted(component for component, _ in found) == sorted(rendering.COMPONENTS)
+    assert sorted(component for component, _ in found) == sorted(rendering.LAYOUTS[layout])
     for component, endpoint in found:
         (container,) = rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["spec"]["containers"]
         assert {"metrics"} <= {port["name"] for port in container["ports"]}

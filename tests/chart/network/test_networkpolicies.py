@@ -67,9 +67,16 @@ API_SERVER = ("10.96.0.1", "10.89.0.2")
 
 
 @functools.cache
-def trial() -> list[Object]:
+def trial(layout: str = "five") -> list[Object]:
     """Return the objects with the chart's stores."""
-    return rendering.rendered(TRIAL)
+    return rendering.rendered(TRIAL | {"layout": layout})
+
+
+def arrows(layout: str) -> set[tuple[str, str, int]]:
+    """Return the arrows between the pods of a layout: those of all their roles."""
+    pods = {role: component for component, roles in rendering.LAYOUTS[layout].items() for role in roles}
+    found = {(pods.get(source, source), pods.get(target, target), port) for source, target, port in ARROWS}
+    return {(source, target, port) for source, target, port in found if source != target}
 
 
 def external() -> list[Object]:
@@ -118,14 +125,36 @@ def test_the_documents_have_the_same_arrows() -> None:
     assert len(found) == len(ARROWS)
 
 
-def test_exactly_the_arrows_of_the_architecture_are_open() -> None:
+@pytest.mark.parametrize("layout", rendering.LAYOUTS)
+def test_exactly_the_arrows_of_the_architecture_are_open(layout: str) -> None:
     """Anyone may call the gateway, because no clients are listed. The service checks the ports of receivers."""
-    expected = set(ARROWS)
+    expected = arrows(layout)
     expected |= {(name, "gateway", 8080) for name in ("stranger", "prometheus")}
     expected |= {("worker", "receivers", port) for port in PORTS}
     # One internet host stands for all.
     expected |= {("receivers", "gateway", 8080)} | {("worker", "senders", port) for port in PORTS}
-    assert opened(trial(), SENDER, RECEIVER, STRANGER, PROMETHEUS) == expected
+    if layout == "compact":
+        # The worker's own pod is where its metrics are asked for what is degraded.
+        assert ("test", "worker", 9090) in expected
+    assert opened(trial(layout), SENDER, RECEIVER, STRANGER, PROMETHEUS) == expected
+
+
+def test_copies_of_a_process_with_both_roles_reach_each_other() -> None:
+    """Its gateway calls another copy's ingest while its own cannot answer."""
+    one = pods(trial("compact"))["gateway"]
+    other = Place(name="other", address="10.244.9.9", namespace=NAMESPACE, labels=one.labels)
+    assert {port for port in PORTS if may_reach(policies(trial("compact")), one, other, port)} == {50051}
+
+
+@pytest.mark.parametrize(("layout", "former"), [("compact", "five"), ("five", "compact")])
+def test_pods_of_another_layout_keep_their_connections_until_they_are_gone(layout: str, former: str) -> None:
+    """Helm changes policies and Services at once, while those pods still drain."""
+    for pod in pods(trial(former)).values():
+        mine = [each for each in policies(trial(layout)) if selects(each, pod)]
+        before = [each for each in policies(trial(former)) if selects(each, pod)]
+        assert [each["spec"] for each in mine] == [each["spec"] for each in before], pod.name
+    now, then = ([found["spec"] for found in rendering.of_kind(trial(each), "Service")] for each in (layout, former))
+    assert now == then
 
 
 def test_exactly_the_named_peers_are_open_with_everything_elsewhere() -> None:
@@ -293,11 +322,11 @@ def test_workers_behind_a_proxy_reach_no_other_external_address() -> None:
     assert {name for name, pod in pods(objects).items() if may_reach(policies(objects), pod, proxy, 3128)} == {"worker"}
 
 
-def test_pods_are_denied_everything_by_default_and_have_one_policy_each() -> None:
-    for objects in (trial(), external()):
+def test_pods_are_denied_everything_by_default_and_have_a_policy_for_each_role() -> None:
+    for layout, objects in (("five", trial()), ("five", external()), ("compact", trial("compact"))):
         for name, pod in pods(objects).items():
             about = [each for each in policies(objects) if selects(each, pod)]
-            assert len(about) == 2, name
+            assert len(about) == 1 + len(rendering.LAYOUTS[layout].get(name, [name])), name
             for each in about:
                 assert sorted(each["spec"]["policyTypes"]) == ["Egress", "Ingress"], name
             (deny,) = (each for each in about if each["metadata"]["name"].endswith("-default-deny"))
@@ -327,12 +356,14 @@ def test_releases_in_one_namespace_reach_only_each_others_gateway() -> None:
             assert not may_reach(both, target, source, port) or (source.name, port) == ("gateway", 8080)
 
 
-def test_ports_of_pods_are_all_used_by_an_arrow_or_by_metrics() -> None:
+@pytest.mark.parametrize("layout", rendering.LAYOUTS)
+def test_ports_of_pods_are_all_used_by_an_arrow_or_by_metrics(layout: str) -> None:
     """So that a new port is not forgotten here."""
-    for name, template in rendering.pod_templates(trial()):
+    for name, template in rendering.pod_templates(trial(layout)):
         component = template["metadata"]["labels"]["app.kubernetes.io/component"]
         ports = {port["containerPort"] for each in template["spec"]["containers"] for port in each.get("ports", [])}
-        expected = {port for _, target, port in ARROWS if target == component}
+        roles = rendering.LAYOUTS[layout].get(component, [component])
+        expected = {port for _, target, port in ARROWS if target in roles}
         assert ports == expected | ({9090} if component in WITH_METRICS else set()), name
 
 

@@ -6,9 +6,17 @@ from typing import Any
 
 import pytest
 
+from services.analytics.settings import AnalyticsSettings
+from services.delivery.settings import DeliverySettings
+from services.ingest.settings import IngestSettings
 from tests.chart import rendering
 from tests.chart.rendering import Object
 
+# Where a role listens that is not told otherwise.
+USUAL_PORTS = {
+    role: str(settings.model_fields["grpc_port"].default)
+    for role, settings in (("ingest", IngestSettings), ("delivery", DeliverySettings), ("analytics", AnalyticsSettings))
+}
 LONG = "a" * 40 + "-" + "b" * 12
 # The limit of a name that is used for a label, a host name, or other names.
 LIMITS = {"Service": 63, "Job": 63, "StatefulSet": 52, "Deployment": 52, "ConfigMap": 63, "Secret": 63, "Pod": 63}
@@ -59,13 +67,16 @@ def test_ports_line_up(objects: list[Object]) -> None:
 
 
 def test_processes_listen_where_services_and_probes_look(objects: list[Object]) -> None:
-    for component in rendering.COMPONENTS:
-        (container,) = rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["spec"]["containers"]
+    for roles, pod in rendering.deployments(objects):
+        (container,) = pod["containers"]
         environment = rendering.environment(objects, container)
         ports = {port["name"]: str(port["containerPort"]) for port in container["ports"]}
         assert environment["METRICS_PORT"] == ports["metrics"]
-        assert environment.get("GRPC_PORT") == ports.get("grpc")
         assert environment.get("PORT") == ports.get("http")
+        serving = {f"grpc-{role}": USUAL_PORTS[role] for role in roles if role in USUAL_PORTS}
+        assert {name: port for name, port in ports.items() if name.startswith("grpc-")} == serving
+        # With the variable, all roles of a process would have that one port.
+        assert environment.get("GRPC_PORT") == (next(iter(serving.values())) if len(serving) == 1 else None)
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
             assert container[probe]["httpGet"]["port"] == "metrics"
         assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
@@ -157,10 +168,12 @@ def drain_seconds(objects: list[Object], component: str) -> int:
     return seconds
 
 
-@pytest.mark.parametrize("component", ["gateway", "ingest", "delivery", "analytics"])
-def test_servers_go_on_longer_than_dns_caches_their_addresses(component: str) -> None:
+@pytest.mark.parametrize(
+    ("layout", "component"), [process[:2] for process in rendering.PROCESSES if process[2] != ("worker",)]
+)
+def test_servers_go_on_longer_than_dns_caches_their_addresses(layout: str, component: str) -> None:
     def drain(values: dict[str, Any]) -> int:
-        return drain_seconds(rendering.rendered(rendering.STORES | values), component)
+        return drain_seconds(rendering.rendered(rendering.STORES | {"layout": layout} | values), component)
 
     assert drain({}) == 35
     assert drain({"shutdown": {"preStopSeconds": 10}}) == 10
@@ -173,13 +186,16 @@ def test_workers_have_no_drain_delay_because_they_serve_no_calls() -> None:
 
 
 def test_pods_are_killed_only_after_they_had_their_time(objects: list[Object]) -> None:
-    for component in rendering.COMPONENTS:
-        assert (drain_seconds(objects, component) > 0) == (component != "worker")
+    for found in rendering.of_kind(objects, "Deployment"):
+        component = found["metadata"]["labels"]["app.kubernetes.io/component"]
+        assert (drain_seconds(objects, component) > 0) == (
+            found["spec"]["template"]["spec"]["containers"][0]["args"] != ["worker"]
+        )
 
 
 def test_a_drain_is_never_held_up(objects: list[Object]) -> None:
     budgets = rendering.of_kind(objects, "PodDisruptionBudget")
-    assert len(budgets) == len(rendering.COMPONENTS)
+    assert len(budgets) == len(rendering.of_kind(objects, "Deployment"))
     for budget in budgets:
         assert budget["spec"]["maxUnavailable"] == 1
         assert budget["spec"]["unhealthyPodEvictionPolicy"] == "AlwaysAllow"
@@ -188,7 +204,7 @@ def test_a_drain_is_never_held_up(objects: list[Object]) -> None:
 @pytest.mark.parametrize(
     "release", [LONG, "a" * 53, "webhook-service", "w", "9lives", "shop.v2", "1" * 53, "a." * 26 + "a"]
 )
-@pytest.mark.parametrize("scenario", ["minimal", "production", "network"])
+@pytest.mark.parametrize("scenario", ["minimal", "production", "network", "compact"])
 def test_names_hold_for_every_release(scenario: str, release: str) -> None:
     _names_hold(rendering.scenario(scenario, release=release))
 
@@ -289,16 +305,16 @@ def test_the_migration_is_a_plain_job_with_a_name_for_each_revision_and_content(
     assert other["metadata"]["name"] != job["metadata"]["name"]
 
 
-def test_pods_with_a_store_wait_for_the_schema_and_the_others_get_no_password() -> None:
-    objects = rendering.scenario("minimal")
-    for component in rendering.COMPONENTS:
-        pod = rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["spec"]
+@pytest.mark.parametrize("layout", rendering.LAYOUTS)
+def test_pods_with_a_store_wait_for_the_schema_and_the_others_get_no_password(layout: str) -> None:
+    objects = rendering.rendered(rendering.STORES | {"layout": layout})
+    for roles, pod in rendering.deployments(objects):
         waiting = [container["args"] for container in pod.get("initContainers", [])]
-        stores = component != "gateway"
+        stores = set(roles) > {"gateway"} or "gateway" not in roles
         assert waiting == ([["wait"]] if stores else [])
         names = rendering.environment(objects, pod["containers"][0])
         assert ("POSTGRES_PASSWORD" in names) is stores
-        assert ("REDIS_PASSWORD" in names) is (stores and component != "analytics")
+        assert ("REDIS_PASSWORD" in names) is bool({"ingest", "delivery", "worker"} & set(roles))
 
 
 def test_immutable_fields_contain_nothing_that_changes() -> None:
@@ -320,18 +336,19 @@ def test_generated_secrets_outlive_the_release() -> None:
     assert not rendering.of_kind(rendering.scenario("production"), "Secret")
 
 
-def test_a_change_of_settings_restarts_only_the_pods_that_read_it() -> None:
+@pytest.mark.parametrize("layout", rendering.LAYOUTS)
+def test_a_change_of_settings_restarts_only_the_pods_that_read_it(layout: str) -> None:
     def checksums(values: dict[str, Any]) -> dict[str, str]:
-        objects = rendering.rendered(rendering.STORES | values)
+        objects = rendering.rendered(rendering.STORES | {"layout": layout} | values)
         return {
             component: rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["metadata"][
                 "annotations"
             ]["checksum/config"]
-            for component in rendering.COMPONENTS
+            for component in rendering.LAYOUTS[layout]
         }
 
     before, after = checksums({}), checksums({"settings": {"WORKER_CONCURRENCY": 9}})
-    assert [component for component in rendering.COMPONENTS if before[component] != after[component]] == ["worker"]
+    assert [component for component in before if before[component] != after[component]] == ["worker"]
 
 
 def test_large_numbers_are_written_out() -> None:

@@ -53,6 +53,9 @@ def test_an_older_kubernetes_is_refused() -> None:
 
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"replicas": 3}, "replicas"),
+    ({"layout": "two"}, "layout"),
+    ({"compact": {"ingest": {"resources": {}}}}, "ingest"),
+    ({"compact": {"worker": {"replicas": 3}}}, "replicas"),
     ({"gateway": {"replica": 3}}, "replica"),
     ({"gateway": {"replicas": "3"}}, "replicas"),
     ({"worker": {"replicas": -1}}, "replicas"),

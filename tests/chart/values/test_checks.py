@@ -36,6 +36,15 @@ PROBLEMS: list[tuple[dict[str, Any], str]] = [
     ({"migrations": {"podSecurityContext": {"runAsUser": 0}}}, "migrations.podSecurityContext.runAsUser: 0 is root"),
     ({"podDisruptionBudget": {"maxUnavailable": 0}}, "podDisruptionBudget.maxUnavailable: must be 1 or more"),
     ({"podDisruptionBudget": {"maxUnavailable": "0%"}}, "podDisruptionBudget.maxUnavailable: must be 1 or more"),
+    ({"podLabels": {"roles.webhook-service/ingest": "x"}}, "podLabels: roles.webhook-service/ingest is a label of the"),
+    (
+        {"layout": "compact", "ingest": {"extraEnv": [{"name": "A", "value": "b"}]}},
+        "ingest.extraEnv: has no effect with layout compact, where ingest runs in the pods of gateway; set",
+    ),
+    (
+        {"layout": "compact", "analytics": {"nodeSelector": {"a": "b"}}},
+        "analytics.nodeSelector: has no effect with layout compact, where analytics runs in the pods of worker",
+    ),
     ({"grpcTls": {"enabled": True}}, "grpcTls: set grpcTls.existingSecret, or"),
     ({"autoscaling": {"enabled": True, "source": "keda"}}, "autoscaling.keda.serverAddress: required"),
     ({"gateway": {"service": {"nodePort": 30080}}}, "gateway.service.nodePort: requires gateway.service.type"),

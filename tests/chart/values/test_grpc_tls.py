@@ -14,8 +14,8 @@ BROUGHT: dict[str, Any] = {"enabled": True, "existingSecret": "webhook-grpc"}
 MOUNT = "/etc/webhook/grpc"
 
 
-def rendered(tls: Object, **more: Any) -> list[Object]:
-    return rendering.rendered(rendering.STORES | {"grpcTls": tls}, **more)
+def rendered(tls: Object, layout: str = "five", **more: Any) -> list[Object]:
+    return rendering.rendered(rendering.STORES | {"grpcTls": tls, "layout": layout}, **more)
 
 
 def pod(objects: list[Object], component: str) -> Object:
@@ -49,15 +49,15 @@ def test_the_certificate_has_the_names_that_clients_call(release: str) -> None:
     assert (spec["duration"], spec["renewBefore"]) == ("2160h", "720h")
 
 
+@pytest.mark.parametrize("layout", rendering.LAYOUTS)
 @pytest.mark.parametrize(("tls", "secret"), [(ISSUED, "demo-webhook-service-grpc-tls"), (BROUGHT, "webhook-grpc")])
-def test_certificate_is_mounted_in_pods_that_use_grpc_and_not_in_workers(tls: Object, secret: str) -> None:
-    objects = rendered(tls)
+def test_certificate_is_mounted_in_pods_that_use_grpc_and_not_in_workers(tls: Object, secret: str, layout: str) -> None:
+    objects = rendered(tls, layout)
     assert [each["spec"]["secretName"] for each in rendering.of_kind(objects, "Certificate")] == (
         [secret] if tls is ISSUED else []
     )
     variables = {name.upper() for name in GrpcTlsSettings.model_fields if name.startswith("grpc_tls_")}
-    for component in rendering.COMPONENTS:
-        spec = pod(objects, component)
+    for roles, spec in rendering.deployments(objects):
         (container,) = spec["containers"]
         files = {
             name: value
@@ -65,7 +65,7 @@ def test_certificate_is_mounted_in_pods_that_use_grpc_and_not_in_workers(tls: Ob
             if name.startswith("GRPC_TLS_")
         }
         mounts = [mount for mount in container["volumeMounts"] if mount["mountPath"] == MOUNT]
-        if component in SHOWN_BY:
+        if set(SHOWN_BY) & set(roles):
             assert secrets(spec) == [secret]
             # Mount the whole Secret, without subPath: a subPath mount is never updated.
             assert mounts == [{"name": "grpc-tls", "mountPath": MOUNT, "readOnly": True}]

@@ -6,7 +6,7 @@ import importlib
 import json
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jsonschema  # type: ignore[import-untyped,unused-ignore]
@@ -25,23 +25,24 @@ from tests.chart import rendering
 LIBPQ = {"PGSSLMODE", "PGSSLROOTCERT"}
 
 
-def read_by(component: str) -> set[str]:
-    return {field.upper() for field in settings_of(component).variables()}
+def read_by(roles: Sequence[str]) -> set[str]:
+    return {field.upper() for role in roles for field in settings_of(role).variables()}
 
 
-@pytest.mark.parametrize("component", rendering.COMPONENTS)
 @pytest.mark.parametrize("scenario", rendering.SCENARIOS)
-def test_variables_of_a_component_are_all_read_by_its_process(scenario: str, component: str) -> None:
+def test_variables_of_a_process_are_all_read_by_its_roles(scenario: str) -> None:
     objects = rendering.scenario(scenario)
-    (container,) = rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["spec"]["containers"]
-    assert rendering.environment(objects, container).keys() - read_by(component) <= LIBPQ
+    for roles, pod in rendering.deployments(objects):
+        (container,) = pod["containers"]
+        assert rendering.environment(objects, container).keys() - read_by(roles) <= LIBPQ, roles
 
 
-@pytest.mark.parametrize("component", rendering.COMPONENTS)
-def test_variables_that_a_process_reads_can_all_be_set(component: str) -> None:
+@pytest.mark.parametrize(("layout", "component", "roles"), rendering.PROCESSES)
+def test_variables_that_a_process_reads_can_all_be_set(layout: str, component: str, roles: tuple[str, ...]) -> None:
     """Set by `settings`, or because the chart controls it: with every value given, none is missing."""
-    settable = read_by(component) - chart.MANAGED
+    settable = read_by(roles) - chart.MANAGED
     values = {
+        "layout": layout,
         "settings": dict.fromkeys(settable & {"LOG_LEVEL"}, "info"),
         "externalPostgresql": {"host": "postgres", "existingSecret": "s"},
         "externalRedis": {"addr": "redis:6379", "existingSecret": "s", "passwordKey": "p"},
@@ -55,9 +56,11 @@ def test_variables_that_a_process_reads_can_all_be_set(component: str) -> None:
     # URLs replace the parts that are given here. BIND_HOST depends on ENV. DATA_DIR is for development. The admin key
     # is only for ingest, and a shared service key for Secrets that have one.
     left_out = {"DATABASE_URL", "REDIS_URL", "BIND_HOST", "DATA_DIR", "SERVICE_KEY"}
-    left_out |= {"BOOTSTRAP_ADMIN_KEY"} if component != "ingest" else set()
-    assert (read_by(component) & chart.MANAGED) - found <= left_out
-    assert settable <= chart.schemas()[component].keys()
+    left_out |= {"BOOTSTRAP_ADMIN_KEY"} if "ingest" not in roles else set()
+    # Several roles that serve have a port each.
+    left_out |= {"GRPC_PORT"} if {"delivery", "analytics"} <= set(roles) else set()
+    assert (read_by(roles) & chart.MANAGED) - found <= left_out
+    assert settable <= {name for role in roles for name in chart.schemas()[role]}
 
 
 def test_the_keys_that_the_chart_makes_are_usable() -> None:
@@ -75,18 +78,22 @@ def test_the_keys_that_the_chart_makes_are_usable() -> None:
 SERVICE_KEYS = {"ingest-service-key", "delivery-service-key", "analytics-service-key"}
 
 
-@pytest.mark.parametrize("component", rendering.COMPONENTS)
-def test_a_process_gets_no_service_key_but_its_own(component: str) -> None:
-    expected = {"gateway": SERVICE_KEYS, "worker": set()}.get(component, {f"{component}-service-key"})
+@pytest.mark.parametrize(("layout", "component", "roles"), rendering.PROCESSES)
+def test_a_process_gets_no_key_but_those_of_its_roles(layout: str, component: str, roles: tuple[str, ...]) -> None:
+    expected = set()
+    for role in roles:
+        expected |= {"gateway": SERVICE_KEYS, "worker": set()}.get(role, {f"{role}-service-key"})
     for values, shared in (({}, set()), ({"secrets": {"existingSecret": "mine"}}, {"service-key"})):
-        objects = rendering.rendered({**rendering.STORES, **values})
+        objects = rendering.rendered({**rendering.STORES, "layout": layout, **values})
         (container,) = rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["spec"]["containers"]
         references = [entry["valueFrom"]["secretKeyRef"] for entry in container["env"] if "valueFrom" in entry]
         of_services = {found["key"]: found for found in references if found["key"].endswith("service-key")}
-        assert of_services.keys() == expected | (shared if component != "worker" else set())
+        assert of_services.keys() == expected | (shared if expected else set())
         # An operator's Secret has one of the two.
         assert {found.get("optional", False) for found in of_services.values()} <= {bool(shared)}
-        assert ("bootstrap-admin-key" in {found["key"] for found in references}) == (component == "ingest")
+        found_keys = {found["key"] for found in references}
+        assert ("bootstrap-admin-key" in found_keys) == ("ingest" in roles)
+        assert ("encryption-keys" in found_keys) == bool({"ingest", "worker"} & set(roles))
 
 
 SCHEMA = json.loads((rendering.CHART / "values.schema.json").read_text())["$defs"]["settings"]["properties"]
@@ -204,7 +211,9 @@ def test_settings_at_random_start_every_process_or_are_refused(seed: int, monkey
         related = ("LEASE", "DELIVERY", "RETRY", "LOG_RETENTION")
         if not taken(json.dumps(settings)):
             settings = {name: value for name, value in settings.items() if not name.startswith(related)}
-    objects = rendering.rendered(rendering.STORES | {"settings": settings})
-    for component in rendering.COMPONENTS:
+    layout = chosen.choice(sorted(rendering.LAYOUTS))
+    objects = rendering.rendered(rendering.STORES | {"layout": layout, "settings": settings})
+    for component, roles in rendering.LAYOUTS[layout].items():
         environment = rendering.named(objects, "ConfigMap", f"-{component}")["data"]
-        assert starts(component, environment, monkeypatch) is None, (component, settings)
+        for role in roles:
+            assert starts(role, environment, monkeypatch) is None, (role, settings)

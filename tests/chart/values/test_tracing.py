@@ -21,9 +21,9 @@ def container(objects: list[Object], component: str) -> tuple[Object, Object]:
     return spec, spec["containers"][0]
 
 
-def traced(component: str, **changes: Any) -> tuple[dict[str, str], Object, Object]:
+def traced(component: str, layout: str = "five", **changes: Any) -> tuple[dict[str, str], Object, Object]:
     """Return a component's variables, its pod, and its container."""
-    objects = rendering.rendered({**rendering.STORES, "tracing": {**TRACING, **changes}})
+    objects = rendering.rendered({**rendering.STORES, "layout": layout, "tracing": {**TRACING, **changes}})
     spec, found = container(objects, component)
     return rendering.environment(objects, found), spec, found
 
@@ -36,9 +36,9 @@ def test_tracing_is_not_configured_by_default(component: str) -> None:
     assert "tracing-ca" not in str(spec)
 
 
-@pytest.mark.parametrize("component", rendering.COMPONENTS)
-def test_processes_all_get_the_endpoint_for_spans(component: str) -> None:
-    variables, spec, found = traced(component)
+@pytest.mark.parametrize(("layout", "component"), [process[:2] for process in rendering.PROCESSES])
+def test_processes_all_get_the_endpoint_for_spans(layout: str, component: str) -> None:
+    variables, spec, found = traced(component, layout)
     assert variables["OTEL_EXPORTER_OTLP_ENDPOINT"] == TRACING["endpoint"]
     attributes = variables["OTEL_RESOURCE_ATTRIBUTES"].split(",")
     assert "k8s.namespace.name=webhook" in attributes

@@ -13,7 +13,7 @@ from dev.harness.receiver import Receiver
 from dev.harness.stores import Stores
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2 as pb
-from services.domain.doorbell import Broker
+from services.domain.doorbell import Stream
 from services.platform import errors, ids
 from services.platform.grpc import errors as grpc_errors
 from services.platform.stores import redis
@@ -298,14 +298,14 @@ async def test_a_retry_rings_at_once(world: World) -> None:
         rung = Counted("webhook_deliveries_rung_total")
         await retry(shared, delivery_id)
         async with redis.client(world.delivery_settings()) as connected:
-            assert await wait_for_length(Broker(connected)) == 1
+            assert await wait_for_length(Stream(connected)) == 1
         assert rung() == 1
         # Claimed, so the dispatcher ignores it.
         assert not (await world.row(delivery_id))["due"]
 
 
-async def wait_for_length(broker: Broker) -> int:
-    untyped: Any = broker.measure
+async def wait_for_length(stream: Stream) -> int:
+    untyped: Any = stream.measure
     return int(await wait_until(untyped, what="a bell"))
 
 

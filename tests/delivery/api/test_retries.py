@@ -10,7 +10,7 @@ import pytest
 
 from protos.webhook.v1 import deliveries_pb2 as pb
 from services.delivery.api.retries import Retries
-from services.domain.doorbell import IDS_PER_BELL, Broker
+from services.domain.doorbell import IDS_PER_BELL, Stream
 from services.platform import errors, ids
 from services.platform.auth import identity
 from services.platform.process.shares import OWNER
@@ -142,7 +142,7 @@ async def test_a_batch_rings_once(api: Shared) -> None:
     rung, messages = Counted("webhook_deliveries_rung_total"), Counted("webhook_doorbells_rung_total", result="rung")
     await retry_many(api, delivery_ids)
     async with redis.client(api.world.delivery_settings()) as client:
-        assert await wait_for_length(Broker(client)) == 1
+        assert await wait_for_length(Stream(client)) == 1
     assert (rung(), messages()) == (IDS_PER_BELL, 1)
 
 

@@ -20,7 +20,7 @@ from services.delivery.dispatcher.dispatcher import (
     Dispatcher,
 )
 from services.delivery.dispatcher.store import MAX_INTERRUPTIONS
-from services.domain.doorbell import DUE_MARK, IDS_PER_BELL, STREAM, Broker, heard
+from services.domain.doorbell import DUE_MARK, IDS_PER_BELL, STREAM, heard
 from services.platform import ids
 from services.platform.stores import redis as clients
 from services.platform.stores.signals import Signals
@@ -32,9 +32,8 @@ TURNS = "webhook_dispatcher_turn_duration_seconds_count"
 class Stream:
     """The doorbells, as a worker reads them."""
 
-    def __init__(self, client: redis.asyncio.Redis, broker: Broker) -> None:
+    def __init__(self, client: redis.asyncio.Redis) -> None:
         self.client = client
-        self._broker = broker
 
     async def length(self) -> int:
         """Return the number of bells."""
@@ -45,8 +44,7 @@ class Stream:
         found: list[UUID] = []
         bells = cast("list[tuple[bytes, dict[bytes, bytes]]]", await self.client.xrange(STREAM))
         for bell, fields in bells:
-            message = self._broker.formatter.loads(fields[b"data"])
-            found += itertools.chain(*heard(message.args[0]).values())
+            found += itertools.chain(*heard(fields[b"data"]).values())
             await self.client.xdel(STREAM, bell)
         return found
 
@@ -59,7 +57,7 @@ class Stream:
 @pytest.fixture
 async def stream(world: World) -> AsyncIterator[Stream]:
     async with clients.connect(world.delivery_settings(), timeout_seconds=1) as client:
-        yield Stream(client, Broker(client))
+        yield Stream(client)
 
 
 async def some_turns(number: int = 3) -> None:

@@ -11,7 +11,7 @@ import redis.asyncio
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.stores import as_superuser
 from dev.harness.waiting import wait_until
-from services.domain import doorbell
+from services.delivery.worker import broker
 from services.domain.doorbell import GROUP, STREAM, Ringer
 from tests.delivery import sending
 from tests.delivery.world import RUNG, Counted, World, heard_one, outcomes, ring, until_true
@@ -171,8 +171,8 @@ async def test_a_repeated_request_that_hangs_at_the_stop_leaves_both_attempts(wo
 async def test_ids_and_bells_that_were_not_claimed_are_due_at_once_after_a_stop(
     world: World, receiver: Receiver, ringer: Ringer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doorbell, "READ_MESSAGES", 1)
-    monkeypatch.setattr(doorbell, "READ_MESSAGES_IN_HASTE", 1)
+    monkeypatch.setattr(broker, "READ_MESSAGES", 1)
+    monkeypatch.setattr(broker, "READ_MESSAGES_IN_HASTE", 1)
     receiver.script(then=Reply(hang=True))
     for _ in range(8):
         await ring(ringer, *await world.deliver_many(await world.subscription(receiver.url()), 64, due_in=60))

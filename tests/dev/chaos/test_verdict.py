@@ -7,8 +7,9 @@ import pytest
 
 from dev.chaos import verdict
 from dev.chaos.evidence import Attempt, Delivery, Evidence, Request, Send, Span
-from dev.chaos.schedule import KINDS
+from dev.chaos.schedule import SHAPES, STALL, kinds
 
+KINDS = {**kinds(SHAPES["one"]), **kinds(SHAPES["five"]), STALL.name: STALL}
 EVENT, DELIVERY = UUID(int=1), UUID(int=2)
 KEY = "chaos-0"
 
@@ -214,3 +215,22 @@ def test_crash_of_postgres_explains_duplicates_of_requests_just_before_it(
     spans = [_span(kind, 100.0, 103.0)]
     found = verdict.fault_of_undone_claim(_request(100.0 - before), spans)
     assert found == (spans[0] if explained else None)
+
+
+def _judge_kill(cut: int, *others: Span, kind: str = "kill-worker") -> verdict.Verdict:
+    """Return the verdict over a kill that cut so many requests."""
+    requests = [_request(9.9, None) for _ in range(cut)] + [_request(9.0), _request(11.0, None)]
+    return _judge(requests=requests, spans=[_span(kind, 10.0, 12.0), *others])
+
+
+def test_a_kill_of_a_worker_that_cut_few_requests_says_little_about_duplicates() -> None:
+    assert _judge_kill(9).fewest_cut == 9
+    assert "fewer than 10" in verdict.too_gentle(_judge_kill(9))[0]
+    assert not verdict.too_gentle(_judge_kill(10))
+    assert _judge_kill(3, kind="kill-service").fewest_cut == 3
+
+
+def test_kills_of_other_processes_or_beside_other_faults_are_not_counted() -> None:
+    assert _judge_kill(1, kind="kill-gateway").fewest_cut is None
+    assert _judge_kill(1, _span("redis-away", 5.0, 9.0)).fewest_cut is None
+    assert not verdict.too_gentle(_judge_kill(1, _span("redis-away", 5.0, 9.0)))

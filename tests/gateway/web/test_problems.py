@@ -33,7 +33,9 @@ def test_errors_all_have_a_status_and_a_title(cls: type[errors.WebhookError]) ->
 def test_an_error_comes_through_grpc_with_the_same_status(cls: type[errors.WebhookError]) -> None:
     error = cls("no", violations=[errors.Violation(field="target_url", description="is bad")])
     details = grpc_errors.to_status(error).SerializeToString()
-    rpc = AioRpcError(error.code, Metadata(), Metadata((grpc_errors.DETAILS_KEY, details)), details="no")
+    rpc = AioRpcError(
+        grpc_errors.status_code(error), Metadata(), Metadata((grpc_errors.DETAILS_KEY, details)), details="no"
+    )
     answered = problems.response(grpc_errors.from_rpc_error(rpc))
     assert answered.status_code == problems.STATUS[cls]
     document = msgspec.json.decode(answered.body)
@@ -100,7 +102,9 @@ async def test_outcome_is_unknown_only_for_requests_that_change_something(method
 
 def over_grpc(error: errors.WebhookError) -> AioRpcError:
     details = grpc_errors.to_status(error).SerializeToString()
-    return AioRpcError(error.code, Metadata(), Metadata((grpc_errors.DETAILS_KEY, details)), details=error.message)
+    return AioRpcError(
+        grpc_errors.status_code(error), Metadata(), Metadata((grpc_errors.DETAILS_KEY, details)), details=error.message
+    )
 
 
 @pytest.mark.parametrize(

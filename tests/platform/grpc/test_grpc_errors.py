@@ -111,7 +111,7 @@ async def test_an_error_comes_back_as_the_class_it_was(server: Server, error: er
     back = grpc_errors.from_rpc_error(refused)
     assert type(back) is type(error)
     assert (refused.code(), back.reason, back.violations, back.retry_after_seconds) == (
-        error.code,
+        grpc_errors.status_code(error),
         error.reason,
         error.violations,
         error.retry_after_seconds,

@@ -230,7 +230,7 @@ async def test_what_another_copy_would_refuse_too_is_not_repeated(roles: Roles, 
         raise error
 
     roles.here.answer = refuse
-    assert await code_of(roles.get(REQUEST, timeout=5)) is error.code
+    assert await code_of(roles.get(REQUEST, timeout=5)) is grpc_errors.status_code(error)
     assert (roles.here.calls, roles.there.calls) == (1, 0)
 
 

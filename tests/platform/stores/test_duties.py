@@ -66,6 +66,21 @@ async def test_two_processes_do_the_work_and_a_third_follows_one_that_stops(data
             assert third.changes == ["taken"]
 
 
+async def test_two_of_many_processes_do_the_work_and_the_others_stand_by(database: str) -> None:
+    """As with twenty workers that are also dispatchers."""
+    async with contextlib.AsyncExitStack() as stack:
+        copies = [await stack.enter_async_context(copy(database)) for _ in range(8)]
+
+        def working() -> list[Copy]:
+            return [each for each in copies if each.worked]
+
+        await wait_until(lambda: all(each.duty._looked for each in copies), 20, what="each to look")
+        await wait_until(lambda: len(working()) == duties.PLACES, 20, what="two to work")
+        looked = [each.worked for each in working()]
+        await wait_until(lambda: min(each.worked for each in working()) > max(looked) + 10, 20, what="more work")
+        assert sum(each.duty.held for each in copies) == len(working()) == duties.PLACES
+
+
 async def test_a_process_that_does_not_look_any_more_loses_its_place(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

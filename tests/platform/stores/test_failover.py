@@ -6,13 +6,13 @@ from collections.abc import AsyncIterator, Iterator
 
 import asyncpg
 import pytest
-from taskiq.kicker import AsyncKicker
 
 from dev.harness.redis.primaries import BACK_WITHIN_SECONDS, KEY, KINDS, Primaries, again, settings
 from dev.harness.waiting import wait_until
 from services.delivery.dispatcher.limiter import Demand, Limiter
+from services.delivery.worker.broker import Broker
 from services.domain import doorbell, gates
-from services.domain.doorbell import Broker, Rung
+from services.domain.doorbell import Rung
 from services.domain.gates import Gates
 from services.platform import ids
 from services.platform.process.lifecycle import Process
@@ -103,19 +103,18 @@ async def _worker(url: str) -> AsyncIterator[Broker]:
 
 async def test_a_bell_is_heard_and_acknowledged_and_swept_as_on_a_server_alone(primaries: Primaries) -> None:
     async with _worker(primaries.url) as worker:
-        kicker: AsyncKicker[[doorbell.Bell], None] = AsyncKicker(doorbell.TASK, worker, {})
         worker.count = 1
         for _ in range(2):
-            await kicker.kiq(doorbell.bell([Rung(ids.new(), ids.new())]))
+            await worker.stream.add(doorbell.bell([Rung(ids.new(), ids.new())]))
         messages = worker.listen()
         async with asyncio.timeout(BACK_WITHIN_SECONDS):
             first, _ = await anext(messages), await anext(messages)
         acknowledged = first.ack()
         assert acknowledged is not None
         await acknowledged
-        assert await worker.measure() == 1
-        await wait_until(lambda: worker.sweep(abandoned_milliseconds=1), what="the other one to be swept")
-        assert await worker.measure() == 0
+        assert await worker.stream.measure() == 1
+        await wait_until(lambda: worker.stream.sweep(abandoned_milliseconds=1), what="the other one to be swept")
+        assert await worker.stream.measure() == 0
 
 
 async def test_a_ringer_that_lost_its_primary_rings_at_the_new_one(primaries: Primaries, database: str) -> None:

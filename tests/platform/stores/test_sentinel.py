@@ -11,7 +11,7 @@ import pytest
 from dev.harness.redis import sentinel
 from dev.harness.redis.primaries import KEY, again, settings
 from dev.harness.waiting import wait_until
-from services.domain.doorbell import Broker
+from services.delivery.worker.broker import Broker
 from services.platform.stores import redis
 
 
@@ -81,7 +81,7 @@ async def test_a_client_that_is_closed_leaves_no_connection_to_a_sentinel_either
         before = connections()
         async with redis.client(settings(watched.url)) as client:
             await client.set(KEY, "value")
-            broker = Broker(client)
+            broker = Broker(client, consumer_name="worker")
             await broker.startup()
             await broker.shutdown()
             assert connections() == before + 1

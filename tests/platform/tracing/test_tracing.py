@@ -108,7 +108,7 @@ def test_pairs_are_read_as_opentelemetry_reads_them() -> None:
     )
     assert settings.export_headers == (("authorization", "Bearer s3cret"), ("x-scope-orgid", "1"))
     assert settings.resource_attributes == {"k8s.namespace.name": "here", "team": "a=b"}
-    assert settings.credentials is not None
+    assert sdk.credentials_of(settings) is not None
     assert "s3cret" not in repr(settings)
 
 
@@ -118,4 +118,4 @@ def test_a_plain_connection_takes_no_credentials(tmp_path: Path) -> None:
     plain = TracingDoorSettings(
         otel_exporter_otlp_endpoint="http://collector:4317", otel_exporter_otlp_certificate=str(authority)
     )
-    assert plain.credentials is None
+    assert sdk.credentials_of(plain) is None

@@ -1,4 +1,4 @@
-{{/* The rules of one component: (dict "root" $ "component" "worker" "connections" (files/connections.yaml, read)). */}}
+{{/* The rules of a role, or of another component: (dict "root" $ "component" "worker" "connections" (files/connections.yaml, read)). */}}
 
 {{- define "webhook-service.ingressRules" -}}
 {{- $policy := .root.Values.networkPolicy }}

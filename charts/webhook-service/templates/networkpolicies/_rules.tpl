@@ -1,10 +1,10 @@
 {{/* What the rules are made of, as YAML. */}}
 
-{{/* Pods of a component of this release, as peers: (dict "root" $ "components" (list "worker")). */}}
+{{/* Pods with a role (or of another component) of this release, as peers: (dict "root" $ "components" (list "worker")). */}}
 {{- define "webhook-service.podPeers" -}}
 {{- $peers := list }}
 {{- range .components }}
-{{- $labels := include "webhook-service.selectorLabels" (dict "root" $.root "component" .) | fromYaml }}
+{{- $labels := include "webhook-service.roleSelectorLabels" (dict "root" $.root "role" .) | fromYaml }}
 {{- $peers = append $peers (dict "podSelector" (dict "matchLabels" $labels)) }}
 {{- end }}
 {{- toYaml $peers }}
@@ -18,9 +18,9 @@
 {{- toYaml $ports }}
 {{- end }}
 
-{{/* The components whose pods are in this release. */}}
+{{/* The roles, and the other components whose pods are in this release. */}}
 {{- define "webhook-service.networkComponents" -}}
-{{- $components := list "gateway" "ingest" "delivery" "worker" "analytics" }}
+{{- $components := include "webhook-service.allRoles" . | fromJsonArray }}
 {{- if .Values.migrations.enabled }}{{ $components = append $components "migrate" }}{{ end }}
 {{- if .Values.tests.enabled }}{{ $components = append $components "test" }}{{ end }}
 {{- if .Values.postgresql.enabled }}{{ $components = append $components "postgresql" }}{{ end }}
