@@ -2,7 +2,7 @@
 
 Accepting such an event stores it with a row in event_expansions, which costs the same whatever the fan-out. Its
 targets are the subscriptions that were created before it was stored, with their filters as they are when their chunk is
-made. Tenants take turns of as many chunks as their weight, each with its events in their order. A chunk's deliveries
+made. Tenants take turns, of which each has as many as its weight, with its events in their order. A chunk's deliveries
 and the cursor behind them are one transaction under the lock of the event's row, and others skip a locked row: so any
 number of processes make each delivery exactly once, and one that dies leaves nothing that another does not continue.
 """
@@ -176,11 +176,12 @@ class Expander:
         self._signals = heard
         self._ringer = ringer
         self._gates = gates
-        # Of each tenant with unfinished events these in their order, with the deliveries that each is still to get; the
-        # tenant whose turn it is first.
+        # Of each tenant with unfinished events these in their order, with the deliveries that each is still to get.
         self._turns: OrderedDict[str, OrderedDict[UUID, int]] = OrderedDict()
-        # How many chunks this turn had.
-        self._turn = 0
+        # In virtual time, which is the chunks of a tenant of weight 1: when each has its next one, and when the last
+        # one was. A tenant that comes is next, and one that comes back not before it would have been.
+        self._next: dict[str, float] = {}
+        self._served = 0.0
         self._number = 0
         # Whether workers were to be told of the last chunk.
         self._has_room = True
@@ -221,7 +222,10 @@ class Expander:
         self._signals.wake(EXPANDING, IDLE_SECONDS)
 
     def _add(self, event: Unfinished) -> None:
-        events = self._turns.setdefault(event.tenant_id, OrderedDict())
+        if event.tenant_id not in self._turns:
+            self._turns[event.tenant_id] = OrderedDict()
+            self._next[event.tenant_id] = max(self._next.get(event.tenant_id, 0.0), self._served)
+        events = self._turns[event.tenant_id]
         if event.event_id not in events:
             self._number += 1
             metrics.UNEXPANDED.set(self._number)
@@ -251,10 +255,10 @@ class Expander:
             self._look_at = now + BUSY_SECONDS
         if not self._turns:
             return IDLE_SECONDS if self._set_aside else self._signals.pace(IDLE_SECONDS)
-        tenant_id, events = next(iter(self._turns.items()))
-        self._turn += 1
-        if self._turn >= self._weight_of(tenant_id):
-            self._end_turn(tenant_id)
+        tenant_id = min(self._turns, key=self._next.__getitem__)
+        events = self._turns[tenant_id]
+        self._served = self._next[tenant_id]
+        self._next[tenant_id] += 1 / self._weight_of(tenant_id)
         event_id = next(iter(events))
         finished, made = await self._expand(tenant_id, event_id)
         if finished:
@@ -318,13 +322,8 @@ class Expander:
             self._number -= 1
             metrics.UNEXPANDED.set(self._number)
         if not events:
-            self._end_turn(tenant_id)
             del self._turns[tenant_id]
-
-    def _end_turn(self, tenant_id: str) -> None:
-        if next(iter(self._turns)) == tenant_id:
-            self._turns.move_to_end(tenant_id)
-            self._turn = 0
+            self._next = {name: at for name, at in self._next.items() if name in self._turns or at > self._served}
 
 
 def _take(counts: Counter[str], tenant_id: str, number: int) -> None:

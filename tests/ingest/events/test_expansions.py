@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import itertools
+import time
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 from typing import Any, cast
@@ -560,6 +562,39 @@ async def test_tenant_of_weight_3_has_three_times_the_chunks_of_another() -> Non
     await _run(expander, store, 20)
     assert store.order[:16].count(light) == 4
     assert set(store.order[16:]) == {light}
+
+
+async def test_a_tenant_that_comes_is_next_beside_any_weight() -> None:
+    heavy, light = ids.new(), ids.new()
+
+    class Store(_Scripted):
+        async def expand(self, event_id: UUID, **_: object) -> expansions.Chunk | None:
+            if len(self.order) == 10:
+                expander.committed("light", light, 3)
+            return await super().expand(event_id)
+
+    store = Store({heavy: 300, light: 3})
+    expander = _expander(store, {"light": 1, "heavy": 100}.__getitem__)
+    expander.committed("heavy", heavy, 300)
+    await _run(expander, store, 250)
+    places = [place for place, event_id in enumerate(store.order) if event_id == light]
+    assert places[0] <= 12
+    assert [99 <= after - before <= 102 for before, after in itertools.pairwise(places)] == [True, True]
+
+
+async def test_a_tenant_cannot_have_more_turns_by_coming_back_with_an_event_of_one_chunk_each_time() -> None:
+    large = ids.new()
+    store = _Scripted({large: 50})
+    expander = _expander(store)
+    expander.committed("steady", large, 50)
+    small: UUID | None = None
+    for _ in range(20):
+        if small is None or not store.sizes[small]:
+            small = ids.new()
+            store.sizes[small] = 1
+            expander.committed("back", small, 1)
+        await expander._step(time.monotonic())
+    assert store.order.count(large) == 10
 
 
 async def test_an_event_that_cannot_be_expanded_delays_no_other() -> None:
