@@ -4,7 +4,8 @@ import asyncpg
 import pytest
 import redis.exceptions
 
-import services.platform.stores.availability  # noqa: F401 - makes Unavailable of what drivers raise
+import services.platform.stores.availability  # noqa: F401 - makes Unavailable of what asyncpg raises
+import services.platform.stores.redis  # noqa: F401 - and of what redis-py does
 from services.platform import errors
 
 AWAY = [
