@@ -33,15 +33,19 @@ TOGETHER = {
 }
 # Files and folders with a few slow tests: they start first, so that no process works alone at the end.
 SLOW = (
-    "adversarial",
-    "dev/chaos/test_run.py",
     "e2e/access",
     "dev/local/test_local.py",
+    "adversarial",
     "e2e/test_rolling.py",
     "dev/demo",
+    "e2e/test_configurations.py",
     "dev/benchmarks/test_bench.py",
+    "dev/chaos/test_run.py",
     "docs/test_quickstarts.py",
     "e2e",
+    "dev/test_image.py",
+    "dev/embedded",
+    "platform/test_settings.py",
     "delivery/test_outages.py",
     "platform/stores",
 )

@@ -483,6 +483,19 @@ async def test_ringer_over_a_full_stream_is_open_to_a_tenant_with_less_than_an_e
         await wait_until(lambda: ringer.open_to("busy"), what="what was read to be no longer in the stream")
 
 
+def test_weight_of_a_tenant_whose_bells_were_read_takes_no_share_from_others() -> None:
+    in_stream = doorbell._InStream({"heavy": 100, "busy": 1, "quiet": 1}.__getitem__)
+    in_stream.add("heavy", 10)
+    in_stream.sent(10, (1, 0))
+    in_stream.add("busy", 6)
+    in_stream.add("quiet", 2)
+    in_stream.sent(8, (2, 0))
+    assert not in_stream.has_share("quiet")
+    in_stream.read_until((2, 0))
+    assert in_stream.has_share("quiet")
+    assert not in_stream.has_share("busy")
+
+
 async def test_ringer_over_a_full_stream_leaves_a_tenant_of_weight_3_three_times_as_much(
     redis_url: str, pool: Pool
 ) -> None:

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 
 from dev.harness import stack as stacks
-from dev.harness.api import Api
+from dev.harness.api import TLS, Api
 from dev.harness.stack import Stack
 
 ENVIRONMENT = {
@@ -29,5 +29,5 @@ def quick(short_folder: Path) -> Iterator[Stack]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def api(quick: Stack) -> AsyncIterator[Api]:
     """A client of the stack."""
-    async with httpx.AsyncClient(base_url=quick.base_url, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=quick.base_url, timeout=60, verify=TLS) as http:
         yield Api(http)

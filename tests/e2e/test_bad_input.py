@@ -10,7 +10,7 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from dev.harness.api import Api
+from dev.harness.api import TLS, Api
 from dev.harness.stack import Stack
 
 UNKNOWN_ID = "019ced6f-8a27-7c3e-9b1a-5d0f4e2c7b61"
@@ -43,7 +43,7 @@ BAD_SUBSCRIPTIONS: dict[str, tuple[bytes, int, str | None]] = {
 @pytest_asyncio.fixture(loop_scope="session")
 async def api(stack: Stack) -> AsyncIterator[Api]:
     """A client of the stack that all tests share."""
-    async with httpx.AsyncClient(base_url=stack.base_url, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=stack.base_url, timeout=60, verify=TLS) as http:
         yield Api(http)
 
 

@@ -61,11 +61,15 @@ class Copy:
 
     async def ready(self) -> bool:
         """Return whether it reports that it is ready."""
-        async with httpx.AsyncClient(timeout=1) as client:
-            try:
-                return (await client.get(f"http://127.0.0.1:{self.ops_port}/readyz")).is_success
-            except httpx.TransportError:
-                return False
+        async with httpx.AsyncClient(timeout=60) as client:
+            return await self.ready_to(client)
+
+    async def ready_to(self, client: httpx.AsyncClient) -> bool:
+        """Return whether it reports to this client that it is ready."""
+        try:
+            return (await client.get(f"http://127.0.0.1:{self.ops_port}/readyz")).is_success
+        except httpx.TransportError:
+            return False
 
     async def restart(self) -> None:
         """Restart copies like a rollout with one unavailable copy."""
@@ -92,12 +96,15 @@ class Cluster:
 
     async def look(self) -> None:
         """Follow the gateways' readiness, until cancelled."""
-        while True:
-            states = await asyncio.gather(*(gateway.ready() for gateway in self.gateways))
-            ready = [gateway for gateway, is_ready in zip(self.gateways, states, strict=True) if is_ready]
-            # If none is ready, a load balancer has no better choice.
-            self._ready = ready or self.gateways
-            await asyncio.sleep(LOOK_SECONDS)
+        # One client: to make one takes longer than to ask. It keeps no connection, since gateways end.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        async with httpx.AsyncClient(timeout=60, limits=limits) as client:
+            while True:
+                states = await asyncio.gather(*(gateway.ready_to(client) for gateway in self.gateways))
+                ready = [gateway for gateway, is_ready in zip(self.gateways, states, strict=True) if is_ready]
+                # If none is ready, a load balancer has no better choice.
+                self._ready = ready or self.gateways
+                await asyncio.sleep(LOOK_SECONDS)
 
     async def load(self) -> None:
         """Send at a steady rate until cancelled; then wait for the responses."""

@@ -20,7 +20,7 @@ import standardwebhooks
 
 from dev.harness import certificates
 from dev.harness import stack as stacks
-from dev.harness.api import Api
+from dev.harness.api import TLS, Api
 from dev.harness.receiver import Receiver
 from dev.harness.stack import Stack
 from services.domain import subscription_changes
@@ -43,7 +43,7 @@ def talkative(short_folder: Path) -> Iterator[Stack]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def api(talkative: Stack) -> AsyncIterator[Api]:
     """A client of it."""
-    async with httpx.AsyncClient(base_url=talkative.base_url, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=talkative.base_url, timeout=60, verify=TLS) as http:
         yield Api(http)
 
 

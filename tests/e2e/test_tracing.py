@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from dev.harness import collector as collectors
 from dev.harness import stack as stacks
-from dev.harness.api import Api
+from dev.harness.api import TLS, Api
 from dev.harness.collector import Collector
 from dev.harness.receiver import Receiver
 from dev.harness.stack import Stack
@@ -50,7 +50,7 @@ def traced(collector: Collector, short_folder: Path) -> Iterator[Stack]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def api(traced: Stack) -> AsyncIterator[Api]:
-    async with httpx.AsyncClient(base_url=traced.base_url, timeout=60) as http:
+    async with httpx.AsyncClient(base_url=traced.base_url, timeout=60, verify=TLS) as http:
         yield Api(http)
 
 

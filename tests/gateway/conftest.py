@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest_asyncio
 
+from dev.harness.api import TLS
 from services.gateway import app
 from services.gateway.accept.batches import IngestBatches
 from services.gateway.accept.routes import IngestTokens
@@ -80,5 +81,5 @@ async def url(_running_services: Services) -> AsyncIterator[str]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def client(url: str) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the gateway."""
-    async with httpx.AsyncClient(base_url=url, timeout=60) as opened:
+    async with httpx.AsyncClient(base_url=url, timeout=60, verify=TLS) as opened:
         yield opened

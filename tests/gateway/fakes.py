@@ -185,7 +185,7 @@ class Services(
         await self._called(request)
         if request.token != TOKEN:
             raise errors.NotFound("no such token")
-        return subscriptions_pb2.CheckIngestTokenResponse()
+        return subscriptions_pb2.CheckIngestTokenResponse(weight=3)
 
     async def SetSubscriptionStatus(
         self, request: Any, _context: Context

@@ -174,6 +174,12 @@ class Shown(NamedTuple):
     breaker: Breaker = Breaker()
     check: Check = Check()
 
+    @classmethod
+    def of_new(cls, subscription: Subscription) -> "Shown":
+        """Return what is shown of a subscription that was just created: its target is checked at once, if at all."""
+        unverified = subscription.status is SubscriptionState.UNVERIFIED
+        return cls(subscription, check=Check(next_at=subscription.status_since if unverified else None))
+
 
 class Draft(Spec, frozen=True, kw_only=True):
     """What a caller asks a subscription to be; valid once made."""

@@ -164,7 +164,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         if not request.idempotency_key:
             created = await self._store.create_subscription(ids.new(), tenant_id, draft)
             await self._cache.changed(created.id, tenant_id, created, created.version)
-            return pb.CreateSubscriptionResponse(subscription=self._message(Shown(created)), secret_key=made)
+            return pb.CreateSubscriptionResponse(subscription=self._message(Shown.of_new(created)), secret_key=made)
         key = await _key(request, tenant_id)
         new, answer = await self._store.create_keyed_subscription(ids.new(), draft, key, self._rendered)
         found = pb.Subscription.FromString(answer)
@@ -224,7 +224,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         ]
 
     def _rendered(self, subscription: Subscription) -> bytes:
-        return self._message(Shown(subscription)).SerializeToString()
+        return self._message(Shown.of_new(subscription)).SerializeToString()
 
     def _secrets(self, subscription: Subscription) -> Secrets:
         if subscription.sealed_secrets is None:

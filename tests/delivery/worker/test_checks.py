@@ -141,6 +141,68 @@ async def test_target_is_asked_a_few_times_and_then_when_somebody_asks(
     assert len({plain(request.body) for request in receiver.requests}) == 4
 
 
+async def test_a_challenge_waits_for_room_at_the_host_of_its_target(
+    world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    had_no_room = asyncio.Event()
+    put_off = checks.CheckStore.put_off
+
+    async def noted(store: checks.CheckStore, due: checks.Due) -> None:
+        await put_off(store, due)
+        had_no_room.set()
+
+    monkeypatch.setattr(checks.CheckStore, "put_off", noted)
+    receiver.script(then=Reply(hang=True), path="/busy")
+    receiver.script(then=Reply(body=plain), path="/new")
+    await world.deliver(await world.subscription(receiver.url("/busy")))
+    async with world.worker(**ON, target_host_concurrency=1, delivery_timeout_seconds=30):
+        await receiver.wait_for(1, path="/busy")
+        subscription = await unverified(world, receiver.url("/new"))
+        async with asyncio.timeout(60):
+            await had_no_room.wait()
+        assert receiver.on("/new") == []
+        receiver.release()
+
+        async def is_active() -> bool:
+            return await status_of(world, subscription) == "active"
+
+        await until_true(is_active, "the target to be verified")
+
+
+async def test_only_the_target_that_was_asked_is_verified(world: World) -> None:
+    subscription = await unverified(world, "http://receiver.example/")
+    store = checks.CheckStore(world.pool)
+    (due,) = await store.take(1, without=[])
+    await world.change_target(subscription, "http://receiver.example/another")
+    assert await store.verified(due.claim) is None
+    assert await status_of(world, subscription) == "unverified"
+    assert await check_of(world, subscription) is not None
+
+
+async def test_a_check_that_was_asked_for_meanwhile_stays_due(world: World) -> None:
+    subscription = await unverified(world, "http://receiver.example/")
+    store = checks.CheckStore(world.pool)
+    (due,) = await store.take(1, without=[])
+    await world.pool.execute(ingest.SQL["ask_for_check"], subscription, world.tenant_id)
+    await store.failed(due, "no")
+    await store.put_off(due)
+    found = await check_of(world, subscription)
+    assert found is not None
+    assert (found["sent"], found["error"]) == (0, None)
+    assert [due.sent for due in await store.take(1, without=[])] == [1]
+
+
+async def test_a_check_for_which_there_was_no_room_does_not_count(world: World) -> None:
+    subscription = await unverified(world, "http://receiver.example/")
+    store = checks.CheckStore(world.pool)
+    for _ in range(2):
+        (due,) = await store.take(1, without=[])
+        assert due.sent == 1
+        await store.put_off(due)
+        assert await store.take(1, without=[]) == []
+        await world.pool.execute("UPDATE endpoint_checks SET due_at = now() WHERE subscription_id = $1", subscription)
+
+
 async def test_what_a_receiver_wrote_cannot_keep_a_check_from_ending(world: World) -> None:
     subscription = await unverified(world, "http://receiver.example/")
     store = checks.CheckStore(world.pool)

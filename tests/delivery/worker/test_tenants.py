@@ -14,7 +14,6 @@ from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2 as pb
 from services.delivery.destinations.http import resolver
-from services.delivery.worker import scheduler
 from services.domain.egress.policy import Policy
 from services.domain.states import Hold
 from tests.delivery.world import Client, Counted, World, until_true
@@ -97,7 +96,7 @@ async def test_receivers_of_one_tenant_that_hang_leave_many_slots_to_another(
 async def test_a_tenant_has_its_bound_over_all_workers_and_what_is_over_it_is_held(
     world: World, quiet: World, receiver: Receiver, other_receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scheduler, "COUNT_INTERVAL_SECONDS", 0.1)
+    monkeypatch.setattr("services.delivery.worker.__main__.PRESENCE_SECONDS", 0.1)
     bound: dict[str, Any] = {**PATIENT, "tenant_concurrency": 16}
     async with world.delivery() as client, world.worker(**bound), world.worker(**bound):
         counted = Counted("webhook_worker_ids_total", source="doorbell")

@@ -10,6 +10,7 @@ import pytest_asyncio
 
 from dev.harness import keys
 from dev.harness import stack as stacks
+from dev.harness.api import TLS
 from dev.harness.keys import Admin
 from dev.harness.stack import Stack
 from services.platform import ids
@@ -41,7 +42,7 @@ def keyed(short_folder: Path) -> Iterator[Stack]:
 @pytest_asyncio.fixture(loop_scope="session")
 async def http(keyed: Stack) -> AsyncIterator[httpx.AsyncClient]:
     """A client that sends no key by default."""
-    async with httpx.AsyncClient(base_url=keyed.base_url, timeout=60) as client:
+    async with httpx.AsyncClient(base_url=keyed.base_url, timeout=60, verify=TLS) as client:
         yield client
 
 

@@ -11,10 +11,11 @@ import httpx
 import pytest
 
 from protos.webhook.v1 import ingest_pb2
+from services.gateway.accept.batches import IngestBatches
 from services.platform import errors, ids
 from services.platform.grpc import errors as grpc_errors
 from tests.gateway.conftest import MAX_PAYLOAD_BYTES
-from tests.gateway.fakes import Services
+from tests.gateway.fakes import TOKEN, Services
 
 SUBSCRIPTION = str(ids.new())
 WEBHOOK = f"/api/v1/webhooks/ingest/{SUBSCRIPTION}"
@@ -333,3 +334,21 @@ async def test_a_401_asks_for_the_header_that_was_looked_at(client: httpx.AsyncC
         answer = await client.post(WEBHOOK, content=b"{}")
         assert (answer.status_code, answer.json()["reason"]) == (401, reason)
         assert answer.headers["www-authenticate"] == answer.json()["errors"][0]["field"] == "X-Slack-Signature"
+
+
+async def test_an_event_waits_with_the_weight_of_its_tenant(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights: list[int] = []
+    accept = IngestBatches.accept
+
+    async def noted(
+        batches: IngestBatches, item: ingest_pb2.IngestItem, size_bytes: int, tenant: str, weight: int
+    ) -> ingest_pb2.Accepted:
+        weights.append(weight)
+        return await accept(batches, item, size_bytes, tenant, weight)
+
+    monkeypatch.setattr(IngestBatches, "accept", noted)
+    for path in (WEBHOOK, f"{WEBHOOK}/{TOKEN}"):
+        assert (await client.post(path, content=b"{}")).status_code == 202
+    assert weights == [1, 3]

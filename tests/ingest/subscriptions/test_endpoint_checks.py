@@ -40,6 +40,7 @@ async def test_new_subscription_waits_for_its_check_and_keeps_its_events(checkin
     made = await checking.create()
     assert made.status.status == UNVERIFIED
     found = await checking.get(made.id)
+    assert found == made
     assert found.status.HasField("next_check_at")
     assert not found.status.HasField("check_error")
     assert await checks(checking) == [(made.id, 0)]
