@@ -4,8 +4,7 @@ import asyncpg
 import pytest
 import redis.exceptions
 
-import services.platform.stores.availability  # noqa: F401 - makes Unavailable of what asyncpg raises
-import services.platform.stores.redis  # noqa: F401 - and of what redis-py does
+import services.platform.stores.redis  # noqa: F401 - with availability.py it makes Unavailable of what drivers raise
 from services.platform import errors
 
 AWAY = [
