@@ -341,7 +341,8 @@ async def test_statements_of_turns_do_not_read_past_deliveries_that_were_due_bef
         "leave_turns": [data.subscriptions, data.turns, each(data, now), each(data, value=False)],
     }
     for name, arguments in cases.items():
-        assert touched(await plan(data.connection, dispatcher.SQL[name], *arguments)) == 0, name
+        # The sweep reads the next one that becomes due, to say when that is.
+        assert touched(await plan(data.connection, dispatcher.SQL[name], *arguments)) <= (name == "sweep"), name
 
 
 async def test_a_pass_over_the_queue_goes_on_where_it_was(data: Data) -> None:

@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 import redis.exceptions
 
-import services.platform.stores.availability  # noqa: F401 - makes Unavailable of what drivers raise
+import services.platform.stores.redis  # noqa: F401 - with availability.py it makes Unavailable of what drivers raise
 from services.platform import errors
 
 AWAY = [
