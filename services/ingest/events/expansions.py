@@ -7,6 +7,7 @@ and the cursor behind them are one transaction under the lock of the event's row
 number of processes make each delivery exactly once, and one that dies leaves nothing that another does not continue.
 """
 
+import math
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
@@ -189,8 +190,9 @@ class Expander:
         self._unmade: Counter[str] = Counter()
         self._admitted: Counter[str] = Counter()
         self._wake = heard.alarm(EXPANDING)
-        # On time.monotonic(): when events of others are looked for next, and until when one is set aside.
-        self._look_at = self._look_at_all_at = 0.0
+        # On time.monotonic(): when events of others were looked for, when all are next; until when one is set aside.
+        self._looked_at = -math.inf
+        self._look_at_all_at = 0.0
         self._set_aside: dict[UUID, float] = {}
 
     def admit(self, tenant_id: str, targets: int, *, max_waiting: int) -> None:
@@ -250,10 +252,14 @@ class Expander:
 
     async def _step(self, now: float) -> float:
         """Make one chunk; return the seconds until there is another one."""
-        if not self._turns or now >= self._look_at:
+        # An event that another process is at is found by each look, and is nothing to do.
+        wait_seconds = self._looked_at + (BUSY_SECONDS if self._turns else IDLE_SECONDS) - now
+        if wait_seconds <= 0:
+            self._looked_at = now
             await self._look()
-            self._look_at = now + BUSY_SECONDS
         if not self._turns:
+            if wait_seconds > 0:
+                return wait_seconds
             return IDLE_SECONDS if self._set_aside else self._signals.pace(IDLE_SECONDS)
         tenant_id = min(self._turns, key=self._next.__getitem__)
         events = self._turns[tenant_id]

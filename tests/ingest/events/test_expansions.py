@@ -597,6 +597,32 @@ async def test_a_tenant_cannot_have_more_turns_by_coming_back_with_an_event_of_o
     assert store.order.count(large) == 10
 
 
+async def test_an_event_that_another_process_is_at_is_not_looked_for_all_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(expansions, "IDLE_SECONDS", 3600.0)
+    event = expansions.Unfinished(event_id=ids.new(), tenant_id="a", unmade=3)
+    looks = 0
+
+    class Store(_Scripted):
+        async def unfinished(self, since: UUID, limit: int) -> list[expansions.Unfinished]:  # noqa: ARG002
+            nonlocal looks
+            looks += 1
+            return [event]
+
+        async def expand(self, event_id: UUID, **_: object) -> expansions.Chunk | None:
+            self.order.append(event_id)
+            return None
+
+    store = Store({})
+    expander, now = _expander(store), time.monotonic()
+    assert await expander._step(now) == 0.0
+    assert await expander._step(now + 1) == 3599.0
+    assert (looks, store.order) == (1, [event.event_id])
+    await expander._step(now + 3600)
+    assert (looks, len(store.order)) == (2, 2)
+
+
 async def test_an_event_that_cannot_be_expanded_delays_no_other() -> None:
     broken, good = ids.new(), ids.new()
     store = _Scripted({broken: 1, good: 2})
