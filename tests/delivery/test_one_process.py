@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import grpc
 import httpx
 import msgspec
@@ -404,3 +405,25 @@ async def test_a_commit_that_fails_frees_its_slots(
                     await running.send(subscription)
             await world.in_state(await running.send(subscription), "delivered")
     assert running.handed_over() == 3
+
+
+async def test_what_is_stored_beside_a_repeat_that_cannot_be_read_is_sent_before_its_lease_ends(
+    world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event of a commit is new, and another one a repeat, for which Postgres is away when it is asked."""
+
+    async def away(*_: object) -> None:
+        raise asyncpg.AdminShutdownError("terminating connection")
+
+    subscription, again = await world.subscription(receiver.url()), ids.new()
+    async with together(world, **PATIENT, lease_seconds=600.0) as running:
+        first = await running.send(subscription, event_id=str(again))
+        await world.in_state(first, "delivered")
+        new, old = (running.client.item(str(subscription), event_id=str(event_id)) for event_id in (ids.new(), again))
+        monkeypatch.setattr(EventStore, "_answers", away)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await running.client.batch(new, old)
+        second = ids.of_delivery(UUID(new.event_id), subscription)
+        await world.in_state(second, "delivered")
+    assert len(await world.attempts(second)) == 1
+    assert running.handed_over() == 1

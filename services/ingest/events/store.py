@@ -1,7 +1,7 @@
 """Events to store, the results of storing them, and what the ingest path asks of Postgres about them."""
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeAlias
@@ -137,7 +137,9 @@ class EventStore:
             if lease is not None:
                 lease.begin()
             with _committing():
-                return await self._insert(connection, events, hidden_seconds, lease)
+                new = await self._insert(connection, events, hidden_seconds, lease)
+            with _committing(committed=bool(new)):
+                return await self._results(connection, events, new)
 
     async def insert_keyed_events(
         self,
@@ -183,7 +185,8 @@ class EventStore:
         won = await idempotency.take(connection, keyed, hours=self._key_hours, wait_seconds=wait_seconds)
         new = [event for event in events if event.id in won]
         inserted = await self._insert(connection, new, hidden_seconds, lease)
-        results = dict(zip((event.id for event in new), inserted, strict=True))
+        answers = await self._results(connection, new, inserted)
+        results = dict(zip((event.id for event in new), answers, strict=True))
         taken = [event.key for event in new if event.key and isinstance(results[event.id], errors.WebhookError)]
         if taken:
             await idempotency.give_back(connection, taken)
@@ -216,13 +219,18 @@ class EventStore:
 
     async def _insert(
         self, connection: postgres.Connection, events: Sequence[NewEvent], hidden_seconds: float, lease: Lease | None
-    ) -> list[Result]:
+    ) -> set[UUID]:
+        """Store events, and return the ids of those that are new."""
         if not events:
-            return []
+            return set()
         if events[0].targets:
-            new = await self._insert_expanding(connection, events)
-        else:
-            new = await self._insert_with_deliveries(connection, events, hidden_seconds, lease)
+            return await self._insert_expanding(connection, events)
+        return await self._insert_with_deliveries(connection, events, hidden_seconds, lease)
+
+    async def _results(
+        self, connection: postgres.Connection, events: Sequence[NewEvent], new: Collection[UUID]
+    ) -> list[Result]:
+        """Return the results of events of which these were stored."""
         if len(new) == len(events):
             return [event.accepted for event in events]
         old = await self._answers(connection, [event for event in events if event.id not in new])
