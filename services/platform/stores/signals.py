@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from services.platform.process.lifecycle import Process
 
 CHANNEL = f"{PREFIX}signals"
-# Between a failed read and the next.
+# Between a failed read, or try to tell, and the next.
 RETRY_SECONDS = 0.2
 # The longest wait for what a signal would tell of.
 QUIET_SECONDS = background.QUIET_SECONDS
 # What is told within this time is told together.
 PACE_SECONDS = 0.05
-# Values that wait to be told; the oldest are dropped.
+# Values that wait to be told; the oldest are dropped, and all that could not be told.
 MAX_UNTOLD = 1_000
 # How long Redis may say nothing, while somebody depends on every signal, until it is asked; and how long it may take to
 # answer.
@@ -208,14 +208,14 @@ class Signals:
             call()
 
     async def tell_on(self) -> None:
-        """Tell what is to be told until cancelled. What cannot be told is found by who looks."""
+        """Tell what is to be told until cancelled."""
 
         async def step() -> None:
             await self._to_tell.wait()
             self._to_tell.clear()
             await self.flush()
 
-        await background.repeat(step, interval_seconds=PACE_SECONDS, quiet=True)
+        await background.repeat(step, interval_seconds=PACE_SECONDS, retry_seconds=RETRY_SECONDS, quiet=True)
 
     async def flush(self) -> None:
         """Tell what is to be told."""
@@ -223,7 +223,14 @@ class Signals:
         wakes, self._wakes = self._wakes, {}
         values, self._untold = self._untold, deque(maxlen=MAX_UNTOLD)
         messages = [self._message(name, b"%.3f" % max(0.0, at - now)) for name, at in wakes.items()]
-        await self._publish([*messages, *values])
+        try:
+            await self._publish([*messages, *values])
+        except BaseException:
+            # Others may not have noticed that Redis was away, and wait for it.
+            for name, at in wakes.items():
+                self._wakes[name] = min(at, self._wakes.get(name, at))
+            self._to_tell.set()
+            raise
 
     async def _publish(self, messages: Sequence[bytes]) -> None:
         if not messages:

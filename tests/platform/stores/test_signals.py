@@ -146,3 +146,18 @@ async def test_listening_costs_a_command_in_five_seconds(redis_url: str, monkeyp
             return bool((await client.info("stats"))["total_commands_processed"] - before <= 2)
 
         await until(is_little)
+
+
+async def test_what_a_redis_that_hangs_for_a_moment_did_not_take_is_told_when_it_goes_on(short_folder: Path) -> None:
+    with Guard() as guard, EmbeddedValkey(short_folder / "signals", guard=guard) as server:
+        async with heard_in(server.url()) as one, heard_in(server.url()) as another:
+            alarm = another.alarm("due")
+            with contextlib.ExitStack() as thaw:
+                server.process.send(signal.SIGSTOP)
+                thaw.callback(server.process.send, signal.SIGCONT)
+                # The first is in a buffer, and the second nowhere: there is no connection for it.
+                for name in ("first", "due"):
+                    one.wake(name)
+                    with pytest.raises(redis.REDIS_AWAY):
+                        await one.flush()
+            assert await goes_off(alarm)
