@@ -1,6 +1,7 @@
 """Metrics of the dispatcher, of the queue and of Redis, and the loops that measure them at a bounded cost."""
 
 import asyncio
+import math
 import time
 from collections.abc import Mapping
 
@@ -45,7 +46,7 @@ REDIS_EVICTIONS = Counter("webhook_redis_evicted_keys_total", "Keys that Redis e
 
 REDIS_INTERVAL_SECONDS = 10.0
 SWEEP_SECONDS = 10.0
-# Of an empty stream, of which only the names of dead workers remain.
+# While the stream is empty, so that only the names of dead workers remain.
 EMPTY_SWEEP_SECONDS = 60.0
 
 
@@ -150,10 +151,17 @@ async def _measure_stream(stream: doorbell.Stream) -> None:
 
 
 async def sweep(stream: doorbell.Stream) -> None:
-    """Remove what dead workers left in the stream, every ten seconds until cancelled; rarely while it is empty."""
+    """Remove what dead workers left in the stream, every ten seconds until cancelled; rarely while it is empty.
 
-    async def step() -> float:
-        DOORBELLS_SWEPT.inc(await stream.sweep())
-        return SWEEP_SECONDS if stream.length else EMPTY_SWEEP_SECONDS
+    What they left counts as if the stream was full of it, so it does not wait for the next look at an empty one.
+    """
+    swept_at = -math.inf
+
+    async def step() -> None:
+        nonlocal swept_at
+        now = time.monotonic()
+        if stream.length or now - swept_at >= EMPTY_SWEEP_SECONDS:
+            DOORBELLS_SWEPT.inc(await stream.sweep())
+            swept_at = now
 
     await background.repeat(step, interval_seconds=SWEEP_SECONDS, at_once=False, quiet=True)

@@ -1,6 +1,7 @@
 """Metrics of the delivery process about Redis, over a real Valkey."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -47,3 +48,26 @@ def test_values_that_a_server_does_not_report_count_as_zero() -> None:
     metrics._export_redis({}, Growth())
 
     assert metrics.REDIS_MAX_MEMORY._value.get() == 0
+
+
+async def test_the_stream_is_swept_soon_when_there_is_something_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "SWEEP_SECONDS", 0.01)
+    monkeypatch.setattr(metrics, "EMPTY_SWEEP_SECONDS", 3600.0)
+
+    class Stream:
+        length = sweeps = 0
+
+        async def sweep(self) -> int:
+            self.sweeps += 1
+            return 0
+
+    stream: Any = Stream()
+    sweeping = asyncio.create_task(metrics.sweep(stream))
+    try:
+        await wait_until(lambda: stream.sweeps == 1, what="the first sweep")
+        await asyncio.sleep(0.1)
+        assert stream.sweeps == 1
+        stream.length = 1
+        await wait_until(lambda: stream.sweeps > 1, what="another sweep")
+    finally:
+        sweeping.cancel()
