@@ -117,7 +117,9 @@ class Dispatcher:
         if (rest_seconds := self._turn_at - started) > 0:
             # How soon bells are read is to be known more exactly than by the next turn.
             await self._look_at_stream()
-            return min(rest_seconds, LOOK_SECONDS)
+            # Not only until somebody asks for a turn: the next look is no sooner for that, nor is the turn.
+            await asyncio.sleep(min(rest_seconds, LOOK_SECONDS))
+            return 0.0
         pause_seconds = await self._ring_due()
         ended = time.monotonic()
         metrics.TURN_SECONDS.observe(ended - started)
@@ -128,7 +130,8 @@ class Dispatcher:
         self._turn_by = ended + pause_seconds
         if self._rang_at is not None:
             self._turn_at = ended + min(max(IDLE_SECONDS, rest_seconds), pause_seconds)
-            return min(pause_seconds, LOOK_SECONDS)
+            await asyncio.sleep(min(pause_seconds, LOOK_SECONDS))
+            return 0.0
         # Whoever asks for a turn meanwhile gets it afterwards.
         rest_seconds = min(pause_seconds, max(ASKED_SECONDS, rest_seconds))
         await asyncio.sleep(rest_seconds)

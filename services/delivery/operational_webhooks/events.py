@@ -172,6 +172,7 @@ async def run(store: OperationalEventStore, heard: Signals) -> None:
 
     async def step() -> float:
         if not await store.is_anything():
+            await asyncio.sleep(INTERVAL_SECONDS)  # however often others say that there is something
             return heard.pace(INTERVAL_SECONDS)
         told, more = await store.tell()
         for event_type, number in told.items():

@@ -1,5 +1,6 @@
 """The dispatcher rings for due deliveries, in turns, and takes back those of lost workers."""
 
+import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator
@@ -20,6 +21,7 @@ from services.delivery.dispatcher.dispatcher import (
     Dispatcher,
 )
 from services.delivery.dispatcher.store import MAX_INTERRUPTIONS
+from services.domain.deliveries import DUE
 from services.domain.doorbell import DUE_MARK, IDS_PER_BELL, STREAM, heard
 from services.platform import ids
 from services.platform.stores import redis as clients
@@ -376,3 +378,27 @@ def test_turn_grows_or_shrinks_with_the_time_that_its_bells_were_unread(
             dispatcher._rang, dispatcher._rang_at = DELIVERIES_PER_TURN, time.monotonic() - seconds
             dispatcher._adapt()
         assert dispatcher._deliveries_per_turn == (DELIVERIES_PER_TURN if factor > 1 else MIN_DELIVERIES_PER_TURN)
+
+
+async def test_bells_that_are_unread_are_looked_at_no_more_often_for_what_becomes_due(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With ingest in the same process that is each commit which leaves something to the dispatcher."""
+    monkeypatch.setattr("services.delivery.dispatcher.dispatcher.LOOK_SECONDS", 3600.0)
+    looks = 0
+
+    async def measure() -> None:
+        nonlocal looks
+        looks += 1
+
+    signals = Signals(cast("Any", None))
+    stream: Any = SimpleNamespace(first_unread=(1, 0), last_sent=(2, 0), waiting=0, measure=measure)
+    dispatcher = Dispatcher(cast("Any", None), cast("Any", None), stream, stream, signals)
+    dispatcher._rang_at, dispatcher._turn_at = time.monotonic(), time.monotonic() + 7200
+    turns = asyncio.create_task(dispatcher._take_turns())
+    await wait_until(lambda: looks, what="a look")
+    for _ in range(20):
+        signals.wake(DUE)
+        await asyncio.sleep(0.001)
+    turns.cancel()
+    assert looks == 1

@@ -4,14 +4,17 @@ import asyncio
 import dataclasses
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
 
 from dev.harness.receiver import Receiver
+from dev.harness.waiting import wait_until
+from services.delivery.operational_webhooks import events as operational
 from services.delivery.operational_webhooks.events import OperationalEventStore
-from services.domain.operational_facts import EventType
+from services.domain.operational_facts import FACTS, EventType
+from services.platform.stores.signals import Signals
 from tests.delivery.world import Counted, World, until_true
 
 OPERATORS = "/operators"
@@ -311,3 +314,24 @@ async def test_stores_that_report_at_once_report_everything_once(world: World, r
 
     assert sum(await asyncio.gather(*map(tell_all, stores))) == 2500
     assert await world.statuses(system) == {"pending": 2500}
+
+
+async def test_facts_are_looked_for_no_more_often_where_much_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever fails a delivery tells of it, whether anybody wants to know or not."""
+    monkeypatch.setattr("services.delivery.operational_webhooks.events.INTERVAL_SECONDS", 3600.0)
+    heard, looks = Signals(cast("Any", None)), 0
+
+    class Store:
+        async def is_anything(self) -> bool:
+            nonlocal looks
+            looks += 1
+            return False
+
+    store: Any = Store()
+    telling = asyncio.create_task(operational.run(store, heard))
+    await wait_until(lambda: looks, what="a look")
+    for _ in range(20):
+        heard.wake(FACTS)
+        await asyncio.sleep(0.001)
+    telling.cancel()
+    assert looks == 1

@@ -5,7 +5,8 @@ import dataclasses
 import functools
 import json
 from collections.abc import Callable
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from uuid import UUID
 
 import asyncpg
@@ -13,14 +14,17 @@ import pytest
 import standardwebhooks
 
 from dev.harness.receiver import Receiver, Reply
+from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2
 from services.delivery.destinations import destination
 from services.delivery.destinations.destination import Answer
 from services.delivery.worker import checks
 from services.delivery.worker import store as worker
 from services.delivery.worker.checks import refusal
+from services.domain.deliveries import DUE
 from services.domain.egress.policy import Policy
 from services.ingest.subscriptions import store as ingest
+from services.platform.stores.signals import Signals
 from tests.delivery.world import World, until_true
 
 SECRET = "whsec_" + "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0"
@@ -360,3 +364,28 @@ async def is_waiting(world: World) -> bool:
 def test_the_challenge_must_be_the_answer(status_code: int, body: str, *, verifies: bool) -> None:
     answer = Answer(status_code=status_code, body=body.encode())
     assert (refusal(answer, CHALLENGE) is None) == verifies
+
+
+async def test_checks_are_looked_for_no_more_often_where_much_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is due is deliveries, and hardly ever a check."""
+    monkeypatch.setattr(checks, "LEAST_SECONDS", 3600.0)
+    looks = 0
+
+    class Store:
+        async def take(self, *_: object, **__: object) -> list[checks.Due]:
+            nonlocal looks
+            looks += 1
+            return []
+
+    settings: Any = SimpleNamespace(delivery_timeout_seconds=1.0)
+    nothing: Any = None
+    client: Any = SimpleNamespace(register_script=lambda _: None)
+    heard, store = Signals(client), cast("Any", Store())
+    made = checks.EndpointChecks(store, nothing, nothing, heard, settings)
+    checking = asyncio.create_task(made.run())
+    await wait_until(lambda: looks, what="a look")
+    for _ in range(20):
+        heard.wake(DUE)
+        await asyncio.sleep(0.001)
+    checking.cancel()
+    assert looks == 1
