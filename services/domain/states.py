@@ -228,7 +228,7 @@ SUBSCRIPTION_CHANGES: Mapping[SubscriptionChange, Changes[SubscriptionState]] = 
     SubscriptionChange.DISABLE: _changes({_ACTIVE, _PAUSED, _UNVERIFIED}, _DISABLED),
     SubscriptionChange.PAUSE: _changes({_ACTIVE, _UNVERIFIED}, _PAUSED),
     SubscriptionChange.RESUME: _changes({_PAUSED, _UNVERIFIED}, _ACTIVE, _UNVERIFIED),
-    SubscriptionChange.CHECK: _changes({_UNVERIFIED}, _UNVERIFIED),
+    SubscriptionChange.CHECK: _changes({_UNVERIFIED}, _UNVERIFIED, _ACTIVE),
     SubscriptionChange.DISABLE_DEAD: _changes({_ACTIVE, _PAUSED, _UNVERIFIED}, _DISABLED),
     SubscriptionChange.RETARGET: _changes({_ACTIVE}, _UNVERIFIED),
     SubscriptionChange.VERIFY: _changes({_UNVERIFIED}, _ACTIVE),

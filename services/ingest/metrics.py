@@ -33,3 +33,5 @@ UNREADABLE_COPIES = Counter(
 INVALIDATIONS = Counter(
     "webhook_subscription_cache_invalidations_total", "Cache entries dropped because of a change.", ["scope"]
 )
+for _scope in ("one", "all"):  # both are shown before the first one
+    INVALIDATIONS.labels(_scope)

@@ -202,8 +202,8 @@ async def test_leases_are_not_taken_back_for_a_while_after_an_outage(
     with structlog.testing.capture_logs() as logs:
         async with on_postgres.delivery():
             delivery_id = await on_postgres.deliver(await on_postgres.subscription("http://127.0.0.1:1/"), due_in=600)
-            await on_postgres.lease(delivery_id, seconds=1.0)
             await wait_until(lambda: turns() > 0, what="a turn")
+            await on_postgres.lease(delivery_id, seconds=1.0)
             await stop(postgres)
             await wait_until(
                 lambda: any("a store is unavailable" in each["event"] for each in logs), what="a failed turn"

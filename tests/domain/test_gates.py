@@ -3,11 +3,13 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from dev.embedded import EmbeddedValkey
 from dev.harness.waiting import wait_until
 from services.domain import gates
 from services.domain.gates import Gates
@@ -225,19 +227,23 @@ async def test_process_that_missed_changes_reads_the_closed_gates(one: Gates, re
         await wait_until(lambda: not other.is_open(SUBSCRIPTION), what="it to be read")
 
 
-async def test_gates_cost_no_command_while_none_changes(redis_url: str, one: Gates, another: Gates) -> None:
-    del another
-    one.close([OTHER])
-    await a_few_exchanges()
-    async with redis.client(RedisSettings(redis_url=redis_url, _env_file=None)) as client:
-
-        async def is_quiet() -> bool:
-            before = (await client.info("stats"))["total_commands_processed"]
+async def test_gates_cost_no_command_while_none_changes(short_folder: Path, free_port: int) -> None:
+    with EmbeddedValkey(short_folder / f"gates-{free_port}") as alone:  # nobody else has commands
+        async with (
+            copy(alone.url()) as one,
+            copy(alone.url()),
+            redis.client(RedisSettings(redis_url=alone.url(), _env_file=None)) as client,
+        ):
+            one.close([OTHER])
             await a_few_exchanges()
-            return bool((await client.info("stats"))["total_commands_processed"] - before <= 1)
 
-        untyped: Any = is_quiet
-        await wait_until(untyped, what="no command but the question")
+            async def is_quiet() -> bool:
+                before = (await client.info("stats"))["total_commands_processed"]
+                await a_few_exchanges()
+                return bool((await client.info("stats"))["total_commands_processed"] - before <= 1)
+
+            untyped: Any = is_quiet
+            await wait_until(untyped, what="no command but the question")
 
 
 async def test_a_key_of_another_type_is_removed_and_gates_work_again(one: Gates, another: Gates) -> None:

@@ -79,7 +79,8 @@ async def url(_running_services: Services) -> AsyncIterator[str]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def client(url: str) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the gateway."""
+async def client(url: str, services: Services) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the gateway; what an earlier test told the services behind it is forgotten."""
+    del services
     async with httpx.AsyncClient(base_url=url, timeout=60, verify=TLS) as opened:
         yield opened

@@ -290,7 +290,7 @@ STATUS_CHANGES: Mapping[int, StatusChange] = {
         SubscriptionChange.RESUME, Action.RESUME_SUBSCRIPTION, SubscriptionState.ACTIVE
     ),
     pb.SUBSCRIPTION_ACTION_VERIFY: _change(
-        SubscriptionChange.CHECK, Action.VERIFY_SUBSCRIPTION, SubscriptionState.UNVERIFIED
+        SubscriptionChange.CHECK, Action.VERIFY_SUBSCRIPTION, SubscriptionState.ACTIVE
     ),
 }
 

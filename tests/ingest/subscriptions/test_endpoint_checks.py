@@ -121,10 +121,14 @@ async def test_a_person_may_ask_for_another_check(checking: Ingest) -> None:
         assert error.reason == reason
 
 
-async def test_nothing_is_checked_by_default_and_what_waited_for_it_can_be_resumed(ingest: Ingest) -> None:
+@pytest.mark.parametrize("action", [pb.SUBSCRIPTION_ACTION_RESUME, pb.SUBSCRIPTION_ACTION_VERIFY])
+async def test_nothing_is_checked_by_default_and_what_waited_for_it_can_go_on(
+    ingest: Ingest, action: "pb.SubscriptionAction.ValueType"
+) -> None:
     made = await ingest.create(URL)
     assert made.status.status == ACTIVE
     await ingest.update(made.id, OTHER_URL)
     assert await checks(ingest) == []
     await ingest.pool.execute("UPDATE subscriptions SET status = 'unverified' WHERE id = $1", UUID(made.id))
-    assert (await ingest.set_status(made.id, pb.SUBSCRIPTION_ACTION_RESUME)).status.status == ACTIVE
+    assert (await ingest.set_status(made.id, action)).status.status == ACTIVE
+    assert await checks(ingest) == []

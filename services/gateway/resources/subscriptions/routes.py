@@ -259,7 +259,10 @@ async def resume_subscription(
 async def verify_subscription(
     subscription_id: models.SubscriptionId, services: backends.Injected, response: Response
 ) -> Subscription:
-    """Send the target of an `unverified` subscription another challenge. No effect if it is active."""
+    """Send the target of an `unverified` subscription another challenge. No effect if it is active.
+
+    If `ENDPOINT_VERIFICATION` has been turned off since, the subscription becomes active at once.
+    """
     return await _set_status(pb.SUBSCRIPTION_ACTION_VERIFY, subscription_id, services, response)
 
 
