@@ -104,10 +104,12 @@ async def test_an_event_is_stored_or_refused_though_its_callers_deadline_passes(
         assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     await alone.send(made.id)
     # In one snapshot: the first event may be committed at any time.
-    events, deliveries = await alone.pool.fetchrow(
-        "SELECT (SELECT count(*) FROM webhook_events), (SELECT count(*) FROM webhook_deliveries)"
+    counts = await alone.pool.fetchrow(
+        "SELECT (SELECT count(*) FROM webhook_events) AS events,"
+        " (SELECT count(*) FROM webhook_deliveries) AS deliveries"
     )
-    assert events == deliveries > 0
+    assert counts
+    assert counts["events"] == counts["deliveries"] > 0
 
 
 async def _nothing_waits(ingest: Ingest) -> bool:
