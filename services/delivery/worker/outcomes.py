@@ -78,7 +78,8 @@ class Recorder:
         """Return once the outcome is committed. A caller that is cancelled leaves it to be recorded all the same."""
         metrics.RECORDING.inc()
         try:
-            await self._batcher.submit(outcome)
+            # Tenants take turns: those of one that has many outcomes keep no retry of another one waiting.
+            await self._batcher.submit(outcome, tenant=outcome.claim.tenant_id)
         finally:
             metrics.RECORDING.dec()
 
