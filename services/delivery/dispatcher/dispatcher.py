@@ -36,10 +36,12 @@ ASKED_SECONDS = 0.05
 # Between looks at the stream while bells may be unread.
 LOOK_SECONDS = 0.025
 # A turn takes so many deliveries, of each tenant its share: a quarter more than the last one when workers have
-# read all of its bells, and as much less as they took longer than they should.
+# read all of its bells, and as much less as they, or the turn itself, took longer than they should: what becomes due
+# meanwhile waits for the next one.
 DELIVERIES_PER_TURN = 2_048
 FIRST_DELIVERIES_PER_TURN = 512
 MIN_DELIVERIES_PER_TURN = 128
+MOST_TURN_SECONDS = 0.05
 # How much the number changes from one turn to the next.
 LEAST_FACTOR, GREATEST_FACTOR = 0.25, 1.25
 # Sweeps take a quarter of the time of one connection at most.
@@ -82,6 +84,7 @@ class Dispatcher:
         # When the last bells were rung, until workers have read them, and for how many deliveries.
         self._rang_at: float | None = None
         self._rang = 0
+        self._turn_seconds = 0.0
         self._turn_at = time.monotonic()
 
     @property
@@ -122,10 +125,11 @@ class Dispatcher:
             return 0.0
         pause_seconds = await self._ring_due()
         ended = time.monotonic()
-        metrics.TURN_SECONDS.observe(ended - started)
+        self._turn_seconds = ended - started
+        metrics.TURN_SECONDS.observe(self._turn_seconds)
         metrics.LAST_TURN.set_to_current_time()
         # Turns get no more than a third of the time of a connection.
-        rest_seconds = 2 * (ended - started)
+        rest_seconds = 2 * self._turn_seconds
         pause_seconds = max(pause_seconds, rest_seconds)
         self._turn_by = ended + pause_seconds
         if self._rang_at is not None:
@@ -223,6 +227,8 @@ class Dispatcher:
         if self._rang < self._deliveries_per_turn / 2:  # which says nothing about more
             return
         factor = doorbell.DUE_MARK.milliseconds / 1000 / seconds
+        if self._turn_seconds > MOST_TURN_SECONDS:
+            factor = min(factor, MOST_TURN_SECONDS / self._turn_seconds)
         number = int(self._deliveries_per_turn * max(LEAST_FACTOR, min(GREATEST_FACTOR, factor)))
         self._deliveries_per_turn = max(MIN_DELIVERIES_PER_TURN, min(DELIVERIES_PER_TURN, number))
 

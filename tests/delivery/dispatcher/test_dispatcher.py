@@ -18,6 +18,7 @@ from services.delivery.dispatcher.dispatcher import (
     DELIVERIES_PER_TURN,
     FIRST_DELIVERIES_PER_TURN,
     MIN_DELIVERIES_PER_TURN,
+    MOST_TURN_SECONDS,
     Dispatcher,
 )
 from services.delivery.dispatcher.store import MAX_INTERRUPTIONS
@@ -378,6 +379,15 @@ def test_turn_grows_or_shrinks_with_the_time_that_its_bells_were_unread(
             dispatcher._rang, dispatcher._rang_at = DELIVERIES_PER_TURN, time.monotonic() - seconds
             dispatcher._adapt()
         assert dispatcher._deliveries_per_turn == (DELIVERIES_PER_TURN if factor > 1 else MIN_DELIVERIES_PER_TURN)
+
+
+def test_turn_that_took_long_is_followed_by_a_smaller_one_even_if_its_bells_were_read_soon() -> None:
+    stream: Any = SimpleNamespace(first_unread=None, last_sent=(1, 0))
+    dispatcher = Dispatcher(cast("Any", None), cast("Any", None), stream, stream, Signals(cast("Any", None)))
+    dispatcher._rang, dispatcher._rang_at = FIRST_DELIVERIES_PER_TURN, time.monotonic()
+    dispatcher._turn_seconds = 2 * MOST_TURN_SECONDS
+    dispatcher._adapt()
+    assert dispatcher._deliveries_per_turn == FIRST_DELIVERIES_PER_TURN // 2
 
 
 async def test_bells_that_are_unread_are_looked_at_no_more_often_for_what_becomes_due(
