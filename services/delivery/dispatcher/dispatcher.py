@@ -136,7 +136,7 @@ class Dispatcher:
             self._turn_at = ended + min(max(IDLE_SECONDS, rest_seconds), pause_seconds)
             await asyncio.sleep(min(pause_seconds, LOOK_SECONDS))
             return 0.0
-        # Whoever asks for a turn meanwhile gets it afterwards.
+        # A turn that is requested during this rest follows it.
         rest_seconds = min(pause_seconds, max(ASKED_SECONDS, rest_seconds))
         await asyncio.sleep(rest_seconds)
         return pause_seconds - rest_seconds

@@ -55,7 +55,7 @@ LEASE_SECONDS = 60.0
 # Where its tenant or its host has no room, a check is looked at again after this.
 NO_ROOM_SECONDS = 1.0
 INTERVAL_SECONDS = 1.0
-# Between looks, whoever says that something is due: most of that is none of it.
+# The least time between looks: most signals that something is due are about deliveries.
 LEAST_SECONDS = 0.1
 CHALLENGE_BYTES = 32
 _SUCCESS = range(200, 300)

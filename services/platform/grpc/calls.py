@@ -76,7 +76,7 @@ class Calls:
         return self._authenticator.is_of_gateway(metadata)
 
     async def admitted(self, method: str, handler: Handler, metadata: Metadata) -> Answer:
-        """Return the function that answers a call: by its response, or by the error if the caller is refused.
+        """Return a function that completes a call: with its response, or with the error for a refused caller.
 
         It is awaited in a context of its own, in which the caller, the request and the trace are set.
         """

@@ -1,6 +1,5 @@
 """The dispatcher rings for due deliveries, in turns, and takes back those of lost workers."""
 
-import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator
@@ -27,6 +26,7 @@ from services.domain.doorbell import DUE_MARK, IDS_PER_BELL, STREAM, heard
 from services.platform import ids
 from services.platform.stores import redis as clients
 from services.platform.stores.signals import Signals
+from tests.delivery.waking import run_and_wake
 from tests.delivery.world import Counted, World, numbers, outcomes, until_true
 
 TURNS = "webhook_dispatcher_turn_duration_seconds_count"
@@ -405,10 +405,5 @@ async def test_bells_that_are_unread_are_looked_at_no_more_often_for_what_become
     stream: Any = SimpleNamespace(first_unread=(1, 0), last_sent=(2, 0), waiting=0, measure=measure)
     dispatcher = Dispatcher(cast("Any", None), cast("Any", None), stream, stream, signals)
     dispatcher._rang_at, dispatcher._turn_at = time.monotonic(), time.monotonic() + 7200
-    turns = asyncio.create_task(dispatcher._take_turns())
-    await wait_until(lambda: looks, what="a look")
-    for _ in range(20):
-        signals.wake(DUE)
-        await asyncio.sleep(0.001)
-    turns.cancel()
+    await run_and_wake(dispatcher._take_turns(), signals, DUE, until=lambda: looks)
     assert looks == 1

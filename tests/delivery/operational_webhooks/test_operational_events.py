@@ -10,11 +10,11 @@ from uuid import UUID
 import pytest
 
 from dev.harness.receiver import Receiver
-from dev.harness.waiting import wait_until
 from services.delivery.operational_webhooks import events as operational
 from services.delivery.operational_webhooks.events import OperationalEventStore
 from services.domain.operational_facts import FACTS, EventType
 from services.platform.stores.signals import Signals
+from tests.delivery.waking import run_and_wake
 from tests.delivery.world import Counted, World, until_true
 
 OPERATORS = "/operators"
@@ -328,10 +328,5 @@ async def test_facts_are_looked_for_no_more_often_where_much_is_told_of(monkeypa
             return False
 
     store: Any = Store()
-    telling = asyncio.create_task(operational.run(store, heard))
-    await wait_until(lambda: looks, what="a look")
-    for _ in range(20):
-        heard.wake(FACTS)
-        await asyncio.sleep(0.001)
-    telling.cancel()
+    await run_and_wake(operational.run(store, heard), heard, FACTS, until=lambda: looks)
     assert looks == 1

@@ -14,7 +14,6 @@ import pytest
 import standardwebhooks
 
 from dev.harness.receiver import Receiver, Reply
-from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2
 from services.delivery.destinations import destination
 from services.delivery.destinations.destination import Answer
@@ -25,6 +24,7 @@ from services.domain.deliveries import DUE
 from services.domain.egress.policy import Policy
 from services.ingest.subscriptions import store as ingest
 from services.platform.stores.signals import Signals
+from tests.delivery.waking import run_and_wake
 from tests.delivery.world import World, until_true
 
 SECRET = "whsec_" + "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0"
@@ -382,10 +382,5 @@ async def test_checks_are_looked_for_no_more_often_where_much_is_due(monkeypatch
     client: Any = SimpleNamespace(register_script=lambda _: None)
     heard, store = Signals(client), cast("Any", Store())
     made = checks.EndpointChecks(store, nothing, nothing, heard, settings)
-    checking = asyncio.create_task(made.run())
-    await wait_until(lambda: looks, what="a look")
-    for _ in range(20):
-        heard.wake(DUE)
-        await asyncio.sleep(0.001)
-    checking.cancel()
+    await run_and_wake(made.run(), heard, DUE, until=lambda: looks)
     assert looks == 1
