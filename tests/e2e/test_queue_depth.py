@@ -101,17 +101,19 @@ async def test_queue_depth_counts_no_delivery_that_no_worker_may_send(
 
 
 async def test_a_burst_raises_the_depth_and_draining_lowers_it(small: Stack, world: World, receiver: Receiver) -> None:
-    receiver.script(then=Reply(delay_seconds=0.1))
+    # Slow until the burst was measured: while nothing happens, that is done every few seconds only.
+    receiver.script(then=Reply(delay_seconds=5))
     scraped = Scraped(small)
     assert scraped.value("worker", "webhook_worker_slots") == SLOTS
     await wait_until(lambda: (scraped.depth, scraped.busy) == (0, 0), what="nothing to do")
     subscriptions = [await world.subscription(receiver.url(f"/{number}")) for number in range(2)]
     for subscription in subscriptions:
         await world.deliver_many(subscription, 200)
-    await wait_until(lambda: scraped.depth >= 200, what="the burst to show")
     # Two subscriptions use three sevenths each, and the last slot is free.
     await wait_until(lambda: scraped.busy >= SLOTS - 2, what="the worker to be busy")
-    await wait_until(lambda: 0 < scraped.depth < 200, what="the depth to fall")
+    await wait_until(lambda: scraped.depth >= 200, what="the burst to show")
+    receiver.script(then=Reply(delay_seconds=0.1))
+    await wait_until(lambda: scraped.depth < 200, what="the depth to fall")
     await wait_until(lambda: (scraped.depth, scraped.busy) == (0, 0), what="all to be sent")
     for subscription in subscriptions:
         await world.all_in(subscription, "delivered", 200)
