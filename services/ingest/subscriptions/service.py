@@ -20,7 +20,7 @@ from services.domain.secrets.signatures import Key
 from services.domain.secrets.vault import NONE, Secret, Secrets, Vault
 from services.ingest.events import idempotency
 from services.ingest.events.idempotency import key_of
-from services.ingest.subscriptions import client_certificates, messages, secrets
+from services.ingest.subscriptions import client_certificates, labels, messages, secrets
 from services.ingest.subscriptions.cache import SubscriptionCache
 from services.ingest.subscriptions.changes import STATUS_CHANGES, Certificate, Rotation, Rules, StatusChange
 from services.ingest.subscriptions.record import Draft, Shown, Subscription
@@ -76,10 +76,26 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         """Return a page of subscriptions."""
         size = paging.page_size(request.page_size)
         before = paging.before(request.page_token)
-        found = await self._store.subscriptions_page(identity.tenant_of_list(request.tenant_id), before, size + 1)
+        tenant_id = identity.tenant_of_list(request.tenant_id)
+        asked = labels.Labels.of(request.name, request.metadata)
+        if asked is not None:
+            return await self._labelled(tenant_id, asked, before, size)
+        found = await self._store.subscriptions_page(tenant_id, before, size + 1)
         return pb.ListSubscriptionsResponse(
             subscriptions=[self._message(shown) for shown in found[:size]],
             next_page_token=paging.token(found[size - 1][0].id) if len(found) > size else "",
+        )
+
+    async def _labelled(
+        self, tenant_id: str | None, asked: labels.Labels, before: UUID, size: int
+    ) -> pb.ListSubscriptionsResponse:
+        if tenant_id is None:
+            field = labels.METADATA if asked.name is None else labels.NAME
+            raise errors.InvalidArgument.field(field, "cannot be combined with all tenants; ask for one tenant")
+        found, more = await self._store.labelled_page(tenant_id, asked, before, size)
+        return pb.ListSubscriptionsResponse(
+            subscriptions=[self._message(shown) for shown in found],
+            next_page_token="" if more is None else paging.token(more),
         )
 
     async def UpdateSubscription(

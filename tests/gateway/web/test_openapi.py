@@ -59,6 +59,7 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "POST /api/v1/webhooks/deliveries/{delivery_id}/retry retry_delivery",
         "POST /api/v1/webhooks/deliveries/{delivery_id}/cancel cancel_delivery",
         "POST /api/v1/events publish_event",
+        "POST /api/v1/events/batch publish_events",
         "GET /api/v1/events/{event_id} get_event",
         "GET /api/v1/events/{event_id}/deliveries list_event_deliveries",
         "GET /api/v1/stats get_stats",
@@ -116,7 +117,7 @@ def expected_statuses(operation: dict[str, Any]) -> set[str]:
         expected.add("404")
     if operation["path"].endswith(("/retry", "/cancel", "/enable", "/pause", "/resume", "/verify", "/rotate-secret")):
         expected.add("409")
-    if operation["operationId"] in {"create_tenant", "delete_tenant"}:
+    if operation["operationId"] in {"create_tenant", "delete_tenant", "replace_subscription", "update_subscription"}:
         expected.add("409")
     if operation["path"].endswith("/retry"):
         expected.add("410")

@@ -402,6 +402,8 @@ def _version(version: int) -> Subscription:
         ingest_token_hash=None,
         event_types=(f"t{version}",),
         description="",
+        name=f"v{version}",
+        metadata='{"version": "some"}',
         version=version,
         created_at=now,
         updated_at=now,
