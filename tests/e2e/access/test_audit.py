@@ -31,6 +31,7 @@ EXEMPT: Mapping[str, str] = {
     "ingest_webhook": TAKES_EVENTS_IN,
     "ingest_webhook_with_token": TAKES_EVENTS_IN,
     "publish_event": TAKES_EVENTS_IN,
+    "publish_events": TAKES_EVENTS_IN,
     "verify_subscription": "changes nothing while targets are not checked",
     "webhook.v1.IngestService.Ingest": TAKES_EVENTS_IN,
     "webhook.v1.IngestService.BatchIngest": TAKES_EVENTS_IN,
