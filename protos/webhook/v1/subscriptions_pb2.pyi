@@ -1295,6 +1295,7 @@ class RotateSubscriptionSecretRequest(_message.Message):
     SECRET_KEY_FIELD_NUMBER: _builtins.int
     OVERLAP_HOURS_FIELD_NUMBER: _builtins.int
     SIGNATURE_SCHEME_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     subscription_id: _builtins.str
@@ -1305,6 +1306,8 @@ class RotateSubscriptionSecretRequest(_message.Message):
     """How long the old secrets stay valid at most, 0 to 168; unset means 24. 0 invalidates them at once."""
     signature_scheme: Global___SignatureScheme.ValueType
     """Scheme of the new secret; old ones keep theirs."""
+    idempotency_key: _builtins.str
+    """As in CreateSubscriptionRequest: a repeated call does not rotate again."""
     def __init__(
         self,
         *,
@@ -1313,10 +1316,11 @@ class RotateSubscriptionSecretRequest(_message.Message):
         secret_key: _builtins.str | None = ...,
         overlap_hours: _builtins.float | None = ...,
         signature_scheme: Global___SignatureScheme.ValueType = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_overlap_hours", b"_overlap_hours", "_secret_key", b"_secret_key", "overlap_hours", b"overlap_hours", "secret_key", b"secret_key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overlap_hours", b"_overlap_hours", "_secret_key", b"_secret_key", "overlap_hours", b"overlap_hours", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_overlap_hours", b"_overlap_hours", "_secret_key", b"_secret_key", "idempotency_key", b"idempotency_key", "overlap_hours", b"overlap_hours", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__overlap_hours: _TypeAlias = _typing.Literal["overlap_hours"]  # noqa: Y015
     _WhichOneofArgType__overlap_hours: _TypeAlias = _typing.Literal["_overlap_hours", b"_overlap_hours"]  # noqa: Y015
@@ -1337,8 +1341,11 @@ class RotateSubscriptionSecretResponse(_message.Message):
 
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     SECRET_KEY_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
     secret_key: _builtins.str
     """The generated secret, shown only in this response; empty otherwise, and for a private key, which is never returned."""
+    replayed: _builtins.bool
+    """Whether this is the answer to an earlier call with the same idempotency_key, without the secret."""
     @_builtins.property
     def subscription(self) -> Global___Subscription:
         """The changed subscription."""
@@ -1348,10 +1355,11 @@ class RotateSubscriptionSecretResponse(_message.Message):
         *,
         subscription: Global___Subscription | None = ...,
         secret_key: _builtins.str = ...,
+        replayed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["subscription", b"subscription"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["secret_key", b"secret_key", "subscription", b"subscription"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "secret_key", b"secret_key", "subscription", b"subscription"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1365,19 +1373,23 @@ class CreateIngestTokenRequest(_message.Message):
 
     TENANT_ID_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     subscription_id: _builtins.str
     """UUID of the subscription."""
+    idempotency_key: _builtins.str
+    """As in CreateSubscriptionRequest: a repeated call does not replace the token again."""
     def __init__(
         self,
         *,
         tenant_id: _builtins.str = ...,
         subscription_id: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["idempotency_key", b"idempotency_key", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1390,16 +1402,20 @@ class CreateIngestTokenResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TOKEN_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """The token, for IngestItem.ingest_token. It is shown only in this response."""
+    replayed: _builtins.bool
+    """Whether an earlier call with the same idempotency_key created the token, which only that one's response had."""
     def __init__(
         self,
         *,
         token: _builtins.str = ...,
+        replayed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -37,7 +37,7 @@ from services.ingest.subscriptions.record import (
     Subscription,
     Target,
 )
-from services.platform import errors
+from services.platform import errors, ids
 from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.ingest.subscriptions")
@@ -110,46 +110,20 @@ class SubscriptionStore:
         # Of a tenant that has no quota of its own.
         self._quota = quota
 
-    async def create_subscription(self, subscription_id: UUID, tenant_id: str, draft: Draft) -> Subscription:
-        """Store a new subscription; InvalidArgument if there is no such tenant."""
-        async with self._pool.acquire() as connection, connection.transaction():
+    async def create_subscription(
+        self,
+        subscription_id: UUID,
+        tenant_id: str,
+        draft: Draft,
+        render: Callable[[Subscription], bytes],
+        key: Key | None = None,
+    ) -> tuple[Subscription | None, bytes]:
+        """Store a new subscription; InvalidArgument if there is no such tenant. See idempotency.once."""
+
+        async def insert(connection: postgres.Connection) -> Subscription:
             return await self._insert(connection, subscription_id, tenant_id, draft)
 
-    async def create_keyed_subscription(
-        self, subscription_id: UUID, draft: Draft, key: Key, render: Callable[[Subscription], bytes]
-    ) -> tuple[Subscription | None, bytes]:
-        """Do the same with an idempotency key, in one transaction; `render` makes the response that is kept.
-
-        Return None and the first response if the key was used before; InvalidArgument if it was used for another
-        request, IdempotencyKeyInUse while that request is still running.
-        """
-        async with self._pool.acquire() as connection:
-            transaction = connection.transaction()
-            await transaction.start()
-            won: set[UUID] = set()
-            refused: errors.Conflict | None = None
-            try:
-                created = await self._insert(connection, subscription_id, key.tenant_id, draft)
-                answer = render(created)
-                won = await idempotency.take(connection, [(subscription_id, key, answer)], hours=self._key_hours)
-            except errors.Conflict as error:
-                refused = error  # perhaps with what this very key made
-            except asyncpg.LockNotAvailableError:
-                await transaction.rollback()
-                raise idempotency.in_use() from None
-            except BaseException:
-                await transaction.rollback()
-                raise
-            if won:
-                await transaction.commit()
-                return created, answer
-            await transaction.rollback()
-            (first,) = await idempotency.winners(connection, [key])
-            if refused is not None and isinstance(first, errors.Unavailable):
-                raise refused
-            if isinstance(first, errors.WebhookError):
-                raise first
-            return None, first
+        return await idempotency.once(self._pool, key, subscription_id, insert, render, hours=self._key_hours)
 
     async def subscription(self, subscription_id: UUID) -> Subscription | None:
         """Return a live subscription of any tenant, without its breaker, which accepting events does not need."""
@@ -247,14 +221,22 @@ class SubscriptionStore:
             return self._shown_row(row), True
 
     async def rotate_secret(
-        self, tenant_id: str, subscription_id: UUID, rotation: Rotation, *, overlap: timedelta
-    ) -> tuple[Shown, Secret]:
-        """Replace the secret and return it; the old ones stay valid for at most the overlap.
+        self,
+        tenant_id: str,
+        subscription_id: UUID,
+        rotation: Rotation,
+        render: Callable[[tuple[Shown, Secret]], bytes],
+        *,
+        overlap: timedelta,
+        key: Key | None = None,
+    ) -> tuple[tuple[Shown, Secret] | None, bytes]:
+        """Replace the secret and return it; the old ones stay valid for at most the overlap. See idempotency.once.
 
         InvalidArgument if it conflicts with other fields of the subscription; Conflict if there are too many old
         secrets, or they cannot be decrypted; NotFound.
         """
-        async with self._pool.acquire() as connection, connection.transaction():
+
+        async def rotate(connection: postgres.Connection) -> tuple[Shown, Secret]:
             before, row = await self._locked(connection, tenant_id, subscription_id)
             new_one = rotation.of(before, self._vault)
             try:
@@ -273,16 +255,28 @@ class SubscriptionStore:
             await _tell(connection, Action.ROTATE_SECRET, shown[0], changes)
             return shown, new_one
 
-    async def set_ingest_token(self, tenant_id: str, subscription_id: UUID, token_hash: bytes | None) -> Subscription:
-        """Replace the ingest token with one of this hash, or remove it; NotFound if there is no subscription."""
+        return await idempotency.once(self._pool, key, ids.new(), rotate, render, hours=self._key_hours)
+
+    async def set_ingest_token(
+        self, tenant_id: str, subscription_id: UUID, token_hash: bytes | None, key: Key | None = None
+    ) -> Subscription | None:
+        """Replace the ingest token with one of this hash, or remove it; NotFound if there is no subscription.
+
+        Return None if the key was used before: then the token stays as it is.
+        """
         action = Action.DELETE_INGEST_TOKEN if token_hash is None else Action.CREATE_INGEST_TOKEN
-        async with self._pool.acquire() as connection, connection.transaction():
+
+        async def change(connection: postgres.Connection) -> Subscription:
             row = await connection.fetchrow(SQL["set_ingest_token"], tenant_id, subscription_id, token_hash)
             if row is None:
                 raise no_subscription(subscription_id)
             changed = self._subscription(row)
             await _tell(connection, action, changed, [FieldChange(field="ingest_token")])
             return changed
+
+        hours = self._key_hours
+        changed, _ = await idempotency.once(self._pool, key, ids.new(), change, lambda _: b"", hours=hours)
+        return changed
 
     async def change_status(self, tenant_id: str, subscription_id: UUID, change: StatusChange) -> tuple[Shown, bool]:
         """Change a subscription's status, and return whether that changed anything.
