@@ -8,6 +8,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from services.delivery.api import search
+from services.delivery.api.filters import LISTED, Filter
+from services.delivery.api.search import Span
 from services.domain import audit, deliveries
 from services.domain.audit import Action, FieldChange
 from services.domain.doorbell import RUNG_SECONDS, Rung
@@ -23,8 +26,6 @@ SQL = sql.Queries("services.delivery.api")
 NEWEST_LIMIT = 5_000
 # Each needs somebody who retries, or ends, the same delivery in the same moment.
 LOCK_TRIES = 5
-# The states of history that unsuccessful_deliveries lists.
-_LISTED = frozenset({DeliveryStatus.FAILED, DeliveryStatus.CANCELLED})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +61,16 @@ class Delivery:
     attempts: Sequence[Attempt] = field(default=())
     # What keeps it from being sent though it is due; '' if nothing does. Not of those in lists.
     held_by: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """Deliveries that were searched for, and how far the search got, if there may be more."""
+
+    deliveries: Sequence[Delivery]
+    reached: UUID | None
+    # Whether it ended before the page was full.
+    cut: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,6 +149,17 @@ class DeliveryStore:
         rows = await self._pool.fetch(SQL["select_event_deliveries"], event_id, least, above, status, limit)
         return [_delivery(row) for row in rows]
 
+    async def search(self, tenant_id: str, wanted: Filter, span: Span, limit: int) -> Page:
+        """Return the first `limit` deliveries that are wanted; NotFound for a subscription that is not the tenant's."""
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            found = await search.find(connection, tenant_id, wanted, span, limit)
+            rows = await self._select(connection, tenant_id, found.ids) if found.ids else []
+        by_id = {row["id"]: _delivery(row) for row in rows}
+        return Page(deliveries=[by_id[name] for name in found.ids], reached=found.reached, cut=found.cut)
+
     async def retry(
         self, tenant_id: str, delivery_ids: Sequence[UUID], *, actor: str, may_ring: Callable[[UUID], bool]
     ) -> list[Retried | errors.WebhookError]:
@@ -172,7 +194,7 @@ class DeliveryStore:
         bounds = min(names), max(names)
         hold_seconds = [float(RUNG_SECONDS) if name in ringing else 0.0 for name in names]
         await connection.execute(SQL["retry_deliveries"], names, hold_seconds, self._expiry_hours, *bounds)
-        listed = [row for row in rows if row["status"] in _LISTED]
+        listed = [row for row in rows if row["status"] in LISTED]
         if listed:
             columns = ([row[name] for row in listed] for name in ("id", "subscription_id", "status"))
             await connection.execute(SQL["unlist"], *columns, *bounds)
@@ -255,12 +277,20 @@ class DeliveryStore:
             return delivery
         raise _no_delivery(delivery_id)
 
+    async def _select(
+        self, connection: postgres.Connection, tenant_id: str, delivery_ids: Sequence[UUID]
+    ) -> Sequence[Any]:
+        """Return those of the deliveries that the tenant has, without attempts."""
+        bounds = min(delivery_ids), max(delivery_ids)
+        rows: Sequence[Any] = await connection.fetch(SQL["select_whole"], delivery_ids, tenant_id, *bounds)
+        return rows
+
     async def _read_all(
         self, connection: postgres.Connection, tenant_id: str, delivery_ids: Sequence[UUID]
     ) -> list[Delivery]:
         """Return those of the deliveries that the tenant has, with their attempts."""
         bounds = min(delivery_ids), max(delivery_ids)
-        rows = await connection.fetch(SQL["select_whole"], delivery_ids, tenant_id, *bounds)
+        rows = await self._select(connection, tenant_id, delivery_ids)
         attempts: defaultdict[UUID, list[Any]] = defaultdict(list)
         for row in await connection.fetch(SQL["select_attempts"], [row["id"] for row in rows], *bounds):
             attempts[row["delivery_id"]].append(row)
