@@ -348,7 +348,8 @@ CREATE VIEW deliveries AS
                AS status,
            coalesce(q.attempt_count, d.attempt_count) AS attempt_count,
            q.due_at, q.expires_at, q.claim_token, q.lease_until, q.failure_count, q.interrupted_count,
-           q.delivery_id IS NOT NULL AS queued, d.status AS history
+           q.delivery_id IS NOT NULL AS queued, d.status AS history,
+           q.last_status_code AS queued_status_code, q.last_error_kind AS queued_error_kind
     FROM webhook_deliveries d
     -- A look-up for each delivery: a plain join may be planned as a pass over the whole queue while that is short.
     LEFT JOIN LATERAL (SELECT * FROM delivery_queue WHERE delivery_id = d.id OFFSET 0) AS q ON true;

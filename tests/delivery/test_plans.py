@@ -248,7 +248,7 @@ def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
         "expire_leases": (dispatcher.SQL["expire_leases"], [some, least, greatest, 10, 60.0, tokens]),
         "mark_due": (deliveries.SQL["mark_due"], [some, None]),
         "end_waiting": (deliveries.SQL["end_waiting"], [some, least, greatest, "failed", "expired"]),
-        "select_event_deliveries": (api.SQL["select_event_deliveries"], [data.event_ids[0], one[1], one[2], None, 50]),
+        "find_of_event": (api.SQL["find_of_event"], [data.event_ids[0], one[1], one[2], None, 50]),
         "select_whole": (api.SQL["select_whole"], [some, "default", least, greatest]),
         "select_attempts": (api.SQL["select_attempts"], [some, least, greatest]),
         "event_exists": (api.SQL["event_exists"], [data.event_ids[0], "default"]),
@@ -257,7 +257,6 @@ def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
         "unlist": (api.SQL["unlist"], [some, owners, ["failed"] * len(some), least, greatest]),
         "lock_queued": (api.SQL["lock_queued"], [some, "default"]),
         "select_queued": (api.SQL["select_queued"], [some]),
-        "select_deliveries": (api.SQL["select_deliveries"], [some, least, greatest]),
     }
 
 
@@ -265,8 +264,8 @@ BY_ID = [
     "claim", "renew", "record", "lock_late", "lock_late_ended", "select_attempts_of_claims",
     "record_late", "settle_late", "select_payload", "take_due", "keep_leases", "lock_leases",
     "expire_leases", "mark_due",
-    "end_waiting", "select_event_deliveries", "select_whole", "select_attempts", "event_exists", "lock_deliveries",
-    "retry_deliveries", "unlist", "lock_queued", "select_queued", "select_deliveries",
+    "end_waiting", "find_of_event", "select_whole", "select_attempts", "event_exists", "lock_deliveries",
+    "retry_deliveries", "unlist", "lock_queued", "select_queued",
 ]  # fmt: skip
 
 
@@ -363,7 +362,7 @@ async def test_cancelling_what_waits_reads_no_partition_whole(data: Data) -> Non
 
 async def test_a_page_of_a_subscription_reads_no_partition_whole(data: Data) -> None:
     arguments = [data.subscriptions[0], UUID(int=2**128 - 1)]
-    found = await plan(data.connection, api.SQL["select_subscription_deliveries"], *arguments, 50)
+    found = await plan(data.connection, api.SQL["find_of_subscription"], *arguments, 50)
     assert whole(found) == []
     assert touched(found) <= 2 * (50 + DAYS + 1)
     found = await plan(data.connection, api.SQL["find_unsuccessful"], *arguments, "failed", 50)

@@ -80,6 +80,10 @@ class Delivery(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     HELD_BY_FIELD_NUMBER: _builtins.int
+    LAST_STATUS_CODE_FIELD_NUMBER: _builtins.int
+    LAST_ERROR_KIND_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7; its first 64 bits are those of its event's id."""
     event_id: _builtins.str
@@ -100,8 +104,14 @@ class Delivery(_message.Message):
     """
     held_by: _builtins.str
     """Why a due delivery is not sent now: "paused", "disabled", "unverified", "breaker_open", "recovering", "concurrency", "rate_limit";
-    otherwise empty, and empty in lists.
+    otherwise empty.
     """
+    last_status_code: _builtins.int
+    """The status code that the last attempt got; unset if it got none, and once it is delivered."""
+    last_error_kind: _builtins.str
+    """How the last attempt failed, as AttemptError.kind; empty if there was none, and once it is delivered."""
+    explanation: _builtins.str
+    """Where it is and why, in a sentence or two for people."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was accepted."""
@@ -122,6 +132,10 @@ class Delivery(_message.Message):
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
         """Oldest first; only set by GetDelivery."""
 
+    @_builtins.property
+    def waits_for(self) -> Global___WaitsFor:
+        """What it waits for; unset once it has ended."""
+
     def __init__(
         self,
         *,
@@ -139,14 +153,50 @@ class Delivery(_message.Message):
         reason: _builtins.str = ...,
         attempts: _abc.Iterable[Global___Attempt] | None = ...,
         held_by: _builtins.str = ...,
+        last_status_code: _builtins.int | None = ...,
+        last_error_kind: _builtins.str = ...,
+        explanation: _builtins.str = ...,
+        waits_for: Global___WaitsFor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "created_at", b"created_at", "expires_at", b"expires_at", "next_attempt_at", b"next_attempt_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_last_status_code", b"_last_status_code", "completed_at", b"completed_at", "created_at", b"created_at", "expires_at", b"expires_at", "last_status_code", b"last_status_code", "next_attempt_at", b"next_attempt_at", "waits_for", b"waits_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "attempts", b"attempts", "completed_at", b"completed_at", "created_at", b"created_at", "event_id", b"event_id", "event_type", b"event_type", "expires_at", b"expires_at", "held_by", b"held_by", "id", b"id", "next_attempt_at", b"next_attempt_at", "reason", b"reason", "status", b"status", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_status_code", b"_last_status_code", "attempt_count", b"attempt_count", "attempts", b"attempts", "completed_at", b"completed_at", "created_at", b"created_at", "event_id", b"event_id", "event_type", b"event_type", "expires_at", b"expires_at", "explanation", b"explanation", "held_by", b"held_by", "id", b"id", "last_error_kind", b"last_error_kind", "last_status_code", b"last_status_code", "next_attempt_at", b"next_attempt_at", "reason", b"reason", "status", b"status", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id", "waits_for", b"waits_for"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__last_status_code: _TypeAlias = _typing.Literal["last_status_code"]  # noqa: Y015
+    _WhichOneofArgType__last_status_code: _TypeAlias = _typing.Literal["_last_status_code", b"_last_status_code"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last_status_code) -> _WhichOneofReturnType__last_status_code | None: ...
+
+Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
+
+@_typing.final
+class WaitsFor(_message.Message):
+    """What an unfinished delivery waits for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """"worker": a free worker. "retry": the time of its next attempt. "response": the receiver, to which it is being sent.
+    Otherwise what it is held_by.
+    """
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Until when: of the next attempt, or of the next probe. Unset if that is not known."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
+Global___WaitsFor: _TypeAlias = WaitsFor  # noqa: Y015
 
 @_typing.final
 class Attempt(_message.Message):

@@ -1,7 +1,12 @@
 -- select_whole --
--- Reads deliveries of a tenant ($1 and $2; $3 and $4: least and greatest id). held_by: what keeps one from being sent though
--- it is due; what held its subscription at its last turn if it is not the subscription's state, or '' if that held nothing.
-SELECT d.*, CASE WHEN d.status IN ('pending', 'scheduled') AND d.due_at <= now()
+-- Reads deliveries of a tenant, or of all if it is null ($1 and $2; $3 and $4: least and greatest id), with what the last
+-- attempt of one that is not delivered got. held_by: what keeps one from being sent though it is due; what held its
+-- subscription at its last turn if it is not the subscription's state, or '' if that held nothing. probe_at: when an endpoint
+-- whose breaker is open is tried again.
+SELECT d.*, coalesce(d.queued_status_code, u.last_status_code) AS last_status_code,
+       coalesce(d.queued_error_kind, u.last_error_kind) AS last_error_kind,
+       CASE WHEN s.status = 'active' AND h.breaker = 'open' THEN h.probe_at END AS probe_at,
+       CASE WHEN d.status IN ('pending', 'scheduled') AND d.due_at <= now()
                  THEN CASE WHEN s.status <> 'active' THEN s.status WHEN h.breaker <> 'closed' THEN 'breaker_open'
                            ELSE coalesce(t.held_by, '') END
             END AS held_by
@@ -9,7 +14,11 @@ FROM deliveries d
 LEFT JOIN subscriptions s ON s.id = d.subscription_id
 LEFT JOIN subscription_health h ON h.subscription_id = d.subscription_id
 LEFT JOIN due_subscriptions t ON t.subscription_id = d.subscription_id
-WHERE d.id = ANY($1::uuid[]) AND d.id BETWEEN $3 AND $4 AND d.tenant_id = $2
+LEFT JOIN LATERAL (
+    SELECT last_status_code, last_error_kind FROM unsuccessful_deliveries
+    WHERE subscription_id = d.subscription_id AND status = d.history AND id = d.id AND id BETWEEN $3 AND $4 OFFSET 0
+) AS u ON true
+WHERE d.id = ANY($1::uuid[]) AND d.id BETWEEN $3 AND $4 AND ($2::text IS NULL OR d.tenant_id = $2)
 
 -- select_attempts --
 -- Reads the attempts of deliveries ($1; $2 and $3: least and greatest id), of each the oldest first.
@@ -26,18 +35,18 @@ SELECT EXISTS (SELECT FROM subscriptions WHERE id = $1 AND ($2::text IS NULL OR 
 -- Whether a tenant has this event, and it is still retained; any tenant if $2 is null.
 SELECT EXISTS (SELECT FROM webhook_events WHERE id = $1 AND ($2::text IS NULL OR tenant_id = $2))
 
--- select_subscription_deliveries --
--- Reads a page of a subscription's deliveries, newest first.
+-- find_of_subscription --
+-- Finds a page of a subscription's deliveries, newest first.
 -- Ranges of (subscription_id, id) in place of subscription_id = $1 leave the generic plan no index but theirs: with few
 -- subscriptions it would walk the primary key, past all rows of the others (one of 20, of 400,000 rows: 120 ms; 1 ms so).
-SELECT * FROM deliveries
+SELECT id FROM webhook_deliveries
 WHERE (subscription_id, id) >= ($1, '00000000-0000-0000-0000-000000000000'::uuid)
   AND (subscription_id, id) < ($1, $2) AND id < $2
 ORDER BY subscription_id DESC, id DESC LIMIT $3
 
--- select_delivered --
+-- find_delivered --
 -- The same of those that were delivered, which are the most.
-SELECT d.*, NULL::timestamptz AS due_at, NULL::timestamptz AS expires_at FROM webhook_deliveries d
+SELECT id FROM webhook_deliveries
 WHERE (subscription_id, id) >= ($1, '00000000-0000-0000-0000-000000000000'::uuid)
   AND (subscription_id, id) < ($1, $2) AND id < $2 AND status = 'delivered'
 ORDER BY subscription_id DESC, id DESC LIMIT $3
@@ -75,15 +84,9 @@ WHERE delivery_id < $2
   AND CASE WHEN claim_token IS NOT NULL THEN 'in_flight' WHEN scheduled THEN 'scheduled' ELSE 'pending' END = $3
 ORDER BY delivery_id DESC LIMIT $4
 
--- select_deliveries --
--- Reads deliveries that were found ($1; $2 and $3: least and greatest id), newest first.
-SELECT * FROM deliveries
-WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3
-ORDER BY id DESC
-
--- select_event_deliveries --
--- Reads a page of an event's deliveries, newest first; their ids lie from $2 to $3, for they begin with the event's.
-SELECT * FROM deliveries
+-- find_of_event --
+-- Finds a page of an event's deliveries, newest first; their ids lie from $2 to $3, for they begin with the event's.
+SELECT id FROM deliveries
 WHERE event_id = $1 AND id >= $2 AND id < $3 AND ($4::text IS NULL OR status = $4)
 ORDER BY id DESC LIMIT $5
 

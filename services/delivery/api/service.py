@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 from protos.webhook.v1 import deliveries_pb2 as pb
 from protos.webhook.v1 import deliveries_pb2_grpc
-from services.delivery.api import filters
+from services.delivery.api import explanation, filters
 from services.delivery.api.retries import MAX_DELIVERIES, Result, Retries
 from services.delivery.api.search import Span
 from services.delivery.api.store import Attempt, Delivery, DeliveryStore
@@ -125,12 +125,15 @@ def _result(result: Result) -> pb.RetryResult:
 
 
 def _message(delivery: Delivery) -> pb.Delivery:
+    waiting = explanation.waits_for(delivery)
     return conversion.message(
         pb.Delivery,
         delivery,
         attempts=[_attempt(attempt) for attempt in delivery.attempts],
         next_attempt_at=delivery.due_at if delivery.status is DeliveryStatus.SCHEDULED else None,
         completed_at=delivery.completed_at if delivery.status in FINAL else None,
+        explanation=explanation.explain(delivery),
+        waits_for=conversion.message(pb.WaitsFor, waiting) if waiting else None,
     )
 
 

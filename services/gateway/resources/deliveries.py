@@ -47,6 +47,21 @@ class Attempt(models.Answer):
     response_body: str | None = Field(description="The first 4 KiB of the response as text.", examples=["try later"])
 
 
+class WaitsFor(models.Answer):
+    """What an unfinished delivery waits for."""
+
+    kind: str = Field(
+        description=(
+            "`worker`: a free worker. `retry`: the time of its next attempt. `response`: the receiver, to which it is "
+            "being sent. Otherwise what it is `held_by`."
+        ),
+        examples=["retry"],
+    )
+    until: models.Timestamp | None = Field(
+        description="When its next attempt is due, or the next probe; null if that is not known."
+    )
+
+
 class DeliverySummary(models.Answer):
     """A delivery without its attempts."""
 
@@ -76,11 +91,6 @@ class DeliverySummary(models.Answer):
     expires_at: models.Timestamp | None = Field(
         description="After this time the delivery fails with reason `expired`; null once it has ended."
     )
-
-
-class Delivery(DeliverySummary):
-    """A delivery with its attempts, oldest first."""
-
     held_by: str | None = Field(
         description=(
             "Why a due delivery is not sent now: `paused`, `disabled`, `unverified` (its target has not answered a "
@@ -89,6 +99,26 @@ class Delivery(DeliverySummary):
         ),
         examples=[None],
     )
+    last_status_code: int | None = Field(
+        description="Status code of the last attempt; null if it got no response, and once it is delivered.",
+        examples=[503],
+    )
+    last_error_kind: str | None = Field(
+        description="`kind` of the last attempt's error; null before the first, and once it is delivered.",
+        examples=["http_5xx"],
+    )
+    explanation: str = Field(
+        description="Where the delivery is and why, for people.",
+        examples=[
+            "Waiting for attempt 2 at 2026-03-14T15:09:31Z. The receiver answered attempt 1 with status code 503."
+        ],
+    )
+    waits_for: WaitsFor | None = Field(description="What the delivery waits for; null once it has ended.")
+
+
+class Delivery(DeliverySummary):
+    """A delivery with its attempts, oldest first."""
+
     attempts: list[Attempt]
 
 

@@ -106,4 +106,4 @@ def routes(services: Backends) -> list[Route]:
 def fields(message: pb.Delivery) -> dict[str, Any]:
     """Return a delivery as responses have it."""
     found = models.values(message)
-    return found | {name: found[name] or None for name in ("event_type", "reason", "held_by")}
+    return found | {name: found[name] or None for name in ("event_type", "reason", "held_by", "last_error_kind")}

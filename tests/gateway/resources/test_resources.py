@@ -194,6 +194,10 @@ async def test_a_delivery_is_answered_with_its_attempts(client: httpx.AsyncClien
         attempt_count=2,
         created_at=NOW,
         expires_at=NOW,
+        last_status_code=503,
+        last_error_kind="http_5xx",
+        explanation="Being sent.",
+        waits_for=deliveries_pb2.WaitsFor(kind="response"),
         attempts=[
             deliveries_pb2.Attempt(
                 number=1,
@@ -220,9 +224,13 @@ async def test_a_delivery_is_answered_with_its_attempts(client: httpx.AsyncClien
         "next_attempt_at": None,
         "completed_at": None,
         "expires_at": moment,
+        "held_by": None,
+        "last_status_code": 503,
+        "last_error_kind": "http_5xx",
+        "explanation": "Being sent.",
+        "waits_for": {"kind": "response", "until": None},
     }
     whole = summary | {
-        "held_by": None,
         "attempts": [
             {
                 "number": 1,
