@@ -76,9 +76,9 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         return pb.SearchDeliveriesResponse(
             deliveries=[_message(delivery) for delivery in page.deliveries],
             next_page_token=paging.span_token(page.reached, whole.after) if page.reached else "",
-            from_time=whole.from_time,
-            to_time=wanted.to_time,
-            scanned_to=ids.moment_of(page.reached) if page.reached and page.cut else None,
+            from_time=conversion.stamp(whole.from_time),
+            to_time=conversion.stamp(wanted.to_time),
+            scanned_to=conversion.stamp(ids.moment_of(page.reached) if page.reached and page.cut else None),
         )
 
     async def RetryDelivery(self, request: pb.RetryDeliveryRequest, _context: Context) -> pb.RetryDeliveryResponse:

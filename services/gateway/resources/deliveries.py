@@ -192,8 +192,8 @@ class DeliveryFilter(models.PageQuery):
             error_kind=self.error_kind,
             held_by=self.held_by,
             min_attempts=self.min_attempts,
-            from_time=self.from_,
-            to_time=self.to,
+            from_time=conversion.stamp(self.from_),
+            to_time=conversion.stamp(self.to),
         )
 
 

@@ -146,9 +146,9 @@ async def test_a_delivery_behind_an_open_breaker_says_when_the_next_probe_may_be
 async def test_what_the_last_attempt_got_is_kept_with_what_is_not_delivered(
     world: World, receiver: Receiver, limit: int, status: str
 ) -> None:
-    receiver.script(then=Reply(503))
+    receiver.script(then=Reply(status=503))
     subscription = await world.subscription(receiver.url())
-    async with world.running(retry_limit=limit, retry_base_seconds=3600.0) as client:
+    async with world.running(retry_limit=limit, retry_base_seconds=600.0) as client:
         delivery_id = await world.deliver(subscription)
         await world.in_state(delivery_id, status)
         found = (await client.GetDelivery(pb.GetDeliveryRequest(delivery_id=str(delivery_id)))).delivery

@@ -4,7 +4,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 import pytest
@@ -128,8 +128,15 @@ async def searched(rows: Rows, *, page_size: int = 200, ascending: bool = False,
     raise AssertionError("the list does not end")
 
 
+Wanted: TypeAlias = tuple[Callable[[Rows], dict[str, Any]], Callable[[Rows, Row], bool]]
+
+
+def _of_status(status: DeliveryStatus) -> Wanted:
+    return lambda _: {"status": [state(status)]}, lambda _, row: row.status == status
+
+
 # Each filter as a message has it, and what it finds.
-FILTERS: Mapping[str, tuple[Callable[[Rows], dict[str, Any]], Callable[[Rows, Row], bool]]] = {
+FILTERS: Mapping[str, Wanted] = {
     "nothing": (lambda _: {}, lambda _rows, _row: True),
     "a subscription": (
         lambda rows: {"subscription_id": [str(rows.subscriptions[0])]},
@@ -139,13 +146,7 @@ FILTERS: Mapping[str, tuple[Callable[[Rows], dict[str, Any]], Callable[[Rows, Ro
         lambda rows: {"subscription_id": [str(name) for name in rows.subscriptions[:2]]},
         lambda rows, row: row.subscription_id in rows.subscriptions[:2],
     ),
-    **{
-        f"status {status}": (
-            lambda _, status=status: {"status": [state(status)]},
-            lambda _, row, status=status: row.status == status,
-        )
-        for status in STATES
-    },
+    **{f"status {status}": _of_status(status) for status in STATES},
     "statuses of two places": (
         lambda _: {"status": [state("failed"), state("scheduled")]},
         lambda _, row: row.status in {"failed", "scheduled"},

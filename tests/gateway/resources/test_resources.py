@@ -9,6 +9,7 @@ from google.protobuf import timestamp_pb2
 
 from protos.webhook.v1 import analytics_pb2, deliveries_pb2, ingest_pb2
 from services.platform import errors, ids
+from services.platform.grpc import conversion
 from tests.gateway.fakes import NOW, Services
 
 SUBSCRIPTIONS = "/api/v1/subscriptions"
@@ -264,7 +265,9 @@ async def test_a_delivery_is_answered_with_its_attempts(client: httpx.AsyncClien
 async def test_a_search_passes_its_filters_on_and_says_what_was_searched(
     client: httpx.AsyncClient, services: Services
 ) -> None:
-    services.delivery = deliveries_pb2.Delivery(id=ID, status=deliveries_pb2.DELIVERY_STATUS_FAILED, created_at=NOW)
+    services.delivery = deliveries_pb2.Delivery(
+        id=ID, event_id=ID, subscription_id=ID, status=deliveries_pb2.DELIVERY_STATUS_FAILED, created_at=NOW
+    )
     asked = (
         f"subscription_id={ID}&status=failed&status=pending&reason=expired&event_type=order.*&event_type=a"
         "&status_code=5xx&error_kind=timeout&held_by=paused&min_attempts=2&order=oldest&limit=7&cursor=abc"
@@ -277,6 +280,7 @@ async def test_a_search_passes_its_filters_on_and_says_what_was_searched(
     request = services.requests[-1]
     since = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
     assert request == deliveries_pb2.SearchDeliveriesRequest(
+        tenant_id="default",
         filter=deliveries_pb2.DeliveryFilter(
             subscription_id=[ID],
             status=[deliveries_pb2.DELIVERY_STATUS_FAILED, deliveries_pb2.DELIVERY_STATUS_PENDING],
@@ -286,8 +290,8 @@ async def test_a_search_passes_its_filters_on_and_says_what_was_searched(
             error_kind=["timeout"],
             held_by=["paused"],
             min_attempts=2,
-            from_time=since,
-            to_time=since + timedelta(hours=1),
+            from_time=conversion.stamp(since),
+            to_time=conversion.stamp(since + timedelta(hours=1)),
         ),
         ascending=True,
         page_size=7,

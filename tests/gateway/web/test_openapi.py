@@ -127,6 +127,8 @@ def expected_statuses(operation: dict[str, Any]) -> set[str]:
     parameters = {parameter["name"] for parameter in operation.get("parameters", ())}
     if "Idempotency-Key" in parameters:
         expected.add("409")
+    if "subscription_id" in parameters:
+        expected.add("404")
     if "If-Match" in parameters:
         expected.add("412")
     return expected
