@@ -114,9 +114,9 @@ def _at(method: str, path: str, body: Callable[[], Any]) -> Prepare:
     return prepare
 
 
-def _on_delivery(rest: str) -> Prepare:
+def _on_delivery(rest: str, under: str = "") -> Prepare:
     async def prepare(actor: Actor) -> Prepared:
-        return "POST", f"/api/v1/webhooks/deliveries/{await actor.delivery()}{rest}", None
+        return "POST", f"/api/v1/{under}deliveries/{await actor.delivery()}{rest}", None
 
     return prepare
 
@@ -156,6 +156,8 @@ REST: Mapping[str, tuple[Action, Prepare]] = {
     ),
     "retry_delivery": (Action.RETRY_DELIVERY, _on_delivery("/retry")),
     "cancel_delivery": (Action.CANCEL_DELIVERY, _on_delivery("/cancel")),
+    "retry_webhook_delivery": (Action.RETRY_DELIVERY, _on_delivery("/retry", "webhooks/")),
+    "cancel_webhook_delivery": (Action.CANCEL_DELIVERY, _on_delivery("/cancel", "webhooks/")),
     "create_tenant": (
         Action.CREATE_TENANT,
         _at("POST", "/api/v1/admin/tenants", lambda: {"id": f"t{ids.new().hex}"}),

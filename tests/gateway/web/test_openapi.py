@@ -55,9 +55,13 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "GET /api/v1/subscriptions/{subscription_id}/stats get_subscription_stats",
         "POST /api/v1/webhooks/ingest/{subscription_id} ingest_webhook",
         "POST /api/v1/webhooks/ingest/{subscription_id}/{token} ingest_webhook_with_token",
-        "GET /api/v1/webhooks/deliveries/{delivery_id} get_delivery",
-        "POST /api/v1/webhooks/deliveries/{delivery_id}/retry retry_delivery",
-        "POST /api/v1/webhooks/deliveries/{delivery_id}/cancel cancel_delivery",
+        "GET /api/v1/deliveries list_deliveries",
+        "GET /api/v1/deliveries/{delivery_id} get_delivery",
+        "POST /api/v1/deliveries/{delivery_id}/retry retry_delivery",
+        "POST /api/v1/deliveries/{delivery_id}/cancel cancel_delivery",
+        "GET /api/v1/webhooks/deliveries/{delivery_id} get_webhook_delivery",
+        "POST /api/v1/webhooks/deliveries/{delivery_id}/retry retry_webhook_delivery",
+        "POST /api/v1/webhooks/deliveries/{delivery_id}/cancel cancel_webhook_delivery",
         "POST /api/v1/events publish_event",
         "POST /api/v1/events/batch publish_events",
         "GET /api/v1/events/{event_id} get_event",
@@ -125,6 +129,8 @@ def expected_statuses(operation: dict[str, Any]) -> set[str]:
     parameters = {parameter["name"] for parameter in operation.get("parameters", ())}
     if "Idempotency-Key" in parameters and operation["operationId"] != "publish_events":
         expected.add("409")
+    if "subscription_id" in parameters:
+        expected.add("404")
     if "If-Match" in parameters:
         expected.add("412")
     return expected
