@@ -232,6 +232,7 @@ CASES: Mapping[str, Made] = {
     "IngestService/Ingest": made_by(item, lambda made: ingest_pb2.IngestRequest(item=made)),
     "IngestService/BatchIngest": made_by(item, lambda made: ingest_pb2.BatchIngestRequest(items=[made, made])),
     "IngestService/GetEvent": of_event(ingest_pb2.GetEventRequest, "event_id"),
+    "IngestService/ListEvents": always(ingest_pb2.ListEventsRequest(page_size=1)),
     "SubscriptionService/CreateSubscription": always(subscriptions_pb2.CreateSubscriptionRequest(spec=SPEC)),
     "SubscriptionService/GetSubscription": of_subscription(subscriptions_pb2.GetSubscriptionRequest),
     "SubscriptionService/ListSubscriptions": always(subscriptions_pb2.ListSubscriptionsRequest(page_size=1)),

@@ -142,6 +142,10 @@ class Services(
         await self._called(request)
         return ingest_pb2.GetEventResponse(event=self.event)
 
+    async def ListEvents(self, request: Any, _context: Context) -> ingest_pb2.ListEventsResponse:
+        await self._called(request)
+        return ingest_pb2.ListEventsResponse(events=[self.event], next_page_token="more", from_time=NOW, scanned_to=NOW)
+
     async def CreateSubscription(self, request: Any, _context: Context) -> subscriptions_pb2.CreateSubscriptionResponse:
         await self._called(request)
         status = subscriptions_pb2.SubscriptionStatus(

@@ -271,6 +271,7 @@ async def test_a_search_passes_its_filters_on_and_says_what_was_searched(
     asked = (
         f"subscription_id={ID}&status=failed&status=pending&reason=expired&event_type=order.*&event_type=a"
         "&status_code=5xx&error_kind=timeout&held_by=paused&min_attempts=2&order=oldest&limit=7&cursor=abc"
+        "&idempotency_key=k&provider_id=p&provider_id=q"
         "&from=2026-03-14T15:09:26Z&to=2026-03-14T16:09:26%2B00:00"
     )
     answer = (await client.get(f"/api/v1/deliveries?{asked}")).json()
@@ -290,6 +291,8 @@ async def test_a_search_passes_its_filters_on_and_says_what_was_searched(
             error_kind=["timeout"],
             held_by=["paused"],
             min_attempts=2,
+            idempotency_key=["k"],
+            provider_id=["p", "q"],
             from_time=conversion.stamp(since),
             to_time=conversion.stamp(since + timedelta(hours=1)),
         ),
@@ -297,6 +300,41 @@ async def test_a_search_passes_its_filters_on_and_says_what_was_searched(
         page_size=7,
         page_token="abc",
     )
+
+
+async def test_a_search_of_events_passes_its_filters_on(client: httpx.AsyncClient, services: Services) -> None:
+    services.event = ingest_pb2.Event(
+        id=ID, event_type="a.b", content_type="text/plain", created_at=NOW, payload_bytes=7, tenant_id="default"
+    )
+    asked = "event_type=a.*&event_type=b&idempotency_key=k&provider_id=p&order=oldest&limit=7&cursor=abc"
+    answer = await client.get(f"/api/v1/events?{asked}&from=2026-03-14T15:09:26Z&to=2026-03-14T16:09:26Z")
+    moment = "2026-03-14T15:09:26.535Z"
+    item = {
+        "id": ID,
+        "event_type": "a.b",
+        "content_type": "text/plain",
+        "content_encoding": None,
+        "created_at": moment,
+        "payload_bytes": 7,
+        "expanding": False,
+    }
+    assert answer.json() == {"items": [item], "next_cursor": "more", "from": moment, "to": None, "scanned_to": moment}
+    since = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
+    assert services.requests[-1] == ingest_pb2.ListEventsRequest(
+        tenant_id="default",
+        filter=ingest_pb2.EventFilter(
+            event_type=["a.*", "b"],
+            idempotency_key=["k"],
+            provider_id=["p"],
+            from_time=conversion.stamp(since),
+            to_time=conversion.stamp(since + timedelta(hours=1)),
+        ),
+        ascending=True,
+        page_size=7,
+        page_token="abc",
+    )
+    refused = await client.get("/api/v1/events?from=2026-03-14T15:09:26Z&to=2026-03-14T14:09:26Z")
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "to")
 
 
 @pytest.mark.parametrize(

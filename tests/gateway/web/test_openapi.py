@@ -63,6 +63,7 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "POST /api/v1/webhooks/deliveries/{delivery_id}/retry retry_webhook_delivery",
         "POST /api/v1/webhooks/deliveries/{delivery_id}/cancel cancel_webhook_delivery",
         "POST /api/v1/events publish_event",
+        "GET /api/v1/events list_events",
         "GET /api/v1/events/{event_id} get_event",
         "GET /api/v1/events/{event_id}/deliveries list_event_deliveries",
         "GET /api/v1/stats get_stats",
