@@ -81,6 +81,9 @@ CREATE TABLE subscriptions (
     -- 'system': it receives the operational webhooks about the other subscriptions of its tenant, and nothing else.
     kind        text NOT NULL DEFAULT 'normal' CHECK (kind IN ('normal', 'system')),
     description text NOT NULL DEFAULT '',
+    -- By what its owner finds it. Null: it has no name, or no metadata.
+    name        text CHECK (name ~ '^[a-z0-9._-]{1,64}$'),
+    metadata    jsonb CHECK (jsonb_typeof(metadata) = 'object'),
     -- Incremented by every change, so that a cache never replaces a newer copy by an older one.
     version     bigint NOT NULL DEFAULT 1,
     created_at  timestamptz NOT NULL DEFAULT now(),
@@ -144,6 +147,8 @@ CREATE INDEX subscriptions_live ON subscriptions (tenant_id, id) WHERE deleted_a
 CREATE INDEX subscriptions_changed ON subscriptions (tenant_id, updated_at, id);
 -- A tenant has at most one system subscription.
 CREATE UNIQUE INDEX subscriptions_system ON subscriptions (tenant_id) WHERE kind = 'system' AND deleted_at IS NULL;
+CREATE UNIQUE INDEX subscriptions_named ON subscriptions (tenant_id, name)
+    WHERE name IS NOT NULL AND deleted_at IS NULL;
 
 -- The checks of targets: a row for each subscription that is 'unverified', and perhaps for one that was.
 CREATE TABLE endpoint_checks (

@@ -69,5 +69,6 @@ def described(services: Backends | None = None, *, with_operations: bool = False
     for resource in (*of_subscriptions, events, deliveries, jobs, stats, tenants, api_keys, audit):
         api.include_router(resource.router)
     paths = documentation.PATHS | (documentation.OPERATIONS if with_operations else {})
-    openapi.install(api, paths, routes.WebhookAccepted, routes.EventAccepted)
+    answers = (routes.WebhookAccepted, routes.EventAccepted, routes.BatchedEventAccepted, routes.BatchedEventRefused)
+    openapi.install(api, paths, *answers)
     return api

@@ -20,6 +20,7 @@ from services.platform.auth.roles import Role
 _METHODS: Mapping[str, str] = {
     "ingest_webhook": "BatchIngest",
     "publish_event": "BatchIngest",
+    "publish_events": "BatchIngest",
     "replace_subscription": "UpdateSubscription",
     "disable_subscription": "SetSubscriptionStatus",
     "enable_subscription": "SetSubscriptionStatus",

@@ -31,6 +31,7 @@ EXEMPT: Mapping[str, str] = {
     "ingest_webhook": TAKES_EVENTS_IN,
     "ingest_webhook_with_token": TAKES_EVENTS_IN,
     "publish_event": TAKES_EVENTS_IN,
+    "publish_events": TAKES_EVENTS_IN,
     "verify_subscription": "changes nothing while targets are not checked",
     "webhook.v1.IngestService.Ingest": TAKES_EVENTS_IN,
     "webhook.v1.IngestService.BatchIngest": TAKES_EVENTS_IN,
@@ -311,6 +312,8 @@ async def test_an_update_names_the_changed_fields_and_shows_those_that_may_be_sh
         "description": "Mind the gap",
         "secret_key": "another-secret",
         "headers": {"X-Token": "abc"},
+        "name": "mind",
+        "metadata": {"team": "sales"},
         "retry_policy": {"delays_seconds": [1, 2]},
     }
     await actor.call("PUT", f"/api/v1/subscriptions/{subscription_id}", body)
@@ -324,11 +327,12 @@ async def test_an_update_names_the_changed_fields_and_shows_those_that_may_be_sh
         "before": "https://one.example",
         "after": "https://two.example:8443",
     }
+    assert changes.pop("name") == {"field": "name", "before": None, "after": "mind"}
     assert changes.pop("rate_limit_per_second") == {"field": "rate_limit_per_second", "before": 5.0, "after": 7.5}
     retry_policy = changes.pop("retry_policy")
     assert (retry_policy["before"], retry_policy["after"]["delays_seconds"]) == (None, [1, 2])
     # Only by name.
-    assert changes == {name: {"field": name} for name in ("description", "secret_key", "headers")}
+    assert changes == {name: {"field": name} for name in ("description", "metadata", "secret_key", "headers")}
     assert [change["field"] for change in second["changes"]] == ["secret_key", "headers"]
 
 
@@ -339,6 +343,7 @@ async def test_audit_log_contains_no_secret(keyed: Stack, http: httpx.AsyncClien
         secret_key=f"{planted}-secret",
         headers={"X-Token": f"{planted}-header"},
         description=f"{planted} in free text",
+        metadata={"note": planted},
     )
     path = f"/api/v1/subscriptions/{subscription_id}"
     body = {
