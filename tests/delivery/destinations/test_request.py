@@ -33,7 +33,9 @@ def test_the_headers_without_type_and_secret_are_these_and_no_others(event_type:
         "Accept-Encoding": "identity",
         "Content-Type": "application/json",
         "User-Agent": request.USER_AGENT,
+        "X-Webhook-Attempt": "1",
         "X-Webhook-Delivery-Id": ID,
+        "X-Webhook-Event-Id": str(CLAIM.event_id),
         "webhook-id": ID,
         "webhook-timestamp": "1700000000",
     }
@@ -44,6 +46,13 @@ def test_a_type_and_a_secret_add_three_headers() -> None:
     plain = request.build(claim(event_type=None), (), {}, b"{}", 1_700_000_000)
     assert built.headers.keys() - plain.headers.keys() == {"X-Event-Type", "webhook-signature", "X-Hub-Signature-256"}
     assert built.headers["X-Event-Type"] == "order.created"
+
+
+def test_a_replayed_delivery_says_so() -> None:
+    built = request.build(claim(id=UUID("01890a5d-ac96-774b-bcce-b302099a8057")), (), {}, b"{}", 0)
+    plain = request.build(CLAIM, (), {}, b"{}", 0)
+    assert built.headers.keys() - plain.headers.keys() == {"X-Webhook-Replay"}
+    assert built.headers["X-Webhook-Replay"] == "true"
 
 
 def test_the_subscriptions_own_headers_are_added_and_replace_none() -> None:

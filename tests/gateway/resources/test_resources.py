@@ -33,6 +33,8 @@ async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
         "target_url": URL,
         "event_types": ["order.*"],
         "description": "d",
+        "name": None,
+        "metadata": {},
         "has_secret": True,
         "signature_scheme": "hmac-sha256",
         "public_keys": [],

@@ -63,9 +63,17 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "POST /api/v1/webhooks/deliveries/{delivery_id}/retry retry_webhook_delivery",
         "POST /api/v1/webhooks/deliveries/{delivery_id}/cancel cancel_webhook_delivery",
         "POST /api/v1/events publish_event",
+        "POST /api/v1/events/batch publish_events",
         "GET /api/v1/events list_events",
         "GET /api/v1/events/{event_id} get_event",
         "GET /api/v1/events/{event_id}/deliveries list_event_deliveries",
+        "POST /api/v1/jobs create_job",
+        "GET /api/v1/jobs list_jobs",
+        "GET /api/v1/jobs/{job_id} get_job",
+        "POST /api/v1/jobs/{job_id}/pause pause_job",
+        "POST /api/v1/jobs/{job_id}/resume resume_job",
+        "POST /api/v1/jobs/{job_id}/cancel cancel_job",
+        "POST /api/v1/subscriptions/{subscription_id}/recover recover_subscription",
         "GET /api/v1/stats get_stats",
         "POST /api/v1/admin/tenants create_tenant",
         "GET /api/v1/admin/tenants list_tenants",
@@ -103,8 +111,9 @@ def test_a_conflict_is_exemplified_by_a_reason_that_its_description_names(
 ) -> None:
     keyed = [
         operation
-        for operation in operations.values()
-        if "Idempotency-Key" in {parameter["name"] for parameter in operation.get("parameters", ())}
+        for name, operation in operations.items()
+        if name != "publish_events"  # it returns the conflicts of its events
+        and "Idempotency-Key" in {parameter["name"] for parameter in operation.get("parameters", ())}
     ]
     assert keyed
     for operation in keyed:
@@ -121,12 +130,21 @@ def expected_statuses(operation: dict[str, Any]) -> set[str]:
         expected.add("404")
     if operation["path"].endswith(("/retry", "/cancel", "/enable", "/pause", "/resume", "/verify", "/rotate-secret")):
         expected.add("409")
-    if operation["operationId"] in {"create_tenant", "delete_tenant"}:
+    if operation["operationId"] == "create_job":  # for subscriptions of its filter
+        expected.add("404")
+    if operation["operationId"] in {
+        "create_tenant",
+        "delete_tenant",
+        "replace_subscription",
+        "update_subscription",
+        "create_job",
+        "recover_subscription",
+    }:
         expected.add("409")
     if operation["path"].endswith("/retry"):
         expected.add("410")
     parameters = {parameter["name"] for parameter in operation.get("parameters", ())}
-    if "Idempotency-Key" in parameters:
+    if "Idempotency-Key" in parameters and operation["operationId"] != "publish_events":
         expected.add("409")
     if "subscription_id" in parameters:
         expected.add("404")
@@ -140,8 +158,9 @@ def test_operations_document_every_status_that_they_can_return(operations: dict[
         if name in OPERATIONAL:
             continue
         successes = {status for status in operation["responses"] if status.startswith("2")}
-        # A webhook may be a handshake.
-        assert successes == {"200", "202"} if name.startswith("ingest_webhook") else len(successes) == 1, name
+        # A webhook may be a handshake, and a job only previewed.
+        two = name.startswith("ingest_webhook") or name == "create_job"
+        assert successes == {"200", "202"} if two else len(successes) == 1, name
         assert set(operation["responses"]) - successes == expected_statuses(operation), name
 
 
@@ -151,7 +170,11 @@ def test_post_operations_that_create_an_object_accept_an_idempotency_key(operati
         for name, operation in operations.items()
         if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ()))
     }
-    assert takers == {"ingest_webhook", "ingest_webhook_with_token", "publish_event", "create_subscription"}
+    assert takers == {
+        *("ingest_webhook", "ingest_webhook_with_token", "publish_event", "publish_events"),
+        *("create_subscription", "create_ingest_token", "rotate_subscription_secret"),
+        *("create_tenant", "create_api_key"),
+    }
 
 
 def test_operations_document_their_least_role_unless_they_take_no_key(
@@ -174,7 +197,7 @@ def test_routes_of_the_api_all_check_the_role(operations: dict[str, dict[str, An
         if not found.name.endswith("__main__")
     ]
     routes = [route for module in modules if hasattr(module, "router") for route in module.router.routes]
-    plain_asgi = {"ingest_webhook", "publish_event"}  # which check the role themselves
+    plain_asgi = {"ingest_webhook", "publish_event", "publish_events"}  # which check the role themselves
     assert {route.operation_id for route in routes} == set(operations) - OPEN - plain_asgi
     for route in routes:
         assert isinstance(route, RoleRoute), route
@@ -236,7 +259,7 @@ def test_a_key_is_in_the_answer_that_makes_it_alone(document: dict[str, Any]) ->
 
 
 def test_a_newcomer_finds_first_what_is_needed_first(document: dict[str, Any]) -> None:
-    tags = ["subscriptions", "webhooks", "events", "deliveries", "statistics", "admin", "operations"]
+    tags = ["subscriptions", "webhooks", "events", "deliveries", "jobs", "statistics", "admin", "operations"]
     assert [tag["name"] for tag in document["tags"]] == tags
 
 

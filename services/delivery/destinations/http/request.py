@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from services.delivery.destinations.http.tls import ClientIdentity
 from services.delivery.worker.store import Claim
 from services.domain.secrets import signatures
+from services.platform import ids
 from services.platform.process import metrics
 from services.platform.tracing import spans
 
@@ -30,10 +31,13 @@ def build(
     payload: bytes,
     unix_seconds: int,
     *,
+    repeated: bool = False,
     identity: ClientIdentity | None = None,
     trace: str | None = None,
 ) -> OutgoingRequest:
     """Return the request of one attempt, signed as of `unix_seconds` by every signer, newest first.
+
+    `repeated`: it is the second of its claim.
 
     It has the headers of Standard Webhooks 1.0 (webhook-id is the same for all retries), ours, and the subscription's
     `own`, which can replace only Accept; and traceparent if a `trace` is given.
@@ -45,11 +49,15 @@ def build(
         "Accept-Encoding": "identity",
         "User-Agent": USER_AGENT,
         "X-Webhook-Delivery-Id": message_id,
+        "X-Webhook-Event-Id": str(claim.event_id),
+        "X-Webhook-Attempt": str(claim.number + repeated),
         "webhook-id": message_id,
         "webhook-timestamp": str(unix_seconds),
     }
     if claim.content_encoding:
         headers["Content-Encoding"] = claim.content_encoding
+    if claim.id != ids.of_delivery(claim.event_id, claim.subscription_id):
+        headers["X-Webhook-Replay"] = "true"
     if claim.event_type:
         headers["X-Event-Type"] = claim.event_type
     if signers:
