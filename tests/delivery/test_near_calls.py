@@ -254,6 +254,9 @@ CASES: Mapping[str, Made] = {
     ),
     "DeliveryService/CancelDelivery": of_event(deliveries_pb2.CancelDeliveryRequest, "delivery_id"),
     "AnalyticsService/GetStats": always(analytics_pb2.GetStatsRequest()),
+    "AnalyticsService/GetStatsSeries": always(
+        analytics_pb2.GetStatsSeriesRequest(group_by=analytics_pb2.STATS_GROUP_OUTCOME)
+    ),
     "AccessService/Authenticate": made_by(key, lambda made: access_pb2.AuthenticateRequest(key=made.key)),
     "AccessService/CreateTenant": new_tenant,
     "AccessService/GetTenant": made_by(tenant, lambda made: access_pb2.GetTenantRequest(id=made)),

@@ -118,6 +118,7 @@ class Services(
         # Results of retries that are not `delivery`, by id.
         self.retried: dict[str, deliveries_pb2.RetryResult] = {}
         self.stats = analytics_pb2.Stats()
+        self.series = analytics_pb2.GetStatsSeriesResponse()
 
     async def _called(self, request: object) -> None:
         self.requests.append(request)
@@ -248,6 +249,10 @@ class Services(
     async def GetStats(self, request: Any, _context: Context) -> analytics_pb2.GetStatsResponse:
         await self._called(request)
         return analytics_pb2.GetStatsResponse(stats=self.stats)
+
+    async def GetStatsSeries(self, request: Any, _context: Context) -> analytics_pb2.GetStatsSeriesResponse:
+        await self._called(request)
+        return self.series
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add all four services to a server."""
