@@ -57,7 +57,8 @@ class Destination(Protocol):
     ) -> Answer:
         """Send a claim's payload within a deadline. Raises SendError.
 
-        `fresh` forbids a reused connection. `trace` is the W3C traceparent to send, if the receiver is to see it.
+        `fresh` forbids a reused connection: it is the second request of the claim, whose first was lost with one.
+        `trace` is the W3C traceparent to send, if the receiver is to see it.
         """
         ...
 

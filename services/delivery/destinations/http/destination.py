@@ -37,7 +37,7 @@ class HttpDestination:
     ) -> Answer:
         """See Destination."""
         identity = await self._identity(claim) if claim.sealed_client_certificate is not None else None
-        outgoing = self._signed(claim, payload, identity, trace)
+        outgoing = self._signed(claim, payload, identity, trace, repeated=fresh)
         return await self._sender.send(outgoing, timeout_seconds=timeout_seconds, fresh=fresh)
 
     async def _identity(self, claim: Claim) -> ClientIdentity:
@@ -51,7 +51,7 @@ class HttpDestination:
             raise SendError(AttemptOutcome.TLS, message) from None
 
     def _signed(
-        self, claim: Claim, payload: bytes, identity: ClientIdentity | None, trace: str | None
+        self, claim: Claim, payload: bytes, identity: ClientIdentity | None, trace: str | None, *, repeated: bool
     ) -> OutgoingRequest:
         """Return the request, signed with the secrets that were valid at the claim."""
         try:
@@ -61,7 +61,9 @@ class HttpDestination:
             raise _unreadable(claim, "signing secret or headers", error) from None
         signers = secrets.signers(claim.claimed_at)
         unix_seconds = int(claim.at(time.monotonic()).timestamp())
-        return request.build(claim, signers, own, payload, unix_seconds, identity=identity, trace=trace)
+        return request.build(
+            claim, signers, own, payload, unix_seconds, repeated=repeated, identity=identity, trace=trace
+        )
 
 
 def _unreadable(claim: Claim, what: str, error: CannotOpen) -> SendError:
