@@ -42,6 +42,11 @@ class AnalyticsSettings(PostgresSettings, GrpcServerSettings, RetrySettings, Quo
         return timedelta(days=self.stats_retention_days)
 
     @property
+    def recovery(self) -> timedelta:
+        """RECOVERY_HOURS."""
+        return timedelta(hours=self.recovery_hours)
+
+    @property
     def audit_retention(self) -> timedelta:
         """AUDIT_RETENTION_HOURS."""
         return timedelta(hours=self.audit_retention_hours)
