@@ -54,6 +54,13 @@ WITH locked AS (
     SELECT id, subscription_id, $4::text::delivery_status, tenant_id, attempt_count, last_status_code, last_error_kind
     FROM ended
     ON CONFLICT DO NOTHING
+), unattempted AS (
+    INSERT INTO unattempted_ends (tenant_id, subscription_id, event_type, status, deliveries)
+    SELECT e.tenant_id, e.subscription_id, d.event_type, $4::text::delivery_status, count(*)
+    FROM ended e CROSS JOIN LATERAL (
+        SELECT event_type FROM webhook_deliveries WHERE id = e.id AND id BETWEEN $2 AND $3 OFFSET 0
+    ) AS d
+    GROUP BY e.tenant_id, e.subscription_id, d.event_type
 ), exhausted AS (
     INSERT INTO operational_facts (tenant_id, subscription_id, event_type, reason, deliveries, last_delivery_id,
                                    last_event_id, last_attempts)

@@ -280,6 +280,9 @@ CASES: Mapping[str, Made] = {
     "JobService/ResumeJob": always(jobs_pb2.ResumeJobRequest(job_id=NO_JOB)),
     "JobService/CancelJob": always(jobs_pb2.CancelJobRequest(job_id=NO_JOB)),
     "AnalyticsService/GetStats": always(analytics_pb2.GetStatsRequest()),
+    "AnalyticsService/GetStatsSeries": always(
+        analytics_pb2.GetStatsSeriesRequest(group_by=analytics_pb2.STATS_GROUP_OUTCOME)
+    ),
     "AccessService/Authenticate": made_by(key, lambda made: access_pb2.AuthenticateRequest(key=made.key)),
     "AccessService/CreateTenant": new_tenant,
     "AccessService/GetTenant": made_by(tenant, lambda made: access_pb2.GetTenantRequest(id=made)),

@@ -215,12 +215,13 @@ def record_arguments(data: Data) -> list[Any]:
         some, [token] * number, ["delivered"] * number, [0.0] * number, [0] * number, [None] * number, [1] * number,
         some, [1] * number, owners, ["default"] * number, [now] * number, [5] * number, [200] * number,
         ["success"] * number, [None] * number, ["ok"] * number, [True] * number, min(some), max(some),
+        ["order.created"] * number,
     ]  # fmt: skip
 
 
 def late_arguments(data: Data) -> list[Any]:
-    _, _, _, _, _, _, _, some, requests, owners, tenants, *rest = record_arguments(data)[:-2]
-    return [some, [ids.new()] * len(some), requests, [2] * len(some), owners, tenants, *rest]
+    _, _, _, _, _, _, _, some, requests, owners, tenants, *rest, _, _, types = record_arguments(data)
+    return [some, [ids.new()] * len(some), requests, [2] * len(some), owners, tenants, *rest, types]
 
 
 def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
@@ -486,7 +487,7 @@ def _outcomes(batch: Sequence[UUID], token: UUID, subscription: UUID, state: str
     return [
         list(batch), each(token), each(state), each(60.0), each(failures), each(None), each(1),
         list(batch), each(1), each(subscription), each("default"), each(datetime.now(UTC)), each(5), each(200),
-        each(outcome), each(None), each("ok"), [True] * len(batch), min(batch), max(batch),
+        each(outcome), each(None), each("ok"), [True] * len(batch), min(batch), max(batch), each("order.created"),
     ]  # fmt: skip
 
 

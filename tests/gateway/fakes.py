@@ -126,6 +126,7 @@ class Services(
         )
         self.preview = jobs_pb2.PreviewJobResponse(counts=jobs_pb2.JobCounts(), token_expires_at=NOW)
         self.stats = analytics_pb2.Stats()
+        self.series = analytics_pb2.GetStatsSeriesResponse()
 
     async def _called(self, request: object) -> None:
         self.requests.append(request)
@@ -294,6 +295,10 @@ class Services(
     async def GetStats(self, request: Any, _context: Context) -> analytics_pb2.GetStatsResponse:
         await self._called(request)
         return analytics_pb2.GetStatsResponse(stats=self.stats)
+
+    async def GetStatsSeries(self, request: Any, _context: Context) -> analytics_pb2.GetStatsSeriesResponse:
+        await self._called(request)
+        return self.series
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add all services to a server."""

@@ -93,6 +93,7 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.JobService/ResumeJob": _WRITE,
     "/webhook.v1.JobService/CancelJob": _WRITE,
     "/webhook.v1.AnalyticsService/GetStats": _LIST,
+    "/webhook.v1.AnalyticsService/GetStatsSeries": _LIST,
     "/webhook.v1.AccessService/Authenticate": Rule(Role.SERVICE, Service.ALONE),
     "/webhook.v1.AccessService/CreateTenant": _ADMIN,
     "/webhook.v1.AccessService/GetTenant": _ADMIN,

@@ -75,6 +75,7 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "POST /api/v1/jobs/{job_id}/cancel cancel_job",
         "POST /api/v1/subscriptions/{subscription_id}/recover recover_subscription",
         "GET /api/v1/stats get_stats",
+        "GET /api/v1/stats/series get_stats_series",
         "POST /api/v1/admin/tenants create_tenant",
         "GET /api/v1/admin/tenants list_tenants",
         "GET /api/v1/admin/tenants/{tenant_id} get_tenant",
