@@ -261,8 +261,12 @@ CREATE TABLE unsuccessful_deliveries (
     last_status_code smallint,
     last_error_kind  text,
     tenant_id        text NOT NULL,
+    -- When it ended: its day is kept for RECOVERY_HOURS after the last failure.
+    ended_at         timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (subscription_id, status, id)
 ) PARTITION BY RANGE (id);
+-- Rows are appended as deliveries end, so a block range index finds the latest at no cost per row.
+CREATE INDEX unsuccessful_deliveries_by_end ON unsuccessful_deliveries USING brin (ended_at);
 CREATE INDEX unsuccessful_deliveries_by_tenant ON unsuccessful_deliveries (tenant_id, status, id);
 
 -- What is unfinished: a row if and only if the delivery is 'pending' in webhook_deliveries. It is the only truth about the
@@ -376,6 +380,8 @@ CREATE TABLE delivery_attempts (
     -- 'success', or the kind of error.
     outcome         text NOT NULL,
     tenant_id       text NOT NULL,
+    -- Of its event, for the statistics.
+    event_type      text,
     error_message   text,
     response_body   text,
     PRIMARY KEY (delivery_id, claim_token, request)
@@ -475,6 +481,73 @@ CREATE TRIGGER subscription_health_give_turns AFTER UPDATE ON subscription_healt
     REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION give_turns_of_breakers();
 
+-- What is done to many deliveries at once: a row for each job, which every delivery process may go on with. A chunk of it is
+-- one transaction that locks this row: the lock is the lease, and a process that dies gives it back.
+CREATE TABLE jobs (
+    id              uuid PRIMARY KEY,
+    tenant_id       text NOT NULL,
+    kind            text NOT NULL CHECK (kind IN ('retry', 'replay', 'cancel')),
+    status          text NOT NULL DEFAULT 'queued'
+        CHECK (status IN ('queued', 'running', 'paused', 'succeeded', 'failed', 'cancelled')),
+    -- A DeliveryFilter as JSON; and the subscriptions that it touches, empty for all of the tenant.
+    filter          jsonb NOT NULL,
+    subscriptions   uuid[] NOT NULL,
+    -- Of a replay: who gets the new deliveries. Null: the subscription of each.
+    to_subscription_id uuid,
+    rate_per_second integer NOT NULL CHECK (rate_per_second BETWEEN 1 AND 10000),
+    created_by      text NOT NULL,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    -- Deliveries that were accepted, or that ended, after this are not part of it.
+    frozen_at       timestamptz NOT NULL,
+    started_at      timestamptz,
+    -- When the last chunk was done, and when the next may begin.
+    moved_at        timestamptz,
+    due_at          timestamptz NOT NULL DEFAULT now(),
+    ended_at        timestamptz,
+    -- It has looked at all deliveries up to this one.
+    at_delivery     uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    chunks          integer NOT NULL DEFAULT 0,
+    matched         bigint NOT NULL,
+    matched_exact   boolean NOT NULL,
+    done            bigint NOT NULL DEFAULT 0,
+    skipped         bigint NOT NULL DEFAULT 0,
+    gone            bigint NOT NULL DEFAULT 0,
+    -- Of what is done, what has ended since.
+    delivered       bigint NOT NULL DEFAULT 0,
+    failed          bigint NOT NULL DEFAULT 0,
+    error           text
+) WITH (fillfactor = 50);
+CREATE INDEX jobs_by_tenant ON jobs (tenant_id, id);
+-- Those that have not ended, which are few.
+CREATE INDEX jobs_unfinished ON jobs (due_at) WHERE status IN ('queued', 'running', 'paused');
+
+-- What jobs have retried, a row for each chunk until all of it has ended: from these a job's results are counted.
+CREATE TABLE job_chunks (
+    job_id       uuid NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    number       integer NOT NULL,
+    made_at      timestamptz NOT NULL DEFAULT now(),
+    -- Those that had not ended when they were looked at last, and when that is done again.
+    delivery_ids uuid[] NOT NULL,
+    look_at      timestamptz NOT NULL,
+    PRIMARY KEY (job_id, number)
+);
+CREATE INDEX job_chunks_by_look ON job_chunks (look_at);
+
+-- Previews of jobs, until they are started or expire.
+CREATE TABLE job_previews (
+    -- SHA-256 of the token, which is shown once.
+    token_hash    bytea PRIMARY KEY CHECK (length(token_hash) = 32),
+    tenant_id     text NOT NULL,
+    kind          text NOT NULL,
+    filter        jsonb NOT NULL,
+    to_subscription_id uuid,
+    frozen_at     timestamptz NOT NULL,
+    expires_at    timestamptz NOT NULL,
+    matched       bigint NOT NULL,
+    matched_exact boolean NOT NULL
+);
+CREATE INDEX job_previews_by_expiry ON job_previews (expires_at);
+
 -- The running workers. While Redis is away, each allows itself its share of every rate limit.
 CREATE TABLE workers (
     id      uuid PRIMARY KEY,
@@ -490,24 +563,63 @@ CREATE TABLE duties (
     PRIMARY KEY (duty, place)
 );
 
--- Attempts per minute (by recorded_at), subscription, outcome and duration bucket. Recomputed, never added to.
+-- Deliveries that ended without a last attempt, for the statistics: cancelled, expired while they waited, or not to be sent.
+-- A row for each subscription and event type that a statement ended deliveries of; a roll-up that has settled its minute
+-- is the last to read it.
+CREATE TABLE unattempted_ends (
+    ended_at        timestamptz NOT NULL DEFAULT now(),
+    tenant_id       text NOT NULL,
+    subscription_id uuid NOT NULL,
+    event_type      text,
+    status          delivery_status NOT NULL CHECK (status IN ('failed', 'cancelled')),
+    deliveries      integer NOT NULL
+);
+CREATE INDEX unattempted_ends_by_time ON unattempted_ends (ended_at);
+
+-- What happened in a minute, by subscription or event type, outcome and duration bucket: attempts (by recorded_at), ends of
+-- deliveries, accepted events (by the time in their ids). Recomputed from their rows; what stays here is never added to.
 CREATE TABLE delivery_stats (
     minute            timestamptz NOT NULL,
     -- The nil UUID is the sum over all subscriptions of the tenant, so that it costs no more to read than one.
     subscription_id   uuid NOT NULL,
     tenant_id         text NOT NULL,
+    -- '*' is the sum over all types. Only the sum over all subscriptions is also kept by type: the 200 largest of a tenant in
+    -- this minute, and 'other'. '' is that of events without a type.
+    event_type        text NOT NULL DEFAULT '*',
+    -- How attempts ended; 'failed' or 'cancelled' for deliveries that ended without one, 'accepted' for events.
     outcome           text NOT NULL,
     -- Index into the duration bounds of services/analytics; -1 if the duration is unknown.
     duration_bucket   smallint NOT NULL,
-    attempts          bigint NOT NULL,
-    final_attempts    bigint NOT NULL,
-    duration_ms_total bigint NOT NULL,
-    PRIMARY KEY (tenant_id, subscription_id, minute, outcome, duration_bucket)
+    attempts          bigint NOT NULL DEFAULT 0,
+    -- Deliveries that ended so.
+    deliveries        bigint NOT NULL DEFAULT 0,
+    events            bigint NOT NULL DEFAULT 0,
+    duration_ms_total bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (tenant_id, subscription_id, event_type, minute, outcome, duration_bucket)
     -- The rows of the current minute are updated every few seconds. With free space in the pages the indexes stay
     -- unchanged (measured: all updates in place instead of half of them, and half the size).
 ) WITH (fillfactor = 50);
 -- For what a roll-up replaces and retention deletes.
 CREATE INDEX delivery_stats_by_minute ON delivery_stats (minute);
+
+-- The same for each hour that is over and settled, kept for much longer: a row holds what delivery_stats has in many, one
+-- element of each array for each outcome and duration bucket.
+CREATE TABLE hourly_stats (
+    hour              timestamptz NOT NULL,
+    subscription_id   uuid NOT NULL,
+    tenant_id         text NOT NULL,
+    -- Its 200 largest types are those of the hour.
+    event_type        text NOT NULL,
+    outcome           text[] NOT NULL,
+    duration_bucket   smallint[] NOT NULL,
+    attempts          integer[] NOT NULL,
+    deliveries        integer[] NOT NULL,
+    events            integer[] NOT NULL,
+    duration_ms_total bigint[] NOT NULL,
+    PRIMARY KEY (tenant_id, subscription_id, event_type, hour)
+);
+-- For what retention deletes.
+CREATE INDEX hourly_stats_by_hour ON hourly_stats (hour);
 
 -- How far delivery_stats is complete. A roll-up locks the only row, so that one copy works at a time.
 CREATE TABLE rollup_state (
@@ -517,6 +629,13 @@ CREATE TABLE rollup_state (
     due_at       timestamptz NOT NULL DEFAULT now()
 );
 INSERT INTO rollup_state DEFAULT VALUES;
+
+-- The same for hourly_stats: it has the hours before this one. A row of its own, so that minutes do not wait for an hour.
+CREATE TABLE hourly_state (
+    single       boolean PRIMARY KEY DEFAULT true CHECK (single),
+    rolled_up_to timestamptz NOT NULL DEFAULT date_trunc('hour', now(), 'UTC')
+);
+INSERT INTO hourly_state DEFAULT VALUES;
 
 -- What to tell a tenant's system subscription: written in the transaction of the change, read and deleted by the delivery
 -- service, which makes an event of it. Rows live for moments, and only for tenants with a system subscription.

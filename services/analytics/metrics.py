@@ -13,6 +13,15 @@ ROLLUP_LAST_SUCCESS = Gauge(
     "webhook_rollup_last_success_timestamp_seconds",
     "Time up to which statistics are complete, by the database's clock.",
 )
+ROLLUP_HOURS = Gauge(
+    "webhook_rollup_hours_timestamp_seconds",
+    "Time up to which hours are summed up, as of the latest hour that this process summed up.",
+)
+SERIES = Counter(
+    "webhook_stats_series_total", "Statistics over time that were returned, by where they were.", ["source"]
+)
+for _source in ("memory", "postgres"):
+    SERIES.labels(_source)
 
 RETENTION_SECONDS = Histogram(
     "webhook_retention_duration_seconds",
@@ -25,11 +34,13 @@ RETENTION_ROWS_DELETED = Counter(
 )
 RETENTION_OVERDUE = Gauge(
     "webhook_retention_overdue_partitions",
-    "Partitions past LOG_RETENTION_HOURS that could not be dropped, or were kept beyond DELIVERY_EXPIRY_HOURS.",
+    "Partitions past LOG_RETENTION_HOURS that could not be dropped, or were kept beyond DELIVERY_EXPIRY_HOURS and "
+    "RECOVERY_HOURS.",
 )
 RETENTION_HELD = Gauge(
     "webhook_retention_held_partitions",
-    "Partitions past LOG_RETENTION_HOURS that are kept because of unfinished deliveries or fresh attempts.",
+    "Partitions past LOG_RETENTION_HOURS that are kept because of unfinished deliveries, recent failures, or fresh "
+    "attempts.",
 )
 RETENTION_ERRORS = Counter("webhook_retention_errors_total", "Passes of retention that failed and are retried.")
 RETENTION_LAST_SUCCESS = Gauge(

@@ -11,7 +11,6 @@ from uuid import UUID
 
 from services.delivery.api import search
 from services.delivery.api.filters import LISTED, Filter
-from services.delivery.api.search import Span
 from services.domain import audit, deliveries
 from services.domain.audit import Action, FieldChange
 from services.domain.doorbell import RUNG_SECONDS, Rung
@@ -20,6 +19,7 @@ from services.domain.tenants import quotas
 from services.platform import errors, ids
 from services.platform.auth import identity
 from services.platform.stores import postgres, sql
+from services.platform.stores.walks import Found, Span
 
 SQL = sql.Queries("services.delivery.api")
 
@@ -70,16 +70,6 @@ class Delivery:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Page:
-    """Deliveries that were searched for, and how far the search got, if there may be more."""
-
-    deliveries: Sequence[Delivery]
-    reached: UUID | None
-    # Whether it ended before the page was full.
-    cut: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Retried:
     """A delivery that was retried by hand."""
 
@@ -88,6 +78,16 @@ class Retried:
     rung: Rung | None
     # Of its event, if that is traced.
     traceparent: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reopened:
+    """Which of many deliveries are pending now, and what kept others from it."""
+
+    ids: Sequence[UUID]
+    gone: int
+    # Those that ended too late to be meant.
+    late: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,10 +101,13 @@ class _Locked:
 class DeliveryStore:
     """Deliveries of a tenant. Every method raises what stores.availability.STORE_AWAY lists when Postgres is away."""
 
-    def __init__(self, pool: postgres.Pool, *, expiry_hours: int, retention_hours: int, max_waiting: int) -> None:
+    def __init__(
+        self, pool: postgres.Pool, *, expiry_hours: int, retention_hours: int, recovery_hours: int, max_waiting: int
+    ) -> None:
         self._pool = pool
         self._expiry_hours = expiry_hours
         self._retention = timedelta(hours=retention_hours)
+        self._recovery = timedelta(hours=recovery_hours)
         # Unfinished deliveries of a tenant that has no quota of its own.
         self._max_waiting = max_waiting
 
@@ -135,12 +138,11 @@ class DeliveryStore:
             rows = await connection.fetch(SQL["find_of_event"], event_id, least, above, status, limit)
             return await self._select(connection, tenant_id, [row["id"] for row in rows])
 
-    async def search(self, tenant_id: str, wanted: Filter, span: Span, limit: int) -> Page:
+    async def search(self, tenant_id: str, wanted: Filter, span: Span, limit: int) -> tuple[Sequence[Delivery], Found]:
         """Return the first `limit` deliveries that are wanted; NotFound for a subscription that is not the tenant's."""
         async with self._snapshot() as connection:
             found = await search.find(connection, tenant_id, wanted, span, limit)
-            listed = await self._select(connection, tenant_id, found.ids)
-        return Page(deliveries=listed, reached=found.reached, cut=found.cut)
+            return await self._select(connection, tenant_id, found.ids), found
 
     async def retry(
         self, tenant_id: str, delivery_ids: Sequence[UUID], *, actor: str, may_ring: Callable[[UUID], bool]
@@ -169,8 +171,44 @@ class DeliveryStore:
                     found[delivery.id] = Retried(delivery=delivery, rung=rung, traceparent=traceparent)
         return [found[delivery_id] for delivery_id in delivery_ids]
 
+    async def reopen(
+        self,
+        connection: postgres.Connection,
+        tenant_id: str,
+        delivery_ids: Sequence[UUID],
+        *,
+        statuses: Collection[DeliveryStatus],
+        ended_by: datetime,
+    ) -> Reopened:
+        """Make those deliveries pending that are in one of these states still, in the transaction of a connection.
+
+        They are the dispatcher's, and none is a probe. QuotaExceeded when the tenant has too many that are unfinished.
+        """
+        refused: dict[UUID, Retried | errors.WebhookError] = {}
+        locked = await _lock(connection, tenant_id, delivery_ids, refused)
+        late = {name for name, one in locked.items() if one.status in FINAL and one.row["completed_at"] > ended_by}
+        wanted = {name: one for name, one in locked.items() if one.status in statuses and name not in late}
+        if full := await self._too_many_waiting(connection, tenant_id, wanted.values()):
+            raise full
+        refusals = {name: refusal for name, one in wanted.items() if (refusal := self._refusal(one, None))}
+        changed = {name: one for name, one in wanted.items() if name not in refusals}
+        if changed:
+            await self._make_pending(connection, changed, (), probing=False)
+        gone = sum(isinstance(refusal, errors.Gone) for refusal in refusals.values())
+        return Reopened(ids=list(changed), gone=gone, late=len(late))
+
+    async def check_quota(self, connection: postgres.Connection, tenant_id: str) -> None:
+        """QuotaExceeded when a tenant has as many unfinished deliveries as it may have."""
+        if full := await self._full(connection, tenant_id):
+            raise full
+
     async def _make_pending(
-        self, connection: postgres.Connection, changed: Mapping[UUID, _Locked], ringing: Collection[UUID]
+        self,
+        connection: postgres.Connection,
+        changed: Mapping[UUID, _Locked],
+        ringing: Collection[UUID],
+        *,
+        probing: bool = True,
     ) -> None:
         names, rows = list(changed), [one.row for one in changed.values()]
         bounds = min(names), max(names)
@@ -181,7 +219,7 @@ class DeliveryStore:
             columns = ([row[name] for row in listed] for name in ("id", "subscription_id", "status"))
             await connection.execute(SQL["unlist"], *columns, *bounds)
         probes = {row["subscription_id"]: row["id"] for row in reversed(rows) if row["wants_probe"]}
-        if probes:
+        if probes and probing:
             await connection.execute(SQL["ask_for_probes"], list(probes), list(probes.values()))
 
     async def _too_many_waiting(
@@ -190,6 +228,9 @@ class DeliveryStore:
         """Return the error for what would be unfinished besides, if the tenant has its quota of that already."""
         if all(one.status not in FINAL for one in locked):
             return None
+        return await self._full(connection, tenant_id)
+
+    async def _full(self, connection: postgres.Connection, tenant_id: str) -> errors.QuotaExceeded | None:
         arguments = tenant_id, self._max_waiting, quotas.FRESH_SECONDS
         row = await connection.fetchrow(SQL["select_waiting"], *arguments)
         return quotas.too_many_waiting(row["waiting"], row["quota"]) if row else None
@@ -206,9 +247,12 @@ class DeliveryStore:
             return errors.Conflict(message, reason=errors.ErrorReason.SUBSCRIPTION_DISABLED)
         if row["event"] is None:
             return errors.Gone("the payload of this delivery is no longer retained")
-        if row["now"] >= ids.end_of_day(row["id"]) + self._retention:
+        failed_lately = one.status is DeliveryStatus.FAILED and row["completed_at"] > row["now"] - self._recovery
+        if row["now"] >= ids.end_of_day(row["id"]) + self._retention and not failed_lately:
             # Retention only waits for other deliveries of the day: a retry would keep all of it for days more.
-            return errors.Gone("this delivery is older than LOG_RETENTION_HOURS and is about to be removed")
+            return errors.Gone(
+                "this delivery is older than LOG_RETENTION_HOURS and RECOVERY_HOURS and is about to be removed"
+            )
         if full and one.status in FINAL:
             quotas.REFUSALS.labels(quotas.Quota.WAITING_DELIVERIES).inc()
             return full

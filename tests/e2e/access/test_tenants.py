@@ -62,7 +62,11 @@ async def test_objects_of_other_tenants_are_404_on_every_route_and_absent_from_l
         sent = await api.send(subscription_id)
         delivery_id = sent.json()["delivery_id"]
         await api.until(delivery_id, "delivered")
+        window = {"from": "2020-01-01T00:00:00Z"}
+        job = await acmes.post("/api/v1/jobs", json={"kind": "retry", "filter": window})
+        assert job.status_code == 202, job.text
         object_ids = {
+            "job_id": job.json()["id"],
             "subscription_id": subscription_id,
             "delivery_id": delivery_id,
             "event_id": sent.json()["event_id"],
@@ -78,6 +82,7 @@ async def test_objects_of_other_tenants_are_404_on_every_route_and_absent_from_l
                 bodies: dict[str, Any] = {
                     "replace_subscription": {"target_url": URL},
                     "update_subscription": {},
+                    "recover_subscription": window,
                     "ingest_webhook": {"payload": {}},
                 }
                 where = path.format_map(object_ids)
@@ -99,6 +104,10 @@ async def test_objects_of_other_tenants_are_404_on_every_route_and_absent_from_l
 
         await wait_until(counted)
         assert (await others.get("/api/v1/stats")).json()["attempts"] == 0
+        assert (await others.get("/api/v1/stats/series")).json()["total"]["summary"]["attempts"] == 0
+        foreign = {"subscription_id": subscription_id}
+        assert (await others.get("/api/v1/stats/series", params=foreign)).status_code == 404
+        assert (await acmes.get("/api/v1/stats/series", params=foreign)).status_code == 200
 
 
 async def test_tenant_cannot_be_selected_by_a_header_or_parameter(
