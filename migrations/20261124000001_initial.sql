@@ -157,6 +157,26 @@ CREATE TABLE endpoint_checks (
 );
 CREATE INDEX endpoint_checks_by_tenant ON endpoint_checks (tenant_id, due_at) WHERE due_at IS NOT NULL;
 
+-- Test events that somebody asked for: a row each until a worker has sent it and the caller has its answer, and for the rest
+-- of a minute, in which it counts for the rate. They are no deliveries, and none of their attempts is in delivery_attempts.
+CREATE TABLE endpoint_tests (
+    -- The webhook-id of the request.
+    id              uuid PRIMARY KEY,
+    subscription_id uuid NOT NULL,
+    tenant_id       text NOT NULL,
+    asked_at        timestamptz NOT NULL DEFAULT now(),
+    -- When a worker took it in hand. Null: none has.
+    taken_at        timestamptz,
+    -- The attempt, as in delivery_attempts. Null until it has ended.
+    started_at      timestamptz,
+    duration_ms     integer,
+    status_code     smallint,
+    outcome         text,
+    error_message   text,
+    response_body   text
+);
+CREATE INDEX endpoint_tests_by_tenant ON endpoint_tests (tenant_id, asked_at);
+
 -- What decides whether a subscription gets an event, and whether workers may be notified of its delivery at once.
 CREATE VIEW subscription_filters AS
     SELECT tenant_id, id, version, updated_at, event_types, deleted_at IS NULL AS live,

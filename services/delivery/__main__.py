@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import grpc
 
 from protos.webhook.v1 import deliveries_pb2, deliveries_pb2_grpc
+from services.delivery.api.endpoint_tests import EndpointTests, EndpointTestStore
 from services.delivery.api.retries import Retries
 from services.delivery.api.service import DeliveryService
 from services.delivery.api.store import DeliveryStore
@@ -70,7 +71,8 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
                 retention_hours=settings.log_retention_hours,
                 max_waiting=settings.quota_waiting_deliveries,
             )
-            service = DeliveryService(deliveries, Retries(deliveries, ringer, closed))
+            tests = EndpointTests(EndpointTestStore(pool), heard)
+            service = DeliveryService(deliveries, Retries(deliveries, ringer, closed), tests)
             deliveries_pb2_grpc.add_DeliveryServiceServicer_to_server(service, server)
 
         authenticator = Authenticator(settings, callers.find, callers.find_actor)

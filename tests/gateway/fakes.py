@@ -114,7 +114,9 @@ class Services(
         self.delay_seconds = 0.0
         self.stored: dict[str, subscriptions_pb2.Subscription] = {}
         self.event = ingest_pb2.Event()
+        self.routes: list[ingest_pb2.EventRoute] = []
         self.delivery = deliveries_pb2.Delivery()
+        self.tested = deliveries_pb2.TestSubscriptionResponse()
         # Results of retries that are not `delivery`, by id.
         self.retried: dict[str, deliveries_pb2.RetryResult] = {}
         self.stats = analytics_pb2.Stats()
@@ -141,6 +143,10 @@ class Services(
     async def GetEvent(self, request: Any, _context: Context) -> ingest_pb2.GetEventResponse:
         await self._called(request)
         return ingest_pb2.GetEventResponse(event=self.event)
+
+    async def ListEventRoutes(self, request: Any, _context: Context) -> ingest_pb2.ListEventRoutesResponse:
+        await self._called(request)
+        return ingest_pb2.ListEventRoutesResponse(routes=self.routes, next_page_token="more")
 
     async def CreateSubscription(self, request: Any, _context: Context) -> subscriptions_pb2.CreateSubscriptionResponse:
         await self._called(request)
@@ -244,6 +250,11 @@ class Services(
     async def CancelDelivery(self, request: Any, _context: Context) -> deliveries_pb2.CancelDeliveryResponse:
         await self._called(request)
         return deliveries_pb2.CancelDeliveryResponse(delivery=self.delivery)
+
+    async def TestSubscription(self, request: Any, _context: Context) -> deliveries_pb2.TestSubscriptionResponse:
+        await self._called(request)
+        self._subscription(request.subscription_id)
+        return self.tested
 
     async def GetStats(self, request: Any, _context: Context) -> analytics_pb2.GetStatsResponse:
         await self._called(request)

@@ -2,6 +2,7 @@
 
 from protos.webhook.v1 import deliveries_pb2 as pb
 from protos.webhook.v1 import deliveries_pb2_grpc
+from services.delivery.api.endpoint_tests import EndpointTests
 from services.delivery.api.retries import MAX_DELIVERIES, Result, Retries
 from services.delivery.api.store import Attempt, Delivery, DeliveryStore
 from services.domain import deliveries
@@ -19,9 +20,10 @@ _STATUSES = pb.DeliveryStatus.DESCRIPTOR
 class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
     """Servicer of webhook.v1.DeliveryService."""
 
-    def __init__(self, store: DeliveryStore, retries: Retries) -> None:
+    def __init__(self, store: DeliveryStore, retries: Retries, tests: EndpointTests) -> None:
         self._store = store
         self._retries = retries
+        self._tests = tests
 
     async def GetDelivery(self, request: pb.GetDeliveryRequest, _context: Context) -> pb.GetDeliveryResponse:
         """Read one with its attempts."""
@@ -75,6 +77,14 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         if was_waiting:
             deliveries.DELIVERIES_ENDED.labels(DeliveryStatus.CANCELLED).inc()
         return pb.CancelDeliveryResponse(delivery=_message(cancelled))
+
+    async def TestSubscription(
+        self, request: pb.TestSubscriptionRequest, _context: Context
+    ) -> pb.TestSubscriptionResponse:
+        """Send a test event, and return its attempt."""
+        subscription_id = ids.parse("subscription_id", request.subscription_id)
+        test_id, attempt = await self._tests.test(identity.tenant_of(request.tenant_id), subscription_id)
+        return pb.TestSubscriptionResponse(webhook_id=str(test_id), attempt=_attempt(attempt))
 
 
 def _status(status: pb.DeliveryStatus.ValueType) -> DeliveryStatus | None:

@@ -87,8 +87,13 @@ def _delivery(row: Any, attempts: Sequence[Any] = ()) -> Delivery:
         row,
         status=DeliveryStatus(row["status"]),
         held_by=row.get("held_by"),
-        attempts=[sql.record(Attempt, attempt) for attempt in attempts],
+        attempts=[attempt_of(attempt) for attempt in attempts],
     )
+
+
+def attempt_of(row: Any) -> Attempt:
+    """Return the attempt of a row."""
+    return sql.record(Attempt, row)
 
 
 class DeliveryStore:

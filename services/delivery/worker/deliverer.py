@@ -219,7 +219,7 @@ class Deliverer:
                 span.end(error=AttemptOutcome.INTERRUPTED)
             raise
         ended = time.monotonic()
-        attempt = self._describe(claim, started, ended, answer, failure)
+        attempt = described(claim, started, ended, answer, failure, stored_bytes=self._stored_bytes)
         held.sending_since = None
         held.attempts.append(attempt)
         if span is not None:
@@ -236,26 +236,28 @@ class Deliverer:
             return 0.0
         return min(destination.retry_after_seconds(answer.retry_after, now), self._retry_after_cap_seconds)
 
-    def _describe(
-        self, claim: Claim, started: float, ended: float, answer: Answer | None, failure: SendError | None
-    ) -> Attempt:
-        if answer is not None:
-            outcome = outcomes.outcome_of_status(answer.status_code)
-            message = None if outcome == AttemptOutcome.SUCCESS else _refusal(answer)
-            status_code: int | None = answer.status_code
-            body = destination.body_text(answer.body, self._stored_bytes)
-        else:
-            outcome = failure.kind if failure else AttemptOutcome.INVALID_RESPONSE
-            message, body = failure.message if failure else "", None
-            status_code = failure.status_code if failure else None
-        return Attempt(
-            started_at=claim.at(started),
-            duration_ms=round((ended - started) * 1000),
-            status_code=status_code,
-            outcome=outcome,
-            error_message=message and destination.message_text(message),
-            response_body=body,
-        )
+
+def described(
+    claim: Claim, started: float, ended: float, answer: Answer | None, failure: SendError | None, *, stored_bytes: int
+) -> Attempt:
+    """Return the attempt to record of a request that ended with an answer or a failure."""
+    if answer is not None:
+        outcome = outcomes.outcome_of_status(answer.status_code)
+        message = None if outcome == AttemptOutcome.SUCCESS else _refusal(answer)
+        status_code: int | None = answer.status_code
+        body = destination.body_text(answer.body, stored_bytes)
+    else:
+        outcome = failure.kind if failure else AttemptOutcome.INVALID_RESPONSE
+        message, body = failure.message if failure else "", None
+        status_code = failure.status_code if failure else None
+    return Attempt(
+        started_at=claim.at(started),
+        duration_ms=round((ended - started) * 1000),
+        status_code=status_code,
+        outcome=outcome,
+        error_message=message and destination.message_text(message),
+        response_body=body,
+    )
 
 
 def _refusal(answer: Answer) -> str:

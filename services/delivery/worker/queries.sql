@@ -361,6 +361,33 @@ UPDATE endpoint_checks SET due_at = now() + make_interval(secs => $3), error = $
 UPDATE endpoint_checks SET due_at = now() + make_interval(secs => $3), sent = sent - 1
 WHERE subscription_id = $1 AND sent = $2
 
+-- take_tests --
+-- Takes up to $2 test events in hand that were asked for within $3 seconds, of all tenants but $1, and returns what is sent to
+-- their targets. Deletes those that are older than $4 seconds, whose callers have their answer.
+WITH answered AS (
+    DELETE FROM endpoint_tests WHERE asked_at < now() - make_interval(secs => $4)
+), due AS MATERIALIZED (
+    SELECT id FROM endpoint_tests
+    WHERE taken_at IS NULL AND asked_at > now() - make_interval(secs => $3) AND tenant_id <> ALL($1::text[])
+    ORDER BY asked_at LIMIT $2 FOR UPDATE SKIP LOCKED
+), taken AS (
+    UPDATE endpoint_tests t SET taken_at = now() FROM due WHERE t.id = due.id
+    RETURNING t.id AS message_id, t.subscription_id
+)
+SELECT now() AS now, t.message_id, s.id, s.tenant_id, s.target_url, s.endpoint_version, s.timeout_seconds,
+       s.sealed_secrets, s.sealed_headers, s.sealed_client_certificate
+FROM taken t JOIN subscriptions s ON s.id = t.subscription_id
+
+-- put_back_test --
+-- Leaves a test event ($1) for which there was no room to whoever takes it next.
+UPDATE endpoint_tests SET taken_at = NULL WHERE id = $1
+
+-- record_test --
+-- Notes how a test event ($1) ended ($2 to $7).
+UPDATE endpoint_tests
+SET started_at = $2, duration_ms = $3, status_code = $4, outcome = $5, error_message = $6, response_body = $7
+WHERE id = $1
+
 -- keep_worker --
 -- Says that a worker is there, and counts all that there are.
 WITH kept AS (

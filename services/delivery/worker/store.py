@@ -474,6 +474,38 @@ def _claim(row: Any, token: UUID, asked_at: float) -> Claim:
     )
 
 
+def claim_of_message(row: Any, asked_at: float, message_id: UUID, event_type: str, *, number: int = 1) -> Claim:
+    """Return what is sent like a delivery and is none; `row` is its subscription, and the time as `now`."""
+    return Claim(
+        id=message_id,
+        token=message_id,
+        event_id=message_id,
+        subscription_id=row["id"],
+        tenant_id=row["tenant_id"],
+        event_type=event_type,
+        number=number,
+        failures=0,
+        created_at=row["now"],
+        claimed_at=row["now"],
+        claimed_monotonic=asked_at,
+        expired=False,
+        deleted=False,
+        held_by=None,
+        probe=False,
+        failing=False,
+        timeout_seconds=row["timeout_seconds"],
+        retry_policy=None,
+        target_url=row["target_url"],
+        endpoint_version=row["endpoint_version"],
+        sealed_secrets=row["sealed_secrets"],
+        sealed_headers=row["sealed_headers"],
+        sealed_client_certificate=row["sealed_client_certificate"],
+        content_type=None,
+        payload_bytes=None,
+        payload=None,
+    )
+
+
 def _disabled_entry(row: Any) -> audit.Entry:
     return audit.Entry(
         action=Action.DISABLE_SUBSCRIPTION,

@@ -166,6 +166,38 @@ SELECT id, event_id FROM webhook_deliveries WHERE event_id = ANY($1::uuid[]) AND
 SELECT e.*, EXISTS (SELECT FROM event_expansions x WHERE x.event_id = e.id) AS expanding
 FROM webhook_events e WHERE e.id = $1 AND e.tenant_id = $2
 
+-- select_accepted --
+-- Reads what decides where an event ($1) of tenant $2 went.
+SELECT e.event_type, e.created_at, EXISTS (SELECT FROM event_expansions x WHERE x.event_id = e.id) AS expanding
+FROM webhook_events e WHERE e.id = $1 AND e.tenant_id = $2
+
+-- select_routes --
+-- Reads the $6 newest live subscriptions of tenant $1 before $5, with the delivery of event $2 to each ($3 and $4: the least
+-- and the greatest id that those can have).
+SELECT s.id, s.kind, s.status, s.keep_when_disabled, s.event_types, s.created_at, s.updated_at AS changed_at,
+       false AS deleted, d.id AS delivery_id
+FROM (
+    SELECT * FROM subscriptions
+    WHERE tenant_id = $1 AND id < $5 AND deleted_at IS NULL
+    ORDER BY id DESC LIMIT $6
+) AS s
+LEFT JOIN LATERAL (
+    SELECT id FROM webhook_deliveries
+    WHERE subscription_id = s.id AND event_id = $2 AND id BETWEEN $3 AND $4 ORDER BY id LIMIT 1
+) AS d ON true
+ORDER BY s.id DESC
+
+-- select_route --
+-- Reads the same of one subscription ($5), which may be deleted.
+SELECT s.id, s.kind, s.status, s.keep_when_disabled, s.event_types, s.created_at, s.updated_at AS changed_at,
+       s.deleted_at IS NOT NULL AS deleted, d.id AS delivery_id
+FROM subscriptions s
+LEFT JOIN LATERAL (
+    SELECT id FROM webhook_deliveries
+    WHERE subscription_id = s.id AND event_id = $2 AND id BETWEEN $3 AND $4 ORDER BY id LIMIT 1
+) AS d ON true
+WHERE s.tenant_id = $1 AND s.id = $5
+
 -- create_partitions --
 -- Makes the partitions that are needed now.
 SELECT create_current_partitions()

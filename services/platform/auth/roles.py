@@ -68,6 +68,7 @@ RULES: Mapping[str, Rule] = {
     # Events of many callers go in one batch, so each item states its tenant.
     "/webhook.v1.IngestService/BatchIngest": Rule(Role.INGEST, Service.ALONE),
     "/webhook.v1.IngestService/GetEvent": _READ,
+    "/webhook.v1.IngestService/ListEventRoutes": _READ,
     "/webhook.v1.SubscriptionService/CreateSubscription": _WRITE,
     "/webhook.v1.SubscriptionService/GetSubscription": _READ,
     "/webhook.v1.SubscriptionService/ListSubscriptions": _LIST,
@@ -83,6 +84,7 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.DeliveryService/RetryDelivery": _WRITE,
     "/webhook.v1.DeliveryService/BatchRetryDeliveries": _WRITE,
     "/webhook.v1.DeliveryService/CancelDelivery": _WRITE,
+    "/webhook.v1.DeliveryService/TestSubscription": _WRITE,
     "/webhook.v1.AnalyticsService/GetStats": _LIST,
     "/webhook.v1.AccessService/Authenticate": Rule(Role.SERVICE, Service.ALONE),
     "/webhook.v1.AccessService/CreateTenant": _ADMIN,

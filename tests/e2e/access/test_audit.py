@@ -120,6 +120,10 @@ def _on_delivery(rest: str) -> Prepare:
     return prepare
 
 
+async def _test(actor: Actor) -> Prepared:
+    return "POST", f"/api/v1/subscriptions/{await actor.api.subscribe(actor.receiver.url())}/test", None
+
+
 async def _delete_tenant(actor: Actor) -> Prepared:
     made = (await actor.call("POST", "/api/v1/admin/tenants", {"id": f"t{ids.new().hex}"})).json()["id"]
     return "DELETE", f"/api/v1/admin/tenants/{made}", None
@@ -147,6 +151,7 @@ REST: Mapping[str, tuple[Action, Prepare]] = {
     "enable_subscription": (Action.ENABLE_SUBSCRIPTION, _on_subscription("POST", "/enable", None, "/disable")),
     "pause_subscription": (Action.PAUSE_SUBSCRIPTION, _on_subscription("POST", "/pause")),
     "resume_subscription": (Action.RESUME_SUBSCRIPTION, _on_subscription("POST", "/resume", None, "/pause")),
+    "test_subscription": (Action.TEST_SUBSCRIPTION, _test),
     "rotate_subscription_secret": (Action.ROTATE_SECRET, _on_subscription("POST", "/rotate-secret")),
     "create_ingest_token": (Action.CREATE_INGEST_TOKEN, _on_subscription("POST", "/ingest-token")),
     "delete_ingest_token": (

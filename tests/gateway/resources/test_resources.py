@@ -297,6 +297,59 @@ async def test_an_event_says_that_it_is_expanding_only_while_it_is(
         assert ("expanding" in body) is expanding
 
 
+async def test_the_routes_of_an_event_are_shown_with_their_reasons(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    delivery_id = str(ids.new())
+    services.routes = [
+        ingest_pb2.EventRoute(
+            subscription_id=ID, routed=True, reason="matched", explanation="It does.", delivery_id=delivery_id
+        ),
+        ingest_pb2.EventRoute(subscription_id=ID, reason="event_type", explanation="It does not."),
+    ]
+    answer = await client.get(f"/api/v1/events/{ID}/routing", params={"limit": 2, "cursor": "before"})
+    got = {"subscription_id": ID, "routed": True, "reason": "matched", "explanation": "It does."}
+    missed = {"subscription_id": ID, "routed": False, "reason": "event_type", "explanation": "It does not."}
+    assert answer.json() == {
+        "items": [got | {"delivery_id": delivery_id}, missed | {"delivery_id": None}],
+        "next_cursor": "more",
+    }
+    asked = services.requests[-1]
+    assert (asked.event_id, asked.subscription_id, asked.page_size, asked.page_token) == (ID, "", 2, "before")
+    await client.get(f"/api/v1/events/{ID}/routing", params={"subscription_id": ID})
+    assert services.requests[-1].subscription_id == ID
+    refused = await client.get(f"/api/v1/events/{ID}/routing", params={"subscription_id": "x"})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "subscription_id")
+
+
+async def test_a_test_event_is_answered_with_its_attempt(client: httpx.AsyncClient, services: Services) -> None:
+    path = (await create(client)).headers["location"]
+    webhook_id = str(ids.new())
+    services.tested = deliveries_pb2.TestSubscriptionResponse(
+        webhook_id=webhook_id,
+        attempt=deliveries_pb2.Attempt(
+            number=1,
+            started_at=NOW,
+            duration_ms=12,
+            status_code=503,
+            error=deliveries_pb2.AttemptError(kind="http_5xx", message="the receiver responded with 503"),
+            response_body="later",
+        ),
+    )
+    answer = await client.post(f"{path}/test")
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["webhook_id"] == webhook_id
+    assert body["attempt"]["error"] == {"kind": "http_5xx", "message": "the receiver responded with 503"}
+    assert (body["attempt"]["status_code"], body["attempt"]["response_body"]) == (503, "later")
+    assert services.requests[-1].subscription_id == path.rpartition("/")[2]
+    assert (await client.post(f"{SUBSCRIPTIONS}/{ID}/test")).status_code == 404
+    services.failure = errors.QuotaExceeded("too many", reason=errors.ErrorReason.RATE_LIMITED, retry_after_seconds=42)
+    refused = await client.post(f"{path}/test")
+    assert (refused.status_code, refused.json()["reason"]) == (429, "RATE_LIMITED")
+    assert refused.headers["retry-after"] == "42"
+
+
 async def test_statistics_of_one_and_of_all(client: httpx.AsyncClient, services: Services) -> None:
     services.stats = analytics_pb2.Stats(
         window_start=timestamp_pb2.Timestamp(seconds=60),

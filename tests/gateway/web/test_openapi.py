@@ -47,6 +47,7 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "POST /api/v1/subscriptions/{subscription_id}/pause pause_subscription",
         "POST /api/v1/subscriptions/{subscription_id}/resume resume_subscription",
         "POST /api/v1/subscriptions/{subscription_id}/verify verify_subscription",
+        "POST /api/v1/subscriptions/{subscription_id}/test test_subscription",
         "POST /api/v1/subscriptions/{subscription_id}/rotate-secret rotate_subscription_secret",
         "GET /api/v1/subscriptions/{subscription_id}/public-keys list_public_keys",
         "POST /api/v1/subscriptions/{subscription_id}/ingest-token create_ingest_token",
@@ -61,6 +62,7 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "POST /api/v1/events publish_event",
         "GET /api/v1/events/{event_id} get_event",
         "GET /api/v1/events/{event_id}/deliveries list_event_deliveries",
+        "GET /api/v1/events/{event_id}/routing list_event_routes",
         "GET /api/v1/stats get_stats",
         "POST /api/v1/admin/tenants create_tenant",
         "GET /api/v1/admin/tenants list_tenants",
@@ -116,7 +118,7 @@ def expected_statuses(operation: dict[str, Any]) -> set[str]:
         expected.add("404")
     if operation["path"].endswith(("/retry", "/cancel", "/enable", "/pause", "/resume", "/verify", "/rotate-secret")):
         expected.add("409")
-    if operation["operationId"] in {"create_tenant", "delete_tenant"}:
+    if operation["operationId"] in {"create_tenant", "delete_tenant", "test_subscription"}:
         expected.add("409")
     if operation["path"].endswith("/retry"):
         expected.add("410")
