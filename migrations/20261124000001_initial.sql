@@ -164,6 +164,8 @@ CREATE TABLE endpoint_tests (
     id              uuid PRIMARY KEY,
     subscription_id uuid NOT NULL,
     tenant_id       text NOT NULL,
+    -- Who asked for it, as in audit_entries, and when.
+    actor           text NOT NULL,
     asked_at        timestamptz NOT NULL DEFAULT now(),
     -- When a worker took it in hand. Null: none has.
     taken_at        timestamptz,
@@ -298,6 +300,8 @@ CREATE TABLE delivery_queue (
     -- Whether it waits for its retry time.
     scheduled         boolean NOT NULL DEFAULT false,
     tenant_id         text NOT NULL,
+    -- Who asked for its next attempt, as in audit_entries. Null: nobody, it is the service's own.
+    actor             text,
     CHECK ((claim_token IS NULL) = (lease_until IS NULL))
 ) WITH (
     -- Room for the version that a claim writes, so that claims are in place even while a snapshot keeps old versions.
@@ -383,6 +387,8 @@ CREATE TABLE delivery_attempts (
     tenant_id       text NOT NULL,
     error_message   text,
     response_body   text,
+    -- Who asked for it, as in audit_entries. Null: nobody, it is the service's own.
+    actor           text,
     PRIMARY KEY (delivery_id, claim_token, request)
 ) PARTITION BY RANGE (delivery_id);
 -- Attempts are appended in the order of recorded_at, so a block range index finds the last minutes at no cost per row.

@@ -80,6 +80,7 @@ class Delivery(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     HELD_BY_FIELD_NUMBER: _builtins.int
+    TRACE_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7; its first 64 bits are those of its event's id."""
     event_id: _builtins.str
@@ -101,6 +102,10 @@ class Delivery(_message.Message):
     held_by: _builtins.str
     """Why a due delivery is not sent now: "paused", "disabled", "unverified", "breaker_open", "recovering", "concurrency", "rate_limit";
     otherwise empty, and empty in lists.
+    """
+    trace_id: _builtins.str
+    """The trace that its attempts belong to, in hexadecimal; empty if its event is not traced or no longer retained, and
+    empty in lists.
     """
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
@@ -139,10 +144,11 @@ class Delivery(_message.Message):
         reason: _builtins.str = ...,
         attempts: _abc.Iterable[Global___Attempt] | None = ...,
         held_by: _builtins.str = ...,
+        trace_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "created_at", b"created_at", "expires_at", b"expires_at", "next_attempt_at", b"next_attempt_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "attempts", b"attempts", "completed_at", b"completed_at", "created_at", b"created_at", "event_id", b"event_id", "event_type", b"event_type", "expires_at", b"expires_at", "held_by", b"held_by", "id", b"id", "next_attempt_at", b"next_attempt_at", "reason", b"reason", "status", b"status", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "attempts", b"attempts", "completed_at", b"completed_at", "created_at", b"created_at", "event_id", b"event_id", "event_type", b"event_type", "expires_at", b"expires_at", "held_by", b"held_by", "id", b"id", "next_attempt_at", b"next_attempt_at", "reason", b"reason", "status", b"status", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -160,6 +166,7 @@ class Attempt(_message.Message):
     STATUS_CODE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     RESPONSE_BODY_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """Counts from 1."""
     duration_ms: _builtins.int
@@ -168,6 +175,10 @@ class Attempt(_message.Message):
     """The receiver's HTTP status; unset when none was received."""
     response_body: _builtins.str
     """The first STORED_RESPONSE_BYTES of the response's body as valid text; unset if there was none."""
+    actor: _builtins.str
+    """Who asked for it: the id of the API key that retried the delivery, or "bootstrap" or "anonymous", as in the audit log;
+    "system" for what the service does by itself.
+    """
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
         """When the request began."""
@@ -185,10 +196,11 @@ class Attempt(_message.Message):
         status_code: _builtins.int | None = ...,
         error: Global___AttemptError | None = ...,
         response_body: _builtins.str | None = ...,
+        actor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "_response_body", b"_response_body", "_status_code", b"_status_code", "duration_ms", b"duration_ms", "error", b"error", "response_body", b"response_body", "started_at", b"started_at", "status_code", b"status_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "_response_body", b"_response_body", "_status_code", b"_status_code", "duration_ms", b"duration_ms", "error", b"error", "number", b"number", "response_body", b"response_body", "started_at", b"started_at", "status_code", b"status_code"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "_response_body", b"_response_body", "_status_code", b"_status_code", "actor", b"actor", "duration_ms", b"duration_ms", "error", b"error", "number", b"number", "response_body", b"response_body", "started_at", b"started_at", "status_code", b"status_code"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__duration_ms: _TypeAlias = _typing.Literal["duration_ms"]  # noqa: Y015
     _WhichOneofArgType__duration_ms: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms"]  # noqa: Y015

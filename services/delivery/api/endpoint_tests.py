@@ -14,6 +14,7 @@ from services.domain.audit import Action
 from services.domain.deliveries import ENDPOINT_TESTS
 from services.domain.states import SubscriptionState
 from services.platform import errors, ids
+from services.platform.auth import identity
 from services.platform.stores import postgres
 from services.platform.stores.signals import Signals
 
@@ -52,8 +53,8 @@ class EndpointTestStore:
             await connection.execute(SQL["lock_tests"], tenant_id)
             row = await connection.fetchrow(SQL["count_tests"], tenant_id, subscription_id, WINDOW_SECONDS)
             _check(row)
-            test_id = ids.new()
-            await connection.execute(SQL["insert_test"], test_id, subscription_id, tenant_id)
+            test_id, actor = ids.new(), identity.CALLER.get().key_id
+            await connection.execute(SQL["insert_test"], test_id, subscription_id, tenant_id, actor)
             entry = audit.Entry(action=Action.TEST_SUBSCRIPTION, tenant_id=tenant_id, resource_id=str(subscription_id))
             await audit.record(connection, entry)
         return test_id

@@ -1,10 +1,12 @@
 -- select_whole --
 -- Reads deliveries of a tenant ($1 and $2; $3 and $4: least and greatest id). held_by: what keeps one from being sent though
 -- it is due; what held its subscription at its last turn if it is not the subscription's state, or '' if that held nothing.
-SELECT d.*, CASE WHEN d.status IN ('pending', 'scheduled') AND d.due_at <= now()
-                 THEN CASE WHEN s.status <> 'active' THEN s.status WHEN h.breaker <> 'closed' THEN 'breaker_open'
-                           ELSE coalesce(t.held_by, '') END
-            END AS held_by
+-- traceparent: of its event, if that is traced and still retained.
+SELECT d.*, (SELECT e.traceparent FROM webhook_events e WHERE e.id = d.event_id) AS traceparent,
+       CASE WHEN d.status IN ('pending', 'scheduled') AND d.due_at <= now()
+            THEN CASE WHEN s.status <> 'active' THEN s.status WHEN h.breaker <> 'closed' THEN 'breaker_open'
+                      ELSE coalesce(t.held_by, '') END
+       END AS held_by
 FROM deliveries d
 LEFT JOIN subscriptions s ON s.id = d.subscription_id
 LEFT JOIN subscription_health h ON h.subscription_id = d.subscription_id
@@ -13,7 +15,7 @@ WHERE d.id = ANY($1::uuid[]) AND d.id BETWEEN $3 AND $4 AND d.tenant_id = $2
 
 -- select_attempts --
 -- Reads the attempts of deliveries ($1; $2 and $3: least and greatest id), of each the oldest first.
-SELECT delivery_id, number, started_at, duration_ms, status_code, outcome, error_message, response_body
+SELECT delivery_id, number, started_at, duration_ms, status_code, outcome, error_message, response_body, actor
 FROM delivery_attempts
 WHERE delivery_id = ANY($1::uuid[]) AND delivery_id BETWEEN $2 AND $3
 ORDER BY delivery_id, number
@@ -123,20 +125,20 @@ WHERE u.tenant_id = $1
 
 -- retry_deliveries --
 -- Makes locked deliveries ($1; $4 and $5: least and greatest id) pending and restarts their retry schedules; the dispatcher
--- ignores each for the seconds of $2, and they expire in $3 hours at the earliest. One that has ended comes back to the
--- queue, and is 'pending' in history again.
+-- ignores each for the seconds of $2, and they expire in $3 hours at the earliest. $6 asks for their next attempts. One that
+-- has ended comes back to the queue, and is 'pending' in history again.
 WITH asked AS MATERIALIZED (
     SELECT id, hold_seconds FROM unnest($1::uuid[], $2::float8[]) AS a (id, hold_seconds)
 ), queued AS (
     INSERT INTO delivery_queue AS q
-        (delivery_id, event_id, subscription_id, tenant_id, created_at, due_at, expires_at, attempt_count)
+        (delivery_id, event_id, subscription_id, tenant_id, created_at, due_at, expires_at, attempt_count, actor)
     SELECT d.id, d.event_id, d.subscription_id, d.tenant_id, d.created_at, now() + make_interval(secs => a.hold_seconds),
-           now() + make_interval(hours => $3), d.attempt_count
+           now() + make_interval(hours => $3), d.attempt_count, $6
     FROM asked a JOIN webhook_deliveries d ON d.id = a.id
     WHERE d.id BETWEEN $4 AND $5
     ORDER BY d.id
     ON CONFLICT (delivery_id) DO UPDATE
-    SET due_at = excluded.due_at, scheduled = false, failure_count = 0, interrupted_count = 0,
+    SET due_at = excluded.due_at, scheduled = false, failure_count = 0, interrupted_count = 0, actor = excluded.actor,
         expires_at = greatest(q.expires_at, excluded.expires_at)
     WHERE q.claim_token IS NULL
     RETURNING delivery_id
@@ -186,13 +188,13 @@ SELECT count(*) FILTER (WHERE subscription_id = $2) AS of_subscription,
 FROM endpoint_tests WHERE tenant_id = $1 AND asked_at > now() - make_interval(secs => $3)
 
 -- insert_test --
--- Asks for a test event ($1) to be sent to subscription $2 of tenant $3.
-INSERT INTO endpoint_tests (id, subscription_id, tenant_id) VALUES ($1, $2, $3)
+-- Asks on behalf of $4 for a test event ($1) to be sent to subscription $2 of tenant $3.
+INSERT INTO endpoint_tests (id, subscription_id, tenant_id, actor) VALUES ($1, $2, $3, $4)
 
 -- select_test --
 -- Reads what became of a test event.
 SELECT taken_at IS NOT NULL AS taken, 1 AS number, started_at, duration_ms, status_code, outcome, error_message,
-       response_body
+       response_body, actor
 FROM endpoint_tests WHERE id = $1
 
 -- withdraw_test --

@@ -5,7 +5,7 @@ from protos.webhook.v1 import deliveries_pb2_grpc
 from services.delivery.api.endpoint_tests import EndpointTests
 from services.delivery.api.retries import MAX_DELIVERIES, Result, Retries
 from services.delivery.api.store import Attempt, Delivery, DeliveryStore
-from services.domain import deliveries
+from services.domain import audit, deliveries
 from services.domain.states import FINAL, AttemptOutcome, DeliveryStatus
 from services.platform import errors, ids, paging
 from services.platform.auth import identity
@@ -103,9 +103,11 @@ def _result(result: Result) -> pb.RetryResult:
 
 
 def _message(delivery: Delivery) -> pb.Delivery:
+    parent = spans.parse_traceparent(delivery.traceparent) if delivery.traceparent else None
     return conversion.message(
         pb.Delivery,
         delivery,
+        trace_id=f"{parent.trace_id:032x}" if parent else "",
         attempts=[_attempt(attempt) for attempt in delivery.attempts],
         next_attempt_at=delivery.due_at if delivery.status is DeliveryStatus.SCHEDULED else None,
         completed_at=delivery.completed_at if delivery.status in FINAL else None,
@@ -115,4 +117,4 @@ def _message(delivery: Delivery) -> pb.Delivery:
 def _attempt(attempt: Attempt) -> pb.Attempt:
     succeeded = attempt.outcome == AttemptOutcome.SUCCESS
     error = None if succeeded else pb.AttemptError(kind=attempt.outcome, message=attempt.error_message or "")
-    return conversion.message(pb.Attempt, attempt, error=error)
+    return conversion.message(pb.Attempt, attempt, error=error, actor=attempt.actor or audit.SYSTEM)

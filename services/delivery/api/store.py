@@ -38,6 +38,8 @@ class Attempt:
     outcome: str
     error_message: str | None
     response_body: str | None
+    # Who asked for it, as in the audit log; None: nobody.
+    actor: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +62,8 @@ class Delivery:
     attempts: Sequence[Attempt] = field(default=())
     # What keeps it from being sent though it is due; '' if nothing does. Not of those in lists.
     held_by: str | None = None
+    # Of its event, if that is traced and still retained; not of those in lists.
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +91,7 @@ def _delivery(row: Any, attempts: Sequence[Any] = ()) -> Delivery:
         row,
         status=DeliveryStatus(row["status"]),
         held_by=row.get("held_by"),
+        traceparent=row.get("traceparent"),
         attempts=[attempt_of(attempt) for attempt in attempts],
     )
 
@@ -162,7 +167,7 @@ class DeliveryStore:
             changed = {delivery_id: one for delivery_id, one in locked.items() if delivery_id not in found}
             if changed:
                 ringing = {name for name, one in changed.items() if _is_ringing(one.row, may_ring)}
-                await self._make_pending(connection, changed, ringing)
+                await self._make_pending(connection, changed, ringing, actor)
                 await _tell(connection, Action.RETRY_DELIVERY, changed, after=DeliveryStatus.PENDING, actor=actor)
                 for delivery in await self._read_all(connection, tenant_id, list(changed)):
                     rung = Rung(delivery.subscription_id, delivery.id) if delivery.id in ringing else None
@@ -171,12 +176,13 @@ class DeliveryStore:
         return [found[delivery_id] for delivery_id in delivery_ids]
 
     async def _make_pending(
-        self, connection: postgres.Connection, changed: Mapping[UUID, _Locked], ringing: Collection[UUID]
+        self, connection: postgres.Connection, changed: Mapping[UUID, _Locked], ringing: Collection[UUID], actor: str
     ) -> None:
         names, rows = list(changed), [one.row for one in changed.values()]
         bounds = min(names), max(names)
         hold_seconds = [float(RUNG_SECONDS) if name in ringing else 0.0 for name in names]
-        await connection.execute(SQL["retry_deliveries"], names, hold_seconds, self._expiry_hours, *bounds)
+        asked_by = None if actor == audit.SYSTEM else actor
+        await connection.execute(SQL["retry_deliveries"], names, hold_seconds, self._expiry_hours, *bounds, asked_by)
         listed = [row for row in rows if row["status"] in _LISTED]
         if listed:
             columns = ([row[name] for row in listed] for name in ("id", "subscription_id", "status"))

@@ -64,13 +64,14 @@ RETURNING q.delivery_id AS id
 -- Returns the deliveries that were changed and their new state.
 WITH changed AS (
     SELECT o.id, q.event_id, q.subscription_id, q.tenant_id, o.claim_token, o.attempts,
-           q.attempt_count + o.attempts AS attempt_count, q.due_at,
+           q.attempt_count + o.attempts AS attempt_count, q.due_at, q.actor,
            CASE WHEN q.expired THEN 'failed' ELSE o.status END AS status,
            CASE WHEN q.expired THEN 'expired' ELSE o.reason END AS reason
     FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::float8[], $5::int[], $6::text[], $7::int[])
         AS o (id, claim_token, status, delay_seconds, failures, reason, attempts)
     CROSS JOIN LATERAL (
-        SELECT event_id, subscription_id, tenant_id, attempt_count, now() + make_interval(secs => o.delay_seconds) AS due_at,
+        SELECT event_id, subscription_id, tenant_id, attempt_count, actor,
+               now() + make_interval(secs => o.delay_seconds) AS due_at,
                o.status = 'scheduled' AND now() + make_interval(secs => o.delay_seconds) >= expires_at AS expired
         FROM delivery_queue
         WHERE delivery_id = o.id AND claim_token = o.claim_token
@@ -87,6 +88,7 @@ WITH changed AS (
     SET scheduled = ($3::text[])[array_position($1, q.delivery_id)] = 'scheduled',
         due_at = now() + make_interval(secs => ($4::float8[])[array_position($1, q.delivery_id)]),
         claim_token = NULL, lease_until = NULL,
+        actor = CASE WHEN ($7::int[])[array_position($1, q.delivery_id)] = 0 THEN q.actor END,
         failure_count = q.failure_count + ($5::int[])[array_position($1, q.delivery_id)],
         attempt_count = q.attempt_count + ($7::int[])[array_position($1, q.delivery_id)]
     WHERE q.delivery_id = ANY(ARRAY(SELECT id FROM continued))
@@ -118,10 +120,10 @@ WITH changed AS (
     GROUP BY e.tenant_id, e.subscription_id
 ), recorded AS (
     INSERT INTO delivery_attempts (delivery_id, claim_token, request, number, subscription_id, tenant_id, started_at,
-                                   duration_ms, status_code, outcome, error_message, response_body, final)
+                                   duration_ms, status_code, outcome, error_message, response_body, actor, final)
     SELECT a.delivery_id, changed.claim_token, a.request, changed.attempt_count - changed.attempts + a.request,
            a.subscription_id, a.tenant_id, a.started_at, a.duration_ms, a.status_code, a.outcome, a.error_message,
-           a.response_body, a.is_last AND changed.status IN ('delivered', 'failed', 'cancelled')
+           a.response_body, changed.actor, a.is_last AND changed.status IN ('delivered', 'failed', 'cancelled')
     FROM unnest($8::uuid[], $9::smallint[], $10::uuid[], $11::text[], $12::timestamptz[], $13::int[],
                 $14::smallint[], $15::text[], $16::text[], $17::text[], $18::bool[])
         AS a (delivery_id, request, subscription_id, tenant_id, started_at, duration_ms,

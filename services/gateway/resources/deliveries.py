@@ -42,6 +42,13 @@ class Attempt(models.Answer):
     status_code: int | None = Field(description="Status code of the response; null without a response.", examples=[503])
     error: AttemptError | None = Field(description="null if the receiver responded 2xx.")
     response_body: str | None = Field(description="The first 4 KiB of the response as text.", examples=["try later"])
+    actor: str = Field(
+        description=(
+            "Who asked for it, as in the audit log: `system` for what the service does by itself, otherwise the id of "
+            "the API key, `bootstrap`, or `anonymous`."
+        ),
+        examples=["system"],
+    )
 
 
 class DeliverySummary(models.Answer):
@@ -84,6 +91,10 @@ class Delivery(DeliverySummary):
             "challenge), `breaker_open`, `recovering` (its endpoint failed until recently), `concurrency` (its "
             "endpoint has the most concurrent requests allowed) or `rate_limit`; otherwise null."
         ),
+        examples=[None],
+    )
+    trace_id: str | None = Field(
+        description="The trace that its attempts belong to; null if the event is not traced or no longer retained.",
         examples=[None],
     )
     attempts: list[Attempt]

@@ -103,4 +103,4 @@ def route(services: Backends) -> Route:
 def fields(message: pb.Delivery) -> dict[str, Any]:
     """Return a delivery as responses have it."""
     found = models.values(message)
-    return found | {name: found[name] or None for name in ("event_type", "reason", "held_by")}
+    return found | {name: found[name] or None for name in ("event_type", "reason", "held_by", "trace_id")}
