@@ -175,7 +175,8 @@ CREATE TABLE endpoint_tests (
     status_code     smallint,
     outcome         text,
     error_message   text,
-    response_body   text
+    response_body   text,
+    details         text
 );
 CREATE INDEX endpoint_tests_by_tenant ON endpoint_tests (tenant_id, asked_at);
 
@@ -387,6 +388,8 @@ CREATE TABLE delivery_attempts (
     tenant_id       text NOT NULL,
     error_message   text,
     response_body   text,
+    -- Headers, address and phases (services/delivery/destinations/details.py). Null: they are not recorded.
+    details         text,
     -- Who asked for it, as in audit_entries. Null: nobody, it is the service's own.
     actor           text,
     PRIMARY KEY (delivery_id, claim_token, request)

@@ -167,6 +167,7 @@ class Attempt(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     RESPONSE_BODY_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    DETAILS_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """Counts from 1."""
     duration_ms: _builtins.int
@@ -187,6 +188,10 @@ class Attempt(_message.Message):
     def error(self) -> Global___AttemptError:
         """Set unless the receiver responded with 2xx."""
 
+    @_builtins.property
+    def details(self) -> Global___AttemptDetails:
+        """Headers, address and times; unset if they are not recorded (RECORD_ATTEMPT_DETAILS)."""
+
     def __init__(
         self,
         *,
@@ -197,10 +202,11 @@ class Attempt(_message.Message):
         error: Global___AttemptError | None = ...,
         response_body: _builtins.str | None = ...,
         actor: _builtins.str = ...,
+        details: Global___AttemptDetails | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "_response_body", b"_response_body", "_status_code", b"_status_code", "duration_ms", b"duration_ms", "error", b"error", "response_body", b"response_body", "started_at", b"started_at", "status_code", b"status_code"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "_response_body", b"_response_body", "_status_code", b"_status_code", "details", b"details", "duration_ms", b"duration_ms", "error", b"error", "response_body", b"response_body", "started_at", b"started_at", "status_code", b"status_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "_response_body", b"_response_body", "_status_code", b"_status_code", "actor", b"actor", "duration_ms", b"duration_ms", "error", b"error", "number", b"number", "response_body", b"response_body", "started_at", b"started_at", "status_code", b"status_code"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "_response_body", b"_response_body", "_status_code", b"_status_code", "actor", b"actor", "details", b"details", "duration_ms", b"duration_ms", "error", b"error", "number", b"number", "response_body", b"response_body", "started_at", b"started_at", "status_code", b"status_code"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__duration_ms: _TypeAlias = _typing.Literal["duration_ms"]  # noqa: Y015
     _WhichOneofArgType__duration_ms: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms"]  # noqa: Y015
@@ -216,6 +222,112 @@ class Attempt(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__status_code) -> _WhichOneofReturnType__status_code | None: ...
 
 Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
+
+@_typing.final
+class AttemptDetails(_message.Message):
+    """What explains an attempt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_HEADERS_FIELD_NUMBER: _builtins.int
+    RESPONSE_HEADERS_FIELD_NUMBER: _builtins.int
+    HEADERS_CUT_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    CONNECTION_REUSED_FIELD_NUMBER: _builtins.int
+    PHASES_FIELD_NUMBER: _builtins.int
+    headers_cut: _builtins.bool
+    """Whether headers are left out, or values cut, because there are more than 2 KiB on a side, or 512 characters in a value."""
+    address: _builtins.str
+    """The receiver's address that was connected to, or the last one that was tried. Only for callers with role admin if the
+    target is not public, is allowed by EGRESS_ALLOW, or is reached through a proxy; empty for others, and if there is none.
+    """
+    connection_reused: _builtins.bool
+    """Whether an open connection was used, which has no phases before first_byte."""
+    @_builtins.property
+    def request_headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptHeader]:
+        """As they were sent, in their order; none if the request was not sent. The values of the subscription's own headers are
+        "***".
+        """
+
+    @_builtins.property
+    def response_headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptHeader]:
+        """As they were received, in their order. The values of headers that may hold credentials, such as set-cookie, are "***"."""
+
+    @_builtins.property
+    def phases(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptPhase]:
+        """What the time went to, in this order: "dns", "connect", "tls", "first_byte", "body". The attempt ended in the last
+        one. To be seen by the same callers as address.
+        """
+
+    def __init__(
+        self,
+        *,
+        request_headers: _abc.Iterable[Global___AttemptHeader] | None = ...,
+        response_headers: _abc.Iterable[Global___AttemptHeader] | None = ...,
+        headers_cut: _builtins.bool = ...,
+        address: _builtins.str = ...,
+        connection_reused: _builtins.bool = ...,
+        phases: _abc.Iterable[Global___AttemptPhase] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "connection_reused", b"connection_reused", "headers_cut", b"headers_cut", "phases", b"phases", "request_headers", b"request_headers", "response_headers", b"response_headers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttemptDetails: _TypeAlias = AttemptDetails  # noqa: Y015
+
+@_typing.final
+class AttemptHeader(_message.Message):
+    """A header of a request or of a response."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Of a response, in lowercase."""
+    value: _builtins.str
+    """On one line: unprintable characters are escaped."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttemptHeader: _TypeAlias = AttemptHeader  # noqa: Y015
+
+@_typing.final
+class AttemptPhase(_message.Message):
+    """A part of an attempt's time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DURATION_MS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    duration_ms: _builtins.float
+    """What it took, in milliseconds."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        duration_ms: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration_ms", b"duration_ms", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttemptPhase: _TypeAlias = AttemptPhase  # noqa: Y015
 
 @_typing.final
 class AttemptError(_message.Message):

@@ -15,7 +15,8 @@ WHERE d.id = ANY($1::uuid[]) AND d.id BETWEEN $3 AND $4 AND d.tenant_id = $2
 
 -- select_attempts --
 -- Reads the attempts of deliveries ($1; $2 and $3: least and greatest id), of each the oldest first.
-SELECT delivery_id, number, started_at, duration_ms, status_code, outcome, error_message, response_body, actor
+SELECT delivery_id, number, started_at, duration_ms, status_code, outcome, error_message, response_body,
+       details, actor
 FROM delivery_attempts
 WHERE delivery_id = ANY($1::uuid[]) AND delivery_id BETWEEN $2 AND $3
 ORDER BY delivery_id, number
@@ -194,7 +195,7 @@ INSERT INTO endpoint_tests (id, subscription_id, tenant_id, actor) VALUES ($1, $
 -- select_test --
 -- Reads what became of a test event.
 SELECT taken_at IS NOT NULL AS taken, 1 AS number, started_at, duration_ms, status_code, outcome, error_message,
-       response_body, actor
+       response_body, details, actor
 FROM endpoint_tests WHERE id = $1
 
 -- withdraw_test --

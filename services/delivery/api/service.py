@@ -5,10 +5,13 @@ from protos.webhook.v1 import deliveries_pb2_grpc
 from services.delivery.api.endpoint_tests import EndpointTests
 from services.delivery.api.retries import MAX_DELIVERIES, Result, Retries
 from services.delivery.api.store import Attempt, Delivery, DeliveryStore
+from services.delivery.destinations import details
+from services.delivery.destinations.details import Details
 from services.domain import audit, deliveries
 from services.domain.states import FINAL, AttemptOutcome, DeliveryStatus
 from services.platform import errors, ids, paging
-from services.platform.auth import identity
+from services.platform.auth import identity, roles
+from services.platform.auth.roles import Role
 from services.platform.grpc import conversion
 from services.platform.grpc import errors as grpc_errors
 from services.platform.grpc.calls import Context
@@ -117,4 +120,23 @@ def _message(delivery: Delivery) -> pb.Delivery:
 def _attempt(attempt: Attempt) -> pb.Attempt:
     succeeded = attempt.outcome == AttemptOutcome.SUCCESS
     error = None if succeeded else pb.AttemptError(kind=attempt.outcome, message=attempt.error_message or "")
-    return conversion.message(pb.Attempt, attempt, error=error, actor=attempt.actor or audit.SYSTEM)
+    return conversion.message(
+        pb.Attempt,
+        attempt,
+        error=error,
+        details=None if attempt.details is None else _details(details.decoded(attempt.details)),
+        actor=attempt.actor or audit.SYSTEM,
+    )
+
+
+def _details(found: Details) -> pb.AttemptDetails:
+    """Return the details that the caller may see: only an admin may know what is not public of the network."""
+    shown = found.public or roles.includes(identity.CALLER.get().role, Role.ADMIN)
+    return pb.AttemptDetails(
+        request_headers=[pb.AttemptHeader(name=name, value=value) for name, value in found.request_headers],
+        response_headers=[pb.AttemptHeader(name=name, value=value) for name, value in found.response_headers],
+        headers_cut=found.headers_cut,
+        address=found.address if shown else "",
+        connection_reused=found.reused,
+        phases=[pb.AttemptPhase(name=name, duration_ms=took) for name, took in found.phases.items()] if shown else (),
+    )

@@ -38,6 +38,8 @@ class Attempt:
     outcome: str
     error_message: str | None
     response_body: str | None
+    # As services/delivery/destinations/details.py encodes them; None: they are not recorded.
+    details: str | None
     # Who asked for it, as in the audit log; None: nobody.
     actor: str | None
 

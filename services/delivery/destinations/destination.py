@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 
+from services.delivery.destinations.details import Trail
 from services.delivery.worker.store import Claim
 from services.domain.states import AttemptOutcome
 
@@ -53,11 +54,19 @@ class Destination(Protocol):
     """Delivers payloads. One instance serves all subscriptions of its type."""
 
     async def send(
-        self, claim: Claim, payload: bytes, *, timeout_seconds: float, fresh: bool = False, trace: str | None = None
+        self,
+        claim: Claim,
+        payload: bytes,
+        *,
+        timeout_seconds: float,
+        fresh: bool = False,
+        trace: str | None = None,
+        trail: Trail | None = None,
     ) -> Answer:
         """Send a claim's payload within a deadline. Raises SendError.
 
-        `fresh` forbids a reused connection. `trace` is the W3C traceparent to send, if the receiver is to see it.
+        `fresh` forbids a reused connection. `trace` is the W3C traceparent to send, if the receiver is to see it. What
+        happens is noted in `trail`.
         """
         ...
 

@@ -17,6 +17,7 @@ import msgspec
 import structlog
 
 from services.delivery.destinations.destination import Answer, SendError
+from services.delivery.destinations.details import Trail
 from services.delivery.destinations.registry import Destinations
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker.deliverer import described
@@ -71,6 +72,7 @@ class EndpointTestStore:
             attempt.outcome,
             attempt.error_message,
             attempt.response_body,
+            attempt.details,
         )
 
 
@@ -145,13 +147,14 @@ class EndpointTests:
         started = time.monotonic()
         answer: Answer | None = None
         failure: SendError | None = None
+        trail = Trail()
         try:
             answer = await self._destinations.of(claim).send(
-                claim, payload_of(claim), timeout_seconds=timeout, fresh=True
+                claim, payload_of(claim), timeout_seconds=timeout, fresh=True, trail=trail
             )
         except SendError as error:
             failure = error
-        return described(claim, started, time.monotonic(), answer, failure, stored_bytes=self._stored_bytes)
+        return described(claim, started, time.monotonic(), answer, failure, trail, stored_bytes=self._stored_bytes)
 
 
 def payload_of(claim: Claim) -> bytes:

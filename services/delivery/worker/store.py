@@ -101,6 +101,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     outcome: AttemptOutcome
     error_message: str | None
     response_body: str | None
+    # As destinations/details.py encodes them; None: they are not recorded.
+    details: str | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -262,6 +264,7 @@ class WorkerStore:
             [is_last for _, _, _, is_last in attempts],
             delivery_ids[0],
             delivery_ids[-1],
+            [attempt.details for _, _, attempt, _ in attempts],
         )
         changed = {row["id"]: DeliveryStatus(row["status"]) for row in rows}
         late = [outcome for outcome in outcomes if outcome.attempts and outcome.claim.id not in changed]
@@ -429,6 +432,7 @@ def _late(
                     attempt.outcome,
                     attempt.error_message,
                     attempt.response_body,
+                    attempt.details,
                     delivers or (before is not None and before["final"]),
                 )
             )

@@ -100,7 +100,15 @@ def route(services: Backends) -> Route:
     return Route(PATH, middleware.Compressed(_Endpoint(services, Retries())), methods=["POST"])
 
 
+def attempt_fields(message: pb.Attempt) -> dict[str, Any]:
+    """Return an attempt as responses have it."""
+    found = models.values(message)
+    if found["details"] is not None:
+        found["details"]["address"] = found["details"]["address"] or None
+    return found
+
+
 def fields(message: pb.Delivery) -> dict[str, Any]:
     """Return a delivery as responses have it."""
-    found = models.values(message)
+    found = models.values(message) | {"attempts": [attempt_fields(attempt) for attempt in message.attempts]}
     return found | {name: found[name] or None for name in ("event_type", "reason", "held_by", "trace_id")}

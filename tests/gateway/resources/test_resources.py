@@ -201,8 +201,17 @@ async def test_a_delivery_is_answered_with_its_attempts(client: httpx.AsyncClien
                 status_code=503,
                 error=deliveries_pb2.AttemptError(kind="http_5xx", message="answered 503"),
                 response_body="",
+                actor="system",
+                details=deliveries_pb2.AttemptDetails(
+                    request_headers=[deliveries_pb2.AttemptHeader(name="webhook-id", value=ID)],
+                    response_headers=[deliveries_pb2.AttemptHeader(name="retry-after", value="1")],
+                    address="203.0.113.7",
+                    connection_reused=True,
+                    phases=[deliveries_pb2.AttemptPhase(name="first_byte", duration_ms=12.5)],
+                ),
             ),
-            deliveries_pb2.Attempt(number=2, started_at=NOW),
+            deliveries_pb2.Attempt(number=2, started_at=NOW, actor="bootstrap"),
+            deliveries_pb2.Attempt(number=3, started_at=NOW, actor="system", details=deliveries_pb2.AttemptDetails()),
         ],
     )
     moment = "2026-03-14T15:09:26.535Z"
@@ -222,6 +231,7 @@ async def test_a_delivery_is_answered_with_its_attempts(client: httpx.AsyncClien
     }
     whole = summary | {
         "held_by": None,
+        "trace_id": None,
         "attempts": [
             {
                 "number": 1,
@@ -230,6 +240,15 @@ async def test_a_delivery_is_answered_with_its_attempts(client: httpx.AsyncClien
                 "status_code": 503,
                 "error": {"kind": "http_5xx", "message": "answered 503"},
                 "response_body": "",
+                "actor": "system",
+                "details": {
+                    "request_headers": [{"name": "webhook-id", "value": ID}],
+                    "response_headers": [{"name": "retry-after", "value": "1"}],
+                    "headers_cut": False,
+                    "address": "203.0.113.7",
+                    "connection_reused": True,
+                    "phases": [{"name": "first_byte", "duration_ms": 12.5}],
+                },
             },
             {
                 "number": 2,
@@ -238,6 +257,25 @@ async def test_a_delivery_is_answered_with_its_attempts(client: httpx.AsyncClien
                 "status_code": None,
                 "error": None,
                 "response_body": None,
+                "actor": "bootstrap",
+                "details": None,
+            },
+            {
+                "number": 3,
+                "started_at": moment,
+                "duration_ms": None,
+                "status_code": None,
+                "error": None,
+                "response_body": None,
+                "actor": "system",
+                "details": {
+                    "request_headers": [],
+                    "response_headers": [],
+                    "headers_cut": False,
+                    "address": None,
+                    "connection_reused": False,
+                    "phases": [],
+                },
             },
         ],
     }

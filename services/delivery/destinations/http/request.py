@@ -1,6 +1,6 @@
 """Builds the request that a receiver gets: its headers and signatures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.delivery.destinations.http.tls import ClientIdentity
@@ -21,6 +21,8 @@ class OutgoingRequest:
     body: bytes
     # The client certificate to show; None: none.
     identity: ClientIdentity | None = None
+    # The names of the headers that are the subscription's own.
+    own: Collection[str] = ()
 
 
 def build(
@@ -62,6 +64,8 @@ def build(
         headers[spans.TRACEPARENT] = trace
     if not any(name.lower() == "accept" for name in own):
         headers["Accept"] = "*/*"
+    names: Collection[str] = ()
     if own:
+        names = own.keys() - headers.keys()
         headers = {**own, **headers}
-    return OutgoingRequest(url=claim.target_url, headers=headers, body=payload, identity=identity)
+    return OutgoingRequest(url=claim.target_url, headers=headers, body=payload, identity=identity, own=names)

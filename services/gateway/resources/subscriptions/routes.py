@@ -9,6 +9,7 @@ from protos.webhook.v1 import deliveries_pb2
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.gateway.resources import models
 from services.gateway.resources.deliveries import Attempt
+from services.gateway.resources.retries import attempt_fields
 from services.gateway.resources.subscriptions import models as subscription_bodies
 from services.gateway.resources.subscriptions.models import (
     CreatedSubscription,
@@ -300,7 +301,7 @@ async def test_subscription(subscription_id: models.SubscriptionId, services: ba
     """
     request = deliveries_pb2.TestSubscriptionRequest(subscription_id=subscription_id)
     answer = await services.call(services.deliveries.TestSubscription, request, timeout_seconds=TEST_TIMEOUT_SECONDS)
-    return Tested(webhook_id=answer.webhook_id, attempt=Attempt(**models.values(answer.attempt)))
+    return Tested(webhook_id=answer.webhook_id, attempt=Attempt(**attempt_fields(answer.attempt)))
 
 
 async def _set_status(

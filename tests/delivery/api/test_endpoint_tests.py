@@ -119,7 +119,7 @@ async def test_a_subscription_is_tested_ten_times_a_minute(shared: Shared, recei
         await ask(shared.client, subscription)
     found = await refusal(ask(shared.client, subscription))
     assert found.reason is errors.ErrorReason.RATE_LIMITED
-    assert 1 <= (found.retry_after_seconds or 0) <= 60
+    assert 2 <= (found.retry_after_seconds or 0) <= 60  # one second is what every error of its kind says
     assert (await ask(shared.client, other)).attempt.status_code == 200
     moved = "UPDATE endpoint_tests SET asked_at = asked_at - interval '1 minute' WHERE subscription_id = $1"
     await shared.world.pool.execute(moved, subscription)
@@ -224,8 +224,8 @@ async def test_a_test_event_waits_for_room_at_its_host(
 async def test_rows_are_deleted_after_a_minute(world: World) -> None:
     for age in ("61 s", "59 s"):
         await world.pool.execute(
-            "INSERT INTO endpoint_tests (id, subscription_id, tenant_id, asked_at, taken_at, outcome)"
-            " VALUES (gen_random_uuid(), gen_random_uuid(), 'default', now() - $1::text::interval, now(), 'success')",
+            "INSERT INTO endpoint_tests (id, subscription_id, tenant_id, actor, asked_at, taken_at, outcome)"
+            " VALUES (gen_random_uuid(), gen_random_uuid(), 'default', 'a', now() - $1::text::interval, now(), 'b')",
             age,
         )
     assert await sending.EndpointTestStore(world.pool).take(1, without=[]) == []
@@ -236,7 +236,7 @@ async def test_a_tenant_leaves_test_events_of_a_worker_to_others(world: World, r
     greedy, other = [await world.subscription(receiver.url()) for _ in range(2)]
     for subscription, tenant in ((greedy, "default"), (other, "other")):
         await world.pool.execute(
-            "INSERT INTO endpoint_tests (id, subscription_id, tenant_id) VALUES (gen_random_uuid(), $1, $2)",
+            "INSERT INTO endpoint_tests (id, subscription_id, tenant_id, actor) VALUES (gen_random_uuid(), $1, $2, 'a')",
             subscription,
             tenant,
         )
