@@ -236,7 +236,8 @@ async def test_a_tenant_leaves_test_events_of_a_worker_to_others(world: World, r
     greedy, other = [await world.subscription(receiver.url()) for _ in range(2)]
     for subscription, tenant in ((greedy, "default"), (other, "other")):
         await world.pool.execute(
-            "INSERT INTO endpoint_tests (id, subscription_id, tenant_id, actor) VALUES (gen_random_uuid(), $1, $2, 'a')",
+            "INSERT INTO endpoint_tests (id, subscription_id, tenant_id, actor)"
+            " VALUES (gen_random_uuid(), $1, $2, 'a')",
             subscription,
             tenant,
         )
