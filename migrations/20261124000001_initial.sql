@@ -81,6 +81,9 @@ CREATE TABLE subscriptions (
     -- 'system': it receives the operational webhooks about the other subscriptions of its tenant, and nothing else.
     kind        text NOT NULL DEFAULT 'normal' CHECK (kind IN ('normal', 'system')),
     description text NOT NULL DEFAULT '',
+    -- By what its owner finds it. Null: it has no name, or no metadata.
+    name        text CHECK (name ~ '^[a-z0-9._-]{1,64}$'),
+    metadata    jsonb CHECK (jsonb_typeof(metadata) = 'object'),
     -- Incremented by every change, so that a cache never replaces a newer copy by an older one.
     version     bigint NOT NULL DEFAULT 1,
     created_at  timestamptz NOT NULL DEFAULT now(),
@@ -144,6 +147,8 @@ CREATE INDEX subscriptions_live ON subscriptions (tenant_id, id) WHERE deleted_a
 CREATE INDEX subscriptions_changed ON subscriptions (tenant_id, updated_at, id);
 -- A tenant has at most one system subscription.
 CREATE UNIQUE INDEX subscriptions_system ON subscriptions (tenant_id) WHERE kind = 'system' AND deleted_at IS NULL;
+CREATE UNIQUE INDEX subscriptions_named ON subscriptions (tenant_id, name)
+    WHERE name IS NOT NULL AND deleted_at IS NULL;
 
 -- The checks of targets: a row for each subscription that is 'unverified', and perhaps for one that was.
 CREATE TABLE endpoint_checks (
@@ -271,11 +276,17 @@ CREATE INDEX webhook_deliveries_by_subscription ON webhook_deliveries (subscript
 -- The deliveries that ended failed or cancelled, which are few and looked for: an index of history by status would make
 -- every delivery's end an insert into it.
 CREATE TABLE unsuccessful_deliveries (
-    id              uuid NOT NULL,
-    subscription_id uuid NOT NULL,
-    status          delivery_status NOT NULL CHECK (status IN ('failed', 'cancelled')),
+    id               uuid NOT NULL,
+    subscription_id  uuid NOT NULL,
+    status           delivery_status NOT NULL CHECK (status IN ('failed', 'cancelled')),
+    attempt_count    integer NOT NULL,
+    -- What the queue had of the last attempt when the delivery ended.
+    last_status_code smallint,
+    last_error_kind  text,
+    tenant_id        text NOT NULL,
     PRIMARY KEY (subscription_id, status, id)
 ) PARTITION BY RANGE (id);
+CREATE INDEX unsuccessful_deliveries_by_tenant ON unsuccessful_deliveries (tenant_id, status, id);
 
 -- What is unfinished: a row if and only if the delivery is 'pending' in webhook_deliveries. It is the only truth about the
 -- state, the attempts and the due time of its delivery, and is deleted by the statement that ends it. A delivery is in
@@ -300,7 +311,10 @@ CREATE TABLE delivery_queue (
     interrupted_count integer NOT NULL DEFAULT 0,
     -- Whether it waits for its retry time.
     scheduled         boolean NOT NULL DEFAULT false,
+    -- The last attempt: the status code of the response, null without one, and the kind of its error. Null before the first.
+    last_status_code  smallint,
     tenant_id         text NOT NULL,
+    last_error_kind   text,
     -- Who asked for its next attempt, as in audit_entries. Null: nobody, it is the service's own.
     actor             text,
     CHECK ((claim_token IS NULL) = (lease_until IS NULL))
@@ -364,7 +378,8 @@ CREATE VIEW deliveries AS
                AS status,
            coalesce(q.attempt_count, d.attempt_count) AS attempt_count,
            q.due_at, q.expires_at, q.claim_token, q.lease_until, q.failure_count, q.interrupted_count,
-           q.delivery_id IS NOT NULL AS queued, d.status AS history
+           q.delivery_id IS NOT NULL AS queued, d.status AS history,
+           q.last_status_code AS queued_status_code, q.last_error_kind AS queued_error_kind
     FROM webhook_deliveries d
     -- A look-up for each delivery: a plain join may be planned as a pass over the whole queue while that is short.
     LEFT JOIN LATERAL (SELECT * FROM delivery_queue WHERE delivery_id = d.id OFFSET 0) AS q ON true;

@@ -38,8 +38,8 @@ _FORGET = """
 DELETE FROM unsuccessful_deliveries WHERE id = ANY($1::uuid[])
 """
 _UNSUCCESSFUL = """
-INSERT INTO unsuccessful_deliveries (id, subscription_id, status)
-SELECT id, subscription_id, status FROM webhook_deliveries
+INSERT INTO unsuccessful_deliveries (id, subscription_id, status, tenant_id, attempt_count)
+SELECT id, subscription_id, status, tenant_id, attempt_count FROM webhook_deliveries
 WHERE id = ANY($1::uuid[]) AND status IN ('failed', 'cancelled')
 """
 

@@ -62,6 +62,11 @@ DEFAULT_WEIGHT = 1
 # Characters, but for what is said otherwise.
 MAX_DESCRIPTION_LENGTH = 1024
 MAX_NAME_LENGTH = 128
+# Of a subscription: names are unique in their tenant, and fit into file names and URLs.
+SUBSCRIPTION_NAME_PATTERN = r"[a-z0-9._-]{1,64}"
+MAX_METADATA = 20
+METADATA_KEY_PATTERN = r"[A-Za-z0-9._/-]{1,64}"
+MAX_METADATA_VALUE_LENGTH = 512
 MAX_SECRET_LENGTH = 256
 MAX_VERIFICATION_SECRETS = 2
 MAX_HEADERS = 20

@@ -41,15 +41,18 @@ WITH locked AS (
 ), ended AS (
     DELETE FROM delivery_queue q
     WHERE (SELECT count(*) FROM locked) > 0 AND q.delivery_id = ANY($1::uuid[]) AND q.claim_token IS NULL
-    RETURNING q.delivery_id AS id, q.event_id, q.subscription_id, q.tenant_id, q.attempt_count
+    RETURNING q.delivery_id AS id, q.event_id, q.subscription_id, q.tenant_id, q.attempt_count, q.last_status_code,
+              q.last_error_kind
 ), finished AS (
     UPDATE webhook_deliveries d
     SET status = $4::text::delivery_status, reason = $5, completed_at = now(), attempt_count = e.attempt_count
     FROM ended e
     WHERE d.id = e.id AND d.id BETWEEN $2 AND $3
 ), unsuccessful AS (
-    INSERT INTO unsuccessful_deliveries (id, subscription_id, status)
-    SELECT id, subscription_id, $4::text::delivery_status FROM ended
+    INSERT INTO unsuccessful_deliveries (id, subscription_id, status, tenant_id, attempt_count, last_status_code,
+                                         last_error_kind)
+    SELECT id, subscription_id, $4::text::delivery_status, tenant_id, attempt_count, last_status_code, last_error_kind
+    FROM ended
     ON CONFLICT DO NOTHING
 ), exhausted AS (
     INSERT INTO operational_facts (tenant_id, subscription_id, event_type, reason, deliveries, last_delivery_id,

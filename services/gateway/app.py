@@ -44,7 +44,7 @@ def create(
     open_routes = [*operational, *pages, *by_token]
     rest = middleware.Compressed(middleware.HeadAsGet(api))
     known = middleware.Authenticated(
-        middleware.Shortcut(rest, [*accept, retries.route(services), *pages]), callers, open_routes
+        middleware.Shortcut(rest, [*accept, *retries.routes(services), *pages]), callers, open_routes
     )
     templates = middleware.Templates(api.routes)
     metered = middleware.Metered(middleware.WellFormed(known, routes.SINGLE_HEADERS), templates)
@@ -69,5 +69,6 @@ def described(services: Backends | None = None, *, with_operations: bool = False
     for resource in (*of_subscriptions, events, deliveries, stats, tenants, api_keys, audit):
         api.include_router(resource.router)
     paths = documentation.PATHS | (documentation.OPERATIONS if with_operations else {})
-    openapi.install(api, paths, routes.WebhookAccepted, routes.EventAccepted)
+    answers = (routes.WebhookAccepted, routes.EventAccepted, routes.BatchedEventAccepted, routes.BatchedEventRefused)
+    openapi.install(api, paths, *answers)
     return api

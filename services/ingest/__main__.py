@@ -122,7 +122,9 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
             ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
             subscriptions = SubscriptionService(store, cache, vault, settings, policy, known.of)
             subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(subscriptions, server)
-            access = AccessService(AccessStore(pool), callers, settings.quotas, heard, known.of)
+            access = AccessService(
+                AccessStore(pool, key_hours=settings.idempotency_key_hours), callers, settings.quotas, heard, known.of
+            )
             access_pb2_grpc.add_AccessServiceServicer_to_server(access, server)
             audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(AuditStore(pool)), server)
 

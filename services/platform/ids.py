@@ -45,6 +45,11 @@ def seconds(value: UUID) -> float:
     return (value.int >> _MILLISECONDS_SHIFT) / 1000
 
 
+def moment_of(value: UUID) -> datetime:
+    """Return the time of a UUIDv7."""
+    return _EPOCH + timedelta(milliseconds=value.int >> _MILLISECONDS_SHIFT)
+
+
 def day(value: UUID) -> int:
     """Return the UTC day that a UUIDv7 belongs to, counted from 1970."""
     return (value.int >> _MILLISECONDS_SHIFT) // _DAY_MILLISECONDS

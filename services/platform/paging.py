@@ -38,6 +38,20 @@ def before(page_token: str) -> UUID:
         raise _not_ours() from None
 
 
+def span_token(last: UUID, first: UUID) -> str:
+    """Return the token of the page after the object `last`, of a list that was bounded by `first` when it began."""
+    return base64.urlsafe_b64encode(last.bytes + first.bytes).decode().rstrip("=")
+
+
+def span(page_token: str) -> tuple[UUID, UUID]:
+    """Return `last` and `first` of such a token; InvalidArgument if the token is invalid."""
+    try:
+        found = base64.b64decode(page_token + "=" * (-len(page_token) % 4), altchars=b"-_", validate=True)
+        return UUID(bytes=found[:16]), UUID(bytes=found[16:])
+    except (ValueError, binascii.Error):
+        raise _not_ours() from None
+
+
 def text_token(last: str) -> str:
     """Return the token of the page after the object with this text as id."""
     return base64.urlsafe_b64encode(last.encode()).decode().rstrip("=")

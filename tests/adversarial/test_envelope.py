@@ -15,9 +15,11 @@ from tests.adversarial.conftest import Examples, Tally
 
 JSON = b"application/json"
 EVENT_TYPE = re.compile(r"[A-Za-z0-9._/:-]{1,128}")
+IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}")
 KEYS = st.sampled_from(["payload", "event_type", "a", "", "é", "\x00", "😀"])
 PAYLOAD_KEYS = st.sampled_from(['"payload"', '"p\\u0061yload"'])
 TYPE_KEYS = st.sampled_from(['"event_type"', '"event\\u005Ftype"'])
+IDEMPOTENCY_KEYS = st.sampled_from(['"idempotency_key"', '"idempotenc\\u0079_key"'])
 BOM = b"\xef\xbb\xbf"
 SPACES = st.text(" \t\r\n", max_size=2)
 # Spellings that a parser would normalize, all of which must be kept.
@@ -155,6 +157,93 @@ def test_payloads_in_any_spelling_are_extracted_from_envelopes_and_events_unchan
         check_webhook(body)
         members = [f'{type_key}{a}:{b}"order.created"'.encode(), payload]
         assert envelope.event(b"{" + b",".join(members[::order]) + b"}", JSON) == ("order.created", text)
+
+    check()
+
+
+def check_batch(body: bytes) -> None:
+    """Check that a batch is read if and only if it is JSON with nothing but events, and what is read of each."""
+    found: Any = parsed(body) if is_json(body) else None
+    listed = found[0][1] if isinstance(found, Pairs) and [key for key, _ in found] == ["events"] else None
+    if not (type(listed) is list and listed):
+        with pytest.raises(errors.InvalidArgument):
+            envelope.batch(body, JSON)
+        return
+    texts = envelope.batch(body, JSON)
+    assert [parsed(text) for text in texts] == listed
+    for text in texts:
+        assert text in body
+        check_batched(text)
+
+
+def check_batched(text: bytes) -> None:
+    """Check that an event of a batch is accepted if and only if each of its keys is there once, and is valid."""
+    found = parsed(text)
+    keys = [key for key, _ in found] if isinstance(found, Pairs) else []
+    members = dict(found) if isinstance(found, Pairs) else {}
+    key, event_type = members.get("idempotency_key"), members.get("event_type")
+    valid = (
+        sorted(keys) in (["event_type", "payload"], ["event_type", "idempotency_key", "payload"])
+        and type(event_type) is str
+        and EVENT_TYPE.fullmatch(event_type)
+        and (key is None or (type(key) is str and IDEMPOTENCY_KEY.fullmatch(key)))
+    )
+    if not valid:
+        with pytest.raises(errors.InvalidArgument):
+            envelope.batched(text)
+        return
+    taken = envelope.batched(text)
+    assert (taken.event_type, taken.idempotency_key) == (event_type, key or "")
+    assert parsed(taken.payload) == members["payload"]
+    assert taken.payload in text
+
+
+def test_payloads_in_any_spelling_are_extracted_from_batches_unchanged(many: settings, tally: Tally) -> None:
+    one = st.tuples(
+        TEXTS, SPACES, SPACES, st.permutations(range(3)), PAYLOAD_KEYS, TYPE_KEYS, st.none() | IDEMPOTENCY_KEYS
+    )
+
+    @many
+    @given(st.lists(one, min_size=1, max_size=4), SPACES, SPACES)
+    def check(batch: list[Any], a: str, b: str) -> None:
+        tally.add("envelopes of batches", len(batch))
+        written = []
+        for number, (text, before, after, order, payload_key, type_key, own_key) in enumerate(batch):
+            members = [
+                f"{payload_key}{before}:{after}".encode() + text,
+                f'{type_key}{after}:{before}"order.created"'.encode(),
+                f'{own_key}{before}:{before}"k{number}"'.encode() if own_key else b"",
+            ]
+            spaced = [before.encode() + member + after.encode() for place in order if (member := members[place])]
+            written.append(b"{" + b",".join(spaced) + b"}")
+        body = f'{a}{{{b}"events"{a}:{b}['.encode() + f"{a},{b}".encode().join(written) + f"{b}]{a}}}{b}".encode()
+        texts = envelope.batch(body, JSON)
+        assert texts == written
+        assert [envelope.batched(text) for text in texts] == [
+            ("order.created", one[0], f"k{number}" if one[6] else "") for number, one in enumerate(batch)
+        ]
+
+    check()
+
+
+def test_a_nearly_valid_batch_is_refused_and_a_valid_one_is_not(many: settings, tally: Tally) -> None:
+    event = st.sampled_from(
+        [
+            b'{"event_type": "a.b", "payload": %b}',
+            b'{"payload": %b, "event_type": "a.b", "idempotency_key": "k"}',
+            b'{"event_type": "a.b", "payload": %b, "idempotency_key": null}',
+            b'{"event_type": "a.b", "payload": %b, "payload": 1}',
+            b"%b",
+        ]
+    )
+
+    @many
+    @given(st.lists(st.tuples(TEXTS, event), max_size=3), SMALL_CHANGES)
+    def check(batch: list[tuple[bytes, bytes]], made: list[tuple[float, int, bytes]]) -> None:
+        tally.add("envelopes of batches, broken")
+        body = b'{"events": [%b]}' % b", ".join(around.replace(b"%b", text) for text, around in batch)
+        check_batch(body)
+        check_batch(changed(body, made))
 
     check()
 

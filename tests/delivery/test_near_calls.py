@@ -248,6 +248,7 @@ CASES: Mapping[str, Made] = {
     "SubscriptionService/CheckIngestToken": of_subscription(subscriptions_pb2.CheckIngestTokenRequest),
     "DeliveryService/GetDelivery": of_event(deliveries_pb2.GetDeliveryRequest, "delivery_id"),
     "DeliveryService/ListDeliveries": of_event(deliveries_pb2.ListDeliveriesRequest, "event_id"),
+    "DeliveryService/SearchDeliveries": always(deliveries_pb2.SearchDeliveriesRequest(page_size=1)),
     "DeliveryService/RetryDelivery": of_event(deliveries_pb2.RetryDeliveryRequest, "delivery_id"),
     "DeliveryService/BatchRetryDeliveries": made_by(
         accepted, lambda made: deliveries_pb2.BatchRetryDeliveriesRequest(delivery_ids=[made.delivery_id])

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from dev.harness.stores import Stores
+from services.delivery.api import search
 from services.delivery.api import store as api
 from services.delivery.dispatcher import store as dispatcher
 from services.delivery.worker import store as worker
@@ -84,8 +85,8 @@ async def _fill(connection: Connection) -> Data:
             delivery_ids, event_ids, owners,
         )  # fmt: skip
         await connection.execute(
-            "INSERT INTO unsuccessful_deliveries (id, subscription_id, status)"
-            " SELECT id, subscription_id, status FROM webhook_deliveries"
+            "INSERT INTO unsuccessful_deliveries (id, subscription_id, status, tenant_id, attempt_count)"
+            " SELECT id, subscription_id, status, tenant_id, attempt_count FROM webhook_deliveries"
             " WHERE status = 'failed' AND id = ANY($1::uuid[])",
             delivery_ids,
         )
@@ -248,8 +249,8 @@ def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
         "expire_leases": (dispatcher.SQL["expire_leases"], [some, least, greatest, 10, 60.0, tokens]),
         "mark_due": (deliveries.SQL["mark_due"], [some, None]),
         "end_waiting": (deliveries.SQL["end_waiting"], [some, least, greatest, "failed", "expired"]),
-        "select_event_deliveries": (api.SQL["select_event_deliveries"], [data.event_ids[0], one[1], one[2], None, 50]),
-        "select_whole": (api.SQL["select_whole"], [some, "default", least, greatest]),
+        "find_of_event": (api.SQL["find_of_event"], [data.event_ids[0], one[1], one[2], None, 50]),
+        "select_whole": (api.SQL["select_whole"], [some, "default", least, greatest, True]),
         "select_attempts": (api.SQL["select_attempts"], [some, least, greatest]),
         "event_exists": (api.SQL["event_exists"], [data.event_ids[0], "default"]),
         "lock_deliveries": (api.SQL["lock_deliveries"], [some, "default", least, greatest]),
@@ -257,7 +258,6 @@ def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
         "unlist": (api.SQL["unlist"], [some, owners, ["failed"] * len(some), least, greatest]),
         "lock_queued": (api.SQL["lock_queued"], [some, "default"]),
         "select_queued": (api.SQL["select_queued"], [some]),
-        "select_deliveries": (api.SQL["select_deliveries"], [some, least, greatest]),
     }
 
 
@@ -265,8 +265,8 @@ BY_ID = [
     "claim", "renew", "record", "lock_late", "lock_late_ended", "select_attempts_of_claims",
     "record_late", "settle_late", "select_payload", "take_due", "keep_leases", "lock_leases",
     "expire_leases", "mark_due",
-    "end_waiting", "select_event_deliveries", "select_whole", "select_attempts", "event_exists", "lock_deliveries",
-    "retry_deliveries", "unlist", "lock_queued", "select_queued", "select_deliveries",
+    "end_waiting", "find_of_event", "select_whole", "select_attempts", "event_exists", "lock_deliveries",
+    "retry_deliveries", "unlist", "lock_queued", "select_queued",
 ]  # fmt: skip
 
 
@@ -363,7 +363,7 @@ async def test_cancelling_what_waits_reads_no_partition_whole(data: Data) -> Non
 
 async def test_a_page_of_a_subscription_reads_no_partition_whole(data: Data) -> None:
     arguments = [data.subscriptions[0], UUID(int=2**128 - 1)]
-    found = await plan(data.connection, api.SQL["select_subscription_deliveries"], *arguments, 50)
+    found = await plan(data.connection, api.SQL["find_of_subscription"], *arguments, 50)
     assert whole(found) == []
     assert touched(found) <= 2 * (50 + DAYS + 1)
     found = await plan(data.connection, api.SQL["find_unsuccessful"], *arguments, "failed", 50)
@@ -373,6 +373,41 @@ async def test_a_page_of_a_subscription_reads_no_partition_whole(data: Data) -> 
         found = await plan(data.connection, api.SQL[name], *arguments, "scheduled", 50, *more)
         assert whole(found) == []
         assert touched(found) <= 2 * (50 + DAYS + 1)
+
+
+STEP = 50
+# Statements that search, each on its walk, and their parameters after those of a step: filters that match nothing, so
+# that each row that is passed is looked at as much as it can be.
+SEARCHES: list[tuple[str, str, Callable[[Data], list[Any]]]] = [
+    ("find_in_history", "history", lambda _: ["delivered", ["a.%"], 1]),
+    ("find_in_history", "history_of_subscriptions", lambda data: [None, ["a.%"], 1, data.subscriptions[:3]]),
+    ("find_unsuccessful_like", "unsuccessful", lambda _: [["failed"], ["expired"], ["a.%"], None, None, 0]),
+    (
+        "find_unsuccessful_like",
+        "unsuccessful_of_subscriptions",
+        lambda data: [["failed"], ["expired"], ["a.%"], [503], None, 0, data.subscriptions[:3]],
+    ),
+    ("find_unfinished", "queue", lambda _: [["pending"], ["a.%"], None, None, 0, ["paused"], None]),
+    (
+        "find_unfinished",
+        "queue_of_subscriptions",
+        lambda data: [["pending"], ["a.%"], None, None, 0, ["paused"], data.subscriptions[:3]],
+    ),
+]
+
+
+@pytest.mark.parametrize("ascending", [False, True], ids=["newest", "oldest"])
+@pytest.mark.parametrize(("find", "walk", "arguments"), SEARCHES, ids=[walk for _, walk, _ in SEARCHES])
+async def test_a_step_of_a_search_reads_no_more_rows_than_it_passes(
+    data: Data, find: str, walk: str, arguments: Callable[[Data], list[Any]], *, ascending: bool
+) -> None:
+    query = search._statement(find, walk, ascending=ascending)
+    bounds = [UUID(int=0), UUID(int=2**128 - 1)]
+    found = await plan(data.connection, query, "default", *bounds, STEP, STEP, *arguments(data))
+    assert whole(found) == []
+    # A row of each partition may be read ahead; each row that is passed may be looked up in another table.
+    owners = 3 if walk.endswith("of_subscriptions") else 1
+    assert touched(found) <= (owners + 1) * (STEP + DAYS + 1)
 
 
 @pytest.mark.parametrize("state", ["delivered", "scheduled", "pending"])

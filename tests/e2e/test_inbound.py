@@ -178,12 +178,17 @@ async def test_an_idempotency_key_is_answered_again_marked_and_refused_with_anot
         (f"/api/v1/webhooks/ingest/{made}", {"payload": 1}, {"payload": 2}),
         ("/api/v1/events", {"event_type": "a", "payload": 1}, {"event_type": "b", "payload": 1}),
         ("/api/v1/subscriptions", {"target_url": target}, {"target_url": target, "description": "d"}),
+        (f"/api/v1/subscriptions/{made}/rotate-secret", {}, {"overlap_hours": 1}),
+        ("/api/v1/admin/tenants", {"id": "repeated"}, {"id": "another"}),
+        ("/api/v1/admin/api-keys", {"name": "n", "role": "read"}, {"name": "n", "role": "write"}),
     ):
         headers = {"Idempotency-Key": f"key of {path}"}
         first, again, reused = [await api.http.post(path, json=json, headers=headers) for json in (body, body, other)]
         assert first.status_code == again.status_code
         assert [answer.headers.get("Idempotent-Replayed") for answer in (first, again)] == [None, "true"]
-        assert first.json() | {"secret_key": None} == again.json() | {"secret_key": None}
+        shown_once = {"secret_key": None, "key": None}
+        assert first.json() | shown_once == again.json() | shown_once
+        assert not any(again.json().get(name) for name in shown_once)
         assert (reused.status_code, reused.json()["reason"]) == (422, "IDEMPOTENCY_KEY_REUSED")
 
 

@@ -77,6 +77,9 @@ async def test_attempts_carry_the_headers_and_signatures_of_the_specification(ap
     delivery = await api.sent(subscription, b'{"payload": [1]}', X_Event_Type="order.created")
     requests = await receiver.wait_for(3)
     assert {request.headers["webhook-id"] for request in requests} == {delivery}
+    assert [request.headers["X-Webhook-Attempt"] for request in requests] == ["1", "2", "3"]
+    event_id = (await api.delivery(delivery))["event_id"]
+    assert {request.headers["X-Webhook-Event-Id"] for request in requests} == {event_id}
     for request in requests:
         assert request.method == "POST"
         assert request.body == b"[1]"
@@ -94,6 +97,34 @@ async def test_the_payload_arrives_byte_for_byte(api: Api, receiver: Receiver) -
     (request,) = await receiver.wait_for(1, path="/inner")
     assert request.body == EXACT
     assert request.headers["X-Hub-Signature-256"] == hub_signature(EXACT)
+
+
+async def test_events_of_a_batch_arrive_byte_for_byte_and_a_repeated_batch_sends_nothing(
+    api: Api, receiver: Receiver
+) -> None:
+    await api.subscribe(receiver.url("/batch"), event_types=["batch.*"])
+    event = b'{"event_type": "batch.%d", "payload": %b}'
+    events = [event % (number, payload) for number, payload in enumerate((EXACT, b'"\\ud83d"', b"[1.0 ]"))]
+    body = b'{"events": [%b, {"event_type": "batch.x"}]}' % b" ,".join(events)
+    answers = [
+        await api.http.post("/api/v1/events/batch", content=body, headers={"Idempotency-Key": "of a batch"})
+        for _ in range(2)
+    ]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    first, again = (answer.json()["results"] for answer in answers)
+    assert [result.get("deliveries", 0) > 0 for result in first] == [True, True, True, False]
+    assert [result | {"replayed": True} for result in first[:3]] == again[:3]
+    assert [results[3]["error"]["status"] for results in (first, again)] == [422, 422]
+    requests = await receiver.wait_for(3, path="/batch")
+    assert {request.headers["X-Webhook-Event-Id"]: request.body for request in requests} == {
+        result["event_id"]: payload for result, payload in zip(first, (EXACT, b'"\\ud83d"', b"[1.0 ]"), strict=False)
+    }
+    reused = await api.http.post(
+        "/api/v1/events/batch",
+        json={"events": [{"event_type": "batch.0", "payload": "another"}]},
+        headers={"Idempotency-Key": "of a batch"},
+    )
+    assert reused.json()["results"][0]["error"]["reason"] == "IDEMPOTENCY_KEY_REUSED"
 
 
 async def test_an_event_of_an_unwanted_type_is_filtered_and_never_sent(api: Api, receiver: Receiver) -> None:

@@ -233,6 +233,12 @@ class Services(
         await self._called(request)
         return deliveries_pb2.ListDeliveriesResponse(deliveries=[self.delivery], next_page_token="more")
 
+    async def SearchDeliveries(self, request: Any, _context: Context) -> deliveries_pb2.SearchDeliveriesResponse:
+        await self._called(request)
+        return deliveries_pb2.SearchDeliveriesResponse(
+            deliveries=[self.delivery], next_page_token="more", from_time=NOW, scanned_to=NOW
+        )
+
     async def RetryDelivery(self, request: Any, _context: Context) -> deliveries_pb2.RetryDeliveryResponse:
         await self._called(request)
         return deliveries_pb2.RetryDeliveryResponse(delivery=self.delivery)

@@ -43,7 +43,7 @@ URL = "https://example.com/hook"
 # Schemes of subscriptions without a secret.
 UNSIGNED: dict[str, Any] = {"signature_scheme": subscriptions_pb2.SIGNATURE_SCHEME_NONE}
 # Fields of requests that are not part of the spec.
-_OWN = ("idempotency_key", "update_mask", "etags", "all_event_types")
+_OWN = ("idempotency_key", "update_mask", "etags", "all_event_types", "merge_metadata")
 
 
 class Ingest:
@@ -101,9 +101,11 @@ class Ingest:
         answer = await self.subscriptions.DeleteSubscription(request, timeout=CALL_SECONDS)
         return answer.cancelled_deliveries
 
-    async def page(self, page_size: int = 0, page_token: str = "") -> subscriptions_pb2.ListSubscriptionsResponse:
+    async def page(
+        self, page_size: int = 0, page_token: str = "", **labels: Any
+    ) -> subscriptions_pb2.ListSubscriptionsResponse:
         request = subscriptions_pb2.ListSubscriptionsRequest(
-            tenant_id=self.tenant_id, page_size=page_size, page_token=page_token
+            tenant_id=self.tenant_id, page_size=page_size, page_token=page_token, **labels
         )
         return await self.subscriptions.ListSubscriptions(request, timeout=CALL_SECONDS)
 

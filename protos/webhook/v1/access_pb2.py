@@ -26,7 +26,7 @@ from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mas
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17webhook/v1/access.proto\x12\nwebhook.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x95\x01\n\x06\x43\x61ller\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x1e\n\x04role\x18\x02 \x01(\x0e\x32\x10.webhook.v1.Role\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12 \n\x13requests_per_second\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x0e\n\x06weight\x18\x05 \x01(\x05\x42\x16\n\x14_requests_per_second\"*\n\x07Refusal\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\'\n\x13\x41uthenticateRequest\x12\x10\n\x03key\x18\x01 \x01(\tB\x03\x80\x01\x01\"o\n\x14\x41uthenticateResponse\x12$\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x12.webhook.v1.CallerH\x00\x12&\n\x07refusal\x18\x02 \x01(\x0b\x32\x13.webhook.v1.RefusalH\x00\x42\t\n\x07outcome\"\xd0\x01\n\x06Quotas\x12\x1a\n\rsubscriptions\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x1e\n\x11\x65vents_per_second\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1f\n\x12waiting_deliveries\x18\x03 \x01(\x03H\x02\x88\x01\x01\x12\x19\n\x0cstored_bytes\x18\x04 \x01(\x03H\x03\x88\x01\x01\x42\x10\n\x0e_subscriptionsB\x14\n\x12_events_per_secondB\x15\n\x13_waiting_deliveriesB\x0f\n\r_stored_bytes\"\x9c\x01\n\x05Usage\x12\x15\n\rsubscriptions\x18\x01 \x01(\x03\x12\x19\n\x11\x65vents_per_second\x18\x02 \x01(\x01\x12\x1a\n\x12waiting_deliveries\x18\x03 \x01(\x03\x12\x14\n\x0cstored_bytes\x18\x04 \x01(\x03\x12/\n\x0bmeasured_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe1\x01\n\x06Tenant\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x06quotas\x18\x05 \x01(\x0b\x32\x12.webhook.v1.Quotas\x12\"\n\x06limits\x18\x06 \x01(\x0b\x32\x12.webhook.v1.Quotas\x12 \n\x05usage\x18\x07 \x01(\x0b\x32\x11.webhook.v1.Usage\x12\x0e\n\x06weight\x18\x08 \x01(\x05\"\x88\x01\n\x13\x43reateTenantRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\"\n\x06quotas\x18\x04 \x01(\x0b\x32\x12.webhook.v1.Quotas\x12\x13\n\x06weight\x18\x05 \x01(\x05H\x00\x88\x01\x01\x42\t\n\x07_weight\":\n\x14\x43reateTenantResponse\x12\"\n\x06tenant\x18\x01 \x01(\x0b\x32\x12.webhook.v1.Tenant\"\x1e\n\x10GetTenantRequest\x12\n\n\x02id\x18\x01 \x01(\t\"7\n\x11GetTenantResponse\x12\"\n\x06tenant\x18\x01 \x01(\x0b\x32\x12.webhook.v1.Tenant\"\xb9\x01\n\x13UpdateTenantRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\"\n\x06quotas\x18\x04 \x01(\x0b\x32\x12.webhook.v1.Quotas\x12/\n\x0bupdate_mask\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x13\n\x06weight\x18\x06 \x01(\x05H\x00\x88\x01\x01\x42\t\n\x07_weight\":\n\x14UpdateTenantResponse\x12\"\n\x06tenant\x18\x01 \x01(\x0b\x32\x12.webhook.v1.Tenant\";\n\x12ListTenantsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"S\n\x13ListTenantsResponse\x12#\n\x07tenants\x18\x01 \x03(\x0b\x32\x12.webhook.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x13\x44\x65leteTenantRequest\x12\n\n\x02id\x18\x01 \x01(\t\",\n\x14\x44\x65leteTenantResponse\x12\x14\n\x0crevoked_keys\x18\x01 \x01(\x05\"\xe1\x02\n\x06\x41piKey\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x1e\n\x04role\x18\x04 \x01(\x0e\x32\x10.webhook.v1.Role\x12\x0e\n\x06prefix\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrevoked_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_used_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12 \n\x13requests_per_second\x18\n \x01(\x01H\x00\x88\x01\x01\x42\x16\n\x14_requests_per_second\"\xc0\x01\n\x13\x43reateApiKeyRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1e\n\x04role\x18\x03 \x01(\x0e\x32\x10.webhook.v1.Role\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12 \n\x13requests_per_second\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\x16\n\x14_requests_per_second\"M\n\x14\x43reateApiKeyResponse\x12#\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x12.webhook.v1.ApiKey\x12\x10\n\x03key\x18\x02 \x01(\tB\x03\x80\x01\x01\"N\n\x12ListApiKeysRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"T\n\x13ListApiKeysResponse\x12$\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x12.webhook.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x13RevokeApiKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\";\n\x14RevokeApiKeyResponse\x12#\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x12.webhook.v1.ApiKey*\\\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_ADMIN\x10\x01\x12\x0e\n\nROLE_WRITE\x10\x02\x12\x0f\n\x0bROLE_INGEST\x10\x03\x12\r\n\tROLE_READ\x10\x04\x32\xeb\x05\n\rAccessService\x12Q\n\x0c\x41uthenticate\x12\x1f.webhook.v1.AuthenticateRequest\x1a .webhook.v1.AuthenticateResponse\x12Q\n\x0c\x43reateTenant\x12\x1f.webhook.v1.CreateTenantRequest\x1a .webhook.v1.CreateTenantResponse\x12H\n\tGetTenant\x12\x1c.webhook.v1.GetTenantRequest\x1a\x1d.webhook.v1.GetTenantResponse\x12Q\n\x0cUpdateTenant\x12\x1f.webhook.v1.UpdateTenantRequest\x1a .webhook.v1.UpdateTenantResponse\x12N\n\x0bListTenants\x12\x1e.webhook.v1.ListTenantsRequest\x1a\x1f.webhook.v1.ListTenantsResponse\x12Q\n\x0c\x44\x65leteTenant\x12\x1f.webhook.v1.DeleteTenantRequest\x1a .webhook.v1.DeleteTenantResponse\x12Q\n\x0c\x43reateApiKey\x12\x1f.webhook.v1.CreateApiKeyRequest\x1a .webhook.v1.CreateApiKeyResponse\x12N\n\x0bListApiKeys\x12\x1e.webhook.v1.ListApiKeysRequest\x1a\x1f.webhook.v1.ListApiKeysResponse\x12Q\n\x0cRevokeApiKey\x12\x1f.webhook.v1.RevokeApiKeyRequest\x1a .webhook.v1.RevokeApiKeyResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17webhook/v1/access.proto\x12\nwebhook.v1\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x95\x01\n\x06\x43\x61ller\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x1e\n\x04role\x18\x02 \x01(\x0e\x32\x10.webhook.v1.Role\x12\x0e\n\x06key_id\x18\x03 \x01(\t\x12 \n\x13requests_per_second\x18\x04 \x01(\x01H\x00\x88\x01\x01\x12\x0e\n\x06weight\x18\x05 \x01(\x05\x42\x16\n\x14_requests_per_second\"*\n\x07Refusal\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\'\n\x13\x41uthenticateRequest\x12\x10\n\x03key\x18\x01 \x01(\tB\x03\x80\x01\x01\"o\n\x14\x41uthenticateResponse\x12$\n\x06\x63\x61ller\x18\x01 \x01(\x0b\x32\x12.webhook.v1.CallerH\x00\x12&\n\x07refusal\x18\x02 \x01(\x0b\x32\x13.webhook.v1.RefusalH\x00\x42\t\n\x07outcome\"\xd0\x01\n\x06Quotas\x12\x1a\n\rsubscriptions\x18\x01 \x01(\x03H\x00\x88\x01\x01\x12\x1e\n\x11\x65vents_per_second\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1f\n\x12waiting_deliveries\x18\x03 \x01(\x03H\x02\x88\x01\x01\x12\x19\n\x0cstored_bytes\x18\x04 \x01(\x03H\x03\x88\x01\x01\x42\x10\n\x0e_subscriptionsB\x14\n\x12_events_per_secondB\x15\n\x13_waiting_deliveriesB\x0f\n\r_stored_bytes\"\x9c\x01\n\x05Usage\x12\x15\n\rsubscriptions\x18\x01 \x01(\x03\x12\x19\n\x11\x65vents_per_second\x18\x02 \x01(\x01\x12\x1a\n\x12waiting_deliveries\x18\x03 \x01(\x03\x12\x14\n\x0cstored_bytes\x18\x04 \x01(\x03\x12/\n\x0bmeasured_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe1\x01\n\x06Tenant\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12.\n\ncreated_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\"\n\x06quotas\x18\x05 \x01(\x0b\x32\x12.webhook.v1.Quotas\x12\"\n\x06limits\x18\x06 \x01(\x0b\x32\x12.webhook.v1.Quotas\x12 \n\x05usage\x18\x07 \x01(\x0b\x32\x11.webhook.v1.Usage\x12\x0e\n\x06weight\x18\x08 \x01(\x05\"\xa1\x01\n\x13\x43reateTenantRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\"\n\x06quotas\x18\x04 \x01(\x0b\x32\x12.webhook.v1.Quotas\x12\x13\n\x06weight\x18\x05 \x01(\x05H\x00\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\tB\t\n\x07_weight\"L\n\x14\x43reateTenantResponse\x12\"\n\x06tenant\x18\x01 \x01(\x0b\x32\x12.webhook.v1.Tenant\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"\x1e\n\x10GetTenantRequest\x12\n\n\x02id\x18\x01 \x01(\t\"7\n\x11GetTenantResponse\x12\"\n\x06tenant\x18\x01 \x01(\x0b\x32\x12.webhook.v1.Tenant\"\xb9\x01\n\x13UpdateTenantRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x03 \x01(\t\x12\"\n\x06quotas\x18\x04 \x01(\x0b\x32\x12.webhook.v1.Quotas\x12/\n\x0bupdate_mask\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\x12\x13\n\x06weight\x18\x06 \x01(\x05H\x00\x88\x01\x01\x42\t\n\x07_weight\":\n\x14UpdateTenantResponse\x12\"\n\x06tenant\x18\x01 \x01(\x0b\x32\x12.webhook.v1.Tenant\";\n\x12ListTenantsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"S\n\x13ListTenantsResponse\x12#\n\x07tenants\x18\x01 \x03(\x0b\x32\x12.webhook.v1.Tenant\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x13\x44\x65leteTenantRequest\x12\n\n\x02id\x18\x01 \x01(\t\",\n\x14\x44\x65leteTenantResponse\x12\x14\n\x0crevoked_keys\x18\x01 \x01(\x05\"\xe1\x02\n\x06\x41piKey\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12\x1e\n\x04role\x18\x04 \x01(\x0e\x32\x10.webhook.v1.Role\x12\x0e\n\x06prefix\x18\x05 \x01(\t\x12.\n\ncreated_at\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nrevoked_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0clast_used_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12 \n\x13requests_per_second\x18\n \x01(\x01H\x00\x88\x01\x01\x42\x16\n\x14_requests_per_second\"\xd9\x01\n\x13\x43reateApiKeyRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x1e\n\x04role\x18\x03 \x01(\x0e\x32\x10.webhook.v1.Role\x12.\n\nexpires_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12 \n\x13requests_per_second\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12\x17\n\x0fidempotency_key\x18\x06 \x01(\tB\x16\n\x14_requests_per_second\"_\n\x14\x43reateApiKeyResponse\x12#\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x12.webhook.v1.ApiKey\x12\x10\n\x03key\x18\x02 \x01(\tB\x03\x80\x01\x01\x12\x10\n\x08replayed\x18\x03 \x01(\x08\"N\n\x12ListApiKeysRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"T\n\x13ListApiKeysResponse\x12$\n\x08\x61pi_keys\x18\x01 \x03(\x0b\x32\x12.webhook.v1.ApiKey\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"!\n\x13RevokeApiKeyRequest\x12\n\n\x02id\x18\x01 \x01(\t\";\n\x14RevokeApiKeyResponse\x12#\n\x07\x61pi_key\x18\x01 \x01(\x0b\x32\x12.webhook.v1.ApiKey*\\\n\x04Role\x12\x14\n\x10ROLE_UNSPECIFIED\x10\x00\x12\x0e\n\nROLE_ADMIN\x10\x01\x12\x0e\n\nROLE_WRITE\x10\x02\x12\x0f\n\x0bROLE_INGEST\x10\x03\x12\r\n\tROLE_READ\x10\x04\x32\xeb\x05\n\rAccessService\x12Q\n\x0c\x41uthenticate\x12\x1f.webhook.v1.AuthenticateRequest\x1a .webhook.v1.AuthenticateResponse\x12Q\n\x0c\x43reateTenant\x12\x1f.webhook.v1.CreateTenantRequest\x1a .webhook.v1.CreateTenantResponse\x12H\n\tGetTenant\x12\x1c.webhook.v1.GetTenantRequest\x1a\x1d.webhook.v1.GetTenantResponse\x12Q\n\x0cUpdateTenant\x12\x1f.webhook.v1.UpdateTenantRequest\x1a .webhook.v1.UpdateTenantResponse\x12N\n\x0bListTenants\x12\x1e.webhook.v1.ListTenantsRequest\x1a\x1f.webhook.v1.ListTenantsResponse\x12Q\n\x0c\x44\x65leteTenant\x12\x1f.webhook.v1.DeleteTenantRequest\x1a .webhook.v1.DeleteTenantResponse\x12Q\n\x0c\x43reateApiKey\x12\x1f.webhook.v1.CreateApiKeyRequest\x1a .webhook.v1.CreateApiKeyResponse\x12N\n\x0bListApiKeys\x12\x1e.webhook.v1.ListApiKeysRequest\x1a\x1f.webhook.v1.ListApiKeysResponse\x12Q\n\x0cRevokeApiKey\x12\x1f.webhook.v1.RevokeApiKeyRequest\x1a .webhook.v1.RevokeApiKeyResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -37,8 +37,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AUTHENTICATEREQUEST'].fields_by_name['key']._serialized_options = b'\200\001\001'
   _globals['_CREATEAPIKEYRESPONSE'].fields_by_name['key']._loaded_options = None
   _globals['_CREATEAPIKEYRESPONSE'].fields_by_name['key']._serialized_options = b'\200\001\001'
-  _globals['_ROLE']._serialized_start=2709
-  _globals['_ROLE']._serialized_end=2801
+  _globals['_ROLE']._serialized_start=2795
+  _globals['_ROLE']._serialized_end=2887
   _globals['_CALLER']._serialized_start=107
   _globals['_CALLER']._serialized_end=256
   _globals['_REFUSAL']._serialized_start=258
@@ -54,39 +54,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_TENANT']._serialized_start=827
   _globals['_TENANT']._serialized_end=1052
   _globals['_CREATETENANTREQUEST']._serialized_start=1055
-  _globals['_CREATETENANTREQUEST']._serialized_end=1191
-  _globals['_CREATETENANTRESPONSE']._serialized_start=1193
-  _globals['_CREATETENANTRESPONSE']._serialized_end=1251
-  _globals['_GETTENANTREQUEST']._serialized_start=1253
-  _globals['_GETTENANTREQUEST']._serialized_end=1283
-  _globals['_GETTENANTRESPONSE']._serialized_start=1285
-  _globals['_GETTENANTRESPONSE']._serialized_end=1340
-  _globals['_UPDATETENANTREQUEST']._serialized_start=1343
-  _globals['_UPDATETENANTREQUEST']._serialized_end=1528
-  _globals['_UPDATETENANTRESPONSE']._serialized_start=1530
-  _globals['_UPDATETENANTRESPONSE']._serialized_end=1588
-  _globals['_LISTTENANTSREQUEST']._serialized_start=1590
-  _globals['_LISTTENANTSREQUEST']._serialized_end=1649
-  _globals['_LISTTENANTSRESPONSE']._serialized_start=1651
-  _globals['_LISTTENANTSRESPONSE']._serialized_end=1734
-  _globals['_DELETETENANTREQUEST']._serialized_start=1736
-  _globals['_DELETETENANTREQUEST']._serialized_end=1769
-  _globals['_DELETETENANTRESPONSE']._serialized_start=1771
-  _globals['_DELETETENANTRESPONSE']._serialized_end=1815
-  _globals['_APIKEY']._serialized_start=1818
-  _globals['_APIKEY']._serialized_end=2171
-  _globals['_CREATEAPIKEYREQUEST']._serialized_start=2174
-  _globals['_CREATEAPIKEYREQUEST']._serialized_end=2366
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=2368
-  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=2445
-  _globals['_LISTAPIKEYSREQUEST']._serialized_start=2447
-  _globals['_LISTAPIKEYSREQUEST']._serialized_end=2525
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=2527
-  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=2611
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=2613
-  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=2646
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=2648
-  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=2707
-  _globals['_ACCESSSERVICE']._serialized_start=2804
-  _globals['_ACCESSSERVICE']._serialized_end=3551
+  _globals['_CREATETENANTREQUEST']._serialized_end=1216
+  _globals['_CREATETENANTRESPONSE']._serialized_start=1218
+  _globals['_CREATETENANTRESPONSE']._serialized_end=1294
+  _globals['_GETTENANTREQUEST']._serialized_start=1296
+  _globals['_GETTENANTREQUEST']._serialized_end=1326
+  _globals['_GETTENANTRESPONSE']._serialized_start=1328
+  _globals['_GETTENANTRESPONSE']._serialized_end=1383
+  _globals['_UPDATETENANTREQUEST']._serialized_start=1386
+  _globals['_UPDATETENANTREQUEST']._serialized_end=1571
+  _globals['_UPDATETENANTRESPONSE']._serialized_start=1573
+  _globals['_UPDATETENANTRESPONSE']._serialized_end=1631
+  _globals['_LISTTENANTSREQUEST']._serialized_start=1633
+  _globals['_LISTTENANTSREQUEST']._serialized_end=1692
+  _globals['_LISTTENANTSRESPONSE']._serialized_start=1694
+  _globals['_LISTTENANTSRESPONSE']._serialized_end=1777
+  _globals['_DELETETENANTREQUEST']._serialized_start=1779
+  _globals['_DELETETENANTREQUEST']._serialized_end=1812
+  _globals['_DELETETENANTRESPONSE']._serialized_start=1814
+  _globals['_DELETETENANTRESPONSE']._serialized_end=1858
+  _globals['_APIKEY']._serialized_start=1861
+  _globals['_APIKEY']._serialized_end=2214
+  _globals['_CREATEAPIKEYREQUEST']._serialized_start=2217
+  _globals['_CREATEAPIKEYREQUEST']._serialized_end=2434
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_start=2436
+  _globals['_CREATEAPIKEYRESPONSE']._serialized_end=2531
+  _globals['_LISTAPIKEYSREQUEST']._serialized_start=2533
+  _globals['_LISTAPIKEYSREQUEST']._serialized_end=2611
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_start=2613
+  _globals['_LISTAPIKEYSRESPONSE']._serialized_end=2697
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_start=2699
+  _globals['_REVOKEAPIKEYREQUEST']._serialized_end=2732
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_start=2734
+  _globals['_REVOKEAPIKEYRESPONSE']._serialized_end=2793
+  _globals['_ACCESSSERVICE']._serialized_start=2890
+  _globals['_ACCESSSERVICE']._serialized_end=3637
 # @@protoc_insertion_point(module_scope)

@@ -331,6 +331,7 @@ class CreateTenantRequest(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     QUOTAS_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """As in Tenant. Required."""
     name: _builtins.str
@@ -339,6 +340,8 @@ class CreateTenantRequest(_message.Message):
     """At most 1,024 characters."""
     weight: _builtins.int
     """As in Tenant; unset means 1."""
+    idempotency_key: _builtins.str
+    """As in CreateSubscriptionRequest. Keys are separate for each tenant of the callers."""
     @_builtins.property
     def quotas(self) -> Global___Quotas:
         """Its own quotas."""
@@ -351,10 +354,11 @@ class CreateTenantRequest(_message.Message):
         description: _builtins.str = ...,
         quotas: Global___Quotas | None = ...,
         weight: _builtins.int | None = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "quotas", b"quotas", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "description", b"description", "id", b"id", "name", b"name", "quotas", b"quotas", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "description", b"description", "id", b"id", "idempotency_key", b"idempotency_key", "name", b"name", "quotas", b"quotas", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
     _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
@@ -369,6 +373,9 @@ class CreateTenantResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TENANT_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    """Whether this is the answer to an earlier call with the same idempotency_key."""
     @_builtins.property
     def tenant(self) -> Global___Tenant:
         """The tenant."""
@@ -377,10 +384,11 @@ class CreateTenantResponse(_message.Message):
         self,
         *,
         tenant: Global___Tenant | None = ...,
+        replayed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replayed", b"replayed", "tenant", b"tenant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -681,6 +689,7 @@ class CreateApiKeyRequest(_message.Message):
     ROLE_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     REQUESTS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that its requests act for; empty means the caller's own."""
     name: _builtins.str
@@ -689,6 +698,8 @@ class CreateApiKeyRequest(_message.Message):
     """What it may do. Required."""
     requests_per_second: _builtins.float
     """0.001 to 100,000; unset means API_KEY_REQUESTS_PER_SECOND."""
+    idempotency_key: _builtins.str
+    """As in CreateTenantRequest."""
     @_builtins.property
     def expires_at(self) -> _timestamp_pb2.Timestamp:
         """When it expires; unset means never."""
@@ -701,10 +712,11 @@ class CreateApiKeyRequest(_message.Message):
         role: Global___Role.ValueType = ...,
         expires_at: _timestamp_pb2.Timestamp | None = ...,
         requests_per_second: _builtins.float | None = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_requests_per_second", b"_requests_per_second", "expires_at", b"expires_at", "requests_per_second", b"requests_per_second"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_requests_per_second", b"_requests_per_second", "expires_at", b"expires_at", "name", b"name", "requests_per_second", b"requests_per_second", "role", b"role", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_requests_per_second", b"_requests_per_second", "expires_at", b"expires_at", "idempotency_key", b"idempotency_key", "name", b"name", "requests_per_second", b"requests_per_second", "role", b"role", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__requests_per_second: _TypeAlias = _typing.Literal["requests_per_second"]  # noqa: Y015
     _WhichOneofArgType__requests_per_second: _TypeAlias = _typing.Literal["_requests_per_second", b"_requests_per_second"]  # noqa: Y015
@@ -720,8 +732,11 @@ class CreateApiKeyResponse(_message.Message):
 
     API_KEY_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """The key itself. It is shown only in this response."""
+    """The key itself. It is shown only in this response; empty if that is repeated."""
+    replayed: _builtins.bool
+    """Whether this is the answer to an earlier call with the same idempotency_key."""
     @_builtins.property
     def api_key(self) -> Global___ApiKey:
         """The stored key."""
@@ -731,10 +746,11 @@ class CreateApiKeyResponse(_message.Message):
         *,
         api_key: Global___ApiKey | None = ...,
         key: _builtins.str = ...,
+        replayed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["api_key", b"api_key"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key", b"api_key", "key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["api_key", b"api_key", "key", b"key", "replayed", b"replayed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -80,6 +80,10 @@ class Delivery(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     HELD_BY_FIELD_NUMBER: _builtins.int
+    LAST_STATUS_CODE_FIELD_NUMBER: _builtins.int
+    LAST_ERROR_KIND_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    WAITS_FOR_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7; its first 64 bits are those of its event's id."""
@@ -101,8 +105,14 @@ class Delivery(_message.Message):
     """
     held_by: _builtins.str
     """Why a due delivery is not sent now: "paused", "disabled", "unverified", "breaker_open", "recovering", "concurrency", "rate_limit";
-    otherwise empty, and empty in lists.
+    otherwise empty.
     """
+    last_status_code: _builtins.int
+    """The status code that the last attempt got; unset if it got none, and once it is delivered."""
+    last_error_kind: _builtins.str
+    """How the last attempt failed, as AttemptError.kind; empty if there was none, and once it is delivered."""
+    explanation: _builtins.str
+    """Where it is and why, in a sentence or two for people."""
     trace_id: _builtins.str
     """The trace that its attempts belong to, in hexadecimal; empty if its event is not traced or no longer retained, and
     empty in lists.
@@ -127,6 +137,10 @@ class Delivery(_message.Message):
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
         """Oldest first; only set by GetDelivery."""
 
+    @_builtins.property
+    def waits_for(self) -> Global___WaitsFor:
+        """What it waits for; unset once it has ended."""
+
     def __init__(
         self,
         *,
@@ -144,15 +158,51 @@ class Delivery(_message.Message):
         reason: _builtins.str = ...,
         attempts: _abc.Iterable[Global___Attempt] | None = ...,
         held_by: _builtins.str = ...,
+        last_status_code: _builtins.int | None = ...,
+        last_error_kind: _builtins.str = ...,
+        explanation: _builtins.str = ...,
+        waits_for: Global___WaitsFor | None = ...,
         trace_id: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["completed_at", b"completed_at", "created_at", b"created_at", "expires_at", b"expires_at", "next_attempt_at", b"next_attempt_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_last_status_code", b"_last_status_code", "completed_at", b"completed_at", "created_at", b"created_at", "expires_at", b"expires_at", "last_status_code", b"last_status_code", "next_attempt_at", b"next_attempt_at", "waits_for", b"waits_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt_count", b"attempt_count", "attempts", b"attempts", "completed_at", b"completed_at", "created_at", b"created_at", "event_id", b"event_id", "event_type", b"event_type", "expires_at", b"expires_at", "held_by", b"held_by", "id", b"id", "next_attempt_at", b"next_attempt_at", "reason", b"reason", "status", b"status", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_status_code", b"_last_status_code", "attempt_count", b"attempt_count", "attempts", b"attempts", "completed_at", b"completed_at", "created_at", b"created_at", "event_id", b"event_id", "event_type", b"event_type", "expires_at", b"expires_at", "explanation", b"explanation", "held_by", b"held_by", "id", b"id", "last_error_kind", b"last_error_kind", "last_status_code", b"last_status_code", "next_attempt_at", b"next_attempt_at", "reason", b"reason", "status", b"status", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id", "trace_id", b"trace_id", "waits_for", b"waits_for"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__last_status_code: _TypeAlias = _typing.Literal["last_status_code"]  # noqa: Y015
+    _WhichOneofArgType__last_status_code: _TypeAlias = _typing.Literal["_last_status_code", b"_last_status_code"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last_status_code) -> _WhichOneofReturnType__last_status_code | None: ...
+
+Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
+
+@_typing.final
+class WaitsFor(_message.Message):
+    """What an unfinished delivery waits for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """"worker": a free worker. "retry": the time of its next attempt. "response": the receiver, to which it is being sent.
+    Otherwise what it is held_by.
+    """
+    @_builtins.property
+    def until(self) -> _timestamp_pb2.Timestamp:
+        """Until when: of the next attempt, or of the next probe. Unset if that is not known."""
+
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        until: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["until", b"until"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
+Global___WaitsFor: _TypeAlias = WaitsFor  # noqa: Y015
 
 @_typing.final
 class Attempt(_message.Message):
@@ -479,6 +529,170 @@ class ListDeliveriesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListDeliveriesResponse: _TypeAlias = ListDeliveriesResponse  # noqa: Y015
+
+@_typing.final
+class DeliveryFilter(_message.Message):
+    """Which deliveries are wanted: those that have one of the values of each field that has any, at most 50 a field. The names
+    are those of the REST API.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    EVENT_TYPE_FIELD_NUMBER: _builtins.int
+    STATUS_CODE_FIELD_NUMBER: _builtins.int
+    ERROR_KIND_FIELD_NUMBER: _builtins.int
+    HELD_BY_FIELD_NUMBER: _builtins.int
+    MIN_ATTEMPTS_FIELD_NUMBER: _builtins.int
+    FROM_TIME_FIELD_NUMBER: _builtins.int
+    TO_TIME_FIELD_NUMBER: _builtins.int
+    min_attempts: _builtins.int
+    """With so many attempts or more."""
+    @_builtins.property
+    def subscription_id(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """To these subscriptions, which may be deleted. NOT_FOUND if one never existed."""
+
+    @_builtins.property
+    def status(self) -> _containers.RepeatedScalarFieldContainer[Global___DeliveryStatus.ValueType]:
+        """In these states."""
+
+    @_builtins.property
+    def reason(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Failed or cancelled for these reasons."""
+
+    @_builtins.property
+    def event_type(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of events of these types; one that ends in ".*" is a prefix."""
+
+    @_builtins.property
+    def status_code(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Whose last attempt got such a status code: "503", or "5xx". Finds no delivered ones: those were answered with 2xx."""
+
+    @_builtins.property
+    def error_kind(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Whose last attempt ended with such an error: AttemptError.kind. Finds no delivered ones."""
+
+    @_builtins.property
+    def held_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """That are due, but kept from being sent: "paused", "disabled", "unverified", "breaker_open"."""
+
+    @_builtins.property
+    def from_time(self) -> _timestamp_pb2.Timestamp:
+        """Accepted at this time or later, by the time in their ids."""
+
+    @_builtins.property
+    def to_time(self) -> _timestamp_pb2.Timestamp:
+        """Accepted before this time."""
+
+    def __init__(
+        self,
+        *,
+        subscription_id: _abc.Iterable[_builtins.str] | None = ...,
+        status: _abc.Iterable[Global___DeliveryStatus.ValueType] | None = ...,
+        reason: _abc.Iterable[_builtins.str] | None = ...,
+        event_type: _abc.Iterable[_builtins.str] | None = ...,
+        status_code: _abc.Iterable[_builtins.str] | None = ...,
+        error_kind: _abc.Iterable[_builtins.str] | None = ...,
+        held_by: _abc.Iterable[_builtins.str] | None = ...,
+        min_attempts: _builtins.int = ...,
+        from_time: _timestamp_pb2.Timestamp | None = ...,
+        to_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "to_time", b"to_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_kind", b"error_kind", "event_type", b"event_type", "from_time", b"from_time", "held_by", b"held_by", "min_attempts", b"min_attempts", "reason", b"reason", "status", b"status", "status_code", b"status_code", "subscription_id", b"subscription_id", "to_time", b"to_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeliveryFilter: _TypeAlias = DeliveryFilter  # noqa: Y015
+
+@_typing.final
+class SearchDeliveriesRequest(_message.Message):
+    """Asks for a page of the deliveries that are wanted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    ASCENDING_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owning tenant; empty means the caller's own."""
+    ascending: _builtins.bool
+    """The oldest first, in place of the newest."""
+    page_size: _builtins.int
+    """Objects per page, 1 to 200; 0 means 50."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty means the first page."""
+    @_builtins.property
+    def filter(self) -> Global___DeliveryFilter:
+        """Which are wanted. Without subscription_id, from_time is 24 hours ago unless it is set."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        filter: Global___DeliveryFilter | None = ...,
+        ascending: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ascending", b"ascending", "filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchDeliveriesRequest: _TypeAlias = SearchDeliveriesRequest  # noqa: Y015
+
+@_typing.final
+class SearchDeliveriesResponse(_message.Message):
+    """A page of deliveries, in the order of acceptance, without attempts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FROM_TIME_FIELD_NUMBER: _builtins.int
+    TO_TIME_FIELD_NUMBER: _builtins.int
+    SCANNED_TO_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Opaque; empty on the last page."""
+    @_builtins.property
+    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Delivery]:
+        """The page."""
+
+    @_builtins.property
+    def from_time(self) -> _timestamp_pb2.Timestamp:
+        """What was searched: from here on; unset if from the beginning."""
+
+    @_builtins.property
+    def to_time(self) -> _timestamp_pb2.Timestamp:
+        """And up to here; unset if up to now."""
+
+    @_builtins.property
+    def scanned_to(self) -> _timestamp_pb2.Timestamp:
+        """Set if the page is short because few of many deliveries are wanted: how far the search got. next_page_token goes on."""
+
+    def __init__(
+        self,
+        *,
+        deliveries: _abc.Iterable[Global___Delivery] | None = ...,
+        next_page_token: _builtins.str = ...,
+        from_time: _timestamp_pb2.Timestamp | None = ...,
+        to_time: _timestamp_pb2.Timestamp | None = ...,
+        scanned_to: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "scanned_to", b"scanned_to", "to_time", b"to_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries", "from_time", b"from_time", "next_page_token", b"next_page_token", "scanned_to", b"scanned_to", "to_time", b"to_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchDeliveriesResponse: _TypeAlias = SearchDeliveriesResponse  # noqa: Y015
 
 @_typing.final
 class RetryDeliveryRequest(_message.Message):

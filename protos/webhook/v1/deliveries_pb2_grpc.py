@@ -45,6 +45,11 @@ class DeliveryServiceStub:
                 request_serializer=webhook_dot_v1_dot_deliveries__pb2.ListDeliveriesRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_deliveries__pb2.ListDeliveriesResponse.FromString,
                 _registered_method=True)
+        self.SearchDeliveries = channel.unary_unary(
+                '/webhook.v1.DeliveryService/SearchDeliveries',
+                request_serializer=webhook_dot_v1_dot_deliveries__pb2.SearchDeliveriesRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_deliveries__pb2.SearchDeliveriesResponse.FromString,
+                _registered_method=True)
         self.RetryDelivery = channel.unary_unary(
                 '/webhook.v1.DeliveryService/RetryDelivery',
                 request_serializer=webhook_dot_v1_dot_deliveries__pb2.RetryDeliveryRequest.SerializeToString,
@@ -80,6 +85,13 @@ class DeliveryServiceServicer:
 
     def ListDeliveries(self, request, context):
         """Lists the deliveries of a subscription or of an event, newest first, without attempts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchDeliveries(self, request, context):
+        """Finds deliveries of a tenant by what is known of them, without attempts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,6 +149,11 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
                     servicer.ListDeliveries,
                     request_deserializer=webhook_dot_v1_dot_deliveries__pb2.ListDeliveriesRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_deliveries__pb2.ListDeliveriesResponse.SerializeToString,
+            ),
+            'SearchDeliveries': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchDeliveries,
+                    request_deserializer=webhook_dot_v1_dot_deliveries__pb2.SearchDeliveriesRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_deliveries__pb2.SearchDeliveriesResponse.SerializeToString,
             ),
             'RetryDelivery': grpc.unary_unary_rpc_method_handler(
                     servicer.RetryDelivery,
@@ -214,6 +231,33 @@ class DeliveryService:
             '/webhook.v1.DeliveryService/ListDeliveries',
             webhook_dot_v1_dot_deliveries__pb2.ListDeliveriesRequest.SerializeToString,
             webhook_dot_v1_dot_deliveries__pb2.ListDeliveriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchDeliveries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.DeliveryService/SearchDeliveries',
+            webhook_dot_v1_dot_deliveries__pb2.SearchDeliveriesRequest.SerializeToString,
+            webhook_dot_v1_dot_deliveries__pb2.SearchDeliveriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

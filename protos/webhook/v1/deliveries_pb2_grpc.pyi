@@ -37,6 +37,8 @@ class DeliveryServiceStub:
     """Reads one delivery with all its attempts."""
     ListDeliveries: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.ListDeliveriesRequest, _deliveries_pb2.ListDeliveriesResponse]
     """Lists the deliveries of a subscription or of an event, newest first, without attempts."""
+    SearchDeliveries: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.SearchDeliveriesRequest, _deliveries_pb2.SearchDeliveriesResponse]
+    """Finds deliveries of a tenant by what is known of them, without attempts."""
     RetryDelivery: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.RetryDeliveryRequest, _deliveries_pb2.RetryDeliveryResponse]
     """Makes a delivery pending at once, in any state, and restarts its retry schedule.
     FAILED_PRECONDITION with reason DELIVERY_IN_FLIGHT while a worker has it, SUBSCRIPTION_DELETED
@@ -70,6 +72,8 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     """Reads one delivery with all its attempts."""
     ListDeliveries: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.ListDeliveriesRequest, _deliveries_pb2.ListDeliveriesResponse]  # type: ignore[assignment]
     """Lists the deliveries of a subscription or of an event, newest first, without attempts."""
+    SearchDeliveries: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.SearchDeliveriesRequest, _deliveries_pb2.SearchDeliveriesResponse]  # type: ignore[assignment]
+    """Finds deliveries of a tenant by what is known of them, without attempts."""
     RetryDelivery: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.RetryDeliveryRequest, _deliveries_pb2.RetryDeliveryResponse]  # type: ignore[assignment]
     """Makes a delivery pending at once, in any state, and restarts its retry schedule.
     FAILED_PRECONDITION with reason DELIVERY_IN_FLIGHT while a worker has it, SUBSCRIPTION_DELETED
@@ -112,6 +116,14 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_deliveries_pb2.ListDeliveriesResponse, _abc.Awaitable[_deliveries_pb2.ListDeliveriesResponse]]:
         """Lists the deliveries of a subscription or of an event, newest first, without attempts."""
+
+    @_abc_1.abstractmethod
+    def SearchDeliveries(
+        self,
+        request: _deliveries_pb2.SearchDeliveriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_deliveries_pb2.SearchDeliveriesResponse, _abc.Awaitable[_deliveries_pb2.SearchDeliveriesResponse]]:
+        """Finds deliveries of a tenant by what is known of them, without attempts."""
 
     @_abc_1.abstractmethod
     def RetryDelivery(

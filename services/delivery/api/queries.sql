@@ -1,17 +1,25 @@
 -- select_whole --
--- Reads deliveries of a tenant ($1 and $2; $3 and $4: least and greatest id). held_by: what keeps one from being sent though
--- it is due; what held its subscription at its last turn if it is not the subscription's state, or '' if that held nothing.
--- traceparent: of its event, if that is traced and still retained.
-SELECT d.*, (SELECT e.traceparent FROM webhook_events e WHERE e.id = d.event_id) AS traceparent,
+-- Reads deliveries of a tenant, or of all if it is null ($1 and $2; $3 and $4: least and greatest id), with what the last
+-- attempt of one that is not delivered got. held_by: what keeps one from being sent though it is due; what held its
+-- subscription at its last turn if it is not the subscription's state, or '' if that held nothing. probe_at: when an endpoint
+-- whose breaker is open is tried again. traceparent: with $5, of its event, if that is traced and still retained.
+SELECT d.*, CASE WHEN $5 THEN (SELECT e.traceparent FROM webhook_events e WHERE e.id = d.event_id) END AS traceparent,
+       coalesce(d.queued_status_code, u.last_status_code) AS last_status_code,
+       coalesce(d.queued_error_kind, u.last_error_kind) AS last_error_kind,
+       CASE WHEN s.status = 'active' AND h.breaker = 'open' THEN h.probe_at END AS probe_at,
        CASE WHEN d.status IN ('pending', 'scheduled') AND d.due_at <= now()
-            THEN CASE WHEN s.status <> 'active' THEN s.status WHEN h.breaker <> 'closed' THEN 'breaker_open'
-                      ELSE coalesce(t.held_by, '') END
-       END AS held_by
+                 THEN CASE WHEN s.status <> 'active' THEN s.status WHEN h.breaker <> 'closed' THEN 'breaker_open'
+                           ELSE coalesce(t.held_by, '') END
+            END AS held_by
 FROM deliveries d
 LEFT JOIN subscriptions s ON s.id = d.subscription_id
 LEFT JOIN subscription_health h ON h.subscription_id = d.subscription_id
 LEFT JOIN due_subscriptions t ON t.subscription_id = d.subscription_id
-WHERE d.id = ANY($1::uuid[]) AND d.id BETWEEN $3 AND $4 AND d.tenant_id = $2
+LEFT JOIN LATERAL (
+    SELECT last_status_code, last_error_kind FROM unsuccessful_deliveries
+    WHERE subscription_id = d.subscription_id AND status = d.history AND id = d.id AND id BETWEEN $3 AND $4 OFFSET 0
+) AS u ON true
+WHERE d.id = ANY($1::uuid[]) AND d.id BETWEEN $3 AND $4 AND ($2::text IS NULL OR d.tenant_id = $2)
 
 -- select_attempts --
 -- Reads the attempts of deliveries ($1; $2 and $3: least and greatest id), of each the oldest first.
@@ -29,18 +37,18 @@ SELECT EXISTS (SELECT FROM subscriptions WHERE id = $1 AND ($2::text IS NULL OR 
 -- Whether a tenant has this event, and it is still retained; any tenant if $2 is null.
 SELECT EXISTS (SELECT FROM webhook_events WHERE id = $1 AND ($2::text IS NULL OR tenant_id = $2))
 
--- select_subscription_deliveries --
--- Reads a page of a subscription's deliveries, newest first.
+-- find_of_subscription --
+-- Finds a page of a subscription's deliveries, newest first.
 -- Ranges of (subscription_id, id) in place of subscription_id = $1 leave the generic plan no index but theirs: with few
 -- subscriptions it would walk the primary key, past all rows of the others (one of 20, of 400,000 rows: 120 ms; 1 ms so).
-SELECT * FROM deliveries
+SELECT id FROM webhook_deliveries
 WHERE (subscription_id, id) >= ($1, '00000000-0000-0000-0000-000000000000'::uuid)
   AND (subscription_id, id) < ($1, $2) AND id < $2
 ORDER BY subscription_id DESC, id DESC LIMIT $3
 
--- select_delivered --
+-- find_delivered --
 -- The same of those that were delivered, which are the most.
-SELECT d.*, NULL::timestamptz AS due_at, NULL::timestamptz AS expires_at FROM webhook_deliveries d
+SELECT id FROM webhook_deliveries
 WHERE (subscription_id, id) >= ($1, '00000000-0000-0000-0000-000000000000'::uuid)
   AND (subscription_id, id) < ($1, $2) AND id < $2 AND status = 'delivered'
 ORDER BY subscription_id DESC, id DESC LIMIT $3
@@ -78,15 +86,9 @@ WHERE delivery_id < $2
   AND CASE WHEN claim_token IS NOT NULL THEN 'in_flight' WHEN scheduled THEN 'scheduled' ELSE 'pending' END = $3
 ORDER BY delivery_id DESC LIMIT $4
 
--- select_deliveries --
--- Reads deliveries that were found ($1; $2 and $3: least and greatest id), newest first.
-SELECT * FROM deliveries
-WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3
-ORDER BY id DESC
-
--- select_event_deliveries --
--- Reads a page of an event's deliveries, newest first; their ids lie from $2 to $3, for they begin with the event's.
-SELECT * FROM deliveries
+-- find_of_event --
+-- Finds a page of an event's deliveries, newest first; their ids lie from $2 to $3, for they begin with the event's.
+SELECT id FROM deliveries
 WHERE event_id = $1 AND id >= $2 AND id < $3 AND ($4::text IS NULL OR status = $4)
 ORDER BY id DESC LIMIT $5
 
@@ -132,10 +134,15 @@ WITH asked AS MATERIALIZED (
     SELECT id, hold_seconds FROM unnest($1::uuid[], $2::float8[]) AS a (id, hold_seconds)
 ), queued AS (
     INSERT INTO delivery_queue AS q
-        (delivery_id, event_id, subscription_id, tenant_id, created_at, due_at, expires_at, attempt_count, actor)
+        (delivery_id, event_id, subscription_id, tenant_id, created_at, due_at, expires_at, attempt_count,
+         last_status_code, last_error_kind, actor)
     SELECT d.id, d.event_id, d.subscription_id, d.tenant_id, d.created_at, now() + make_interval(secs => a.hold_seconds),
-           now() + make_interval(hours => $3), d.attempt_count, $6
+           now() + make_interval(hours => $3), d.attempt_count, u.last_status_code, u.last_error_kind, $6
     FROM asked a JOIN webhook_deliveries d ON d.id = a.id
+    LEFT JOIN LATERAL (
+        SELECT last_status_code, last_error_kind FROM unsuccessful_deliveries
+        WHERE subscription_id = d.subscription_id AND status = d.status AND id = d.id AND id BETWEEN $4 AND $5 OFFSET 0
+    ) AS u ON true
     WHERE d.id BETWEEN $4 AND $5
     ORDER BY d.id
     ON CONFLICT (delivery_id) DO UPDATE
@@ -201,3 +208,131 @@ FROM endpoint_tests WHERE id = $1
 -- withdraw_test --
 -- Takes back a test event that no worker has taken in hand.
 DELETE FROM endpoint_tests WHERE id = $1 AND taken_at IS NULL RETURNING true
+
+-- find_unknown_subscription --
+-- Finds one of the subscriptions $2 that tenant $1 neither has nor had.
+SELECT id FROM unnest($2::uuid[]) AS asked (id)
+WHERE NOT EXISTS (SELECT FROM subscriptions s WHERE s.id = asked.id AND s.tenant_id = $1)
+LIMIT 1
+
+-- select_owners --
+-- Reads up to $2 of the subscriptions that a tenant has, or had.
+SELECT id FROM subscriptions WHERE tenant_id = $1 LIMIT $2
+
+-- find_in_history --
+-- Finds, among the first $4 deliveries of a walk through history between the ids $2 and $3, up to $5 of tenant $1
+-- that ended with status $6, whose type is like one of $7, and that had $8 attempts or more; null stands for any. Of one that
+-- is unfinished the queue knows the attempts. Returns how many it passed, and the last of them. OFFSET 0 has a row looked up for
+-- each that is passed, in place of reading all to look them up in memory.
+WITH walked AS MATERIALIZED ({walk})
+SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY id {opposite} LIMIT 1) AS last, ARRAY(
+    SELECT w.id FROM walked w
+    WHERE w.tenant_id = $1 AND ($6::text IS NULL OR w.status = $6::text::delivery_status)
+      AND ($7::text[] IS NULL OR w.event_type LIKE ANY($7))
+      AND ($8::integer = 0 OR w.attempt_count >= $8 OR w.status = 'pending' AND EXISTS (
+          SELECT FROM delivery_queue q WHERE q.delivery_id = w.id AND q.attempt_count >= $8 OFFSET 0
+      ))
+    ORDER BY w.id {direction} LIMIT $5
+) AS found
+
+-- history --
+-- Walks the history of all tenants.
+SELECT id, tenant_id, status, event_type, attempt_count FROM webhook_deliveries
+WHERE id > $2 AND id < $3
+ORDER BY id {direction} LIMIT $4
+
+-- history_of_subscriptions --
+-- Walks that of subscriptions ($9), each by its index, which the ranges of (subscription_id, id) leave no choice about.
+SELECT d.id, d.tenant_id, d.status, d.event_type, d.attempt_count
+FROM unnest($9::uuid[]) AS owner (id)
+CROSS JOIN LATERAL (
+    SELECT * FROM webhook_deliveries
+    WHERE (subscription_id, id) > (owner.id, $2) AND (subscription_id, id) < (owner.id, $3) AND id > $2 AND id < $3
+    ORDER BY subscription_id {direction}, id {direction} LIMIT $4
+) AS d
+ORDER BY d.id {direction} LIMIT $4
+
+-- find_unsuccessful_like --
+-- Finds, among the first $4 deliveries of a walk through those that failed or were cancelled, between the ids $2 and $3, up to
+-- $5 of tenant $1 that ended for one of the reasons $7, whose type is like one of $8, whose last attempt got one of the status
+-- codes $9 or ended with one of the errors $10, and that had $11 attempts or more; null stands for any. $6: the states.
+WITH walked AS MATERIALIZED ({walk})
+SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY id {opposite} LIMIT 1) AS last, ARRAY(
+    SELECT w.id FROM walked w
+    WHERE w.tenant_id = $1 AND w.attempt_count >= $11::integer
+      AND ($9::integer[] IS NULL OR w.last_status_code = ANY($9)) AND ($10::text[] IS NULL OR w.last_error_kind = ANY($10))
+      AND ($7::text[] IS NULL AND $8::text[] IS NULL OR EXISTS (
+          SELECT FROM webhook_deliveries d
+          WHERE d.id = w.id AND ($7::text[] IS NULL OR d.reason = ANY($7))
+            AND ($8::text[] IS NULL OR d.event_type LIKE ANY($8)) OFFSET 0
+      ))
+    ORDER BY w.id {direction} LIMIT $5
+) AS found
+
+-- unsuccessful --
+-- Walks those of a tenant ($1).
+SELECT u.id, u.tenant_id, u.attempt_count, u.last_status_code, u.last_error_kind
+FROM unnest($6::text[]) AS asked (status)
+CROSS JOIN LATERAL (
+    SELECT * FROM unsuccessful_deliveries
+    WHERE tenant_id = $1 AND status = asked.status::delivery_status AND id > $2 AND id < $3
+    ORDER BY id {direction} LIMIT $4
+) AS u
+ORDER BY u.id {direction} LIMIT $4
+
+-- unsuccessful_of_subscriptions --
+-- Walks those of subscriptions ($12).
+SELECT u.id, u.tenant_id, u.attempt_count, u.last_status_code, u.last_error_kind
+FROM unnest($6::text[]) AS asked (status) CROSS JOIN unnest($12::uuid[]) AS owner (id)
+CROSS JOIN LATERAL (
+    SELECT * FROM unsuccessful_deliveries
+    WHERE subscription_id = owner.id AND status = asked.status::delivery_status AND id > $2 AND id < $3
+    ORDER BY id {direction} LIMIT $4
+) AS u
+ORDER BY u.id {direction} LIMIT $4
+
+-- find_unfinished --
+-- Finds, among the first $4 deliveries of a walk through the queue, up to $5 between the ids $2 and $3 of tenant $1 that are
+-- in one of the states $6, whose type is like one of $7, whose last attempt got one of the status codes $8 or ended with one of
+-- the errors $9, that had $10 attempts or more, and that one of $11 keeps from being sent though they are due; of subscriptions
+-- $12. Null stands for any.
+WITH walked AS MATERIALIZED ({walk})
+SELECT (SELECT count(*) FROM walked) AS passed,
+       (SELECT delivery_id FROM walked ORDER BY delivery_id {opposite} LIMIT 1) AS last, ARRAY(
+    SELECT w.delivery_id FROM walked w
+    WHERE w.tenant_id = $1 AND w.delivery_id > $2 AND w.delivery_id < $3 AND w.attempt_count >= $10::integer
+      AND ($12::uuid[] IS NULL OR w.subscription_id = ANY($12))
+      AND CASE WHEN w.claim_token IS NOT NULL THEN 'in_flight' WHEN w.scheduled THEN 'scheduled' ELSE 'pending' END
+          = ANY($6::text[])
+      AND ($8::integer[] IS NULL OR w.last_status_code = ANY($8)) AND ($9::text[] IS NULL OR w.last_error_kind = ANY($9))
+      AND ($7::text[] IS NULL OR EXISTS (
+          SELECT FROM webhook_deliveries d WHERE d.id = w.delivery_id AND d.event_type LIKE ANY($7) OFFSET 0
+      ))
+      AND ($11::text[] IS NULL OR w.claim_token IS NULL AND w.due_at <= now() AND EXISTS (
+          SELECT FROM subscriptions s LEFT JOIN subscription_health h ON h.subscription_id = s.id
+          WHERE s.id = w.subscription_id
+            AND CASE WHEN s.status <> 'active' THEN s.status WHEN h.breaker <> 'closed' THEN 'breaker_open' END = ANY($11)
+          OFFSET 0
+      ))
+    ORDER BY w.delivery_id {direction} LIMIT $5
+) AS found
+
+-- queue --
+-- Walks the queue of all tenants.
+SELECT delivery_id, subscription_id, tenant_id, claim_token, scheduled, due_at, attempt_count, last_status_code,
+       last_error_kind
+FROM delivery_queue
+WHERE delivery_id > $2 AND delivery_id < $3
+ORDER BY delivery_id {direction} LIMIT $4
+
+-- queue_of_subscriptions --
+-- Reads that of subscriptions ($12) in no order, which tells something only if it is less than $4.
+SELECT q.delivery_id, q.subscription_id, q.tenant_id, q.claim_token, q.scheduled, q.due_at, q.attempt_count,
+       q.last_status_code, q.last_error_kind
+FROM unnest($12::uuid[]) AS owner (id)
+CROSS JOIN LATERAL (
+    SELECT * FROM delivery_queue
+    WHERE (subscription_id, scheduled) >= (owner.id, false) AND (subscription_id, scheduled) <= (owner.id, true)
+    LIMIT $4
+) AS q
+LIMIT $4

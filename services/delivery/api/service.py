@@ -1,9 +1,14 @@
 """DeliveryService: look-ups, manual retries, cancellations."""
 
+import dataclasses
+from datetime import UTC, datetime, timedelta
+
 from protos.webhook.v1 import deliveries_pb2 as pb
 from protos.webhook.v1 import deliveries_pb2_grpc
+from services.delivery.api import explanation, filters
 from services.delivery.api.endpoint_tests import EndpointTests
 from services.delivery.api.retries import MAX_DELIVERIES, Result, Retries
+from services.delivery.api.search import Span
 from services.delivery.api.store import Attempt, Delivery, DeliveryStore
 from services.delivery.destinations import details
 from services.delivery.destinations.details import Details
@@ -17,6 +22,8 @@ from services.platform.grpc import errors as grpc_errors
 from services.platform.grpc.calls import Context
 from services.platform.tracing import spans
 
+# How far back a search without a subscription goes unless it says so.
+WINDOW = timedelta(hours=24)
 _STATUSES = pb.DeliveryStatus.DESCRIPTOR
 
 
@@ -52,6 +59,31 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         return pb.ListDeliveriesResponse(
             deliveries=[_message(delivery) for delivery in page[:size]],
             next_page_token=paging.token(page[size - 1].id) if len(page) > size else "",
+        )
+
+    async def SearchDeliveries(
+        self, request: pb.SearchDeliveriesRequest, _context: Context
+    ) -> pb.SearchDeliveriesResponse:
+        """Read a page of those that are wanted."""
+        tenant_id = identity.tenant_of(request.tenant_id)
+        size = paging.page_size(request.page_size)
+        wanted = filters.parse(request.filter)
+        if wanted.from_time is None and not wanted.subscription_ids:
+            wanted = dataclasses.replace(wanted, from_time=datetime.now(UTC) - WINDOW)
+        whole = span = Span.of(wanted, ascending=request.ascending)
+        if request.page_token:
+            # What is searched by default stays the same from page to page.
+            last, after = paging.span(request.page_token)
+            if not request.filter.HasField("from_time"):
+                whole = dataclasses.replace(whole, after=after)
+            span = whole.beyond(last)
+        page = await self._store.search(tenant_id, wanted, span, size)
+        return pb.SearchDeliveriesResponse(
+            deliveries=[_message(delivery) for delivery in page.deliveries],
+            next_page_token=paging.span_token(page.reached, whole.after) if page.reached else "",
+            from_time=conversion.stamp(whole.from_time),
+            to_time=conversion.stamp(wanted.to_time),
+            scanned_to=conversion.stamp(ids.moment_of(page.reached) if page.reached and page.cut else None),
         )
 
     async def RetryDelivery(self, request: pb.RetryDeliveryRequest, _context: Context) -> pb.RetryDeliveryResponse:
@@ -107,6 +139,7 @@ def _result(result: Result) -> pb.RetryResult:
 
 def _message(delivery: Delivery) -> pb.Delivery:
     parent = spans.parse_traceparent(delivery.traceparent) if delivery.traceparent else None
+    waiting = explanation.waits_for(delivery)
     return conversion.message(
         pb.Delivery,
         delivery,
@@ -114,6 +147,8 @@ def _message(delivery: Delivery) -> pb.Delivery:
         attempts=[_attempt(attempt) for attempt in delivery.attempts],
         next_attempt_at=delivery.due_at if delivery.status is DeliveryStatus.SCHEDULED else None,
         completed_at=delivery.completed_at if delivery.status in FINAL else None,
+        explanation=explanation.explain(delivery),
+        waits_for=conversion.message(pb.WaitsFor, waiting) if waiting else None,
     )
 
 

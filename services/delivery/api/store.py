@@ -1,6 +1,7 @@
 """What the API of deliveries asks of Postgres."""
 
 import contextlib
+import dataclasses
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +9,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from services.delivery.api import search
+from services.delivery.api.filters import LISTED, Filter
+from services.delivery.api.search import Span
 from services.domain import audit, deliveries
 from services.domain.audit import Action, FieldChange
 from services.domain.doorbell import RUNG_SECONDS, Rung
@@ -23,8 +27,6 @@ SQL = sql.Queries("services.delivery.api")
 NEWEST_LIMIT = 5_000
 # Each needs somebody who retries, or ends, the same delivery in the same moment.
 LOCK_TRIES = 5
-# The states of history that unsuccessful_deliveries lists.
-_LISTED = frozenset({DeliveryStatus.FAILED, DeliveryStatus.CANCELLED})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,10 +64,25 @@ class Delivery:
     expires_at: datetime | None
     reason: str | None
     attempts: Sequence[Attempt] = field(default=())
-    # What keeps it from being sent though it is due; '' if nothing does. Not of those in lists.
+    # What keeps it from being sent though it is due; '' if nothing does.
     held_by: str | None = None
+    # When its endpoint is tried again, while its breaker is open.
+    probe_at: datetime | None = None
+    # What its last attempt got, unless it is delivered.
+    last_status_code: int | None = None
+    last_error_kind: str | None = None
     # Of its event, if that is traced and still retained; not of those in lists.
     traceparent: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """Deliveries that were searched for, and how far the search got, if there may be more."""
+
+    deliveries: Sequence[Delivery]
+    reached: UUID | None
+    # Whether it ended before the page was full.
+    cut: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,17 +102,6 @@ class _Locked:
 
     row: Any
     status: DeliveryStatus
-
-
-def _delivery(row: Any, attempts: Sequence[Any] = ()) -> Delivery:
-    return sql.record(
-        Delivery,
-        row,
-        status=DeliveryStatus(row["status"]),
-        held_by=row.get("held_by"),
-        traceparent=row.get("traceparent"),
-        attempts=[attempt_of(attempt) for attempt in attempts],
-    )
 
 
 def attempt_of(row: Any) -> Attempt:
@@ -124,20 +130,9 @@ class DeliveryStore:
         """Up to `limit` deliveries with ids below `before`, newest first; NotFound for an unknown subscription."""
         if not await self._pool.fetchval(SQL["subscription_exists"], subscription_id, tenant_id):
             raise errors.NotFound(f"subscription {subscription_id} not found")
-        if status is None or status is DeliveryStatus.DELIVERED:
-            query = "select_subscription_deliveries" if status is None else "select_delivered"
-            rows = await self._pool.fetch(SQL[query], subscription_id, before, limit)
-            return [_delivery(row) for row in rows]
-        # Of one snapshot: what leaves the state between the statements must not make the page look like the last.
-        async with (
-            self._pool.acquire() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
+        async with self._snapshot() as connection:
             found = await _find(connection, subscription_id, status, before, limit)
-            if not found:
-                return []
-            rows = await connection.fetch(SQL["select_deliveries"], found, min(found), max(found))
-        return [_delivery(row) for row in rows]
+            return await self._select(connection, tenant_id, found)
 
     async def of_event(
         self, tenant_id: str | None, event_id: UUID, *, status: DeliveryStatus | None, before: UUID, limit: int
@@ -147,8 +142,16 @@ class DeliveryStore:
             raise errors.NotFound(f"event {event_id} not found")
         least, greatest = ids.delivery_range(event_id)
         above = min(before, UUID(int=greatest.int + 1))
-        rows = await self._pool.fetch(SQL["select_event_deliveries"], event_id, least, above, status, limit)
-        return [_delivery(row) for row in rows]
+        async with self._snapshot() as connection:
+            rows = await connection.fetch(SQL["find_of_event"], event_id, least, above, status, limit)
+            return await self._select(connection, tenant_id, [row["id"] for row in rows])
+
+    async def search(self, tenant_id: str, wanted: Filter, span: Span, limit: int) -> Page:
+        """Return the first `limit` deliveries that are wanted; NotFound for a subscription that is not the tenant's."""
+        async with self._snapshot() as connection:
+            found = await search.find(connection, tenant_id, wanted, span, limit)
+            listed = await self._select(connection, tenant_id, found.ids)
+        return Page(deliveries=listed, reached=found.reached, cut=found.cut)
 
     async def retry(
         self, tenant_id: str, delivery_ids: Sequence[UUID], *, actor: str, may_ring: Callable[[UUID], bool]
@@ -185,7 +188,7 @@ class DeliveryStore:
         hold_seconds = [float(RUNG_SECONDS) if name in ringing else 0.0 for name in names]
         asked_by = None if actor == audit.SYSTEM else actor
         await connection.execute(SQL["retry_deliveries"], names, hold_seconds, self._expiry_hours, *bounds, asked_by)
-        listed = [row for row in rows if row["status"] in _LISTED]
+        listed = [row for row in rows if row["status"] in LISTED]
         if listed:
             columns = ([row[name] for row in listed] for name in ("id", "subscription_id", "status"))
             await connection.execute(SQL["unlist"], *columns, *bounds)
@@ -272,21 +275,56 @@ class DeliveryStore:
         self, connection: postgres.Connection, tenant_id: str, delivery_ids: Sequence[UUID]
     ) -> list[Delivery]:
         """Return those of the deliveries that the tenant has, with their attempts."""
+        found = await self._select(connection, tenant_id, delivery_ids, traces=True)
         bounds = min(delivery_ids), max(delivery_ids)
-        rows = await connection.fetch(SQL["select_whole"], delivery_ids, tenant_id, *bounds)
-        attempts: defaultdict[UUID, list[Any]] = defaultdict(list)
-        for row in await connection.fetch(SQL["select_attempts"], [row["id"] for row in rows], *bounds):
-            attempts[row["delivery_id"]].append(row)
-        return [_delivery(row, attempts[row["id"]]) for row in rows]
+        attempts: defaultdict[UUID, list[Attempt]] = defaultdict(list)
+        for row in await connection.fetch(SQL["select_attempts"], [delivery.id for delivery in found], *bounds):
+            attempts[row["delivery_id"]].append(attempt_of(row))
+        return [dataclasses.replace(delivery, attempts=attempts[delivery.id]) for delivery in found]
+
+    async def _select(
+        self,
+        connection: postgres.Connection,
+        tenant_id: str | None,
+        delivery_ids: Sequence[UUID],
+        *,
+        traces: bool = False,
+    ) -> list[Delivery]:
+        """Return those of the deliveries that the tenant has, in this order, without attempts; with their `traces`."""
+        if not delivery_ids:
+            return []
+        bounds = min(delivery_ids), max(delivery_ids)
+        rows = await connection.fetch(SQL["select_whole"], delivery_ids, tenant_id, *bounds, traces)
+        by_id = {row["id"]: row for row in rows}
+        return [
+            sql.record(Delivery, row, status=DeliveryStatus(row["status"]), attempts=())
+            for row in (by_id.get(name) for name in delivery_ids)
+            if row is not None
+        ]
+
+    @contextlib.asynccontextmanager
+    async def _snapshot(self) -> AsyncIterator[postgres.Connection]:
+        """Yield a transaction whose statements see the same.
+
+        What leaves a state between them must not make a page look like the last.
+        """
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            yield connection
 
 
 async def _find(
-    connection: postgres.Connection, subscription_id: UUID, status: DeliveryStatus, before: UUID, limit: int
+    connection: postgres.Connection, subscription_id: UUID, status: DeliveryStatus | None, before: UUID, limit: int
 ) -> list[UUID]:
-    """Return the newest deliveries of a subscription in a state that few are in.
+    """Return the newest deliveries of a subscription, or of those in a state.
 
     Where many wait, the newest of them are among the newest of all; where few do, they are soon sorted.
     """
+    if status is None or status is DeliveryStatus.DELIVERED:
+        query = "find_of_subscription" if status is None else "find_delivered"
+        return [row["id"] for row in await connection.fetch(SQL[query], subscription_id, before, limit)]
     arguments = subscription_id, before, status, limit
     if status in FINAL:
         return [row["id"] for row in await connection.fetch(SQL["find_unsuccessful"], *arguments)]

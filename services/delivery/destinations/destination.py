@@ -60,13 +60,15 @@ class Destination(Protocol):
         *,
         timeout_seconds: float,
         fresh: bool = False,
+        repeated: bool = False,
         trace: str | None = None,
         trail: Trail | None = None,
     ) -> Answer:
         """Send a claim's payload within a deadline. Raises SendError.
 
-        `fresh` forbids a reused connection. `trace` is the W3C traceparent to send, if the receiver is to see it. What
-        happens is noted in `trail`.
+        `fresh` forbids a reused connection. `repeated`: it is the second request of the claim, whose first was lost
+        with a connection. `trace` is the W3C traceparent to send, if the receiver is to see it. What happens is noted
+        in `trail`.
         """
         ...
 

@@ -344,7 +344,8 @@ WITH lost AS (
 ), due AS (
     UPDATE delivery_queue q
     SET interrupted_count = q.interrupted_count + 1, attempt_count = q.attempt_count + 1, claim_token = NULL,
-        lease_until = NULL, scheduled = false, due_at = now(), actor = NULL
+        lease_until = NULL, scheduled = false, due_at = now(), last_status_code = NULL, last_error_kind = 'interrupted',
+        actor = NULL
     FROM lost
     WHERE q.delivery_id = lost.delivery_id AND q.delivery_id = ANY($1::uuid[]) AND q.claim_token = lost.claim_token
       AND NOT lost.failed
@@ -364,8 +365,8 @@ WITH lost AS (
     FROM failed f
     WHERE d.id = f.id AND d.id BETWEEN $2 AND $3
 ), unsuccessful AS (
-    INSERT INTO unsuccessful_deliveries (id, subscription_id, status)
-    SELECT id, subscription_id, 'failed' FROM failed
+    INSERT INTO unsuccessful_deliveries (id, subscription_id, status, tenant_id, attempt_count, last_error_kind)
+    SELECT id, subscription_id, 'failed', tenant_id, attempt_count, 'interrupted' FROM failed
     ON CONFLICT DO NOTHING
 ), exhausted AS (
     INSERT INTO operational_facts (tenant_id, subscription_id, event_type, reason, last_error, deliveries,

@@ -215,7 +215,13 @@ class Deliverer:
         try:
             trace = span.traceparent if span is not None and self._tells_receivers else None
             answer = await self._destinations.of(claim).send(
-                claim, payload, timeout_seconds=timeout_seconds, fresh=fresh, trace=trace, trail=trail
+                claim,
+                payload,
+                timeout_seconds=timeout_seconds,
+                fresh=fresh,
+                repeated=fresh,
+                trace=trace,
+                trail=trail,
             )
         except SendError as error:
             failure, again = error, error.reused and not fresh

@@ -60,17 +60,17 @@ RETURNING q.delivery_id AS id
 -- arrays of ids, in which the place of a row tells what it gets: a join could be planned as a product while the tables are
 -- small. What failed for good is noted for the tenant's system subscription, if there is one. A retry gives its subscription
 -- a turn when it is due, unless there is one before; what takes its old place in the queue, which the dispatcher has passed,
--- gives one now.
+-- gives one now. What is not delivered keeps the outcome of its last attempt: the attempts of a delivery are neighbors in $8.
 -- Returns the deliveries that were changed and their new state.
 WITH changed AS (
     SELECT o.id, q.event_id, q.subscription_id, q.tenant_id, o.claim_token, o.attempts,
-           q.attempt_count + o.attempts AS attempt_count, q.due_at, q.actor,
+           q.attempt_count + o.attempts AS attempt_count, q.due_at, q.last_status_code, q.last_error_kind, q.actor,
            CASE WHEN q.expired THEN 'failed' ELSE o.status END AS status,
            CASE WHEN q.expired THEN 'expired' ELSE o.reason END AS reason
     FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::float8[], $5::int[], $6::text[], $7::int[])
         AS o (id, claim_token, status, delay_seconds, failures, reason, attempts)
     CROSS JOIN LATERAL (
-        SELECT event_id, subscription_id, tenant_id, attempt_count, actor,
+        SELECT event_id, subscription_id, tenant_id, attempt_count, last_status_code, last_error_kind, actor,
                now() + make_interval(secs => o.delay_seconds) AS due_at,
                o.status = 'scheduled' AND now() + make_interval(secs => o.delay_seconds) >= expires_at AS expired
         FROM delivery_queue
@@ -90,7 +90,11 @@ WITH changed AS (
         claim_token = NULL, lease_until = NULL,
         actor = CASE WHEN ($7::int[])[array_position($1, q.delivery_id)] = 0 THEN q.actor END,
         failure_count = q.failure_count + ($5::int[])[array_position($1, q.delivery_id)],
-        attempt_count = q.attempt_count + ($7::int[])[array_position($1, q.delivery_id)]
+        attempt_count = q.attempt_count + ($7::int[])[array_position($1, q.delivery_id)],
+        last_status_code = CASE WHEN array_position($8, q.delivery_id) IS NULL THEN q.last_status_code ELSE
+            ($14::smallint[])[array_position($8, q.delivery_id) + ($7::int[])[array_position($1, q.delivery_id)] - 1] END,
+        last_error_kind = CASE WHEN array_position($8, q.delivery_id) IS NULL THEN q.last_error_kind ELSE
+            ($15::text[])[array_position($8, q.delivery_id) + ($7::int[])[array_position($1, q.delivery_id)] - 1] END
     WHERE q.delivery_id = ANY(ARRAY(SELECT id FROM continued))
 ), finished AS (
     UPDATE webhook_deliveries d
@@ -103,8 +107,12 @@ WITH changed AS (
     ) AS e
     WHERE d.id = ANY($1::uuid[]) AND d.id BETWEEN $19 AND $20 AND d.id = ANY(e.ids)
 ), unsuccessful AS (
-    INSERT INTO unsuccessful_deliveries (id, subscription_id, status)
-    SELECT id, subscription_id, status::delivery_status FROM ended WHERE status <> 'delivered'
+    INSERT INTO unsuccessful_deliveries (id, subscription_id, status, tenant_id, attempt_count, last_status_code,
+                                         last_error_kind)
+    SELECT id, subscription_id, status::delivery_status, tenant_id, attempt_count,
+           CASE WHEN attempts = 0 THEN last_status_code ELSE ($14::smallint[])[array_position($8, id) + attempts - 1] END,
+           CASE WHEN attempts = 0 THEN last_error_kind ELSE ($15::text[])[array_position($8, id) + attempts - 1] END
+    FROM ended WHERE status <> 'delivered'
     ON CONFLICT DO NOTHING
 ), exhausted AS (
     INSERT INTO operational_facts (tenant_id, subscription_id, event_type, reason, last_error, deliveries,

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+import msgspec
+
 from services.domain import events
-from services.gateway.accept import routes
+from services.gateway.accept import envelope, routes
 from services.gateway.resources import models
-from services.gateway.web import openapi
+from services.gateway.web import openapi, problems
+from services.platform import errors
 
 _EVENT_TYPE = {"type": "string", "pattern": f"^{events.TYPE_PATTERN}$", "examples": ["order.created"]}
 _PAYLOAD = {
@@ -220,6 +223,99 @@ _EVENT = {
     ),
 }
 
+_BATCH_KEY = openapi.IDEMPOTENCY_KEY | {
+    "description": (
+        "Identifies a batch and its retries: the event in place N, from 0, that has no `idempotency_key` gets this key "
+        "with `:N` after it. So a repeated batch stores only the events that were not stored before."
+    ),
+    "schema": openapi.IDEMPOTENCY_KEY["schema"] | {"maxLength": routes.MAX_BATCH_KEY_LENGTH},
+}
+_REUSED = errors.InvalidArgument(
+    "this idempotency key was used with a different request; use a new key",
+    reason=errors.ErrorReason.IDEMPOTENCY_KEY_REUSED,
+)
+_BATCHED_EVENT = {
+    "title": "BatchedEvent",
+    "type": "object",
+    "required": ["event_type", "payload"],
+    "properties": {
+        "event_type": _EVENT_TYPE,
+        "payload": _PAYLOAD,
+        "idempotency_key": {"description": "As the header of a single event.", **openapi.IDEMPOTENCY_KEY["schema"]},
+    },
+    "additionalProperties": False,
+}
+_BATCH: dict[str, Any] = {
+    "tags": ["events"],
+    "operationId": "publish_events",
+    "summary": "Publish a batch of events",
+    "description": (
+        f"Publishes up to {envelope.MAX_EVENTS:,} events, in a body of up to 8 MiB, as if each was published on its "
+        "own: some may be stored and others refused. Their exact payload bytes are delivered.\n\n"
+        "`results` has, in the order of the events, the response to each, or an `error`, which is a problem document. "
+        "If its `status` is 429 or 503, or its `reason` is `IDEMPOTENCY_KEY_IN_USE`, send the event again after a "
+        "second."
+    ),
+    "parameters": [_BATCH_KEY],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "title": "EventBatchBody",
+                    "type": "object",
+                    "required": ["events"],
+                    "properties": {
+                        "events": {
+                            "type": "array",
+                            "minItems": 1,
+                            "maxItems": envelope.MAX_EVENTS,
+                            "items": _BATCHED_EVENT,
+                        }
+                    },
+                    "additionalProperties": False,
+                },
+                "example": {
+                    "events": [
+                        {"event_type": "order.created", "payload": _EXAMPLE_PAYLOAD},
+                        {"event_type": "order.paid", "payload": {"order": 41}, "idempotency_key": "order-41-paid"},
+                    ]
+                },
+            }
+        },
+    },
+    "responses": {
+        "200": {
+            "description": "Each event is stored or refused.",
+            "headers": openapi.REPLAYED_HEADER,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "title": "BatchResults",
+                        "type": "object",
+                        "required": ["results"],
+                        "properties": {
+                            "results": {
+                                "type": "array",
+                                "items": {
+                                    "anyOf": [openapi.ref("BatchedEventAccepted"), openapi.ref("BatchedEventRefused")]
+                                },
+                            }
+                        },
+                    },
+                    "example": {
+                        "results": [
+                            {"event_id": models.EXAMPLE_EVENT_ID, "deliveries": 3},
+                            {"error": msgspec.to_builtins(problems.document(_REUSED))},
+                        ]
+                    },
+                }
+            },
+        },
+        **{str(status): value for status, value in openapi.problems(*openapi.WITH_BODY).items()},
+    },
+}
+
 _LIVENESS = {"type": "object", "properties": {"status": {"enum": ["ok", "failing"]}}}
 _HEALTH = {
     "type": "object",
@@ -257,6 +353,7 @@ PATHS: dict[str, dict[str, Any]] = {
     routes.WEBHOOK_PATH: {"post": _WEBHOOK},
     routes.TOKEN_PATH: {"post": _WEBHOOK_WITH_TOKEN},
     routes.EVENTS_PATH: {"post": _EVENT},
+    routes.BATCH_PATH: {"post": _BATCH},
     "/livez": {
         "get": {
             "tags": ["operations"],

@@ -1,6 +1,7 @@
 """Cut a payload's exact bytes out of a request body. A payload is checked, but never parsed and serialized again."""
 
-from typing import TypeVar
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -34,12 +35,44 @@ class Payload(msgspec.Struct, frozen=True):
     enveloped: bool
 
 
+class BatchedEvent(NamedTuple):
+    """An event of a batch."""
+
+    event_type: str
+    payload: bytes
+    # Empty: it has none.
+    idempotency_key: str
+
+
+# As many as a call to ingest takes.
+MAX_EVENTS = 1_000
+
+
+class _BatchedEnvelope(msgspec.Struct, forbid_unknown_fields=True):
+    event_type: msgspec.Raw
+    payload: msgspec.Raw
+    idempotency_key: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+# An array that is refused at its first element too many, however many follow: a list would be decoded to its end.
+_OPTIONAL: Any = msgspec.Raw | msgspec.UnsetType
+_Elements = msgspec.defstruct(
+    "_Elements",
+    [(f"at_{place}", _OPTIONAL, msgspec.UNSET) for place in range(MAX_EVENTS)],
+    array_like=True,
+    forbid_unknown_fields=True,
+)
+_BatchEnvelope = msgspec.defstruct("_BatchEnvelope", [("events", _Elements)], forbid_unknown_fields=True)
+
+
 class _EventEnvelope(msgspec.Struct, forbid_unknown_fields=True):
     event_type: str
     payload: msgspec.Raw
 
 
 _EVENT = msgspec.json.Decoder(_EventEnvelope)
+_BATCHED = msgspec.json.Decoder(_BatchedEnvelope)
+_BATCH = msgspec.json.Decoder(_BatchEnvelope)
 _ANY = msgspec.json.Decoder(msgspec.Raw)
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -81,14 +114,11 @@ def event(body: bytes, content_type: bytes | None) -> tuple[str, bytes]:
     Raise UnsupportedMediaType if another type than JSON is declared, Malformed if it is not JSON or repeats a key, and
     InvalidArgument naming the fields that are unknown, missing or wrong.
     """
-    if content_type and not is_json(_content_type(content_type)):
-        raise problems.UnsupportedMediaType.field("Content-Type", "must be application/json")
-    if not body:
-        raise problems.Malformed('the request has no body; send {"event_type", "payload"}')
+    _check_json(body, content_type, '{"event_type", "payload"}')
     try:
         decoded = _decode(_EVENT, body)
     except msgspec.ValidationError:
-        raise _not_an_event(body) from None
+        raise _not_an_event(body, "body", _EventEnvelope) from None
     events.check_type("event_type", decoded.event_type)
     type_first = _key(body) == "event_type"
     before, after = (STRING_THEN_KEY, END) if type_first else (FIRST_KEY, STRING_THEN_END)
@@ -96,6 +126,47 @@ def event(body: bytes, content_type: bytes | None) -> tuple[str, bytes]:
         return decoded.event_type, json_text.cut(body, len(decoded.payload), before, after)
     except RepeatedKey as error:
         raise _malformed(error) from None
+
+
+def batch(body: bytes, content_type: bytes | None) -> list[bytes]:
+    """Return the exact bytes of each event in {"events": […]}, which `batched` reads.
+
+    Raise as `event` does.
+    """
+    _check_json(body, content_type, '{"events": [{"event_type", "payload"}]}')
+    try:
+        decoded = _decode(_BATCH, body)
+    except msgspec.ValidationError:
+        raise _not_a_batch(body) from None
+    (listed,) = msgspec.structs.astuple(decoded)
+    values = [value for value in msgspec.structs.astuple(listed) if value is not msgspec.UNSET]
+    if not values:
+        raise errors.InvalidArgument.field("events", _EVENTS_EXPECTED)
+    try:
+        return json_text.elements(body, values)
+    except RepeatedKey as error:
+        raise _malformed(error) from None
+
+
+def batched(text: bytes) -> BatchedEvent:
+    """Return an event of a batch. Raise Malformed if it repeats a key, InvalidArgument naming the fields at fault."""
+    try:
+        decoded = _decode(_BATCHED, text)
+    except msgspec.ValidationError:
+        raise _not_an_event(text, "event", _BatchedEnvelope) from None
+    values = {name: value for name, value in msgspec.structs.asdict(decoded).items() if value is not msgspec.UNSET}
+    try:
+        exact = json_text.members(text, values)
+    except RepeatedKey as error:
+        raise problems.Malformed(f"the event {error}") from None
+    event_type = _string("event_type", decoded.event_type)
+    events.check_type("event_type", event_type)
+    key = ""
+    if decoded.idempotency_key is not msgspec.UNSET and bytes(decoded.idempotency_key) != b"null":
+        key = _string("idempotency_key", decoded.idempotency_key)
+        if not events.is_valid_text(key):
+            raise errors.InvalidArgument.field("idempotency_key", events.TEXT_EXPECTED)
+    return BatchedEvent(event_type, exact["payload"], key)
 
 
 def is_valid_json(body: bytes) -> bool:
@@ -116,6 +187,20 @@ def _content_type(header: bytes) -> str:
     return text
 
 
+def _check_json(body: bytes, content_type: bytes | None, expected: str) -> None:
+    if content_type and not is_json(_content_type(content_type)):
+        raise problems.UnsupportedMediaType.field("Content-Type", "must be application/json")
+    if not body:
+        raise problems.Malformed(f"the request has no body; send {expected}")
+
+
+def _string(field: str, value: msgspec.Raw) -> str:
+    try:
+        return msgspec.json.decode(value, type=str)
+    except (msgspec.MsgspecError, UnicodeError):
+        raise errors.InvalidArgument.field(field, "must be a string") from None
+
+
 def _decode(decoder: "msgspec.json.Decoder[Decoded]", body: bytes) -> Decoded:
     """Decode the body; Malformed when it is not JSON, ValidationError when it has another shape."""
     try:
@@ -133,18 +218,34 @@ def _malformed(error: NotJson) -> problems.Malformed:
     return problems.Malformed(f"the body {error}")
 
 
-def _not_an_event(body: bytes) -> errors.InvalidArgument:
+_EVENTS_EXPECTED = f"must be an array of 1 to {MAX_EVENTS} events"
+
+
+def _not_a_batch(body: bytes) -> errors.InvalidArgument:
+    found = _member_violations(body, "body", ("events",), ("events",))
+    return found or errors.InvalidArgument.field("events", _EVENTS_EXPECTED)
+
+
+def _not_an_event(body: bytes, whole: str, kind: type[msgspec.Struct]) -> errors.InvalidArgument:
+    """Return what is wrong with the members of an event, which is `whole` of what was sent."""
+    found = _member_violations(body, whole, kind.__struct_fields__, ("event_type", "payload"))
+    return found or errors.InvalidArgument.field("event_type", "must be a string")
+
+
+def _member_violations(
+    body: bytes, whole: str, known: Sequence[str], required: Sequence[str]
+) -> errors.InvalidArgument | None:
     try:
         members = _decode(_MEMBERS, body)
     except msgspec.ValidationError:
-        return errors.InvalidArgument.field("body", 'must be the object {"event_type", "payload"}')
-    known = ("event_type", "payload")
+        names = ", ".join(f'"{name}"' for name in required)
+        return errors.InvalidArgument.field(whole, f"must be the object {{{names}}}")
     unknown = [name for name in members if name not in known]
     found = [
         *((name, problems.unknown_field(name, known)) for name in unknown[: errors.MAX_VIOLATIONS]),
-        *((name, "is required") for name in known if name not in members),
+        *((name, "is required") for name in required if name not in members),
     ]
     if not found:
-        found = [("event_type", "must be a string")]
+        return None
     violations = [errors.Violation(field=name, description=description) for name, description in found]
     return errors.InvalidArgument.of(*violations, more=max(0, len(unknown) - errors.MAX_VIOLATIONS))

@@ -3,11 +3,13 @@
     POST /api/v1/webhooks/ingest/{subscription_id}
     POST /api/v1/webhooks/ingest/{subscription_id}/{token}
     POST /api/v1/events
+    POST /api/v1/events/batch
 
-They respond 202 after the commit and never before; 200 to a handshake, which is not stored, and to a sender that needs
-an empty body. documentation.py describes them.
+They respond 202 after the commit and never before; 200 to a handshake, which is not stored, to a sender that needs
+an empty body, and to a batch, once each of its events is committed or refused. documentation.py describes them.
 """
 
+import asyncio
 import re
 import time
 from collections.abc import Iterable
@@ -90,11 +92,19 @@ WEBHOOK_PATH = "/api/v1/webhooks/ingest/{subscription_id}"
 # For senders that cannot send an API key: the subscription's ingest token authorizes them.
 TOKEN_PATH = WEBHOOK_PATH + "/{token}"
 EVENTS_PATH = "/api/v1/events"
+BATCH_PATH = EVENTS_PATH + "/batch"
 
 # A valid one has 71 characters; spaces around it are harmless.
 MAX_SIGNATURE_LENGTH = 128
 # Bytes of an envelope around its payload.
 ENVELOPE_BYTES = 4096
+# Of a whole batch.
+MAX_BATCH_BYTES = 8 << 20
+# The event in place N of a batch has the batch's Idempotency-Key with ":N" after it, which has to fit, too.
+MAX_BATCH_KEY_LENGTH = 250
+# Events of a batch that are read before others have a turn, and that go to ingest one by one at the same time.
+BATCH_TURN = 50
+MAX_ALONE = 16
 
 # Headers in which providers sign and identify what they send. All are passed to ingest, which knows the subscription's.
 PROVIDER_HEADERS = frozenset(name.encode() for names in events.PROVIDER_HEADERS.values() for name in names)
@@ -126,14 +136,32 @@ class EventAccepted(msgspec.Struct, frozen=True, omit_defaults=True):
     expanding: bool = False
 
 
+class BatchedEventAccepted(EventAccepted, frozen=True, omit_defaults=True):
+    """The same for an event of a batch; `replayed` if it repeats an earlier response."""
+
+    replayed: bool = False
+
+
+class BatchedEventRefused(msgspec.Struct, frozen=True):
+    """What is wrong with an event of a batch, which was not stored."""
+
+    error: problems.Problem
+
+
+class BatchResults(msgspec.Struct, frozen=True):
+    """The results of a batch, in the order of its events."""
+
+    results: list[BatchedEventAccepted | BatchedEventRefused]
+
+
 class Handshake(msgspec.Struct, frozen=True):
     """The response to a sender that verifies the URL."""
 
     challenge: str
 
 
-class _Endpoint:
-    """An ASGI application that accepts one event."""
+class _Accepting:
+    """Has ingest commit events, and counts them."""
 
     kind: str
     operation_id: str
@@ -143,6 +171,36 @@ class _Endpoint:
         self._max_payload_bytes = max_payload_bytes
         self._accepted = metrics.ACCEPTED.labels(self.kind)
 
+    async def _admit(self, scope: Scope) -> _Sender:
+        """Return whose event it is; raise WebhookError if not allowed."""
+        caller = routing.check_role(scope, self.operation_id)
+        return _Sender(caller.tenant_id, caller.weight, caller)
+
+    async def _commit(self, item: ingest_pb2.IngestItem, sender: _Sender, whole: float) -> ingest_pb2.Accepted:
+        """Wait for the commit; raise WebhookError if the event is refused. `whole`: when its request was."""
+        item.tenant_id = sender.tenant_id
+        span = spans.CURRENT.get()
+        if span is not None:
+            item.traceparent = span.traceparent
+        if sender.caller and sender.caller.crossing:
+            accepted = await self._batches.accept_alone(item, sender.caller)
+        else:
+            accepted = await self._batches.accept(item, item.ByteSize(), sender.tenant_id, sender.weight)
+        metrics.ACCEPT_SECONDS.observe(time.perf_counter() - whole)
+        if accepted.status == _FILTERED:
+            metrics.FILTERED.inc()
+        elif accepted.status != _HANDSHAKE:
+            self._accepted.inc()
+        return accepted
+
+    def _check_size(self, payload: bytes) -> None:
+        if len(payload) > self._max_payload_bytes:
+            raise errors.PayloadTooLarge.field("payload", f"must be at most {self._max_payload_bytes} bytes")
+
+
+class _Endpoint(_Accepting):
+    """An ASGI application that accepts one event."""
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond 202, or 200 to a handshake or a sender that needs an empty body, or with a problem document."""
         try:
@@ -150,39 +208,21 @@ class _Endpoint:
             body = await routing.read(scope, receive, self._max_payload_bytes + ENVELOPE_BYTES)
             whole = time.perf_counter()
             item = self._item(scope, dict(scope["headers"]), body)
-            item.tenant_id = sender.tenant_id
-            span = spans.CURRENT.get()
-            if span is not None:
-                item.traceparent = span.traceparent
-            if sender.caller and sender.caller.crossing:
-                accepted = await self._batches.accept_alone(item, sender.caller)
-            else:
-                accepted = await self._batches.accept(item, item.ByteSize(), sender.tenant_id, sender.weight)
+            accepted = await self._commit(item, sender, whole)
         except errors.WebhookError as error:
             metrics.REJECTED.labels(error.reason).inc()
             await problems.response(error)(scope, receive, send)
             return
         except routing.ClientLeft:
             return
-        metrics.ACCEPT_SECONDS.observe(time.perf_counter() - whole)
         if accepted.status == _HANDSHAKE:
             await _send(send, 200, msgspec.json.encode(Handshake(accepted.challenge)), ())
             return
-        if accepted.status == _FILTERED:
-            metrics.FILTERED.inc()
-        else:
-            self._accepted.inc()
-        # A new event has the id that was made here, no matter how often it was sent to ingest.
-        headers = _REPLAYED if accepted.replayed and accepted.event_id != item.event_id else ()
+        headers = _REPLAYED if _is_replayed(accepted, item) else ()
         if accepted.empty_answer:
             await _send(send, 200, b"", headers)
         else:
             await _send(send, 202, msgspec.json.encode(self._answer(accepted)), headers)
-
-    async def _admit(self, scope: Scope) -> _Sender:
-        """Return whose event it is; raise WebhookError if not allowed."""
-        caller = routing.check_role(scope, self.operation_id)
-        return _Sender(caller.tenant_id, caller.weight, caller)
 
     def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:
         """Return what to send to ingest; raise WebhookError if the request is invalid."""
@@ -191,10 +231,6 @@ class _Endpoint:
     def _answer(self, accepted: ingest_pb2.Accepted) -> msgspec.Struct:
         """Return the response body after the commit."""
         raise NotImplementedError
-
-    def _check_size(self, payload: bytes) -> None:
-        if len(payload) > self._max_payload_bytes:
-            raise errors.PayloadTooLarge.field("payload", f"must be at most {self._max_payload_bytes} bytes")
 
 
 class Webhook(_Endpoint):
@@ -287,11 +323,83 @@ class Event(_Endpoint):
         return EventAccepted(accepted.event_id, accepted.deliveries)
 
 
+class EventBatch(_Accepting):
+    """Accept up to 1,000 events, each on its own: each for every subscription to its type."""
+
+    kind = "event"
+    operation_id = "publish_events"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Respond 200 with the result of each event, or with a problem document if the request is not a batch."""
+        try:
+            sender = await self._admit(scope)
+            body = await routing.read(scope, receive, MAX_BATCH_BYTES)
+            whole = time.perf_counter()
+            headers = dict(scope["headers"])
+            _check_not_encoded(headers)
+            key = _idempotency_key(headers, MAX_BATCH_KEY_LENGTH)
+            texts = envelope.batch(body, headers.get(b"content-type"))
+        except errors.WebhookError as error:
+            metrics.REJECTED.labels(error.reason).inc()
+            await problems.response(error)(scope, receive, send)
+            return
+        except routing.ClientLeft:
+            return
+        results = await self._results(texts, key, sender, whole)
+        replayed = all(isinstance(result, BatchedEventAccepted) and result.replayed for result in results)
+        await _send(send, 200, msgspec.json.encode(BatchResults(results)), _REPLAYED if replayed else ())
+
+    async def _results(
+        self, texts: list[bytes], key: str, sender: _Sender, whole: float
+    ) -> list[BatchedEventAccepted | BatchedEventRefused]:
+        # Events of an admin in another tenant go to ingest one by one.
+        alone = asyncio.Semaphore(MAX_ALONE if sender.caller and sender.caller.crossing else len(texts))
+        tasks = []
+        async with asyncio.TaskGroup() as group:
+            for place, text in enumerate(texts):
+                if place % BATCH_TURN == BATCH_TURN - 1:
+                    await asyncio.sleep(0)
+                result = self._result(text, f"{key}:{place}" if key else "", sender, whole, alone)
+                tasks.append(group.create_task(result, name="event of a batch"))
+        return [task.result() for task in tasks]
+
+    async def _result(
+        self, text: bytes, key: str, sender: _Sender, whole: float, alone: asyncio.Semaphore
+    ) -> BatchedEventAccepted | BatchedEventRefused:
+        try:
+            item = self._item(text, key)
+            async with alone:
+                accepted = await self._commit(item, sender, whole)
+        except Exception as error:  # noqa: BLE001 - it is the result of this event, and logged if it is a bug
+            problem, reason = problems.of(error)
+            metrics.REJECTED.labels(reason).inc()
+            return BatchedEventRefused(problem)
+        return BatchedEventAccepted(
+            accepted.event_id,
+            msgspec.UNSET if accepted.expanding else accepted.deliveries,
+            expanding=accepted.expanding,
+            replayed=_is_replayed(accepted, item),
+        )
+
+    def _item(self, text: bytes, key: str) -> ingest_pb2.IngestItem:
+        event = envelope.batched(text)
+        self._check_size(event.payload)
+        return ingest_pb2.IngestItem(
+            event_id=str(self._batches.new_id()),
+            fan_out=_FAN_OUT,
+            event_type=event.event_type,
+            content_type=routing.JSON,
+            payload=event.payload,
+            idempotency_key=event.idempotency_key or key,
+        )
+
+
 def routes(batches: IngestBatches, tokens: IngestTokens, *, max_payload_bytes: int) -> list[Route]:
     """Return the routes."""
     return [
         Route(WEBHOOK_PATH, Webhook(batches, max_payload_bytes=max_payload_bytes), methods=["POST"]),
         Route(EVENTS_PATH, Event(batches, max_payload_bytes=max_payload_bytes), methods=["POST"]),
+        Route(BATCH_PATH, EventBatch(batches, max_payload_bytes=max_payload_bytes), methods=["POST"]),
         Route(TOKEN_PATH, TokenWebhook(batches, tokens, max_payload_bytes=max_payload_bytes), methods=["POST"]),
     ]
 
@@ -312,14 +420,19 @@ def _encoding(header: bytes | None) -> str:
     return text
 
 
-def _idempotency_key(headers: dict[bytes, bytes]) -> str:
+def _idempotency_key(headers: dict[bytes, bytes], longest: int = events.MAX_TEXT_LENGTH) -> str:
     key = headers.get(b"idempotency-key")
     if key is None:
         return ""
     text = key.decode("latin-1")
-    if not events.is_valid_text(text):
-        raise errors.InvalidArgument.field("Idempotency-Key", events.TEXT_EXPECTED)
+    if not events.is_valid_text(text) or len(text) > longest:
+        raise errors.InvalidArgument.field("Idempotency-Key", f"must be 1 to {longest} printable ASCII characters")
     return text
+
+
+def _is_replayed(accepted: ingest_pb2.Accepted, item: ingest_pb2.IngestItem) -> bool:
+    """Return whether nothing was stored: a new event has the id that was made here, however often it went to ingest."""
+    return accepted.replayed and accepted.event_id != item.event_id
 
 
 def _provider_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[ingest_pb2.ProviderHeader]:

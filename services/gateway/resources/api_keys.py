@@ -79,7 +79,10 @@ class ApiKey(models.Answer):
 class CreatedApiKey(ApiKey):
     """A new API key, which cannot be shown again."""
 
-    key: str = Field(description="The key itself. It is shown only in this response.", examples=[_EXAMPLE_KEY])
+    key: str | None = Field(
+        description="The key itself. It is shown only in this response; null in a repeated one.",
+        examples=[_EXAMPLE_KEY],
+    )
 
 
 class ApiKeyPage(models.Answer):
@@ -101,10 +104,17 @@ class ApiKeysQuery(models.ListQuery):
     operation_id="create_api_key",
     summary="Create an API key",
     response_description="The key. It is shown only in this response.",
-    responses=openapi.problems(*openapi.WITH_BODY),
+    responses={
+        **openapi.problems(*openapi.WITH_BODY, described={409: openapi.KEY_IN_USE, 422: openapi.KEY_REUSED}),
+        201: {"headers": openapi.REPLAYED_HEADER},
+    },
 )
 async def create_api_key(
-    body: ApiKeyBody, services: backends.Injected, caller: callers.Injected, response: Response
+    body: ApiKeyBody,
+    services: backends.Injected,
+    caller: callers.Injected,
+    response: Response,
+    idempotency_key: models.IdempotencyKey = None,
 ) -> CreatedApiKey:
     """Create an API key. Only its digest is stored, so only this response shows it."""
     if caller.tenant_stated and body.tenant_id not in {None, caller.tenant_id}:
@@ -114,12 +124,15 @@ async def create_api_key(
         name=body.name,
         role=conversion.numbers(pb.Role.DESCRIPTOR)[body.role],
         requests_per_second=body.requests_per_second,
+        idempotency_key=idempotency_key or "",
     )
     if body.expires_at is not None:
         request.expires_at.FromDatetime(body.expires_at)
     answer = await services.operate(services.access.CreateApiKey, request)
     response.headers.update(models.NO_STORE)
-    return CreatedApiKey(key=answer.key, **models.values(answer.api_key))
+    if answer.replayed:
+        response.headers[openapi.REPLAYED] = "true"
+    return CreatedApiKey(key=answer.key or None, **models.values(answer.api_key))
 
 
 @router.get(

@@ -3,19 +3,22 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from protos.webhook.v1 import deliveries_pb2 as pb
+from services.domain import limits
 from services.gateway.resources import models, retries
 from services.gateway.resources.retries import fields
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import RoleRoute
+from services.platform import errors
 from services.platform.grpc import conversion
 
 router = APIRouter(tags=["deliveries"], route_class=RoleRoute)
 
 Status = Literal["pending", "scheduled", "in_flight", "delivered", "failed", "cancelled"]
 
+_ATTEMPTS = limits.Range(0, 1_000_000)
 _RETRY_CONFLICT = "A worker is sending the delivery, or its subscription is deleted or disabled."
 _CANCEL_CONFLICT = "A worker is sending the delivery, or it has ended."
 
@@ -98,6 +101,21 @@ class Attempt(models.Answer):
     )
 
 
+class WaitsFor(models.Answer):
+    """What an unfinished delivery waits for."""
+
+    kind: str = Field(
+        description=(
+            "`worker`: a free worker. `retry`: the time of its next attempt. `response`: the receiver, to which it is "
+            "being sent. Otherwise what it is `held_by`."
+        ),
+        examples=["retry"],
+    )
+    until: models.Timestamp | None = Field(
+        description="When its next attempt is due, or the next probe; null if that is not known."
+    )
+
+
 class DeliverySummary(models.Answer):
     """A delivery without its attempts."""
 
@@ -127,11 +145,6 @@ class DeliverySummary(models.Answer):
     expires_at: models.Timestamp | None = Field(
         description="After this time the delivery fails with reason `expired`; null once it has ended."
     )
-
-
-class Delivery(DeliverySummary):
-    """A delivery with its attempts, oldest first."""
-
     held_by: str | None = Field(
         description=(
             "Why a due delivery is not sent now: `paused`, `disabled`, `unverified` (its target has not answered a "
@@ -140,6 +153,26 @@ class Delivery(DeliverySummary):
         ),
         examples=[None],
     )
+    last_status_code: int | None = Field(
+        description="Status code of the last attempt; null if it got no response, and once it is delivered.",
+        examples=[503],
+    )
+    last_error_kind: str | None = Field(
+        description="`kind` of the last attempt's error; null before the first, and once it is delivered.",
+        examples=["http_5xx"],
+    )
+    explanation: str = Field(
+        description="Where the delivery is and why, for people.",
+        examples=[
+            "Waiting for attempt 2 at 2026-03-14T15:09:31Z. The receiver answered attempt 1 with status code 503."
+        ],
+    )
+    waits_for: WaitsFor | None = Field(description="What the delivery waits for; null once it has ended.")
+
+
+class Delivery(DeliverySummary):
+    """A delivery with its attempts, oldest first."""
+
     trace_id: str | None = Field(
         description="The trace that its attempts belong to; null if the event is not traced or no longer retained.",
         examples=[None],
@@ -160,8 +193,125 @@ class DeliveriesQuery(models.ListQuery):
     status: Status | None = Field(None, description="Only deliveries with this status.")
 
 
+Order = Literal["newest", "oldest"]
+Reason = Literal["retries_exhausted", "expired", "worker_lost", "payload_gone", "cancelled", "subscription_deleted"]
+Hold = Literal["paused", "disabled", "unverified", "breaker_open"]
+
+
+class DeliveryFilter(models.PageQuery):
+    """Which deliveries are wanted, and the page of them."""
+
+    subscription_id: list[models.Uuid] = Field(
+        default_factory=list, description="To this subscription, which may be deleted."
+    )
+    status: list[Status] = Field(default_factory=list, description="With this status.")
+    reason: list[Reason] = Field(default_factory=list, description="Failed or cancelled for this reason.")
+    event_type: list[str] = Field(
+        default_factory=list,
+        description="Of events of this type; `order.*` stands for all types that begin with `order.`.",
+        examples=[["order.created"], ["order.*"]],
+    )
+    status_code: list[str] = Field(
+        default_factory=list,
+        description=(
+            "Whose last attempt got this status code, or one of this class. Finds no delivered ones: those were "
+            "answered with 2xx."
+        ),
+        examples=[["503"], ["5xx", "429"]],
+    )
+    error_kind: list[str] = Field(
+        default_factory=list,
+        description="Whose last attempt ended with this kind of error, such as `timeout`. Finds no delivered ones.",
+        examples=[["timeout"]],
+    )
+    held_by: list[Hold] = Field(default_factory=list, description="That are due, but are not sent for this reason.")
+    min_attempts: Annotated[int, models.Within(_ATTEMPTS)] = Field(0, description="With this many attempts or more.")
+    from_: models.Moment | None = Field(
+        None,
+        alias="from",
+        description=(
+            "Accepted at this time or later. Default: 24 hours ago, or any time if there is a `subscription_id`."
+        ),
+    )
+    to: models.Moment | None = Field(None, description="Accepted before this time. Default: any time.")
+    order: Order = Field("newest", description="Whether the newest or the oldest come first.")
+
+    def message(self) -> pb.DeliveryFilter:
+        """Return it for the delivery service; InvalidArgument unless `to` is after `from`."""
+        if self.from_ is not None and self.to is not None and self.to <= self.from_:
+            raise errors.InvalidArgument.field("to", "must be after from")
+        statuses = conversion.numbers(pb.DeliveryStatus.DESCRIPTOR)
+        return pb.DeliveryFilter(
+            subscription_id=self.subscription_id,
+            status=[statuses[status] for status in self.status],
+            reason=self.reason,
+            event_type=self.event_type,
+            status_code=self.status_code,
+            error_kind=self.error_kind,
+            held_by=self.held_by,
+            min_attempts=self.min_attempts,
+            from_time=conversion.stamp(self.from_),
+            to_time=conversion.stamp(self.to),
+        )
+
+
+class FoundDeliveries(DeliveryPage):
+    """A page of the deliveries that were searched for, without attempts."""
+
+    model_config = ConfigDict(serialize_by_alias=True, populate_by_name=True)
+
+    from_: models.Timestamp | None = Field(
+        alias="from", description="What was searched: from this time on; null if from the beginning."
+    )
+    to: models.Timestamp | None = Field(description="And before this time; null if up to now.", examples=[None])
+    scanned_to: models.Timestamp | None = Field(
+        description=(
+            "How far the search got, if it stopped before the page was full because few of many deliveries are wanted; "
+            "`next_cursor` goes on from there. Otherwise null."
+        ),
+        examples=[None],
+    )
+
+
+@router.get(
+    "/api/v1/deliveries",
+    operation_id="list_deliveries",
+    summary="Search deliveries",
+    response_description="A page of deliveries.",
+    responses=openapi.problems(404),
+)
+async def list_deliveries(query: Annotated[DeliveryFilter, Query()], services: backends.Injected) -> FoundDeliveries:
+    """Find deliveries to any subscription, newest first, without attempts.
+
+    Give a parameter several times to find what has one of the values; different parameters must all match. Deliveries
+    are ordered by when they were accepted, so a cursor stays valid while others arrive.
+    """
+    request = pb.SearchDeliveriesRequest(
+        filter=query.message(),
+        ascending=query.order == "oldest",
+        page_size=query.limit,
+        page_token=query.cursor,
+    )
+    answer = await services.call(services.deliveries.SearchDeliveries, request)
+    found = models.values(answer)
+    return FoundDeliveries(
+        items=[DeliverySummary(**fields(message)) for message in answer.deliveries],
+        next_cursor=answer.next_page_token or None,
+        from_=found["from_time"],
+        to=found["to_time"],
+        scanned_to=found["scanned_to"],
+    )
+
+
 @router.get(
     "/api/v1/webhooks/deliveries/{delivery_id}",
+    operation_id="get_webhook_delivery",
+    summary="Get a delivery by its first path",
+    response_description="The delivery.",
+    responses=openapi.problems(404),
+)
+@router.get(
+    "/api/v1/deliveries/{delivery_id}",
     operation_id="get_delivery",
     summary="Get a delivery and its attempts",
     response_description="The delivery.",
@@ -174,6 +324,13 @@ async def get_delivery(delivery_id: models.DeliveryId, services: backends.Inject
     return Delivery(**fields(answer.delivery))
 
 
+@router.post(
+    retries.FIRST_PATH,
+    operation_id="retry_webhook_delivery",
+    summary="Retry a delivery by its first path",
+    response_description="The delivery, now pending.",
+    responses=openapi.problems(404, 410, described={409: _RETRY_CONFLICT}),
+)
 @router.post(
     retries.PATH,
     operation_id=retries.OPERATION,
@@ -196,6 +353,13 @@ async def retry_delivery(delivery_id: models.DeliveryId, services: backends.Inje
 
 @router.post(
     "/api/v1/webhooks/deliveries/{delivery_id}/cancel",
+    operation_id="cancel_webhook_delivery",
+    summary="Cancel a delivery by its first path",
+    response_description="The delivery, now cancelled.",
+    responses=openapi.problems(404, described={409: _CANCEL_CONFLICT}),
+)
+@router.post(
+    "/api/v1/deliveries/{delivery_id}/cancel",
     operation_id="cancel_delivery",
     summary="Cancel a delivery",
     response_description="The delivery, now cancelled.",

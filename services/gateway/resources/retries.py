@@ -22,7 +22,9 @@ from services.platform.grpc import errors as grpc_errors
 from services.platform.process.batching import Batchers, Bounds
 from services.platform.tracing import spans
 
-PATH = "/api/v1/webhooks/deliveries/{delivery_id}/retry"
+PATH = "/api/v1/deliveries/{delivery_id}/retry"
+# Its equal, for clients that know deliveries by their first path.
+FIRST_PATH = "/api/v1/webhooks/deliveries/{delivery_id}/retry"
 OPERATION = "retry_delivery"
 # The least time between calls of a caller that are not full: what a lone retry after another waits at most.
 PACE_SECONDS = 0.04
@@ -95,9 +97,10 @@ class _Endpoint:
         await response(scope, receive, send)
 
 
-def route(services: Backends) -> Route:
-    """Return the route, which is served in place of the one in deliveries.py that describes it."""
-    return Route(PATH, middleware.Compressed(_Endpoint(services, Retries())), methods=["POST"])
+def routes(services: Backends) -> list[Route]:
+    """Return the routes, which are served in place of those in deliveries.py that describe them."""
+    endpoint = middleware.Compressed(_Endpoint(services, Retries()))
+    return [Route(path, endpoint, methods=["POST"]) for path in (PATH, FIRST_PATH)]
 
 
 def attempt_fields(message: pb.Attempt) -> dict[str, Any]:
@@ -111,4 +114,5 @@ def attempt_fields(message: pb.Attempt) -> dict[str, Any]:
 def fields(message: pb.Delivery) -> dict[str, Any]:
     """Return a delivery as responses have it."""
     found = models.values(message) | {"attempts": [attempt_fields(attempt) for attempt in message.attempts]}
-    return found | {name: found[name] or None for name in ("event_type", "reason", "held_by", "trace_id")}
+    emptied = ("event_type", "reason", "held_by", "last_error_kind", "trace_id")
+    return found | {name: found[name] or None for name in emptied}

@@ -22,6 +22,7 @@ router = APIRouter(
 
 _EXAMPLE: dict[str, Any] = {"id": "acme", "name": "Acme Ltd", "description": "The shop's own events"}
 _QUOTAS_EXAMPLE: dict[str, Any] = {"subscriptions": 1000, "events_per_second": 50.0}
+_EXISTS = f"{openapi.KEY_IN_USE} Or a tenant with this id exists or existed (`TENANT_EXISTS`)."
 _IN_USE = (
     "The tenant has subscriptions or unfinished deliveries (`TENANT_IN_USE`), or is the default (`TENANT_IS_DEFAULT`)."
 )
@@ -142,11 +143,21 @@ class TenantPage(models.Answer):
     summary="Create a tenant",
     response_description="The tenant as it is stored.",
     responses={
-        **openapi.problems(*openapi.WITH_BODY, described={409: "A tenant with this id exists or existed."}),
-        201: {"headers": {"Location": {"description": "Path of the tenant.", "schema": {"type": "string"}}}},
+        **openapi.problems(*openapi.WITH_BODY, described={409: _EXISTS, 422: openapi.KEY_REUSED}),
+        201: {
+            "headers": {
+                "Location": {"description": "Path of the tenant.", "schema": {"type": "string"}},
+                **openapi.REPLAYED_HEADER,
+            }
+        },
     },
 )
-async def create_tenant(body: TenantBody, services: backends.Injected, response: Response) -> Tenant:
+async def create_tenant(
+    body: TenantBody,
+    services: backends.Injected,
+    response: Response,
+    idempotency_key: models.IdempotencyKey = None,
+) -> Tenant:
     """Create a tenant, which has no API keys yet."""
     request = pb.CreateTenantRequest(
         id=body.id,
@@ -154,8 +165,11 @@ async def create_tenant(body: TenantBody, services: backends.Injected, response:
         description=body.description,
         weight=body.weight,
         quotas=body.quotas.message(),
+        idempotency_key=idempotency_key or "",
     )
     answer = await services.operate(services.access.CreateTenant, request)
+    if answer.replayed:
+        response.headers[openapi.REPLAYED] = "true"
     response.headers["location"] = f"{router.prefix}/{answer.tenant.id}"
     return Tenant(**models.values(answer.tenant))
 

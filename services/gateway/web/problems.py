@@ -255,12 +255,21 @@ def _challenge(error: errors.Unauthenticated) -> str:
 
 def bug(error: Exception) -> Response:
     """Log an unexpected error with its trace, and return a response that has only the id of the log line."""
+    return _answer(_logged(error))
+
+
+def of(error: Exception) -> tuple[Problem, ErrorReason]:
+    """Return the problem document of any error, and its reason, for a part of a response. A bug is logged."""
+    if isinstance(error, errors.WebhookError):
+        return document(error), error.reason
+    return _logged(error), ErrorReason.INTERNAL
+
+
+def _logged(error: Exception) -> Problem:
     instance = f"urn:uuid:{ids.new()}"
     log.error("a request failed because of a bug", instance=instance, exc_info=error)
-    return _answer(
-        _document(
-            500, "internal error; it was logged with this instance id", reason=ErrorReason.INTERNAL, instance=instance
-        )
+    return _document(
+        500, "internal error; it was logged with this instance id", reason=ErrorReason.INTERNAL, instance=instance
     )
 
 

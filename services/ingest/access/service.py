@@ -1,12 +1,13 @@
 """AccessService: authenticates API keys, and creates and deletes tenants and keys."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 from protos.webhook.v1 import access_pb2 as pb
 from protos.webhook.v1 import access_pb2_grpc
 from services.domain import limits
 from services.domain.tenants.quotas import CHANGED, Quota, Quotas
 from services.ingest.access.store import AccessStore, KeyDraft, OwnQuotas, Tenant, TenantDraft, TenantUpdate
+from services.ingest.events.idempotency import Key, key_of
 from services.platform import errors, ids, paging
 from services.platform.auth import identity, keys
 from services.platform.auth.finder import Finder
@@ -55,6 +56,20 @@ def _weight(request: pb.CreateTenantRequest | pb.UpdateTenantRequest) -> int:
     return request.weight if request.HasField("weight") else limits.DEFAULT_WEIGHT
 
 
+Creation = TypeVar("Creation", pb.CreateTenantRequest, pb.CreateApiKeyRequest)
+
+
+def _key(route: str, request: Creation) -> Key | None:
+    """Return the idempotency key of a request, in the caller's tenant; None if it has none."""
+    if not request.idempotency_key:
+        return None
+    asked = type(request)()
+    asked.CopyFrom(request)
+    asked.ClearField("idempotency_key")
+    tenant_id = identity.CALLER.get().tenant_id
+    return key_of(tenant_id, route, request.idempotency_key, asked.SerializeToString(deterministic=True))
+
+
 class AccessService(access_pb2_grpc.AccessServiceServicer):
     """Servicer of webhook.v1.AccessService."""
 
@@ -83,9 +98,9 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
             weight=_weight(request),
             own=own_quotas(request.quotas),
         )
-        created = await self._store.create_tenant(draft)
+        created, answer = await self._store.create_tenant(draft, self._rendered, _key("tenants", request))
         self._signals.wake(CHANGED)
-        return pb.CreateTenantResponse(tenant=self._message(created))
+        return pb.CreateTenantResponse(tenant=pb.Tenant.FromString(answer), replayed=created is None)
 
     async def GetTenant(self, request: pb.GetTenantRequest, _context: Context) -> pb.GetTenantResponse:
         """Return a tenant."""
@@ -118,8 +133,16 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
         """Create a key. Only this response contains it: the database keeps a digest."""
         draft = key_draft(request, own_tenant_id=identity.CALLER.get().tenant_id)
         key = keys.make()
-        made = await self._store.create_key(ids.new(), draft, key_hash=keys.digest(key), prefix=keys.shown(key))
-        return pb.CreateApiKeyResponse(api_key=conversion.message(pb.ApiKey, made), key=key)
+        made, answer = await self._store.create_key(
+            ids.new(),
+            draft,
+            lambda created: conversion.message(pb.ApiKey, created).SerializeToString(),
+            _key("api-keys", request),
+            key_hash=keys.digest(key),
+            prefix=keys.shown(key),
+        )
+        found = pb.ApiKey.FromString(answer)
+        return pb.CreateApiKeyResponse(api_key=found, key="" if made is None else key, replayed=made is None)
 
     async def ListApiKeys(self, request: pb.ListApiKeysRequest, _context: Context) -> pb.ListApiKeysResponse:
         """Return a page."""
@@ -136,6 +159,9 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
         """Revoke a key permanently."""
         revoked = await self._store.revoke_key(ids.parse("id", request.id))
         return pb.RevokeApiKeyResponse(api_key=conversion.message(pb.ApiKey, revoked))
+
+    def _rendered(self, tenant: Tenant) -> bytes:
+        return self._message(tenant).SerializeToString()
 
     def _message(self, tenant: Tenant) -> pb.Tenant:
         own: dict[str, Any] = {quota.value: value for quota, value in tenant.own.items()}

@@ -1,6 +1,6 @@
 """Tenants and API keys: the records, their rules, and their rows in Postgres."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -9,8 +9,10 @@ from uuid import UUID
 from services.domain import audit, limits
 from services.domain.audit import Action, FieldChange
 from services.domain.tenants.quotas import FRESH_SECONDS, RANGES, Quota
+from services.ingest.events import idempotency
+from services.ingest.events.idempotency import Key
 from services.ingest.subscriptions.store import no_tenant
-from services.platform import errors
+from services.platform import errors, ids
 from services.platform.auth import identity
 from services.platform.auth.roles import GIVEN_TO_KEYS, Role
 from services.platform.stores import postgres, sql
@@ -159,12 +161,17 @@ def _refuse(*found: errors.Violation) -> None:
 class AccessStore:
     """Every method raises one of STORE_AWAY when Postgres is away, and writes the audit entry of its change."""
 
-    def __init__(self, pool: postgres.Pool) -> None:
+    def __init__(self, pool: postgres.Pool, *, key_hours: int) -> None:
         self._pool = pool
+        # Of idempotency keys.
+        self._key_hours = key_hours
 
-    async def create_tenant(self, draft: TenantDraft) -> Tenant:
-        """Store a new tenant. Raises Conflict if its id is, or was, in use."""
-        async with self._pool.acquire() as connection, connection.transaction():
+    async def create_tenant(
+        self, draft: TenantDraft, render: Callable[[Tenant], bytes], key: Key | None = None
+    ) -> tuple[Tenant | None, bytes]:
+        """Store a new tenant. Raises Conflict if its id is, or was, in use. See idempotency.once."""
+
+        async def insert(connection: postgres.Connection) -> Tenant:
             columns: dict[str, Any] = {"name": draft.name, "description": draft.description, "weight": draft.weight}
             columns |= {quota.column: draft.own.get(quota) for quota in Quota}
             statement = sql.with_columns(SQL["insert_tenant"], columns, before=1)
@@ -180,6 +187,8 @@ class AccessStore:
             entry = audit.Entry(action=Action.CREATE_TENANT, tenant_id=draft.id, resource_id=draft.id, changes=changes)
             await audit.record(connection, entry)
             return _tenant(row, usage=None)
+
+        return await idempotency.once(self._pool, key, ids.new(), insert, render, hours=self._key_hours)
 
     async def tenant(self, tenant_id: str) -> Tenant:
         """Return a tenant. Raise NotFound if there is none."""
@@ -231,9 +240,19 @@ class AccessStore:
             await audit.record(connection, entry)
             return revoked
 
-    async def create_key(self, key_id: UUID, draft: KeyDraft, *, key_hash: bytes, prefix: str) -> ApiKey:
-        """Store a new key by its digest. Raise InvalidArgument if there is no such tenant."""
-        async with self._pool.acquire() as connection, connection.transaction():
+    async def create_key(
+        self,
+        key_id: UUID,
+        draft: KeyDraft,
+        render: Callable[[ApiKey], bytes],
+        key: Key | None = None,
+        *,
+        key_hash: bytes,
+        prefix: str,
+    ) -> tuple[ApiKey | None, bytes]:
+        """Store a new key by its digest. Raise InvalidArgument if there is no such tenant. See idempotency.once."""
+
+        async def insert(connection: postgres.Connection) -> ApiKey:
             row = await connection.fetchrow(
                 SQL["insert_key"],
                 key_id,
@@ -255,6 +274,8 @@ class AccessStore:
             ]
             await audit.record(connection, _of_key(Action.CREATE_API_KEY, made, changes))
             return made
+
+        return await idempotency.once(self._pool, key, key_id, insert, render, hours=self._key_hours)
 
     async def keys_page(self, tenant_id: str | None, before: UUID, limit: int) -> list[ApiKey]:
         """Return up to `limit` keys with ids below `before`, newest first; of all tenants if none is named."""

@@ -5,9 +5,12 @@ the winner, and reads in a second statement what that committed.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 from uuid import UUID
+
+import asyncpg
 
 from services.domain import events
 from services.platform import errors
@@ -17,6 +20,8 @@ SQL = sql.Queries("services.ingest.events")
 EXPIRED_CHUNK = 10_000
 # How long a request waits for another with the same key: a commit takes milliseconds, and accepting has a deadline.
 WAIT_SECONDS = 0.25
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,6 +53,53 @@ def key_of(tenant_id: str, route: str, key: str, *request: bytes) -> Key:
 def in_use() -> errors.IdempotencyKeyInUse:
     """Return the error for a key whose first request is still running."""
     return errors.IdempotencyKeyInUse("the first request with this idempotency key is still running; try again")
+
+
+async def once(
+    pool: postgres.Pool,
+    key: Key | None,
+    object_id: UUID,
+    make: Callable[[postgres.Connection], Awaitable[Made]],
+    render: Callable[[Made], bytes],
+    *,
+    hours: int,
+) -> tuple[Made | None, bytes]:
+    """Make something in one transaction with its key; `render` makes the response that is kept. Return both.
+
+    Return None and the first response if the key was used before; InvalidArgument if it was used for another request,
+    IdempotencyKeyInUse while that request is still running. Without a key it is made in any case.
+    """
+    async with pool.acquire() as connection:
+        if key is None:
+            async with connection.transaction():
+                made = await make(connection)
+            return made, render(made)
+        transaction = connection.transaction()
+        await transaction.start()
+        won: set[UUID] = set()
+        refused: errors.Conflict | None = None
+        try:
+            made = await make(connection)
+            answer = render(made)
+            won = await take(connection, [(object_id, key, answer)], hours=hours)
+        except errors.Conflict as error:
+            refused = error  # perhaps with what this very key made
+        except asyncpg.LockNotAvailableError:
+            await transaction.rollback()
+            raise in_use() from None
+        except BaseException:
+            await transaction.rollback()
+            raise
+        if won:
+            await transaction.commit()
+            return made, answer
+        await transaction.rollback()
+        (first,) = await winners(connection, [key])
+        if refused is not None and isinstance(first, errors.Unavailable):
+            raise refused
+        if isinstance(first, errors.WebhookError):
+            raise first
+        return None, first
 
 
 async def take(

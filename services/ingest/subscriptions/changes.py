@@ -18,7 +18,7 @@ from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.signatures import SignatureScheme
 from services.domain.secrets.vault import Secret, Vault
 from services.domain.states import SUBSCRIPTION_CHANGES, SubscriptionChange, SubscriptionState
-from services.ingest.subscriptions import messages, secrets
+from services.ingest.subscriptions import labels, messages, secrets
 from services.ingest.subscriptions.client_certificates import ClientCertificate
 from services.ingest.subscriptions.record import (
     CLIENT_CERTIFICATE,
@@ -138,6 +138,10 @@ def patched(request: pb.UpdateSubscriptionRequest, stored: Subscription) -> pb.S
     for name in messages.ENUMS:
         spec.ClearField(name)  # type: ignore[arg-type]  # an update keeps them anyway
     request.update_mask.MergeMessage(request.spec, spec, replace_message_field=True, replace_repeated_field=True)
+    if request.merge_metadata and labels.METADATA in paths:
+        merged = {**labels.pairs(stored.metadata), **request.spec.metadata}
+        spec.metadata.clear()
+        spec.metadata.update({key: value for key, value in merged.items() if value})
     for name in _NONE_IF_UNSET & paths:
         if not request.spec.HasField(name):  # type: ignore[arg-type]  # one of _NONE_IF_UNSET
             getattr(spec, name).SetInParent()
@@ -309,7 +313,7 @@ _NAMES: Mapping[str, str] = {
     "sealed_verification_secrets": "verification_secrets",
 }
 # Of other fields, only the name is recorded. A spec has no secrets, but free text may contain one.
-_SHOWN = frozenset(Spec.__struct_fields__) - {"description"}
+_SHOWN = frozenset(Spec.__struct_fields__) - {"description", labels.METADATA}
 
 
 def field_changes(before: Subscription, after: Subscription, *, replaced: Collection[str] = ()) -> list[FieldChange]:

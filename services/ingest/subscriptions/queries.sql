@@ -28,6 +28,38 @@ LEFT JOIN endpoint_checks c ON c.subscription_id = s.id AND s.status = 'unverifi
 WHERE s.tenant_id = $1 AND s.id < $2 AND s.deleted_at IS NULL
 ORDER BY s.id DESC LIMIT $3
 
+-- select_subscriptions_of --
+-- Reads these live subscriptions of a tenant ($2), newest first, with their breakers.
+SELECT s.*, h.breaker, h.breaker_since, h.breaker_reason, h.probe_at, h.consecutive_failures,
+       c.due_at AS check_due_at, c.error AS check_error
+FROM subscriptions s LEFT JOIN subscription_health h ON h.subscription_id = s.id
+LEFT JOIN endpoint_checks c ON c.subscription_id = s.id AND s.status = 'unverified'
+WHERE s.tenant_id = $1 AND s.id = ANY($2::uuid[]) AND s.deleted_at IS NULL
+ORDER BY s.id DESC
+
+-- select_named --
+-- Finds the live subscription of a tenant with this name, if its id is below $3 and it has these pairs ($4).
+SELECT id FROM subscriptions
+WHERE tenant_id = $1 AND name = $2 AND deleted_at IS NULL AND id < $3 AND ($4::jsonb IS NULL OR metadata @> $4)
+
+-- select_with_metadata --
+-- Finds up to $4 that have these pairs ($5) among the next $3 live subscriptions of a tenant below $2. It needs no index
+-- of metadata, which changes would pay for: other tenants' are not read, and of its own no more than these.
+SELECT id
+FROM (
+    SELECT id, metadata FROM subscriptions
+    WHERE tenant_id = $1 AND id < $2 AND deleted_at IS NULL
+    ORDER BY id DESC LIMIT $3
+) AS looked_at
+WHERE metadata @> $5::jsonb
+ORDER BY id DESC LIMIT $4
+
+-- select_last_looked_at --
+-- Finds the last of the next $3 live subscriptions of a tenant below $2; none if there are fewer.
+SELECT id FROM subscriptions
+WHERE tenant_id = $1 AND id < $2 AND deleted_at IS NULL
+ORDER BY id DESC OFFSET $3::integer - 1 LIMIT 1
+
 -- select_all_subscriptions_page --
 -- Reads a page of the live subscriptions of all tenants, newest first, with their breakers.
 SELECT s.*, h.breaker, h.breaker_since, h.breaker_reason, h.probe_at, h.consecutive_failures,

@@ -20,7 +20,7 @@ from services.domain.events import TypeFilter
 from services.domain.secrets import signatures
 from services.domain.secrets.signatures import Key, SignatureScheme
 from services.domain.states import BreakerState, StatusReason, SubscriptionState
-from services.ingest.subscriptions import client_certificates, secrets
+from services.ingest.subscriptions import client_certificates, labels, secrets
 from services.ingest.subscriptions.client_certificates import ClientCertificate
 from services.ingest.subscriptions.secrets import Verification
 from services.platform import errors
@@ -53,6 +53,10 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     target_url: str
     event_types: tuple[str, ...]
     description: str
+    # None: it has no name.
+    name: str | None
+    # JSON of its pairs; None when it has none.
+    metadata: str | None
     kind: Kind
     keep_when_disabled: bool
     # None: no limit, or the default of the service.
@@ -107,11 +111,18 @@ class Subscription(Spec, frozen=True, kw_only=True, dict=True):
     @property
     def size_bytes(self) -> int:
         """An estimate of the memory that the record takes with what is made of it below."""
-        texts = (self.target_url, self.description, self.retry_policy or "", self.client_certificate or "")
-        secret = (self.sealed_secrets or b"", self.sealed_verification_secrets or b"")
+        texts = (
+            self.target_url,
+            self.description,
+            self.name,
+            self.metadata,
+            self.retry_policy,
+            self.client_certificate,
+        )
+        secret = (self.sealed_secrets, self.sealed_verification_secrets)
         return (
             RECORD_BYTES
-            + sum(map(len, (*texts, *secret)))
+            + sum(map(len, filter(None, (*texts, *secret))))
             + sum(ENTRY_BYTES + len(entry) for entry in (*self.event_types, *self.header_names))
         )
 
@@ -200,6 +211,7 @@ class Draft(Spec, frozen=True, kw_only=True):
             *_url_violations(self.target_url),
             *events.type_violations("event_types", self.event_types),
             *_text_violations("description", self.description, limits.MAX_DESCRIPTION_LENGTH),
+            *labels.name_violations(self.name),
             *secret_violations(self.secret_key, self.signature_scheme),
             *_limit_violations(self.rate_limit_per_second, self.rate_limit_burst),
             *limits.TIMEOUT_SECONDS.violations("timeout_seconds", self.timeout_seconds),

@@ -20,7 +20,7 @@ from services.domain.secrets.signatures import Key
 from services.domain.secrets.vault import NONE, Secret, Secrets, Vault
 from services.ingest.events import idempotency
 from services.ingest.events.idempotency import key_of
-from services.ingest.subscriptions import client_certificates, messages, secrets
+from services.ingest.subscriptions import client_certificates, labels, messages, secrets
 from services.ingest.subscriptions.cache import SubscriptionCache
 from services.ingest.subscriptions.changes import STATUS_CHANGES, Certificate, Rotation, Rules, StatusChange
 from services.ingest.subscriptions.record import Draft, Shown, Subscription
@@ -76,10 +76,26 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         """Return a page of subscriptions."""
         size = paging.page_size(request.page_size)
         before = paging.before(request.page_token)
-        found = await self._store.subscriptions_page(identity.tenant_of_list(request.tenant_id), before, size + 1)
+        tenant_id = identity.tenant_of_list(request.tenant_id)
+        asked = labels.Labels.of(request.name, request.metadata)
+        if asked is not None:
+            return await self._labelled(tenant_id, asked, before, size)
+        found = await self._store.subscriptions_page(tenant_id, before, size + 1)
         return pb.ListSubscriptionsResponse(
             subscriptions=[self._message(shown) for shown in found[:size]],
             next_page_token=paging.token(found[size - 1][0].id) if len(found) > size else "",
+        )
+
+    async def _labelled(
+        self, tenant_id: str | None, asked: labels.Labels, before: UUID, size: int
+    ) -> pb.ListSubscriptionsResponse:
+        if tenant_id is None:
+            field = labels.METADATA if asked.name is None else labels.NAME
+            raise errors.InvalidArgument.field(field, "cannot be combined with all tenants; ask for one tenant")
+        found, more = await self._store.labelled_page(tenant_id, asked, before, size)
+        return pb.ListSubscriptionsResponse(
+            subscriptions=[self._message(shown) for shown in found],
+            next_page_token="" if more is None else paging.token(more),
         )
 
     async def UpdateSubscription(
@@ -137,16 +153,20 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         overlap = secrets.overlap(request.overlap_hours if request.HasField("overlap_hours") else None)
         given = request.secret_key if request.HasField("secret_key") else None
         rotation = Rotation(secret_key=given, scheme=messages.scheme(request.signature_scheme))
-        shown, new_one = await _whole(self._rotate(tenant_id, subscription_id, rotation, overlap))
-        made = secrets.shown_secret(new_one.secret_key, new_one.scheme) if given is None else ""
-        return pb.RotateSubscriptionSecretResponse(subscription=self._message(shown), secret_key=made)
+        key = await _key_of_rotation(request, tenant_id) if request.idempotency_key else None
+        return await _whole(self._rotate(tenant_id, subscription_id, rotation, overlap, key))
 
     async def CreateIngestToken(
         self, request: pb.CreateIngestTokenRequest, _context: Context
     ) -> pb.CreateIngestTokenResponse:
         """Create an ingest token that replaces the previous one."""
         token = keys.make_ingest_token()
-        await self._change_token(request, keys.digest(token))
+        tenant_id = identity.tenant_of(request.tenant_id)
+        key = None
+        if request.idempotency_key:
+            key = key_of(tenant_id, f"ingest-token/{request.subscription_id}", request.idempotency_key)
+        if not await self._change_token(request, keys.digest(token), key):
+            return pb.CreateIngestTokenResponse(replayed=True)
         return pb.CreateIngestTokenResponse(token=token)
 
     async def DeleteIngestToken(
@@ -161,12 +181,8 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     ) -> pb.CreateSubscriptionResponse:
         given = draft.secret_key is None or request.spec.HasField("secret_key")
         made = "" if given else secrets.shown_secret(draft.secret_key or "", draft.signature_scheme)
-        if not request.idempotency_key:
-            created = await self._store.create_subscription(ids.new(), tenant_id, draft)
-            await self._cache.changed(created.id, tenant_id, created, created.version)
-            return pb.CreateSubscriptionResponse(subscription=self._message(Shown.of_new(created)), secret_key=made)
-        key = await _key(request, tenant_id)
-        new, answer = await self._store.create_keyed_subscription(ids.new(), draft, key, self._rendered)
+        key = await _key_of_creation(request, tenant_id) if request.idempotency_key else None
+        new, answer = await self._store.create_subscription(ids.new(), tenant_id, draft, self._rendered, key)
         found = pb.Subscription.FromString(answer)
         if new is None:
             return pb.CreateSubscriptionResponse(subscription=found, replayed=True)
@@ -180,22 +196,41 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         return shown
 
     async def _rotate(
-        self, tenant_id: str, subscription_id: UUID, rotation: Rotation, overlap: timedelta
-    ) -> tuple[Shown, Secret]:
-        shown, new_one = await self._store.rotate_secret(tenant_id, subscription_id, rotation, overlap=overlap)
+        self, tenant_id: str, subscription_id: UUID, rotation: Rotation, overlap: timedelta, key: idempotency.Key | None
+    ) -> pb.RotateSubscriptionSecretResponse:
+        def rendered(rotated: tuple[Shown, Secret]) -> bytes:
+            return self._message(rotated[0]).SerializeToString()
+
+        rotated, answer = await self._store.rotate_secret(
+            tenant_id, subscription_id, rotation, rendered, overlap=overlap, key=key
+        )
+        found = pb.Subscription.FromString(answer)
+        if rotated is None:
+            return pb.RotateSubscriptionSecretResponse(subscription=found, replayed=True)
+        shown, new_one = rotated
         await self._cache.changed(subscription_id, tenant_id, shown[0], shown[0].version)
-        return shown, new_one
+        made = secrets.shown_secret(new_one.secret_key, new_one.scheme) if rotation.secret_key is None else ""
+        return pb.RotateSubscriptionSecretResponse(subscription=found, secret_key=made)
 
     async def _change_token(
-        self, request: pb.CreateIngestTokenRequest | pb.DeleteIngestTokenRequest, token_hash: bytes | None
-    ) -> None:
+        self,
+        request: pb.CreateIngestTokenRequest | pb.DeleteIngestTokenRequest,
+        token_hash: bytes | None,
+        key: idempotency.Key | None = None,
+    ) -> bool:
+        """Return whether anything was done, and not only repeated."""
         tenant_id = identity.tenant_of(request.tenant_id)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
-        await _whole(self._set_token(tenant_id, subscription_id, token_hash))
+        return await _whole(self._set_token(tenant_id, subscription_id, token_hash, key))
 
-    async def _set_token(self, tenant_id: str, subscription_id: UUID, token_hash: bytes | None) -> None:
-        changed = await self._store.set_ingest_token(tenant_id, subscription_id, token_hash)
+    async def _set_token(
+        self, tenant_id: str, subscription_id: UUID, token_hash: bytes | None, key: idempotency.Key | None
+    ) -> bool:
+        changed = await self._store.set_ingest_token(tenant_id, subscription_id, token_hash, key)
+        if changed is None:
+            return False
         await self._cache.changed(subscription_id, tenant_id, changed, changed.version)
+        return True
 
     async def _delete(self, tenant_id: str, subscription_id: UUID, etags: Sequence[str]) -> None:
         version = await self._store.delete_subscription(tenant_id, subscription_id, etags)
@@ -253,7 +288,7 @@ async def _certificate(spec: pb.SubscriptionSpec) -> Certificate:
     return found, ()
 
 
-async def _key(request: pb.CreateSubscriptionRequest, tenant_id: str) -> idempotency.Key:
+async def _key_of_creation(request: pb.CreateSubscriptionRequest, tenant_id: str) -> idempotency.Key:
     """Return the idempotency key with a digest of what is asked for, which does not give the secrets away."""
     asked, secret = pb.SubscriptionSpec(), pb.SubscriptionSpec()
     asked.CopyFrom(request.spec)
@@ -262,16 +297,32 @@ async def _key(request: pb.CreateSubscriptionRequest, tenant_id: str) -> idempot
         asked.ClearField("headers")  # no headers are asked for, whether the message is there or not
     if asked.HasField("client_certificate"):
         asked.client_certificate.ClearField("private_key")  # the certificate, which is not secret, has no other
-    # The digest is kept, and all else in it is known: slow, so that a weak secret cannot be guessed by it.
     FieldMask(paths=["secret_key", "headers", "verification_secrets"]).MergeMessage(asked, secret)
     if secret.ListFields():
         for name in ("secret_key", "headers", "verification_secrets"):
             asked.ClearField(name)
-        salt = f"{tenant_id} {request.idempotency_key}".encode()
         text = secret.SerializeToString(deterministic=True)
-        parts.append(await asyncio.to_thread(hashlib.scrypt, text, salt=salt, n=1 << 14, r=8, p=1))
+        parts.append(await _digest(text, tenant_id, request.idempotency_key))
     parts.append(asked.SerializeToString(deterministic=True))
     return key_of(tenant_id, "subscriptions", request.idempotency_key, *parts)
+
+
+async def _key_of_rotation(request: pb.RotateSubscriptionSecretRequest, tenant_id: str) -> idempotency.Key:
+    """Return the same of a rotation."""
+    asked = pb.RotateSubscriptionSecretRequest()
+    asked.CopyFrom(request)
+    for name in ("tenant_id", "idempotency_key", "secret_key"):
+        asked.ClearField(name)
+    parts = [asked.SerializeToString(deterministic=True)]
+    if request.HasField("secret_key"):
+        parts.append(await _digest(request.secret_key.encode(), tenant_id, request.idempotency_key))
+    return key_of(tenant_id, f"rotate-secret/{request.subscription_id}", request.idempotency_key, *parts)
+
+
+async def _digest(secret: bytes, tenant_id: str, key: str) -> bytes:
+    """Return what is kept of a secret. All else is known: it is slow, so that a weak secret cannot be guessed by it."""
+    salt = f"{tenant_id} {key}".encode()
+    return await asyncio.to_thread(hashlib.scrypt, secret, salt=salt, n=1 << 14, r=8, p=1)
 
 
 async def _whole(change: Coroutine[None, None, Changed]) -> Changed:

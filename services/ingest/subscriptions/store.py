@@ -1,6 +1,7 @@
 """Subscriptions in Postgres. What changes one tells the audit log in the same transaction."""
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
@@ -21,6 +22,7 @@ from services.ingest.quotas.store import check_subscriptions
 from services.ingest.subscriptions import changes as field_changes
 from services.ingest.subscriptions import secrets as signing_secrets
 from services.ingest.subscriptions.changes import Rotation, StatusChange
+from services.ingest.subscriptions.labels import Labels
 from services.ingest.subscriptions.matching import Filter
 from services.ingest.subscriptions.record import (
     CLIENT_CERTIFICATE,
@@ -35,13 +37,26 @@ from services.ingest.subscriptions.record import (
     Subscription,
     Target,
 )
-from services.platform import errors
+from services.platform import errors, ids
 from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.ingest.subscriptions")
 CANCEL_CHUNK = 5_000
+# Subscriptions that are looked at for a page of those with certain metadata.
+LOOKED_AT = 20_000
 # With another target, these are to be checked before there are more deliveries.
 _SENDING = frozenset({SubscriptionState.ACTIVE, SubscriptionState.UNVERIFIED})
+# What a subscription may not have because another one of its tenant has it, by the index that sees to it.
+_TAKEN: Mapping[str, errors.Conflict] = {
+    "subscriptions_system": errors.Conflict(
+        "the tenant has a system subscription already; update that one, or delete it first",
+        reason=errors.ErrorReason.SYSTEM_SUBSCRIPTION_EXISTS,
+    ),
+    "subscriptions_named": errors.Conflict(
+        "name: another subscription of the tenant has this name; names are unique",
+        reason=errors.ErrorReason.NAME_TAKEN,
+    ),
+}
 
 # Makes an update of the stored subscription and of its headers, which are opened when asked for; None changes nothing.
 UpdateOf: TypeAlias = Callable[[Subscription, Callable[[], Mapping[str, str]]], Draft | None]
@@ -95,46 +110,20 @@ class SubscriptionStore:
         # Of a tenant that has no quota of its own.
         self._quota = quota
 
-    async def create_subscription(self, subscription_id: UUID, tenant_id: str, draft: Draft) -> Subscription:
-        """Store a new subscription; InvalidArgument if there is no such tenant."""
-        async with self._pool.acquire() as connection, connection.transaction():
+    async def create_subscription(
+        self,
+        subscription_id: UUID,
+        tenant_id: str,
+        draft: Draft,
+        render: Callable[[Subscription], bytes],
+        key: Key | None = None,
+    ) -> tuple[Subscription | None, bytes]:
+        """Store a new subscription; InvalidArgument if there is no such tenant. See idempotency.once."""
+
+        async def insert(connection: postgres.Connection) -> Subscription:
             return await self._insert(connection, subscription_id, tenant_id, draft)
 
-    async def create_keyed_subscription(
-        self, subscription_id: UUID, draft: Draft, key: Key, render: Callable[[Subscription], bytes]
-    ) -> tuple[Subscription | None, bytes]:
-        """Do the same with an idempotency key, in one transaction; `render` makes the response that is kept.
-
-        Return None and the first response if the key was used before; InvalidArgument if it was used for another
-        request, IdempotencyKeyInUse while that request is still running.
-        """
-        async with self._pool.acquire() as connection:
-            transaction = connection.transaction()
-            await transaction.start()
-            won: set[UUID] = set()
-            refused: errors.Conflict | None = None
-            try:
-                created = await self._insert(connection, subscription_id, key.tenant_id, draft)
-                answer = render(created)
-                won = await idempotency.take(connection, [(subscription_id, key, answer)], hours=self._key_hours)
-            except errors.Conflict as error:
-                refused = error  # perhaps with what this very key made
-            except asyncpg.LockNotAvailableError:
-                await transaction.rollback()
-                raise idempotency.in_use() from None
-            except BaseException:
-                await transaction.rollback()
-                raise
-            if won:
-                await transaction.commit()
-                return created, answer
-            await transaction.rollback()
-            (first,) = await idempotency.winners(connection, [key])
-            if refused is not None and isinstance(first, errors.Unavailable):
-                raise refused
-            if isinstance(first, errors.WebhookError):
-                raise first
-            return None, first
+        return await idempotency.once(self._pool, key, subscription_id, insert, render, hours=self._key_hours)
 
     async def subscription(self, subscription_id: UUID) -> Subscription | None:
         """Return a live subscription of any tenant, without its breaker, which accepting events does not need."""
@@ -152,6 +141,29 @@ class SubscriptionStore:
         else:
             rows = await self._pool.fetch(SQL["select_subscriptions_page"], tenant_id, before, limit)
         return [self._shown_row(row) for row in rows]
+
+    async def labelled_page(
+        self, tenant_id: str, labels: Labels, before: UUID, limit: int
+    ) -> tuple[list[Shown], UUID | None]:
+        """Return up to `limit` subscriptions of a tenant that have these labels and ids below `before`, newest first.
+
+        And below which id there may be more; None if there are none. So many are looked at that a page may be short.
+        """
+        more: UUID | None = None
+        if labels.name is not None:
+            rows = await self._pool.fetch(SQL["select_named"], tenant_id, labels.name, before, labels.metadata)
+            found = [row["id"] for row in rows]
+        else:
+            rows = await self._pool.fetch(
+                SQL["select_with_metadata"], tenant_id, before, LOOKED_AT, limit + 1, labels.metadata
+            )
+            found = [row["id"] for row in rows[:limit]]
+            if len(rows) > limit:
+                more = found[-1]
+            else:
+                more = await self._pool.fetchval(SQL["select_last_looked_at"], tenant_id, before, LOOKED_AT)
+        rows = await self._pool.fetch(SQL["select_subscriptions_of"], tenant_id, found)
+        return [self._shown_row(row) for row in rows], more
 
     async def filters_page(self, tenant_id: str, after: UUID, limit: int) -> Looked | None:
         """Return up to `limit` live subscriptions of a tenant with ids above `after`, in their order.
@@ -184,7 +196,7 @@ class SubscriptionStore:
         """Change a subscription by what `update_of` makes of the stored one, and say whether that changed anything.
 
         Raise InvalidArgument when the update does not fit what is stored, Outdated when its etag is none of `etags`,
-        NotFound.
+        Conflict when another subscription has the name, NotFound.
         """
         async with self._pool.acquire() as connection, connection.transaction():
             before, row = await self._locked(connection, tenant_id, subscription_id)
@@ -199,7 +211,8 @@ class SubscriptionStore:
                     await connection.execute(SQL["ask_for_check"], subscription_id, tenant_id)
             columns = self._columns(subscription_id, draft)
             statement = sql.with_columns(SQL["update_subscription"], columns, before=1)
-            row = await connection.fetchrow(statement, subscription_id, *columns.values())
+            with _refuses_what_is_taken():
+                row = await connection.fetchrow(statement, subscription_id, *columns.values())
             updated = self._subscription(row)
             changes = field_changes.field_changes(before, updated, replaced=draft.replaced)
             if updated.status is not before.status:
@@ -208,14 +221,22 @@ class SubscriptionStore:
             return self._shown_row(row), True
 
     async def rotate_secret(
-        self, tenant_id: str, subscription_id: UUID, rotation: Rotation, *, overlap: timedelta
-    ) -> tuple[Shown, Secret]:
-        """Replace the secret and return it; the old ones stay valid for at most the overlap.
+        self,
+        tenant_id: str,
+        subscription_id: UUID,
+        rotation: Rotation,
+        render: Callable[[tuple[Shown, Secret]], bytes],
+        *,
+        overlap: timedelta,
+        key: Key | None = None,
+    ) -> tuple[tuple[Shown, Secret] | None, bytes]:
+        """Replace the secret and return it; the old ones stay valid for at most the overlap. See idempotency.once.
 
         InvalidArgument if it conflicts with other fields of the subscription; Conflict if there are too many old
         secrets, or they cannot be decrypted; NotFound.
         """
-        async with self._pool.acquire() as connection, connection.transaction():
+
+        async def rotate(connection: postgres.Connection) -> tuple[Shown, Secret]:
             before, row = await self._locked(connection, tenant_id, subscription_id)
             new_one = rotation.of(before, self._vault)
             try:
@@ -234,16 +255,28 @@ class SubscriptionStore:
             await _tell(connection, Action.ROTATE_SECRET, shown[0], changes)
             return shown, new_one
 
-    async def set_ingest_token(self, tenant_id: str, subscription_id: UUID, token_hash: bytes | None) -> Subscription:
-        """Replace the ingest token with one of this hash, or remove it; NotFound if there is no subscription."""
+        return await idempotency.once(self._pool, key, ids.new(), rotate, render, hours=self._key_hours)
+
+    async def set_ingest_token(
+        self, tenant_id: str, subscription_id: UUID, token_hash: bytes | None, key: Key | None = None
+    ) -> Subscription | None:
+        """Replace the ingest token with one of this hash, or remove it; NotFound if there is no subscription.
+
+        Return None if the key was used before: then the token stays as it is.
+        """
         action = Action.DELETE_INGEST_TOKEN if token_hash is None else Action.CREATE_INGEST_TOKEN
-        async with self._pool.acquire() as connection, connection.transaction():
+
+        async def change(connection: postgres.Connection) -> Subscription:
             row = await connection.fetchrow(SQL["set_ingest_token"], tenant_id, subscription_id, token_hash)
             if row is None:
                 raise no_subscription(subscription_id)
             changed = self._subscription(row)
             await _tell(connection, action, changed, [FieldChange(field="ingest_token")])
             return changed
+
+        hours = self._key_hours
+        changed, _ = await idempotency.once(self._pool, key, ids.new(), change, lambda _: b"", hours=hours)
+        return changed
 
     async def change_status(self, tenant_id: str, subscription_id: UUID, change: StatusChange) -> tuple[Shown, bool]:
         """Change a subscription's status, and return whether that changed anything.
@@ -302,17 +335,12 @@ class SubscriptionStore:
         self, connection: postgres.Connection, subscription_id: UUID, tenant_id: str, draft: Draft
     ) -> Subscription:
         await check_subscriptions(connection, tenant_id, default=self._quota)
-        try:
-            columns = self._columns(subscription_id, draft)
-            if self._checks_endpoints:
-                columns["status"] = SubscriptionState.UNVERIFIED
-            statement = sql.with_columns(SQL["insert_subscription"], columns, before=2)
+        columns = self._columns(subscription_id, draft)
+        if self._checks_endpoints:
+            columns["status"] = SubscriptionState.UNVERIFIED
+        statement = sql.with_columns(SQL["insert_subscription"], columns, before=2)
+        with _refuses_what_is_taken():
             row = await connection.fetchrow(statement, subscription_id, tenant_id, *columns.values())
-        except asyncpg.UniqueViolationError as error:
-            if error.constraint_name != "subscriptions_system":
-                raise
-            message = "the tenant has a system subscription already; update that one, or delete it first"
-            raise errors.Conflict(message, reason=errors.ErrorReason.SYSTEM_SUBSCRIPTION_EXISTS) from None
         if row is None:
             raise no_tenant()
         if self._checks_endpoints:
@@ -370,6 +398,18 @@ class SubscriptionStore:
 
     def _subscription(self, row: Any) -> Subscription:
         return Subscription.from_row(row)
+
+
+@contextlib.contextmanager
+def _refuses_what_is_taken() -> Iterator[None]:
+    """Raise Conflict for what another subscription of the tenant has and only one may have."""
+    try:
+        yield
+    except asyncpg.UniqueViolationError as error:
+        taken = _TAKEN.get(error.constraint_name or "")
+        if taken is None:
+            raise
+        raise errors.Conflict(taken.message, reason=taken.reason) from None
 
 
 def _check_etag(subscription: Subscription, etags: Sequence[str]) -> None:

@@ -45,6 +45,15 @@ def message(kind: type[Made], record: object, **others: Any) -> Made:
     return kind(**made)
 
 
+def stamp(moment: datetime | None) -> Timestamp | None:
+    """Return the message of a time, if there is one."""
+    if moment is None:
+        return None
+    made = Timestamp()
+    made.FromDatetime(moment)
+    return made
+
+
 def moment(field: str, stamp: Timestamp) -> datetime:
     """Return the time in UTC; InvalidArgument, which names the field, if it is out of range."""
     try:

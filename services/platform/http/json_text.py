@@ -7,6 +7,7 @@ last of duplicate keys, and refuses lone surrogate escapes ("\ud83d", as JavaScr
 
 import itertools
 import re
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -23,6 +24,10 @@ FIRST_KEY = re.compile(_BEGIN + _KEY, re.DOTALL)
 STRING_THEN_KEY = re.compile(_BEGIN + _MEMBER + rb",%b" % _SPACE + _KEY, re.DOTALL)
 END = re.compile(rb"%b\}%b" % (_SPACE, _SPACE))
 STRING_THEN_END = re.compile(rb"%b,%b%b\}%b" % (_SPACE, _SPACE, _MEMBER, _SPACE), re.DOTALL)
+_COMMA = re.compile(rb"%b,%b" % (_SPACE, _SPACE))
+_NEXT_KEY = re.compile(rb"%b,%b" % (_SPACE, _SPACE) + _KEY, re.DOTALL)
+_FIRST_ELEMENT = re.compile(_BEGIN + _KEY + rb"\[%b" % _SPACE, re.DOTALL)
+_END_OF_ARRAY = re.compile(rb"%b\]%b\}%b" % (_SPACE, _SPACE, _SPACE))
 
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _MARK = re.compile(_STRING + rb"|[\[\]{}]", re.DOTALL)
@@ -124,6 +129,55 @@ def cut(body: bytes, size: int, before: "re.Pattern[bytes]", after: "re.Pattern[
     if begin is None or not after.fullmatch(body, begin.end() + size):
         raise RepeatedKey("has a duplicate key")
     return body[begin.end() : begin.end() + size]
+
+
+def members(text: bytes, values: Mapping[str, msgspec.Raw]) -> dict[str, bytes]:
+    """Return the exact bytes of these values: all members of an object, as they were decoded, in any order.
+
+    RepeatedKey when a key is there twice. Then the values are not those at the places where the keys come first, or
+    something follows the last of them.
+    """
+    found: dict[str, bytes] = {}
+    end = 0
+    key = FIRST_KEY.match(text)
+    while key is not None and len(found) < len(values):
+        name = string(msgspec.Raw(key[1]))
+        value = values.get(name)
+        if value is None or name in found:
+            break
+        found[name] = _piece(text, key.end(), value)
+        end = key.end() + len(value)
+        key = _NEXT_KEY.match(text, end)
+    if len(found) < len(values) or not END.fullmatch(text, end):
+        raise RepeatedKey("has a duplicate key")
+    return found
+
+
+def elements(text: bytes, values: Sequence[msgspec.Raw]) -> list[bytes]:
+    """Return the exact bytes of these values, the elements of the array that is the only member of an object.
+
+    RepeatedKey when it is there twice.
+    """
+    found: list[bytes] = []
+    place = _FIRST_ELEMENT.match(text)
+    end = 0 if place is None else place.end()
+    for value in values:
+        if place is None:
+            break
+        found.append(_piece(text, place.end(), value))
+        end = place.end() + len(value)
+        place = _COMMA.match(text, end)
+    if len(found) < len(values) or not _END_OF_ARRAY.fullmatch(text, end):
+        raise RepeatedKey("has a duplicate key")
+    return found
+
+
+def _piece(text: bytes, begin: int, value: msgspec.Raw) -> bytes:
+    """Return the exact bytes of a value that is to begin here; RepeatedKey when another one does."""
+    piece = text[begin : begin + len(value)]
+    if memoryview(value) != piece and memoryview(value) != _SURROGATE.sub(rb"\\ufffd", piece):
+        raise RepeatedKey("has a duplicate key")
+    return piece
 
 
 def _shallow(text: bytes) -> bytes:

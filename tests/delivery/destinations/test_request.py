@@ -33,7 +33,9 @@ def test_the_headers_without_type_and_secret_are_these_and_no_others(event_type:
         "Accept-Encoding": "identity",
         "Content-Type": "application/json",
         "User-Agent": request.USER_AGENT,
+        "X-Webhook-Attempt": "1",
         "X-Webhook-Delivery-Id": ID,
+        "X-Webhook-Event-Id": str(CLAIM.event_id),
         "webhook-id": ID,
         "webhook-timestamp": "1700000000",
     }

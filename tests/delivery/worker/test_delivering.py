@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import re
 import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import timedelta
@@ -83,7 +84,9 @@ async def test_accepted_webhook_is_delivered_with_its_exact_bytes_and_headers(wo
         "User-Agent": USER_AGENT,
         "Accept": "*/*",
         "Accept-Encoding": "identity",
+        "X-Webhook-Attempt": "1",
         "X-Webhook-Delivery-Id": answer.accepted.delivery_id,
+        "X-Webhook-Event-Id": answer.accepted.event_id,
         "webhook-id": answer.accepted.delivery_id,
         "X-Event-Type": "order.created",
     }
@@ -236,8 +239,12 @@ async def test_a_dead_kept_connection_is_tried_again_at_once_and_each_attempt_ha
         delivery_id = await shared.world.deliver(subscription)
         row = await shared.world.in_state(delivery_id)
         attempts = await shared.world.attempts(delivery_id)
+        heads = [head for connection in server.connections for head in connection.heads]
     assert outcomes(attempts) == ["connection_lost", "http_5xx", "success"]
     assert numbers(attempts) == [1, 2, 3]
+    of_it = [head for head in heads if str(delivery_id).encode() in head]
+    told = [number for head in of_it for number in re.findall(rb"X-Webhook-Attempt: (\d+)\r\n", head)]
+    assert sorted(told) == [b"1", b"2", b"3"], "receivers get the number that the attempt has"
     assert (row["status"], row["attempt_count"]) == ("delivered", 3)
     assert [attempt["final"] for attempt in attempts] == [False, False, True]
     # Under one claim: a retry would have been recorded by itself.

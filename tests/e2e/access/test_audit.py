@@ -31,6 +31,7 @@ EXEMPT: Mapping[str, str] = {
     "ingest_webhook": TAKES_EVENTS_IN,
     "ingest_webhook_with_token": TAKES_EVENTS_IN,
     "publish_event": TAKES_EVENTS_IN,
+    "publish_events": TAKES_EVENTS_IN,
     "verify_subscription": "changes nothing while targets are not checked",
     "webhook.v1.IngestService.Ingest": TAKES_EVENTS_IN,
     "webhook.v1.IngestService.BatchIngest": TAKES_EVENTS_IN,
@@ -113,9 +114,9 @@ def _at(method: str, path: str, body: Callable[[], Any]) -> Prepare:
     return prepare
 
 
-def _on_delivery(rest: str) -> Prepare:
+def _on_delivery(rest: str, under: str = "") -> Prepare:
     async def prepare(actor: Actor) -> Prepared:
-        return "POST", f"/api/v1/webhooks/deliveries/{await actor.delivery()}{rest}", None
+        return "POST", f"/api/v1/{under}deliveries/{await actor.delivery()}{rest}", None
 
     return prepare
 
@@ -160,6 +161,8 @@ REST: Mapping[str, tuple[Action, Prepare]] = {
     ),
     "retry_delivery": (Action.RETRY_DELIVERY, _on_delivery("/retry")),
     "cancel_delivery": (Action.CANCEL_DELIVERY, _on_delivery("/cancel")),
+    "retry_webhook_delivery": (Action.RETRY_DELIVERY, _on_delivery("/retry", "webhooks/")),
+    "cancel_webhook_delivery": (Action.CANCEL_DELIVERY, _on_delivery("/cancel", "webhooks/")),
     "create_tenant": (
         Action.CREATE_TENANT,
         _at("POST", "/api/v1/admin/tenants", lambda: {"id": f"t{ids.new().hex}"}),
@@ -281,6 +284,8 @@ async def test_an_update_names_the_changed_fields_and_shows_those_that_may_be_sh
         "description": "Mind the gap",
         "secret_key": "another-secret",
         "headers": {"X-Token": "abc"},
+        "name": "mind",
+        "metadata": {"team": "sales"},
         "retry_policy": {"delays_seconds": [1, 2]},
     }
     await actor.call("PUT", f"/api/v1/subscriptions/{subscription_id}", body)
@@ -294,11 +299,12 @@ async def test_an_update_names_the_changed_fields_and_shows_those_that_may_be_sh
         "before": "https://one.example",
         "after": "https://two.example:8443",
     }
+    assert changes.pop("name") == {"field": "name", "before": None, "after": "mind"}
     assert changes.pop("rate_limit_per_second") == {"field": "rate_limit_per_second", "before": 5.0, "after": 7.5}
     retry_policy = changes.pop("retry_policy")
     assert (retry_policy["before"], retry_policy["after"]["delays_seconds"]) == (None, [1, 2])
     # Only by name.
-    assert changes == {name: {"field": name} for name in ("description", "secret_key", "headers")}
+    assert changes == {name: {"field": name} for name in ("description", "metadata", "secret_key", "headers")}
     assert [change["field"] for change in second["changes"]] == ["secret_key", "headers"]
 
 
@@ -309,6 +315,7 @@ async def test_audit_log_contains_no_secret(keyed: Stack, http: httpx.AsyncClien
         secret_key=f"{planted}-secret",
         headers={"X-Token": f"{planted}-header"},
         description=f"{planted} in free text",
+        metadata={"note": planted},
     )
     path = f"/api/v1/subscriptions/{subscription_id}"
     body = {

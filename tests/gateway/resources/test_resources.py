@@ -1,6 +1,7 @@
 """The resources: from REST to gRPC, and back."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
@@ -8,6 +9,7 @@ from google.protobuf import timestamp_pb2
 
 from protos.webhook.v1 import analytics_pb2, deliveries_pb2, ingest_pb2
 from services.platform import errors, ids
+from services.platform.grpc import conversion
 from tests.gateway.fakes import NOW, Services
 
 SUBSCRIPTIONS = "/api/v1/subscriptions"
@@ -31,6 +33,8 @@ async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
         "target_url": URL,
         "event_types": ["order.*"],
         "description": "d",
+        "name": None,
+        "metadata": {},
         "has_secret": True,
         "signature_scheme": "hmac-sha256",
         "public_keys": [],
@@ -193,6 +197,10 @@ async def test_a_delivery_is_answered_with_its_attempts(client: httpx.AsyncClien
         attempt_count=2,
         created_at=NOW,
         expires_at=NOW,
+        last_status_code=503,
+        last_error_kind="http_5xx",
+        explanation="Being sent.",
+        waits_for=deliveries_pb2.WaitsFor(kind="response"),
         attempts=[
             deliveries_pb2.Attempt(
                 number=1,
@@ -228,9 +236,13 @@ async def test_a_delivery_is_answered_with_its_attempts(client: httpx.AsyncClien
         "next_attempt_at": None,
         "completed_at": None,
         "expires_at": moment,
+        "held_by": None,
+        "last_status_code": 503,
+        "last_error_kind": "http_5xx",
+        "explanation": "Being sent.",
+        "waits_for": {"kind": "response", "until": None},
     }
     whole = summary | {
-        "held_by": None,
         "trace_id": None,
         "attempts": [
             {
@@ -279,15 +291,72 @@ async def test_a_delivery_is_answered_with_its_attempts(client: httpx.AsyncClien
             },
         ],
     }
-    path = f"/api/v1/webhooks/deliveries/{ID}"
-    assert (await client.get(path)).json() == whole
-    assert (await client.post(f"{path}/retry")).json() == whole
-    assert (await client.post(f"{path}/cancel/")).json() == whole
+    for path in (f"/api/v1/deliveries/{ID}", f"/api/v1/webhooks/deliveries/{ID}"):
+        assert (await client.get(path)).json() == whole
+        assert (await client.post(f"{path}/retry")).json() == whole
+        assert (await client.post(f"{path}/cancel/")).json() == whole
     for parent in (f"{SUBSCRIPTIONS}/{ID}", f"/api/v1/events/{ID}"):
         page = await client.get(f"{parent}/deliveries?status=in_flight&limit=7")
         assert page.json() == {"items": [summary], "next_cursor": "more"}
         request = services.requests[-1]
         assert (request.status, request.page_size) == (deliveries_pb2.DELIVERY_STATUS_IN_FLIGHT, 7)
+
+
+async def test_a_search_passes_its_filters_on_and_says_what_was_searched(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    services.delivery = deliveries_pb2.Delivery(
+        id=ID, event_id=ID, subscription_id=ID, status=deliveries_pb2.DELIVERY_STATUS_FAILED, created_at=NOW
+    )
+    asked = (
+        f"subscription_id={ID}&status=failed&status=pending&reason=expired&event_type=order.*&event_type=a"
+        "&status_code=5xx&error_kind=timeout&held_by=paused&min_attempts=2&order=oldest&limit=7&cursor=abc"
+        "&from=2026-03-14T15:09:26Z&to=2026-03-14T16:09:26%2B00:00"
+    )
+    answer = (await client.get(f"/api/v1/deliveries?{asked}")).json()
+    assert [found["id"] for found in answer.pop("items")] == [ID]
+    moment = "2026-03-14T15:09:26.535Z"
+    assert answer == {"next_cursor": "more", "from": moment, "to": None, "scanned_to": moment}
+    request = services.requests[-1]
+    since = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
+    assert request == deliveries_pb2.SearchDeliveriesRequest(
+        tenant_id="default",
+        filter=deliveries_pb2.DeliveryFilter(
+            subscription_id=[ID],
+            status=[deliveries_pb2.DELIVERY_STATUS_FAILED, deliveries_pb2.DELIVERY_STATUS_PENDING],
+            reason=["expired"],
+            event_type=["order.*", "a"],
+            status_code=["5xx"],
+            error_kind=["timeout"],
+            held_by=["paused"],
+            min_attempts=2,
+            from_time=conversion.stamp(since),
+            to_time=conversion.stamp(since + timedelta(hours=1)),
+        ),
+        ascending=True,
+        page_size=7,
+        page_token="abc",
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ("subscription_id=x", "subscription_id"),
+        ("status=lost", "status"),
+        ("reason=lost", "reason"),
+        ("held_by=rate_limit", "held_by"),
+        ("min_attempts=-1", "min_attempts"),
+        ("from=yesterday", "from"),
+        ("from=2026-03-14T15:09:26Z&to=2026-03-14T15:09:26Z", "to"),
+        ("order=best", "order"),
+        ("state=failed", "state"),
+    ],
+)
+async def test_a_wrong_parameter_of_a_search_is_named(client: httpx.AsyncClient, asked: str, field: str) -> None:
+    answer = await client.get(f"/api/v1/deliveries?{asked}")
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"].split(".")[0] == field
 
 
 @pytest.mark.parametrize(

@@ -148,3 +148,42 @@ async def test_a_value_of_another_kind_is_refused_by_its_field_and_not_repeated(
         assert refused.json()["errors"][0]["field"] == field
         assert "hunter" not in refused.text
     assert len(services.requests) == 1
+
+
+async def test_name_and_metadata_go_through_both_ways(client: httpx.AsyncClient) -> None:
+    labels: dict[str, Any] = {"name": "shop-1", "metadata": {"team": "sales", "a/b": "=&"}}
+    path = await create(client, **labels)
+    for answer in (await client.get(path), await client.put(path, json=BODY | labels)):
+        assert {name: answer.json()[name] for name in labels} == labels
+    back = (await client.put(path, json=BODY | {"name": None, "metadata": None})).json()
+    assert (back["name"], back["metadata"]) == (None, {})
+
+
+async def test_a_list_is_filtered_by_name_and_by_pairs_of_metadata(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    query = {"name": "shop-1", "metadata": ["team=sales", "note=a=b"]}
+    assert (await client.get(SUBSCRIPTIONS, params=query)).status_code == 200
+    request = services.requests[-1]
+    assert (request.name, dict(request.metadata)) == ("shop-1", {"team": "sales", "note": "a=b"})
+    assert (await client.get(SUBSCRIPTIONS)).status_code == 200
+    assert not services.requests[-1].ListFields()[2:], "nothing but the page and the tenant"
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ({"name": "Shop 1"}, "name"),
+        ({"metadata": "team"}, "metadata"),
+        ({"metadata": "=sales"}, "metadata"),
+        ({"metadata": "team="}, "metadata"),
+        ({"metadata": ["team=sales", "team=other"]}, "metadata"),
+    ],
+    ids=str,
+)
+async def test_a_wrong_filter_is_named(
+    client: httpx.AsyncClient, services: Services, query: dict[str, Any], field: str
+) -> None:
+    answer = await client.get(SUBSCRIPTIONS, params=query)
+    assert (answer.status_code, [found["field"] for found in answer.json()["errors"]]) == (422, [field])
+    assert services.requests == []

@@ -54,6 +54,15 @@ async def test_a_patch_merges_headers_and_null_removes_one_or_all(
     )
 
 
+async def test_a_patch_merges_metadata_and_null_removes_one_pair_or_all(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    some = await asked(client, services, {"metadata": {"team": "sales", "customer": None}})
+    assert (dict(some.spec.metadata), some.merge_metadata) == ({"team": "sales", "customer": ""}, True)
+    every = await asked(client, services, {"metadata": None})
+    assert (dict(every.spec.metadata), every.merge_metadata, list(every.update_mask.paths)) == ({}, False, ["metadata"])
+
+
 async def test_a_put_replaces_headers(client: httpx.AsyncClient, services: Services) -> None:
     path = (await create(client)).headers["location"]
     assert (await client.put(path, json={"target_url": URL, "headers": {"X-A": "1"}})).status_code == 200

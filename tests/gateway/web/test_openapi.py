@@ -56,10 +56,15 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "GET /api/v1/subscriptions/{subscription_id}/stats get_subscription_stats",
         "POST /api/v1/webhooks/ingest/{subscription_id} ingest_webhook",
         "POST /api/v1/webhooks/ingest/{subscription_id}/{token} ingest_webhook_with_token",
-        "GET /api/v1/webhooks/deliveries/{delivery_id} get_delivery",
-        "POST /api/v1/webhooks/deliveries/{delivery_id}/retry retry_delivery",
-        "POST /api/v1/webhooks/deliveries/{delivery_id}/cancel cancel_delivery",
+        "GET /api/v1/deliveries list_deliveries",
+        "GET /api/v1/deliveries/{delivery_id} get_delivery",
+        "POST /api/v1/deliveries/{delivery_id}/retry retry_delivery",
+        "POST /api/v1/deliveries/{delivery_id}/cancel cancel_delivery",
+        "GET /api/v1/webhooks/deliveries/{delivery_id} get_webhook_delivery",
+        "POST /api/v1/webhooks/deliveries/{delivery_id}/retry retry_webhook_delivery",
+        "POST /api/v1/webhooks/deliveries/{delivery_id}/cancel cancel_webhook_delivery",
         "POST /api/v1/events publish_event",
+        "POST /api/v1/events/batch publish_events",
         "GET /api/v1/events/{event_id} get_event",
         "GET /api/v1/events/{event_id}/deliveries list_event_deliveries",
         "GET /api/v1/events/{event_id}/routing list_event_routes",
@@ -100,8 +105,9 @@ def test_a_conflict_is_exemplified_by_a_reason_that_its_description_names(
 ) -> None:
     keyed = [
         operation
-        for operation in operations.values()
-        if "Idempotency-Key" in {parameter["name"] for parameter in operation.get("parameters", ())}
+        for name, operation in operations.items()
+        if name != "publish_events"  # it returns the conflicts of its events
+        and "Idempotency-Key" in {parameter["name"] for parameter in operation.get("parameters", ())}
     ]
     assert keyed
     for operation in keyed:
@@ -118,13 +124,17 @@ def expected_statuses(operation: dict[str, Any]) -> set[str]:
         expected.add("404")
     if operation["path"].endswith(("/retry", "/cancel", "/enable", "/pause", "/resume", "/verify", "/rotate-secret")):
         expected.add("409")
-    if operation["operationId"] in {"create_tenant", "delete_tenant", "test_subscription"}:
+    if operation["operationId"] in {"create_tenant", "delete_tenant", "replace_subscription", "update_subscription"}:
+        expected.add("409")
+    if operation["operationId"] == "test_subscription":
         expected.add("409")
     if operation["path"].endswith("/retry"):
         expected.add("410")
     parameters = {parameter["name"] for parameter in operation.get("parameters", ())}
-    if "Idempotency-Key" in parameters:
+    if "Idempotency-Key" in parameters and operation["operationId"] != "publish_events":
         expected.add("409")
+    if "subscription_id" in parameters:
+        expected.add("404")
     if "If-Match" in parameters:
         expected.add("412")
     return expected
@@ -146,7 +156,11 @@ def test_post_operations_that_create_an_object_accept_an_idempotency_key(operati
         for name, operation in operations.items()
         if any(parameter["name"] == "Idempotency-Key" for parameter in operation.get("parameters", ()))
     }
-    assert takers == {"ingest_webhook", "ingest_webhook_with_token", "publish_event", "create_subscription"}
+    assert takers == {
+        *("ingest_webhook", "ingest_webhook_with_token", "publish_event", "publish_events"),
+        *("create_subscription", "create_ingest_token", "rotate_subscription_secret"),
+        *("create_tenant", "create_api_key"),
+    }
 
 
 def test_operations_document_their_least_role_unless_they_take_no_key(
@@ -169,7 +183,7 @@ def test_routes_of_the_api_all_check_the_role(operations: dict[str, dict[str, An
         if not found.name.endswith("__main__")
     ]
     routes = [route for module in modules if hasattr(module, "router") for route in module.router.routes]
-    plain_asgi = {"ingest_webhook", "publish_event"}  # which check the role themselves
+    plain_asgi = {"ingest_webhook", "publish_event", "publish_events"}  # which check the role themselves
     assert {route.operation_id for route in routes} == set(operations) - OPEN - plain_asgi
     for route in routes:
         assert isinstance(route, RoleRoute), route

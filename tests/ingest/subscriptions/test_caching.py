@@ -26,7 +26,7 @@ from services.domain.secrets.signatures import SignatureScheme
 from services.domain.states import SubscriptionState
 from services.ingest.subscriptions import cache as caches
 from services.ingest.subscriptions.cache import _Level
-from services.ingest.subscriptions.record import Kind, Subscription
+from services.ingest.subscriptions.record import Draft, Kind, Subscription
 from services.ingest.subscriptions.secrets import Verification
 from services.ingest.subscriptions.store import SubscriptionStore
 from services.platform import ids
@@ -402,6 +402,8 @@ def _version(version: int) -> Subscription:
         ingest_token_hash=None,
         event_types=(f"t{version}",),
         description="",
+        name=f"v{version}",
+        metadata='{"version": "some"}',
         version=version,
         created_at=now,
         updated_at=now,
@@ -420,6 +422,12 @@ def _version(version: int) -> Subscription:
         signature_scheme=SignatureScheme.ED25519 if version % 2 else SignatureScheme.HMAC_SHA256,
         client_certificate=None,
     )
+
+
+async def _stored(cache: caches.SubscriptionCache, asked: Draft) -> Subscription:
+    made, _ = await cache._store.create_subscription(ids.new(), "default", asked, lambda _: b"")
+    assert made is not None
+    return made
 
 
 async def test_a_slow_reader_cannot_bring_back_an_old_version(cache: caches.SubscriptionCache) -> None:
@@ -503,7 +511,7 @@ async def test_copies_in_redis_are_not_trusted_until_others_had_time_to_report_c
 ) -> None:
     identity.CALLER.set(identity.INTERNAL)
     asked = draft(event_types=["t1"])
-    old = await cache._store.create_subscription(ids.new(), "default", asked)
+    old = await _stored(cache, asked)
     await cache._copies.write(old.id, cache._copy(old), old.version)
     (new, *_), _ = await cache._store.update_subscription("default", old.id, lambda *_: asked, ())
     listening = asyncio.create_task(cache._signals.listen())
@@ -586,7 +594,7 @@ async def test_invalid_copy_affects_only_its_subscription(cache: caches.Subscrip
     listening = asyncio.create_task(cache._signals.listen())
     try:
         await wait_until(cache._redis_usable, what="the cache to read from Redis")
-        made = await cache._store.create_subscription(ids.new(), "default", draft())
+        made = await _stored(cache, draft())
         async with redis.asyncio.Redis.from_url(redis_url) as client:
             await client.set(subscription_changes.KEY + str(made.id), "no hash")
             with structlog.testing.capture_logs() as logs:

@@ -32,6 +32,8 @@ async def full(ingest: Ingest) -> pb.Subscription:
         secret_key="secret of 24 characters.",
         event_types=["order.*"],
         description="orders",
+        name="orders",
+        metadata={"team": "sales"},
         keep_when_disabled=False,
         rate_limit_per_second=5,
         rate_limit_burst=7,
@@ -66,6 +68,8 @@ async def test_a_patch_changes_the_named_field_and_no_other(ingest: Ingest) -> N
     [
         ("event_types", "event_types", []),
         ("description", "description", ""),
+        ("name", "name", ""),
+        ("metadata", "metadata", {}),
         ("keep_when_disabled", "keep_when_disabled", True),
         ("timeout_seconds", "timeout_seconds", 0),
         ("retry_policy", "retry_policy", pb.RetryPolicy()),

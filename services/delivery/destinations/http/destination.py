@@ -40,12 +40,13 @@ class HttpDestination:
         *,
         timeout_seconds: float,
         fresh: bool = False,
+        repeated: bool = False,
         trace: str | None = None,
         trail: Trail | None = None,
     ) -> Answer:
         """See Destination."""
         identity = await self._identity(claim) if claim.sealed_client_certificate is not None else None
-        outgoing = self._signed(claim, payload, identity, trace)
+        outgoing = self._signed(claim, payload, identity, trace, repeated=repeated)
         return await self._sender.send(outgoing, timeout_seconds=timeout_seconds, fresh=fresh, trail=trail)
 
     async def _identity(self, claim: Claim) -> ClientIdentity:
@@ -59,7 +60,7 @@ class HttpDestination:
             raise SendError(AttemptOutcome.TLS, message) from None
 
     def _signed(
-        self, claim: Claim, payload: bytes, identity: ClientIdentity | None, trace: str | None
+        self, claim: Claim, payload: bytes, identity: ClientIdentity | None, trace: str | None, *, repeated: bool
     ) -> OutgoingRequest:
         """Return the request, signed with the secrets that were valid at the claim."""
         try:
@@ -69,7 +70,9 @@ class HttpDestination:
             raise _unreadable(claim, "signing secret or headers", error) from None
         signers = secrets.signers(claim.claimed_at)
         unix_seconds = int(claim.at(time.monotonic()).timestamp())
-        return request.build(claim, signers, own, payload, unix_seconds, identity=identity, trace=trace)
+        return request.build(
+            claim, signers, own, payload, unix_seconds, repeated=repeated, identity=identity, trace=trace
+        )
 
 
 def _unreadable(claim: Claim, what: str, error: CannotOpen) -> SendError:

@@ -32,10 +32,13 @@ def build(
     payload: bytes,
     unix_seconds: int,
     *,
+    repeated: bool = False,
     identity: ClientIdentity | None = None,
     trace: str | None = None,
 ) -> OutgoingRequest:
     """Return the request of one attempt, signed as of `unix_seconds` by every signer, newest first.
+
+    `repeated`: it is the second of its claim.
 
     It has the headers of Standard Webhooks 1.0 (webhook-id is the same for all retries), ours, and the subscription's
     `own`, which can replace only Accept; and traceparent if a `trace` is given.
@@ -47,6 +50,8 @@ def build(
         "Accept-Encoding": "identity",
         "User-Agent": USER_AGENT,
         "X-Webhook-Delivery-Id": message_id,
+        "X-Webhook-Event-Id": str(claim.event_id),
+        "X-Webhook-Attempt": str(claim.number + repeated),
         "webhook-id": message_id,
         "webhook-timestamp": str(unix_seconds),
     }

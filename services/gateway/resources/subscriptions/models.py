@@ -4,7 +4,7 @@ import copy
 from typing import Annotated, Any, Literal
 
 from google.protobuf.field_mask_pb2 import FieldMask
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.domain import events, limits
@@ -18,6 +18,8 @@ _EXAMPLE: dict[str, Any] = {
     "secret_key": "It's a Secret to Everybody",
     "event_types": ["order.created", "invoice.*"],
     "description": "Orders to the warehouse",
+    "name": "warehouse-orders",
+    "metadata": {"team": "logistics", "customer": "acme"},
     "rate_limit_per_second": 50,
     "timeout_seconds": 10,
     "headers": {"Authorization": "Bearer token-of-the-warehouse"},
@@ -34,6 +36,7 @@ _PATCH_EXAMPLE: dict[str, Any] = {
     "event_types": ["order.created", "order.paid"],
     "rate_limit_per_second": None,
     "headers": {"X-Team": "billing", "X-Old": None},
+    "metadata": {"customer": "acme", "team": None},
 }
 
 Verify = Literal["auto", "required", "github", "stripe", "shopify", "slack", "standard-webhooks", "none"]
@@ -47,6 +50,8 @@ _SPEC_NAMES = {"verify": "verification"}
 
 
 _HeaderValue = Annotated[str, Field(min_length=1, max_length=limits.MAX_HEADER_VALUE_LENGTH)]
+_Name = Annotated[str, Field(pattern=f"^{limits.SUBSCRIPTION_NAME_PATTERN}$")]
+_MetadataValue = Annotated[str, Field(min_length=1, max_length=limits.MAX_METADATA_VALUE_LENGTH)]
 
 
 class SubscriptionBody(models.Request):
@@ -92,6 +97,22 @@ class SubscriptionBody(models.Request):
         ),
     )
     description: str = Field("", max_length=limits.MAX_DESCRIPTION_LENGTH, description="Free-form description.")
+    name: _Name | None = Field(
+        None,
+        description=(
+            "Name to find the subscription by, such as the one that it has in your configuration: 1 to 64 characters "
+            "of `a-z 0-9 . _ -`. Unique among the tenant's subscriptions that are not deleted; 409 `NAME_TAKEN` if "
+            "another has it. Absent or null: none."
+        ),
+    )
+    metadata: dict[str, _MetadataValue] | None = Field(
+        None,
+        max_length=limits.MAX_METADATA,
+        description=(
+            "Pairs to find the subscription by; the service does not use them. At most 20; a key has 1 to 64 "
+            "characters of `A-Z a-z 0-9 . _ / -`, a value 1 to 512 characters. Absent or null: none."
+        ),
+    )
     keep_when_disabled: bool = Field(
         default=True,
         strict=True,
@@ -183,7 +204,7 @@ def _nullable(name: str) -> Any:
 class SubscriptionPatch(SubscriptionBody):
     """The fields to change (JSON Merge Patch, RFC 7396): absent keeps the stored value, null removes it.
 
-    `headers` and `retry_policy` are merged field by field.
+    `headers`, `metadata`, and `retry_policy` are merged field by field.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [_PATCH_EXAMPLE]})
@@ -195,6 +216,8 @@ class SubscriptionPatch(SubscriptionBody):
     keep_when_disabled: bool | None = _nullable("keep_when_disabled")  # type: ignore[assignment]
     # Null removes one header.
     headers: dict[str, _HeaderValue | None] | None = _nullable("headers")  # type: ignore[assignment]
+    # Null removes one pair.
+    metadata: dict[str, _MetadataValue | None] | None = _nullable("metadata")  # type: ignore[assignment]
 
 
 class Breaker(models.Answer):
@@ -226,6 +249,10 @@ class Subscription(models.Answer):
     target_url: str = Field(examples=[_EXAMPLE["target_url"]])
     event_types: list[str] = Field(examples=[_EXAMPLE["event_types"]])
     description: str = Field(examples=[_EXAMPLE["description"]])
+    name: str | None = Field(
+        description="Unique among the tenant's subscriptions; null if it has none.", examples=[_EXAMPLE["name"]]
+    )
+    metadata: dict[str, str] = Field(description="Pairs to find it by.", examples=[_EXAMPLE["metadata"]])
     has_secret: bool = Field(description="Whether deliveries are signed.", examples=[True])
     signature_scheme: parts.DeliveryScheme = Field(
         description="How deliveries are signed; `none` without a secret.", examples=["hmac-sha256"]
@@ -314,6 +341,38 @@ class SubscriptionPage(models.Answer):
     next_cursor: models.NextCursor
 
 
+def _check_pairs(texts: list[str]) -> list[str]:
+    keys = [text.partition("=") for text in texts]
+    if not all(key and equals and value for key, equals, value in keys):
+        raise ValueError("must be key=value, such as team=logistics")
+    if len({key for key, _, _ in keys}) < len(keys):
+        raise ValueError("must not have a key twice: a subscription has one value for a key")
+    return texts
+
+
+class SubscriptionsQuery(models.ListQuery):
+    """The page of a list of subscriptions, and which of them it has."""
+
+    name: _Name | None = Field(
+        None, description="Only the subscription with this name. Not with `tenant=*`.", examples=["warehouse-orders"]
+    )
+    metadata: Annotated[list[str], AfterValidator(_check_pairs)] = Field(
+        default_factory=list,
+        max_length=limits.MAX_METADATA,
+        description=(
+            "`key=value`: only subscriptions with this pair in their metadata. Repeat the parameter for several pairs, "
+            "which a subscription must all have. A page may then have fewer objects than `limit`, or none, and a "
+            "`next_cursor`. Not with `tenant=*`."
+        ),
+        examples=[["team=logistics"]],
+    )
+
+    @property
+    def pairs(self) -> dict[str, str]:
+        """The pairs of `metadata`."""
+        return {key: value for key, _, value in (text.partition("=") for text in self.metadata)}
+
+
 def spec(body: SubscriptionBody) -> pb.SubscriptionSpec:
     """Return what a body asks for. A null is what the message has without the field."""
     return pb.SubscriptionSpec(**{_SPEC_NAMES.get(name, name): _asked(body, name) for name in body.model_fields_set})
@@ -322,9 +381,10 @@ def spec(body: SubscriptionBody) -> pb.SubscriptionSpec:
 def _asked(body: SubscriptionBody, name: str) -> Any:
     value = getattr(body, name)
     field = _SPEC[_SPEC_NAMES.get(name, name)]
-    if name == "headers":
+    if name in {"headers", "metadata"}:
+        texts = {key: text or "" for key, text in (value or {}).items()}
         merge = isinstance(body, SubscriptionPatch) and value is not None
-        return pb.CustomHeaders(values={header: text or "" for header, text in (value or {}).items()}, merge=merge)
+        return texts if name == "metadata" else pb.CustomHeaders(values=texts, merge=merge)
     if name == "verification_secrets":
         return pb.VerificationSecrets(values=value or ())
     if name == "client_certificate":

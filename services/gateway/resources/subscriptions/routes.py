@@ -1,6 +1,6 @@
 """Subscriptions: where events go, and which."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
@@ -17,6 +17,7 @@ from services.gateway.resources.subscriptions.models import (
     SubscriptionBody,
     SubscriptionPage,
     SubscriptionPatch,
+    SubscriptionsQuery,
 )
 from services.gateway.web import backends, etags, openapi
 from services.gateway.web.routing import JsonRoute
@@ -30,8 +31,8 @@ router = APIRouter(
 )
 _PAUSED = "The subscription is paused (`SUBSCRIPTION_PAUSED`): resume it."
 _CREATE_CONFLICT = (
-    f"{openapi.KEY_IN_USE} Or the tenant has a system subscription (`SYSTEM_SUBSCRIPTION_EXISTS`), or as many"
-    " subscriptions as its quota allows (`QUOTA_SUBSCRIPTIONS`)."
+    f"{openapi.KEY_IN_USE} Or the tenant has a subscription of this `name` (`NAME_TAKEN`), a system subscription"
+    " (`SYSTEM_SUBSCRIPTION_EXISTS`), or as many subscriptions as its quota allows (`QUOTA_SUBSCRIPTIONS`)."
 )
 # Longer than a worker may take to begin, and a receiver to respond.
 TEST_TIMEOUT_SECONDS = 40.0
@@ -40,6 +41,11 @@ _TESTED_OFTEN = (
     "The subscription got 10 test events within a minute (`RATE_LIMITED`), or 10 of the tenant are being sent"
     " (`TENANT_OVERLOADED`). Or the key has made too many requests."
 )
+_NAME_TAKEN = "Another subscription of the tenant has this `name` (`NAME_TAKEN`)."
+_UPDATED: dict[int | str, dict[str, Any]] = {
+    **openapi.problems(*openapi.WITH_BODY, 404, 412, described={409: _NAME_TAKEN}),
+    200: etags.DESCRIBED,
+}
 _DISABLED = "The subscription is disabled (`SUBSCRIPTION_DISABLED`): enable it first."
 
 
@@ -89,11 +95,15 @@ async def create_subscription(
     responses=openapi.problems(),
 )
 async def list_subscriptions(
-    query: Annotated[models.ListQuery, Query()], services: backends.Injected
+    query: Annotated[SubscriptionsQuery, Query()], services: backends.Injected
 ) -> SubscriptionPage:
     """List the subscriptions that are not deleted, newest first."""
     request = pb.ListSubscriptionsRequest(
-        tenant_id=services.everywhere(query.tenant), page_size=query.limit, page_token=query.cursor
+        tenant_id=services.everywhere(query.tenant),
+        page_size=query.limit,
+        page_token=query.cursor,
+        name=query.name or "",
+        metadata=query.pairs,
     )
     answer = await services.call(services.subscriptions.ListSubscriptions, request)
     return SubscriptionPage(
@@ -123,7 +133,7 @@ async def get_subscription(
     operation_id="replace_subscription",
     summary="Replace a subscription",
     response_description="The subscription as stored.",
-    responses={**openapi.problems(*openapi.WITH_BODY, 404, 412), 200: etags.DESCRIBED},
+    responses=_UPDATED,
 )
 async def replace_subscription(
     subscription_id: models.SubscriptionId,
@@ -158,7 +168,7 @@ async def replace_subscription(
     operation_id="update_subscription",
     summary="Update some fields of a subscription",
     response_description="The subscription as stored.",
-    responses={**openapi.problems(*openapi.WITH_BODY, 404, 412), 200: etags.DESCRIBED},
+    responses=_UPDATED,
 )
 async def update_subscription(
     subscription_id: models.SubscriptionId,
@@ -169,14 +179,15 @@ async def update_subscription(
 ) -> Subscription:
     """Apply a JSON Merge Patch ([RFC 7396](https://www.rfc-editor.org/rfc/rfc7396)).
 
-    An absent field keeps its value, and null resets it to its default or removes it. `headers` and `retry_policy` are
-    merged field by field: `{"headers": {"X-Old": null}}` removes one header and keeps the others.
+    An absent field keeps its value, and null resets it to its default or removes it. `headers`, `metadata`, and
+    `retry_policy` are merged field by field: `{"headers": {"X-Old": null}}` removes one header and keeps the others.
     """
     request = pb.UpdateSubscriptionRequest(
         subscription_id=subscription_id,
         spec=subscription_bodies.spec(body),
         etags=etags.wanted(if_match),
         update_mask=subscription_bodies.update_mask(body),
+        merge_metadata=body.metadata is not None,
     )
     answer = await services.call(services.subscriptions.UpdateSubscription, request)
     return _answered(answer.subscription, response)

@@ -29,7 +29,10 @@ _ROTATIONS: dict[str, Example] = {
     "ed25519": {"summary": "Generate a private key", "value": {"signature_scheme": "ed25519"}},
     "given": {"summary": "Set your own secret", "value": {"secret_key": parts.EXAMPLE_SECRET, "overlap_hours": 1.5}},
 }
-_TOO_MANY = "10 old secrets are still valid (`TOO_MANY_SECRETS`), or they cannot be decrypted (`SECRET_UNREADABLE`)."
+_TOO_MANY = (
+    f"{openapi.KEY_IN_USE} Or 10 old secrets are still valid (`TOO_MANY_SECRETS`), or they cannot be decrypted "
+    "(`SECRET_UNREADABLE`)."
+)
 
 
 class RotationBody(models.Request):
@@ -55,8 +58,8 @@ class Rotated(models.Answer):
 
     secret_key: str | None = Field(
         description=(
-            "The generated secret, shown only in this response; null if the request had a secret, and for `ed25519`, "
-            "whose private key is never returned."
+            "The generated secret, shown only in this response; null if the request had a secret, in a repeated "
+            "response, and for `ed25519`, whose private key is never returned."
         ),
         examples=[parts.EXAMPLE_SECRET],
     )
@@ -80,9 +83,11 @@ class PublicKeys(models.Answer):
 class IngestToken(models.Answer):
     """The right to send webhooks to one subscription."""
 
-    token: str = Field(description="The token. It is shown only in this response.", examples=[EXAMPLE_TOKEN])
-    path: str = Field(
-        description="Path on this server to which webhooks are sent with the token.",
+    token: str | None = Field(
+        description="The token. It is shown only in this response; null in a repeated one.", examples=[EXAMPLE_TOKEN]
+    )
+    path: str | None = Field(
+        description="Path on this server to which webhooks are sent with the token; null in a repeated response.",
         examples=[f"/api/v1/webhooks/ingest/{models.EXAMPLE_SUBSCRIPTION_ID}/{EXAMPLE_TOKEN}"],
     )
 
@@ -92,13 +97,17 @@ class IngestToken(models.Answer):
     operation_id="rotate_subscription_secret",
     summary="Replace the signing secret",
     response_description="The secrets.",
-    responses=openapi.problems(*openapi.WITH_BODY, 404, described={409: _TOO_MANY}),
+    responses={
+        **openapi.problems(*openapi.WITH_BODY, 404, described={409: _TOO_MANY, 422: openapi.KEY_REUSED}),
+        200: {"headers": openapi.REPLAYED_HEADER},
+    },
 )
 async def rotate_subscription_secret(
     subscription_id: models.SubscriptionId,
     services: backends.Injected,
     response: Response,
     body: Annotated[RotationBody | None, Body(openapi_examples=_ROTATIONS)] = None,
+    idempotency_key: models.IdempotencyKey = None,
 ) -> Rotated:
     """Replace the secret. The old ones stay valid for a while.
 
@@ -113,9 +122,12 @@ async def rotate_subscription_secret(
         secret_key=body.secret_key,
         overlap_hours=body.overlap_hours,
         signature_scheme=scheme,
+        idempotency_key=idempotency_key or "",
     )
     answer = await services.call(services.subscriptions.RotateSubscriptionSecret, request)
     response.headers.update(models.NO_STORE)
+    if answer.replayed:
+        response.headers[openapi.REPLAYED] = "true"
     return Rotated(secret_key=answer.secret_key or None, **models.values(answer.subscription.status))
 
 
@@ -142,18 +154,27 @@ async def list_public_keys(subscription_id: models.SubscriptionId, services: bac
     operation_id="create_ingest_token",
     summary="Create an ingest token",
     response_description="The token, and the path that contains it.",
-    responses=openapi.problems(404),
+    responses={
+        **openapi.problems(404, described={409: openapi.KEY_IN_USE}),
+        201: {"headers": openapi.REPLAYED_HEADER},
+    },
 )
 async def create_ingest_token(
-    subscription_id: models.SubscriptionId, services: backends.Injected, response: Response
+    subscription_id: models.SubscriptionId,
+    services: backends.Injected,
+    response: Response,
+    idempotency_key: models.IdempotencyKey = None,
 ) -> IngestToken:
     """Create a token for the path of webhooks to this subscription. It replaces the previous one.
 
     The token only allows sending events to this subscription.
     """
-    request = pb.CreateIngestTokenRequest(subscription_id=subscription_id)
+    request = pb.CreateIngestTokenRequest(subscription_id=subscription_id, idempotency_key=idempotency_key or "")
     answer = await services.call(services.subscriptions.CreateIngestToken, request)
     response.headers.update(models.NO_STORE)
+    if answer.replayed:
+        response.headers[openapi.REPLAYED] = "true"
+        return IngestToken(token=None, path=None)
     path = routes.TOKEN_PATH.format(subscription_id=subscription_id, token=answer.token)
     return IngestToken(token=answer.token, path=path)
 

@@ -1,0 +1,381 @@
+"""Searches of deliveries, over gRPC and by the statements behind them."""
+
+import random
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import pytest
+
+from dev.harness import deliveries
+from dev.harness.stores import Stores
+from protos.webhook.v1 import deliveries_pb2 as pb
+from services.delivery.api import search
+from services.delivery.api.filters import Filter
+from services.delivery.api.search import Span
+from services.domain.states import DeliveryStatus
+from services.platform import errors, ids
+from services.platform.stores.postgres import Connection
+from tests.delivery.api.test_api import refusal, state
+from tests.delivery.conftest import Shared
+from tests.delivery.world import World, opened
+
+LATER = 600.0
+STATES = tuple(DeliveryStatus)
+TYPES = ("order.created", "order.item.added", "order_paid", "orders", None)
+ANSWERS = ((503, "http_5xx"), (429, "http_4xx"), (None, "timeout"), (None, None))
+REASONS = ("retries_exhausted", "expired")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What a test knows of a delivery."""
+
+    id: UUID
+    subscription_id: UUID
+    status: str
+    event_type: str | None
+    reason: str | None
+    answer: tuple[int | None, str | None]
+    attempts: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """A tenant's deliveries in all states, beside those of another."""
+
+    shared: Shared
+    subscriptions: Sequence[UUID]
+    paused: UUID
+    all: Sequence[Row]
+    other: Row
+
+
+@pytest.fixture(scope="module")
+async def rows(stores: Stores) -> AsyncIterator[Rows]:
+    with stores.database() as database_url:
+        async with opened(database_url, stores.redis_url()) as made, made.delivery() as client:
+            await made.pool.execute("INSERT INTO tenants (id, name) VALUES ('other', 'other')")
+            subscriptions = [await made.subscription("http://127.0.0.1:1/") for _ in range(3)]
+            paused = subscriptions[2]
+            await made.pool.execute("UPDATE subscriptions SET status = 'paused' WHERE id = $1", paused)
+            chance = random.Random(7)
+            found = [await _row(made, subscriptions, number, chance) for number in range(120)]
+            theirs = ids.new()
+            await made.pool.execute(
+                "INSERT INTO subscriptions (id, tenant_id, target_url) VALUES ($1, 'other', 'http://127.0.0.1:1/')",
+                theirs,
+            )
+            event_id = ids.new()
+            other = ids.of_delivery(event_id, theirs)
+            await deliveries.insert(
+                made.pool, [(other, event_id)], subscription_id=theirs, tenant_id="other", status="failed"
+            )
+            yield Rows(
+                shared=Shared(world=made, client=client),
+                subscriptions=subscriptions,
+                paused=paused,
+                all=found,
+                other=Row(
+                    id=other, subscription_id=theirs, status="failed", event_type=None, reason=None,
+                    answer=(None, None), attempts=0,
+                ),
+            )  # fmt: skip
+
+
+async def _row(world: World, subscriptions: Sequence[UUID], number: int, chance: random.Random) -> Row:
+    """Create a delivery in one of the states, with what its row has of its last attempt there."""
+    status = STATES[number % len(STATES)]
+    owner, event_type = chance.choice(subscriptions), chance.choice(TYPES)
+    answer, attempts = chance.choice(ANSWERS), chance.randrange(4)
+    ended = status in {"delivered", "failed", "cancelled"}
+    # What is held is due, in a subscription that no dispatcher looks at.
+    due_in = -1.0 if status == "pending" and owner == subscriptions[2] else LATER
+    delivery_id = await world.deliver(owner, status=status, due_in=due_in, event_type=event_type)
+    reason = None
+    if ended:
+        reason = chance.choice(REASONS) if status == "failed" else "cancelled" if status == "cancelled" else None
+        await world.pool.execute(
+            "UPDATE webhook_deliveries SET attempt_count = $2, reason = $3 WHERE id = $1", delivery_id, attempts, reason
+        )
+    if status != "delivered":
+        table, key = ("unsuccessful_deliveries", "id") if ended else ("delivery_queue", "delivery_id")
+        await world.pool.execute(
+            f"UPDATE {table} SET attempt_count = $2, last_status_code = $3, last_error_kind = $4 WHERE {key} = $1",
+            delivery_id, attempts, *answer,
+        )  # fmt: skip
+    return Row(
+        id=delivery_id, subscription_id=owner, status=status, event_type=event_type, reason=reason,
+        answer=answer if status != "delivered" else (None, None), attempts=attempts,
+    )  # fmt: skip
+
+
+async def searched(rows: Rows, *, page_size: int = 200, ascending: bool = False, **wanted: Any) -> list[UUID]:
+    """Return what is found on all pages."""
+    found, token = list[UUID](), ""
+    for _ in range(len(rows.all)):
+        answer = await rows.shared.client.SearchDeliveries(
+            pb.SearchDeliveriesRequest(
+                filter=pb.DeliveryFilter(**wanted), page_size=page_size, page_token=token, ascending=ascending
+            )
+        )
+        found += [UUID(delivery.id) for delivery in answer.deliveries]
+        token = answer.next_page_token
+        if not token:
+            return found
+    raise AssertionError("the list does not end")
+
+
+Wanted: TypeAlias = tuple[Callable[[Rows], dict[str, Any]], Callable[[Rows, Row], bool]]
+
+
+def _of_status(status: DeliveryStatus) -> Wanted:
+    return lambda _: {"status": [state(status)]}, lambda _, row: row.status == status
+
+
+# Each filter as a message has it, and what it finds.
+FILTERS: Mapping[str, Wanted] = {
+    "nothing": (lambda _: {}, lambda _rows, _row: True),
+    "a subscription": (
+        lambda rows: {"subscription_id": [str(rows.subscriptions[0])]},
+        lambda rows, row: row.subscription_id == rows.subscriptions[0],
+    ),
+    "two subscriptions": (
+        lambda rows: {"subscription_id": [str(name) for name in rows.subscriptions[:2]]},
+        lambda rows, row: row.subscription_id in rows.subscriptions[:2],
+    ),
+    **{f"status {status}": _of_status(status) for status in STATES},
+    "statuses of two places": (
+        lambda _: {"status": [state("failed"), state("scheduled")]},
+        lambda _, row: row.status in {"failed", "scheduled"},
+    ),
+    "statuses of all places": (
+        lambda _: {"status": [state("delivered"), state("cancelled"), state("in_flight")]},
+        lambda _, row: row.status in {"delivered", "cancelled", "in_flight"},
+    ),
+    "a reason": (lambda _: {"reason": ["expired"]}, lambda _, row: row.reason == "expired"),
+    "a reason of a subscription": (
+        lambda rows: {"reason": ["retries_exhausted"], "subscription_id": [str(rows.subscriptions[1])]},
+        lambda rows, row: row.reason == "retries_exhausted" and row.subscription_id == rows.subscriptions[1],
+    ),
+    "an exact type": (
+        lambda _: {"event_type": ["order_paid"]},
+        lambda _, row: row.event_type == "order_paid",
+    ),
+    "a prefix": (
+        lambda _: {"event_type": ["order.*"]},
+        lambda _, row: row.event_type in {"order.created", "order.item.added"},
+    ),
+    "a prefix of failed ones": (
+        lambda _: {"event_type": ["order.*"], "status": [state("failed")]},
+        lambda _, row: row.event_type in {"order.created", "order.item.added"} and row.status == "failed",
+    ),
+    "a type of those that wait": (
+        lambda _: {"event_type": ["orders", "order.item.added"], "status": [state("pending"), state("scheduled")]},
+        lambda _, row: row.event_type in {"orders", "order.item.added"} and row.status in {"pending", "scheduled"},
+    ),
+    "a status code": (lambda _: {"status_code": ["503"]}, lambda _, row: row.answer[0] == 503),
+    "a class of status codes": (lambda _: {"status_code": ["4xx", "503"]}, lambda _, row: row.answer[0] is not None),
+    "an error": (lambda _: {"error_kind": ["timeout"]}, lambda _, row: row.answer[1] == "timeout"),
+    "an error and a status": (
+        lambda _: {"error_kind": ["timeout", "http_4xx"], "status": [state("cancelled")]},
+        lambda _, row: row.answer[1] in {"timeout", "http_4xx"} and row.status == "cancelled",
+    ),
+    "attempts": (lambda _: {"min_attempts": 2}, lambda _, row: row.attempts >= 2),
+    "attempts of failed and unfinished ones": (
+        lambda _: {"min_attempts": 3, "status": [state("failed"), state("in_flight")]},
+        lambda _, row: row.attempts >= 3 and row.status in {"failed", "in_flight"},
+    ),
+    "a hold": (
+        lambda _: {"held_by": ["paused"]},
+        lambda rows, row: row.status == "pending" and row.subscription_id == rows.paused,
+    ),
+    "no hold": (lambda _: {"held_by": ["breaker_open"]}, lambda _rows, _row: False),
+    "what cannot be": (
+        lambda _: {"status": [state("delivered")], "error_kind": ["timeout"]},
+        lambda _rows, _row: False,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("ascending", [False, True], ids=["newest", "oldest"])
+@pytest.mark.parametrize("page_size", [3, 200])
+async def test_a_filter_finds_what_it_says_in_order_page_by_page_and_nothing_of_other_tenants(
+    rows: Rows, name: str, page_size: int, *, ascending: bool
+) -> None:
+    wanted, matches = FILTERS[name]
+    expected = sorted((row.id for row in rows.all if matches(rows, row)), reverse=not ascending)
+    assert await searched(rows, page_size=page_size, ascending=ascending, **wanted(rows)) == expected
+
+
+@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("ascending", [False, True], ids=["newest", "oldest"])
+async def test_a_page_that_may_read_few_rows_says_how_far_it_got_and_the_next_one_goes_on(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch, name: str, *, ascending: bool
+) -> None:
+    monkeypatch.setattr(search, "WALK_ROWS", 8)
+    monkeypatch.setattr(search, "FIRST_ROWS", 2)
+    wanted, matches = FILTERS[name]
+    expected = sorted((row.id for row in rows.all if matches(rows, row)), reverse=not ascending)
+    assert await searched(rows, page_size=2, ascending=ascending, **wanted(rows)) == expected
+
+
+async def test_a_search_that_stops_early_says_so(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "WALK_ROWS", 8)
+    request = pb.SearchDeliveriesRequest(filter=pb.DeliveryFilter(event_type=["no.such"]), page_size=1)
+    answer = await rows.shared.client.SearchDeliveries(request)
+    assert answer.next_page_token
+    assert list(answer.deliveries) == []
+    created = sorted(row.id for row in rows.all)
+    assert ids.moment_of(created[0]) < answer.scanned_to.ToDatetime(UTC) < ids.moment_of(created[-1])
+
+
+async def test_a_cursor_goes_on_where_it_was_while_deliveries_arrive(rows: Rows) -> None:
+    world = rows.shared.world
+    owner = await world.subscription("http://127.0.0.1:1/")
+    first = sorted(await world.deliver_many(owner, 4, due_in=LATER))
+    asked = pb.DeliveryFilter(subscription_id=[str(owner)])
+    answers = {
+        ascending: await rows.shared.client.SearchDeliveries(
+            pb.SearchDeliveriesRequest(filter=asked, page_size=2, ascending=ascending)
+        )
+        for ascending in (False, True)
+    }
+    later = sorted(await world.deliver_many(owner, 2, due_in=LATER))
+    for ascending, expected in ((False, first[1::-1]), (True, [*first[2:], *later])):
+        found = await rows.shared.client.SearchDeliveries(
+            pb.SearchDeliveriesRequest(filter=asked, ascending=ascending, page_token=answers[ascending].next_page_token)
+        )
+        assert [UUID(delivery.id) for delivery in found.deliveries] == expected
+    await world.pool.execute("DELETE FROM delivery_queue WHERE subscription_id = $1", owner)
+    await world.pool.execute("DELETE FROM webhook_deliveries WHERE subscription_id = $1", owner)
+
+
+async def test_the_time_of_acceptance_includes_its_beginning_and_not_its_end(rows: Rows) -> None:
+    moments = sorted({ids.moment_of(row.id) for row in rows.all})
+    since, until = moments[len(moments) // 3], moments[len(moments) // 2]
+    expected = sorted((row.id for row in rows.all if since <= ids.moment_of(row.id) < until), reverse=True)
+    assert expected
+    assert await searched(rows, from_time=since, to_time=until) == expected
+    assert await searched(rows, from_time=since, to_time=until, status=[state(name) for name in STATES[:5]]) == [
+        name for name in expected if next(row for row in rows.all if row.id == name).status != "cancelled"
+    ]
+
+
+async def test_a_search_goes_back_a_day_unless_it_names_a_subscription_or_a_time(rows: Rows) -> None:
+    world, owner = rows.shared.world, rows.subscriptions[0]
+    await world.pool.execute("SELECT create_partitions((now() - interval '3 days')::date, now()::date)")
+    event_id = ids.shifted(ids.new(), -26 * 3600)
+    old = ids.of_delivery(event_id, owner)
+    await deliveries.insert(world.pool, [(old, event_id)], subscription_id=owner, status="failed")
+    now = datetime.now(UTC)
+    assert old not in await searched(rows, status=[state("failed")])
+    assert old in await searched(rows, status=[state("failed")], subscription_id=[str(owner)])
+    assert old in await searched(rows, status=[state("failed")], from_time=now - timedelta(hours=30))
+    answer = await rows.shared.client.SearchDeliveries(pb.SearchDeliveriesRequest(page_size=1))
+    assert abs(answer.from_time.ToDatetime(UTC) - (now - timedelta(hours=24))) < timedelta(minutes=5)
+    again = await rows.shared.client.SearchDeliveries(
+        pb.SearchDeliveriesRequest(page_size=1, page_token=answer.next_page_token)
+    )
+    assert again.from_time == answer.from_time
+    asked = pb.DeliveryFilter(subscription_id=[str(owner)])
+    answer = await rows.shared.client.SearchDeliveries(pb.SearchDeliveriesRequest(filter=asked))
+    assert not answer.HasField("from_time")
+    await world.pool.execute("DELETE FROM unsuccessful_deliveries WHERE id = $1", old)
+    await world.pool.execute("DELETE FROM webhook_deliveries WHERE id = $1", old)
+
+
+async def test_a_subscription_of_another_tenant_is_not_found(rows: Rows) -> None:
+    for owner in (rows.other.subscription_id, ids.new()):
+        asked = pb.DeliveryFilter(subscription_id=[str(rows.subscriptions[0]), str(owner)])
+        call = rows.shared.client.SearchDeliveries(pb.SearchDeliveriesRequest(filter=asked))
+        assert isinstance(await refusal(call), errors.NotFound)
+
+
+async def test_each_tenant_finds_its_own(rows: Rows) -> None:
+    answer = await rows.shared.client.SearchDeliveries(pb.SearchDeliveriesRequest(tenant_id="other"))
+    assert [UUID(delivery.id) for delivery in answer.deliveries] == [rows.other.id]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "field"),
+    [
+        ({"subscription_id": ["x"]}, "subscription_id"),
+        ({"status": [99]}, "status"),
+        ({"status": [0]}, "status"),
+        ({"reason": ["tired"]}, "reason"),
+        ({"event_type": ["*"]}, "event_type.0"),
+        ({"event_type": ["ok", "no way"]}, "event_type.1"),
+        ({"status_code": ["50"]}, "status_code"),
+        ({"status_code": ["600"]}, "status_code"),
+        ({"status_code": ["xx"]}, "status_code"),
+        ({"status_code": ["5XX"]}, "status_code"),
+        ({"error_kind": ["success"]}, "error_kind"),
+        ({"held_by": ["rate_limit"]}, "held_by"),
+        ({"min_attempts": -1}, "min_attempts"),
+        ({"error_kind": ["timeout"] * 51}, "error_kind"),
+        ({"from_time": datetime(2026, 1, 2, tzinfo=UTC), "to_time": datetime(2026, 1, 2, tzinfo=UTC)}, "to_time"),
+    ],
+)
+async def test_a_wrong_field_of_a_filter_is_named(rows: Rows, wanted: dict[str, Any], field: str) -> None:
+    call = rows.shared.client.SearchDeliveries(pb.SearchDeliveriesRequest(filter=pb.DeliveryFilter(**wanted)))
+    found = await refusal(call)
+    assert isinstance(found, errors.InvalidArgument)
+    assert found.violations[0].field == field
+
+
+@pytest.mark.parametrize("fields", [{"page_size": 201}, {"page_token": "AAAA"}, {"page_token": "\u00e9"}])
+async def test_a_wrong_page_is_named(rows: Rows, fields: dict[str, Any]) -> None:
+    found = await refusal(rows.shared.client.SearchDeliveries(pb.SearchDeliveriesRequest(**fields)))
+    assert isinstance(found, errors.InvalidArgument)
+    assert found.violations[0].field in fields
+
+
+async def test_what_a_delivery_ends_with_is_what_its_filters_find(rows: Rows) -> None:
+    """A retry by hand takes the last attempt back to the queue, and the end takes it out again."""
+    world = rows.shared.world
+    owner = await world.subscription("http://127.0.0.1:1/")
+    await world.pool.execute("UPDATE subscriptions SET status = 'paused' WHERE id = $1", owner)
+    delivery_id = await world.deliver(owner, status="failed")
+    await world.pool.execute(
+        "UPDATE unsuccessful_deliveries SET last_status_code = 418, last_error_kind = 'http_4xx' WHERE id = $1",
+        delivery_id,
+    )
+    for step in (
+        lambda: rows.shared.client.RetryDelivery(pb.RetryDeliveryRequest(delivery_id=str(delivery_id))),
+        lambda: rows.shared.client.CancelDelivery(pb.CancelDeliveryRequest(delivery_id=str(delivery_id))),
+    ):
+        assert await searched(rows, status_code=["418"]) == [delivery_id]
+        await step()
+    assert await searched(rows, status_code=["418"], status=[state("cancelled")]) == [delivery_id]
+    await world.pool.execute("DELETE FROM unsuccessful_deliveries WHERE id = $1", delivery_id)
+    await world.pool.execute("DELETE FROM webhook_deliveries WHERE id = $1", delivery_id)
+
+
+async def test_a_search_of_few_of_a_tenant_with_many_subscriptions_finds_them(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a walk for each subscription."""
+    monkeypatch.setattr(search, "OWNERS_LIMIT", 1)
+    expected = sorted((row.id for row in rows.all if row.status in {"pending", "delivered"}), reverse=True)
+    assert await searched(rows, page_size=7, status=[state("pending"), state("delivered")]) == expected
+
+
+async def find_all(connection: Connection, wanted: Filter, limit: int) -> list[UUID]:
+    """Return everything that is wanted, as one that works through it does."""
+    found, span = list[UUID](), Span.of(wanted, ascending=True)
+    while True:
+        part = await search.find(connection, "default", wanted, span, limit)
+        found += part.ids
+        if part.reached is None:
+            return found
+        span = span.beyond(part.reached)
+
+
+async def test_a_filter_can_be_worked_through_in_the_order_of_acceptance(rows: Rows) -> None:
+    async with rows.shared.world.pool.acquire() as connection, connection.transaction():
+        found = await find_all(connection, Filter(statuses=frozenset({DeliveryStatus.FAILED})), 4)
+    assert found == sorted(row.id for row in rows.all if row.status == "failed")
