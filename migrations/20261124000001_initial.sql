@@ -284,8 +284,12 @@ CREATE TABLE unsuccessful_deliveries (
     last_status_code smallint,
     last_error_kind  text,
     tenant_id        text NOT NULL,
+    -- When it ended: its day is kept for RECOVERY_HOURS after the last failure.
+    ended_at         timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (subscription_id, status, id)
 ) PARTITION BY RANGE (id);
+-- Rows are appended as deliveries end, so a block range index finds the latest at no cost per row.
+CREATE INDEX unsuccessful_deliveries_by_end ON unsuccessful_deliveries USING brin (ended_at);
 CREATE INDEX unsuccessful_deliveries_by_tenant ON unsuccessful_deliveries (tenant_id, status, id);
 
 -- What is unfinished: a row if and only if the delivery is 'pending' in webhook_deliveries. It is the only truth about the
@@ -503,6 +507,73 @@ $$;
 CREATE TRIGGER subscription_health_give_turns AFTER UPDATE ON subscription_health
     REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows
     FOR EACH STATEMENT EXECUTE FUNCTION give_turns_of_breakers();
+
+-- What is done to many deliveries at once: a row for each job, which every delivery process may go on with. A chunk of it is
+-- one transaction that locks this row: the lock is the lease, and a process that dies gives it back.
+CREATE TABLE jobs (
+    id              uuid PRIMARY KEY,
+    tenant_id       text NOT NULL,
+    kind            text NOT NULL CHECK (kind IN ('retry', 'replay', 'cancel')),
+    status          text NOT NULL DEFAULT 'queued'
+        CHECK (status IN ('queued', 'running', 'paused', 'succeeded', 'failed', 'cancelled')),
+    -- A DeliveryFilter as JSON; and the subscriptions that it touches, empty for all of the tenant.
+    filter          jsonb NOT NULL,
+    subscriptions   uuid[] NOT NULL,
+    -- Of a replay: who gets the new deliveries. Null: the subscription of each.
+    to_subscription_id uuid,
+    rate_per_second integer NOT NULL CHECK (rate_per_second BETWEEN 1 AND 10000),
+    created_by      text NOT NULL,
+    created_at      timestamptz NOT NULL DEFAULT now(),
+    -- Deliveries that were accepted, or that ended, after this are not part of it.
+    frozen_at       timestamptz NOT NULL,
+    started_at      timestamptz,
+    -- When the last chunk was done, and when the next may begin.
+    moved_at        timestamptz,
+    due_at          timestamptz NOT NULL DEFAULT now(),
+    ended_at        timestamptz,
+    -- It has looked at all deliveries up to this one.
+    at_delivery     uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    chunks          integer NOT NULL DEFAULT 0,
+    matched         bigint NOT NULL,
+    matched_exact   boolean NOT NULL,
+    done            bigint NOT NULL DEFAULT 0,
+    skipped         bigint NOT NULL DEFAULT 0,
+    gone            bigint NOT NULL DEFAULT 0,
+    -- Of what is done, what has ended since.
+    delivered       bigint NOT NULL DEFAULT 0,
+    failed          bigint NOT NULL DEFAULT 0,
+    error           text
+) WITH (fillfactor = 50);
+CREATE INDEX jobs_by_tenant ON jobs (tenant_id, id);
+-- Those that have not ended, which are few.
+CREATE INDEX jobs_unfinished ON jobs (due_at) WHERE status IN ('queued', 'running', 'paused');
+
+-- What jobs have retried, a row for each chunk until all of it has ended: from these a job's results are counted.
+CREATE TABLE job_chunks (
+    job_id       uuid NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
+    number       integer NOT NULL,
+    made_at      timestamptz NOT NULL DEFAULT now(),
+    -- Those that had not ended when they were looked at last, and when that is done again.
+    delivery_ids uuid[] NOT NULL,
+    look_at      timestamptz NOT NULL,
+    PRIMARY KEY (job_id, number)
+);
+CREATE INDEX job_chunks_by_look ON job_chunks (look_at);
+
+-- Previews of jobs, until they are started or expire.
+CREATE TABLE job_previews (
+    -- SHA-256 of the token, which is shown once.
+    token_hash    bytea PRIMARY KEY CHECK (length(token_hash) = 32),
+    tenant_id     text NOT NULL,
+    kind          text NOT NULL,
+    filter        jsonb NOT NULL,
+    to_subscription_id uuid,
+    frozen_at     timestamptz NOT NULL,
+    expires_at    timestamptz NOT NULL,
+    matched       bigint NOT NULL,
+    matched_exact boolean NOT NULL
+);
+CREATE INDEX job_previews_by_expiry ON job_previews (expires_at);
 
 -- The running workers. While Redis is away, each allows itself its share of every rate limit.
 CREATE TABLE workers (

@@ -184,9 +184,36 @@ QUOTAS = row(
     ],
 )
 
+JOBS = row(
+    "Jobs",
+    [
+        Lines(
+            "Jobs",
+            "Jobs that have not ended, by kind and status. A paused one does nothing until somebody resumes it.",
+            Query(alike("webhook_jobs", by="kind, status"), "{{kind}} {{status}}"),
+        ),
+        Lines(
+            "Deliveries of jobs",
+            "Deliveries that jobs looked at. Done: made pending again, or cancelled. Skipped ones were changed by "
+            "somebody else or cannot be sent; gone ones have no payload any more.",
+            Query(or_zero(rate("webhook_job_deliveries_total", by="kind, outcome"), "outcome"), "{{kind}} {{outcome}}"),
+            PER_SECOND,
+            stacked=True,
+        ),
+        Lines(
+            "Standing still",
+            "For how long the job that has stood still longest did nothing. The runbook of WebhookJobStandsStill says "
+            "what to look at.",
+            Query(alike("webhook_job_still_seconds", by="kind"), "{{kind}}"),
+            SECONDS,
+            thresholds=[("red", 600)],
+        ),
+    ],
+)
+
 BOARD = Board(
     "subscriptions",
     "Webhooks / Subscriptions",
     "Which endpoints stand out, why their deliveries are held, and which tenants are near their quotas.",
-    [NOW, WORST, GATES, ENDPOINTS, QUOTAS],
+    [NOW, WORST, GATES, ENDPOINTS, QUOTAS, JOBS],
 )

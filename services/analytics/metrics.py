@@ -25,11 +25,13 @@ RETENTION_ROWS_DELETED = Counter(
 )
 RETENTION_OVERDUE = Gauge(
     "webhook_retention_overdue_partitions",
-    "Partitions past LOG_RETENTION_HOURS that could not be dropped, or were kept beyond DELIVERY_EXPIRY_HOURS.",
+    "Partitions past LOG_RETENTION_HOURS that could not be dropped, or were kept beyond DELIVERY_EXPIRY_HOURS and "
+    "RECOVERY_HOURS.",
 )
 RETENTION_HELD = Gauge(
     "webhook_retention_held_partitions",
-    "Partitions past LOG_RETENTION_HOURS that are kept because of unfinished deliveries or fresh attempts.",
+    "Partitions past LOG_RETENTION_HOURS that are kept because of unfinished deliveries, recent failures, or fresh "
+    "attempts.",
 )
 RETENTION_ERRORS = Counter("webhook_retention_errors_total", "Passes of retention that failed and are retried.")
 RETENTION_LAST_SUCCESS = Gauge(

@@ -160,11 +160,14 @@ WHERE (d.day + 1)::timestamp AT TIME ZONE 'UTC' <= now() - $1::interval
 ORDER BY d.day, d.step
 
 -- day_is_in_use --
--- Whether a day's partitions are needed: by an unfinished delivery, by an event that is to get more deliveries, or by a
--- roll-up that has yet to settle its attempts.
+-- Whether a day's partitions are needed: by an unfinished delivery, by one that failed less than $3 ago and may be retried, by
+-- an event that is to get more deliveries, or by a roll-up that has yet to settle its attempts.
 SELECT EXISTS (
     SELECT FROM delivery_queue
     WHERE delivery_id >= uuid_of_day($1) AND delivery_id < uuid_of_day($1 + 1)
+) OR EXISTS (
+    SELECT FROM unsuccessful_deliveries
+    WHERE id >= uuid_of_day($1) AND id < uuid_of_day($1 + 1) AND status = 'failed' AND ended_at > now() - $3::interval
 ) OR EXISTS (
     SELECT FROM event_expansions WHERE event_id >= uuid_of_day($1) AND event_id < uuid_of_day($1 + 1)
 ) OR EXISTS (

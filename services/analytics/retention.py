@@ -3,7 +3,7 @@
 Every pass first makes the partitions of the days to come. Then, in one process at a time, it looks at each day
 that is past its retention. The day's partitions (webhook_deliveries, unsuccessful_deliveries, delivery_attempts,
 webhook_events: ids of a day are the same days in all four) go together, and only when no delivery of the day is in the
-queue and the roll-ups have settled its attempts.
+queue, none has failed within RECOVERY_HOURS, and the roll-ups have settled its attempts.
 
 What each step locks, so that the hot path never waits:
 
@@ -69,13 +69,14 @@ async def _delete_all(delete: Callable[[timedelta, int], Awaitable[int]], age: t
 
 
 async def _drop_old(store: PartitionStore, settings: AnalyticsSettings) -> None:
-    due = await store.due(settings.retention, max(settings.retention, settings.delivery_expiry))
+    latest = settings.delivery_expiry + settings.recovery
+    due = await store.due(settings.retention, max(settings.retention, latest))
     held = overdue = 0
     failure: Exception | None = None
     for day, tables in groupby(due, key=lambda partition: partition.day):
         group = list(tables)
         try:
-            kept = await store.day_is_in_use(day, SETTLE)
+            kept = await store.day_is_in_use(day, SETTLE, settings.recovery)
             if kept:
                 await _put_back(store, group)
             else:

@@ -35,6 +35,11 @@ class AnalyticsSettings(PostgresSettings, GrpcServerSettings, RetrySettings, Quo
         return timedelta(hours=self.log_retention_hours)
 
     @property
+    def recovery(self) -> timedelta:
+        """RECOVERY_HOURS."""
+        return timedelta(hours=self.recovery_hours)
+
+    @property
     def audit_retention(self) -> timedelta:
         """AUDIT_RETENTION_HOURS."""
         return timedelta(hours=self.audit_retention_hours)

@@ -151,10 +151,13 @@ class PartitionStore:
             rows = await self._connection.fetch(_queries["select_due_partitions"], retention, expiry)
         return [sql.record(Partition, row) for row in rows]
 
-    async def day_is_in_use(self, day: date, settle: timedelta) -> bool:
-        """Whether the day has an unfinished delivery, or attempts recorded less than `settle` ago."""
+    async def day_is_in_use(self, day: date, settle: timedelta, recovery: timedelta) -> bool:
+        """Whether a delivery of the day is unfinished or failed less than `recovery` ago, or an attempt is fresh.
+
+        Attempts are fresh until they were recorded `settle` ago.
+        """
         async with self._transaction():
-            used: bool = await self._connection.fetchval(_queries["day_is_in_use"], day, settle)
+            used: bool = await self._connection.fetchval(_queries["day_is_in_use"], day, settle, recovery)
         return used
 
     async def has_unfinished(self, partition: Partition) -> bool:

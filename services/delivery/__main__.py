@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import grpc
 
-from protos.webhook.v1 import deliveries_pb2, deliveries_pb2_grpc
+from protos.webhook.v1 import deliveries_pb2, deliveries_pb2_grpc, jobs_pb2, jobs_pb2_grpc
 from services.delivery.api.endpoint_tests import EndpointTests, EndpointTestStore
 from services.delivery.api.retries import Retries
 from services.delivery.api.service import DeliveryService
@@ -15,6 +15,10 @@ from services.delivery.dispatcher.dispatcher import GUARD_SECONDS, Dispatcher
 from services.delivery.dispatcher.limiter import Limiter
 from services.delivery.dispatcher.store import DispatcherStore
 from services.delivery.dispatcher.turns import Turns
+from services.delivery.jobs import runner
+from services.delivery.jobs.runner import Runner
+from services.delivery.jobs.service import JobService
+from services.delivery.jobs.store import JobStore
 from services.delivery.operational_webhooks import events as operational
 from services.delivery.operational_webhooks.events import OperationalEventStore as OperationalStore
 from services.delivery.settings import DeliverySettings
@@ -27,7 +31,10 @@ from services.platform.grpc import server as grpc_server
 from services.platform.process import background, lifecycle
 from services.platform.stores import duties, postgres, redis, signals
 
-SERVICES = (deliveries_pb2.DESCRIPTOR.services_by_name["DeliveryService"].full_name,)
+SERVICES = (
+    deliveries_pb2.DESCRIPTOR.services_by_name["DeliveryService"].full_name,
+    jobs_pb2.DESCRIPTOR.services_by_name["JobService"].full_name,
+)
 
 
 @contextlib.asynccontextmanager
@@ -48,8 +55,22 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
         store = DispatcherStore(pool, lease_seconds=settings.lease_seconds)
         turns = Turns(store, Limiter(client, store.count_workers), closed, known.of)
         created = Dispatcher(store, turns, ringer, stream, heard)
-        duty.on_change(taken=created.guard_leases, lost=metrics.forget_queue)
+        duty.on_change(taken=created.guard_leases, lost=_forget_gauges)
         process.health.add_shared("dispatcher", duty.checked(created.check, after_seconds=GUARD_SECONDS))
+        deliveries = DeliveryStore(
+            pool,
+            expiry_hours=settings.delivery_expiry_hours,
+            retention_hours=settings.log_retention_hours,
+            recovery_hours=settings.recovery_hours,
+            max_waiting=settings.quota_waiting_deliveries,
+        )
+        jobs = JobStore(
+            pool,
+            deliveries,
+            retention_hours=settings.log_retention_hours,
+            recovery_hours=settings.recovery_hours,
+            expiry_hours=settings.delivery_expiry_hours,
+        )
         loops = [process.spawn("redis_gauges", metrics.keep_redis(client))]
         with background.only_while(lambda: duty.held):
             loops += [process.spawn(name, run()) for name, run in created.loops.items()]
@@ -61,16 +82,13 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
                     operational.run(OperationalStore(pool, expiry_hours=settings.delivery_expiry_hours), heard),
                 ),
             ]
+            loops.append(process.spawn("job_gauges", runner.keep_gauges(jobs)))
+        loops.append(process.spawn("jobs", Runner(jobs, ringer, heard).run()))
         for loop in loops:
             stack.push_async_callback(process.cancel, loop)
 
         def register(server: grpc.aio.Server) -> None:
-            deliveries = DeliveryStore(
-                pool,
-                expiry_hours=settings.delivery_expiry_hours,
-                retention_hours=settings.log_retention_hours,
-                max_waiting=settings.quota_waiting_deliveries,
-            )
+            jobs_pb2_grpc.add_JobServiceServicer_to_server(JobService(jobs, heard), server)
             tests = EndpointTests(EndpointTestStore(pool), heard)
             service = DeliveryService(deliveries, Retries(deliveries, ringer, closed), tests)
             deliveries_pb2_grpc.add_DeliveryServiceServicer_to_server(service, server)
@@ -78,6 +96,11 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
         authenticator = Authenticator(settings, callers.find, callers.find_actor)
         async with grpc_server.serving(process, settings, SERVICES, register, authenticator, Crossings(pool).enter):
             yield
+
+
+def _forget_gauges() -> None:
+    metrics.forget_queue()
+    runner.forget_gauges()
 
 
 ROLE = lifecycle.Role(name="delivery", settings=DeliverySettings, serve=serve, called=True)

@@ -48,6 +48,10 @@ class Action(enum.StrEnum):
     DELETE_INGEST_TOKEN = "subscription.delete_ingest_token"  # noqa: S105 - as above
     RETRY_DELIVERY = "delivery.retry"
     CANCEL_DELIVERY = "delivery.cancel"
+    CREATE_JOB = "job.create"
+    PAUSE_JOB = "job.pause"
+    RESUME_JOB = "job.resume"
+    CANCEL_JOB = "job.cancel"
     CREATE_TENANT = "tenant.create"
     UPDATE_TENANT = "tenant.update"
     DELETE_TENANT = "tenant.delete"

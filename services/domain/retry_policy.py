@@ -79,6 +79,8 @@ class ExpirySettings(Settings):
     delivery_expiry_hours: Hours = 168
     # Hours that events, deliveries, attempts and their statistics are kept, counted from the end of their UTC day.
     log_retention_hours: Hours = 72
+    # Hours for which a failed delivery, with its event and its UTC day, is kept at least, so that it can be retried.
+    recovery_hours: Annotated[int, Field(ge=0, le=876_000)] = 72
 
 
 class RetrySettings(ExpirySettings):

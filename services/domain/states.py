@@ -26,6 +26,11 @@
       with ENDPOINT_VERIFICATION, RESUME and ENABLE lead to unverified first, as does another target
       (active ── RETARGET ──▶ unverified); unverified ── VERIFY ──▶ active; and what PAUSE and DISABLE do to active
 
+    jobs
+      queued ── first chunk ──▶ running ── last chunk ──▶ succeeded, or failed at a limit
+      queued or running ── PAUSE ──▶ paused ── RESUME ──▶ queued or running
+      queued, running or paused ── CANCEL ──▶ cancelled
+
 Only SQL changes a state: tests/delivery/test_states.py runs every such statement against rows in every state, and each
 makes the changes of its entry below and no other. Postgres and JSON hold the values of these enums. A delivery is in
 the queue if and only if it is pending, scheduled or in flight; history has the states it can end in, and `pending`
@@ -125,6 +130,30 @@ class Probe(StrEnum):
 
     SUCCESS = "success"
     FAILURE = "failure"
+
+
+class JobKind(StrEnum):
+    """What a job does to each delivery: `jobs.kind`."""
+
+    RETRY = "retry"
+    # A new delivery of the same event.
+    REPLAY = "replay"
+    CANCEL = "cancel"
+
+
+class JobStatus(StrEnum):
+    """Where a job is: `jobs.status`."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PAUSED = "paused"
+    # It has looked at all of its deliveries.
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+UNFINISHED_JOBS = frozenset({JobStatus.QUEUED, JobStatus.RUNNING, JobStatus.PAUSED})
 
 
 class Hold(StrEnum):

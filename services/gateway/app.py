@@ -6,7 +6,7 @@ from starlette.types import ASGIApp
 from services.gateway.accept import documentation, routes
 from services.gateway.accept.batches import IngestBatches
 from services.gateway.accept.routes import IngestTokens
-from services.gateway.resources import api_keys, audit, deliveries, events, retries, stats, tenants
+from services.gateway.resources import api_keys, audit, deliveries, events, jobs, retries, stats, tenants
 from services.gateway.resources.subscriptions import routes as subscriptions
 from services.gateway.resources.subscriptions import secrets
 from services.gateway.web import middleware, openapi, problems, swagger
@@ -66,7 +66,7 @@ def described(services: Backends | None = None, *, with_operations: bool = False
     )
     api.state.backends = services
     of_subscriptions = (subscriptions, secrets)
-    for resource in (*of_subscriptions, events, deliveries, stats, tenants, api_keys, audit):
+    for resource in (*of_subscriptions, events, deliveries, jobs, stats, tenants, api_keys, audit):
         api.include_router(resource.router)
     paths = documentation.PATHS | (documentation.OPERATIONS if with_operations else {})
     answers = (routes.WebhookAccepted, routes.EventAccepted, routes.BatchedEventAccepted, routes.BatchedEventRefused)

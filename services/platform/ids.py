@@ -88,6 +88,13 @@ def of_delivery(event_id: UUID, subscription_id: UUID) -> UUID:
     return UUID(bytes=event_id.bytes[:8] + tail)
 
 
+def of_replay(event_id: UUID, subscription_id: UUID, job_id: UUID) -> UUID:
+    """Return the id of the delivery that a job makes of an event: always the same, and no other's."""
+    digest = hashlib.blake2b(event_id.bytes + subscription_id.bytes + job_id.bytes, digest_size=8).digest()
+    tail = bytes(((digest[0] & 0x3F) | 0x80,)) + digest[1:]
+    return UUID(bytes=event_id.bytes[:8] + tail)
+
+
 def delivery_range(event_id: UUID) -> tuple[UUID, UUID]:
     """Return the least and the greatest id that a delivery of this event can have."""
     head = event_id.bytes[:8]

@@ -169,6 +169,8 @@ def settings(database: str) -> AnalyticsSettings:
         database_url=database,
         grpc_port=0,
         log_retention_hours=72,
+        # So that a day goes as soon as its deliveries have ended.
+        recovery_hours=0,
         delivery_expiry_hours=168,
         rollup_interval_seconds=5,
         retention_interval_seconds=300,

@@ -68,6 +68,27 @@ async def test_retention_keeps_a_day_with_an_unfinished_delivery_until_it_ends(
     assert metrics.RETENTION_HELD._value.get() == 0
 
 
+async def test_retention_keeps_a_day_while_a_delivery_failed_within_the_time_to_recover_it(
+    store: StatsStore, rows: Rows, settings: AnalyticsSettings
+) -> None:
+    recovering = settings.model_copy(update={"recovery_hours": 72})
+    failed = await rows.day(6)
+    await rows.set_status(failed, "failed")
+    await rows.day(5)
+    await rows.pool.execute("UPDATE unsuccessful_deliveries SET ended_at = now() - interval '71 hours'")
+
+    await retention.run_once(store, recovering)
+
+    assert len(await rows.partitions(_day(6))) == len(TABLES)
+    assert await rows.partitions(_day(5)) == []
+    assert metrics.RETENTION_OVERDUE._value.get() == 0
+
+    await rows.pool.execute("UPDATE unsuccessful_deliveries SET ended_at = now() - interval '73 hours'")
+    await retention.run_once(store, recovering)
+
+    assert await rows.partitions(_day(6)) == []
+
+
 async def test_retention_keeps_a_day_with_an_event_that_is_to_get_more_deliveries(
     store: StatsStore, rows: Rows, settings: AnalyticsSettings
 ) -> None:

@@ -20,7 +20,15 @@ from dev.embedded import ports
 from dev.harness.keys import ADMIN_KEY, ENCRYPTION_KEY, SERVICE_KEY
 from dev.harness.stores import Stores
 from dev.harness.waiting import wait_until
-from protos.webhook.v1 import access_pb2, analytics_pb2, audit_pb2, deliveries_pb2, ingest_pb2, subscriptions_pb2
+from protos.webhook.v1 import (
+    access_pb2,
+    analytics_pb2,
+    audit_pb2,
+    deliveries_pb2,
+    ingest_pb2,
+    jobs_pb2,
+    subscriptions_pb2,
+)
 from services.analytics import __main__ as analytics
 from services.analytics.settings import AnalyticsSettings
 from services.delivery import __main__ as delivery
@@ -41,7 +49,7 @@ from tests.platform.tracing.recording import Kept, Recording
 
 SETTINGS = {"ingest": IngestSettings, "delivery": DeliverySettings, "analytics": AnalyticsSettings}
 SERVES: Mapping[str, Any] = {"ingest": ingest.serve, "delivery": delivery.serve, "analytics": analytics.serve}
-ROLE_OF = {"DeliveryService": "delivery", "AnalyticsService": "analytics"}
+ROLE_OF = {"DeliveryService": "delivery", "JobService": "delivery", "AnalyticsService": "analytics"}
 DESCRIPTORS = {f"/{method.containing_service.full_name}/{method.name}": method for method in methods()}
 REQUEST_ID = "the-request-of-this-test"
 # What differs between any two calls of a method.
@@ -227,6 +235,15 @@ async def new_tenant(served: Served) -> Message:
     return access_pb2.CreateTenantRequest(id=f"tenant-{served.number}")
 
 
+NO_JOB = "019ced7a-4be1-7d20-91f3-6a0c8e5d2b17"
+
+
+def _retry_of(subscription_id: str) -> dict[str, Any]:
+    """Return a job that has nothing to do."""
+    wanted = deliveries_pb2.DeliveryFilter(subscription_id=[subscription_id])
+    return {"kind": jobs_pb2.JOB_KIND_RETRY, "filter": wanted}
+
+
 SPEC = subscriptions_pb2.SubscriptionSpec(target_url="http://127.0.0.1:9/hook", description="a test's")
 CASES: Mapping[str, Made] = {
     "IngestService/Ingest": made_by(item, lambda made: ingest_pb2.IngestRequest(item=made)),
@@ -254,6 +271,13 @@ CASES: Mapping[str, Made] = {
         accepted, lambda made: deliveries_pb2.BatchRetryDeliveriesRequest(delivery_ids=[made.delivery_id])
     ),
     "DeliveryService/CancelDelivery": of_event(deliveries_pb2.CancelDeliveryRequest, "delivery_id"),
+    "JobService/PreviewJob": made_by(subscription, lambda made: jobs_pb2.PreviewJobRequest(**_retry_of(made))),
+    "JobService/CreateJob": made_by(subscription, lambda made: jobs_pb2.CreateJobRequest(**_retry_of(made))),
+    "JobService/GetJob": always(jobs_pb2.GetJobRequest(job_id=NO_JOB)),
+    "JobService/ListJobs": always(jobs_pb2.ListJobsRequest(page_size=1, status=jobs_pb2.JOB_STATUS_FAILED)),
+    "JobService/PauseJob": always(jobs_pb2.PauseJobRequest(job_id=NO_JOB)),
+    "JobService/ResumeJob": always(jobs_pb2.ResumeJobRequest(job_id=NO_JOB)),
+    "JobService/CancelJob": always(jobs_pb2.CancelJobRequest(job_id=NO_JOB)),
     "AnalyticsService/GetStats": always(analytics_pb2.GetStatsRequest()),
     "AccessService/Authenticate": made_by(key, lambda made: access_pb2.AuthenticateRequest(key=made.key)),
     "AccessService/CreateTenant": new_tenant,

@@ -85,6 +85,7 @@ class World:
             "operational_facts", "exhausted_deliveries", "due_subscriptions", "delivery_queue",
             "unsuccessful_deliveries", "delivery_attempts", "webhook_deliveries", "webhook_events",
             "subscription_health", "endpoint_checks", "endpoint_tests", "subscriptions",
+            "job_chunks", "jobs", "job_previews",
         ):  # fmt: skip
             await self.pool.execute(f"DELETE FROM {table}")
         async with redis.asyncio.Redis.from_url(self.redis_url) as client:
@@ -209,7 +210,7 @@ class World:
 
     def store(self) -> DeliveryStore:
         """Return what the API asks of Postgres."""
-        return DeliveryStore(self.pool, expiry_hours=168, retention_hours=72, max_waiting=1_000_000)
+        return DeliveryStore(self.pool, expiry_hours=168, retention_hours=72, recovery_hours=72, max_waiting=1_000_000)
 
     async def retry(self, delivery_id: UUID) -> None:
         """Retry a delivery by hand, without a bell."""
@@ -391,11 +392,12 @@ async def heard_one(world: World, ringer: Ringer, subscription: UUID) -> None:
 # Claims for unit tests.
 
 
+_EVENT, _SUBSCRIPTION = UUID("01890a5d-ac96-774b-8cce-b302099a8057"), UUID(int=2)
 CLAIM = Claim(
-    id=UUID("01890a5d-ac96-774b-bcce-b302099a8057"),
+    id=ids.of_delivery(_EVENT, _SUBSCRIPTION),
     token=UUID(int=1),
-    event_id=UUID("01890a5d-ac96-774b-8cce-b302099a8057"),
-    subscription_id=UUID(int=2),
+    event_id=_EVENT,
+    subscription_id=_SUBSCRIPTION,
     tenant_id="default",
     event_type="order.created",
     number=1,

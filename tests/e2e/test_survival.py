@@ -1,11 +1,14 @@
 """Accepted events are delivered, whichever process or store dies."""
 
 import signal
+from collections import Counter
+from typing import Any
 from uuid import UUID
 
 import asyncpg
 import psutil
 
+from dev.harness import deliveries
 from dev.harness.api import Api
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.stack import Stack
@@ -16,6 +19,8 @@ from services.platform import ids
 SECRET = "It's a Secret to Everybody"
 # Subscriptions of one event: so many that creating its deliveries takes a while.
 MANY = 3_000
+# Deliveries of a job, for five seconds.
+FAILED = 500
 
 
 async def test_a_worker_killed_in_mid_request_loses_time_and_no_delivery(
@@ -73,6 +78,52 @@ async def test_delivered_webhooks_are_there_after_a_restart(api: Api, quick: Sta
     # Unfinished deliveries continue, signed with the secret from before.
     await api.until(unfinished, "delivered")
     assert receiver.requests[-1].headers["X-Hub-Signature-256"] == signatures.hub(signatures.Key.of(SECRET), b"{}")
+
+
+async def test_a_job_goes_on_when_the_process_that_runs_it_is_killed_and_retries_each_delivery_once(
+    api: Api, quick: Stack, receiver: Receiver
+) -> None:
+    subscription = await api.subscribe(receiver.url())
+    failed = await _failed(quick, UUID(subscription), FAILED)
+    body = {"kind": "retry", "filter": {"subscription_id": [subscription]}, "rate_per_second": 100}
+    answer = await api.http.post("/api/v1/jobs", json=body)
+    assert answer.status_code == 202, answer.text
+    path = answer.headers["location"]
+
+    async def progress() -> dict[str, Any]:
+        # The gateway may have lost the process that it asks.
+        found = await api.http.get(path)
+        return found.json() if found.status_code == 200 else {"counts": {"done": 0}, "status": "running"}
+
+    async def has_begun() -> bool:
+        return bool((await progress())["counts"]["done"] >= FAILED // 5)
+
+    await wait_until(has_begun, what="a part of the job")
+    assert (await progress())["status"] == "running"
+    quick.kill_role("delivery")
+
+    async def complete() -> bool:
+        found = await progress()
+        return bool(found["status"] == "succeeded" and found["results"]["delivered"] == FAILED)
+
+    await wait_until(complete, what="the job and its deliveries")
+    counts = (await progress())["counts"]
+    assert counts == {"matched": FAILED, "matched_is_exact": True, "done": FAILED, "skipped": 0, "gone": 0}
+    assert Counter(request.headers["webhook-id"] for request in receiver.requests) == Counter(map(str, failed))
+
+
+async def _failed(stack: Stack, subscription_id: UUID, number: int) -> list[UUID]:
+    """Create events of a subscription whose deliveries have failed."""
+    event_ids = [ids.new() for _ in range(number)]
+    pairs = [(ids.of_delivery(event_id, subscription_id), event_id) for event_id in event_ids]
+    async with asyncpg.create_pool(stack.ports["database_url"], min_size=0, max_size=1) as pool:
+        await pool.execute(
+            "INSERT INTO webhook_events (id, tenant_id, content_type, payload)"
+            " SELECT id, 'default', 'application/json', '{}' FROM unnest($1::uuid[]) AS id",
+            event_ids,
+        )
+        await deliveries.insert(pool, pairs, subscription_id=subscription_id, status="failed")
+    return [delivery_id for delivery_id, _ in pairs]
 
 
 def _valkey(stack: Stack) -> psutil.Process:

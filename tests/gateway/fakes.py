@@ -1,4 +1,4 @@
-"""The four gRPC services in memory, on real servers and sockets, for responses that real services rarely give."""
+"""The gRPC services in memory, on real servers and sockets, for responses that real services rarely give."""
 
 import asyncio
 import contextlib
@@ -15,6 +15,8 @@ from protos.webhook.v1 import (
     deliveries_pb2_grpc,
     ingest_pb2,
     ingest_pb2_grpc,
+    jobs_pb2,
+    jobs_pb2_grpc,
     subscriptions_pb2,
     subscriptions_pb2_grpc,
 )
@@ -32,6 +34,7 @@ NAMES = (
     "webhook.v1.SubscriptionService",
     "webhook.v1.IngestService",
     "webhook.v1.DeliveryService",
+    "webhook.v1.JobService",
     "webhook.v1.AnalyticsService",
 )
 
@@ -91,6 +94,7 @@ class Services(
     subscriptions_pb2_grpc.SubscriptionServiceServicer,
     ingest_pb2_grpc.IngestServiceServicer,
     deliveries_pb2_grpc.DeliveryServiceServicer,
+    jobs_pb2_grpc.JobServiceServicer,
     analytics_pb2_grpc.AnalyticsServiceServicer,
 ):
     """Record requests, and respond as configured."""
@@ -119,6 +123,10 @@ class Services(
         self.tested = deliveries_pb2.TestSubscriptionResponse()
         # Results of retries that are not `delivery`, by id.
         self.retried: dict[str, deliveries_pb2.RetryResult] = {}
+        self.job = jobs_pb2.Job(
+            kind=jobs_pb2.JOB_KIND_RETRY, status=jobs_pb2.JOB_STATUS_QUEUED, counts=jobs_pb2.JobCounts(), created_at=NOW
+        )
+        self.preview = jobs_pb2.PreviewJobResponse(counts=jobs_pb2.JobCounts(), token_expires_at=NOW)
         self.stats = analytics_pb2.Stats()
 
     async def _called(self, request: object) -> None:
@@ -262,15 +270,44 @@ class Services(
         self._subscription(request.subscription_id)
         return self.tested
 
+    async def PreviewJob(self, request: Any, _context: Context) -> jobs_pb2.PreviewJobResponse:
+        await self._called(request)
+        return self.preview
+
+    async def CreateJob(self, request: Any, _context: Context) -> jobs_pb2.CreateJobResponse:
+        await self._called(request)
+        return jobs_pb2.CreateJobResponse(job=self.job)
+
+    async def GetJob(self, request: Any, _context: Context) -> jobs_pb2.GetJobResponse:
+        await self._called(request)
+        return jobs_pb2.GetJobResponse(job=self.job)
+
+    async def ListJobs(self, request: Any, _context: Context) -> jobs_pb2.ListJobsResponse:
+        await self._called(request)
+        return jobs_pb2.ListJobsResponse(jobs=[self.job], next_page_token="more")
+
+    async def PauseJob(self, request: Any, _context: Context) -> jobs_pb2.PauseJobResponse:
+        await self._called(request)
+        return jobs_pb2.PauseJobResponse(job=self.job)
+
+    async def ResumeJob(self, request: Any, _context: Context) -> jobs_pb2.ResumeJobResponse:
+        await self._called(request)
+        return jobs_pb2.ResumeJobResponse(job=self.job)
+
+    async def CancelJob(self, request: Any, _context: Context) -> jobs_pb2.CancelJobResponse:
+        await self._called(request)
+        return jobs_pb2.CancelJobResponse(job=self.job)
+
     async def GetStats(self, request: Any, _context: Context) -> analytics_pb2.GetStatsResponse:
         await self._called(request)
         return analytics_pb2.GetStatsResponse(stats=self.stats)
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Add all four services to a server."""
+        """Add all services to a server."""
         subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(self, server)
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(self, server)
         deliveries_pb2_grpc.add_DeliveryServiceServicer_to_server(self, server)
+        jobs_pb2_grpc.add_JobServiceServicer_to_server(self, server)
         analytics_pb2_grpc.add_AnalyticsServiceServicer_to_server(self, server)
 
     @contextlib.asynccontextmanager

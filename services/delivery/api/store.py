@@ -97,6 +97,16 @@ class Retried:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Reopened:
+    """Which of many deliveries are pending now, and what kept others from it."""
+
+    ids: Sequence[UUID]
+    gone: int
+    # Those that ended too late to be meant.
+    late: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Locked:
     """A delivery whose rows are locked."""
 
@@ -112,10 +122,13 @@ def attempt_of(row: Any) -> Attempt:
 class DeliveryStore:
     """Deliveries of a tenant. Every method raises what stores.availability.STORE_AWAY lists when Postgres is away."""
 
-    def __init__(self, pool: postgres.Pool, *, expiry_hours: int, retention_hours: int, max_waiting: int) -> None:
+    def __init__(
+        self, pool: postgres.Pool, *, expiry_hours: int, retention_hours: int, recovery_hours: int, max_waiting: int
+    ) -> None:
         self._pool = pool
         self._expiry_hours = expiry_hours
         self._retention = timedelta(hours=retention_hours)
+        self._recovery = timedelta(hours=recovery_hours)
         # Unfinished deliveries of a tenant that has no quota of its own.
         self._max_waiting = max_waiting
 
@@ -172,7 +185,7 @@ class DeliveryStore:
             changed = {delivery_id: one for delivery_id, one in locked.items() if delivery_id not in found}
             if changed:
                 ringing = {name for name, one in changed.items() if _is_ringing(one.row, may_ring)}
-                await self._make_pending(connection, changed, ringing, actor)
+                await self._make_pending(connection, changed, ringing, actor=actor)
                 await _tell(connection, Action.RETRY_DELIVERY, changed, after=DeliveryStatus.PENDING, actor=actor)
                 for delivery in await self._read_all(connection, tenant_id, list(changed)):
                     rung = Rung(delivery.subscription_id, delivery.id) if delivery.id in ringing else None
@@ -180,8 +193,46 @@ class DeliveryStore:
                     found[delivery.id] = Retried(delivery=delivery, rung=rung, traceparent=traceparent)
         return [found[delivery_id] for delivery_id in delivery_ids]
 
+    async def reopen(
+        self,
+        connection: postgres.Connection,
+        tenant_id: str,
+        delivery_ids: Sequence[UUID],
+        *,
+        statuses: Collection[DeliveryStatus],
+        ended_by: datetime,
+        actor: str,
+    ) -> Reopened:
+        """Make those deliveries pending that are in one of these states still, in the transaction of a connection.
+
+        They are the dispatcher's, and none is a probe. QuotaExceeded when the tenant has too many that are unfinished.
+        """
+        refused: dict[UUID, Retried | errors.WebhookError] = {}
+        locked = await _lock(connection, tenant_id, delivery_ids, refused)
+        late = {name for name, one in locked.items() if one.status in FINAL and one.row["completed_at"] > ended_by}
+        wanted = {name: one for name, one in locked.items() if one.status in statuses and name not in late}
+        if full := await self._too_many_waiting(connection, tenant_id, wanted.values()):
+            raise full
+        refusals = {name: refusal for name, one in wanted.items() if (refusal := self._refusal(one, None))}
+        changed = {name: one for name, one in wanted.items() if name not in refusals}
+        if changed:
+            await self._make_pending(connection, changed, (), actor=actor, probing=False)
+        gone = sum(isinstance(refusal, errors.Gone) for refusal in refusals.values())
+        return Reopened(ids=list(changed), gone=gone, late=len(late))
+
+    async def check_quota(self, connection: postgres.Connection, tenant_id: str) -> None:
+        """QuotaExceeded when a tenant has as many unfinished deliveries as it may have."""
+        if full := await self._full(connection, tenant_id):
+            raise full
+
     async def _make_pending(
-        self, connection: postgres.Connection, changed: Mapping[UUID, _Locked], ringing: Collection[UUID], actor: str
+        self,
+        connection: postgres.Connection,
+        changed: Mapping[UUID, _Locked],
+        ringing: Collection[UUID],
+        *,
+        actor: str,
+        probing: bool = True,
     ) -> None:
         names, rows = list(changed), [one.row for one in changed.values()]
         bounds = min(names), max(names)
@@ -193,7 +244,7 @@ class DeliveryStore:
             columns = ([row[name] for row in listed] for name in ("id", "subscription_id", "status"))
             await connection.execute(SQL["unlist"], *columns, *bounds)
         probes = {row["subscription_id"]: row["id"] for row in reversed(rows) if row["wants_probe"]}
-        if probes:
+        if probes and probing:
             await connection.execute(SQL["ask_for_probes"], list(probes), list(probes.values()))
 
     async def _too_many_waiting(
@@ -202,6 +253,9 @@ class DeliveryStore:
         """Return the error for what would be unfinished besides, if the tenant has its quota of that already."""
         if all(one.status not in FINAL for one in locked):
             return None
+        return await self._full(connection, tenant_id)
+
+    async def _full(self, connection: postgres.Connection, tenant_id: str) -> errors.QuotaExceeded | None:
         arguments = tenant_id, self._max_waiting, quotas.FRESH_SECONDS
         row = await connection.fetchrow(SQL["select_waiting"], *arguments)
         return quotas.too_many_waiting(row["waiting"], row["quota"]) if row else None
@@ -218,9 +272,12 @@ class DeliveryStore:
             return errors.Conflict(message, reason=errors.ErrorReason.SUBSCRIPTION_DISABLED)
         if row["event"] is None:
             return errors.Gone("the payload of this delivery is no longer retained")
-        if row["now"] >= ids.end_of_day(row["id"]) + self._retention:
+        failed_lately = one.status is DeliveryStatus.FAILED and row["completed_at"] > row["now"] - self._recovery
+        if row["now"] >= ids.end_of_day(row["id"]) + self._retention and not failed_lately:
             # Retention only waits for other deliveries of the day: a retry would keep all of it for days more.
-            return errors.Gone("this delivery is older than LOG_RETENTION_HOURS and is about to be removed")
+            return errors.Gone(
+                "this delivery is older than LOG_RETENTION_HOURS and RECOVERY_HOURS and is about to be removed"
+            )
         if full and one.status in FINAL:
             quotas.REFUSALS.labels(quotas.Quota.WAITING_DELIVERIES).inc()
             return full

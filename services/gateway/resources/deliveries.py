@@ -92,7 +92,7 @@ class Attempt(models.Answer):
     actor: str = Field(
         description=(
             "Who asked for it, as in the audit log: `system` for what the service does by itself, otherwise the id of "
-            "the API key, `bootstrap`, or `anonymous`."
+            "the API key, `bootstrap`, or `anonymous`; or `job:` and the id of a job."
         ),
         examples=["system"],
     )

@@ -96,7 +96,7 @@ class Route(models.Answer):
     routed: bool = Field(description="Whether the subscription got the event.", examples=[False])
     reason: str = Field(
         description=(
-            "Got it: `matched`, or `replayed` (somebody sent it there later). Did not: `event_type` (it does not get "
+            "Got it: `matched`, or `replayed` (a job sent it there later). Did not: `event_type` (it does not get "
             "events of this type), `created_later`, `system` (it gets only operational events), `disabled` (and it "
             "keeps no events meanwhile), `expanding` (deliveries are still being created), or `addressed` (the event "
             "was sent to another subscription, not to all that want its type). `changed_since`: it was changed after "

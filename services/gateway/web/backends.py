@@ -20,6 +20,7 @@ from protos.webhook.v1 import (
     deliveries_pb2_grpc,
     ingest_pb2,
     ingest_pb2_grpc,
+    jobs_pb2_grpc,
     subscriptions_pb2_grpc,
 )
 from services.gateway.web import callers, problems
@@ -37,6 +38,7 @@ if TYPE_CHECKING:  # the asynchronous stubs exist only for the type checker
     from protos.webhook.v1.audit_pb2_grpc import AuditServiceAsyncStub
     from protos.webhook.v1.deliveries_pb2_grpc import DeliveryServiceAsyncStub
     from protos.webhook.v1.ingest_pb2_grpc import IngestServiceAsyncStub
+    from protos.webhook.v1.jobs_pb2_grpc import JobServiceAsyncStub
     from protos.webhook.v1.subscriptions_pb2_grpc import SubscriptionServiceAsyncStub
 
 
@@ -68,6 +70,7 @@ class Backends:
     subscriptions: "SubscriptionServiceAsyncStub"
     ingest: "IngestServiceAsyncStub"
     deliveries: "DeliveryServiceAsyncStub"
+    jobs: "JobServiceAsyncStub"
     analytics: "AnalyticsServiceAsyncStub"
     # Of all tenants; their requests name them themselves, and they ask for the caller's own key.
     access: "AccessServiceAsyncStub"
@@ -84,6 +87,7 @@ class Backends:
             subscriptions=subscriptions_pb2_grpc.SubscriptionServiceStub(channels.ingest),
             ingest=ingest_pb2_grpc.IngestServiceStub(channels.ingest),
             deliveries=deliveries_pb2_grpc.DeliveryServiceStub(channels.delivery),
+            jobs=jobs_pb2_grpc.JobServiceStub(channels.delivery),
             analytics=analytics_pb2_grpc.AnalyticsServiceStub(channels.analytics),
             access=access_pb2_grpc.AccessServiceStub(channels.ingest),
             audit=audit_pb2_grpc.AuditServiceStub(channels.ingest),

@@ -36,6 +36,7 @@ TAGS = [
     {"name": "webhooks", "description": "Send a webhook to one subscription."},
     {"name": "events", "description": "Publish an event to all subscriptions of its type."},
     {"name": "deliveries", "description": "The status and the attempts of each delivery."},
+    {"name": "jobs", "description": "Retry, replay, or cancel many deliveries at once."},
     {"name": "statistics", "description": "Counts and latencies of attempts."},
     {"name": "admin", "description": "Tenants, API keys and the audit log. Requires role `admin`."},
     {"name": "operations", "description": "Health and metrics. No API key is needed."},

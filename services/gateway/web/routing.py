@@ -35,6 +35,7 @@ _METHODS: Mapping[str, str] = {
     "cancel_webhook_delivery": "CancelDelivery",
     "list_subscription_deliveries": "ListDeliveries",
     "list_event_deliveries": "ListDeliveries",
+    "recover_subscription": "CreateJob",
     "get_subscription_stats": "GetStats",
 }
 _PATHS: Mapping[str, str] = {path.rpartition("/")[2]: path for path in roles.RULES}

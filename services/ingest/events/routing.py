@@ -34,7 +34,7 @@ class RouteReason(enum.StrEnum):
 
     # Got it: its event_types include the event's type, or it gets the tenant's operational events.
     MATCHED = "matched"
-    # Got it, although it would not get it now, and did not change since: somebody sent it there later.
+    # Did not get it when it was accepted; a job sent it there later.
     REPLAYED = "replayed"
     # Does not get events of this type.
     EVENT_TYPE = "event_type"
@@ -69,6 +69,7 @@ class Route:
 class _Accepted:
     """What is known of the event."""
 
+    id: UUID
     event_type: str | None
     created_at: datetime
     expanding: bool
@@ -111,26 +112,29 @@ def _routes(event: _Accepted, rows: Sequence[Any]) -> list[Route]:
 
 
 def _route(event: _Accepted, row: Any) -> Route:
-    routed = row["delivery_id"] is not None
-    reason, explanation = _got(event, row) if routed else _missed(event, row)
+    made = row["delivery_ids"]
+    first = ids.of_delivery(event.id, row["id"])
+    if first in made:
+        reason, explanation = _got(event, row)
+    elif made:
+        reason, explanation = RouteReason.REPLAYED, "A job sent the event to the subscription later."
+    else:
+        reason, explanation = _missed(event, row)
     return Route(
         subscription_id=row["id"],
-        routed=routed,
+        routed=bool(made),
         reason=reason,
         explanation=explanation,
-        delivery_id=row["delivery_id"],
+        delivery_id=first if first in made else next(iter(made), None),
     )
 
 
 def _got(event: _Accepted, row: Any) -> tuple[RouteReason, str]:
     if row["kind"] == Kind.SYSTEM:
         return RouteReason.MATCHED, "The subscription gets the operational events of its tenant."
-    was_there = row["created_at"] <= event.created_at
-    if was_there and _wants(event, row):
+    if _wants(event, row):
         return RouteReason.MATCHED, _why_wanted(event, row)
-    if was_there and row["changed_at"] > event.created_at:
-        return RouteReason.CHANGED_SINCE, "It got the event by the settings that it had then, which were changed since."
-    return RouteReason.REPLAYED, "The event was sent to the subscription after it was accepted."
+    return RouteReason.CHANGED_SINCE, "It got the event by the settings that it had then, which were changed since."
 
 
 def _missed(event: _Accepted, row: Any) -> tuple[RouteReason, str]:

@@ -40,7 +40,7 @@ def with_columns(statement: str, columns: Iterable[str], *, before: int) -> str:
     return statement.format(columns=", ".join(names), values=", ".join(values))
 
 
-def record(kind: type[Record], row: Any, **others: Any) -> Record:
+def record(kind: type[Record], row: Any, /, **others: Any) -> Record:
     """Return a dataclass whose fields are the columns of the same names, but for those that are given."""
     names: Mapping[str, Any] = kind.__dataclass_fields__  # type: ignore[attr-defined]  # there is no type for it
     return kind(**{name: others[name] if name in others else row[name] for name in names})

@@ -317,11 +317,11 @@ async def test_a_retry_without_the_payload_is_gone(api: Shared, status: str) -> 
     assert (await api.world.row(delivery_id))["status"] == status
 
 
-@pytest.mark.parametrize(("days_ago", "kept"), [(3, True), (4, False)])
+@pytest.mark.parametrize(("days_ago", "failed_hours_ago", "kept"), [(3, 73, True), (4, 73, False), (4, 71, True)])
 async def test_a_retry_that_would_keep_a_day_beyond_its_retention_is_gone(
-    api: Shared, days_ago: int, *, kept: bool
+    api: Shared, days_ago: int, failed_hours_ago: int, *, kept: bool
 ) -> None:
-    """Older than 72 hours from the end of its day; other unfinished deliveries keep the partition."""
+    """Older than 72 hours from the end of its day, and failed longer ago; others keep the partition."""
     moment = datetime.now(UTC).replace(hour=12) - timedelta(days=days_ago)
     await api.world.pool.execute("SELECT create_partitions($1, $1)", moment.date())
     event_id = UUID(int=ids.least_at(moment).int | ids.new().int & (2**80 - 1))
@@ -332,6 +332,11 @@ async def test_a_retry_that_would_keep_a_day_beyond_its_retention_is_gone(
         event_id,
     )
     await deliveries.insert(api.world.pool, [(delivery_id, event_id)], subscription_id=subscription, status="failed")
+    await api.world.pool.execute(
+        "UPDATE webhook_deliveries SET completed_at = now() - make_interval(hours => $2) WHERE id = $1",
+        delivery_id,
+        failed_hours_ago,
+    )
     if kept:
         await retry(api, delivery_id)
     else:

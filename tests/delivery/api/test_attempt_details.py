@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from services.delivery.destinations.destination import SendError
 from services.delivery.destinations.details import MAX_HEADER_BYTES, MAX_VALUE_CHARACTERS, Details, Phase, Trail
 from services.delivery.destinations.http.sender import HttpSender
 from services.domain.egress.policy import Policy
+from services.domain.states import DeliveryStatus
 from services.platform import ids
 from services.platform.auth import identity
 from services.platform.auth.identity import Identity
@@ -184,6 +186,23 @@ async def test_an_attempt_says_who_asked_for_it(world: World, receiver: Receiver
         await client.RetryDelivery(request)
         found = await ended(Shared(world=world, client=client), delivery_id, "delivered")
     assert [attempt.actor for attempt in found.attempts] == ["system", "anonymous", "system", "anonymous"]
+
+
+async def test_a_delivery_that_a_job_opened_again_says_so(world: World, receiver: Receiver) -> None:
+    delivery_id = await world.deliver(await world.subscription(receiver.url()), status="failed")
+    async with world.pool.acquire() as connection, connection.transaction():
+        opened = await world.store().reopen(
+            connection,
+            "default",
+            [delivery_id],
+            statuses={DeliveryStatus.FAILED},
+            ended_by=datetime.now(UTC) + timedelta(minutes=1),
+            actor="job:1",
+        )
+    assert opened.ids == [delivery_id]
+    async with world.running() as client:
+        found = await ended(Shared(world=world, client=client), delivery_id, "delivered")
+    assert [attempt.actor for attempt in found.attempts] == ["job:1"]
 
 
 async def test_a_delivery_says_its_trace_while_its_event_is_retained(world: World) -> None:

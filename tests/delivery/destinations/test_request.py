@@ -48,6 +48,13 @@ def test_a_type_and_a_secret_add_three_headers() -> None:
     assert built.headers["X-Event-Type"] == "order.created"
 
 
+def test_a_replayed_delivery_says_so() -> None:
+    built = request.build(claim(id=UUID("01890a5d-ac96-774b-bcce-b302099a8057")), (), {}, b"{}", 0)
+    plain = request.build(CLAIM, (), {}, b"{}", 0)
+    assert built.headers.keys() - plain.headers.keys() == {"X-Webhook-Replay"}
+    assert built.headers["X-Webhook-Replay"] == "true"
+
+
 def test_the_subscriptions_own_headers_are_added_and_replace_none() -> None:
     values = {"Authorization": "Bearer t", "webhook-id": "forged", "User-Agent": "forged"}
     built = request.build(CLAIM, (), values, b"{}", 0)

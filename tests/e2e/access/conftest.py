@@ -22,6 +22,7 @@ PROCESSES: Mapping[str, str] = {
     "webhook.v1.IngestService": "ingest",
     "webhook.v1.SubscriptionService": "ingest",
     "webhook.v1.DeliveryService": "delivery",
+    "webhook.v1.JobService": "delivery",
     "webhook.v1.AnalyticsService": "analytics",
 }
 Channels = Mapping[str, grpc.aio.Channel]

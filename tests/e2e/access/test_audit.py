@@ -36,10 +36,11 @@ EXEMPT: Mapping[str, str] = {
     "webhook.v1.IngestService.Ingest": TAKES_EVENTS_IN,
     "webhook.v1.IngestService.BatchIngest": TAKES_EVENTS_IN,
     "webhook.v1.DeliveryService.RetryDelivery": "a batch of one",
+    "webhook.v1.JobService.PreviewJob": "changes nothing",
     "webhook.v1.AccessService.Authenticate": "changes nothing",
     "webhook.v1.SubscriptionService.CheckIngestToken": "changes nothing",
 }
-READS = ("Get", "List")
+READS = ("Get", "List", "Search")
 URL = "https://example.com/hook/path-of-a-credential?token=query-of-a-credential"
 
 
@@ -125,6 +126,26 @@ async def _test(actor: Actor) -> Prepared:
     return "POST", f"/api/v1/subscriptions/{await actor.api.subscribe(actor.receiver.url())}/test", None
 
 
+def _on_job(rest: str, *first: str) -> Prepare:
+    async def prepare(actor: Actor) -> Prepared:
+        """Return a request about a job that takes half a minute."""
+        subscription_id = await actor.api.subscribe(URL)
+        await actor.call("POST", f"/api/v1/subscriptions/{subscription_id}/pause")
+        for _ in range(30):
+            await actor.api.sent(subscription_id)
+        wanted = {"kind": "cancel", "filter": {"subscription_id": [subscription_id]}, "rate_per_second": 1}
+        path = f"/api/v1/jobs/{(await actor.call('POST', '/api/v1/jobs', wanted)).json()['id']}"
+        for step in first:
+            await actor.call("POST", path + step)
+        return "POST", path + rest, None
+
+    return prepare
+
+
+def _retry_everything() -> Any:
+    return {"kind": "retry", "filter": {"from": "2020-01-01T00:00:00Z"}}
+
+
 async def _delete_tenant(actor: Actor) -> Prepared:
     made = (await actor.call("POST", "/api/v1/admin/tenants", {"id": f"t{ids.new().hex}"})).json()["id"]
     return "DELETE", f"/api/v1/admin/tenants/{made}", None
@@ -163,6 +184,14 @@ REST: Mapping[str, tuple[Action, Prepare]] = {
     "cancel_delivery": (Action.CANCEL_DELIVERY, _on_delivery("/cancel")),
     "retry_webhook_delivery": (Action.RETRY_DELIVERY, _on_delivery("/retry", "webhooks/")),
     "cancel_webhook_delivery": (Action.CANCEL_DELIVERY, _on_delivery("/cancel", "webhooks/")),
+    "create_job": (Action.CREATE_JOB, _at("POST", "/api/v1/jobs", _retry_everything)),
+    "recover_subscription": (
+        Action.CREATE_JOB,
+        _on_subscription("POST", "/recover", {"from": "2020-01-01T00:00:00Z"}),
+    ),
+    "pause_job": (Action.PAUSE_JOB, _on_job("/pause")),
+    "resume_job": (Action.RESUME_JOB, _on_job("/resume", "/pause")),
+    "cancel_job": (Action.CANCEL_JOB, _on_job("/cancel")),
     "create_tenant": (
         Action.CREATE_TENANT,
         _at("POST", "/api/v1/admin/tenants", lambda: {"id": f"t{ids.new().hex}"}),
@@ -199,7 +228,11 @@ async def test_a_change_over_rest_leaves_one_entry(http: httpx.AsyncClient, acto
     (entry,) = [entry for entry in await listed(http, actor=actor.key_id) if entry["id"] not in before]
     assert (entry["action"], entry["resource_type"]) == (action, action.resource_type)
     assert (entry["actor_name"], entry["actor_role"], entry["actor_tenant_id"]) == ("Ada", "admin", actor.tenant_id)
-    named = answer.json()["id"] if operation.startswith("create_") and operation != "create_ingest_token" else None
+    named = (
+        answer.json()["id"]
+        if operation.startswith(("create_", "recover_")) and operation != "create_ingest_token"
+        else None
+    )
     assert entry["resource_id"] == (named or path.split("/")[5 if "/webhooks/" in path or "/admin/" in path else 4])
     assert entry["tenant_id"] == (entry["resource_id"] if action.resource_type == "tenant" else actor.tenant_id)
     assert abs(datetime.fromisoformat(entry["created_at"]) - datetime.now(UTC)) < timedelta(seconds=60)

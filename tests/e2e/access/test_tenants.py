@@ -62,7 +62,11 @@ async def test_objects_of_other_tenants_are_404_on_every_route_and_absent_from_l
         sent = await api.send(subscription_id)
         delivery_id = sent.json()["delivery_id"]
         await api.until(delivery_id, "delivered")
+        window = {"from": "2020-01-01T00:00:00Z"}
+        job = await acmes.post("/api/v1/jobs", json={"kind": "retry", "filter": window})
+        assert job.status_code == 202, job.text
         object_ids = {
+            "job_id": job.json()["id"],
             "subscription_id": subscription_id,
             "delivery_id": delivery_id,
             "event_id": sent.json()["event_id"],
@@ -78,6 +82,7 @@ async def test_objects_of_other_tenants_are_404_on_every_route_and_absent_from_l
                 bodies: dict[str, Any] = {
                     "replace_subscription": {"target_url": URL},
                     "update_subscription": {},
+                    "recover_subscription": window,
                     "ingest_webhook": {"payload": {}},
                 }
                 where = path.format_map(object_ids)

@@ -133,7 +133,7 @@ async def test_a_delivery_that_was_made_later_is_a_replay(ingest: Ingest) -> Non
     late = await ingest.create(event_types=["b"])
     await ingest.pool.execute(
         "INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id) VALUES ($1, $2, $3, $4)",
-        ids.of_delivery(UUID(sent.event_id), UUID(late.id)),
+        ids.of_replay(UUID(sent.event_id), UUID(late.id), ids.new()),
         UUID(sent.event_id),
         UUID(late.id),
         ingest.tenant_id,

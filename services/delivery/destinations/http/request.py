@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from services.delivery.destinations.http.tls import ClientIdentity
 from services.delivery.worker.store import Claim
 from services.domain.secrets import signatures
+from services.platform import ids
 from services.platform.process import metrics
 from services.platform.tracing import spans
 
@@ -57,6 +58,9 @@ def build(
     }
     if claim.content_encoding:
         headers["Content-Encoding"] = claim.content_encoding
+    # A challenge and a test event are no deliveries of an event: they have one id for both.
+    if claim.id not in (claim.event_id, ids.of_delivery(claim.event_id, claim.subscription_id)):
+        headers["X-Webhook-Replay"] = "true"
     if claim.event_type:
         headers["X-Event-Type"] = claim.event_type
     if signers:

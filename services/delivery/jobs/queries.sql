@@ -1,0 +1,193 @@
+-- select_now --
+-- Reads the time of the database.
+SELECT now()
+
+-- lock_jobs_of_tenant --
+-- Lets one job of a tenant be created at a time, until the transaction ends.
+SELECT pg_advisory_xact_lock(hashtextextended('webhook:jobs:' || $1::text, 0))
+
+-- select_unfinished --
+-- Reads how many jobs of tenant $1 have not ended, and one of those of kind $2 that touches one of the subscriptions $3; no
+-- subscription stands for all.
+SELECT count(*) AS unfinished,
+       (array_agg(id) FILTER (WHERE kind = $2 AND (cardinality(subscriptions) = 0 OR cardinality($3::uuid[]) = 0
+                                                   OR subscriptions && $3)))[1] AS conflicting
+FROM jobs WHERE tenant_id = $1 AND status IN ('queued', 'running', 'paused')
+
+-- insert_job --
+-- Creates a job.
+INSERT INTO jobs (id, tenant_id, kind, filter, subscriptions, rate_per_second, created_by, frozen_at, matched, matched_exact,
+                  to_subscription_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+RETURNING *
+
+-- insert_preview --
+-- Keeps a preview for $8 seconds.
+INSERT INTO job_previews (token_hash, tenant_id, kind, filter, frozen_at, matched, matched_exact, expires_at,
+                          to_subscription_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8), $9)
+RETURNING expires_at
+
+-- take_preview --
+-- Takes a preview of tenant $2, so that its token starts one job.
+DELETE FROM job_previews WHERE token_hash = $1 AND tenant_id = $2 AND expires_at > now()
+RETURNING kind, filter, frozen_at, matched, matched_exact, to_subscription_id
+
+-- forget_previews --
+-- Removes up to $1 previews that have expired.
+DELETE FROM job_previews
+WHERE token_hash = ANY(ARRAY(SELECT token_hash FROM job_previews WHERE expires_at <= now() ORDER BY expires_at LIMIT $1))
+
+-- forget_jobs --
+-- Removes up to $3 jobs of tenant $1 that ended more than $2 days ago.
+DELETE FROM jobs
+WHERE id = ANY(ARRAY(
+    SELECT id FROM jobs WHERE tenant_id = $1 AND ended_at < now() - make_interval(days => $2) ORDER BY id LIMIT $3
+))
+
+-- select_job --
+-- Reads a job of a tenant.
+SELECT * FROM jobs WHERE id = $1 AND tenant_id = $2
+
+-- lock_job --
+-- The same, to change it.
+SELECT * FROM jobs WHERE id = $1 AND tenant_id = $2 FOR UPDATE
+
+-- select_jobs --
+-- Reads a page of a tenant's jobs, newest first; of all tenants if $1 is null, and in any state if $3 is.
+SELECT * FROM jobs
+WHERE ($1::text IS NULL OR tenant_id = $1) AND id < $2 AND ($3::text IS NULL OR status = $3)
+ORDER BY id DESC LIMIT $4
+
+-- set_job_status --
+-- Puts a locked job into state $2. One that goes on does so at once, and does not catch up.
+UPDATE jobs
+SET status = $2, error = NULL, due_at = now(), moved_at = CASE WHEN moved_at IS NOT NULL THEN now() END, ended_at = CASE WHEN $2 = 'cancelled' THEN now() END
+WHERE id = $1
+RETURNING *
+
+-- lock_due_job --
+-- Locks the job whose next chunk is due longest, unless another process has it.
+SELECT *, now() AS now FROM jobs
+WHERE status IN ('queued', 'running') AND due_at <= now()
+ORDER BY due_at LIMIT 1
+FOR UPDATE SKIP LOCKED
+
+-- move_job --
+-- Records a chunk of a locked job: the place up to which it has looked ($2), what was done ($3 to $5: done, skipped, gone), its
+-- state ($6) and error ($7), what it has matched ($8, and $9: whether this is exact), and the seconds that what was done takes
+-- at its rate ($10), of which it catches up for at most a second.
+UPDATE jobs
+SET at_delivery = $2, done = done + $3, skipped = skipped + $4, gone = gone + $5, status = $6, error = $7, matched = $8,
+    matched_exact = $9, chunks = chunks + 1, started_at = coalesce(started_at, now()), moved_at = clock_timestamp(),
+    due_at = greatest(due_at, now() - interval '1 second') + make_interval(secs => $10),
+    ended_at = CASE WHEN $6 IN ('succeeded', 'failed') THEN clock_timestamp() END
+WHERE id = $1
+
+-- put_off_job --
+-- Lets a job wait for $2 seconds and says why.
+UPDATE jobs SET due_at = now() + make_interval(secs => $2), error = $3 WHERE id = $1 AND status IN ('queued', 'running')
+
+-- insert_chunk --
+-- Keeps what a chunk of a job has retried, to see what becomes of it.
+INSERT INTO job_chunks (job_id, number, delivery_ids, look_at) VALUES ($1, $2, $3, now() + make_interval(secs => $4))
+
+-- lock_chunk --
+-- Locks the chunk that is to be looked at longest, unless another process has it.
+SELECT job_id, number, delivery_ids, made_at FROM job_chunks
+WHERE look_at <= now()
+ORDER BY look_at LIMIT 1
+FOR UPDATE SKIP LOCKED
+
+-- select_outcomes --
+-- Reads how many of deliveries ($1; $2 and $3: least and greatest id) were delivered, and which have not ended.
+SELECT count(*) FILTER (WHERE status = 'delivered') AS delivered,
+       coalesce(array_agg(id ORDER BY id) FILTER (WHERE status = 'pending'), '{}') AS waiting
+FROM webhook_deliveries
+WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3
+
+-- keep_chunk --
+-- Keeps what has not ended of a chunk ($3), and looks again after a quarter of its age, between $4 and $5 seconds.
+UPDATE job_chunks
+SET delivery_ids = $3,
+    look_at = now() + least(greatest((now() - made_at) / 4, make_interval(secs => $4)), make_interval(secs => $5))
+WHERE job_id = $1 AND number = $2
+
+-- delete_chunk --
+-- Forgets a chunk of which all has ended.
+DELETE FROM job_chunks WHERE job_id = $1 AND number = $2
+
+-- add_results --
+-- Adds what has ended of a job: $2 delivered, $3 otherwise.
+UPDATE jobs SET delivered = delivered + $2, failed = failed + $3 WHERE id = $1
+
+-- select_next --
+-- Reads in how many seconds a chunk of a job is due, or is to be looked at; null if there is none.
+SELECT extract(epoch FROM least(
+    (SELECT min(due_at) FROM jobs WHERE status IN ('queued', 'running')),
+    (SELECT min(look_at) FROM job_chunks)
+) - now())::float8
+
+-- subscription_takes --
+-- Whether tenant $2 has subscription $1, to which deliveries can be replayed.
+SELECT EXISTS (SELECT FROM subscriptions WHERE id = $1 AND tenant_id = $2 AND deleted_at IS NULL AND kind = 'normal')
+
+-- select_to_replay --
+-- Reads deliveries of tenant $4 ($1; $2 and $3: least and greatest id) that were accepted by $5, with the subscription that
+-- gets each again: $6, unless that is null. It must not be disabled or deleted. What is older than $7 is about to be removed,
+-- unless it failed less than $8 ago.
+SELECT d.id, d.event_id, s.id AS subscription_id, d.event_type, s.status = 'disabled' OR s.deleted_at IS NOT NULL AS blocked,
+       (d.id >= $7 OR d.status = 'failed' AND d.completed_at > now() - $8::interval)
+       AND EXISTS (SELECT FROM webhook_events e WHERE e.id = d.event_id) AS retained
+FROM webhook_deliveries d
+JOIN subscriptions s ON s.id = coalesce($6::uuid, d.subscription_id)
+WHERE d.id = ANY($1::uuid[]) AND d.id BETWEEN $2 AND $3 AND d.tenant_id = $4 AND d.created_at <= $5
+ORDER BY d.id
+
+-- insert_replayed --
+-- Stores new deliveries of a tenant ($5) of events that exist ($1 to $4: delivery, event, subscription, event type), which
+-- expire in $6 hours, and whose first attempts $7 asks for; returns them.
+WITH new AS (
+    INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, event_type)
+    SELECT id, event_id, subscription_id, $5, event_type
+    FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[]) AS d (id, event_id, subscription_id, event_type)
+    ORDER BY id
+    ON CONFLICT (id) DO NOTHING
+    RETURNING id, event_id, subscription_id, tenant_id
+), queued AS (
+    INSERT INTO delivery_queue (delivery_id, event_id, subscription_id, tenant_id, due_at, expires_at, actor)
+    SELECT id, event_id, subscription_id, tenant_id, now(), now() + make_interval(hours => $6), $7 FROM new
+)
+SELECT id FROM new
+
+-- describe --
+-- Counts deliveries ($1; $2 and $3: least and greatest id) by reason: how many there are, have no payload or are older than $4
+-- and did not fail less than $6 ago, or cannot be sent, to subscription $5 if it is not null, and when the first and the last were accepted.
+SELECT coalesce(d.reason, '') AS reason, count(*) AS deliveries, min(d.created_at) AS oldest_at, max(d.created_at) AS newest_at,
+       count(*) FILTER (WHERE b.blocked) AS blocked, count(*) FILTER (WHERE NOT b.blocked AND g.gone) AS gone
+FROM webhook_deliveries d
+CROSS JOIN LATERAL (
+    SELECT coalesce(bool_or(s.deleted_at IS NOT NULL OR s.status = 'disabled'), true) AS blocked
+    FROM subscriptions s WHERE s.id = coalesce($5::uuid, d.subscription_id)
+) AS b
+CROSS JOIN LATERAL (
+    SELECT d.id < $4 AND NOT (d.status = 'failed' AND d.completed_at > now() - $6::interval)
+           OR NOT EXISTS (SELECT FROM webhook_events e WHERE e.id = d.event_id) AS gone
+) AS g
+WHERE d.id = ANY($1::uuid[]) AND d.id BETWEEN $2 AND $3
+GROUP BY 1
+
+-- select_samples --
+-- Reads deliveries ($1; $2 and $3: least and greatest id).
+SELECT id AS delivery_id, subscription_id, event_type, reason, created_at FROM webhook_deliveries
+WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3
+ORDER BY id
+
+-- measure_jobs --
+-- Counts the jobs that have not ended by kind and state, and reads for how many seconds the one of each that has stood still
+-- longest did nothing though it could.
+SELECT kind, status, count(*) AS jobs,
+       max(CASE WHEN status <> 'paused'
+                THEN extract(epoch FROM now() - coalesce(moved_at, created_at)) ELSE 0 END)::float8 AS still_seconds
+FROM jobs WHERE status IN ('queued', 'running', 'paused')
+GROUP BY kind, status

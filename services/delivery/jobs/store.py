@@ -1,0 +1,558 @@
+"""What jobs ask of Postgres.
+
+A job is a row. A chunk of it is one transaction, which locks the row, does what is to be done to some hundred
+deliveries, and moves the place up to which the job has looked: a process that dies in between leaves no trace, and
+another one does the same chunk. So no delivery is retried twice by a job, whatever happens to its processes.
+"""
+
+import hashlib
+import math
+import secrets
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from google.protobuf import json_format
+
+from protos.webhook.v1 import deliveries_pb2
+from services.delivery.api import filters, search
+from services.delivery.api.search import Span
+from services.delivery.api.store import DeliveryStore
+from services.domain import audit, deliveries
+from services.domain.audit import Action, FieldChange
+from services.domain.states import UNFINISHED_JOBS, WAITING, DeliveryReason, DeliveryStatus, JobKind, JobStatus
+from services.platform import errors, ids
+from services.platform.auth import identity
+from services.platform.stores import postgres, sql
+
+SQL = sql.Queries("services.delivery.jobs")
+
+DEFAULT_RATE_PER_SECOND = 500
+MAX_RATE_PER_SECOND = 10_000
+# Of a tenant, at once.
+MAX_UNFINISHED = 5
+MAX_MATCHED = 10_000_000
+# How many deliveries are counted exactly, and those that are read at once for it.
+COUNTED = 100_000
+COUNTED_AT_ONCE = 5_000
+# Counting ends after so many looks that found little, too: then there are at least so many.
+COUNT_LOOKS = 25
+SAMPLES = 10
+TOKEN_SECONDS = 900.0
+TOKEN_PREFIX = "whj_"  # noqa: S105 - the beginning of tokens
+# Of a job, at its end; and what is removed whenever one is created.
+KEEP_DAYS = 30
+FORGET_AT_ONCE = 100
+# A chunk: about what the rate allows in this time, and at most so many deliveries.
+CHUNK_SECONDS = 0.25
+CHUNK_DELIVERIES = 500
+# Between looks at what became of a chunk.
+LOOK_SECONDS = 1.0
+MAX_LOOK_SECONDS = 300.0
+PUT_OFF_SECONDS = 5.0
+
+STATUSES: Mapping[JobKind, frozenset[DeliveryStatus]] = {
+    JobKind.RETRY: frozenset(DeliveryStatus) - {DeliveryStatus.PENDING, DeliveryStatus.IN_FLIGHT},
+    JobKind.REPLAY: frozenset(DeliveryStatus),
+    JobKind.CANCEL: WAITING,
+}
+_IMPLIED: Mapping[JobKind, frozenset[DeliveryStatus]] = {
+    JobKind.RETRY: frozenset({DeliveryStatus.FAILED}),
+    JobKind.REPLAY: frozenset(),
+    JobKind.CANCEL: WAITING,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a job is to do: its deliveries are those that the filter matches at the moment `frozen_at`."""
+
+    kind: JobKind
+    filter: deliveries_pb2.DeliveryFilter
+    frozen_at: datetime
+    # Of a replay: who gets the new deliveries; None: the subscription of each.
+    to_subscription_id: UUID | None = None
+
+    @classmethod
+    def of(
+        cls, kind: JobKind, message: deliveries_pb2.DeliveryFilter, now: datetime, to_subscription_id: UUID | None
+    ) -> "Plan":
+        """Return the plan for what is asked now; InvalidArgument for what cannot be done to deliveries."""
+        if to_subscription_id is not None and kind is not JobKind.REPLAY:
+            raise errors.InvalidArgument.field("to_subscription_id", f"requires kind {JobKind.REPLAY}")
+        wanted = filters.parse(message)
+        if not wanted.subscription_ids and wanted.from_time is None:
+            raise errors.InvalidArgument.field("filter", "must have a from time or a subscription_id")
+        if wanted.statuses - STATUSES[kind]:
+            names = ", ".join(sorted(STATUSES[kind]))
+            raise errors.InvalidArgument.field("filter.status", f"must be one of {names} for kind {kind}")
+        filled = deliveries_pb2.DeliveryFilter()
+        filled.CopyFrom(message)
+        if not filled.status:
+            filled.status.extend(
+                deliveries_pb2.DeliveryStatus.Value(f"DELIVERY_STATUS_{status.upper()}")
+                for status in sorted(_IMPLIED[kind])
+            )
+        if wanted.to_time is None or wanted.to_time > now:
+            filled.to_time.FromDatetime(now)
+        if wanted.from_time is not None and wanted.from_time >= now:
+            raise errors.InvalidArgument.field("filter.from", "must be in the past")
+        return cls(kind=kind, filter=filled, frozen_at=now, to_subscription_id=to_subscription_id)
+
+    @property
+    def touches(self) -> Sequence[UUID]:
+        """The subscriptions whose deliveries it changes or makes; none stands for all of the tenant."""
+        if self.to_subscription_id is not None:
+            return [self.to_subscription_id]
+        return [UUID(text) for text in self.filter.subscription_id]
+
+    @property
+    def json(self) -> str:
+        """The filter as it is stored."""
+        return str(json_format.MessageToJson(self.filter, preserving_proto_field_name=True))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A row of `jobs`."""
+
+    id: UUID
+    tenant_id: str
+    kind: JobKind
+    status: JobStatus
+    filter: deliveries_pb2.DeliveryFilter
+    to_subscription_id: UUID | None
+    rate_per_second: int
+    created_by: str
+    created_at: datetime
+    frozen_at: datetime
+    started_at: datetime | None
+    moved_at: datetime | None
+    ended_at: datetime | None
+    at_delivery: UUID
+    chunks: int
+    matched: int
+    matched_exact: bool
+    done: int
+    skipped: int
+    gone: int
+    delivered: int
+    failed: int
+    error: str | None
+
+    @property
+    def looked_at(self) -> int:
+        """Return how many of the matched deliveries it has looked at."""
+        return self.done + self.skipped + self.gone
+
+
+@dataclass(kw_only=True, slots=True)
+class Preview:
+    """What a job would do."""
+
+    matched: int = 0
+    exact: bool = False
+    skipped: int = 0
+    gone: int = 0
+    oldest_at: datetime | None = None
+    newest_at: datetime | None = None
+    reasons: Counter[str] = field(default_factory=Counter)
+    samples: Sequence[Any] = ()
+    token: str = ""
+    token_expires_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Moved:
+    """A chunk of a job that was done."""
+
+    job: Job
+    done: int
+    skipped: int
+    gone: int
+    status: JobStatus
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Chunk:
+    """What a chunk did: deliveries by what became of them."""
+
+    done: Sequence[UUID] = ()
+    skipped: int = 0
+    gone: int = 0
+
+
+def _parsed(text: str) -> deliveries_pb2.DeliveryFilter:
+    return json_format.Parse(text, deliveries_pb2.DeliveryFilter())
+
+
+def _job(row: Any) -> Job:
+    return sql.record(
+        Job, row, kind=JobKind(row["kind"]), status=JobStatus(row["status"]), filter=_parsed(row["filter"])
+    )
+
+
+class JobStore:
+    """Jobs of tenants. Every method raises what stores.availability.STORE_AWAY lists when Postgres is away."""
+
+    def __init__(
+        self,
+        pool: postgres.Pool,
+        of_deliveries: DeliveryStore,
+        *,
+        retention_hours: int,
+        recovery_hours: int,
+        expiry_hours: int,
+    ) -> None:
+        self._pool = pool
+        self._expiry_hours = expiry_hours
+        self._deliveries = of_deliveries
+        self._retention = timedelta(hours=retention_hours)
+        self._recovery = timedelta(hours=recovery_hours)
+
+    # -- what callers ask for --
+
+    async def preview(
+        self,
+        tenant_id: str,
+        kind: JobKind,
+        message: deliveries_pb2.DeliveryFilter,
+        *,
+        to_subscription_id: UUID | None = None,
+    ) -> Preview:
+        """Count what a job would do now, and keep it for the job that its token starts."""
+        async with self._pool.acquire() as connection:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                plan = await self._plan(connection, tenant_id, kind, message, to_subscription_id)
+                found = await self._counted(connection, tenant_id, plan, described=True)
+            found.token = TOKEN_PREFIX + secrets.token_urlsafe(32)
+            found.token_expires_at = await connection.fetchval(
+                SQL["insert_preview"],
+                _hash(found.token), tenant_id, kind, plan.json, plan.frozen_at, found.matched, found.exact,
+                TOKEN_SECONDS, plan.to_subscription_id,
+            )  # fmt: skip
+            await connection.execute(SQL["forget_previews"], FORGET_AT_ONCE)
+        return found
+
+    async def create(
+        self,
+        tenant_id: str,
+        kind: JobKind,
+        message: deliveries_pb2.DeliveryFilter,
+        *,
+        rate_per_second: int,
+        to_subscription_id: UUID | None = None,
+    ) -> Job:
+        """Create a job for what its filter matches now; Conflict while the tenant's others do not allow it."""
+        async with self._pool.acquire() as connection:
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                plan = await self._plan(connection, tenant_id, kind, message, to_subscription_id)
+                found = await self._counted(connection, tenant_id, plan, described=False)
+            async with connection.transaction():
+                return await self._insert(connection, tenant_id, plan, found, rate_per_second)
+
+    async def start(self, tenant_id: str, token: str, *, rate_per_second: int) -> Job:
+        """Create the job of a preview; NotFound for a token that was used, has expired, or is another tenant's."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            row = await connection.fetchrow(SQL["take_preview"], _hash(token), tenant_id)
+            if row is None:
+                raise errors.NotFound("the token was used, has expired, or never existed; preview the job again")
+            plan = Plan(
+                kind=JobKind(row["kind"]),
+                filter=_parsed(row["filter"]),
+                frozen_at=row["frozen_at"],
+                to_subscription_id=row["to_subscription_id"],
+            )
+            found = Preview(matched=row["matched"], exact=row["matched_exact"])
+            return await self._insert(connection, tenant_id, plan, found, rate_per_second)
+
+    async def get(self, tenant_id: str, job_id: UUID) -> Job:
+        """Return a job; NotFound when the tenant has none of this id."""
+        row = await self._pool.fetchrow(SQL["select_job"], job_id, tenant_id)
+        if row is None:
+            raise _no_job(job_id)
+        return _job(row)
+
+    async def page(self, tenant_id: str | None, *, status: JobStatus | None, before: UUID, limit: int) -> list[Job]:
+        """Return up to `limit` jobs with ids below `before`, newest first; of all tenants for None."""
+        return [_job(row) for row in await self._pool.fetch(SQL["select_jobs"], tenant_id, before, status, limit)]
+
+    async def pause(self, tenant_id: str, job_id: UUID) -> Job:
+        """Pause a job; Conflict once it has ended."""
+        return await self._change(tenant_id, job_id, Action.PAUSE_JOB)
+
+    async def resume(self, tenant_id: str, job_id: UUID) -> Job:
+        """Go on with a job; Conflict once it has ended."""
+        return await self._change(tenant_id, job_id, Action.RESUME_JOB)
+
+    async def cancel(self, tenant_id: str, job_id: UUID) -> Job:
+        """End a job; Conflict once it has ended otherwise."""
+        return await self._change(tenant_id, job_id, Action.CANCEL_JOB)
+
+    async def _change(self, tenant_id: str, job_id: UUID, action: Action) -> Job:
+        # It waits for a chunk that is being done, which takes moments.
+        async with self._pool.acquire() as connection, connection.transaction():
+            row = await connection.fetchrow(SQL["lock_job"], job_id, tenant_id)
+            if row is None:
+                raise _no_job(job_id)
+            before = JobStatus(row["status"])
+            if action is Action.CANCEL_JOB and before is JobStatus.CANCELLED:
+                return _job(row)
+            if before not in UNFINISHED_JOBS:
+                raise errors.Conflict(f"the job has {before}", reason=errors.ErrorReason.JOB_FINISHED)
+            after = {
+                Action.PAUSE_JOB: JobStatus.PAUSED,
+                Action.RESUME_JOB: JobStatus.RUNNING if row["started_at"] else JobStatus.QUEUED,
+                Action.CANCEL_JOB: JobStatus.CANCELLED,
+            }[action]
+            if after is before or (action is Action.RESUME_JOB and before is not JobStatus.PAUSED):
+                return _job(row)
+            changed = await connection.fetchrow(SQL["set_job_status"], job_id, after)
+            await audit.record(
+                connection,
+                audit.Entry(
+                    action=action,
+                    tenant_id=tenant_id,
+                    resource_id=str(job_id),
+                    changes=[FieldChange(field="status", before=before, after=after)],
+                    affected=row["done"],
+                ),
+            )
+            return _job(changed)
+
+    async def _plan(
+        self,
+        connection: postgres.Connection,
+        tenant_id: str,
+        kind: JobKind,
+        message: deliveries_pb2.DeliveryFilter,
+        to_subscription_id: UUID | None,
+    ) -> Plan:
+        plan = Plan.of(kind, message, await connection.fetchval(SQL["select_now"]), to_subscription_id)
+        if to_subscription_id is not None and not await connection.fetchval(
+            SQL["subscription_takes"], to_subscription_id, tenant_id
+        ):
+            raise errors.NotFound(f"subscription {to_subscription_id} not found")
+        return plan
+
+    async def _insert(
+        self, connection: postgres.Connection, tenant_id: str, plan: Plan, found: Preview, rate_per_second: int
+    ) -> Job:
+        subscriptions = plan.touches
+        await connection.execute(SQL["lock_jobs_of_tenant"], tenant_id)
+        row = await connection.fetchrow(SQL["select_unfinished"], tenant_id, plan.kind, subscriptions)
+        assert row is not None, "it counts"
+        if row["conflicting"] is not None:
+            message = f"job {row['conflicting']} of kind {plan.kind} is not finished and touches the same subscription"
+            raise errors.Conflict(message, reason=errors.ErrorReason.JOB_CONFLICT)
+        if row["unfinished"] >= MAX_UNFINISHED:
+            message = f"{MAX_UNFINISHED} jobs of the tenant are not finished; wait for one, or cancel one"
+            raise errors.Conflict(message, reason=errors.ErrorReason.TOO_MANY_JOBS)
+        caller, job_id = identity.CALLER.get().key_id, ids.new()
+        made = await connection.fetchrow(
+            SQL["insert_job"],
+            job_id, tenant_id, plan.kind, plan.json, subscriptions, rate_per_second, caller, plan.frozen_at,
+            found.matched, found.exact, plan.to_subscription_id,
+        )  # fmt: skip
+        changes = [
+            FieldChange(field="kind", after=plan.kind),
+            FieldChange(field="rate_per_second", after=rate_per_second),
+        ]
+        told = json_format.MessageToDict(plan.filter, preserving_proto_field_name=True)
+        if plan.to_subscription_id is not None:
+            changes.append(FieldChange(field="to_subscription_id", after=str(plan.to_subscription_id)))
+        changes += [FieldChange(field=f"filter.{name}", after=value) for name, value in told.items()]
+        await audit.record(
+            connection,
+            audit.Entry(
+                action=Action.CREATE_JOB,
+                tenant_id=tenant_id,
+                resource_id=str(job_id),
+                changes=changes,
+                affected=found.matched,
+            ),
+        )
+        await connection.execute(SQL["forget_jobs"], tenant_id, KEEP_DAYS, FORGET_AT_ONCE)
+        return _job(made)
+
+    async def _counted(
+        self, connection: postgres.Connection, tenant_id: str, plan: Plan, *, described: bool
+    ) -> Preview:
+        """Count what a plan is about, exactly up to COUNTED."""
+        wanted = filters.parse(plan.filter)
+        span, preview = Span.of(wanted, ascending=True), Preview()
+        for _ in range(COUNT_LOOKS):
+            found = await search.find(connection, tenant_id, wanted, span, COUNTED_AT_ONCE)
+            preview.matched += len(found.ids)
+            if described and found.ids:
+                await self._describe(connection, preview, found.ids, plan)
+            if found.reached is None:
+                preview.exact = True
+                break
+            if preview.matched >= COUNTED:
+                break
+            span = span.beyond(found.reached)
+        return preview
+
+    async def _describe(
+        self, connection: postgres.Connection, preview: Preview, found: Sequence[UUID], plan: Plan
+    ) -> None:
+        bounds = min(found), max(found)
+        oldest = self._oldest()
+        if not preview.samples:
+            some = found[:SAMPLES]
+            preview.samples = await connection.fetch(SQL["select_samples"], some, min(some), max(some))
+        arguments = found, *bounds, oldest, plan.to_subscription_id, self._recovery
+        for row in await connection.fetch(SQL["describe"], *arguments):
+            preview.reasons[row["reason"]] += row["deliveries"]
+            preview.skipped += row["blocked"]
+            preview.gone += row["gone"]
+            preview.oldest_at = min(preview.oldest_at or row["oldest_at"], row["oldest_at"])
+            preview.newest_at = max(preview.newest_at or row["newest_at"], row["newest_at"])
+
+    # -- what processes do for them --
+
+    async def move(self) -> Moved | None:
+        """Do a chunk of the job that is due longest; None if none is due, or another process has it.
+
+        A job that cannot go on is put off, with the reason, so that others are not kept waiting by it.
+        """
+        locked: list[UUID] = []
+        try:
+            return await postgres.repeat_rolled_back(lambda: self._move(locked))
+        except errors.WebhookError as error:  # such as a quota of the tenant
+            await self._pool.execute(SQL["put_off_job"], locked[-1], PUT_OFF_SECONDS, error.message)
+            return None
+        except Exception as error:
+            if locked and errors.classify(error) is None:  # a bug, which the process logs
+                await self._pool.execute(
+                    SQL["put_off_job"], locked[-1], PUT_OFF_SECONDS, "internal error; it was logged"
+                )
+            raise
+
+    async def _move(self, locked: list[UUID]) -> Moved | None:
+        async with self._pool.acquire() as connection, connection.transaction():
+            row = await connection.fetchrow(SQL["lock_due_job"])
+            if row is None:
+                return None
+            job = _job(row)
+            locked.append(job.id)
+            wanted = filters.parse(job.filter)
+            span = Span.of(wanted, ascending=True).beyond(job.at_delivery)
+            limit = max(1, min(math.ceil(job.rate_per_second * CHUNK_SECONDS), CHUNK_DELIVERIES))
+            found = await search.find(connection, job.tenant_id, wanted, span, limit)
+            chunk = await self._act(connection, job, sorted(set(found.ids)), wanted.statuses) if found.ids else _Chunk()
+            moved = await self._record(connection, job, found.reached, chunk)
+        if job.kind is JobKind.CANCEL:
+            deliveries.DELIVERIES_ENDED.labels(DeliveryStatus.CANCELLED).inc(len(chunk.done))
+        return moved
+
+    async def _act(
+        self, connection: postgres.Connection, job: Job, found: Sequence[UUID], statuses: frozenset[DeliveryStatus]
+    ) -> _Chunk:
+        if job.kind is JobKind.CANCEL:
+            ended = await deliveries.end_waiting(
+                connection, found, status=DeliveryStatus.CANCELLED, reason=DeliveryReason.CANCELLED
+            )
+            return _Chunk(done=ended, skipped=len(found) - len(ended))
+        if job.kind is JobKind.REPLAY:
+            return await self._replay(connection, job, found)
+        made = await self._deliveries.reopen(
+            connection, job.tenant_id, found, statuses=statuses, ended_by=job.frozen_at, actor=_actor(job)
+        )
+        if made.ids:
+            await connection.execute(SQL["insert_chunk"], job.id, job.chunks, made.ids, LOOK_SECONDS)
+        return _Chunk(done=made.ids, gone=made.gone, skipped=len(found) - len(made.ids) - made.gone - made.late)
+
+    async def _replay(self, connection: postgres.Connection, job: Job, found: Sequence[UUID]) -> _Chunk:
+        await self._deliveries.check_quota(connection, job.tenant_id)
+        # What a job makes is accepted later than it was frozen, so that it does not replay its own deliveries.
+        rows = await connection.fetch(
+            SQL["select_to_replay"],
+            found, min(found), max(found), job.tenant_id, job.frozen_at, job.to_subscription_id, self._oldest(),
+            self._recovery,
+        )  # fmt: skip
+        gone = [row for row in rows if not row["blocked"] and not row["retained"]]
+        left = [row for row in rows if not row["blocked"] and row["retained"]]
+        # An event that went to several subscriptions goes to another one once.
+        new = {ids.of_replay(row["event_id"], row["subscription_id"], job.id): row for row in left}
+        made = await connection.fetch(
+            SQL["insert_replayed"],
+            list(new), *([row[name] for row in new.values()] for name in ("event_id", "subscription_id", "event_type")),
+            job.tenant_id, self._expiry_hours, _actor(job),
+        )  # fmt: skip
+        done = [row["id"] for row in made]
+        if done:
+            await connection.execute(SQL["insert_chunk"], job.id, job.chunks, done, LOOK_SECONDS)
+        return _Chunk(done=done, gone=len(gone), skipped=len(rows) - len(gone) - len(done))
+
+    def _oldest(self) -> UUID:
+        """Return the least id of the days that are not about to be removed."""
+        day = (datetime.now(UTC) - self._retention).replace(hour=0, minute=0, second=0, microsecond=0)
+        return ids.least_at(day)
+
+    async def _record(self, connection: postgres.Connection, job: Job, reached: UUID | None, chunk: _Chunk) -> Moved:
+        looked_at = job.looked_at + len(chunk.done) + chunk.skipped + chunk.gone
+        skipped, matched, exact = chunk.skipped, max(job.matched, looked_at), job.matched_exact
+        status, error = JobStatus.RUNNING, None
+        if reached is None:
+            # What was counted and is not found any more was changed by somebody else.
+            skipped += matched - looked_at
+            status, exact = JobStatus.SUCCEEDED, True
+        elif looked_at >= MAX_MATCHED:
+            status, error = JobStatus.FAILED, f"more than {MAX_MATCHED} deliveries match; narrow the filter"
+        await connection.execute(
+            SQL["move_job"],
+            job.id, reached or job.at_delivery, len(chunk.done), skipped, chunk.gone, status, error, matched, exact,
+            len(chunk.done) / job.rate_per_second,
+        )  # fmt: skip
+        return Moved(job=job, done=len(chunk.done), skipped=skipped, gone=chunk.gone, status=status)
+
+    async def look(self) -> bool:
+        """See what became of a chunk; return whether there was one to look at."""
+        return await postgres.repeat_rolled_back(self._look)
+
+    async def _look(self) -> bool:
+        async with self._pool.acquire() as connection, connection.transaction():
+            row = await connection.fetchrow(SQL["lock_chunk"])
+            if row is None:
+                return False
+            job_id, number, asked = row["job_id"], row["number"], row["delivery_ids"]
+            outcomes = await connection.fetchrow(SQL["select_outcomes"], asked, min(asked), max(asked))
+            assert outcomes is not None, "it counts"
+            delivered, waiting = outcomes["delivered"], outcomes["waiting"]
+            # The others failed, were cancelled, or are no longer retained.
+            failed = len(asked) - delivered - len(waiting)
+            if waiting:
+                await connection.execute(SQL["keep_chunk"], job_id, number, waiting, LOOK_SECONDS, MAX_LOOK_SECONDS)
+            else:
+                await connection.execute(SQL["delete_chunk"], job_id, number)
+            if delivered or failed:
+                await connection.execute(SQL["add_results"], job_id, delivered, failed)
+        return True
+
+    async def next_seconds(self) -> float | None:
+        """Return in how many seconds there is something to do; None if nothing is known of."""
+        found: float | None = await self._pool.fetchval(SQL["select_next"])
+        return found
+
+    async def measure(self) -> Sequence[Any]:
+        """Return the unfinished jobs by kind and state."""
+        rows: Sequence[Any] = await self._pool.fetch(SQL["measure_jobs"])
+        return rows
+
+
+def _hash(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+def _actor(job: Job) -> str:
+    """Return who asks for the attempts of a job's deliveries."""
+    return f"job:{job.id}"
+
+
+def _no_job(job_id: UUID) -> errors.NotFound:
+    return errors.NotFound(f"job {job_id} not found")

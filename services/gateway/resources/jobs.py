@@ -1,0 +1,420 @@
+"""Jobs: what is done to many deliveries at once."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Response
+from pydantic import ConfigDict, Field
+
+from protos.webhook.v1 import deliveries_pb2
+from protos.webhook.v1 import jobs_pb2 as pb
+from services.gateway.resources import models
+from services.gateway.resources.deliveries import Status
+from services.gateway.web import backends, openapi
+from services.gateway.web.routing import JSON, RoleRoute
+from services.platform import errors
+from services.platform.grpc import conversion
+
+router = APIRouter(tags=["jobs"], route_class=RoleRoute)
+
+Kind = Literal["retry", "replay", "cancel"]
+JobStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
+EXAMPLE_JOB_ID = "019ced7a-4be1-7d20-91f3-6a0c8e5d2b17"
+MAX_RATE = 10_000
+# Values of one field of a filter.
+MAX_VALUES = 50
+
+_CONFLICT = (
+    "A job of this kind that is not finished touches the same subscription (`JOB_CONFLICT`), or five jobs of the "
+    "tenant are not finished (`TOO_MANY_JOBS`)."
+)
+_FINISHED = "The job has ended (`JOB_FINISHED`)."
+
+_EXAMPLE: dict[str, Any] = {
+    "kind": "retry",
+    "filter": {"status": ["failed"], "event_type": ["order.*"], "from": models.EXAMPLE_TIME},
+    "rate_per_second": 50,
+    "dry_run": True,
+}
+
+Texts = Annotated[list[str], Field(max_length=MAX_VALUES)]
+JobId = Annotated[models.Uuid, Field(description="Id of the job.", examples=[EXAMPLE_JOB_ID])]
+
+
+class JobFilter(models.Request):
+    """Which deliveries: those that match every field, and one of the values of each list."""
+
+    subscription_id: Annotated[list[models.Uuid], Field(max_length=MAX_VALUES)] = Field(
+        [], description="To these subscriptions. Default: all.", examples=[[models.EXAMPLE_SUBSCRIPTION_ID]]
+    )
+    status: Annotated[list[Status], Field(max_length=MAX_VALUES)] = Field(
+        [],
+        description=(
+            "With these statuses. To retry: `failed` (default), `cancelled`, `delivered`, `scheduled`. To cancel: "
+            "`pending` and `scheduled` (default: both). To replay: any (default)."
+        ),
+        examples=[["failed"]],
+    )
+    reason: Texts = Field([], description="Failed or cancelled for these reasons.", examples=[["retries_exhausted"]])
+    event_type: Texts = Field(
+        [], description="Of events of these types, exact or with a prefix, such as `order.*`.", examples=[["order.*"]]
+    )
+    status_code: Texts = Field(
+        [], description="Whose last response had this status code, such as `503` or `5xx`.", examples=[["5xx"]]
+    )
+    error_kind: Texts = Field([], description="Whose last attempt failed like this.", examples=[["timeout"]])
+    held_by: Texts = Field([], description="That are due, but held for these reasons.", examples=[["breaker_open"]])
+    min_attempts: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = Field(
+        0, description="With at least so many attempts.", examples=[1]
+    )
+    from_: models.Moment | None = Field(
+        None,
+        alias="from",
+        description="Accepted at this time or later. Required unless `subscription_id` is given.",
+        examples=[models.EXAMPLE_TIME],
+    )
+    to: models.Moment | None = Field(None, description="Accepted before this time. Default: now.")
+
+    def message(self) -> deliveries_pb2.DeliveryFilter:
+        """Return it as the delivery service takes it."""
+        return message(
+            subscription_id=self.subscription_id,
+            status=self.status,
+            reason=self.reason,
+            event_type=self.event_type,
+            status_code=self.status_code,
+            error_kind=self.error_kind,
+            held_by=self.held_by,
+            min_attempts=self.min_attempts,
+            from_=self.from_,
+            to=self.to,
+        )
+
+
+def message(
+    *, status: Sequence[str] = (), from_: Any = None, to: Any = None, **others: Any
+) -> deliveries_pb2.DeliveryFilter:
+    """Return a filter of these values."""
+    statuses = conversion.numbers(deliveries_pb2.DeliveryStatus.DESCRIPTOR)
+    made = deliveries_pb2.DeliveryFilter(status=[statuses[text] for text in status], **others)
+    if from_ is not None and to is not None and to <= from_:
+        raise errors.InvalidArgument.field("to", "must be after from")
+    if from_ is not None:
+        made.from_time.FromDatetime(from_)
+    if to is not None:
+        made.to_time.FromDatetime(to)
+    return made
+
+
+class JobBody(models.Request):
+    """A job to create or to preview."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
+    kind: Kind | None = Field(
+        None,
+        description=(
+            "`retry` sends each delivery again now, with its full retry schedule and the same `webhook-id`. `cancel` "
+            "cancels deliveries that wait. `replay` makes a new delivery of each event, with a `webhook-id` of its own "
+            "and the header `X-Webhook-Replay`. Required without `token`."
+        ),
+        examples=["retry"],
+    )
+    filter: JobFilter | None = Field(
+        None, description="Which deliveries. It needs a `from` or a `subscription_id`. Required without `token`."
+    )
+    to_subscription_id: models.Uuid | None = Field(
+        None,
+        description="Only for `replay`: the subscription that gets the new deliveries. Default: each delivery's own.",
+        examples=[None],
+    )
+    rate_per_second: Annotated[int, Field(strict=True, ge=1, le=MAX_RATE)] | None = Field(
+        None, description="The most deliveries per second. Default: 500.", examples=[50]
+    )
+    dry_run: Annotated[bool, Field(strict=True)] = Field(
+        default=False, description="Count what the job would do, and change nothing."
+    )
+    token: Annotated[str, Field(min_length=1, max_length=100)] | None = Field(
+        None, description="The `token` of a dry run: starts exactly the job that was counted, once, within 15 minutes."
+    )
+
+
+class JobCounts(models.Answer):
+    """What a job has done so far. When it has succeeded, `matched` is the sum of `done`, `skipped`, and `gone`."""
+
+    matched: int = Field(description="Deliveries that match.", examples=[100_000])
+    matched_is_exact: bool = Field(description="Otherwise there are at least so many.", examples=[True])
+    done: int = Field(description="Made pending again, cancelled, or replayed.", examples=[99_980])
+    skipped: int = Field(
+        description="Left as they are: changed meanwhile, in flight, or their subscription is disabled or deleted.",
+        examples=[15],
+    )
+    gone: int = Field(description="Their payloads are no longer retained.", examples=[5])
+
+
+class JobResults(models.Answer):
+    """What became of the retried or replayed deliveries, as of a few seconds ago."""
+
+    delivered: int = Field(examples=[99_000])
+    failed: int = Field(description="Failed again, or cancelled.", examples=[80])
+    waiting: int = Field(description="Not ended yet.", examples=[900])
+
+
+class StoredFilter(models.Answer):
+    """The filter of a job, with the statuses and the end that were implied."""
+
+    subscription_id: list[str] = Field(examples=[[models.EXAMPLE_SUBSCRIPTION_ID]])
+    status: list[str] = Field(examples=[["failed"]])
+    reason: list[str]
+    event_type: list[str]
+    status_code: list[str]
+    error_kind: list[str]
+    held_by: list[str]
+    min_attempts: int
+    from_: models.Timestamp | None = Field(serialization_alias="from")
+    to: models.Timestamp | None
+
+
+class Job(models.Answer):
+    """A job."""
+
+    id: models.Uuid = Field(examples=[EXAMPLE_JOB_ID])
+    tenant_id: str = Field(description="The job's tenant.", examples=["acme"])
+    kind: Kind = Field(examples=["retry"])
+    status: JobStatus = Field(
+        description=(
+            "`queued`: not begun. `running`. `paused`: does nothing until it is resumed. `succeeded`: it has looked at "
+            "all of its deliveries. `failed`: see `error`. `cancelled`."
+        ),
+        examples=["running"],
+    )
+    filter: StoredFilter
+    to_subscription_id: str | None = Field(description="Who gets the deliveries of a `replay`.", examples=[None])
+    rate_per_second: int = Field(description="The most deliveries per second.", examples=[500])
+    counts: JobCounts
+    results: JobResults | None = Field(description="null for `cancel`.")
+    error: str | None = Field(description="Why it failed, or why it does not go on now.", examples=[None])
+    created_by: str = Field(
+        description="Who created it: the UUID of an API key, `bootstrap` or `anonymous`.", examples=["bootstrap"]
+    )
+    created_at: models.Timestamp = Field(
+        description="Deliveries that were accepted, or that failed, its creation or its dry run are not part of it."
+    )
+    started_at: models.Timestamp | None
+    moved_at: models.Timestamp | None = Field(description="When it did something last.")
+    ended_at: models.Timestamp | None
+    estimated_end_at: models.Timestamp | None = Field(
+        description="When it will have looked at all deliveries, at its rate; null while it is not running."
+    )
+
+
+class JobPage(models.Answer):
+    """A page of jobs, newest first."""
+
+    items: list[Job]
+    next_cursor: models.NextCursor
+
+
+class JobSample(models.Answer):
+    """A delivery that would be changed."""
+
+    delivery_id: models.Uuid = Field(examples=[models.EXAMPLE_DELIVERY_ID])
+    subscription_id: models.Uuid = Field(examples=[models.EXAMPLE_SUBSCRIPTION_ID])
+    event_type: str | None = Field(examples=["order.created"])
+    reason: str | None = Field(examples=["retries_exhausted"])
+    created_at: models.Timestamp
+
+
+class JobPreview(models.Answer):
+    """What a job would do now."""
+
+    token: str = Field(description="`token` of the request that starts this job.", examples=["whj_8cC1…"])
+    token_expires_at: models.Timestamp
+    counts: JobCounts
+    oldest_at: models.Timestamp | None = Field(description="When the oldest of the deliveries was accepted.")
+    newest_at: models.Timestamp | None = Field(description="When the newest was.")
+    reasons: dict[str, int] = Field(
+        description="Deliveries by reason; those without one are under an empty string.",
+        examples=[{"retries_exhausted": 99_000, "expired": 1_000}],
+    )
+    samples: list[JobSample] = Field(description="Up to ten of the deliveries, the oldest first.")
+
+
+class RecoverBody(models.Request):
+    """What to recover of a subscription."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"from": models.EXAMPLE_TIME}]})
+
+    from_: models.Moment = Field(
+        alias="from", description="Deliveries that were accepted at this time or later.", examples=[models.EXAMPLE_TIME]
+    )
+    to: models.Moment | None = Field(None, description="Accepted before this time. Default: now.")
+    only: Literal["failed"] = Field("failed", description="`failed`: deliveries that failed.")
+    rate_per_second: Annotated[int, Field(strict=True, ge=1, le=MAX_RATE)] | None = Field(
+        None, description="The most deliveries per second. Default: 500.", examples=[50]
+    )
+
+
+class JobsQuery(models.ListQuery):
+    """The page and the filter of a list of jobs."""
+
+    status: JobStatus | None = Field(None, description="Only jobs with this status.")
+
+
+@router.post(
+    "/api/v1/jobs",
+    operation_id="create_job",
+    summary="Retry, replay, or cancel many deliveries",
+    status_code=202,
+    response_description="The job, which begins within moments.",
+    response_model=Job,
+    responses={
+        **openapi.problems(*openapi.WITH_BODY, 404, described={409: _CONFLICT}),
+        200: {"model": JobPreview, "description": "With `dry_run`: what the job would do."},
+    },
+)
+async def create_job(body: JobBody, services: backends.Injected, response: Response) -> Any:
+    """Create a job, or with `dry_run` count what it would do.
+
+    A job works through its deliveries a few hundred at a time, at its rate, and survives restarts. Each delivery is
+    changed at most once. Rate limits, circuit breakers, and pauses of subscriptions apply as always. The deliveries of
+    a job are those that match when it is created, or when its dry run was made.
+    """
+    kind = conversion.numbers(pb.JobKind.DESCRIPTOR)[body.kind] if body.kind else pb.JOB_KIND_UNSPECIFIED
+    if body.token is not None:
+        for name in ("kind", "filter", "to_subscription_id"):
+            if getattr(body, name) is not None:
+                raise errors.InvalidArgument.field(name, "cannot be combined with token, which has it")
+        if body.dry_run:
+            raise errors.InvalidArgument.field("dry_run", "cannot be combined with token")
+        started = pb.CreateJobRequest(token=body.token, rate_per_second=body.rate_per_second or 0)
+        return await _create(services, started, response)
+    if body.kind is None or body.filter is None:
+        raise errors.InvalidArgument.field("kind" if body.kind is None else "filter", "is required without token")
+    wanted = body.filter.message()
+    if body.dry_run:
+        asked = pb.PreviewJobRequest(kind=kind, filter=wanted, to_subscription_id=body.to_subscription_id or "")
+        answer = await services.call(services.jobs.PreviewJob, asked)
+        return Response(_preview(answer).model_dump_json(), headers=models.NO_STORE, media_type=JSON)
+    created = pb.CreateJobRequest(
+        kind=kind,
+        filter=wanted,
+        rate_per_second=body.rate_per_second or 0,
+        to_subscription_id=body.to_subscription_id or "",
+    )
+    return await _create(services, created, response)
+
+
+@router.post(
+    "/api/v1/subscriptions/{subscription_id}/recover",
+    operation_id="recover_subscription",
+    summary="Retry what failed for a subscription",
+    status_code=202,
+    response_description="The job, which begins within moments.",
+    response_model=Job,
+    responses=openapi.problems(*openapi.WITH_BODY, 404, described={409: _CONFLICT}),
+)
+async def recover_subscription(
+    subscription_id: models.SubscriptionId, body: RecoverBody, services: backends.Injected, response: Response
+) -> Any:
+    """Create a job of kind `retry` for the deliveries of one subscription that failed in a time."""
+    wanted = message(subscription_id=[subscription_id], status=["failed"], from_=body.from_, to=body.to)
+    request = pb.CreateJobRequest(kind=pb.JOB_KIND_RETRY, filter=wanted, rate_per_second=body.rate_per_second or 0)
+    return await _create(services, request, response)
+
+
+@router.get(
+    "/api/v1/jobs",
+    operation_id="list_jobs",
+    summary="List jobs",
+    response_description="A page of jobs.",
+    responses=openapi.problems(),
+)
+async def list_jobs(query: Annotated[JobsQuery, Query()], services: backends.Injected) -> JobPage:
+    """List jobs, newest first. They are kept for 30 days after they end."""
+    request = pb.ListJobsRequest(
+        tenant_id=services.everywhere(query.tenant), page_size=query.limit, page_token=query.cursor
+    )
+    if query.status is not None:
+        request.status = conversion.numbers(pb.JobStatus.DESCRIPTOR)[query.status]
+    answer = await services.call(services.jobs.ListJobs, request)
+    return JobPage(items=[_job(job) for job in answer.jobs], next_cursor=answer.next_page_token or None)
+
+
+@router.get(
+    "/api/v1/jobs/{job_id}",
+    operation_id="get_job",
+    summary="Get a job and its progress",
+    response_description="The job.",
+    responses=openapi.problems(404),
+)
+async def get_job(job_id: JobId, services: backends.Injected) -> Job:
+    """Get a job: what it has done, what became of it, and when it will be complete."""
+    answer = await services.call(services.jobs.GetJob, pb.GetJobRequest(job_id=job_id))
+    return _job(answer.job)
+
+
+@router.post(
+    "/api/v1/jobs/{job_id}/pause",
+    operation_id="pause_job",
+    summary="Pause a job",
+    response_description="The job, now paused.",
+    responses=openapi.problems(404, described={409: _FINISHED}),
+)
+async def pause_job(job_id: JobId, services: backends.Injected) -> Job:
+    """Pause a job that is queued or running. What it has made pending is still sent."""
+    answer = await services.call(services.jobs.PauseJob, pb.PauseJobRequest(job_id=job_id))
+    return _job(answer.job)
+
+
+@router.post(
+    "/api/v1/jobs/{job_id}/resume",
+    operation_id="resume_job",
+    summary="Resume a job",
+    response_description="The job, now running or queued.",
+    responses=openapi.problems(404, described={409: _FINISHED}),
+)
+async def resume_job(job_id: JobId, services: backends.Injected) -> Job:
+    """Go on with a job that is paused."""
+    answer = await services.call(services.jobs.ResumeJob, pb.ResumeJobRequest(job_id=job_id))
+    return _job(answer.job)
+
+
+@router.post(
+    "/api/v1/jobs/{job_id}/cancel",
+    operation_id="cancel_job",
+    summary="Cancel a job",
+    response_description="The job, now cancelled.",
+    responses=openapi.problems(404, described={409: _FINISHED}),
+)
+async def cancel_job(job_id: JobId, services: backends.Injected) -> Job:
+    """End a job before it is complete. What it has done stays done."""
+    answer = await services.call(services.jobs.CancelJob, pb.CancelJobRequest(job_id=job_id))
+    return _job(answer.job)
+
+
+async def _create(services: backends.Backends, request: pb.CreateJobRequest, response: Response) -> Job:
+    answer = await services.call(services.jobs.CreateJob, request)
+    response.headers["location"] = f"/api/v1/jobs/{answer.job.id}"
+    return _job(answer.job)
+
+
+def _job(found: pb.Job) -> Job:
+    values = models.values(found)
+    wanted = models.values(found.filter)
+    statuses = conversion.texts(deliveries_pb2.DeliveryStatus.DESCRIPTOR)
+    times = {"from_": wanted.pop("from_time"), "to": wanted.pop("to_time")}
+    stored = StoredFilter(**wanted | times | {"status": [statuses[number] for number in found.filter.status]})
+    return Job(
+        **values
+        | {"filter": stored, "error": found.error or None, "to_subscription_id": found.to_subscription_id or None}
+    )
+
+
+def _preview(found: pb.PreviewJobResponse) -> JobPreview:
+    values = models.values(found)
+    samples = [
+        sample | {name: sample[name] or None for name in ("event_type", "reason")} for sample in values["samples"]
+    ]
+    reasons = {one.reason: one.deliveries for one in found.reasons}
+    return JobPreview(**values | {"samples": samples, "reasons": reasons})
