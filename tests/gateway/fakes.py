@@ -128,6 +128,7 @@ class Services(
         )
         self.preview = jobs_pb2.PreviewJobResponse(counts=jobs_pb2.JobCounts(), token_expires_at=NOW)
         self.stats = analytics_pb2.Stats()
+        self.series = analytics_pb2.GetStatsSeriesResponse()
 
     async def _called(self, request: object) -> None:
         self.requests.append(request)
@@ -155,6 +156,10 @@ class Services(
     async def ListEventRoutes(self, request: Any, _context: Context) -> ingest_pb2.ListEventRoutesResponse:
         await self._called(request)
         return ingest_pb2.ListEventRoutesResponse(routes=self.routes, next_page_token="more")
+
+    async def ListEvents(self, request: Any, _context: Context) -> ingest_pb2.ListEventsResponse:
+        await self._called(request)
+        return ingest_pb2.ListEventsResponse(events=[self.event], next_page_token="more", from_time=NOW, scanned_to=NOW)
 
     async def CreateSubscription(self, request: Any, _context: Context) -> subscriptions_pb2.CreateSubscriptionResponse:
         await self._called(request)
@@ -301,6 +306,10 @@ class Services(
     async def GetStats(self, request: Any, _context: Context) -> analytics_pb2.GetStatsResponse:
         await self._called(request)
         return analytics_pb2.GetStatsResponse(stats=self.stats)
+
+    async def GetStatsSeries(self, request: Any, _context: Context) -> analytics_pb2.GetStatsSeriesResponse:
+        await self._called(request)
+        return self.series
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add all services to a server."""

@@ -264,6 +264,7 @@ class WorkerStore:
             [is_last for _, _, _, is_last in attempts],
             delivery_ids[0],
             delivery_ids[-1],
+            [claim.event_type for claim, _, _, _ in attempts],
             [attempt.details for _, _, attempt, _ in attempts],
         )
         changed = {row["id"]: DeliveryStatus(row["status"]) for row in rows}
@@ -432,8 +433,9 @@ def _late(
                     attempt.outcome,
                     attempt.error_message,
                     attempt.response_body,
-                    attempt.details,
                     delivers or (before is not None and before["final"]),
+                    claim.event_type,
+                    attempt.details,
                 )
             )
         if written:

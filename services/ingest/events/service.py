@@ -6,11 +6,13 @@ event's deliveries are children of, however much later their attempts are made.
 
 import asyncio
 import contextlib
+import dataclasses
 import enum
 import functools
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -23,6 +25,7 @@ from services.domain.activity import Activity
 from services.domain.gates import Gates
 from services.domain.secrets.vault import Vault
 from services.ingest import metrics
+from services.ingest.events import search
 from services.ingest.events.committer import Committer
 from services.ingest.events.expansions import Expander
 from services.ingest.events.idempotency import Key, key_of
@@ -43,6 +46,7 @@ from services.platform.grpc import errors as grpc_errors
 from services.platform.grpc.calls import Context
 from services.platform.http import json_text
 from services.platform.http.json_text import NotJson
+from services.platform.stores import walks
 from services.platform.tracing import spans
 from services.platform.tracing.spans import Attributes, Span, Tracer
 
@@ -163,7 +167,28 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     async def GetEvent(self, request: ingest_pb2.GetEventRequest, _context: Context) -> ingest_pb2.GetEventResponse:
         """Return an event."""
         event = await self._store.event(identity.tenant_of(request.tenant_id), ids.parse("event_id", request.event_id))
-        return ingest_pb2.GetEventResponse(event=conversion.message(ingest_pb2.Event, event))
+        found = conversion.message(ingest_pb2.Event, event, payload_bytes=len(event.payload))
+        return ingest_pb2.GetEventResponse(event=found)
+
+    async def ListEvents(
+        self, request: ingest_pb2.ListEventsRequest, _context: Context
+    ) -> ingest_pb2.ListEventsResponse:
+        """Return a page of the events that are wanted."""
+        tenant_id = identity.tenant_of(request.tenant_id)
+        size = paging.page_size(request.page_size)
+        wanted = search.parse(request.filter)
+        if wanted.from_time is None and not wanted.names_events:
+            wanted = dataclasses.replace(wanted, from_time=datetime.now(UTC) - walks.WINDOW)
+        span = walks.Span.of(wanted, ascending=request.ascending)
+        paged = walks.Paged.of(span, request.page_token, by_default=not request.filter.HasField("from_time"))
+        found, reached = await self._store.search(tenant_id, wanted, paged.rest, size)
+        return ingest_pb2.ListEventsResponse(
+            events=[conversion.message(ingest_pb2.Event, event) for event in found],
+            next_page_token=paged.token(reached),
+            from_time=conversion.stamp(paged.whole.from_time),
+            to_time=conversion.stamp(wanted.to_time),
+            scanned_to=conversion.stamp(reached.scanned_to),
+        )
 
     async def ListEventRoutes(
         self, request: ingest_pb2.ListEventRoutesRequest, _context: Context

@@ -46,6 +46,9 @@ class Servicer(ingest_pb2_grpc.IngestServiceServicer):
     async def BatchIngest(self, request: object, context: object) -> ingest_pb2.BatchIngestResponse:
         raise NotImplementedError
 
+    async def ListEvents(self, request: object, context: object) -> ingest_pb2.ListEventsResponse:
+        raise NotImplementedError
+
     async def ListEventRoutes(self, request: object, context: object) -> ingest_pb2.ListEventRoutesResponse:
         raise NotImplementedError
 
