@@ -52,7 +52,7 @@ RETURNING q.delivery_id AS id
 
 -- record --
 -- Records what claims that are still held make of their deliveries ($1 to $7), and their attempts ($8 to $18, $21, $22). A
--- is changed only by the holder of its claim token. $3: its state; $4: seconds until the dispatcher checks it;
+-- delivery is changed only by the holder of its claim token. $3: its state; $4: seconds until the dispatcher checks it;
 -- $5: failures to add; $6: reason; $7: attempts made. A retry that would come after the delivery expires makes it failed
 -- instead. $9: the request of its claim that an attempt is; its number continues those of the delivery.
 -- Rows are locked in one order everywhere, so that batches do not deadlock: $1 is in the order of the ids. What ends leaves
