@@ -118,7 +118,9 @@ class Services(
         self.delay_seconds = 0.0
         self.stored: dict[str, subscriptions_pb2.Subscription] = {}
         self.event = ingest_pb2.Event()
+        self.routes: list[ingest_pb2.EventRoute] = []
         self.delivery = deliveries_pb2.Delivery()
+        self.tested = deliveries_pb2.TestSubscriptionResponse()
         # Results of retries that are not `delivery`, by id.
         self.retried: dict[str, deliveries_pb2.RetryResult] = {}
         self.job = jobs_pb2.Job(
@@ -126,6 +128,7 @@ class Services(
         )
         self.preview = jobs_pb2.PreviewJobResponse(counts=jobs_pb2.JobCounts(), token_expires_at=NOW)
         self.stats = analytics_pb2.Stats()
+        self.series = analytics_pb2.GetStatsSeriesResponse()
 
     async def _called(self, request: object) -> None:
         self.requests.append(request)
@@ -149,6 +152,14 @@ class Services(
     async def GetEvent(self, request: Any, _context: Context) -> ingest_pb2.GetEventResponse:
         await self._called(request)
         return ingest_pb2.GetEventResponse(event=self.event)
+
+    async def ListEventRoutes(self, request: Any, _context: Context) -> ingest_pb2.ListEventRoutesResponse:
+        await self._called(request)
+        return ingest_pb2.ListEventRoutesResponse(routes=self.routes, next_page_token="more")
+
+    async def ListEvents(self, request: Any, _context: Context) -> ingest_pb2.ListEventsResponse:
+        await self._called(request)
+        return ingest_pb2.ListEventsResponse(events=[self.event], next_page_token="more", from_time=NOW, scanned_to=NOW)
 
     async def CreateSubscription(self, request: Any, _context: Context) -> subscriptions_pb2.CreateSubscriptionResponse:
         await self._called(request)
@@ -259,6 +270,11 @@ class Services(
         await self._called(request)
         return deliveries_pb2.CancelDeliveryResponse(delivery=self.delivery)
 
+    async def TestSubscription(self, request: Any, _context: Context) -> deliveries_pb2.TestSubscriptionResponse:
+        await self._called(request)
+        self._subscription(request.subscription_id)
+        return self.tested
+
     async def PreviewJob(self, request: Any, _context: Context) -> jobs_pb2.PreviewJobResponse:
         await self._called(request)
         return self.preview
@@ -290,6 +306,10 @@ class Services(
     async def GetStats(self, request: Any, _context: Context) -> analytics_pb2.GetStatsResponse:
         await self._called(request)
         return analytics_pb2.GetStatsResponse(stats=self.stats)
+
+    async def GetStatsSeries(self, request: Any, _context: Context) -> analytics_pb2.GetStatsSeriesResponse:
+        await self._called(request)
+        return self.series
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add all services to a server."""

@@ -2,8 +2,9 @@
 -- Reads deliveries of a tenant, or of all if it is null ($1 and $2; $3 and $4: least and greatest id), with what the last
 -- attempt of one that is not delivered got. held_by: what keeps one from being sent though it is due; what held its
 -- subscription at its last turn if it is not the subscription's state, or '' if that held nothing. probe_at: when an endpoint
--- whose breaker is open is tried again.
-SELECT d.*, coalesce(d.queued_status_code, u.last_status_code) AS last_status_code,
+-- whose breaker is open is tried again. traceparent: with $5, of its event, if that is traced and still retained.
+SELECT d.*, CASE WHEN $5 THEN (SELECT e.traceparent FROM webhook_events e WHERE e.id = d.event_id) END AS traceparent,
+       coalesce(d.queued_status_code, u.last_status_code) AS last_status_code,
        coalesce(d.queued_error_kind, u.last_error_kind) AS last_error_kind,
        CASE WHEN s.status = 'active' AND h.breaker = 'open' THEN h.probe_at END AS probe_at,
        CASE WHEN d.status IN ('pending', 'scheduled') AND d.due_at <= now()
@@ -22,7 +23,8 @@ WHERE d.id = ANY($1::uuid[]) AND d.id BETWEEN $3 AND $4 AND ($2::text IS NULL OR
 
 -- select_attempts --
 -- Reads the attempts of deliveries ($1; $2 and $3: least and greatest id), of each the oldest first.
-SELECT delivery_id, number, started_at, duration_ms, status_code, outcome, error_message, response_body
+SELECT delivery_id, number, started_at, duration_ms, status_code, outcome, error_message, response_body,
+       details, actor
 FROM delivery_attempts
 WHERE delivery_id = ANY($1::uuid[]) AND delivery_id BETWEEN $2 AND $3
 ORDER BY delivery_id, number
@@ -126,16 +128,16 @@ WHERE u.tenant_id = $1
 
 -- retry_deliveries --
 -- Makes locked deliveries ($1; $4 and $5: least and greatest id) pending and restarts their retry schedules; the dispatcher
--- ignores each for the seconds of $2, and they expire in $3 hours at the earliest. One that has ended comes back to the
--- queue, and is 'pending' in history again.
+-- ignores each for the seconds of $2, and they expire in $3 hours at the earliest. $6 asks for their next attempts. One that
+-- has ended comes back to the queue, and is 'pending' in history again.
 WITH asked AS MATERIALIZED (
     SELECT id, hold_seconds FROM unnest($1::uuid[], $2::float8[]) AS a (id, hold_seconds)
 ), queued AS (
     INSERT INTO delivery_queue AS q
         (delivery_id, event_id, subscription_id, tenant_id, created_at, due_at, expires_at, attempt_count,
-         last_status_code, last_error_kind)
+         last_status_code, last_error_kind, actor)
     SELECT d.id, d.event_id, d.subscription_id, d.tenant_id, d.created_at, now() + make_interval(secs => a.hold_seconds),
-           now() + make_interval(hours => $3), d.attempt_count, u.last_status_code, u.last_error_kind
+           now() + make_interval(hours => $3), d.attempt_count, u.last_status_code, u.last_error_kind, $6
     FROM asked a JOIN webhook_deliveries d ON d.id = a.id
     LEFT JOIN LATERAL (
         SELECT last_status_code, last_error_kind FROM unsuccessful_deliveries
@@ -144,7 +146,7 @@ WITH asked AS MATERIALIZED (
     WHERE d.id BETWEEN $4 AND $5
     ORDER BY d.id
     ON CONFLICT (delivery_id) DO UPDATE
-    SET due_at = excluded.due_at, scheduled = false, failure_count = 0, interrupted_count = 0,
+    SET due_at = excluded.due_at, scheduled = false, failure_count = 0, interrupted_count = 0, actor = excluded.actor,
         expires_at = greatest(q.expires_at, excluded.expires_at)
     WHERE q.claim_token IS NULL
     RETURNING delivery_id
@@ -176,6 +178,37 @@ FROM unnest($1::uuid[], $2::uuid[]) AS a (subscription_id, delivery_id)
 WHERE (SELECT count(*) FROM locked) > 0 AND h.subscription_id = a.subscription_id AND h.breaker = 'open'
   AND h.probe_delivery_id IS NULL
 
+-- select_status --
+-- Reads the status of a tenant's live subscription.
+SELECT status FROM subscriptions WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
+
+-- lock_tests --
+-- Lets others ask for test events of tenant $1 after this transaction, so that they are counted.
+SELECT pg_advisory_xact_lock(hashtext('webhook:endpoint_tests'), hashtext($1))
+
+-- count_tests --
+-- Counts the test events of subscription $2 of tenant $1 within $3 seconds, and those of the tenant that are not answered;
+-- how long it is until the first of them counts no more.
+SELECT count(*) FILTER (WHERE subscription_id = $2) AS of_subscription,
+       count(*) FILTER (WHERE outcome IS NULL) AS unanswered,
+       extract(epoch FROM min(asked_at) FILTER (WHERE subscription_id = $2) + make_interval(secs => $3) - now())::float8
+           AS wait_seconds
+FROM endpoint_tests WHERE tenant_id = $1 AND asked_at > now() - make_interval(secs => $3)
+
+-- insert_test --
+-- Asks on behalf of $4 for a test event ($1) to be sent to subscription $2 of tenant $3.
+INSERT INTO endpoint_tests (id, subscription_id, tenant_id, actor) VALUES ($1, $2, $3, $4)
+
+-- select_test --
+-- Reads what became of a test event.
+SELECT taken_at IS NOT NULL AS taken, 1 AS number, started_at, duration_ms, status_code, outcome, error_message,
+       response_body, details, actor
+FROM endpoint_tests WHERE id = $1
+
+-- withdraw_test --
+-- Takes back a test event that no worker has taken in hand.
+DELETE FROM endpoint_tests WHERE id = $1 AND taken_at IS NULL RETURNING true
+
 -- find_unknown_subscription --
 -- Finds one of the subscriptions $2 that tenant $1 neither has nor had.
 SELECT id FROM unnest($2::uuid[]) AS asked (id)
@@ -188,13 +221,14 @@ SELECT id FROM subscriptions WHERE tenant_id = $1 LIMIT $2
 
 -- find_in_history --
 -- Finds, among the first $4 deliveries of a walk through history between the ids $2 and $3, up to $5 of tenant $1
--- that ended with status $6, whose type is like one of $7, and that had $8 attempts or more; null stands for any. Of one that
+-- that ended with status $6, whose type is like one of $7, that had $8 attempts or more, of subscriptions $9; null stands for any. Of one that
 -- is unfinished the queue knows the attempts. Returns how many it passed, and the last of them. OFFSET 0 has a row looked up for
 -- each that is passed, in place of reading all to look them up in memory.
 WITH walked AS MATERIALIZED ({walk})
 SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY id {opposite} LIMIT 1) AS last, ARRAY(
     SELECT w.id FROM walked w
-    WHERE w.tenant_id = $1 AND ($6::text IS NULL OR w.status = $6::text::delivery_status)
+    WHERE w.tenant_id = $1 AND ($9::uuid[] IS NULL OR w.subscription_id = ANY($9))
+      AND ($6::text IS NULL OR w.status = $6::text::delivery_status)
       AND ($7::text[] IS NULL OR w.event_type LIKE ANY($7))
       AND ($8::integer = 0 OR w.attempt_count >= $8 OR w.status = 'pending' AND EXISTS (
           SELECT FROM delivery_queue q WHERE q.delivery_id = w.id AND q.attempt_count >= $8 OFFSET 0
@@ -204,14 +238,14 @@ SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY 
 
 -- history --
 -- Walks the history of all tenants.
-SELECT id, tenant_id, status, event_type, attempt_count FROM webhook_deliveries
+SELECT id, subscription_id, tenant_id, status, event_type, attempt_count FROM webhook_deliveries
 WHERE id > $2 AND id < $3
 ORDER BY id {direction} LIMIT $4
 
 -- history_of_subscriptions --
--- Walks that of subscriptions ($9), each by its index, which the ranges of (subscription_id, id) leave no choice about.
-SELECT d.id, d.tenant_id, d.status, d.event_type, d.attempt_count
-FROM unnest($9::uuid[]) AS owner (id)
+-- Walks that of subscriptions ($10), each by its index, which the ranges of (subscription_id, id) leave no choice about.
+SELECT d.id, d.subscription_id, d.tenant_id, d.status, d.event_type, d.attempt_count
+FROM unnest($10::uuid[]) AS owner (id)
 CROSS JOIN LATERAL (
     SELECT * FROM webhook_deliveries
     WHERE (subscription_id, id) > (owner.id, $2) AND (subscription_id, id) < (owner.id, $3) AND id > $2 AND id < $3
@@ -219,14 +253,26 @@ CROSS JOIN LATERAL (
 ) AS d
 ORDER BY d.id {direction} LIMIT $4
 
+-- history_of_events --
+-- Walks that of events, whose deliveries have ids from one of $10 to the one of $11 that belongs to it.
+SELECT d.id, d.subscription_id, d.tenant_id, d.status, d.event_type, d.attempt_count
+FROM unnest($10::uuid[], $11::uuid[]) AS event (least, most)
+CROSS JOIN LATERAL (
+    SELECT * FROM webhook_deliveries
+    WHERE id BETWEEN event.least AND event.most AND id > $2 AND id < $3
+    ORDER BY id {direction} LIMIT $4
+) AS d
+ORDER BY d.id {direction} LIMIT $4
+
 -- find_unsuccessful_like --
 -- Finds, among the first $4 deliveries of a walk through those that failed or were cancelled, between the ids $2 and $3, up to
 -- $5 of tenant $1 that ended for one of the reasons $7, whose type is like one of $8, whose last attempt got one of the status
--- codes $9 or ended with one of the errors $10, and that had $11 attempts or more; null stands for any. $6: the states.
+-- codes $9 or ended with one of the errors $10, that had $11 attempts or more, of subscriptions $12; null stands for any. $6:
+-- the states.
 WITH walked AS MATERIALIZED ({walk})
 SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY id {opposite} LIMIT 1) AS last, ARRAY(
     SELECT w.id FROM walked w
-    WHERE w.tenant_id = $1 AND w.attempt_count >= $11::integer
+    WHERE w.tenant_id = $1 AND w.attempt_count >= $11::integer AND ($12::uuid[] IS NULL OR w.subscription_id = ANY($12))
       AND ($9::integer[] IS NULL OR w.last_status_code = ANY($9)) AND ($10::text[] IS NULL OR w.last_error_kind = ANY($10))
       AND ($7::text[] IS NULL AND $8::text[] IS NULL OR EXISTS (
           SELECT FROM webhook_deliveries d
@@ -238,7 +284,7 @@ SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY 
 
 -- unsuccessful --
 -- Walks those of a tenant ($1).
-SELECT u.id, u.tenant_id, u.attempt_count, u.last_status_code, u.last_error_kind
+SELECT u.id, u.subscription_id, u.tenant_id, u.attempt_count, u.last_status_code, u.last_error_kind
 FROM unnest($6::text[]) AS asked (status)
 CROSS JOIN LATERAL (
     SELECT * FROM unsuccessful_deliveries
@@ -249,11 +295,23 @@ ORDER BY u.id {direction} LIMIT $4
 
 -- unsuccessful_of_subscriptions --
 -- Walks those of subscriptions ($12).
-SELECT u.id, u.tenant_id, u.attempt_count, u.last_status_code, u.last_error_kind
+SELECT u.id, u.subscription_id, u.tenant_id, u.attempt_count, u.last_status_code, u.last_error_kind
 FROM unnest($6::text[]) AS asked (status) CROSS JOIN unnest($12::uuid[]) AS owner (id)
 CROSS JOIN LATERAL (
     SELECT * FROM unsuccessful_deliveries
     WHERE subscription_id = owner.id AND status = asked.status::delivery_status AND id > $2 AND id < $3
+    ORDER BY id {direction} LIMIT $4
+) AS u
+ORDER BY u.id {direction} LIMIT $4
+
+-- unsuccessful_of_events --
+-- Walks those of events, whose deliveries have ids from one of $13 to the one of $14 that belongs to it.
+SELECT u.id, u.subscription_id, u.tenant_id, u.attempt_count, u.last_status_code, u.last_error_kind
+FROM unnest($6::text[]) AS asked (status) CROSS JOIN unnest($13::uuid[], $14::uuid[]) AS event (least, most)
+CROSS JOIN LATERAL (
+    SELECT * FROM unsuccessful_deliveries
+    WHERE tenant_id = $1 AND status = asked.status::delivery_status AND id BETWEEN event.least AND event.most
+      AND id > $2 AND id < $3
     ORDER BY id {direction} LIMIT $4
 ) AS u
 ORDER BY u.id {direction} LIMIT $4
@@ -293,13 +351,25 @@ WHERE delivery_id > $2 AND delivery_id < $3
 ORDER BY delivery_id {direction} LIMIT $4
 
 -- queue_of_subscriptions --
--- Reads that of subscriptions ($12) in no order, which tells something only if it is less than $4.
+-- Reads that of subscriptions ($13) in no order, which tells something only if it is less than $4.
 SELECT q.delivery_id, q.subscription_id, q.tenant_id, q.claim_token, q.scheduled, q.due_at, q.attempt_count,
        q.last_status_code, q.last_error_kind
-FROM unnest($12::uuid[]) AS owner (id)
+FROM unnest($13::uuid[]) AS owner (id)
 CROSS JOIN LATERAL (
     SELECT * FROM delivery_queue
     WHERE (subscription_id, scheduled) >= (owner.id, false) AND (subscription_id, scheduled) <= (owner.id, true)
     LIMIT $4
 ) AS q
 LIMIT $4
+
+-- queue_of_events --
+-- Walks that of events, whose deliveries have ids from one of $13 to the one of $14 that belongs to it.
+SELECT q.delivery_id, q.subscription_id, q.tenant_id, q.claim_token, q.scheduled, q.due_at, q.attempt_count,
+       q.last_status_code, q.last_error_kind
+FROM unnest($13::uuid[], $14::uuid[]) AS event (least, most)
+CROSS JOIN LATERAL (
+    SELECT * FROM delivery_queue
+    WHERE delivery_id BETWEEN event.least AND event.most AND delivery_id > $2 AND delivery_id < $3
+    ORDER BY delivery_id {direction} LIMIT $4
+) AS q
+ORDER BY q.delivery_id {direction} LIMIT $4

@@ -19,7 +19,6 @@ from google.protobuf import json_format
 
 from protos.webhook.v1 import deliveries_pb2
 from services.delivery.api import filters, search
-from services.delivery.api.search import Span
 from services.delivery.api.store import DeliveryStore
 from services.domain import audit, deliveries
 from services.domain.audit import Action, FieldChange
@@ -27,6 +26,7 @@ from services.domain.states import UNFINISHED_JOBS, WAITING, DeliveryReason, Del
 from services.platform import errors, ids
 from services.platform.auth import identity
 from services.platform.stores import postgres, sql
+from services.platform.stores.walks import Span
 
 SQL = sql.Queries("services.delivery.jobs")
 
@@ -461,7 +461,7 @@ class JobStore:
         if job.kind is JobKind.REPLAY:
             return await self._replay(connection, job, found)
         made = await self._deliveries.reopen(
-            connection, job.tenant_id, found, statuses=statuses, ended_by=job.frozen_at
+            connection, job.tenant_id, found, statuses=statuses, ended_by=job.frozen_at, actor=_actor(job)
         )
         if made.ids:
             await connection.execute(SQL["insert_chunk"], job.id, job.chunks, made.ids, LOOK_SECONDS)
@@ -482,7 +482,7 @@ class JobStore:
         made = await connection.fetch(
             SQL["insert_replayed"],
             list(new), *([row[name] for row in new.values()] for name in ("event_id", "subscription_id", "event_type")),
-            job.tenant_id, self._expiry_hours,
+            job.tenant_id, self._expiry_hours, _actor(job),
         )  # fmt: skip
         done = [row["id"] for row in made]
         if done:
@@ -547,6 +547,11 @@ class JobStore:
 
 def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
+
+
+def _actor(job: Job) -> str:
+    """Return who asks for the attempts of a job's deliveries."""
+    return f"job:{job.id}"
 
 
 def _no_job(job_id: UUID) -> errors.NotFound:

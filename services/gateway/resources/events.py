@@ -1,15 +1,18 @@
 """Accepted events as they are stored. accept/ has the routes that accept them."""
 
 import base64
+from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
+from pydantic import Field
 
 from protos.webhook.v1 import ingest_pb2 as pb
 from services.gateway.accept import envelope
 from services.gateway.resources import models
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import RoleRoute, is_json
+from services.platform.grpc import conversion
 
 router = APIRouter(prefix="/api/v1/events", tags=["events"], route_class=RoleRoute)
 
@@ -68,6 +71,63 @@ _SCHEMA = {
 }
 
 
+class EventSummary(models.Answer):
+    """An accepted event without its payload."""
+
+    id: models.Uuid = Field(examples=[models.EXAMPLE_EVENT_ID])
+    event_type: str | None = Field(description="null if the event has no type.", examples=["order.created"])
+    content_type: str = Field(
+        description="Content-Type with which the payload is delivered.", examples=["application/json"]
+    )
+    content_encoding: str | None = Field(
+        description="Content-Encoding with which the payload is delivered; null if it has none.", examples=[None]
+    )
+    created_at: models.Timestamp
+    payload_bytes: int = Field(description="Size of the payload in bytes.", examples=[25])
+    expanding: bool = Field(description="Whether deliveries of the event are still being created.", examples=[False])
+
+
+class FoundEvents(models.SearchPage):
+    """A page of the events that were searched for, without payloads."""
+
+    items: list[EventSummary]
+
+
+@router.get(
+    "",
+    operation_id="list_events",
+    summary="Search events",
+    response_description="A page of events.",
+    responses=openapi.problems(),
+)
+async def list_events(query: Annotated[models.SearchQuery, Query()], services: backends.Injected) -> FoundEvents:
+    """Find events, newest first, without payloads.
+
+    Give a parameter several times to find what has one of the values; different parameters must all match. Events are
+    ordered by when they were accepted, so a cursor stays valid while others arrive.
+    """
+    query.check_period()
+    request = pb.ListEventsRequest(
+        filter=pb.EventFilter(
+            event_type=query.event_type,
+            idempotency_key=query.idempotency_key,
+            provider_id=query.provider_id,
+            from_time=conversion.stamp(query.from_),
+            to_time=conversion.stamp(query.to),
+        ),
+        ascending=query.order == "oldest",
+        page_size=query.limit,
+        page_token=query.cursor,
+    )
+    answer = await services.call(services.ingest.ListEvents, request)
+    return FoundEvents(items=[_summary(message) for message in answer.events], **models.searched(answer))
+
+
+def _summary(message: pb.Event) -> EventSummary:
+    found = models.values(message)
+    return EventSummary(**found | {name: found[name] or None for name in ("event_type", "content_encoding")})
+
+
 @router.get(
     "/{event_id}",
     operation_id="get_event",
@@ -85,6 +145,72 @@ async def get_event(event_id: models.EventId, services: backends.Injected) -> Re
     """Get an event with the exact bytes of its payload. Returns 404 if it is no longer retained."""
     answer = await services.call(services.ingest.GetEvent, pb.GetEventRequest(event_id=event_id))
     return Response(msgspec.json.encode(_event(answer.event)), media_type="application/json")
+
+
+class Route(models.Answer):
+    """Whether a subscription got the event, and why."""
+
+    subscription_id: models.Uuid = Field(examples=[models.EXAMPLE_SUBSCRIPTION_ID])
+    routed: bool = Field(description="Whether the subscription got the event.", examples=[False])
+    reason: str = Field(
+        description=(
+            "Got it: `matched`, or `replayed` (a job sent it there later). Did not: `event_type` (it does not get "
+            "events of this type), `created_later`, `system` (it gets only operational events), `disabled` (and it "
+            "keeps no events meanwhile), `expanding` (deliveries are still being created), or `addressed` (the event "
+            "was sent to another subscription, not to all that want its type). `changed_since`: it was changed after "
+            "the event was accepted, and what it was before is not known."
+        ),
+        examples=["event_type"],
+    )
+    explanation: str = Field(
+        description="The reason as a sentence, for people.",
+        examples=["Its event_types do not include 'order.created'."],
+    )
+    delivery_id: models.Uuid | None = Field(description="The delivery; null if it did not get the event.")
+
+
+class RoutePage(models.Answer):
+    """A page of routes, those of the newest subscriptions first."""
+
+    items: list[Route]
+    next_cursor: models.NextCursor
+
+
+class RoutesQuery(models.PageQuery):
+    """The page and the filter of an event's routes."""
+
+    subscription_id: models.Uuid | None = Field(
+        None, description="Only the route of this subscription, which may be deleted."
+    )
+
+
+@router.get(
+    "/{event_id}/routing",
+    operation_id="list_event_routes",
+    summary="Explain which subscriptions got an event",
+    response_description="A page of subscriptions, each with the reason.",
+    responses=openapi.problems(404),
+)
+async def list_event_routes(
+    event_id: models.EventId, query: Annotated[RoutesQuery, Query()], services: backends.Injected
+) -> RoutePage:
+    """List the subscriptions that are not deleted, with why each got the event or did not.
+
+    The reasons are found again from the event's deliveries and from the subscriptions as they are now.
+    """
+    request = pb.ListEventRoutesRequest(
+        event_id=event_id,
+        subscription_id=query.subscription_id or "",
+        page_size=query.limit,
+        page_token=query.cursor,
+    )
+    answer = await services.call(services.ingest.ListEventRoutes, request)
+    return RoutePage(
+        items=[
+            Route(**models.values(message) | {"delivery_id": message.delivery_id or None}) for message in answer.routes
+        ],
+        next_cursor=answer.next_page_token or None,
+    )
 
 
 def _event(message: pb.Event) -> Event:
