@@ -16,7 +16,7 @@ from services.delivery.api import search
 from services.delivery.api.filters import Filter
 from services.delivery.api.search import Span
 from services.domain.states import DeliveryStatus
-from services.platform import errors, ids
+from services.platform import errors, ids, paging
 from services.platform.stores.postgres import Connection
 from tests.delivery.api.test_api import refusal, state
 from tests.delivery.conftest import Shared
@@ -327,7 +327,17 @@ async def test_a_wrong_field_of_a_filter_is_named(rows: Rows, wanted: dict[str, 
     assert found.violations[0].field == field
 
 
-@pytest.mark.parametrize("fields", [{"page_size": 201}, {"page_token": "AAAA"}, {"page_token": "\u00e9"}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"page_size": 201},
+        {"page_token": "AAAA"},
+        {"page_token": "\u00e9"},
+        # Of ids that no delivery can have.
+        {"page_token": paging.span_token(ids.new(), UUID(int=2**128 - 1))},
+        {"page_token": paging.span_token(UUID(int=2**128 - 1), ids.new())},
+    ],
+)
 async def test_a_wrong_page_is_named(rows: Rows, fields: dict[str, Any]) -> None:
     found = await refusal(rows.shared.client.SearchDeliveries(pb.SearchDeliveriesRequest(**fields)))
     assert isinstance(found, errors.InvalidArgument)
