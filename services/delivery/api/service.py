@@ -20,6 +20,8 @@ from services.platform.tracing import spans
 
 # How far back a search without a subscription goes unless it says so.
 WINDOW = timedelta(hours=24)
+# Nothing was accepted before.
+_EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
 _STATUSES = pb.DeliveryStatus.DESCRIPTOR
 
 
@@ -64,7 +66,8 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         size = paging.page_size(request.page_size)
         wanted = filters.parse(request.filter)
         if wanted.from_time is None and not wanted.subscription_ids:
-            wanted = dataclasses.replace(wanted, from_time=datetime.now(UTC) - WINDOW)
+            now = datetime.now(UTC)
+            wanted = dataclasses.replace(wanted, from_time=max(min(wanted.to_time or now, now), _EARLIEST) - WINDOW)
         whole = span = Span.of(wanted, ascending=request.ascending)
         if request.page_token:
             # What is searched by default stays the same from page to page.

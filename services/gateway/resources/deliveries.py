@@ -172,7 +172,8 @@ class DeliveryFilter(models.PageQuery):
         None,
         alias="from",
         description=(
-            "Accepted at this time or later. Default: 24 hours ago, or any time if there is a `subscription_id`."
+            "Accepted at this time or later. Default: 24 hours ago, or 24 hours before `to` if that is in the past; any "
+            "time if there is a `subscription_id`."
         ),
     )
     to: models.Moment | None = Field(None, description="Accepted before this time. Default: any time.")

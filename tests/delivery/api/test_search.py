@@ -275,6 +275,8 @@ async def test_a_search_goes_back_a_day_unless_it_names_a_subscription_or_a_time
     assert old not in await searched(rows, status=[state("failed")])
     assert old in await searched(rows, status=[state("failed")], subscription_id=[str(owner)])
     assert old in await searched(rows, status=[state("failed")], from_time=now - timedelta(hours=30))
+    assert old in await searched(rows, status=[state("failed")], to_time=now - timedelta(hours=25))
+    assert not await searched(rows, to_time=datetime(1, 1, 1, tzinfo=UTC))
     answer = await rows.shared.client.SearchDeliveries(pb.SearchDeliveriesRequest(page_size=1))
     assert abs(answer.from_time.ToDatetime(UTC) - (now - timedelta(hours=24))) < timedelta(minutes=5)
     again = await rows.shared.client.SearchDeliveries(
