@@ -380,6 +380,8 @@ CREATE TABLE delivery_attempts (
     -- 'success', or the kind of error.
     outcome         text NOT NULL,
     tenant_id       text NOT NULL,
+    -- Of its event, for the statistics.
+    event_type      text,
     error_message   text,
     response_body   text,
     PRIMARY KEY (delivery_id, claim_token, request)
@@ -561,24 +563,63 @@ CREATE TABLE duties (
     PRIMARY KEY (duty, place)
 );
 
--- Attempts per minute (by recorded_at), subscription, outcome and duration bucket. Recomputed, never added to.
+-- Deliveries that ended without a last attempt, for the statistics: cancelled, expired while they waited, or not to be sent.
+-- A row for each subscription and event type that a statement ended deliveries of; a roll-up that has settled its minute
+-- is the last to read it.
+CREATE TABLE unattempted_ends (
+    ended_at        timestamptz NOT NULL DEFAULT now(),
+    tenant_id       text NOT NULL,
+    subscription_id uuid NOT NULL,
+    event_type      text,
+    status          delivery_status NOT NULL CHECK (status IN ('failed', 'cancelled')),
+    deliveries      integer NOT NULL
+);
+CREATE INDEX unattempted_ends_by_time ON unattempted_ends (ended_at);
+
+-- What happened in a minute, by subscription or event type, outcome and duration bucket: attempts (by recorded_at), ends of
+-- deliveries, accepted events (by the time in their ids). Recomputed from their rows; what stays here is never added to.
 CREATE TABLE delivery_stats (
     minute            timestamptz NOT NULL,
     -- The nil UUID is the sum over all subscriptions of the tenant, so that it costs no more to read than one.
     subscription_id   uuid NOT NULL,
     tenant_id         text NOT NULL,
+    -- '*' is the sum over all types. Only the sum over all subscriptions is also kept by type: the 200 largest of a tenant in
+    -- this minute, and 'other'. '' is that of events without a type.
+    event_type        text NOT NULL DEFAULT '*',
+    -- How attempts ended; 'failed' or 'cancelled' for deliveries that ended without one, 'accepted' for events.
     outcome           text NOT NULL,
     -- Index into the duration bounds of services/analytics; -1 if the duration is unknown.
     duration_bucket   smallint NOT NULL,
-    attempts          bigint NOT NULL,
-    final_attempts    bigint NOT NULL,
-    duration_ms_total bigint NOT NULL,
-    PRIMARY KEY (tenant_id, subscription_id, minute, outcome, duration_bucket)
+    attempts          bigint NOT NULL DEFAULT 0,
+    -- Deliveries that ended so.
+    deliveries        bigint NOT NULL DEFAULT 0,
+    events            bigint NOT NULL DEFAULT 0,
+    duration_ms_total bigint NOT NULL DEFAULT 0,
+    PRIMARY KEY (tenant_id, subscription_id, event_type, minute, outcome, duration_bucket)
     -- The rows of the current minute are updated every few seconds. With free space in the pages the indexes stay
     -- unchanged (measured: all updates in place instead of half of them, and half the size).
 ) WITH (fillfactor = 50);
 -- For what a roll-up replaces and retention deletes.
 CREATE INDEX delivery_stats_by_minute ON delivery_stats (minute);
+
+-- The same for each hour that is over and settled, kept for much longer: a row holds what delivery_stats has in many, one
+-- element of each array for each outcome and duration bucket.
+CREATE TABLE hourly_stats (
+    hour              timestamptz NOT NULL,
+    subscription_id   uuid NOT NULL,
+    tenant_id         text NOT NULL,
+    -- Its 200 largest types are those of the hour.
+    event_type        text NOT NULL,
+    outcome           text[] NOT NULL,
+    duration_bucket   smallint[] NOT NULL,
+    attempts          integer[] NOT NULL,
+    deliveries        integer[] NOT NULL,
+    events            integer[] NOT NULL,
+    duration_ms_total bigint[] NOT NULL,
+    PRIMARY KEY (tenant_id, subscription_id, event_type, hour)
+);
+-- For what retention deletes.
+CREATE INDEX hourly_stats_by_hour ON hourly_stats (hour);
 
 -- How far delivery_stats is complete. A roll-up locks the only row, so that one copy works at a time.
 CREATE TABLE rollup_state (
@@ -588,6 +629,13 @@ CREATE TABLE rollup_state (
     due_at       timestamptz NOT NULL DEFAULT now()
 );
 INSERT INTO rollup_state DEFAULT VALUES;
+
+-- The same for hourly_stats: it has the hours before this one. A row of its own, so that minutes do not wait for an hour.
+CREATE TABLE hourly_state (
+    single       boolean PRIMARY KEY DEFAULT true CHECK (single),
+    rolled_up_to timestamptz NOT NULL DEFAULT date_trunc('hour', now(), 'UTC')
+);
+INSERT INTO hourly_state DEFAULT VALUES;
 
 -- What to tell a tenant's system subscription: written in the transaction of the change, read and deleted by the delivery
 -- service, which makes an event of it. Rows live for moments, and only for tenants with a system subscription.

@@ -41,6 +41,7 @@ async def serve(process: lifecycle.Process, settings: AnalyticsSettings) -> Asyn
                         store, interval_seconds=settings.rollup_interval_seconds, retention=settings.retention
                     ),
                 ),
+                process.spawn("rollup-hours", rollup.roll_up_hours_forever(store)),
                 process.spawn("retention", retention.run_forever(store, settings)),
                 process.spawn(
                     "usage",
@@ -51,7 +52,7 @@ async def serve(process: lifecycle.Process, settings: AnalyticsSettings) -> Asyn
             )
 
         def register(server: grpc.aio.Server) -> None:
-            service = AnalyticsService(store, retention=settings.retention)
+            service = AnalyticsService(store, settings)
             analytics_pb2_grpc.add_AnalyticsServiceServicer_to_server(service, server)
 
         try:

@@ -24,6 +24,7 @@ TABLES = (
     "delivery_attempts",
     "delivery_queue",
     "delivery_stats",
+    "hourly_stats",
     "idempotency_keys",
     "subscriptions",
     "subscription_health",

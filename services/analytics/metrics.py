@@ -13,6 +13,15 @@ ROLLUP_LAST_SUCCESS = Gauge(
     "webhook_rollup_last_success_timestamp_seconds",
     "Time up to which statistics are complete, by the database's clock.",
 )
+ROLLUP_HOURS = Gauge(
+    "webhook_rollup_hours_timestamp_seconds",
+    "Time up to which hours are summed up, as of the latest hour that this process summed up.",
+)
+SERIES = Counter(
+    "webhook_stats_series_total", "Statistics over time that were returned, by where they were.", ["source"]
+)
+for _source in ("memory", "postgres"):
+    SERIES.labels(_source)
 
 RETENTION_SECONDS = Histogram(
     "webhook_retention_duration_seconds",

@@ -1,6 +1,8 @@
--- has_subscription --
--- Whether the tenant has, or had, this subscription; any tenant if $2 is null.
-SELECT EXISTS (SELECT FROM subscriptions WHERE id = $1 AND ($2::text IS NULL OR tenant_id = $2))
+-- select_missing_subscriptions --
+-- Which of the subscriptions $1 the tenant does not have, and never had; any tenant if $2 is null.
+SELECT asked.id FROM unnest($1::uuid[]) AS asked (id)
+WHERE NOT EXISTS (SELECT FROM subscriptions s WHERE s.id = asked.id AND ($2::text IS NULL OR s.tenant_id = $2))
+ORDER BY asked.id
 
 -- select_stats --
 -- Sums up a window of $3 that ends at the newest roll-up; a row without outcome when it is empty.
@@ -10,28 +12,81 @@ FROM (
     FROM rollup_state
 ) AS w
 LEFT JOIN LATERAL (
-    SELECT outcome, duration_bucket, sum(attempts)::bigint AS attempts, sum(final_attempts)::bigint AS final_attempts,
-           sum(duration_ms_total)::bigint AS duration_ms_total
+    SELECT outcome, duration_bucket, sum(attempts)::bigint AS attempts, sum(deliveries)::bigint AS deliveries,
+           sum(events)::bigint AS events, sum(duration_ms_total)::bigint AS duration_ms_total
     FROM delivery_stats
-    WHERE tenant_id = $1 AND subscription_id = $2 AND minute >= w.window_start AND minute <= w.window_end
-    GROUP BY outcome, duration_bucket
-) AS s ON true
-
--- select_stats_of_all --
--- The same over all tenants. Each tenant's rows are found by the index, which begins with the tenant.
-SELECT w.window_start, w.window_end, s.*
-FROM (
-    SELECT rolled_up_to AS window_end, date_bin('1 minute', rolled_up_to - $2::interval, 'epoch') AS window_start
-    FROM rollup_state
-) AS w
-LEFT JOIN LATERAL (
-    SELECT outcome, duration_bucket, sum(attempts)::bigint AS attempts, sum(final_attempts)::bigint AS final_attempts,
-           sum(duration_ms_total)::bigint AS duration_ms_total
-    FROM delivery_stats
-    WHERE tenant_id IN (SELECT id FROM tenants) AND subscription_id = $1
+    WHERE tenant_id = ANY($1::text[]) AND subscription_id = $2 AND event_type = '*'
       AND minute >= w.window_start AND minute <= w.window_end
     GROUP BY outcome, duration_bucket
 ) AS s ON true
+
+-- select_tenants --
+-- All tenants, with those that were deleted: the index of delivery_stats begins with the tenant.
+SELECT array_agg(id) FROM tenants
+
+-- select_progress --
+-- How far statistics by minute and by hour go.
+SELECT r.rolled_up_to AS minutes_to, h.rolled_up_to AS hours_to FROM rollup_state r CROSS JOIN hourly_state h
+
+-- select_minutes --
+-- Sums up the minutes from $4 to before $5 in steps of $6, for subscriptions ($2; the nil UUID: all) and event types ($3;
+-- '*': all) of tenants ($1).
+SELECT subscription_id, event_type, date_bin($6::interval, minute, 'epoch') AS start, outcome, duration_bucket,
+       sum(attempts)::bigint AS attempts, sum(deliveries)::bigint AS deliveries, sum(events)::bigint AS events,
+       sum(duration_ms_total)::bigint AS duration_ms_total
+FROM delivery_stats
+WHERE tenant_id = ANY($1::text[]) AND subscription_id = ANY($2::uuid[]) AND event_type = ANY($3::text[])
+  AND minute >= $4 AND minute < $5
+GROUP BY 1, 2, 3, 4, 5
+
+-- select_hours --
+-- The same of whole hours that are over.
+SELECT h.subscription_id, h.event_type, date_bin($6::interval, h.hour, 'epoch') AS start, u.outcome, u.duration_bucket,
+       sum(u.attempts)::bigint AS attempts, sum(u.deliveries)::bigint AS deliveries, sum(u.events)::bigint AS events,
+       sum(u.duration_ms_total)::bigint AS duration_ms_total
+FROM hourly_stats h
+CROSS JOIN LATERAL unnest(h.outcome, h.duration_bucket, h.attempts, h.deliveries, h.events, h.duration_ms_total)
+    AS u (outcome, duration_bucket, attempts, deliveries, events, duration_ms_total)
+WHERE h.tenant_id = ANY($1::text[]) AND h.subscription_id = ANY($2::uuid[]) AND h.event_type = ANY($3::text[])
+  AND h.hour >= $4 AND h.hour < $5
+GROUP BY 1, 2, 3, 4, 5
+
+-- rank_subscriptions --
+-- The $5 subscriptions of tenants ($1) with the most attempts, and ends of deliveries, in the hours from $2 to before $3
+-- and the minutes from $3 to before $4.
+SELECT subscription_id::text AS name
+FROM (
+    SELECT subscription_id, attempts + deliveries AS volume
+    FROM delivery_stats
+    WHERE tenant_id = ANY($1::text[]) AND event_type = '*' AND minute >= $3 AND minute < $4
+      AND subscription_id <> '00000000-0000-0000-0000-000000000000'
+    UNION ALL
+    SELECT h.subscription_id, u.attempts + u.deliveries
+    FROM hourly_stats h CROSS JOIN LATERAL unnest(h.attempts, h.deliveries) AS u (attempts, deliveries)
+    WHERE h.tenant_id = ANY($1::text[]) AND h.event_type = '*' AND h.hour >= $2 AND h.hour < $3
+      AND h.subscription_id <> '00000000-0000-0000-0000-000000000000'
+) AS counted
+GROUP BY subscription_id
+ORDER BY sum(volume) DESC, subscription_id
+LIMIT $5
+
+-- rank_event_types --
+-- The same of event types: those with the most attempts, ends of deliveries, and accepted events.
+SELECT event_type AS name
+FROM (
+    SELECT event_type, attempts + deliveries + events AS volume
+    FROM delivery_stats
+    WHERE tenant_id = ANY($1::text[]) AND subscription_id = '00000000-0000-0000-0000-000000000000'
+      AND event_type NOT IN ('*', 'other') AND minute >= $3 AND minute < $4
+    UNION ALL
+    SELECT h.event_type, u.attempts + u.deliveries + u.events
+    FROM hourly_stats h CROSS JOIN LATERAL unnest(h.attempts, h.deliveries, h.events) AS u (attempts, deliveries, events)
+    WHERE h.tenant_id = ANY($1::text[]) AND h.subscription_id = '00000000-0000-0000-0000-000000000000'
+      AND h.event_type NOT IN ('*', 'other') AND h.hour >= $2 AND h.hour < $3
+) AS counted
+GROUP BY event_type
+ORDER BY sum(volume) DESC, event_type
+LIMIT $5
 
 -- begin_rollup --
 -- Settings of a roll-up's transaction. The newest minutes are not in the planner's statistics yet, so it takes them for
@@ -48,44 +103,93 @@ FROM rollup_state
 FOR UPDATE SKIP LOCKED
 
 -- replace_stats --
--- Recomputes the minutes from $1 to before $2 from their attempts ($3: duration bounds) and returns how many rows changed.
--- Rows that are right already are not written.
+-- Recomputes the minutes from $1 to before $2 and returns how many rows changed: attempts ($3: duration bounds) and ends
+-- of deliveries of their rows, and accepted events by the time in their ids ($4 to $6: minutes, and the least id of each and the
+-- one before which it ends). To events is added what is stored of minutes before $7, which begin in the middle here. Only the
+-- $8 largest event types of a tenant's minute get rows, the others share one. Rows that are right already are not written.
 WITH counted AS MATERIALIZED (
-    SELECT tenant_id, subscription_id, date_bin('1 minute', recorded_at, 'epoch') AS minute, outcome,
+    SELECT tenant_id, subscription_id, coalesce(event_type, '') AS event_type,
+           date_bin('1 minute', recorded_at, 'epoch') AS minute, outcome,
            coalesce(width_bucket(duration_ms, $3::integer[]), -1)::smallint AS duration_bucket,
-           count(*) AS attempts, count(*) FILTER (WHERE final) AS final_attempts,
+           count(*) AS attempts, count(*) FILTER (WHERE final) AS deliveries, 0::bigint AS events,
            coalesce(sum(duration_ms), 0)::bigint AS duration_ms_total
     FROM delivery_attempts
     WHERE recorded_at >= $1 AND recorded_at < $2
-    GROUP BY 1, 2, 3, 4, 5
-), fresh AS MATERIALIZED (
-    SELECT * FROM counted
+    GROUP BY 1, 2, 3, 4, 5, 6
     UNION ALL
-    SELECT tenant_id, '00000000-0000-0000-0000-000000000000', minute, outcome, duration_bucket,
-           sum(attempts)::bigint, sum(final_attempts)::bigint, sum(duration_ms_total)::bigint
+    SELECT tenant_id, subscription_id, coalesce(event_type, ''), date_bin('1 minute', ended_at, 'epoch'), status::text,
+           -1::smallint, 0, sum(deliveries), 0, 0
+    FROM unattempted_ends
+    WHERE ended_at >= $1 AND ended_at < $2
+    GROUP BY 1, 2, 3, 4, 5
+    UNION ALL
+    SELECT e.tenant_id, '00000000-0000-0000-0000-000000000000', e.event_type, m.minute, 'accepted', -1::smallint, 0, 0,
+           e.events, 0
+    FROM unnest($4::timestamptz[], $5::uuid[], $6::uuid[]) AS m (minute, least, beyond)
+    CROSS JOIN LATERAL (
+        SELECT tenant_id, coalesce(event_type, '') AS event_type, count(*) AS events
+        FROM webhook_events WHERE id >= m.least AND id < m.beyond
+        GROUP BY 1, 2 OFFSET 0
+    ) AS e
+    UNION ALL
+    SELECT tenant_id, subscription_id, event_type, minute, outcome, duration_bucket, 0, 0, events, 0
+    FROM delivery_stats
+    WHERE minute >= $1 AND minute < $7 AND outcome = 'accepted' AND event_type <> '*'
+), typed AS MATERIALIZED (
+    SELECT tenant_id, event_type, minute, outcome, duration_bucket, sum(attempts)::bigint AS attempts,
+           sum(deliveries)::bigint AS deliveries, sum(events)::bigint AS events,
+           sum(duration_ms_total)::bigint AS duration_ms_total
     FROM counted
-    GROUP BY tenant_id, minute, outcome, duration_bucket
+    GROUP BY 1, 2, 3, 4, 5
+), ranked AS MATERIALIZED (
+    SELECT tenant_id, event_type, minute,
+           row_number() OVER (PARTITION BY tenant_id, minute
+                              ORDER BY sum(attempts + deliveries + events) DESC, event_type) AS place
+    FROM typed
+    WHERE event_type <> 'other'
+    GROUP BY 1, 2, 3
+), fresh AS MATERIALIZED (
+    SELECT tenant_id, subscription_id, '*' AS event_type, minute, outcome, duration_bucket,
+           sum(attempts)::bigint AS attempts, sum(deliveries)::bigint AS deliveries, sum(events)::bigint AS events,
+           sum(duration_ms_total)::bigint AS duration_ms_total
+    FROM counted
+    WHERE subscription_id <> '00000000-0000-0000-0000-000000000000'
+    GROUP BY 1, 2, 3, 4, 5, 6
+    UNION ALL
+    SELECT tenant_id, '00000000-0000-0000-0000-000000000000', '*', minute, outcome, duration_bucket,
+           sum(attempts)::bigint, sum(deliveries)::bigint, sum(events)::bigint, sum(duration_ms_total)::bigint
+    FROM typed
+    GROUP BY 1, 4, 5, 6
+    UNION ALL
+    SELECT t.tenant_id, '00000000-0000-0000-0000-000000000000',
+           CASE WHEN r.place <= $8 THEN t.event_type ELSE 'other' END, t.minute, t.outcome, t.duration_bucket,
+           sum(t.attempts)::bigint, sum(t.deliveries)::bigint, sum(t.events)::bigint, sum(t.duration_ms_total)::bigint
+    FROM typed t
+    LEFT JOIN ranked r ON r.tenant_id = t.tenant_id AND r.event_type = t.event_type AND r.minute = t.minute
+    GROUP BY 1, 3, 4, 5, 6
 ), stored AS MATERIALIZED (
-    SELECT tenant_id, subscription_id, minute, outcome, duration_bucket, attempts, final_attempts, duration_ms_total
+    SELECT tenant_id, subscription_id, event_type, minute, outcome, duration_bucket, attempts, deliveries, events,
+           duration_ms_total
     FROM delivery_stats
     WHERE minute >= $1 AND minute < $2
 ), written AS (
     INSERT INTO delivery_stats AS s
-        (tenant_id, subscription_id, minute, outcome, duration_bucket, attempts, final_attempts, duration_ms_total)
+        (tenant_id, subscription_id, event_type, minute, outcome, duration_bucket, attempts, deliveries, events,
+         duration_ms_total)
     SELECT * FROM (SELECT * FROM fresh EXCEPT ALL SELECT * FROM stored) AS changed
-    ON CONFLICT (tenant_id, subscription_id, minute, outcome, duration_bucket) DO UPDATE
-    SET attempts = excluded.attempts, final_attempts = excluded.final_attempts,
+    ON CONFLICT (tenant_id, subscription_id, event_type, minute, outcome, duration_bucket) DO UPDATE
+    SET attempts = excluded.attempts, deliveries = excluded.deliveries, events = excluded.events,
         duration_ms_total = excluded.duration_ms_total
     RETURNING 1
 ), gone AS (
     DELETE FROM delivery_stats AS s
     USING (
-        SELECT tenant_id, subscription_id, minute, outcome, duration_bucket FROM stored
+        SELECT tenant_id, subscription_id, event_type, minute, outcome, duration_bucket FROM stored
         EXCEPT ALL
-        SELECT tenant_id, subscription_id, minute, outcome, duration_bucket FROM fresh
+        SELECT tenant_id, subscription_id, event_type, minute, outcome, duration_bucket FROM fresh
     ) AS g
-    WHERE s.tenant_id = g.tenant_id AND s.subscription_id = g.subscription_id AND s.minute = g.minute
-      AND s.outcome = g.outcome AND s.duration_bucket = g.duration_bucket
+    WHERE s.tenant_id = g.tenant_id AND s.subscription_id = g.subscription_id AND s.event_type = g.event_type
+      AND s.minute = g.minute AND s.outcome = g.outcome AND s.duration_bucket = g.duration_bucket
     RETURNING 1
 )
 SELECT (SELECT count(*) FROM written) + (SELECT count(*) FROM gone)
@@ -97,6 +201,62 @@ UPDATE rollup_state
 SET rolled_up_to = $1,
     due_at = greatest(now() + make_interval(secs => $2), clock_timestamp() + 4 * (clock_timestamp() - now()))
 RETURNING extract(epoch FROM due_at - clock_timestamp())::float8
+
+-- take_hour --
+-- Locks how far hourly_stats goes until the transaction ends, if the minutes of the next hour settled ($1 after its end);
+-- no row when they have not, or another copy has it.
+SELECT h.rolled_up_to AS hour
+FROM hourly_state h CROSS JOIN rollup_state r
+WHERE r.rolled_up_to >= h.rolled_up_to + interval '1 hour' + $1::interval
+FOR UPDATE OF h SKIP LOCKED
+
+-- roll_up_hour --
+-- Sums up the minutes of the hour that begins at $1. Of event types, a tenant's $2 largest get rows; the others share one.
+WITH summed AS MATERIALIZED (
+    SELECT tenant_id, subscription_id, event_type, outcome, duration_bucket, sum(attempts)::bigint AS attempts,
+           sum(deliveries)::bigint AS deliveries, sum(events)::bigint AS events,
+           sum(duration_ms_total)::bigint AS duration_ms_total
+    FROM delivery_stats
+    WHERE minute >= $1 AND minute < $1::timestamptz + interval '1 hour'
+    GROUP BY 1, 2, 3, 4, 5
+), ranked AS MATERIALIZED (
+    SELECT tenant_id, event_type,
+           row_number() OVER (PARTITION BY tenant_id ORDER BY sum(attempts + deliveries + events) DESC, event_type) AS place
+    FROM summed
+    WHERE event_type NOT IN ('*', 'other')
+    GROUP BY 1, 2
+), named AS (
+    SELECT s.tenant_id, s.subscription_id,
+           CASE WHEN s.event_type = '*' OR r.place <= $2 THEN s.event_type ELSE 'other' END AS event_type,
+           s.outcome, s.duration_bucket, sum(s.attempts)::int AS attempts, sum(s.deliveries)::int AS deliveries,
+           sum(s.events)::int AS events, sum(s.duration_ms_total)::bigint AS duration_ms_total
+    FROM summed s LEFT JOIN ranked r ON r.tenant_id = s.tenant_id AND r.event_type = s.event_type
+    GROUP BY 1, 2, 3, 4, 5
+)
+INSERT INTO hourly_stats (hour, tenant_id, subscription_id, event_type, outcome, duration_bucket, attempts, deliveries,
+                          events, duration_ms_total)
+SELECT $1, tenant_id, subscription_id, event_type, array_agg(outcome), array_agg(duration_bucket), array_agg(attempts),
+       array_agg(deliveries), array_agg(events), array_agg(duration_ms_total)
+FROM named
+GROUP BY tenant_id, subscription_id, event_type
+ON CONFLICT DO NOTHING
+
+-- finish_hour --
+-- Notes that hourly_stats has the hour that begins at $1.
+UPDATE hourly_state SET rolled_up_to = $1::timestamptz + interval '1 hour'
+
+-- delete_old_hours --
+-- Deletes up to $2 rows of hours more than $1 ago.
+DELETE FROM hourly_stats
+WHERE ctid = ANY (ARRAY(SELECT ctid FROM hourly_stats WHERE hour < now() - $1::interval ORDER BY hour LIMIT $2))
+
+-- delete_old_ends --
+-- Deletes up to $2 ends of deliveries whose minutes settled: more than $1 before the newest roll-up.
+DELETE FROM unattempted_ends
+WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM unattempted_ends
+    WHERE ended_at < (SELECT rolled_up_to FROM rollup_state) - $1::interval ORDER BY ended_at LIMIT $2
+))
 
 -- delete_old_stats --
 -- Deletes up to $2 rows of minutes more than $1 ago.
@@ -222,7 +382,7 @@ WITH recent AS MATERIALIZED (
            coalesce(sum(attempts) FILTER (WHERE outcome <> 'success'), 0)::float8 AS failed_attempts,
            sum(duration_ms_total)::float8 / 1000 AS seconds
     FROM delivery_stats
-    WHERE minute > now() - interval '5 minutes' AND minute <= now()
+    WHERE minute > now() - interval '5 minutes' AND minute <= now() AND event_type = '*'
       AND subscription_id <> '00000000-0000-0000-0000-000000000000'
     GROUP BY tenant_id, subscription_id
 )

@@ -1,4 +1,4 @@
-"""The loop that makes the partitions ahead and drops what is older than LOG_RETENTION_HOURS, or AUDIT_RETENTION_HOURS.
+"""The loop that makes the partitions ahead, drops those past LOG_RETENTION_HOURS, and deletes rows past their age.
 
 Every pass first makes the partitions of the days to come. Then, in one process at a time, it looks at each day
 that is past its retention. The day's partitions (webhook_deliveries, unsuccessful_deliveries, delivery_attempts,
@@ -39,6 +39,7 @@ LOCK_TIMEOUT_SECONDS = 3.0
 SETTLE = rollup.SETTLE_AFTER[-1] + timedelta(minutes=5)
 # Statistics outlast the longest window, so that it stays whole.
 STATS_EXTRA = timedelta(minutes=5)
+HOURS_EXTRA = timedelta(days=1)
 DELETE_ROWS = 5_000
 RETRY_SECONDS = 30.0
 
@@ -57,6 +58,8 @@ async def run_once(stats: StatsStore, settings: AnalyticsSettings) -> None:
                 metrics.RETENTION_HELD.set(0)
                 metrics.RETENTION_OVERDUE.set(0)
     await _delete_all(stats.delete_old, settings.retention + STATS_EXTRA)
+    await _delete_all(stats.delete_old_hours, settings.stats_retention + HOURS_EXTRA)
+    await _delete_all(stats.delete_old_ends, SETTLE)
     await _delete_all(stats.delete_old_audit_entries, settings.audit_retention)
 
 

@@ -1,11 +1,14 @@
 """AnalyticsService: validates requests, and responds from the roll-ups."""
 
-from datetime import timedelta
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from google.protobuf import duration_pb2
 
 from protos.webhook.v1 import analytics_pb2, analytics_pb2_grpc
-from services.analytics import statistics
+from services.analytics import series, statistics
+from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import StatsStore
 from services.platform import errors, ids
 from services.platform.auth import identity
@@ -19,9 +22,11 @@ _NANOS_PER_MINUTE = 60 * _NANOS_PER_SECOND
 class AnalyticsService(analytics_pb2_grpc.AnalyticsServiceServicer):
     """Servicer of webhook.v1.AnalyticsService."""
 
-    def __init__(self, store: StatsStore, *, retention: timedelta) -> None:
+    def __init__(self, store: StatsStore, settings: AnalyticsSettings) -> None:
         self._store = store
-        self._retention = retention
+        self._retention = settings.retention
+        self._ages = series.Ages(minutes=settings.retention, hours=settings.stats_retention)
+        self._series = series.Reader(store, age_seconds=settings.rollup_interval_seconds)
 
     async def GetStats(
         self, request: analytics_pb2.GetStatsRequest, _context: Context
@@ -35,15 +40,34 @@ class AnalyticsService(analytics_pb2_grpc.AnalyticsServiceServicer):
         tenant_id = identity.tenant_of_list(request.tenant_id)
         if request.subscription_id:
             subscription_id = ids.parse("subscription_id", request.subscription_id)
-            if not await self._store.has_subscription(tenant_id, subscription_id):
-                raise errors.NotFound(f"subscription {subscription_id} not found")
+            await self._check_subscriptions(tenant_id, [subscription_id])
             answer = await self._store.stats(tenant_id, window, subscription_id)
         else:
             answer = await self._store.stats(tenant_id, window)
         stats = statistics.summarise(answer.buckets)
+        if request.subscription_id:
+            stats.ClearField("events")
         stats.window_start.FromDatetime(answer.start)
         stats.window_end.FromDatetime(answer.end)
         return analytics_pb2.GetStatsResponse(stats=stats)
+
+    async def GetStatsSeries(
+        self, request: analytics_pb2.GetStatsSeriesRequest, _context: Context
+    ) -> analytics_pb2.GetStatsSeriesResponse:
+        """Return statistics over time, from memory while no newer roll-up can be there.
+
+        InvalidArgument names the field; NotFound when the tenant never had one of the subscriptions.
+        """
+        tenant_id = identity.tenant_of_list(request.tenant_id)
+        query = series.parse(request, tenant_id, datetime.now(UTC), self._ages)
+        if query.subscription_ids:
+            await self._check_subscriptions(tenant_id, query.subscription_ids)
+        return await self._series.get(query)
+
+    async def _check_subscriptions(self, tenant_id: str | None, subscription_ids: Sequence[UUID]) -> None:
+        missing = await self._store.missing_subscriptions(tenant_id, subscription_ids)
+        if missing:
+            raise errors.NotFound(f"subscription {missing[0]} not found")
 
 
 def window_of(requested: duration_pb2.Duration | None, retention: timedelta) -> timedelta:

@@ -22,6 +22,8 @@ class AnalyticsSettings(PostgresSettings, GrpcServerSettings, RetrySettings, Quo
     grpc_port: Port = 50053
     # Hours that entries of the audit log are kept.
     audit_retention_hours: Hours = 8760
+    # Days that statistics by hour are kept; those by minute are kept for log_retention_hours.
+    stats_retention_days: Annotated[int, Field(ge=1, le=3650)] = 90
     # Seconds between two roll-ups: how old statistics get.
     rollup_interval_seconds: float = constant(5.0)
     # Seconds between two passes of retention.
@@ -33,6 +35,11 @@ class AnalyticsSettings(PostgresSettings, GrpcServerSettings, RetrySettings, Quo
     def retention(self) -> timedelta:
         """LOG_RETENTION_HOURS."""
         return timedelta(hours=self.log_retention_hours)
+
+    @property
+    def stats_retention(self) -> timedelta:
+        """STATS_RETENTION_DAYS."""
+        return timedelta(days=self.stats_retention_days)
 
     @property
     def recovery(self) -> timedelta:

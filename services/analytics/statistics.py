@@ -1,11 +1,11 @@
-"""From buckets of attempts to the message that GetStats returns, with percentiles from fixed histogram buckets."""
+"""From buckets to the statistics that callers get, with percentiles from fixed histogram buckets."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from protos.webhook.v1 import analytics_pb2
-from services.domain.states import AttemptOutcome
+from services.domain.states import AttemptOutcome, DeliveryStatus
 
 # Upper bounds of the duration buckets in milliseconds: bucket i holds BOUNDS_MS[i - 1] <= duration < BOUNDS_MS[i].
 # delivery_stats stores these indices: other bounds need other rows, so a change must delete what is stored.
@@ -15,6 +15,8 @@ BOUNDS_MS = (
 )  # fmt: skip
 # The index of attempts whose duration nobody knows.
 UNKNOWN = -1
+# The outcome of buckets of accepted events.
+ACCEPTED = "accepted"
 
 
 def percentile(counts: Mapping[int, int], fraction: float) -> float | None:
@@ -41,14 +43,17 @@ def _interpolate(index: int, share: float) -> float:
     return lower + (upper - lower) * share
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Bucket:
-    """Attempts of one outcome and one duration bucket."""
+    """What has one outcome (of attempts, of deliveries without one, or ACCEPTED) and one duration bucket."""
 
     outcome: str
     duration_bucket: int
     attempts: int
-    final_attempts: int
+    # Deliveries that ended so.
+    deliveries: int
+    # Accepted events.
+    events: int
     duration_ms_total: int
 
     @property
@@ -59,27 +64,36 @@ class Bucket:
 
 
 def summarise(buckets: Iterable[Bucket]) -> analytics_pb2.Stats:
-    """Compute counts, success rate, and latency; the caller sets the window."""
+    """Compute counts, success rates, and latency; the caller sets the window."""
     by_outcome: Counter[str] = Counter()
     by_duration: Counter[int] = Counter()
-    delivered = ended = duration_ms_total = 0
+    delivered = cancelled = ended = events = duration_ms_total = 0
     for bucket in buckets:
-        by_outcome[bucket.outcome] += bucket.attempts
-        ended += bucket.final_attempts
+        if bucket.attempts:
+            by_outcome[bucket.outcome] += bucket.attempts
+        ended += bucket.deliveries
+        events += bucket.events
         if bucket.outcome == AttemptOutcome.SUCCESS:
-            delivered += bucket.final_attempts
-        if bucket.answered:
+            delivered += bucket.deliveries
+        elif bucket.outcome == DeliveryStatus.CANCELLED:
+            cancelled += bucket.deliveries
+        if bucket.answered and bucket.attempts:
             by_duration[bucket.duration_bucket] += bucket.attempts
             duration_ms_total += bucket.duration_ms_total
+    failed = ended - delivered - cancelled
     stats = analytics_pb2.Stats(
+        events=events,
         attempts=by_outcome.total(),
         attempts_by_outcome=by_outcome,
         delivered=delivered,
-        failed=ended - delivered,
+        failed=failed,
+        cancelled=cancelled,
     )
     known = by_outcome.total() - by_outcome[AttemptOutcome.INTERRUPTED]
     if known:
-        stats.success_rate = by_outcome[AttemptOutcome.SUCCESS] / known
+        stats.attempt_success_rate = by_outcome[AttemptOutcome.SUCCESS] / known
+    if delivered + failed:
+        stats.delivery_success_rate = delivered / (delivered + failed)
     if by_duration:
         stats.latency.CopyFrom(_latency(by_duration, duration_ms_total))
     return stats

@@ -1,7 +1,7 @@
 """The statements of the analytics service. Nothing else here runs SQL."""
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from uuid import UUID
@@ -9,12 +9,18 @@ from uuid import UUID
 import asyncpg
 
 from services.analytics.statistics import BOUNDS_MS, Bucket
+from services.platform import ids
 from services.platform.settings import PostgresSettings
 from services.platform.stores import postgres, sql
 from services.platform.stores.postgres import Connection, Pool
 
 # Stands for all subscriptions of a tenant in delivery_stats.
 ALL_SUBSCRIPTIONS = UUID(int=0)
+# And for all types of events, and for those of a tenant that are not among its largest.
+ALL_TYPES = "*"
+OTHER_TYPES = "other"
+# How many types of a tenant get rows of their own: the largest of each minute, and of each hour.
+MOST_TYPES = 200
 # Roll-ups and detaching a partition may outlast the pool's ten seconds.
 LONG_STATEMENT_TIMEOUT_SECONDS = 60.0
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -31,6 +37,24 @@ class Answer:
     buckets: tuple[Bucket, ...]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cell(Bucket):
+    """A bucket of a step of a series, of a subscription or an event type."""
+
+    subscription_id: UUID
+    event_type: str
+    start: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far statistics go."""
+
+    minutes_to: datetime
+    # A whole hour: those before it are summed up.
+    hours_to: datetime
+
+
 class Turn:
     """A roll-up of this process, while it holds the lock: a transaction that others do not see before its end."""
 
@@ -42,10 +66,25 @@ class Turn:
         # Not above 0 when a roll-up is due.
         self.due_in_seconds: float = state["due_in_seconds"]
 
-    async def replace(self, start: datetime, end: datetime) -> int:
-        """Recompute the whole minutes from `start` to before `end`; return how many rows changed."""
+    async def replace(self, start: datetime, end: datetime, until: datetime, added_from: datetime | None = None) -> int:
+        """Recompute the whole minutes from `start` to before `end`; return how many rows changed.
+
+        Events are counted until `until`, and with `added_from` only from there: those of its minute that came before
+        are counted already.
+        """
+        counted_from = added_from or start
+        minutes = [start + timedelta(minutes=number) for number in range((end - start) // timedelta(minutes=1))]
         changed: int = await self._connection.fetchval(
-            _queries["replace_stats"], start, end, BOUNDS_MS, timeout=LONG_STATEMENT_TIMEOUT_SECONDS
+            _queries["replace_stats"],
+            start,
+            end,
+            BOUNDS_MS,
+            minutes,
+            [ids.least_at(max(minute, counted_from)) for minute in minutes],
+            [ids.least_at(min(minute + timedelta(minutes=1), until)) for minute in minutes],
+            counted_from,
+            MOST_TYPES,
+            timeout=LONG_STATEMENT_TIMEOUT_SECONDS,
         )
         return changed
 
@@ -56,14 +95,21 @@ class Turn:
 
 
 class StatsStore:
-    """What the roll-ups write and GetStats reads, and how rows that are no partition's come to their end."""
+    """What the roll-ups write and callers read, and how rows that are no partition's come to their end."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
-    async def has_subscription(self, tenant_id: str | None, subscription_id: UUID) -> bool:
-        """Return whether the tenant, or any for None, has or had this subscription."""
-        found: bool = await self._pool.fetchval(_queries["has_subscription"], subscription_id, tenant_id)
+    async def missing_subscriptions(self, tenant_id: str | None, subscription_ids: Sequence[UUID]) -> list[UUID]:
+        """Return which of the subscriptions the tenant, or any for None, does not have and never had."""
+        rows = await self._pool.fetch(_queries["select_missing_subscriptions"], subscription_ids, tenant_id)
+        return [row["id"] for row in rows]
+
+    async def tenants(self, tenant_id: str | None) -> Sequence[str]:
+        """Return the tenants to read: the one, or all for None."""
+        if tenant_id is not None:
+            return (tenant_id,)
+        found: list[str] = await self._pool.fetchval(_queries["select_tenants"])
         return found
 
     async def stats(
@@ -73,12 +119,51 @@ class StatsStore:
 
         They are those of all tenants for None.
         """
-        if tenant_id is None:
-            rows = await self._pool.fetch(_queries["select_stats_of_all"], subscription_id, window)
-        else:
-            rows = await self._pool.fetch(_queries["select_stats"], tenant_id, subscription_id, window)
+        rows = await self._pool.fetch(_queries["select_stats"], await self.tenants(tenant_id), subscription_id, window)
         buckets = tuple(sql.record(Bucket, row) for row in rows if row["outcome"] is not None)
         return Answer(start=rows[0]["window_start"], end=rows[0]["window_end"], buckets=buckets)
+
+    async def progress(self) -> Progress:
+        """Return how far statistics go."""
+        row = await self._pool.fetchrow(_queries["select_progress"])
+        assert row is not None, "both have one row"
+        return Progress(**dict(row))
+
+    async def cells(
+        self,
+        tenants: Sequence[str],
+        subscription_ids: Sequence[UUID],
+        event_types: Sequence[str],
+        start: datetime,
+        end: datetime,
+        step: timedelta,
+        *,
+        hours: bool,
+    ) -> list[Cell]:
+        """Return what happened from `start` to before `end`, by step, from hours or from minutes."""
+        query = _queries["select_hours" if hours else "select_minutes"]
+        rows = await self._pool.fetch(query, tenants, subscription_ids, event_types, start, end, step)
+        return [Cell(**dict(row)) for row in rows]
+
+    async def largest(
+        self, tenants: Sequence[str], start: datetime, middle: datetime, end: datetime, limit: int, *, by_type: bool
+    ) -> list[str]:
+        """Return the largest subscriptions or event types in the hours before `middle`, and the minutes after it."""
+        query = _queries["rank_event_types" if by_type else "rank_subscriptions"]
+        rows = await self._pool.fetch(query, tenants, start, middle, end, limit)
+        return [row["name"] for row in rows]
+
+    async def roll_up_hour(self, settle: timedelta) -> datetime | None:
+        """Sum up the next hour and return it; None if its minutes have not settled, or another copy is at it."""
+        async with self._pool.acquire() as connection, connection.transaction(isolation="read_committed"):
+            await connection.fetchrow(_queries["begin_rollup"])
+            hour: datetime | None = await connection.fetchval(_queries["take_hour"], settle)
+            if hour is not None:
+                await connection.execute(
+                    _queries["roll_up_hour"], hour, MOST_TYPES, timeout=LONG_STATEMENT_TIMEOUT_SECONDS
+                )
+                await connection.execute(_queries["finish_hour"], hour)
+            return hour
 
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[Turn | None]:
@@ -99,7 +184,18 @@ class StatsStore:
 
     async def delete_old(self, age: timedelta, limit: int) -> int:
         """Delete up to `limit` rows of minutes that are older than `age`; return how many it deleted."""
-        status = await self._pool.execute(_queries["delete_old_stats"], age, limit)
+        return await self._delete("delete_old_stats", age, limit)
+
+    async def delete_old_hours(self, age: timedelta, limit: int) -> int:
+        """Delete up to `limit` rows of hours that are older than `age`; return how many it deleted."""
+        return await self._delete("delete_old_hours", age, limit)
+
+    async def delete_old_ends(self, age: timedelta, limit: int) -> int:
+        """Delete up to `limit` ends of deliveries `age` before the newest roll-up; return how many it deleted."""
+        return await self._delete("delete_old_ends", age, limit)
+
+    async def _delete(self, query: str, age: timedelta, limit: int) -> int:
+        status = await self._pool.execute(_queries[query], age, limit)
         return int(status.removeprefix("DELETE "))
 
 

@@ -14,6 +14,8 @@ TYPE_EXPECTED = f"must be 1 to {MAX_TYPE_LENGTH} characters of A-Z a-z 0-9 . _ -
 # Entries in a subscription's list of types.
 MAX_TYPES = 100
 WILDCARD = ".*"
+# Values of one field of a search.
+MAX_SEARCHED = 50
 # Of an idempotency key, and of a content type.
 MAX_TEXT_LENGTH = 255
 TEXT_EXPECTED = f"must be 1 to {MAX_TEXT_LENGTH} printable ASCII characters"
@@ -70,6 +72,22 @@ def type_violations(field: str, entries: Sequence[str]) -> list[errors.Violation
         for index, entry in enumerate(entries)
         if len(entry) > MAX_TYPE_LENGTH or not _TYPE.fullmatch(entry.removesuffix(WILDCARD))
     ]
+
+
+def text_violations(field: str, values: Sequence[str]) -> list[errors.Violation]:
+    """Return what is wrong with the texts that a search asks for, of which there are few."""
+    if len(values) > MAX_SEARCHED:
+        return [errors.Violation(field=field, description=f"must have at most {MAX_SEARCHED} values")]
+    if all(map(is_valid_text, values)):
+        return []
+    return [errors.Violation(field=field, description=TEXT_EXPECTED)]
+
+
+def like_pattern(entry: str) -> str:
+    """Return the pattern of SQL's LIKE for an entry of a list of types."""
+    begin = entry.removesuffix(WILDCARD)
+    escaped = begin.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%")
+    return escaped if begin == entry else f"{escaped}.%"
 
 
 def entries_wanting(event_type: str) -> list[str]:

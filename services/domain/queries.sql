@@ -54,6 +54,13 @@ WITH locked AS (
     SELECT id, subscription_id, $4::text::delivery_status, tenant_id, attempt_count, last_status_code, last_error_kind
     FROM ended
     ON CONFLICT DO NOTHING
+), unattempted AS (
+    INSERT INTO unattempted_ends (tenant_id, subscription_id, event_type, status, deliveries)
+    SELECT e.tenant_id, e.subscription_id, d.event_type, $4::text::delivery_status, count(*)
+    FROM ended e CROSS JOIN LATERAL (
+        SELECT event_type FROM webhook_deliveries WHERE id = e.id AND id BETWEEN $2 AND $3 OFFSET 0
+    ) AS d
+    GROUP BY e.tenant_id, e.subscription_id, d.event_type
 ), exhausted AS (
     INSERT INTO operational_facts (tenant_id, subscription_id, event_type, reason, deliveries, last_delivery_id,
                                    last_event_id, last_attempts)
@@ -85,6 +92,24 @@ SELECT e.id, e.created_at, e.tenant_id, $9, k.name, k.role, k.tenant_id, e.actio
 FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::jsonb[], $8::bigint[])
     AS e (id, created_at, tenant_id, action, resource_type, resource_id, changes, affected)
 LEFT JOIN api_keys k ON k.id = $10::uuid
+
+-- select_keyed_events --
+-- Reads the events of tenant $1 that were accepted under one of the idempotency keys $2, or have one of them as their
+-- provider's id ($3). It goes from route to route of the tenant, $4 at most, since a key is unique only within one.
+WITH RECURSIVE routes AS (
+    (SELECT route, 1 AS number FROM idempotency_keys WHERE tenant_id = $1 ORDER BY route LIMIT 1)
+    UNION ALL
+    SELECT next.route, routes.number + 1 FROM routes CROSS JOIN LATERAL (
+        SELECT k.route FROM idempotency_keys k
+        WHERE k.tenant_id = $1 AND k.route > routes.route ORDER BY k.route LIMIT 1
+    ) AS next
+    WHERE routes.number < $4
+)
+SELECT found.object_id FROM routes CROSS JOIN LATERAL (
+    SELECT object_id FROM idempotency_keys
+    WHERE tenant_id = $1 AND route = routes.route AND key = ANY($2::text[]) AND expires_at > now()
+) AS found
+WHERE $3 = (routes.route LIKE '%/provider') AND (routes.route = 'events' OR routes.route LIKE 'ingest/%')
 
 -- insert_canary --
 -- Leaves the encrypted value by which processes know whether their keys are the right ones, unless there is one.

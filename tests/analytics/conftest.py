@@ -45,49 +45,107 @@ class Rows:
         final: bool = True,
         age: timedelta = timedelta(),
         delivery_id: UUID | None = None,
+        event_type: str | None = None,
     ) -> UUID:
         """Record an attempt `age` ago, in the transaction of `via` if one is given; return its delivery's id."""
         delivery_id = delivery_id or ids.new()
         await (via or self.pool).execute(
             "INSERT INTO delivery_attempts (delivery_id, claim_token, request, subscription_id, started_at,"
-            " recorded_at, number, duration_ms, status_code, final, outcome, tenant_id)"
+            " recorded_at, number, duration_ms, status_code, final, outcome, tenant_id, event_type)"
             " VALUES ($1, gen_random_uuid(), 1, $2, now() - $3::interval, now() - $3::interval, 1,"
-            " $4, 200, $5, $6, $7)",
-            delivery_id, subscription_id, age, duration_ms, final, outcome, tenant_id,
+            " $4, 200, $5, $6, $7, $8)",
+            delivery_id, subscription_id, age, duration_ms, final, outcome, tenant_id, event_type,
         )  # fmt: skip
         return delivery_id
 
+    async def event(
+        self, *, tenant_id: str = "default", event_type: str | None = None, age: timedelta = timedelta()
+    ) -> UUID:
+        """Store an event that was accepted `age` ago."""
+        event_id = ids.shifted(ids.new(), -age.total_seconds())
+        await self.pool.execute(
+            "INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload)"
+            " VALUES ($1, $2, $3, 'text/plain', 'x')",
+            event_id, tenant_id, event_type,
+        )  # fmt: skip
+        return event_id
+
+    async def end(
+        self,
+        status: str,
+        *,
+        deliveries: int = 1,
+        subscription_id: UUID = SUBSCRIPTION,
+        tenant_id: str = "default",
+        event_type: str | None = None,
+        age: timedelta = timedelta(),
+    ) -> None:
+        """Note the ends of deliveries that had no attempt, `age` ago."""
+        await self.pool.execute(
+            "INSERT INTO unattempted_ends (ended_at, tenant_id, subscription_id, event_type, status, deliveries)"
+            " VALUES (now() - $1::interval, $2, $3, $4, $5::text::delivery_status, $6)",
+            age, tenant_id, subscription_id, event_type, status, deliveries,
+        )  # fmt: skip
+
     async def difference(self) -> list[asyncpg.Record]:
-        """Return where delivery_stats differ from a plain count of the attempts; empty if they are exact."""
+        """Return where delivery_stats differ from a plain count of their rows; empty if they are exact.
+
+        Of events, those of the last hour are counted. A minute must have no more types than get rows of their own.
+        """
         difference: list[asyncpg.Record] = await self.pool.fetch(
             """
             WITH naive AS (
-                SELECT tenant_id, subscription_id, date_trunc('minute', recorded_at) AS minute, outcome,
-                       count(*) AS attempts, count(*) FILTER (WHERE final) AS final_attempts,
-                       coalesce(sum(duration_ms), 0)::bigint AS total
-                FROM delivery_attempts GROUP BY 1, 2, 3, 4
+                SELECT tenant_id, subscription_id, coalesce(event_type, '') AS event_type,
+                       date_trunc('minute', recorded_at) AS minute, outcome, 1 AS attempts, final::int AS deliveries,
+                       0 AS events, coalesce(duration_ms, 0) AS total
+                FROM delivery_attempts
+                UNION ALL
+                SELECT tenant_id, subscription_id, coalesce(event_type, ''), date_trunc('minute', ended_at),
+                       status::text, 0, deliveries, 0, 0
+                FROM unattempted_ends
+                UNION ALL
+                SELECT tenant_id, $1, coalesce(event_type, ''),
+                       to_timestamp(('x' || translate(left(id::text, 13), '-', ''))::bit(48)::bigint / 60000 * 60),
+                       'accepted', 0, 0, 1, 0
+                FROM webhook_events WHERE id > $2
+            ), expected AS (
+                SELECT tenant_id, subscription_id, '*' AS event_type, minute, outcome,
+                       sum(attempts)::bigint AS attempts, sum(deliveries)::bigint AS deliveries,
+                       sum(events)::bigint AS events, sum(total)::bigint AS total
+                FROM naive WHERE subscription_id <> $1 GROUP BY 1, 2, 4, 5
+                UNION ALL
+                SELECT tenant_id, $1, '*', minute, outcome, sum(attempts)::bigint, sum(deliveries)::bigint,
+                       sum(events)::bigint, sum(total)::bigint
+                FROM naive GROUP BY tenant_id, minute, outcome
+                UNION ALL
+                SELECT tenant_id, $1, event_type, minute, outcome, sum(attempts)::bigint, sum(deliveries)::bigint,
+                       sum(events)::bigint, sum(total)::bigint
+                FROM naive GROUP BY tenant_id, event_type, minute, outcome
             ), stored AS (
-                SELECT tenant_id, subscription_id, minute, outcome, sum(attempts)::bigint AS attempts,
-                       sum(final_attempts)::bigint AS final_attempts, sum(duration_ms_total)::bigint AS total
-                FROM delivery_stats WHERE subscription_id <> '00000000-0000-0000-0000-000000000000' GROUP BY 1, 2, 3, 4
+                SELECT tenant_id, subscription_id, event_type, minute, outcome, sum(attempts)::bigint AS attempts,
+                       sum(deliveries)::bigint AS deliveries, sum(events)::bigint AS events,
+                       sum(duration_ms_total)::bigint AS total
+                FROM delivery_stats GROUP BY 1, 2, 3, 4, 5
             ), of_all AS (
                 SELECT tenant_id, minute, outcome, duration_bucket, sum(attempts) AS attempts,
-                       sum(final_attempts) AS final_attempts, sum(duration_ms_total) AS total
-                FROM delivery_stats WHERE subscription_id <> '00000000-0000-0000-0000-000000000000' GROUP BY 1, 2, 3, 4
+                       sum(deliveries) AS deliveries, sum(duration_ms_total) AS total
+                FROM delivery_stats WHERE subscription_id <> $1 GROUP BY 1, 2, 3, 4
             ), stored_all AS (
-                SELECT tenant_id, minute, outcome, duration_bucket, attempts, final_attempts, duration_ms_total
-                FROM delivery_stats WHERE subscription_id = '00000000-0000-0000-0000-000000000000'
+                SELECT tenant_id, minute, outcome, duration_bucket, attempts, deliveries, duration_ms_total
+                FROM delivery_stats WHERE subscription_id = $1 AND event_type = '*' AND outcome <> 'accepted'
             )
-            SELECT 'subscription' AS of, to_jsonb(d) AS row FROM (
-                (SELECT * FROM naive EXCEPT SELECT * FROM stored)
-                UNION ALL (SELECT * FROM stored EXCEPT SELECT * FROM naive)
+            SELECT 'row' AS of, to_jsonb(d) AS row FROM (
+                (SELECT * FROM expected EXCEPT SELECT * FROM stored)
+                UNION ALL (SELECT * FROM stored EXCEPT SELECT * FROM expected)
             ) AS d
             UNION ALL
-            SELECT 'tenant', to_jsonb(d) FROM (
+            SELECT 'bucket', to_jsonb(d) FROM (
                 (SELECT * FROM of_all EXCEPT SELECT * FROM stored_all)
                 UNION ALL (SELECT * FROM stored_all EXCEPT SELECT * FROM of_all)
             ) AS d
-            """
+            """,
+            UUID(int=0),
+            ids.least_at(datetime.now(UTC) - timedelta(hours=1)),
         )
         return difference
 

@@ -34,7 +34,7 @@ async def channel(store: StatsStore, settings: AnalyticsSettings) -> AsyncIterat
     """A channel to a server of the service."""
 
     def register(server: grpc.aio.Server) -> None:
-        service = AnalyticsService(store, retention=settings.retention)
+        service = AnalyticsService(store, settings)
         analytics_pb2_grpc.add_AnalyticsServiceServicer_to_server(service, server)
 
     process = Process("analytics")
@@ -82,12 +82,12 @@ async def test_stats_are_of_what_was_delivered(stub: Stub, store: StatsStore, ro
 
     assert dict(of_one.attempts_by_outcome) == {"success": 2, "http_5xx": 1, "interrupted": 1}
     assert (of_one.attempts, of_one.delivered, of_one.failed) == (4, 2, 0)
-    assert of_one.success_rate == pytest.approx(2 / 3)
+    assert of_one.attempt_success_rate == pytest.approx(2 / 3)
     assert of_one.latency.mean_ms == pytest.approx(22)
     assert 10 <= of_one.latency.p50_ms <= 15
     assert 30 <= of_one.latency.p99_ms <= 50
     assert (of_all.attempts, of_all.delivered, of_all.failed) == (5, 2, 1)
-    assert of_all.success_rate == pytest.approx(2 / 4)
+    assert of_all.attempt_success_rate == pytest.approx(2 / 4)
 
 
 async def test_the_window_begins_on_a_minute_and_ends_at_the_newest_roll_up(
@@ -114,7 +114,7 @@ async def test_stats_of_nothing_are_empty_and_not_an_error(stub: Stub) -> None:
 
     assert stats.attempts == 0
     assert stats.HasField("window_end")
-    assert not stats.HasField("success_rate")
+    assert not stats.HasField("attempt_success_rate")
     assert not stats.HasField("latency")
 
 

@@ -279,13 +279,44 @@ async def test_retention_deletes_old_statistics_in_chunks(
 ) -> None:
     monkeypatch.setattr(retention, "DELETE_ROWS", 100)
     await pool.execute(
-        "INSERT INTO delivery_stats SELECT date_trunc('minute', now()) - n * interval '1 hour', gen_random_uuid(),"
-        " 'default', 'success', 3, 1, 1, 10 FROM generate_series(0, 999) AS n"
+        "INSERT INTO delivery_stats (minute, subscription_id, tenant_id, outcome, duration_bucket, attempts)"
+        " SELECT date_trunc('minute', now()) - n * interval '1 hour', gen_random_uuid(), 'default', 'success', 3, 1"
+        " FROM generate_series(0, 999) AS n"
     )
 
     await retention.run_once(store, settings)
 
     assert 72 <= await pool.fetchval("SELECT count(*) FROM delivery_stats") <= 73
+
+
+async def test_retention_keeps_hours_for_the_days_that_are_set(
+    store: StatsStore, settings: AnalyticsSettings, pool: Pool
+) -> None:
+    await pool.execute(
+        "INSERT INTO hourly_stats (hour, subscription_id, tenant_id, event_type, outcome, duration_bucket, attempts,"
+        " deliveries, events, duration_ms_total)"
+        " SELECT date_trunc('hour', now()) - n * interval '1 day', gen_random_uuid(), 'default', '*', '{success}',"
+        " '{3}', '{1}', '{1}', '{0}', '{10}' FROM generate_series(0, 99) AS n"
+    )
+
+    await retention.run_once(store, settings.model_copy(update={"stats_retention_days": 30}))
+
+    assert 31 <= await pool.fetchval("SELECT count(*) FROM hourly_stats") <= 32
+
+
+async def test_retention_keeps_ends_until_a_roll_up_has_settled_them(
+    store: StatsStore, rows: Rows, settings: AnalyticsSettings, pool: Pool
+) -> None:
+    for minutes in (5, 40, 70):
+        await rows.end("failed", age=timedelta(minutes=minutes))
+    await rows.make_due(rolled_up=timedelta(minutes=50))
+
+    await retention.run_once(store, settings)
+    assert await pool.fetchval("SELECT count(*) FROM unattempted_ends") == 2
+
+    await rows.make_due()
+    await retention.run_once(store, settings)
+    assert await pool.fetchval("SELECT count(*) FROM unattempted_ends") == 1
 
 
 async def test_the_loop_survives_a_failure(

@@ -1,6 +1,7 @@
 """Roll-ups on a real Postgres: exact, whatever commits when, and however many copies run."""
 
 import asyncio
+import re
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from dev.harness.waiting import wait_until
 from services.analytics import rollup
 from services.analytics.statistics import BOUNDS_MS
-from services.analytics.store import StatsStore
+from services.analytics.store import MOST_TYPES, StatsStore
 from services.platform import ids
 from services.platform.stores import sql
 from services.platform.stores.postgres import Pool
@@ -92,6 +93,49 @@ async def test_rollup_finds_attempts_of_deliveries_of_earlier_days(store: StatsS
     await _roll_up(store)
 
     assert await rows.difference() == []
+
+
+async def test_rollup_counts_events_and_ends_of_all_tenants_and_types(store: StatsStore, rows: Rows) -> None:
+    for tenant_id in ("default", "other"):
+        for event_type in ("a", "b", None):
+            await rows.event(tenant_id=tenant_id, event_type=event_type)
+            await rows.event(tenant_id=tenant_id, event_type=event_type, age=timedelta(seconds=50))
+            await rows.attempt(tenant_id=tenant_id, event_type=event_type)
+            await rows.end("failed", tenant_id=tenant_id, event_type=event_type, deliveries=3)
+            await rows.end("cancelled", tenant_id=tenant_id, event_type=event_type, subscription_id=ids.new())
+    await rows.make_due(rolled_up=timedelta(minutes=2))
+
+    await _roll_up(store)
+
+    assert await rows.difference() == []
+
+
+async def test_rollup_adds_new_events_in_the_minute_that_goes_on(store: StatsStore, rows: Rows, pool: Pool) -> None:
+    moment = await pool.fetchval("SELECT date_trunc('minute', now())")
+    seconds = [timedelta(seconds=number) for number in (2, 12, 13, 22)]
+    for second in seconds:
+        await pool.execute(
+            "INSERT INTO webhook_events (id, tenant_id, content_type, payload)"
+            " VALUES ($1, 'default', 'text/plain', 'x')",
+            UUID(int=ids.least_at(moment + second).int | ids.new().int & ((1 << 76) - 1)),
+        )
+
+    async def counted(added_from: timedelta | None, until: timedelta) -> int:
+        async with store.turn() as turn:
+            assert turn is not None
+            begin = None if added_from is None else moment + added_from
+            await turn.replace(moment, moment + timedelta(minutes=1), moment + until, begin)
+        query = (
+            "SELECT coalesce(sum(events), 0)::int FROM delivery_stats WHERE event_type = '*' AND outcome = 'accepted'"
+        )
+        found: int = await pool.fetchval(query)
+        return found
+
+    assert await counted(None, timedelta(seconds=10)) == 1
+    assert await counted(timedelta(seconds=10), timedelta(seconds=20)) == 3
+    assert await counted(timedelta(seconds=20), timedelta(seconds=20)) == 3
+    assert await counted(timedelta(seconds=20), timedelta(seconds=30)) == 4
+    assert await counted(None, timedelta(seconds=60)) == 4
 
 
 async def test_rollup_catches_up_after_hours_without_a_run(store: StatsStore, rows: Rows) -> None:
@@ -177,7 +221,7 @@ async def test_a_failed_run_changes_nothing(store: StatsStore, rows: Rows, pool:
     async def fail() -> None:
         async with store.turn() as turn:
             assert turn is not None
-            await turn.replace(turn.now - timedelta(minutes=1), turn.now + timedelta(minutes=1))
+            await turn.replace(turn.now - timedelta(minutes=1), turn.now + timedelta(minutes=1), turn.now)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
@@ -211,10 +255,15 @@ async def test_rollup_reads_no_partition_whole(store: StatsStore, pool: Pool) ->
     queries = sql.Queries("services.analytics")
     async with pool.acquire() as connection, connection.transaction():
         await connection.fetchrow(queries["begin_rollup"])
-        plan = await connection.fetch("EXPLAIN " + queries["replace_stats"], now - timedelta(minutes=1), now, BOUNDS_MS)
+        minute = now - timedelta(minutes=1)
+        plan = await connection.fetch(
+            "EXPLAIN " + queries["replace_stats"],
+            *(minute, now, BOUNDS_MS, [minute], [ids.least_at(minute)], [ids.least_at(now)], minute, MOST_TYPES),
+        )
 
     text = "\n".join(row[0] for row in plan)
     assert "Bitmap Index Scan on delivery_attempts_" in text
+    assert re.search(r"Index Scan (using|on) webhook_events_\d+_pkey", text)
     assert "Seq Scan" not in text
     assert "GroupAggregate" not in text
 
@@ -235,6 +284,14 @@ def test_plan_computes_only_the_minute_that_goes_on() -> None:
     assert plan.spans == ((NOON, NOON + rollup.MINUTE),)
     assert plan.until == NOON + 25 * SECOND
     assert not plan.behind
+
+
+def test_plan_adds_events_only_to_the_minute_that_goes_on() -> None:
+    assert rollup.plan(NOON + 20 * SECOND, NOON + 25 * SECOND, RETENTION).added_from == NOON + 20 * SECOND
+    # With a minute that settles, after a stop that outlasted retention, and after the clock was set back.
+    assert rollup.plan(NOON + 2 * SECOND, NOON + 7 * SECOND, RETENTION).added_from is None
+    assert rollup.plan(NOON - timedelta(days=10), NOON + 20 * SECOND, RETENTION).added_from is None
+    assert rollup.plan(NOON + 40 * SECOND, NOON + 20 * SECOND, RETENTION).added_from is None
 
 
 def test_plan_computes_a_minute_again_after_its_end() -> None:

@@ -16,12 +16,15 @@ def _bucket_of(duration_ms: int) -> int:
     return bisect_right(BOUNDS_MS, duration_ms)
 
 
-def _bucket(outcome: str, *, attempts: int = 1, final: int = 0, duration_ms: int | None = None) -> Bucket:
+def _bucket(
+    outcome: str, *, attempts: int = 1, ended: int = 0, events: int = 0, duration_ms: int | None = None
+) -> Bucket:
     return Bucket(
         outcome=outcome,
         duration_bucket=statistics.UNKNOWN if duration_ms is None else _bucket_of(duration_ms),
         attempts=attempts,
-        final_attempts=final,
+        deliveries=ended,
+        events=events,
         duration_ms_total=(duration_ms or 0) * attempts,
     )
 
@@ -31,35 +34,65 @@ def test_summary_of_nothing_leaves_rate_and_latency_unset() -> None:
 
     assert stats.attempts == 0
     assert dict(stats.attempts_by_outcome) == {}
-    assert not stats.HasField("success_rate")
+    assert not stats.HasField("attempt_success_rate")
+    assert not stats.HasField("delivery_success_rate")
     assert not stats.HasField("latency")
 
 
 def test_summary_counts_by_outcome_and_by_how_deliveries_ended() -> None:
     stats = summarise(
         [
-            _bucket("success", attempts=3, final=3, duration_ms=10),
-            _bucket("success", attempts=2, final=2, duration_ms=200),
-            _bucket("http_5xx", attempts=4, final=1, duration_ms=10),
-            _bucket("timeout", attempts=1, final=1, duration_ms=15_000),
+            _bucket("success", attempts=3, ended=3, duration_ms=10),
+            _bucket("success", attempts=2, ended=2, duration_ms=200),
+            _bucket("http_5xx", attempts=4, ended=1, duration_ms=10),
+            _bucket("timeout", attempts=1, ended=1, duration_ms=15_000),
         ]
     )
 
     assert stats.attempts == 10
     assert dict(stats.attempts_by_outcome) == {"success": 5, "http_5xx": 4, "timeout": 1}
     assert (stats.delivered, stats.failed) == (5, 2)
-    assert stats.success_rate == pytest.approx(0.5)
+    assert stats.attempt_success_rate == pytest.approx(0.5)
+    assert stats.delivery_success_rate == pytest.approx(5 / 7)
+
+
+def test_summary_counts_events_and_deliveries_that_ended_without_an_attempt() -> None:
+    stats = summarise(
+        [
+            _bucket("success", attempts=1, ended=1, duration_ms=10),
+            _bucket("failed", attempts=0, ended=3),
+            _bucket("cancelled", attempts=0, ended=4),
+            _bucket("accepted", attempts=0, events=9),
+        ]
+    )
+
+    assert (stats.events, stats.delivered, stats.failed, stats.cancelled) == (9, 1, 3, 4)
+    assert dict(stats.attempts_by_outcome) == {"success": 1}
+    assert (stats.attempt_success_rate, stats.delivery_success_rate) == (1.0, 0.25)
+
+
+def test_delivery_success_rate_is_of_deliveries_and_not_of_their_attempts() -> None:
+    # 17 delivered at once, and 6 that failed after ten attempts each.
+    stats = summarise(
+        [
+            _bucket("success", attempts=17, ended=17, duration_ms=10),
+            _bucket("http_5xx", attempts=60, ended=6, duration_ms=10),
+        ]
+    )
+
+    assert stats.attempt_success_rate == pytest.approx(17 / 77)
+    assert stats.delivery_success_rate == pytest.approx(17 / 23)
 
 
 def test_success_rate_leaves_out_interrupted_attempts() -> None:
     stats = summarise([_bucket("success", attempts=3, duration_ms=1), _bucket("interrupted", attempts=5)])
 
     assert stats.attempts == 8
-    assert stats.success_rate == 1.0
+    assert stats.attempt_success_rate == 1.0
 
 
 def test_success_rate_is_unset_for_interrupted_attempts_only() -> None:
-    assert not summarise([_bucket("interrupted", attempts=5, final=1)]).HasField("success_rate")
+    assert not summarise([_bucket("interrupted", attempts=5, ended=1)]).HasField("attempt_success_rate")
 
 
 def test_latency_is_of_answered_attempts_alone() -> None:
@@ -80,7 +113,7 @@ def test_latency_is_unset_without_answers() -> None:
     stats = summarise([_bucket("connect", attempts=2, duration_ms=1)])
 
     assert not stats.HasField("latency")
-    assert stats.success_rate == 0.0
+    assert stats.attempt_success_rate == 0.0
 
 
 # Percentiles.

@@ -249,6 +249,7 @@ CASES: Mapping[str, Made] = {
     "IngestService/Ingest": made_by(item, lambda made: ingest_pb2.IngestRequest(item=made)),
     "IngestService/BatchIngest": made_by(item, lambda made: ingest_pb2.BatchIngestRequest(items=[made, made])),
     "IngestService/GetEvent": of_event(ingest_pb2.GetEventRequest, "event_id"),
+    "IngestService/ListEvents": always(ingest_pb2.ListEventsRequest(page_size=1)),
     "SubscriptionService/CreateSubscription": always(subscriptions_pb2.CreateSubscriptionRequest(spec=SPEC)),
     "SubscriptionService/GetSubscription": of_subscription(subscriptions_pb2.GetSubscriptionRequest),
     "SubscriptionService/ListSubscriptions": always(subscriptions_pb2.ListSubscriptionsRequest(page_size=1)),
@@ -279,6 +280,9 @@ CASES: Mapping[str, Made] = {
     "JobService/ResumeJob": always(jobs_pb2.ResumeJobRequest(job_id=NO_JOB)),
     "JobService/CancelJob": always(jobs_pb2.CancelJobRequest(job_id=NO_JOB)),
     "AnalyticsService/GetStats": always(analytics_pb2.GetStatsRequest()),
+    "AnalyticsService/GetStatsSeries": always(
+        analytics_pb2.GetStatsSeriesRequest(group_by=analytics_pb2.STATS_GROUP_OUTCOME)
+    ),
     "AccessService/Authenticate": made_by(key, lambda made: access_pb2.AuthenticateRequest(key=made.key)),
     "AccessService/CreateTenant": new_tenant,
     "AccessService/GetTenant": made_by(tenant, lambda made: access_pb2.GetTenantRequest(id=made)),

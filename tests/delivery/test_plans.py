@@ -12,14 +12,13 @@ import asyncpg
 import pytest
 
 from dev.harness.stores import Stores
-from services.delivery.api import search
 from services.delivery.api import store as api
 from services.delivery.dispatcher import store as dispatcher
 from services.delivery.worker import store as worker
 from services.domain import deliveries
 from services.ingest.events import store as ingest
 from services.platform import ids
-from services.platform.stores import postgres
+from services.platform.stores import postgres, walks
 from services.platform.stores.postgres import Connection
 from tests.delivery.world import World
 
@@ -216,12 +215,13 @@ def record_arguments(data: Data) -> list[Any]:
         some, [token] * number, ["delivered"] * number, [0.0] * number, [0] * number, [None] * number, [1] * number,
         some, [1] * number, owners, ["default"] * number, [now] * number, [5] * number, [200] * number,
         ["success"] * number, [None] * number, ["ok"] * number, [True] * number, min(some), max(some),
+        ["order.created"] * number,
     ]  # fmt: skip
 
 
 def late_arguments(data: Data) -> list[Any]:
-    _, _, _, _, _, _, _, some, requests, owners, tenants, *rest = record_arguments(data)[:-2]
-    return [some, [ids.new()] * len(some), requests, [2] * len(some), owners, tenants, *rest]
+    _, _, _, _, _, _, _, some, requests, owners, tenants, *rest, _, _, types = record_arguments(data)
+    return [some, [ids.new()] * len(some), requests, [2] * len(some), owners, tenants, *rest, types]
 
 
 def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
@@ -378,21 +378,38 @@ STEP = 50
 # Statements that search, each on its walk, and their parameters after those of a step: filters that match nothing, so
 # that each row that is passed is looked at as much as it can be.
 SEARCHES: list[tuple[str, str, Callable[[Data], list[Any]]]] = [
-    ("find_in_history", "history", lambda _: ["delivered", ["a.%"], 1]),
-    ("find_in_history", "history_of_subscriptions", lambda data: [None, ["a.%"], 1, data.subscriptions[:3]]),
-    ("find_unsuccessful_like", "unsuccessful", lambda _: [["failed"], ["expired"], ["a.%"], None, None, 0]),
+    ("find_in_history", "history", lambda _: ["delivered", ["a.%"], 1, None]),
+    ("find_in_history", "history_of_subscriptions", lambda data: [None, ["a.%"], 1, *[data.subscriptions[:3]] * 2]),
+    ("find_in_history", "history_of_events", lambda data: [None, ["a.%"], 1, None, *ranges(data)]),
+    ("find_unsuccessful_like", "unsuccessful", lambda _: [["failed"], ["expired"], ["a.%"], None, None, 0, None]),
     (
         "find_unsuccessful_like",
         "unsuccessful_of_subscriptions",
         lambda data: [["failed"], ["expired"], ["a.%"], [503], None, 0, data.subscriptions[:3]],
     ),
+    (
+        "find_unsuccessful_like",
+        "unsuccessful_of_events",
+        lambda data: [["failed"], ["expired"], ["a.%"], None, None, 0, None, *ranges(data)],
+    ),
     ("find_unfinished", "queue", lambda _: [["pending"], ["a.%"], None, None, 0, ["paused"], None]),
     (
         "find_unfinished",
         "queue_of_subscriptions",
-        lambda data: [["pending"], ["a.%"], None, None, 0, ["paused"], data.subscriptions[:3]],
+        lambda data: [["pending"], ["a.%"], None, None, 0, ["paused"], *[data.subscriptions[:3]] * 2],
+    ),
+    (
+        "find_unfinished",
+        "queue_of_events",
+        lambda data: [["pending"], ["a.%"], None, None, 0, ["paused"], None, *ranges(data)],
     ),
 ]
+
+
+def ranges(data: Data) -> list[list[UUID]]:
+    """Return the least and the greatest id that the deliveries of three events can have."""
+    found = [ids.delivery_range(event_id) for event_id in data.event_ids[:3]]
+    return [[least for least, _ in found], [most for _, most in found]]
 
 
 @pytest.mark.parametrize("ascending", [False, True], ids=["newest", "oldest"])
@@ -400,12 +417,12 @@ SEARCHES: list[tuple[str, str, Callable[[Data], list[Any]]]] = [
 async def test_a_step_of_a_search_reads_no_more_rows_than_it_passes(
     data: Data, find: str, walk: str, arguments: Callable[[Data], list[Any]], *, ascending: bool
 ) -> None:
-    query = search._statement(find, walk, ascending=ascending)
+    query = walks.statement(api.SQL, find, walk, ascending=ascending)
     bounds = [UUID(int=0), UUID(int=2**128 - 1)]
     found = await plan(data.connection, query, "default", *bounds, STEP, STEP, *arguments(data))
     assert whole(found) == []
     # A row of each partition may be read ahead; each row that is passed may be looked up in another table.
-    owners = 3 if walk.endswith("of_subscriptions") else 1
+    owners = 1 if "_of_" not in walk else 3
     assert touched(found) <= (owners + 1) * (STEP + DAYS + 1)
 
 
@@ -470,7 +487,7 @@ def _outcomes(batch: Sequence[UUID], token: UUID, subscription: UUID, state: str
     return [
         list(batch), each(token), each(state), each(60.0), each(failures), each(None), each(1),
         list(batch), each(1), each(subscription), each("default"), each(datetime.now(UTC)), each(5), each(200),
-        each(outcome), each(None), each("ok"), [True] * len(batch), min(batch), max(batch),
+        each(outcome), each(None), each("ok"), [True] * len(batch), min(batch), max(batch), each("order.created"),
     ]  # fmt: skip
 
 

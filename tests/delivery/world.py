@@ -84,7 +84,8 @@ class World:
         for table in (
             "operational_facts", "exhausted_deliveries", "due_subscriptions", "delivery_queue",
             "unsuccessful_deliveries", "delivery_attempts", "webhook_deliveries", "webhook_events",
-            "subscription_health", "endpoint_checks", "subscriptions", "job_chunks", "jobs", "job_previews",
+            "unattempted_ends", "subscription_health", "endpoint_checks", "subscriptions", "job_chunks", "jobs",
+            "job_previews",
         ):  # fmt: skip
             await self.pool.execute(f"DELETE FROM {table}")
         async with redis.asyncio.Redis.from_url(self.redis_url) as client:
@@ -237,6 +238,13 @@ class World:
         query = "SELECT * FROM delivery_attempts WHERE delivery_id = $1 ORDER BY number"
         rows: list[asyncpg.Record] = await self.pool.fetch(query, delivery_id)
         return rows
+
+    async def unattempted_ends(self) -> list[tuple[UUID, str | None, str, int]]:
+        """Return what the statistics are told of deliveries that ended without an attempt, summed up."""
+        rows = await self.pool.fetch(
+            "SELECT subscription_id, event_type, status, sum(deliveries)::int FROM unattempted_ends GROUP BY 1, 2, 3"
+        )
+        return [tuple(row) for row in rows]
 
     async def statuses(self, subscription_id: UUID) -> dict[str, int]:
         """Return the number of a subscription's deliveries by status."""

@@ -253,7 +253,13 @@ async def test_statistics_count_what_was_attempted(api: Api, receiver: Receiver)
     stats = await wait_until(counted, what="three attempts in the statistics") or {}
     assert stats["attempts_by_outcome"] == {"success": 2, "http_5xx": 1}
     assert (stats["delivered"], stats["failed"]) == (2, 0)
-    assert stats["success_rate"] == pytest.approx(2 / 3)
+    assert stats["attempt_success_rate"] == pytest.approx(2 / 3)
+    assert stats["delivery_success_rate"] == 1.0
     assert 0 < stats["latency_ms"]["p50"] <= stats["latency_ms"]["p95"] <= stats["latency_ms"]["p99"]
     everything = (await api.http.get("/api/v1/stats")).json()
     assert everything["attempts"] >= 3
+    asked = {"group_by": "subscription", "subscription_id": subscription}
+    over_time = (await api.http.get("/api/v1/stats/series", params=asked)).json()
+    (group,) = over_time["groups"]
+    assert (group["group"], group["summary"]["attempts"], group["summary"]["delivered"]) == (subscription, 3, 2)
+    assert sum(point["attempts"] for point in group["points"]) == 3

@@ -126,6 +126,7 @@ class Services(
         )
         self.preview = jobs_pb2.PreviewJobResponse(counts=jobs_pb2.JobCounts(), token_expires_at=NOW)
         self.stats = analytics_pb2.Stats()
+        self.series = analytics_pb2.GetStatsSeriesResponse()
 
     async def _called(self, request: object) -> None:
         self.requests.append(request)
@@ -149,6 +150,10 @@ class Services(
     async def GetEvent(self, request: Any, _context: Context) -> ingest_pb2.GetEventResponse:
         await self._called(request)
         return ingest_pb2.GetEventResponse(event=self.event)
+
+    async def ListEvents(self, request: Any, _context: Context) -> ingest_pb2.ListEventsResponse:
+        await self._called(request)
+        return ingest_pb2.ListEventsResponse(events=[self.event], next_page_token="more", from_time=NOW, scanned_to=NOW)
 
     async def CreateSubscription(self, request: Any, _context: Context) -> subscriptions_pb2.CreateSubscriptionResponse:
         await self._called(request)
@@ -290,6 +295,10 @@ class Services(
     async def GetStats(self, request: Any, _context: Context) -> analytics_pb2.GetStatsResponse:
         await self._called(request)
         return analytics_pb2.GetStatsResponse(stats=self.stats)
+
+    async def GetStatsSeries(self, request: Any, _context: Context) -> analytics_pb2.GetStatsSeriesResponse:
+        await self._called(request)
+        return self.series
 
     def register(self, server: grpc.aio.Server) -> None:
         """Add all services to a server."""

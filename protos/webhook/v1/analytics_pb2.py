@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1awebhook/v1/analytics.proto\x12\nwebhook.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"h\n\x0fGetStatsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\x12)\n\x06window\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xf1\x02\n\x05Stats\x12\x30\n\x0cwindow_start\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nwindow_end\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\x03\x12\x45\n\x13\x61ttempts_by_outcome\x18\x04 \x03(\x0b\x32(.webhook.v1.Stats.AttemptsByOutcomeEntry\x12\x11\n\tdelivered\x18\x05 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x03\x12\x19\n\x0csuccess_rate\x18\x07 \x01(\x01H\x00\x88\x01\x01\x12$\n\x07latency\x18\x08 \x01(\x0b\x32\x13.webhook.v1.Latency\x1a\x38\n\x16\x41ttemptsByOutcomeEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\x0f\n\r_success_rate\"J\n\x07Latency\x12\x0f\n\x07mean_ms\x18\x01 \x01(\x01\x12\x0e\n\x06p50_ms\x18\x02 \x01(\x01\x12\x0e\n\x06p95_ms\x18\x03 \x01(\x01\x12\x0e\n\x06p99_ms\x18\x04 \x01(\x01\"4\n\x10GetStatsResponse\x12 \n\x05stats\x18\x01 \x01(\x0b\x32\x11.webhook.v1.Stats2Y\n\x10\x41nalyticsService\x12\x45\n\x08GetStats\x12\x1b.webhook.v1.GetStatsRequest\x1a\x1c.webhook.v1.GetStatsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1awebhook/v1/analytics.proto\x12\nwebhook.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"h\n\x0fGetStatsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\x12)\n\x06window\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xf2\x03\n\x05Stats\x12\x30\n\x0cwindow_start\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nwindow_end\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x06\x65vents\x18\x0b \x01(\x03H\x00\x88\x01\x01\x12\x10\n\x08\x61ttempts\x18\x03 \x01(\x03\x12\x45\n\x13\x61ttempts_by_outcome\x18\x04 \x03(\x0b\x32(.webhook.v1.Stats.AttemptsByOutcomeEntry\x12\x11\n\tdelivered\x18\x05 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x06 \x01(\x03\x12\x11\n\tcancelled\x18\n \x01(\x03\x12!\n\x14\x61ttempt_success_rate\x18\x07 \x01(\x01H\x01\x88\x01\x01\x12\"\n\x15\x64\x65livery_success_rate\x18\t \x01(\x01H\x02\x88\x01\x01\x12$\n\x07latency\x18\x08 \x01(\x0b\x32\x13.webhook.v1.Latency\x1a\x38\n\x16\x41ttemptsByOutcomeEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x42\t\n\x07_eventsB\x17\n\x15_attempt_success_rateB\x18\n\x16_delivery_success_rate\"J\n\x07Latency\x12\x0f\n\x07mean_ms\x18\x01 \x01(\x01\x12\x0e\n\x06p50_ms\x18\x02 \x01(\x01\x12\x0e\n\x06p95_ms\x18\x03 \x01(\x01\x12\x0e\n\x06p99_ms\x18\x04 \x01(\x01\"4\n\x10GetStatsResponse\x12 \n\x05stats\x18\x01 \x01(\x0b\x32\x11.webhook.v1.Stats\"\x82\x02\n\x15GetStatsSeriesRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x18\n\x10subscription_ids\x18\x02 \x03(\t\x12-\n\tfrom_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07to_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x04step\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12(\n\x08group_by\x18\x06 \x01(\x0e\x32\x16.webhook.v1.StatsGroup\x12\r\n\x05limit\x18\x07 \x01(\x05\"c\n\x0bStatsSeries\x12\r\n\x05group\x18\x01 \x01(\t\x12\"\n\x07summary\x18\x02 \x01(\x0b\x32\x11.webhook.v1.Stats\x12!\n\x06points\x18\x03 \x03(\x0b\x32\x11.webhook.v1.Stats\"\x9f\x02\n\x16GetStatsSeriesResponse\x12-\n\tfrom_time\x18\x01 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07to_time\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x04step\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12/\n\x0b\x63omplete_to\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12&\n\x05total\x18\x05 \x01(\x0b\x32\x17.webhook.v1.StatsSeries\x12\'\n\x06groups\x18\x06 \x03(\x0b\x32\x17.webhook.v1.StatsSeries*|\n\nStatsGroup\x12\x1b\n\x17STATS_GROUP_UNSPECIFIED\x10\x00\x12\x17\n\x13STATS_GROUP_OUTCOME\x10\x01\x12\x1c\n\x18STATS_GROUP_SUBSCRIPTION\x10\x02\x12\x1a\n\x16STATS_GROUP_EVENT_TYPE\x10\x03\x32\xb2\x01\n\x10\x41nalyticsService\x12\x45\n\x08GetStats\x12\x1b.webhook.v1.GetStatsRequest\x1a\x1c.webhook.v1.GetStatsResponse\x12W\n\x0eGetStatsSeries\x12!.webhook.v1.GetStatsSeriesRequest\x1a\".webhook.v1.GetStatsSeriesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,16 +35,24 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_STATS_ATTEMPTSBYOUTCOMEENTRY']._loaded_options = None
   _globals['_STATS_ATTEMPTSBYOUTCOMEENTRY']._serialized_options = b'8\001'
+  _globals['_STATSGROUP']._serialized_start=1496
+  _globals['_STATSGROUP']._serialized_end=1620
   _globals['_GETSTATSREQUEST']._serialized_start=107
   _globals['_GETSTATSREQUEST']._serialized_end=211
   _globals['_STATS']._serialized_start=214
-  _globals['_STATS']._serialized_end=583
-  _globals['_STATS_ATTEMPTSBYOUTCOMEENTRY']._serialized_start=510
-  _globals['_STATS_ATTEMPTSBYOUTCOMEENTRY']._serialized_end=566
-  _globals['_LATENCY']._serialized_start=585
-  _globals['_LATENCY']._serialized_end=659
-  _globals['_GETSTATSRESPONSE']._serialized_start=661
-  _globals['_GETSTATSRESPONSE']._serialized_end=713
-  _globals['_ANALYTICSSERVICE']._serialized_start=715
-  _globals['_ANALYTICSSERVICE']._serialized_end=804
+  _globals['_STATS']._serialized_end=712
+  _globals['_STATS_ATTEMPTSBYOUTCOMEENTRY']._serialized_start=594
+  _globals['_STATS_ATTEMPTSBYOUTCOMEENTRY']._serialized_end=650
+  _globals['_LATENCY']._serialized_start=714
+  _globals['_LATENCY']._serialized_end=788
+  _globals['_GETSTATSRESPONSE']._serialized_start=790
+  _globals['_GETSTATSRESPONSE']._serialized_end=842
+  _globals['_GETSTATSSERIESREQUEST']._serialized_start=845
+  _globals['_GETSTATSSERIESREQUEST']._serialized_end=1103
+  _globals['_STATSSERIES']._serialized_start=1105
+  _globals['_STATSSERIES']._serialized_end=1204
+  _globals['_GETSTATSSERIESRESPONSE']._serialized_start=1207
+  _globals['_GETSTATSSERIESRESPONSE']._serialized_end=1494
+  _globals['_ANALYTICSSERVICE']._serialized_start=1623
+  _globals['_ANALYTICSSERVICE']._serialized_end=1801
 # @@protoc_insertion_point(module_scope)

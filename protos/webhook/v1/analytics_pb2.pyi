@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,6 +20,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _StatsGroup:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StatsGroupEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StatsGroup.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STATS_GROUP_UNSPECIFIED: _StatsGroup.ValueType  # 0
+    """No groups: only the total."""
+    STATS_GROUP_OUTCOME: _StatsGroup.ValueType  # 1
+    """How attempts ended; deliveries that ended without an attempt are "failed" and "cancelled"."""
+    STATS_GROUP_SUBSCRIPTION: _StatsGroup.ValueType  # 2
+    """Subscriptions."""
+    STATS_GROUP_EVENT_TYPE: _StatsGroup.ValueType  # 3
+    """Event types. The 200 largest of a tenant in each minute, or hour, are known; the others are "other"."""
+
+class StatsGroup(_StatsGroup, metaclass=_StatsGroupEnumTypeWrapper):
+    """What the groups of a series are."""
+
+STATS_GROUP_UNSPECIFIED: StatsGroup.ValueType  # 0
+"""No groups: only the total."""
+STATS_GROUP_OUTCOME: StatsGroup.ValueType  # 1
+"""How attempts ended; deliveries that ended without an attempt are "failed" and "cancelled"."""
+STATS_GROUP_SUBSCRIPTION: StatsGroup.ValueType  # 2
+"""Subscriptions."""
+STATS_GROUP_EVENT_TYPE: StatsGroup.ValueType  # 3
+"""Event types. The 200 largest of a tenant in each minute, or hour, are known; the others are "other"."""
+Global___StatsGroup: _TypeAlias = StatsGroup  # noqa: Y015
 
 @_typing.final
 class GetStatsRequest(_message.Message):
@@ -80,27 +109,36 @@ class Stats(_message.Message):
 
     WINDOW_START_FIELD_NUMBER: _builtins.int
     WINDOW_END_FIELD_NUMBER: _builtins.int
+    EVENTS_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     ATTEMPTS_BY_OUTCOME_FIELD_NUMBER: _builtins.int
     DELIVERED_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
-    SUCCESS_RATE_FIELD_NUMBER: _builtins.int
+    CANCELLED_FIELD_NUMBER: _builtins.int
+    ATTEMPT_SUCCESS_RATE_FIELD_NUMBER: _builtins.int
+    DELIVERY_SUCCESS_RATE_FIELD_NUMBER: _builtins.int
     LATENCY_FIELD_NUMBER: _builtins.int
+    events: _builtins.int
+    """Accepted events, by the time in their ids. Unset for subscriptions and outcomes, which events do not have."""
     attempts: _builtins.int
     """Attempts recorded."""
     delivered: _builtins.int
-    """Deliveries that an attempt ended as delivered."""
+    """Deliveries that ended as delivered. One that was retried after its end ends again."""
     failed: _builtins.int
-    """Deliveries that an attempt ended as failed."""
-    success_rate: _builtins.float
+    """Deliveries that ended as failed, with or without an attempt."""
+    cancelled: _builtins.int
+    """Deliveries that were cancelled, or whose subscription was deleted."""
+    attempt_success_rate: _builtins.float
     """Successful attempts over attempts whose outcome is known, 0 to 1; unset if there were none."""
+    delivery_success_rate: _builtins.float
+    """Deliveries that ended as delivered over those that were not cancelled, 0 to 1; unset if there were none."""
     @_builtins.property
     def window_start(self) -> _timestamp_pb2.Timestamp:
         """Start of the window: a whole minute."""
 
     @_builtins.property
     def window_end(self) -> _timestamp_pb2.Timestamp:
-        """End of the window: when the newest bucket was made."""
+        """End of the window: when the newest bucket was made, or the end of a step."""
 
     @_builtins.property
     def attempts_by_outcome(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
@@ -115,20 +153,32 @@ class Stats(_message.Message):
         *,
         window_start: _timestamp_pb2.Timestamp | None = ...,
         window_end: _timestamp_pb2.Timestamp | None = ...,
+        events: _builtins.int | None = ...,
         attempts: _builtins.int = ...,
         attempts_by_outcome: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         delivered: _builtins.int = ...,
         failed: _builtins.int = ...,
-        success_rate: _builtins.float | None = ...,
+        cancelled: _builtins.int = ...,
+        attempt_success_rate: _builtins.float | None = ...,
+        delivery_success_rate: _builtins.float | None = ...,
         latency: Global___Latency | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate", "latency", b"latency", "success_rate", b"success_rate", "window_end", b"window_end", "window_start", b"window_start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_attempt_success_rate", b"_attempt_success_rate", "_delivery_success_rate", b"_delivery_success_rate", "_events", b"_events", "attempt_success_rate", b"attempt_success_rate", "delivery_success_rate", b"delivery_success_rate", "events", b"events", "latency", b"latency", "window_end", b"window_end", "window_start", b"window_start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate", "attempts", b"attempts", "attempts_by_outcome", b"attempts_by_outcome", "delivered", b"delivered", "failed", b"failed", "latency", b"latency", "success_rate", b"success_rate", "window_end", b"window_end", "window_start", b"window_start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_attempt_success_rate", b"_attempt_success_rate", "_delivery_success_rate", b"_delivery_success_rate", "_events", b"_events", "attempt_success_rate", b"attempt_success_rate", "attempts", b"attempts", "attempts_by_outcome", b"attempts_by_outcome", "cancelled", b"cancelled", "delivered", b"delivered", "delivery_success_rate", b"delivery_success_rate", "events", b"events", "failed", b"failed", "latency", b"latency", "window_end", b"window_end", "window_start", b"window_start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__success_rate: _TypeAlias = _typing.Literal["success_rate"]  # noqa: Y015
-    _WhichOneofArgType__success_rate: _TypeAlias = _typing.Literal["_success_rate", b"_success_rate"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__success_rate) -> _WhichOneofReturnType__success_rate | None: ...
+    _WhichOneofReturnType__attempt_success_rate: _TypeAlias = _typing.Literal["attempt_success_rate"]  # noqa: Y015
+    _WhichOneofArgType__attempt_success_rate: _TypeAlias = _typing.Literal["_attempt_success_rate", b"_attempt_success_rate"]  # noqa: Y015
+    _WhichOneofReturnType__delivery_success_rate: _TypeAlias = _typing.Literal["delivery_success_rate"]  # noqa: Y015
+    _WhichOneofArgType__delivery_success_rate: _TypeAlias = _typing.Literal["_delivery_success_rate", b"_delivery_success_rate"]  # noqa: Y015
+    _WhichOneofReturnType__events: _TypeAlias = _typing.Literal["events"]  # noqa: Y015
+    _WhichOneofArgType__events: _TypeAlias = _typing.Literal["_events", b"_events"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__attempt_success_rate) -> _WhichOneofReturnType__attempt_success_rate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__delivery_success_rate) -> _WhichOneofReturnType__delivery_success_rate | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__events) -> _WhichOneofReturnType__events | None: ...
 
 Global___Stats: _TypeAlias = Stats  # noqa: Y015
 
@@ -189,3 +239,151 @@ class GetStatsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetStatsResponse: _TypeAlias = GetStatsResponse  # noqa: Y015
+
+@_typing.final
+class GetStatsSeriesRequest(_message.Message):
+    """Asks for statistics over time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_IDS_FIELD_NUMBER: _builtins.int
+    FROM_TIME_FIELD_NUMBER: _builtins.int
+    TO_TIME_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owning tenant; empty means the caller's own, * all tenants, for a key of role admin."""
+    group_by: Global___StatsGroup.ValueType
+    """What the groups are."""
+    limit: _builtins.int
+    """The largest groups are listed, 1 to 200, and the others summed up as "other"; unset means 10, or as many as fit. Not
+    used for subscriptions that are named, which are all listed.
+    """
+    @_builtins.property
+    def subscription_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these subscriptions, which may be deleted, at most 100; empty means all. Not with STATS_GROUP_EVENT_TYPE."""
+
+    @_builtins.property
+    def from_time(self) -> _timestamp_pb2.Timestamp:
+        """The start, rounded down to a step; unset means 24 hours before the end. Steps below an hour go back
+        LOG_RETENTION_HOURS, others STATS_RETENTION_DAYS.
+        """
+
+    @_builtins.property
+    def to_time(self) -> _timestamp_pb2.Timestamp:
+        """The end, which is not included, rounded up to a step; unset means now, as does a later time."""
+
+    @_builtins.property
+    def step(self) -> _duration_pb2.Duration:
+        """1 minute, 5 minutes, 1 hour or 1 day, in UTC; unset means the smallest with at most 300 points."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        subscription_ids: _abc.Iterable[_builtins.str] | None = ...,
+        from_time: _timestamp_pb2.Timestamp | None = ...,
+        to_time: _timestamp_pb2.Timestamp | None = ...,
+        step: _duration_pb2.Duration | None = ...,
+        group_by: Global___StatsGroup.ValueType = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "step", b"step", "to_time", b"to_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "group_by", b"group_by", "limit", b"limit", "step", b"step", "subscription_ids", b"subscription_ids", "tenant_id", b"tenant_id", "to_time", b"to_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatsSeriesRequest: _TypeAlias = GetStatsSeriesRequest  # noqa: Y015
+
+@_typing.final
+class StatsSeries(_message.Message):
+    """Statistics over time of one group, or of all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUP_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    group: _builtins.str
+    """The outcome, the id of the subscription, or the event type (empty: events without one); "other" for what is not listed.
+    Empty in the total.
+    """
+    @_builtins.property
+    def summary(self) -> Global___Stats:
+        """All steps together."""
+
+    @_builtins.property
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___Stats]:
+        """Each step, the first first: at most 1,500, and 5,000 in all groups."""
+
+    def __init__(
+        self,
+        *,
+        group: _builtins.str = ...,
+        summary: Global___Stats | None = ...,
+        points: _abc.Iterable[Global___Stats] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["summary", b"summary"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group", b"group", "points", b"points", "summary", b"summary"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StatsSeries: _TypeAlias = StatsSeries  # noqa: Y015
+
+@_typing.final
+class GetStatsSeriesResponse(_message.Message):
+    """Statistics over time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_TIME_FIELD_NUMBER: _builtins.int
+    TO_TIME_FIELD_NUMBER: _builtins.int
+    STEP_FIELD_NUMBER: _builtins.int
+    COMPLETE_TO_FIELD_NUMBER: _builtins.int
+    TOTAL_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def from_time(self) -> _timestamp_pb2.Timestamp:
+        """The start of the first step."""
+
+    @_builtins.property
+    def to_time(self) -> _timestamp_pb2.Timestamp:
+        """The end of the last step."""
+
+    @_builtins.property
+    def step(self) -> _duration_pb2.Duration:
+        """The length of a step."""
+
+    @_builtins.property
+    def complete_to(self) -> _timestamp_pb2.Timestamp:
+        """When the newest bucket was made: steps that end later are not complete."""
+
+    @_builtins.property
+    def total(self) -> Global___StatsSeries:
+        """All that was asked for."""
+
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___StatsSeries]:
+        """By group: subscriptions that are named in that order, else the largest first, and what is not listed last."""
+
+    def __init__(
+        self,
+        *,
+        from_time: _timestamp_pb2.Timestamp | None = ...,
+        to_time: _timestamp_pb2.Timestamp | None = ...,
+        step: _duration_pb2.Duration | None = ...,
+        complete_to: _timestamp_pb2.Timestamp | None = ...,
+        total: Global___StatsSeries | None = ...,
+        groups: _abc.Iterable[Global___StatsSeries] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["complete_to", b"complete_to", "from_time", b"from_time", "step", b"step", "to_time", b"to_time", "total", b"total"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["complete_to", b"complete_to", "from_time", b"from_time", "groups", b"groups", "step", b"step", "to_time", b"to_time", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatsSeriesResponse: _TypeAlias = GetStatsSeriesResponse  # noqa: Y015

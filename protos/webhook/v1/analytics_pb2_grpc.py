@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class AnalyticsServiceStub:
-    """Statistics over attempts, from minute buckets. Served by the analytics service.
+    """Statistics from minutes and hours. Served by the analytics service.
     """
 
     def __init__(self, channel):
@@ -40,14 +40,26 @@ class AnalyticsServiceStub:
                 request_serializer=webhook_dot_v1_dot_analytics__pb2.GetStatsRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_analytics__pb2.GetStatsResponse.FromString,
                 _registered_method=True)
+        self.GetStatsSeries = channel.unary_unary(
+                '/webhook.v1.AnalyticsService/GetStatsSeries',
+                request_serializer=webhook_dot_v1_dot_analytics__pb2.GetStatsSeriesRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_analytics__pb2.GetStatsSeriesResponse.FromString,
+                _registered_method=True)
 
 
 class AnalyticsServiceServicer:
-    """Statistics over attempts, from minute buckets. Served by the analytics service.
+    """Statistics from minutes and hours. Served by the analytics service.
     """
 
     def GetStats(self, request, context):
-        """Sums up the attempts of a tenant, or of one of its subscriptions, over a window that ends now.
+        """Sums up what happened to a tenant, or to one of its subscriptions, over a window that ends now.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStatsSeries(self, request, context):
+        """Returns statistics over time, of a tenant or of many subscriptions, in total and by group.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -61,6 +73,11 @@ def add_AnalyticsServiceServicer_to_server(servicer, server):
                     request_deserializer=webhook_dot_v1_dot_analytics__pb2.GetStatsRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_analytics__pb2.GetStatsResponse.SerializeToString,
             ),
+            'GetStatsSeries': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatsSeries,
+                    request_deserializer=webhook_dot_v1_dot_analytics__pb2.GetStatsSeriesRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_analytics__pb2.GetStatsSeriesResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'webhook.v1.AnalyticsService', rpc_method_handlers)
@@ -70,7 +87,7 @@ def add_AnalyticsServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AnalyticsService:
-    """Statistics over attempts, from minute buckets. Served by the analytics service.
+    """Statistics from minutes and hours. Served by the analytics service.
     """
 
     @staticmethod
@@ -90,6 +107,33 @@ class AnalyticsService:
             '/webhook.v1.AnalyticsService/GetStats',
             webhook_dot_v1_dot_analytics__pb2.GetStatsRequest.SerializeToString,
             webhook_dot_v1_dot_analytics__pb2.GetStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatsSeries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.AnalyticsService/GetStatsSeries',
+            webhook_dot_v1_dot_analytics__pb2.GetStatsSeriesRequest.SerializeToString,
+            webhook_dot_v1_dot_analytics__pb2.GetStatsSeriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

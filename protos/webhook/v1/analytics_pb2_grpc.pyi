@@ -27,25 +27,29 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AnalyticsServiceStub:
-    """Statistics over attempts, from minute buckets. Served by the analytics service."""
+    """Statistics from minutes and hours. Served by the analytics service."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AnalyticsServiceAsyncStub: ...
     GetStats: _grpc.UnaryUnaryMultiCallable[_analytics_pb2.GetStatsRequest, _analytics_pb2.GetStatsResponse]
-    """Sums up the attempts of a tenant, or of one of its subscriptions, over a window that ends now."""
+    """Sums up what happened to a tenant, or to one of its subscriptions, over a window that ends now."""
+    GetStatsSeries: _grpc.UnaryUnaryMultiCallable[_analytics_pb2.GetStatsSeriesRequest, _analytics_pb2.GetStatsSeriesResponse]
+    """Returns statistics over time, of a tenant or of many subscriptions, in total and by group."""
 
 @_typing.type_check_only
 class AnalyticsServiceAsyncStub(AnalyticsServiceStub):
-    """Statistics over attempts, from minute buckets. Served by the analytics service."""
+    """Statistics from minutes and hours. Served by the analytics service."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetStats: _aio.UnaryUnaryMultiCallable[_analytics_pb2.GetStatsRequest, _analytics_pb2.GetStatsResponse]  # type: ignore[assignment]
-    """Sums up the attempts of a tenant, or of one of its subscriptions, over a window that ends now."""
+    """Sums up what happened to a tenant, or to one of its subscriptions, over a window that ends now."""
+    GetStatsSeries: _aio.UnaryUnaryMultiCallable[_analytics_pb2.GetStatsSeriesRequest, _analytics_pb2.GetStatsSeriesResponse]  # type: ignore[assignment]
+    """Returns statistics over time, of a tenant or of many subscriptions, in total and by group."""
 
 class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Statistics over attempts, from minute buckets. Served by the analytics service."""
+    """Statistics from minutes and hours. Served by the analytics service."""
 
     @_abc_1.abstractmethod
     def GetStats(
@@ -53,6 +57,14 @@ class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _analytics_pb2.GetStatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_analytics_pb2.GetStatsResponse, _abc.Awaitable[_analytics_pb2.GetStatsResponse]]:
-        """Sums up the attempts of a tenant, or of one of its subscriptions, over a window that ends now."""
+        """Sums up what happened to a tenant, or to one of its subscriptions, over a window that ends now."""
+
+    @_abc_1.abstractmethod
+    def GetStatsSeries(
+        self,
+        request: _analytics_pb2.GetStatsSeriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_analytics_pb2.GetStatsSeriesResponse, _abc.Awaitable[_analytics_pb2.GetStatsSeriesResponse]]:
+        """Returns statistics over time, of a tenant or of many subscriptions, in total and by group."""
 
 def add_AnalyticsServiceServicer_to_server(servicer: AnalyticsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

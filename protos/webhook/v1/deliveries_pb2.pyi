@@ -424,6 +424,8 @@ class DeliveryFilter(_message.Message):
     MIN_ATTEMPTS_FIELD_NUMBER: _builtins.int
     FROM_TIME_FIELD_NUMBER: _builtins.int
     TO_TIME_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    PROVIDER_ID_FIELD_NUMBER: _builtins.int
     min_attempts: _builtins.int
     """With so many attempts or more."""
     @_builtins.property
@@ -462,6 +464,14 @@ class DeliveryFilter(_message.Message):
     def to_time(self) -> _timestamp_pb2.Timestamp:
         """Accepted before this time."""
 
+    @_builtins.property
+    def idempotency_key(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of events that were accepted under these idempotency keys, which are kept for IDEMPOTENCY_KEY_HOURS."""
+
+    @_builtins.property
+    def provider_id(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of events with these ids of the provider that sent them, which are kept as long."""
+
     def __init__(
         self,
         *,
@@ -475,10 +485,12 @@ class DeliveryFilter(_message.Message):
         min_attempts: _builtins.int = ...,
         from_time: _timestamp_pb2.Timestamp | None = ...,
         to_time: _timestamp_pb2.Timestamp | None = ...,
+        idempotency_key: _abc.Iterable[_builtins.str] | None = ...,
+        provider_id: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "to_time", b"to_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_kind", b"error_kind", "event_type", b"event_type", "from_time", b"from_time", "held_by", b"held_by", "min_attempts", b"min_attempts", "reason", b"reason", "status", b"status", "status_code", b"status_code", "subscription_id", b"subscription_id", "to_time", b"to_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_kind", b"error_kind", "event_type", b"event_type", "from_time", b"from_time", "held_by", b"held_by", "idempotency_key", b"idempotency_key", "min_attempts", b"min_attempts", "provider_id", b"provider_id", "reason", b"reason", "status", b"status", "status_code", b"status_code", "subscription_id", b"subscription_id", "to_time", b"to_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -505,7 +517,9 @@ class SearchDeliveriesRequest(_message.Message):
     """next_page_token of the page before; empty means the first page."""
     @_builtins.property
     def filter(self) -> Global___DeliveryFilter:
-        """Which are wanted. Without subscription_id, from_time is 24 hours ago unless it is set."""
+        """Which are wanted. Without subscription_id, idempotency_key and provider_id, from_time is 24 hours ago unless it is set, or
+        24 hours before a to_time that is in the past.
+        """
 
     def __init__(
         self,

@@ -484,6 +484,7 @@ class Event(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     CONTENT_ENCODING_FIELD_NUMBER: _builtins.int
     EXPANDING_FIELD_NUMBER: _builtins.int
+    PAYLOAD_BYTES_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7."""
     tenant_id: _builtins.str
@@ -498,6 +499,8 @@ class Event(_message.Message):
     """Content-Encoding that the payload is delivered with; empty means none."""
     expanding: _builtins.bool
     """Whether deliveries of it are still being created."""
+    payload_bytes: _builtins.int
+    """Size of the payload, which lists leave out."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was accepted, by the database's clock."""
@@ -513,14 +516,153 @@ class Event(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         content_encoding: _builtins.str = ...,
         expanding: _builtins.bool = ...,
+        payload_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_encoding", b"content_encoding", "content_type", b"content_type", "created_at", b"created_at", "event_type", b"event_type", "expanding", b"expanding", "id", b"id", "payload", b"payload", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_encoding", b"content_encoding", "content_type", b"content_type", "created_at", b"created_at", "event_type", b"event_type", "expanding", b"expanding", "id", b"id", "payload", b"payload", "payload_bytes", b"payload_bytes", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Event: _TypeAlias = Event  # noqa: Y015
+
+@_typing.final
+class EventFilter(_message.Message):
+    """Which events are wanted: those that have one of the values of each field that has any, at most 50 a field. The names are
+    those of the REST API.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_TYPE_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    PROVIDER_ID_FIELD_NUMBER: _builtins.int
+    FROM_TIME_FIELD_NUMBER: _builtins.int
+    TO_TIME_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event_type(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of these types; one that ends in ".*" is a prefix."""
+
+    @_builtins.property
+    def idempotency_key(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Accepted under these idempotency keys, which are kept for IDEMPOTENCY_KEY_HOURS."""
+
+    @_builtins.property
+    def provider_id(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """With these ids of the provider that sent them, which are kept as long."""
+
+    @_builtins.property
+    def from_time(self) -> _timestamp_pb2.Timestamp:
+        """Accepted at this time or later, by the time in their ids."""
+
+    @_builtins.property
+    def to_time(self) -> _timestamp_pb2.Timestamp:
+        """Accepted before this time."""
+
+    def __init__(
+        self,
+        *,
+        event_type: _abc.Iterable[_builtins.str] | None = ...,
+        idempotency_key: _abc.Iterable[_builtins.str] | None = ...,
+        provider_id: _abc.Iterable[_builtins.str] | None = ...,
+        from_time: _timestamp_pb2.Timestamp | None = ...,
+        to_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "to_time", b"to_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_type", b"event_type", "from_time", b"from_time", "idempotency_key", b"idempotency_key", "provider_id", b"provider_id", "to_time", b"to_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventFilter: _TypeAlias = EventFilter  # noqa: Y015
+
+@_typing.final
+class ListEventsRequest(_message.Message):
+    """Asks for a page of the events that are wanted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    ASCENDING_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owning tenant; empty means the caller's own."""
+    ascending: _builtins.bool
+    """The oldest first, in place of the newest."""
+    page_size: _builtins.int
+    """Objects per page, 1 to 200; 0 means 50."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty means the first page."""
+    @_builtins.property
+    def filter(self) -> Global___EventFilter:
+        """Which are wanted. from_time is 24 hours ago, or 24 hours before a to_time that is in the past, unless it is set,
+        or a key or a provider's id is.
+        """
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        filter: Global___EventFilter | None = ...,
+        ascending: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ascending", b"ascending", "filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventsRequest: _TypeAlias = ListEventsRequest  # noqa: Y015
+
+@_typing.final
+class ListEventsResponse(_message.Message):
+    """A page of events, in the order of acceptance, without payloads."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FROM_TIME_FIELD_NUMBER: _builtins.int
+    TO_TIME_FIELD_NUMBER: _builtins.int
+    SCANNED_TO_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Opaque; empty on the last page."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___Event]:
+        """The page."""
+
+    @_builtins.property
+    def from_time(self) -> _timestamp_pb2.Timestamp:
+        """What was searched: from here on; unset if from the beginning."""
+
+    @_builtins.property
+    def to_time(self) -> _timestamp_pb2.Timestamp:
+        """And up to here; unset if up to now."""
+
+    @_builtins.property
+    def scanned_to(self) -> _timestamp_pb2.Timestamp:
+        """Set if the page is short because few of many events are wanted: how far the search got. next_page_token goes on."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___Event] | None = ...,
+        next_page_token: _builtins.str = ...,
+        from_time: _timestamp_pb2.Timestamp | None = ...,
+        to_time: _timestamp_pb2.Timestamp | None = ...,
+        scanned_to: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "scanned_to", b"scanned_to", "to_time", b"to_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "from_time", b"from_time", "next_page_token", b"next_page_token", "scanned_to", b"scanned_to", "to_time", b"to_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventsResponse: _TypeAlias = ListEventsResponse  # noqa: Y015
 
 @_typing.final
 class GetEventRequest(_message.Message):

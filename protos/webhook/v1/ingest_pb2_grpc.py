@@ -51,6 +51,11 @@ class IngestServiceStub:
                 request_serializer=webhook_dot_v1_dot_ingest__pb2.GetEventRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_ingest__pb2.GetEventResponse.FromString,
                 _registered_method=True)
+        self.ListEvents = channel.unary_unary(
+                '/webhook.v1.IngestService/ListEvents',
+                request_serializer=webhook_dot_v1_dot_ingest__pb2.ListEventsRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_ingest__pb2.ListEventsResponse.FromString,
+                _registered_method=True)
 
 
 class IngestServiceServicer:
@@ -79,6 +84,13 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListEvents(self, request, context):
+        """Finds events of a tenant by what is known of them, without payloads.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IngestServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -96,6 +108,11 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.GetEvent,
                     request_deserializer=webhook_dot_v1_dot_ingest__pb2.GetEventRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_ingest__pb2.GetEventResponse.SerializeToString,
+            ),
+            'ListEvents': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEvents,
+                    request_deserializer=webhook_dot_v1_dot_ingest__pb2.ListEventsRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_ingest__pb2.ListEventsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -181,6 +198,33 @@ class IngestService:
             '/webhook.v1.IngestService/GetEvent',
             webhook_dot_v1_dot_ingest__pb2.GetEventRequest.SerializeToString,
             webhook_dot_v1_dot_ingest__pb2.GetEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.IngestService/ListEvents',
+            webhook_dot_v1_dot_ingest__pb2.ListEventsRequest.SerializeToString,
+            webhook_dot_v1_dot_ingest__pb2.ListEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

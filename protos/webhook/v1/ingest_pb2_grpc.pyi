@@ -41,6 +41,8 @@ class IngestServiceStub:
     """Accepts many events, with a result for each: an invalid item does not fail the others."""
     GetEvent: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.GetEventRequest, _ingest_pb2.GetEventResponse]
     """Reads an accepted event with its payload."""
+    ListEvents: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.ListEventsRequest, _ingest_pb2.ListEventsResponse]
+    """Finds events of a tenant by what is known of them, without payloads."""
 
 @_typing.type_check_only
 class IngestServiceAsyncStub(IngestServiceStub):
@@ -55,6 +57,8 @@ class IngestServiceAsyncStub(IngestServiceStub):
     """Accepts many events, with a result for each: an invalid item does not fail the others."""
     GetEvent: _aio.UnaryUnaryMultiCallable[_ingest_pb2.GetEventRequest, _ingest_pb2.GetEventResponse]  # type: ignore[assignment]
     """Reads an accepted event with its payload."""
+    ListEvents: _aio.UnaryUnaryMultiCallable[_ingest_pb2.ListEventsRequest, _ingest_pb2.ListEventsResponse]  # type: ignore[assignment]
+    """Finds events of a tenant by what is known of them, without payloads."""
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     """Accepts events. Served by the ingest service. A response that says accepted means: committed to
@@ -84,5 +88,13 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_pb2.GetEventResponse, _abc.Awaitable[_ingest_pb2.GetEventResponse]]:
         """Reads an accepted event with its payload."""
+
+    @_abc_1.abstractmethod
+    def ListEvents(
+        self,
+        request: _ingest_pb2.ListEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.ListEventsResponse, _abc.Awaitable[_ingest_pb2.ListEventsResponse]]:
+        """Finds events of a tenant by what is known of them, without payloads."""
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -11,8 +11,6 @@ from services.domain.states import FINAL, AttemptOutcome, DeliveryReason, Delive
 from services.platform import errors, ids
 from services.platform.grpc import conversion
 
-# Values of one field.
-VALUES_LIMIT = 50
 # The states of history that unsuccessful_deliveries lists.
 LISTED = FINAL - {DeliveryStatus.DELIVERED}
 
@@ -40,9 +38,17 @@ class Filter:
     # What keeps one that is due from being sent.
     held_by: Sequence[str] = ()
     min_attempts: int = 0
+    # Of its event.
+    idempotency_keys: Sequence[str] = ()
+    provider_ids: Sequence[str] = ()
     # When it was accepted; from_time is included, to_time is not.
     from_time: datetime | None = None
     to_time: datetime | None = None
+
+    @property
+    def names_events(self) -> bool:
+        """Whether it can be only of certain events, which are found by an index."""
+        return bool(self.idempotency_keys or self.provider_ids)
 
     @property
     def possible(self) -> frozenset[DeliveryStatus]:
@@ -59,25 +65,24 @@ class Filter:
 
 def parse(message: pb.DeliveryFilter) -> Filter:
     """Return what a message wants; InvalidArgument, which names its field, for what no delivery can have."""
-    violations = [
+    from_time, to_time, violations = conversion.period(message)
+    violations += [
         *_unknown("status_code", message.status_code, _CODES_OF, "a status code such as 503, or a class such as 5xx"),
         *_unknown("reason", message.reason, DeliveryReason),
         *_unknown("error_kind", message.error_kind, _ERRORS),
         *_unknown("held_by", message.held_by, _HOLDS),
         *events.type_violations("event_type", message.event_type),
+        *events.text_violations("idempotency_key", message.idempotency_key),
+        *events.text_violations("provider_id", message.provider_id),
     ]
     if set(message.status) - set(conversion.texts(pb.DeliveryStatus.DESCRIPTOR)):
         violations.append(errors.Violation(field="status", description="must be a known delivery status"))
     if message.min_attempts < 0:
         violations.append(errors.Violation(field="min_attempts", description="must not be negative"))
     for field, values in message.ListFields():
-        if field.is_repeated and len(values) > VALUES_LIMIT:
-            description = f"must have at most {VALUES_LIMIT} values"
+        if field.is_repeated and len(values) > events.MAX_SEARCHED:
+            description = f"must have at most {events.MAX_SEARCHED} values"
             violations.append(errors.Violation(field=field.name, description=description))
-    from_time = conversion.moment("from_time", message.from_time) if message.HasField("from_time") else None
-    to_time = conversion.moment("to_time", message.to_time) if message.HasField("to_time") else None
-    if from_time is not None and to_time is not None and to_time <= from_time:
-        violations.append(errors.Violation(field="to_time", description="must be after from_time"))
     if violations:
         raise errors.InvalidArgument.of(*violations)
     statuses = conversion.texts(pb.DeliveryStatus.DESCRIPTOR)
@@ -90,6 +95,8 @@ def parse(message: pb.DeliveryFilter) -> Filter:
         error_kinds=list(message.error_kind),
         held_by=list(message.held_by),
         min_attempts=message.min_attempts,
+        idempotency_keys=list(message.idempotency_key),
+        provider_ids=list(message.provider_id),
         from_time=from_time,
         to_time=to_time,
     )

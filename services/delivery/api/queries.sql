@@ -188,13 +188,14 @@ SELECT id FROM subscriptions WHERE tenant_id = $1 LIMIT $2
 
 -- find_in_history --
 -- Finds, among the first $4 deliveries of a walk through history between the ids $2 and $3, up to $5 of tenant $1
--- that ended with status $6, whose type is like one of $7, and that had $8 attempts or more; null stands for any. Of one that
+-- that ended with status $6, whose type is like one of $7, that had $8 attempts or more, of subscriptions $9; null stands for any. Of one that
 -- is unfinished the queue knows the attempts. Returns how many it passed, and the last of them. OFFSET 0 has a row looked up for
 -- each that is passed, in place of reading all to look them up in memory.
 WITH walked AS MATERIALIZED ({walk})
 SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY id {opposite} LIMIT 1) AS last, ARRAY(
     SELECT w.id FROM walked w
-    WHERE w.tenant_id = $1 AND ($6::text IS NULL OR w.status = $6::text::delivery_status)
+    WHERE w.tenant_id = $1 AND ($9::uuid[] IS NULL OR w.subscription_id = ANY($9))
+      AND ($6::text IS NULL OR w.status = $6::text::delivery_status)
       AND ($7::text[] IS NULL OR w.event_type LIKE ANY($7))
       AND ($8::integer = 0 OR w.attempt_count >= $8 OR w.status = 'pending' AND EXISTS (
           SELECT FROM delivery_queue q WHERE q.delivery_id = w.id AND q.attempt_count >= $8 OFFSET 0
@@ -204,14 +205,14 @@ SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY 
 
 -- history --
 -- Walks the history of all tenants.
-SELECT id, tenant_id, status, event_type, attempt_count FROM webhook_deliveries
+SELECT id, subscription_id, tenant_id, status, event_type, attempt_count FROM webhook_deliveries
 WHERE id > $2 AND id < $3
 ORDER BY id {direction} LIMIT $4
 
 -- history_of_subscriptions --
--- Walks that of subscriptions ($9), each by its index, which the ranges of (subscription_id, id) leave no choice about.
-SELECT d.id, d.tenant_id, d.status, d.event_type, d.attempt_count
-FROM unnest($9::uuid[]) AS owner (id)
+-- Walks that of subscriptions ($10), each by its index, which the ranges of (subscription_id, id) leave no choice about.
+SELECT d.id, d.subscription_id, d.tenant_id, d.status, d.event_type, d.attempt_count
+FROM unnest($10::uuid[]) AS owner (id)
 CROSS JOIN LATERAL (
     SELECT * FROM webhook_deliveries
     WHERE (subscription_id, id) > (owner.id, $2) AND (subscription_id, id) < (owner.id, $3) AND id > $2 AND id < $3
@@ -219,14 +220,26 @@ CROSS JOIN LATERAL (
 ) AS d
 ORDER BY d.id {direction} LIMIT $4
 
+-- history_of_events --
+-- Walks that of events, whose deliveries have ids from one of $10 to the one of $11 that belongs to it.
+SELECT d.id, d.subscription_id, d.tenant_id, d.status, d.event_type, d.attempt_count
+FROM unnest($10::uuid[], $11::uuid[]) AS event (least, most)
+CROSS JOIN LATERAL (
+    SELECT * FROM webhook_deliveries
+    WHERE id BETWEEN event.least AND event.most AND id > $2 AND id < $3
+    ORDER BY id {direction} LIMIT $4
+) AS d
+ORDER BY d.id {direction} LIMIT $4
+
 -- find_unsuccessful_like --
 -- Finds, among the first $4 deliveries of a walk through those that failed or were cancelled, between the ids $2 and $3, up to
 -- $5 of tenant $1 that ended for one of the reasons $7, whose type is like one of $8, whose last attempt got one of the status
--- codes $9 or ended with one of the errors $10, and that had $11 attempts or more; null stands for any. $6: the states.
+-- codes $9 or ended with one of the errors $10, that had $11 attempts or more, of subscriptions $12; null stands for any. $6:
+-- the states.
 WITH walked AS MATERIALIZED ({walk})
 SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY id {opposite} LIMIT 1) AS last, ARRAY(
     SELECT w.id FROM walked w
-    WHERE w.tenant_id = $1 AND w.attempt_count >= $11::integer
+    WHERE w.tenant_id = $1 AND w.attempt_count >= $11::integer AND ($12::uuid[] IS NULL OR w.subscription_id = ANY($12))
       AND ($9::integer[] IS NULL OR w.last_status_code = ANY($9)) AND ($10::text[] IS NULL OR w.last_error_kind = ANY($10))
       AND ($7::text[] IS NULL AND $8::text[] IS NULL OR EXISTS (
           SELECT FROM webhook_deliveries d
@@ -238,7 +251,7 @@ SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY 
 
 -- unsuccessful --
 -- Walks those of a tenant ($1).
-SELECT u.id, u.tenant_id, u.attempt_count, u.last_status_code, u.last_error_kind
+SELECT u.id, u.subscription_id, u.tenant_id, u.attempt_count, u.last_status_code, u.last_error_kind
 FROM unnest($6::text[]) AS asked (status)
 CROSS JOIN LATERAL (
     SELECT * FROM unsuccessful_deliveries
@@ -249,11 +262,23 @@ ORDER BY u.id {direction} LIMIT $4
 
 -- unsuccessful_of_subscriptions --
 -- Walks those of subscriptions ($12).
-SELECT u.id, u.tenant_id, u.attempt_count, u.last_status_code, u.last_error_kind
+SELECT u.id, u.subscription_id, u.tenant_id, u.attempt_count, u.last_status_code, u.last_error_kind
 FROM unnest($6::text[]) AS asked (status) CROSS JOIN unnest($12::uuid[]) AS owner (id)
 CROSS JOIN LATERAL (
     SELECT * FROM unsuccessful_deliveries
     WHERE subscription_id = owner.id AND status = asked.status::delivery_status AND id > $2 AND id < $3
+    ORDER BY id {direction} LIMIT $4
+) AS u
+ORDER BY u.id {direction} LIMIT $4
+
+-- unsuccessful_of_events --
+-- Walks those of events, whose deliveries have ids from one of $13 to the one of $14 that belongs to it.
+SELECT u.id, u.subscription_id, u.tenant_id, u.attempt_count, u.last_status_code, u.last_error_kind
+FROM unnest($6::text[]) AS asked (status) CROSS JOIN unnest($13::uuid[], $14::uuid[]) AS event (least, most)
+CROSS JOIN LATERAL (
+    SELECT * FROM unsuccessful_deliveries
+    WHERE tenant_id = $1 AND status = asked.status::delivery_status AND id BETWEEN event.least AND event.most
+      AND id > $2 AND id < $3
     ORDER BY id {direction} LIMIT $4
 ) AS u
 ORDER BY u.id {direction} LIMIT $4
@@ -293,13 +318,25 @@ WHERE delivery_id > $2 AND delivery_id < $3
 ORDER BY delivery_id {direction} LIMIT $4
 
 -- queue_of_subscriptions --
--- Reads that of subscriptions ($12) in no order, which tells something only if it is less than $4.
+-- Reads that of subscriptions ($13) in no order, which tells something only if it is less than $4.
 SELECT q.delivery_id, q.subscription_id, q.tenant_id, q.claim_token, q.scheduled, q.due_at, q.attempt_count,
        q.last_status_code, q.last_error_kind
-FROM unnest($12::uuid[]) AS owner (id)
+FROM unnest($13::uuid[]) AS owner (id)
 CROSS JOIN LATERAL (
     SELECT * FROM delivery_queue
     WHERE (subscription_id, scheduled) >= (owner.id, false) AND (subscription_id, scheduled) <= (owner.id, true)
     LIMIT $4
 ) AS q
 LIMIT $4
+
+-- queue_of_events --
+-- Walks that of events, whose deliveries have ids from one of $13 to the one of $14 that belongs to it.
+SELECT q.delivery_id, q.subscription_id, q.tenant_id, q.claim_token, q.scheduled, q.due_at, q.attempt_count,
+       q.last_status_code, q.last_error_kind
+FROM unnest($13::uuid[], $14::uuid[]) AS event (least, most)
+CROSS JOIN LATERAL (
+    SELECT * FROM delivery_queue
+    WHERE delivery_id BETWEEN event.least AND event.most AND delivery_id > $2 AND delivery_id < $3
+    ORDER BY delivery_id {direction} LIMIT $4
+) AS q
+ORDER BY q.delivery_id {direction} LIMIT $4

@@ -1,13 +1,11 @@
 """DeliveryService: look-ups, manual retries, cancellations."""
 
 import dataclasses
-from datetime import UTC, datetime, timedelta
 
 from protos.webhook.v1 import deliveries_pb2 as pb
 from protos.webhook.v1 import deliveries_pb2_grpc
 from services.delivery.api import explanation, filters
 from services.delivery.api.retries import MAX_DELIVERIES, Result, Retries
-from services.delivery.api.search import Span
 from services.delivery.api.store import Attempt, Delivery, DeliveryStore
 from services.domain import deliveries
 from services.domain.states import FINAL, AttemptOutcome, DeliveryStatus
@@ -16,12 +14,10 @@ from services.platform.auth import identity
 from services.platform.grpc import conversion
 from services.platform.grpc import errors as grpc_errors
 from services.platform.grpc.calls import Context
+from services.platform.stores import walks
+from services.platform.stores.walks import Paged, Span
 from services.platform.tracing import spans
 
-# How far back a search without a subscription goes unless it says so.
-WINDOW = timedelta(hours=24)
-# Nothing was accepted before.
-_EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
 _STATUSES = pb.DeliveryStatus.DESCRIPTOR
 
 
@@ -65,23 +61,17 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         tenant_id = identity.tenant_of(request.tenant_id)
         size = paging.page_size(request.page_size)
         wanted = filters.parse(request.filter)
-        if wanted.from_time is None and not wanted.subscription_ids:
-            now = datetime.now(UTC)
-            wanted = dataclasses.replace(wanted, from_time=max(min(wanted.to_time or now, now), _EARLIEST) - WINDOW)
-        whole = span = Span.of(wanted, ascending=request.ascending)
-        if request.page_token:
-            # What is searched by default stays the same from page to page.
-            last, after = paging.span(request.page_token)
-            if not request.filter.HasField("from_time"):
-                whole = dataclasses.replace(whole, after=after)
-            span = whole.beyond(last)
-        page = await self._store.search(tenant_id, wanted, span, size)
+        if wanted.from_time is None and not wanted.subscription_ids and not wanted.names_events:
+            wanted = dataclasses.replace(wanted, from_time=walks.default_from(wanted))
+        span = Span.of(wanted, ascending=request.ascending)
+        paged = Paged.of(span, request.page_token, by_default=not request.filter.HasField("from_time"))
+        found, reached = await self._store.search(tenant_id, wanted, paged.rest, size)
         return pb.SearchDeliveriesResponse(
-            deliveries=[_message(delivery) for delivery in page.deliveries],
-            next_page_token=paging.span_token(page.reached, whole.after) if page.reached else "",
-            from_time=conversion.stamp(whole.from_time),
+            deliveries=[_message(delivery) for delivery in found],
+            next_page_token=paged.token(reached),
+            from_time=conversion.stamp(paged.whole.from_time),
             to_time=conversion.stamp(wanted.to_time),
-            scanned_to=conversion.stamp(ids.moment_of(page.reached) if page.reached and page.cut else None),
+            scanned_to=conversion.stamp(reached.scanned_to),
         )
 
     async def RetryDelivery(self, request: pb.RetryDeliveryRequest, _context: Context) -> pb.RetryDeliveryResponse:

@@ -11,7 +11,6 @@ from uuid import UUID
 
 from services.delivery.api import search
 from services.delivery.api.filters import LISTED, Filter
-from services.delivery.api.search import Span
 from services.domain import audit, deliveries
 from services.domain.audit import Action, FieldChange
 from services.domain.doorbell import RUNG_SECONDS, Rung
@@ -20,6 +19,7 @@ from services.domain.tenants import quotas
 from services.platform import errors, ids
 from services.platform.auth import identity
 from services.platform.stores import postgres, sql
+from services.platform.stores.walks import Found, Span
 
 SQL = sql.Queries("services.delivery.api")
 
@@ -67,16 +67,6 @@ class Delivery:
     # What its last attempt got, unless it is delivered.
     last_status_code: int | None = None
     last_error_kind: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Page:
-    """Deliveries that were searched for, and how far the search got, if there may be more."""
-
-    deliveries: Sequence[Delivery]
-    reached: UUID | None
-    # Whether it ended before the page was full.
-    cut: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,12 +138,11 @@ class DeliveryStore:
             rows = await connection.fetch(SQL["find_of_event"], event_id, least, above, status, limit)
             return await self._select(connection, tenant_id, [row["id"] for row in rows])
 
-    async def search(self, tenant_id: str, wanted: Filter, span: Span, limit: int) -> Page:
+    async def search(self, tenant_id: str, wanted: Filter, span: Span, limit: int) -> tuple[Sequence[Delivery], Found]:
         """Return the first `limit` deliveries that are wanted; NotFound for a subscription that is not the tenant's."""
         async with self._snapshot() as connection:
             found = await search.find(connection, tenant_id, wanted, span, limit)
-            listed = await self._select(connection, tenant_id, found.ids)
-        return Page(deliveries=listed, reached=found.reached, cut=found.cut)
+            return await self._select(connection, tenant_id, found.ids), found
 
     async def retry(
         self, tenant_id: str, delivery_ids: Sequence[UUID], *, actor: str, may_ring: Callable[[UUID], bool]

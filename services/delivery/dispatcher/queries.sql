@@ -378,10 +378,12 @@ WITH lost AS (
     GROUP BY e.tenant_id, e.subscription_id
 ), recorded AS (
     INSERT INTO delivery_attempts (delivery_id, claim_token, request, number, subscription_id, tenant_id, started_at,
-                                   outcome, final, error_message)
-    SELECT id, claim_token, 1, attempt_count, subscription_id, tenant_id, now() - make_interval(secs => $5),
-           'interrupted', failed, 'the worker was lost before it recorded an outcome'
-    FROM expired
+                                   outcome, final, error_message, event_type)
+    SELECT e.id, e.claim_token, 1, e.attempt_count, e.subscription_id, e.tenant_id, now() - make_interval(secs => $5),
+           'interrupted', e.failed, 'the worker was lost before it recorded an outcome', d.event_type
+    FROM expired e LEFT JOIN LATERAL (
+        SELECT event_type FROM webhook_deliveries WHERE id = e.id AND id BETWEEN $2 AND $3 OFFSET 0
+    ) AS d ON true
 )
 SELECT id, CASE WHEN failed THEN 'failed' ELSE 'pending' END AS status FROM expired
 

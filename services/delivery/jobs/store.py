@@ -19,7 +19,6 @@ from google.protobuf import json_format
 
 from protos.webhook.v1 import deliveries_pb2
 from services.delivery.api import filters, search
-from services.delivery.api.search import Span
 from services.delivery.api.store import DeliveryStore
 from services.domain import audit, deliveries
 from services.domain.audit import Action, FieldChange
@@ -27,6 +26,7 @@ from services.domain.states import UNFINISHED_JOBS, WAITING, DeliveryReason, Del
 from services.platform import errors, ids
 from services.platform.auth import identity
 from services.platform.stores import postgres, sql
+from services.platform.stores.walks import Span
 
 SQL = sql.Queries("services.delivery.jobs")
 

@@ -51,7 +51,7 @@ WHERE (SELECT count(*) FROM locked) > 0 AND q.delivery_id = held.id AND q.delive
 RETURNING q.delivery_id AS id
 
 -- record --
--- Records what claims that are still held make of their deliveries ($1 to $7), and their attempts ($8 to $18). A delivery
+-- Records what claims that are still held make of their deliveries ($1 to $7), and their attempts ($8 to $18, $21). A delivery
 -- is changed only by the holder of its claim token. $3: its state; $4: seconds until the dispatcher checks it;
 -- $5: failures to add; $6: reason; $7: attempts made. A retry that would come after the delivery expires makes it failed
 -- instead. $9: the request of its claim that an attempt is; its number continues those of the delivery.
@@ -125,16 +125,24 @@ WITH changed AS (
         ON a.delivery_id = e.id AND a.is_last
     WHERE e.status = 'failed'
     GROUP BY e.tenant_id, e.subscription_id
+), unattempted AS (
+    INSERT INTO unattempted_ends (tenant_id, subscription_id, event_type, status, deliveries)
+    SELECT e.tenant_id, e.subscription_id, d.event_type, e.status::delivery_status, count(*)
+    FROM ended e CROSS JOIN LATERAL (
+        SELECT event_type FROM webhook_deliveries WHERE id = e.id AND id BETWEEN $19 AND $20 OFFSET 0
+    ) AS d
+    WHERE e.attempts = 0 AND e.status <> 'delivered'
+    GROUP BY e.tenant_id, e.subscription_id, d.event_type, e.status
 ), recorded AS (
     INSERT INTO delivery_attempts (delivery_id, claim_token, request, number, subscription_id, tenant_id, started_at,
-                                   duration_ms, status_code, outcome, error_message, response_body, final)
+                                   duration_ms, status_code, outcome, error_message, response_body, event_type, final)
     SELECT a.delivery_id, changed.claim_token, a.request, changed.attempt_count - changed.attempts + a.request,
            a.subscription_id, a.tenant_id, a.started_at, a.duration_ms, a.status_code, a.outcome, a.error_message,
-           a.response_body, a.is_last AND changed.status IN ('delivered', 'failed', 'cancelled')
+           a.response_body, a.event_type, a.is_last AND changed.status IN ('delivered', 'failed', 'cancelled')
     FROM unnest($8::uuid[], $9::smallint[], $10::uuid[], $11::text[], $12::timestamptz[], $13::int[],
-                $14::smallint[], $15::text[], $16::text[], $17::text[], $18::bool[])
+                $14::smallint[], $15::text[], $16::text[], $17::text[], $18::bool[], $21::text[])
         AS a (delivery_id, request, subscription_id, tenant_id, started_at, duration_ms,
-              status_code, outcome, error_message, response_body, is_last)
+              status_code, outcome, error_message, response_body, is_last, event_type)
     JOIN changed ON changed.id = a.delivery_id
 ), due AS (
     INSERT INTO due_subscriptions (subscription_id, tenant_id, turn_at, due_from)
@@ -177,13 +185,13 @@ WHERE delivery_id = ANY($1::uuid[]) AND delivery_id BETWEEN $2 AND $3 AND claim_
 -- record_late --
 -- Records attempts of claims that were lost: new ones, and the true outcome of those that were taken for interrupted.
 INSERT INTO delivery_attempts (delivery_id, claim_token, request, number, subscription_id, tenant_id, started_at,
-                               duration_ms, status_code, outcome, error_message, response_body, final)
+                               duration_ms, status_code, outcome, error_message, response_body, final, event_type)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::int[], $5::uuid[], $6::text[], $7::timestamptz[],
-                     $8::int[], $9::smallint[], $10::text[], $11::text[], $12::text[], $13::bool[])
+                     $8::int[], $9::smallint[], $10::text[], $11::text[], $12::text[], $13::bool[], $14::text[])
 ON CONFLICT (delivery_id, claim_token, request) DO UPDATE
 SET started_at = excluded.started_at, recorded_at = now(), duration_ms = excluded.duration_ms,
     status_code = excluded.status_code, outcome = excluded.outcome, error_message = excluded.error_message,
-    response_body = excluded.response_body, final = excluded.final
+    response_body = excluded.response_body, final = excluded.final, event_type = excluded.event_type
 
 -- settle_late --
 -- Counts late attempts ($2) of locked deliveries ($1; $4 and $5: least and greatest id), in the queue or, of those that have

@@ -262,6 +262,7 @@ class WorkerStore:
             [is_last for _, _, _, is_last in attempts],
             delivery_ids[0],
             delivery_ids[-1],
+            [claim.event_type for claim, _, _, _ in attempts],
         )
         changed = {row["id"]: DeliveryStatus(row["status"]) for row in rows}
         late = [outcome for outcome in outcomes if outcome.attempts and outcome.claim.id not in changed]
@@ -430,6 +431,7 @@ def _late(
                     attempt.error_message,
                     attempt.response_body,
                     delivers or (before is not None and before["final"]),
+                    claim.event_type,
                 )
             )
         if written:

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import ConfigDict, Field
+from pydantic import Field
 
 from protos.webhook.v1 import deliveries_pb2 as pb
 from services.domain import limits
@@ -11,7 +11,6 @@ from services.gateway.resources import models, retries
 from services.gateway.resources.retries import fields
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import RoleRoute
-from services.platform import errors
 from services.platform.grpc import conversion
 
 router = APIRouter(tags=["deliveries"], route_class=RoleRoute)
@@ -135,12 +134,11 @@ class DeliveriesQuery(models.ListQuery):
     status: Status | None = Field(None, description="Only deliveries with this status.")
 
 
-Order = Literal["newest", "oldest"]
 Reason = Literal["retries_exhausted", "expired", "worker_lost", "payload_gone", "cancelled", "subscription_deleted"]
 Hold = Literal["paused", "disabled", "unverified", "breaker_open"]
 
 
-class DeliveryFilter(models.PageQuery):
+class DeliveryFilter(models.SearchQuery):
     """Which deliveries are wanted, and the page of them."""
 
     subscription_id: list[models.Uuid] = Field(
@@ -148,11 +146,6 @@ class DeliveryFilter(models.PageQuery):
     )
     status: list[Status] = Field(default_factory=list, description="With this status.")
     reason: list[Reason] = Field(default_factory=list, description="Failed or cancelled for this reason.")
-    event_type: list[str] = Field(
-        default_factory=list,
-        description="Of events of this type; `order.*` stands for all types that begin with `order.`.",
-        examples=[["order.created"], ["order.*"]],
-    )
     status_code: list[str] = Field(
         default_factory=list,
         description=(
@@ -168,21 +161,10 @@ class DeliveryFilter(models.PageQuery):
     )
     held_by: list[Hold] = Field(default_factory=list, description="That are due, but are not sent for this reason.")
     min_attempts: Annotated[int, models.Within(_ATTEMPTS)] = Field(0, description="With this many attempts or more.")
-    from_: models.Moment | None = Field(
-        None,
-        alias="from",
-        description=(
-            "Accepted at this time or later. Default: 24 hours ago, or 24 hours before `to` if that is in the past; any "
-            "time if there is a `subscription_id`."
-        ),
-    )
-    to: models.Moment | None = Field(None, description="Accepted before this time. Default: any time.")
-    order: Order = Field("newest", description="Whether the newest or the oldest come first.")
 
     def message(self) -> pb.DeliveryFilter:
         """Return it for the delivery service; InvalidArgument unless `to` is after `from`."""
-        if self.from_ is not None and self.to is not None and self.to <= self.from_:
-            raise errors.InvalidArgument.field("to", "must be after from")
+        self.check_period()
         statuses = conversion.numbers(pb.DeliveryStatus.DESCRIPTOR)
         return pb.DeliveryFilter(
             subscription_id=self.subscription_id,
@@ -193,27 +175,17 @@ class DeliveryFilter(models.PageQuery):
             error_kind=self.error_kind,
             held_by=self.held_by,
             min_attempts=self.min_attempts,
+            idempotency_key=self.idempotency_key,
+            provider_id=self.provider_id,
             from_time=conversion.stamp(self.from_),
             to_time=conversion.stamp(self.to),
         )
 
 
-class FoundDeliveries(DeliveryPage):
+class FoundDeliveries(models.SearchPage):
     """A page of the deliveries that were searched for, without attempts."""
 
-    model_config = ConfigDict(serialize_by_alias=True, populate_by_name=True)
-
-    from_: models.Timestamp | None = Field(
-        alias="from", description="What was searched: from this time on; null if from the beginning."
-    )
-    to: models.Timestamp | None = Field(description="And before this time; null if up to now.", examples=[None])
-    scanned_to: models.Timestamp | None = Field(
-        description=(
-            "How far the search got, if it stopped before the page was full because few of many deliveries are wanted; "
-            "`next_cursor` goes on from there. Otherwise null."
-        ),
-        examples=[None],
-    )
+    items: list[DeliverySummary]
 
 
 @router.get(
@@ -236,14 +208,8 @@ async def list_deliveries(query: Annotated[DeliveryFilter, Query()], services: b
         page_token=query.cursor,
     )
     answer = await services.call(services.deliveries.SearchDeliveries, request)
-    found = models.values(answer)
-    return FoundDeliveries(
-        items=[DeliverySummary(**fields(message)) for message in answer.deliveries],
-        next_cursor=answer.next_page_token or None,
-        from_=found["from_time"],
-        to=found["to_time"],
-        scanned_to=found["scanned_to"],
-    )
+    items = [DeliverySummary(**fields(message)) for message in answer.deliveries]
+    return FoundDeliveries(items=items, **models.searched(answer))
 
 
 @router.get(

@@ -1,15 +1,18 @@
 """Accepted events as they are stored. accept/ has the routes that accept them."""
 
 import base64
+from typing import Annotated
 
 import msgspec
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Query, Response
+from pydantic import Field
 
 from protos.webhook.v1 import ingest_pb2 as pb
 from services.gateway.accept import envelope
 from services.gateway.resources import models
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import RoleRoute, is_json
+from services.platform.grpc import conversion
 
 router = APIRouter(prefix="/api/v1/events", tags=["events"], route_class=RoleRoute)
 
@@ -66,6 +69,63 @@ _SCHEMA = {
         },
     },
 }
+
+
+class EventSummary(models.Answer):
+    """An accepted event without its payload."""
+
+    id: models.Uuid = Field(examples=[models.EXAMPLE_EVENT_ID])
+    event_type: str | None = Field(description="null if the event has no type.", examples=["order.created"])
+    content_type: str = Field(
+        description="Content-Type with which the payload is delivered.", examples=["application/json"]
+    )
+    content_encoding: str | None = Field(
+        description="Content-Encoding with which the payload is delivered; null if it has none.", examples=[None]
+    )
+    created_at: models.Timestamp
+    payload_bytes: int = Field(description="Size of the payload in bytes.", examples=[25])
+    expanding: bool = Field(description="Whether deliveries of the event are still being created.", examples=[False])
+
+
+class FoundEvents(models.SearchPage):
+    """A page of the events that were searched for, without payloads."""
+
+    items: list[EventSummary]
+
+
+@router.get(
+    "",
+    operation_id="list_events",
+    summary="Search events",
+    response_description="A page of events.",
+    responses=openapi.problems(),
+)
+async def list_events(query: Annotated[models.SearchQuery, Query()], services: backends.Injected) -> FoundEvents:
+    """Find events, newest first, without payloads.
+
+    Give a parameter several times to find what has one of the values; different parameters must all match. Events are
+    ordered by when they were accepted, so a cursor stays valid while others arrive.
+    """
+    query.check_period()
+    request = pb.ListEventsRequest(
+        filter=pb.EventFilter(
+            event_type=query.event_type,
+            idempotency_key=query.idempotency_key,
+            provider_id=query.provider_id,
+            from_time=conversion.stamp(query.from_),
+            to_time=conversion.stamp(query.to),
+        ),
+        ascending=query.order == "oldest",
+        page_size=query.limit,
+        page_token=query.cursor,
+    )
+    answer = await services.call(services.ingest.ListEvents, request)
+    return FoundEvents(items=[_summary(message) for message in answer.events], **models.searched(answer))
+
+
+def _summary(message: pb.Event) -> EventSummary:
+    found = models.values(message)
+    return EventSummary(**found | {name: found[name] or None for name in ("event_type", "content_encoding")})
 
 
 @router.get(

@@ -140,6 +140,80 @@ class PageQuery(Request):
     cursor: str = Field("", max_length=256, description="`next_cursor` of the previous page. Default: the first page.")
 
 
+NextCursor = Annotated[
+    str | None,
+    Field(
+        description="`cursor` of the next page, an opaque string; null on the last page.",
+        examples=["AZztcBxdfwKj2XwexY8gRg"],
+    ),
+]
+
+
+class SearchQuery(PageQuery):
+    """What searches have in common: their page, the time of acceptance, and what is known of an event."""
+
+    event_type: list[str] = Field(
+        default_factory=list,
+        description="Of this type; `order.*` stands for all types that begin with `order.`.",
+        examples=[["order.created"], ["order.*"]],
+    )
+    idempotency_key: list[str] = Field(
+        default_factory=list,
+        description="Accepted under this idempotency key, for as long as keys are kept (default: 24 hours).",
+        examples=[["order-42"]],
+    )
+    provider_id: list[str] = Field(
+        default_factory=list,
+        description="With this id of the provider that sent it, which is kept as long.",
+        examples=[["evt_1NG8Du2eZvKYlo2CUI79vXWy"]],
+    )
+    from_: Moment | None = Field(
+        None,
+        alias="from",
+        description=(
+            "Accepted at this time or later. Default: 24 hours ago, or 24 hours before `to` if that is in the past; any "
+            "time if there is a `subscription_id`, `idempotency_key` or `provider_id`."
+        ),
+    )
+    to: Moment | None = Field(None, description="Accepted before this time. Default: any time.")
+    order: Literal["newest", "oldest"] = Field("newest", description="Whether the newest or the oldest come first.")
+
+    def check_period(self) -> None:
+        """Raise InvalidArgument unless `to` is after `from`."""
+        if self.from_ is not None and self.to is not None and self.to <= self.from_:
+            raise errors.InvalidArgument.field("to", "must be after from")
+
+
+class SearchPage(Answer):
+    """What was searched, beside the page that was found."""
+
+    model_config = ConfigDict(serialize_by_alias=True, populate_by_name=True)
+
+    next_cursor: NextCursor
+    from_: Timestamp | None = Field(
+        alias="from", description="What was searched: from this time on; null if from the beginning."
+    )
+    to: Timestamp | None = Field(description="And before this time; null if up to now.", examples=[None])
+    scanned_to: Timestamp | None = Field(
+        description=(
+            "How far the search got, if it stopped before the page was full because few of many are wanted; "
+            "`next_cursor` goes on from there. Otherwise null."
+        ),
+        examples=[None],
+    )
+
+
+def searched(answer: Message) -> dict[str, Any]:
+    """Return the fields of a SearchPage that a page of a search has."""
+    found = values(answer)
+    return {
+        "next_cursor": found["next_page_token"] or None,
+        "from_": found["from_time"],
+        "to": found["to_time"],
+        "scanned_to": found["scanned_to"],
+    }
+
+
 AllTenants = Annotated[
     Literal["*"] | None,
     Field(description="`*` lists all tenants. Requires a key with role `admin`."),
@@ -164,12 +238,5 @@ IdempotencyKey = Annotated[
         max_length=events.MAX_TEXT_LENGTH,
         pattern="^[ -~]+$",
         description=openapi.IDEMPOTENCY_KEY["description"],
-    ),
-]
-NextCursor = Annotated[
-    str | None,
-    Field(
-        description="`cursor` of the next page, an opaque string; null on the last page.",
-        examples=["AZztcBxdfwKj2XwexY8gRg"],
     ),
 ]

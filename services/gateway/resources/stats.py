@@ -1,19 +1,27 @@
-"""Statistics of attempts."""
+"""Statistics of events, deliveries and attempts."""
 
-from typing import Annotated
+import asyncio
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+import msgspec
+from fastapi import APIRouter, Query, Response
 from google.protobuf import duration_pb2
 from pydantic import Field
 
 from protos.webhook.v1 import analytics_pb2 as pb
 from services.gateway.resources import models
 from services.gateway.web import backends, openapi
-from services.gateway.web.routing import RoleRoute
+from services.gateway.web.routing import JSON, RoleRoute
+from services.platform.grpc import conversion
 
 router = APIRouter(prefix="/api/v1", tags=["statistics"], route_class=RoleRoute)
 
 _UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86400}
+
+
+def _seconds(text: str) -> int:
+    """Return a length of time such as 5m in seconds."""
+    return int(text[:-1]) * _UNIT_SECONDS[text[-1]]
 
 
 class StatsQuery(models.TenantsQuery):
@@ -28,7 +36,7 @@ class StatsQuery(models.TenantsQuery):
 
     def duration(self) -> duration_pb2.Duration:
         """Return the length of the window."""
-        return duration_pb2.Duration(seconds=int(self.window[:-1]) * _UNIT_SECONDS[self.window[-1]])
+        return duration_pb2.Duration(seconds=_seconds(self.window))
 
 
 class Latency(models.Answer):
@@ -44,19 +52,100 @@ class Stats(models.Answer):
     """Counts and latencies in a time window."""
 
     window_start: models.Timestamp
-    window_end: models.Timestamp = Field(description="When the latest numbers were computed.")
+    window_end: models.Timestamp = Field(description="When the latest numbers were computed, or the end of a step.")
+    events: int | None = Field(
+        description="Accepted events; null for subscriptions and outcomes, which events do not have.", examples=[990]
+    )
     attempts: int = Field(examples=[1000])
     attempts_by_outcome: dict[str, int] = Field(
         description="By `success` or kind of error; kinds without attempts are omitted.",
         examples=[{"success": 990, "http_5xx": 8, "timeout": 2}],
     )
-    delivered: int = Field(description="Deliveries that ended with status `delivered`.", examples=[990])
-    failed: int = Field(description="Deliveries that ended with status `failed`.", examples=[2])
-    success_rate: float | None = Field(
+    delivered: int = Field(
+        description="Deliveries that ended with status `delivered`. One that is retried after its end ends again.",
+        examples=[988],
+    )
+    failed: int = Field(
+        description="Deliveries that ended with status `failed`, also those that never had an attempt.", examples=[2]
+    )
+    cancelled: int = Field(description="Deliveries that ended with status `cancelled`.", examples=[0])
+    attempt_success_rate: float | None = Field(
         description="Share of successful attempts among those with a known outcome, 0 to 1; null if there are none.",
         examples=[0.99],
     )
+    delivery_success_rate: float | None = Field(
+        description="`delivered` as a share of `delivered` and `failed`, 0 to 1; null if both are 0.",
+        examples=[0.998],
+    )
     latency_ms: Latency | None = Field(description="null if no attempt received a response.")
+
+
+Step = Literal["1m", "5m", "1h", "1d"]
+_STEPS: tuple[Step, ...] = ("1m", "5m", "1h", "1d")
+GroupBy = Literal["outcome", "subscription", "event_type"]
+
+
+class SeriesQuery(models.TenantsQuery):
+    """Which statistics over time."""
+
+    from_: models.Moment | None = Field(
+        None,
+        alias="from",
+        description="Start, rounded down to a step. Default: 24 hours before `to`. Steps of `1m` and `5m` go back "
+        "`LOG_RETENTION_HOURS` (default: 72), others `STATS_RETENTION_DAYS` (default: 90).",
+    )
+    to: models.Moment | None = Field(
+        None, description="End, not included, rounded up to a step. Default: now, also for a later time."
+    )
+    step: Step | None = Field(
+        None,
+        description="Length of a step, in UTC: at most 1,500 of them, and 5,000 points in all groups. Default: the "
+        "shortest that makes at most 300 points.",
+    )
+    group_by: GroupBy | None = Field(None, description="What the groups are. Default: no groups.")
+    subscription_id: list[models.Uuid] = Field(
+        [],
+        max_length=100,
+        description="Only these subscriptions, which may be deleted: repeat the parameter for several. Not with "
+        "`group_by=event_type`.",
+        examples=[[models.EXAMPLE_SUBSCRIPTION_ID]],
+    )
+    limit: Annotated[int, Field(ge=1, le=200)] | None = Field(
+        None,
+        description="How many groups are listed, the largest first; the others are one group, `other`. Default: 10, or "
+        "as many as fit. Subscriptions that are named are all listed.",
+    )
+
+
+class StatsSeries(models.Answer):
+    """Statistics over time."""
+
+    summary: Stats = Field(description="All steps together.")
+    points: list[Stats] = Field(description="Each step, the first first.")
+
+
+class StatsGroup(StatsSeries):
+    """Statistics over time of one group."""
+
+    group: str | None = Field(
+        description="The outcome, the id of the subscription, or the event type (null: events without one); `other` "
+        "for all groups that are not listed.",
+        examples=["order.created"],
+    )
+
+
+class StatsOverTime(models.Answer):
+    """Statistics over time, in total and by group."""
+
+    from_: models.Timestamp = Field(alias="from", description="Start of the first step.")
+    to: models.Timestamp = Field(description="End of the last step.")
+    step: Step = Field(examples=["5m"])
+    complete_to: models.Timestamp = Field(
+        description="When the latest numbers were computed: steps that end later are not complete."
+    )
+    group_by: GroupBy | None = Field(examples=["event_type"])
+    total: StatsSeries
+    groups: list[StatsGroup] = Field(description="Empty without `group_by`.")
 
 
 @router.get(
@@ -87,13 +176,83 @@ async def get_stats(query: Annotated[StatsQuery, Query()], services: backends.In
     return await _stats(services, query, "")
 
 
+@router.get(
+    "/stats/series",
+    operation_id="get_stats_series",
+    summary="Get statistics over time",
+    response_description="The statistics.",
+    response_model=StatsOverTime,
+    responses=openapi.problems(404),
+)
+async def get_stats_series(query: Annotated[SeriesQuery, Query()], services: backends.Injected) -> Response:
+    """Get statistics in steps of a minute to a day, in total and by outcome, subscription, or event type.
+
+    The 200 largest event types of each minute (of each hour, for steps of `1h` and `1d`) are counted by name. All
+    others belong to the group `other`.
+    """
+    request = pb.GetStatsSeriesRequest(
+        tenant_id=services.everywhere(query.tenant), subscription_ids=query.subscription_id, limit=query.limit or 0
+    )
+    if query.from_ is not None:
+        request.from_time.FromDatetime(query.from_)
+    if query.to is not None:
+        request.to_time.FromDatetime(query.to)
+    if query.step is not None:
+        request.step.seconds = _seconds(query.step)
+    if query.group_by is not None:
+        request.group_by = conversion.numbers(pb.StatsGroup.DESCRIPTOR)[query.group_by.replace("_", "-")]
+    answer = await services.call(services.analytics.GetStatsSeries, request)
+    groups = []
+    for series in answer.groups:
+        # A group takes milliseconds: others have their turn in between.
+        await asyncio.sleep(0)
+        groups.append({"group": series.group or None} | _series(series))
+    body = {
+        "from": models.timestamp(answer.from_time),
+        "to": models.timestamp(answer.to_time),
+        "step": next(step for step in _STEPS if _seconds(step) == answer.step.seconds),
+        "complete_to": models.timestamp(answer.complete_to),
+        "group_by": query.group_by,
+        "total": _series(answer.total),
+        "groups": groups,
+    }
+    # There may be thousands of points, which the response's model would take a second to check.
+    return Response(msgspec.json.encode(body), media_type=JSON)
+
+
 async def _stats(services: backends.Backends, query: StatsQuery, subscription_id: str) -> Stats:
     request = pb.GetStatsRequest(
         tenant_id=services.everywhere(query.tenant), subscription_id=subscription_id, window=query.duration()
     )
     answer = await services.call(services.analytics.GetStats, request)
-    found = models.values(answer.stats)
-    latency = found.pop("latency")
-    if latency is not None:
-        latency = Latency(**{name.removesuffix("_ms"): value for name, value in latency.items()})
-    return Stats(**found, latency_ms=latency)
+    return Stats(**_fields(answer.stats))
+
+
+def _series(series: pb.StatsSeries) -> dict[str, Any]:
+    return {"summary": _fields(series.summary), "points": [_fields(point) for point in series.points]}
+
+
+def _fields(stats: pb.Stats) -> dict[str, Any]:
+    """Return the fields of Stats; field by field, for there may be thousands."""
+
+    def optional(name: Literal["events", "attempt_success_rate", "delivery_success_rate"]) -> float | None:
+        value: float | None = getattr(stats, name) if stats.HasField(name) else None
+        return value
+
+    latency = None
+    if stats.HasField("latency"):
+        found = stats.latency
+        latency = {"mean": found.mean_ms, "p50": found.p50_ms, "p95": found.p95_ms, "p99": found.p99_ms}
+    return {
+        "window_start": models.timestamp(stats.window_start),
+        "window_end": models.timestamp(stats.window_end),
+        "events": optional("events"),
+        "attempts": stats.attempts,
+        "attempts_by_outcome": dict(stats.attempts_by_outcome),
+        "delivered": stats.delivered,
+        "failed": stats.failed,
+        "cancelled": stats.cancelled,
+        "attempt_success_rate": optional("attempt_success_rate"),
+        "delivery_success_rate": optional("delivery_success_rate"),
+        "latency_ms": latency,
+    }

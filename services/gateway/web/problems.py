@@ -85,8 +85,14 @@ def _model(annotation: object) -> type[BaseModel] | None:
 
 # The field of gRPC requests.
 _TENANT = "tenant_id"
-# What the fields of requests for pages are called in REST.
-_REST = {"page_size": "limit", "page_token": "cursor"}
+# What fields of requests are called in REST.
+_REST = {
+    "page_size": "limit",
+    "page_token": "cursor",
+    "subscription_ids": "subscription_id",
+    "from_time": "from",
+    "to_time": "to",
+}
 
 
 def refusal_of(error: grpc.aio.AioRpcError, *, tenant_field: str = "") -> errors.WebhookError:

@@ -166,6 +166,37 @@ SELECT id, event_id FROM webhook_deliveries WHERE event_id = ANY($1::uuid[]) AND
 SELECT e.*, EXISTS (SELECT FROM event_expansions x WHERE x.event_id = e.id) AS expanding
 FROM webhook_events e WHERE e.id = $1 AND e.tenant_id = $2
 
+-- find_events --
+-- Finds, among the first $4 events of a walk between the ids $2 and $3, up to $5 of tenant $1 whose type is like one of $6;
+-- null stands for any. Returns how many it passed, and the last of them.
+WITH walked AS MATERIALIZED ({walk})
+SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY id {opposite} LIMIT 1) AS last, ARRAY(
+    SELECT w.id FROM walked w
+    WHERE w.tenant_id = $1 AND ($6::text[] IS NULL OR w.event_type LIKE ANY($6))
+    ORDER BY w.id {direction} LIMIT $5
+) AS found
+
+-- events --
+-- Walks the events of all tenants.
+SELECT id, tenant_id, event_type FROM webhook_events
+WHERE id > $2 AND id < $3
+ORDER BY id {direction} LIMIT $4
+
+-- named_events --
+-- Walks certain ones ($7).
+SELECT e.id, e.tenant_id, e.event_type
+FROM unnest($7::uuid[]) AS named (id)
+CROSS JOIN LATERAL (SELECT * FROM webhook_events WHERE id = named.id AND id > $2 AND id < $3 OFFSET 0) AS e
+ORDER BY e.id {direction} LIMIT $4
+
+-- select_listed --
+-- Reads events ($1; $2 and $3: least and greatest id) without their payloads.
+SELECT e.id, e.tenant_id, e.event_type, e.content_type, e.content_encoding, e.created_at,
+       octet_length(e.payload) AS payload_bytes,
+       EXISTS (SELECT FROM event_expansions x WHERE x.event_id = e.id OFFSET 0) AS expanding
+FROM webhook_events e
+WHERE e.id = ANY($1::uuid[]) AND e.id BETWEEN $2 AND $3
+
 -- create_partitions --
 -- Makes the partitions that are needed now.
 SELECT create_current_partitions()

@@ -6,6 +6,7 @@ event's deliveries are children of, however much later their attempts are made.
 
 import asyncio
 import contextlib
+import dataclasses
 import enum
 import functools
 import itertools
@@ -23,6 +24,7 @@ from services.domain.activity import Activity
 from services.domain.gates import Gates
 from services.domain.secrets.vault import Vault
 from services.ingest import metrics
+from services.ingest.events import search
 from services.ingest.events.committer import Committer
 from services.ingest.events.expansions import Expander
 from services.ingest.events.idempotency import Key, key_of
@@ -34,7 +36,7 @@ from services.ingest.subscriptions.cache import SubscriptionCache
 from services.ingest.subscriptions.record import Kind, Subscription, Target
 from services.ingest.subscriptions.secrets import TYPED, Verification
 from services.ingest.subscriptions.store import no_subscription
-from services.platform import errors, ids
+from services.platform import errors, ids, paging
 from services.platform.auth import identity
 from services.platform.clock import Clock
 from services.platform.grpc import conversion
@@ -42,6 +44,7 @@ from services.platform.grpc import errors as grpc_errors
 from services.platform.grpc.calls import Context
 from services.platform.http import json_text
 from services.platform.http.json_text import NotJson
+from services.platform.stores import walks
 from services.platform.tracing import spans
 from services.platform.tracing.spans import Attributes, Span, Tracer
 
@@ -160,7 +163,28 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     async def GetEvent(self, request: ingest_pb2.GetEventRequest, _context: Context) -> ingest_pb2.GetEventResponse:
         """Return an event."""
         event = await self._store.event(identity.tenant_of(request.tenant_id), ids.parse("event_id", request.event_id))
-        return ingest_pb2.GetEventResponse(event=conversion.message(ingest_pb2.Event, event))
+        found = conversion.message(ingest_pb2.Event, event, payload_bytes=len(event.payload))
+        return ingest_pb2.GetEventResponse(event=found)
+
+    async def ListEvents(
+        self, request: ingest_pb2.ListEventsRequest, _context: Context
+    ) -> ingest_pb2.ListEventsResponse:
+        """Return a page of the events that are wanted."""
+        tenant_id = identity.tenant_of(request.tenant_id)
+        size = paging.page_size(request.page_size)
+        wanted = search.parse(request.filter)
+        if wanted.from_time is None and not wanted.names_events:
+            wanted = dataclasses.replace(wanted, from_time=walks.default_from(wanted))
+        span = walks.Span.of(wanted, ascending=request.ascending)
+        paged = walks.Paged.of(span, request.page_token, by_default=not request.filter.HasField("from_time"))
+        found, reached = await self._store.search(tenant_id, wanted, paged.rest, size)
+        return ingest_pb2.ListEventsResponse(
+            events=[conversion.message(ingest_pb2.Event, event) for event in found],
+            next_page_token=paged.token(reached),
+            from_time=conversion.stamp(paged.whole.from_time),
+            to_time=conversion.stamp(wanted.to_time),
+            scanned_to=conversion.stamp(reached.scanned_to),
+        )
 
     async def _accept(self, items: Sequence[ingest_pb2.IngestItem]) -> Sequence[Answer]:
         """Return the results of `_take`, with a span for each traced item."""

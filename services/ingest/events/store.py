@@ -11,11 +11,13 @@ import asyncpg
 import msgspec
 
 from services.domain.deliveries import Lease, mark_due
-from services.ingest.events import idempotency
+from services.ingest.events import idempotency, search
 from services.ingest.events.idempotency import Key
+from services.ingest.events.search import Filter
 from services.platform import clock, errors, ids
 from services.platform.stores import postgres, sql
 from services.platform.stores.availability import is_store_away
+from services.platform.stores.walks import Found, Span
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +100,20 @@ class StoredEvent:
     content_encoding: str | None
     created_at: datetime
     # Whether its deliveries are still being created.
+    expanding: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ListedEvent:
+    """An event without its payload."""
+
+    id: UUID
+    tenant_id: str
+    event_type: str | None
+    content_type: str
+    content_encoding: str | None
+    created_at: datetime
+    payload_bytes: int
     expanding: bool
 
 
@@ -202,6 +218,18 @@ class EventStore:
         if row is None:
             raise errors.NotFound(f"event {event_id} not found")
         return sql.record(StoredEvent, row)
+
+    async def search(
+        self, tenant_id: str, wanted: Filter, span: Span, limit: int
+    ) -> tuple[Sequence[ListedEvent], Found]:
+        """Return the first `limit` events that are wanted, without their payloads."""
+        async with self._pool.acquire() as connection, connection.transaction(readonly=True):
+            found = await search.find(connection, tenant_id, wanted, span, limit)
+            if not found.ids:
+                return [], found
+            rows = await connection.fetch(SQL["select_listed"], found.ids, min(found.ids), max(found.ids))
+        by_id = {row["id"]: sql.record(ListedEvent, row) for row in rows}
+        return [by_id[name] for name in found.ids if name in by_id], found
 
     async def _repeated(self, connection: postgres.Connection, answer: bytes) -> Accepted:
         """Return the answer that was kept for a key, as it is now if the event was to be expanded."""

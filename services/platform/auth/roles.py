@@ -68,6 +68,7 @@ RULES: Mapping[str, Rule] = {
     # Events of many callers go in one batch, so each item states its tenant.
     "/webhook.v1.IngestService/BatchIngest": Rule(Role.INGEST, Service.ALONE),
     "/webhook.v1.IngestService/GetEvent": _READ,
+    "/webhook.v1.IngestService/ListEvents": _READ,
     "/webhook.v1.SubscriptionService/CreateSubscription": _WRITE,
     "/webhook.v1.SubscriptionService/GetSubscription": _READ,
     "/webhook.v1.SubscriptionService/ListSubscriptions": _LIST,
@@ -92,6 +93,7 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.JobService/ResumeJob": _WRITE,
     "/webhook.v1.JobService/CancelJob": _WRITE,
     "/webhook.v1.AnalyticsService/GetStats": _LIST,
+    "/webhook.v1.AnalyticsService/GetStatsSeries": _LIST,
     "/webhook.v1.AccessService/Authenticate": Rule(Role.SERVICE, Service.ALONE),
     "/webhook.v1.AccessService/CreateTenant": _ADMIN,
     "/webhook.v1.AccessService/GetTenant": _ADMIN,

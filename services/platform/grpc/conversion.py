@@ -45,6 +45,15 @@ def message(kind: type[Made], record: object, **others: Any) -> Made:
     return kind(**made)
 
 
+def period(message: Any) -> tuple[datetime | None, datetime | None, list[errors.Violation]]:
+    """Return from_time and to_time of a message, and what is wrong with them."""
+    from_time = moment("from_time", message.from_time) if message.HasField("from_time") else None
+    to_time = moment("to_time", message.to_time) if message.HasField("to_time") else None
+    if from_time is None or to_time is None or from_time < to_time:
+        return from_time, to_time, []
+    return from_time, to_time, [errors.Violation(field="to_time", description="must be after from_time")]
+
+
 def stamp(moment: datetime | None) -> Timestamp | None:
     """Return the message of a time, if there is one."""
     if moment is None:

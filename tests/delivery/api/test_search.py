@@ -14,10 +14,11 @@ from dev.harness.stores import Stores
 from protos.webhook.v1 import deliveries_pb2 as pb
 from services.delivery.api import search
 from services.delivery.api.filters import Filter
-from services.delivery.api.search import Span
 from services.domain.states import DeliveryStatus
 from services.platform import errors, ids, paging
+from services.platform.stores import walks
 from services.platform.stores.postgres import Connection
+from services.platform.stores.walks import Span
 from tests.delivery.api.test_api import refusal, state
 from tests.delivery.conftest import Shared
 from tests.delivery.world import World, opened
@@ -216,21 +217,42 @@ async def test_a_filter_finds_what_it_says_in_order_page_by_page_and_nothing_of_
 async def test_a_page_that_may_read_few_rows_says_how_far_it_got_and_the_next_one_goes_on(
     rows: Rows, monkeypatch: pytest.MonkeyPatch, name: str, *, ascending: bool
 ) -> None:
-    monkeypatch.setattr(search, "WALK_ROWS", 8)
-    monkeypatch.setattr(search, "FIRST_ROWS", 2)
+    monkeypatch.setattr(walks, "WALK_ROWS", 8)
+    monkeypatch.setattr(walks, "FIRST_ROWS", 2)
     wanted, matches = FILTERS[name]
     expected = sorted((row.id for row in rows.all if matches(rows, row)), reverse=not ascending)
     assert await searched(rows, page_size=2, ascending=ascending, **wanted(rows)) == expected
 
 
 async def test_a_search_that_stops_early_says_so(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(search, "WALK_ROWS", 8)
+    monkeypatch.setattr(walks, "WALK_ROWS", 8)
+    monkeypatch.setattr(walks, "FIRST_ROWS", 2)
     request = pb.SearchDeliveriesRequest(filter=pb.DeliveryFilter(event_type=["no.such"]), page_size=1)
     answer = await rows.shared.client.SearchDeliveries(request)
     assert answer.next_page_token
     assert list(answer.deliveries) == []
     created = sorted(row.id for row in rows.all)
     assert ids.moment_of(created[0]) < answer.scanned_to.ToDatetime(UTC) < ids.moment_of(created[-1])
+
+
+async def test_the_cursor_of_a_search_that_stops_early_names_no_delivery(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walks, "WALK_ROWS", 8)
+    monkeypatch.setattr(walks, "FIRST_ROWS", 2)
+    # Past the deliveries of all tenants.
+    monkeypatch.setattr(search, "WALKERS_LIMIT", 0)
+    known = {row.id for row in (*rows.all, rows.other)}
+    for ascending in (False, True):
+        request = pb.SearchDeliveriesRequest(
+            filter=pb.DeliveryFilter(event_type=["no.such"]), page_size=1, ascending=ascending
+        )
+        pages = 0
+        while (answer := await rows.shared.client.SearchDeliveries(request)).next_page_token:
+            assert paging.span(answer.next_page_token)[0] not in known
+            request.page_token = answer.next_page_token
+            pages += 1
+        assert pages > 1
 
 
 async def test_a_cursor_goes_on_where_it_was_while_deliveries_arrive(rows: Rows) -> None:
@@ -391,3 +413,34 @@ async def test_a_filter_can_be_worked_through_in_the_order_of_acceptance(rows: R
     async with rows.shared.world.pool.acquire() as connection, connection.transaction():
         found = await find_all(connection, Filter(statuses=frozenset({DeliveryStatus.FAILED})), 4)
     assert found == sorted(row.id for row in rows.all if row.status == "failed")
+
+
+async def test_the_deliveries_of_events_are_found_by_the_senders_key_and_the_providers_id(rows: Rows) -> None:
+    world = rows.shared.world
+    chosen = [rows.all[number] for number in (0, 7, 14, 21, 34)]
+    for number, row in enumerate(chosen):
+        route = "events" if number < 2 else f"ingest/{row.subscription_id}"
+        event_id = await world.pool.fetchval("SELECT event_id FROM webhook_deliveries WHERE id = $1", row.id)
+        for key, suffix in ((f"order-{number}", ""), (f"evt_{number}", "/provider")):
+            await world.pool.execute(
+                "INSERT INTO idempotency_keys (tenant_id, route, key, object_id, expires_at, request_hash, response)"
+                " VALUES ('default', $1, $2, $3, now() + interval '1 hour', '', '')",
+                route + suffix, key, event_id,
+            )  # fmt: skip
+    try:
+        newest_first = sorted((row.id for row in chosen[1:4]), reverse=True)
+        keys = ["order-1", "order-2", "order-3", "none"]
+        for page_size in (1, 200):
+            assert await searched(rows, page_size=page_size, idempotency_key=keys) == newest_first
+        assert await searched(rows, provider_id=["evt_2"], idempotency_key=keys) == [chosen[2].id]
+        assert await searched(rows, provider_id=["evt_4"], idempotency_key=keys) == []
+        assert await searched(rows, provider_id=["order-2"]) == []
+        for row in chosen:
+            found = await searched(rows, idempotency_key=[f"order-{chosen.index(row)}"], status=[state(row.status)])
+            assert found == [row.id]
+            others = [state(name) for name in STATES if name != row.status]
+            assert await searched(rows, provider_id=[f"evt_{chosen.index(row)}"], status=others) == []
+        await world.pool.execute("UPDATE idempotency_keys SET expires_at = now()")
+        assert await searched(rows, idempotency_key=keys) == []
+    finally:
+        await world.pool.execute("DELETE FROM idempotency_keys")

@@ -55,6 +55,10 @@ async def test_a_worker_that_is_rung_for_what_must_not_be_sent_ends_it_without_a
     for row in rows:
         assert (row["attempt_count"], await world.attempts(row["id"])) == (0, [])
         assert row["completed_at"] is not None
+    # No attempt tells the statistics of them.
+    assert sorted(await world.unattempted_ends()) == sorted(
+        [(subscription, None, "cancelled", 1), (other, None, "failed", 2)]
+    )
 
 
 # -- half open breakers --

@@ -52,6 +52,20 @@ def outcome(claimed: Claim, *kinds: str) -> Outcome:
     return outcomes.decide(claimed, [attempt(kind, claimed) for kind in kinds], POLICY)
 
 
+async def test_attempts_have_the_type_of_their_event_whoever_records_them(world: World, store: WorkerStore) -> None:
+    subscription = await world.subscription("http://127.0.0.1:1/")
+    recorded, lost = [await world.deliver(subscription, event_type="order.created") for _ in range(2)]
+    claimed = [await claim(store, delivery_id) for delivery_id in (recorded, lost)]
+    await lose(world, claimed[1])
+    await store.record([outcome(claimed[0], "connection_lost", "http_5xx")])
+    interrupted = await world.attempts(lost)
+    await store.record([outcome(claimed[1], "http_5xx", "success")])
+
+    assert [each["outcome"] for each in interrupted] == ["interrupted"]
+    attempts = [*interrupted, *await world.attempts(recorded), *await world.attempts(lost)]
+    assert [each["event_type"] for each in attempts] == ["order.created"] * 5
+
+
 async def log(world: World, delivery_id: UUID) -> list[tuple[int, str]]:
     return [(each["number"], each["outcome"]) for each in await world.attempts(delivery_id)]
 

@@ -19,7 +19,13 @@ from services.platform.grpc import errors as grpc_errors
 from tests.e2e.access.conftest import Channels
 
 URL = "https://example.com/hook"
-LISTS = ("/api/v1/subscriptions", "/api/v1/stats", "/api/v1/admin/api-keys", "/api/v1/admin/audit")
+LISTS = (
+    "/api/v1/subscriptions",
+    "/api/v1/stats",
+    "/api/v1/stats/series",
+    "/api/v1/admin/api-keys",
+    "/api/v1/admin/audit",
+)
 
 
 @pytest.fixture
@@ -143,6 +149,7 @@ async def test_lists_hold_the_objects_of_all_tenants_each_with_its_tenant(
     everywhere = [entry["changes"][0]["after"] for entry in log if entry["tenant_id"] == "*"]
     assert sorted(everywhere) == [
         "AnalyticsService.GetStats",
+        "AnalyticsService.GetStatsSeries",
         "DeliveryService.ListDeliveries",
         "SubscriptionService.ListSubscriptions",
     ]

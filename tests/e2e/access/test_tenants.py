@@ -104,6 +104,10 @@ async def test_objects_of_other_tenants_are_404_on_every_route_and_absent_from_l
 
         await wait_until(counted)
         assert (await others.get("/api/v1/stats")).json()["attempts"] == 0
+        assert (await others.get("/api/v1/stats/series")).json()["total"]["summary"]["attempts"] == 0
+        foreign = {"subscription_id": subscription_id}
+        assert (await others.get("/api/v1/stats/series", params=foreign)).status_code == 404
+        assert (await acmes.get("/api/v1/stats/series", params=foreign)).status_code == 200
 
 
 async def test_tenant_cannot_be_selected_by_a_header_or_parameter(

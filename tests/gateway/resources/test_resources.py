@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
-from google.protobuf import timestamp_pb2
+from google.protobuf import duration_pb2, timestamp_pb2
 
 from protos.webhook.v1 import analytics_pb2, deliveries_pb2, ingest_pb2
+from services.gateway.resources.stats import StatsOverTime
 from services.platform import errors, ids
 from services.platform.grpc import conversion
 from tests.gateway.fakes import NOW, Services
@@ -179,6 +180,13 @@ async def test_a_wrong_query_names_the_parameter(client: httpx.AsyncClient, quer
         ("/api/v1/stats?window=5", "window"),
         ("/api/v1/stats?window=0h", "window"),
         ("/api/v1/stats?window=9999999d", "window"),
+        ("/api/v1/stats/series?from=yesterday", "from"),
+        ("/api/v1/stats/series?to=1", "to"),
+        ("/api/v1/stats/series?step=2m", "step"),
+        ("/api/v1/stats/series?group_by=tenant", "group_by"),
+        ("/api/v1/stats/series?limit=0", "limit"),
+        (f"/api/v1/stats/series?subscription_id={ID}&subscription_id=x", "subscription_id.1"),
+        ("/api/v1/stats/series?" + "&".join([f"subscription_id={ID}"] * 101), "subscription_id"),
     ],
 )
 async def test_a_wrong_path_or_query_names_the_parameter(client: httpx.AsyncClient, path: str, field: str) -> None:
@@ -273,6 +281,7 @@ async def test_a_search_passes_its_filters_on_and_says_what_was_searched(
     asked = (
         f"subscription_id={ID}&status=failed&status=pending&reason=expired&event_type=order.*&event_type=a"
         "&status_code=5xx&error_kind=timeout&held_by=paused&min_attempts=2&order=oldest&limit=7&cursor=abc"
+        "&idempotency_key=k&provider_id=p&provider_id=q"
         "&from=2026-03-14T15:09:26Z&to=2026-03-14T16:09:26%2B00:00"
     )
     answer = (await client.get(f"/api/v1/deliveries?{asked}")).json()
@@ -292,6 +301,8 @@ async def test_a_search_passes_its_filters_on_and_says_what_was_searched(
             error_kind=["timeout"],
             held_by=["paused"],
             min_attempts=2,
+            idempotency_key=["k"],
+            provider_id=["p", "q"],
             from_time=conversion.stamp(since),
             to_time=conversion.stamp(since + timedelta(hours=1)),
         ),
@@ -299,6 +310,41 @@ async def test_a_search_passes_its_filters_on_and_says_what_was_searched(
         page_size=7,
         page_token="abc",
     )
+
+
+async def test_a_search_of_events_passes_its_filters_on(client: httpx.AsyncClient, services: Services) -> None:
+    services.event = ingest_pb2.Event(
+        id=ID, event_type="a.b", content_type="text/plain", created_at=NOW, payload_bytes=7, tenant_id="default"
+    )
+    asked = "event_type=a.*&event_type=b&idempotency_key=k&provider_id=p&order=oldest&limit=7&cursor=abc"
+    answer = await client.get(f"/api/v1/events?{asked}&from=2026-03-14T15:09:26Z&to=2026-03-14T16:09:26Z")
+    moment = "2026-03-14T15:09:26.535Z"
+    item = {
+        "id": ID,
+        "event_type": "a.b",
+        "content_type": "text/plain",
+        "content_encoding": None,
+        "created_at": moment,
+        "payload_bytes": 7,
+        "expanding": False,
+    }
+    assert answer.json() == {"items": [item], "next_cursor": "more", "from": moment, "to": None, "scanned_to": moment}
+    since = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)
+    assert services.requests[-1] == ingest_pb2.ListEventsRequest(
+        tenant_id="default",
+        filter=ingest_pb2.EventFilter(
+            event_type=["a.*", "b"],
+            idempotency_key=["k"],
+            provider_id=["p"],
+            from_time=conversion.stamp(since),
+            to_time=conversion.stamp(since + timedelta(hours=1)),
+        ),
+        ascending=True,
+        page_size=7,
+        page_token="abc",
+    )
+    refused = await client.get("/api/v1/events?from=2026-03-14T15:09:26Z&to=2026-03-14T14:09:26Z")
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "to")
 
 
 @pytest.mark.parametrize(
@@ -372,24 +418,102 @@ async def test_statistics_of_one_and_of_all(client: httpx.AsyncClient, services:
         window_end=timestamp_pb2.Timestamp(seconds=120),
         attempts=3,
         attempts_by_outcome={"success": 2, "timeout": 1},
+        events=4,
         delivered=2,
-        success_rate=2 / 3,
+        cancelled=1,
+        attempt_success_rate=2 / 3,
+        delivery_success_rate=1.0,
         latency=analytics_pb2.Latency(mean_ms=1.5, p50_ms=1, p95_ms=2, p99_ms=3),
     )
     answer = await client.get(f"{SUBSCRIPTIONS}/{ID}/stats/?window=15m")
     assert answer.json() == {
         "window_start": "1970-01-01T00:01:00.000Z",
         "window_end": "1970-01-01T00:02:00.000Z",
+        "events": 4,
         "attempts": 3,
         "attempts_by_outcome": {"success": 2, "timeout": 1},
         "delivered": 2,
         "failed": 0,
-        "success_rate": 2 / 3,
+        "cancelled": 1,
+        "attempt_success_rate": 2 / 3,
+        "delivery_success_rate": 1.0,
         "latency_ms": {"mean": 1.5, "p50": 1.0, "p95": 2.0, "p99": 3.0},
     }
     assert (services.requests[-1].subscription_id, services.requests[-1].window.seconds) == (ID, 900)
     moment = timestamp_pb2.Timestamp(seconds=60)
     services.stats = analytics_pb2.Stats(window_start=moment, window_end=moment)
     empty = (await client.get("/api/v1/stats")).json()
-    assert (empty["success_rate"], empty["latency_ms"]) == (None, None)
+    assert (empty["events"], empty["attempt_success_rate"], empty["latency_ms"]) == (None, None, None)
     assert (services.requests[-1].subscription_id, services.requests[-1].window.seconds) == ("", 86400)
+
+
+async def test_statistics_over_time_are_asked_for_and_shown_by_step_and_group(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    point = analytics_pb2.Stats(
+        window_start=timestamp_pb2.Timestamp(seconds=300),
+        window_end=timestamp_pb2.Timestamp(seconds=600),
+        events=2,
+        attempts=3,
+        attempts_by_outcome={"success": 3},
+        delivered=3,
+        delivery_success_rate=1.0,
+        latency=analytics_pb2.Latency(mean_ms=1.5, p50_ms=1, p95_ms=2, p99_ms=3),
+    )
+    total = analytics_pb2.StatsSeries(summary=point, points=[point])
+    services.series = analytics_pb2.GetStatsSeriesResponse(
+        from_time=timestamp_pb2.Timestamp(seconds=300),
+        to_time=timestamp_pb2.Timestamp(seconds=600),
+        step=duration_pb2.Duration(seconds=300),
+        complete_to=timestamp_pb2.Timestamp(seconds=599),
+        total=total,
+        groups=[
+            analytics_pb2.StatsSeries(group=group, summary=point, points=[point]) for group in ("a.b", "", "other")
+        ],
+    )
+
+    answer = await client.get(
+        "/api/v1/stats/series",
+        params={
+            "from": "2026-03-14T15:09:26Z",
+            "to": "2026-03-14T16:09:26+01:00",
+            "step": "5m",
+            "group_by": "event_type",
+            "limit": 7,
+            "subscription_id": [ID, ID],
+        },
+    )
+
+    request = services.requests[-1]
+    assert request.from_time.ToJsonString() == "2026-03-14T15:09:26Z"
+    assert request.to_time.ToJsonString() == "2026-03-14T15:09:26Z"
+    assert (request.step.seconds, request.group_by) == (300, analytics_pb2.STATS_GROUP_EVENT_TYPE)
+    assert (request.limit, list(request.subscription_ids)) == (7, [ID, ID])
+    body = answer.json()
+    assert {name: body[name] for name in ("from", "to", "step", "complete_to", "group_by")} == {
+        "from": "1970-01-01T00:05:00.000Z",
+        "to": "1970-01-01T00:10:00.000Z",
+        "step": "5m",
+        "complete_to": "1970-01-01T00:09:59.000Z",
+        "group_by": "event_type",
+    }
+    assert [group["group"] for group in body["groups"]] == ["a.b", None, "other"]
+    assert body["groups"][0]["points"] == body["total"]["points"] == [body["total"]["summary"]]
+    assert body["total"]["summary"]["latency_ms"] == {"mean": 1.5, "p50": 1.0, "p95": 2.0, "p99": 3.0}
+    # The response is written by hand: what OpenAPI promises is what it is.
+    checked = StatsOverTime.model_validate(body, strict=True)
+    assert checked.model_dump(by_alias=True) == body
+
+
+async def test_statistics_over_time_leave_to_the_service_what_is_not_asked_for(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    services.series = analytics_pb2.GetStatsSeriesResponse(step=duration_pb2.Duration(seconds=60))
+
+    answer = await client.get("/api/v1/stats/series")
+
+    assert answer.status_code == 200, answer.text
+    request = services.requests[-1]
+    assert not any(request.HasField(name) for name in ("from_time", "to_time", "step"))
+    assert (request.group_by, request.limit, list(request.subscription_ids)) == (0, 0, [])
+    assert (answer.json()["step"], answer.json()["groups"]) == ("1m", [])
