@@ -177,7 +177,7 @@ class Walker:
     def _cut(self, found: Sequence[UUID], shortest: UUID) -> Found:
         """Return a page that ends at a row which may be of another tenant: before the millisecond of its id.
 
-        So no cursor names it. Where nothing would be left of the page, that millisecond has more rows than a page reads.
+        So no cursor names it. Unless that millisecond has all that the page read: then the next one has to go on in it.
         """
         if self._span.ascending:
             reached = ids.before_millisecond(shortest)
