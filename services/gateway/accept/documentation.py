@@ -270,7 +270,9 @@ _BATCH: dict[str, Any] = {
                             "type": "array",
                             "minItems": 1,
                             "maxItems": envelope.MAX_EVENTS,
-                            "items": _BATCHED_EVENT,
+                            "items": {
+                                "anyOf": [_BATCHED_EVENT, {"title": "Anything else gets an error as its result"}]
+                            },
                         }
                     },
                     "additionalProperties": False,

@@ -334,6 +334,9 @@ class EventBatch(_Accepting):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond 200 with the result of each event, or with a problem document if the request is not a batch."""
+        if scope["method"] != "POST":
+            await problems.method_not_allowed("POST")(scope, receive, send)
+            return
         try:
             sender = await self._admit(scope)
             body = await routing.read(scope, receive, MAX_BATCH_BYTES)
@@ -404,7 +407,8 @@ def routes(batches: IngestBatches, tokens: IngestTokens, *, max_payload_bytes: i
     return [
         Route(WEBHOOK_PATH, Webhook(batches, max_payload_bytes=max_payload_bytes), methods=["POST"]),
         Route(EVENTS_PATH, Event(batches, max_payload_bytes=max_payload_bytes), methods=["POST"]),
-        Route(BATCH_PATH, EventBatch(batches, max_payload_bytes=max_payload_bytes), methods=["POST"]),
+        # It gets every method: for others than POST, "batch" would be taken for the id of an event.
+        Route(BATCH_PATH, EventBatch(batches, max_payload_bytes=max_payload_bytes)),
         Route(TOKEN_PATH, TokenWebhook(batches, tokens, max_payload_bytes=max_payload_bytes), methods=["POST"]),
     ]
 

@@ -339,12 +339,15 @@ async def _http_error(request: Request, error: HTTPException) -> Response:
         detail = "this path does not exist; /docs lists the paths of the API"
         return _answer(_document(404, detail, reason=ErrorReason.UNKNOWN_PATH))
     if error.status_code == 405:  # noqa: PLR2004
-        allowed = ", ".join(_methods(request))
-        return _answer(
-            _document(405, f"this path supports only {allowed}", reason=ErrorReason.METHOD_NOT_ALLOWED),
-            {"allow": allowed},
-        )
+        return method_not_allowed(*_methods(request))
     return _answer(_document(error.status_code, str(error.detail)), error.headers)
+
+
+def method_not_allowed(*supported: str) -> Response:
+    """Return the response to a method that a path does not support."""
+    allowed = ", ".join(supported)
+    problem = _document(405, f"this path supports only {allowed}", reason=ErrorReason.METHOD_NOT_ALLOWED)
+    return _answer(problem, {"allow": allowed})
 
 
 def _methods(request: Request) -> list[str]:

@@ -219,3 +219,10 @@ async def test_a_bug_is_the_result_of_its_event_alone(
     assert (wrong["error"]["status"], wrong["error"]["reason"]) == (500, "INTERNAL")
     assert wrong["error"]["instance"].startswith("urn:uuid:")
     assert fine["deliveries"] == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "PATCH", "DELETE", "OPTIONS"])
+async def test_the_path_of_batches_is_no_event(client: httpx.AsyncClient, services: Services, method: str) -> None:
+    answer = await client.request(method, BATCH)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+    assert services.requests == []
