@@ -482,7 +482,7 @@ async def test_jobs_that_ended_long_ago_are_removed_with_the_next(world: World) 
     old = await finished(world, store, await created(store, RETRY, of(subscription)))
     shifted = ids.shifted(old.id, -31 * 86_400)
     await world.pool.execute("UPDATE jobs SET id = $1, ended_at = now() - interval '31 days'", shifted)
-    assert await store.get("default", shifted)
+    assert (await store.get("default", shifted)).id == shifted
     await created(store, RETRY, of(subscription))
     with pytest.raises(errors.NotFound):
         await store.get("default", shifted)
