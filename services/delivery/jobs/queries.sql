@@ -155,7 +155,7 @@ ORDER BY d.id
 
 -- insert_replayed --
 -- Stores new deliveries of a tenant ($5) of events that exist ($1 to $4: delivery, event, subscription, event type), which
--- expire in $6 hours, and returns them.
+-- expire in $6 hours, and whose first attempts $7 asks for; returns them.
 WITH new AS (
     INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, event_type)
     SELECT id, event_id, subscription_id, $5, event_type
@@ -164,8 +164,8 @@ WITH new AS (
     ON CONFLICT (id) DO NOTHING
     RETURNING id, event_id, subscription_id, tenant_id
 ), queued AS (
-    INSERT INTO delivery_queue (delivery_id, event_id, subscription_id, tenant_id, due_at, expires_at)
-    SELECT id, event_id, subscription_id, tenant_id, now(), now() + make_interval(hours => $6) FROM new
+    INSERT INTO delivery_queue (delivery_id, event_id, subscription_id, tenant_id, due_at, expires_at, actor)
+    SELECT id, event_id, subscription_id, tenant_id, now(), now() + make_interval(hours => $6), $7 FROM new
 )
 SELECT id FROM new
 

@@ -465,7 +465,7 @@ class JobStore:
         if job.kind is JobKind.REPLAY:
             return await self._replay(connection, job, found)
         made = await self._deliveries.reopen(
-            connection, job.tenant_id, found, statuses=statuses, ended_by=job.frozen_at
+            connection, job.tenant_id, found, statuses=statuses, ended_by=job.frozen_at, actor=_actor(job)
         )
         if made.ids:
             await connection.execute(SQL["insert_chunk"], job.id, job.chunks, made.ids, LOOK_SECONDS)
@@ -486,7 +486,7 @@ class JobStore:
         made = await connection.fetch(
             SQL["insert_replayed"],
             list(new), *([row[name] for row in new.values()] for name in ("event_id", "subscription_id", "event_type")),
-            job.tenant_id, self._expiry_hours,
+            job.tenant_id, self._expiry_hours, _actor(job),
         )  # fmt: skip
         done = [row["id"] for row in made]
         if done:
@@ -551,6 +551,11 @@ class JobStore:
 
 def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
+
+
+def _actor(job: Job) -> str:
+    """Return who asks for the attempts of a job's deliveries."""
+    return f"job:{job.id}"
 
 
 def _no_job(job_id: UUID) -> errors.NotFound:
