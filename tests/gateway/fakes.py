@@ -120,7 +120,9 @@ class Services(
         self.delay_seconds = 0.0
         self.stored: dict[str, subscriptions_pb2.Subscription] = {}
         self.event = ingest_pb2.Event()
+        self.routes: list[ingest_pb2.EventRoute] = []
         self.delivery = deliveries_pb2.Delivery()
+        self.tested = deliveries_pb2.TestSubscriptionResponse()
         # Results of retries that are not `delivery`, by id.
         self.retried: dict[str, deliveries_pb2.RetryResult] = {}
         self.job = jobs_pb2.Job(
@@ -152,6 +154,10 @@ class Services(
     async def GetEvent(self, request: Any, _context: Context) -> ingest_pb2.GetEventResponse:
         await self._called(request)
         return ingest_pb2.GetEventResponse(event=self.event)
+
+    async def ListEventRoutes(self, request: Any, _context: Context) -> ingest_pb2.ListEventRoutesResponse:
+        await self._called(request)
+        return ingest_pb2.ListEventRoutesResponse(routes=self.routes, next_page_token="more")
 
     async def ListEvents(self, request: Any, _context: Context) -> ingest_pb2.ListEventsResponse:
         await self._called(request)
@@ -273,6 +279,11 @@ class Services(
     async def CancelDelivery(self, request: Any, _context: Context) -> deliveries_pb2.CancelDeliveryResponse:
         await self._called(request)
         return deliveries_pb2.CancelDeliveryResponse(delivery=self.delivery)
+
+    async def TestSubscription(self, request: Any, _context: Context) -> deliveries_pb2.TestSubscriptionResponse:
+        await self._called(request)
+        self._subscription(request.subscription_id)
+        return self.tested
 
     async def PreviewJob(self, request: Any, _context: Context) -> jobs_pb2.PreviewJobResponse:
         await self._called(request)

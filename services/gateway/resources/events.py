@@ -156,6 +156,72 @@ async def get_event(event_id: models.EventId, services: backends.Injected) -> Re
     return Response(msgspec.json.encode(_event(answer.event)), media_type="application/json")
 
 
+class Route(models.Answer):
+    """Whether a subscription got the event, and why."""
+
+    subscription_id: models.Uuid = Field(examples=[models.EXAMPLE_SUBSCRIPTION_ID])
+    routed: bool = Field(description="Whether the subscription got the event.", examples=[False])
+    reason: str = Field(
+        description=(
+            "Got it: `matched`, or `replayed` (a job sent it there later). Did not: `event_type` (it does not get "
+            "events of this type), `created_later`, `system` (it gets only operational events), `disabled` (and it "
+            "keeps no events meanwhile), `expanding` (deliveries are still being created), or `addressed` (the event "
+            "was sent to another subscription, not to all that want its type). `changed_since`: it was changed after "
+            "the event was accepted, and what it was before is not known."
+        ),
+        examples=["event_type"],
+    )
+    explanation: str = Field(
+        description="The reason as a sentence, for people.",
+        examples=["Its event_types do not include 'order.created'."],
+    )
+    delivery_id: models.Uuid | None = Field(description="The delivery; null if it did not get the event.")
+
+
+class RoutePage(models.Answer):
+    """A page of routes, those of the newest subscriptions first."""
+
+    items: list[Route]
+    next_cursor: models.NextCursor
+
+
+class RoutesQuery(models.PageQuery):
+    """The page and the filter of an event's routes."""
+
+    subscription_id: models.Uuid | None = Field(
+        None, description="Only the route of this subscription, which may be deleted."
+    )
+
+
+@router.get(
+    "/{event_id}/routing",
+    operation_id="list_event_routes",
+    summary="Explain which subscriptions got an event",
+    response_description="A page of subscriptions, each with the reason.",
+    responses=openapi.problems(404),
+)
+async def list_event_routes(
+    event_id: models.EventId, query: Annotated[RoutesQuery, Query()], services: backends.Injected
+) -> RoutePage:
+    """List the subscriptions that are not deleted, with why each got the event or did not.
+
+    The reasons are found again from the event's deliveries and from the subscriptions as they are now.
+    """
+    request = pb.ListEventRoutesRequest(
+        event_id=event_id,
+        subscription_id=query.subscription_id or "",
+        page_size=query.limit,
+        page_token=query.cursor,
+    )
+    answer = await services.call(services.ingest.ListEventRoutes, request)
+    return RoutePage(
+        items=[
+            Route(**models.values(message) | {"delivery_id": message.delivery_id or None}) for message in answer.routes
+        ],
+        next_cursor=answer.next_page_token or None,
+    )
+
+
 def _event(message: pb.Event) -> Event:
     payload = message.payload
     encoded = bool(message.content_encoding)

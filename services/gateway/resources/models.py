@@ -171,8 +171,8 @@ class SearchQuery(PageQuery):
         None,
         alias="from",
         description=(
-            "Accepted at this time or later. Default: 24 hours ago, or any time if there is a `subscription_id`, "
-            "`idempotency_key` or `provider_id`."
+            "Accepted at this time or later. Default: 24 hours ago, or 24 hours before `to` if that is in the past; "
+            "any time if there is a `subscription_id`, `idempotency_key` or `provider_id`."
         ),
     )
     to: Moment | None = Field(None, description="Accepted before this time. Default: any time.")
