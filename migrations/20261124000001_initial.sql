@@ -162,6 +162,29 @@ CREATE TABLE endpoint_checks (
 );
 CREATE INDEX endpoint_checks_by_tenant ON endpoint_checks (tenant_id, due_at) WHERE due_at IS NOT NULL;
 
+-- Test events that somebody asked for: a row each until a worker has sent it and the caller has its answer, and for the rest
+-- of a minute, in which it counts for the rate. They are no deliveries, and none of their attempts is in delivery_attempts.
+CREATE TABLE endpoint_tests (
+    -- The webhook-id of the request.
+    id              uuid PRIMARY KEY,
+    subscription_id uuid NOT NULL,
+    tenant_id       text NOT NULL,
+    -- Who asked for it, as in audit_entries, and when.
+    actor           text NOT NULL,
+    asked_at        timestamptz NOT NULL DEFAULT now(),
+    -- When a worker took it in hand. Null: none has.
+    taken_at        timestamptz,
+    -- The attempt, as in delivery_attempts. Null until it has ended.
+    started_at      timestamptz,
+    duration_ms     integer,
+    status_code     smallint,
+    outcome         text,
+    error_message   text,
+    response_body   text,
+    details         text
+);
+CREATE INDEX endpoint_tests_by_tenant ON endpoint_tests (tenant_id, asked_at);
+
 -- What decides whether a subscription gets an event, and whether workers may be notified of its delivery at once.
 CREATE VIEW subscription_filters AS
     SELECT tenant_id, id, version, updated_at, event_types, deleted_at IS NULL AS live,
@@ -296,6 +319,8 @@ CREATE TABLE delivery_queue (
     last_status_code  smallint,
     tenant_id         text NOT NULL,
     last_error_kind   text,
+    -- Who asked for its next attempt, as in audit_entries. Null: nobody, it is the service's own.
+    actor             text,
     CHECK ((claim_token IS NULL) = (lease_until IS NULL))
 ) WITH (
     -- Room for the version that a claim writes, so that claims are in place even while a snapshot keeps old versions.
@@ -384,6 +409,10 @@ CREATE TABLE delivery_attempts (
     event_type      text,
     error_message   text,
     response_body   text,
+    -- Headers, address and phases (services/delivery/destinations/details.py). Null: they are not recorded.
+    details         text,
+    -- Who asked for it, as in audit_entries. Null: nobody, it is the service's own.
+    actor           text,
     PRIMARY KEY (delivery_id, claim_token, request)
 ) PARTITION BY RANGE (delivery_id);
 -- Attempts are appended in the order of recorded_at, so a block range index finds the last minutes at no cost per row.

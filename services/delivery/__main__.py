@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 import grpc
 
 from protos.webhook.v1 import deliveries_pb2, deliveries_pb2_grpc, jobs_pb2, jobs_pb2_grpc
+from services.delivery.api.endpoint_tests import EndpointTests, EndpointTestStore
 from services.delivery.api.retries import Retries
 from services.delivery.api.service import DeliveryService
 from services.delivery.api.store import DeliveryStore
@@ -88,7 +89,8 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
 
         def register(server: grpc.aio.Server) -> None:
             jobs_pb2_grpc.add_JobServiceServicer_to_server(JobService(jobs, heard), server)
-            service = DeliveryService(deliveries, Retries(deliveries, ringer, closed))
+            tests = EndpointTests(EndpointTestStore(pool), heard)
+            service = DeliveryService(deliveries, Retries(deliveries, ringer, closed), tests)
             deliveries_pb2_grpc.add_DeliveryServiceServicer_to_server(service, server)
 
         authenticator = Authenticator(settings, callers.find, callers.find_actor)

@@ -2,7 +2,7 @@
 
 import ssl
 from collections.abc import Sequence
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -70,6 +70,8 @@ class WorkerSettings(LeaseSettings, RetrySettings, EgressSettings, EncryptionSet
     # Of a response, how much is read, and how much of that is stored.
     max_response_bytes: int = constant(64 << 10)
     stored_response_bytes: Annotated[int, Field(ge=0, le=64 << 20)] = 4 << 10
+    # Of which attempts headers, address and phases are stored.
+    record_attempt_details: Literal["none", "failures", "all"] = "failures"
     # Extra certificate authorities of receivers, as a file in PEM form.
     egress_ca_bundle: str = ""
     # http://[user:password@]host:port of a proxy that every request goes through.

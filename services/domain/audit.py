@@ -42,6 +42,7 @@ class Action(enum.StrEnum):
     PAUSE_SUBSCRIPTION = "subscription.pause"
     RESUME_SUBSCRIPTION = "subscription.resume"
     VERIFY_SUBSCRIPTION = "subscription.verify"
+    TEST_SUBSCRIPTION = "subscription.test"
     ROTATE_SECRET = "subscription.rotate_secret"  # noqa: S105 - the name of an action
     CREATE_INGEST_TOKEN = "subscription.create_ingest_token"  # noqa: S105 - as above
     DELETE_INGEST_TOKEN = "subscription.delete_ingest_token"  # noqa: S105 - as above

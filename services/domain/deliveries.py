@@ -27,6 +27,8 @@ from services.platform.stores import postgres, sql
 
 # The signal for dispatchers: something is due that nobody rings for, or will be in so many seconds.
 DUE = "due"
+# The signal for workers: somebody waits for a test event to be sent.
+ENDPOINT_TESTS = "endpoint_tests"
 DELIVERIES_ENDED = Counter("webhook_deliveries_ended_total", "Deliveries that reached a final state.", ["status"])
 
 SQL = sql.Queries("services.domain")

@@ -29,6 +29,7 @@ from services.ingest.audit.service import AuditService
 from services.ingest.audit.store import AuditStore
 from services.ingest.events.committer import Committer
 from services.ingest.events.expansions import Expander, ExpansionStore
+from services.ingest.events.routing import RoutingStore
 from services.ingest.events.service import IngestService
 from services.ingest.events.store import EventStore
 from services.ingest.quotas.guard import Guard
@@ -105,6 +106,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         def register(server: grpc.aio.Server) -> None:
             ingest = IngestService(
                 events,
+                RoutingStore(pool),
                 cache,
                 closed,
                 committer,

@@ -27,6 +27,8 @@ DOCUMENTED = {
     grpc.StatusCode.UNAUTHENTICATED,
     grpc.StatusCode.NOT_FOUND,
     grpc.StatusCode.FAILED_PRECONDITION,
+    # More test events to a subscription than it gets in a minute.
+    grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
 # Without Health/Watch, which does not end.
 GRPC_OWN = (

@@ -215,13 +215,13 @@ def record_arguments(data: Data) -> list[Any]:
         some, [token] * number, ["delivered"] * number, [0.0] * number, [0] * number, [None] * number, [1] * number,
         some, [1] * number, owners, ["default"] * number, [now] * number, [5] * number, [200] * number,
         ["success"] * number, [None] * number, ["ok"] * number, [True] * number, min(some), max(some),
-        ["order.created"] * number,
+        ["order.created"] * number, ["{}"] * number,
     ]  # fmt: skip
 
 
 def late_arguments(data: Data) -> list[Any]:
-    _, _, _, _, _, _, _, some, requests, owners, tenants, *rest, _, _, types = record_arguments(data)
-    return [some, [ids.new()] * len(some), requests, [2] * len(some), owners, tenants, *rest, types]
+    _, _, _, _, _, _, _, some, requests, owners, tenants, *rest, _, _, types, details = record_arguments(data)
+    return [some, [ids.new()] * len(some), requests, [2] * len(some), owners, tenants, *rest, types, details]
 
 
 def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
@@ -249,11 +249,11 @@ def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
         "mark_due": (deliveries.SQL["mark_due"], [some, None]),
         "end_waiting": (deliveries.SQL["end_waiting"], [some, least, greatest, "failed", "expired"]),
         "find_of_event": (api.SQL["find_of_event"], [data.event_ids[0], one[1], one[2], None, 50]),
-        "select_whole": (api.SQL["select_whole"], [some, "default", least, greatest]),
+        "select_whole": (api.SQL["select_whole"], [some, "default", least, greatest, True]),
         "select_attempts": (api.SQL["select_attempts"], [some, least, greatest]),
         "event_exists": (api.SQL["event_exists"], [data.event_ids[0], "default"]),
         "lock_deliveries": (api.SQL["lock_deliveries"], [some, "default", least, greatest]),
-        "retry_deliveries": (api.SQL["retry_deliveries"], [some, [10.0] * len(some), 168, least, greatest]),
+        "retry_deliveries": (api.SQL["retry_deliveries"], [some, [10.0] * len(some), 168, least, greatest, "a"]),
         "unlist": (api.SQL["unlist"], [some, owners, ["failed"] * len(some), least, greatest]),
         "lock_queued": (api.SQL["lock_queued"], [some, "default"]),
         "select_queued": (api.SQL["select_queued"], [some]),
@@ -488,6 +488,7 @@ def _outcomes(batch: Sequence[UUID], token: UUID, subscription: UUID, state: str
         list(batch), each(token), each(state), each(60.0), each(failures), each(None), each(1),
         list(batch), each(1), each(subscription), each("default"), each(datetime.now(UTC)), each(5), each(200),
         each(outcome), each(None), each("ok"), [True] * len(batch), min(batch), max(batch), each("order.created"),
+        each(None),
     ]  # fmt: skip
 
 

@@ -174,7 +174,7 @@ async def ended(world: World, rows: Rows) -> AsyncIterator[None]:
 
 async def retried(world: World, rows: Rows) -> AsyncIterator[None]:
     for delivery_id in rows.ids:
-        await world.pool.fetch(api.SQL["retry_deliveries"], [delivery_id], [0.0], 24, delivery_id, delivery_id)
+        await world.pool.fetch(api.SQL["retry_deliveries"], [delivery_id], [0.0], 24, delivery_id, delivery_id, None)
         for status in ("failed", "cancelled"):
             listed = [[delivery_id], [rows.subscription], [status]]
             await world.pool.execute(api.SQL["unlist"], *listed, delivery_id, delivery_id)

@@ -50,6 +50,25 @@ async def test_a_webhook_fails_twice_is_delivered_and_every_attempt_is_there(api
     assert [attempt["error"] and attempt["error"]["kind"] for attempt in attempts] == ["http_5xx", "http_5xx", None]
     assert all(attempt["duration_ms"] >= 0 for attempt in attempts)
     assert sorted(attempt["started_at"] for attempt in attempts) == [attempt["started_at"] for attempt in attempts]
+    sent = {header["name"]: header["value"] for header in attempts[0]["details"]["request_headers"]}
+    assert sent == dict(receiver.requests[0].headers)
+    assert {"name": "content-length", "value": "6"} in attempts[0]["details"]["response_headers"]
+    assert attempts[2]["details"] is None
+
+
+async def test_a_test_event_is_sent_at_once_and_answered_with_the_attempt(api: Api, receiver: Receiver) -> None:
+    receiver.script(Reply(status=401, body=b"unknown signature"))
+    subscription = await api.subscribe(receiver.url(), secret_key=STANDARD_SECRET)
+    answer = await api.http.post(f"/api/v1/subscriptions/{subscription}/test")
+    assert answer.status_code == 200, answer.text
+    attempt = answer.json()["attempt"]
+    assert (attempt["status_code"], attempt["response_body"]) == (401, "unknown signature")
+    assert attempt["details"]["request_headers"]
+    (request,) = receiver.requests
+    verify(request, STANDARD_SECRET)
+    assert request.headers["webhook-id"] == answer.json()["webhook_id"]
+    page = (await api.http.get(f"/api/v1/subscriptions/{subscription}/deliveries")).json()
+    assert page["items"] == []
 
 
 async def test_attempts_carry_the_headers_and_signatures_of_the_specification(api: Api, receiver: Receiver) -> None:
@@ -152,6 +171,13 @@ async def test_an_event_goes_to_every_subscription_that_wants_its_type(api: Api,
     subscriptions = {delivery["subscription_id"] for delivery in deliveries}
     assert {first, second} <= subscriptions
     assert other not in subscriptions
+    routes = (await api.http.get(f"/api/v1/events/{event_id}/routing", params={"limit": 200})).json()["items"]
+    reasons = {route["subscription_id"]: (route["routed"], route["reason"]) for route in routes}
+    assert [reasons[name] for name in (first, second, other)] == [
+        (True, "matched"),
+        (True, "matched"),
+        (False, "event_type"),
+    ]
 
 
 async def test_retries_end_failed_and_a_manual_retry_starts_over(api: Api, receiver: Receiver) -> None:

@@ -25,53 +25,63 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bwebhook/v1/deliveries.proto\x12\nwebhook.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc5\x04\n\x08\x44\x65livery\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x03 \x01(\t\x12\x11\n\ttenant_id\x18\x04 \x01(\t\x12\x12\n\nevent_type\x18\x05 \x01(\t\x12*\n\x06status\x18\x06 \x01(\x0e\x32\x1a.webhook.v1.DeliveryStatus\x12\x15\n\rattempt_count\x18\x07 \x01(\x05\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0fnext_attempt_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ompleted_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x0c \x01(\t\x12%\n\x08\x61ttempts\x18\r \x03(\x0b\x32\x13.webhook.v1.Attempt\x12\x0f\n\x07held_by\x18\x0e \x01(\t\x12\x1d\n\x10last_status_code\x18\x0f \x01(\x05H\x00\x88\x01\x01\x12\x17\n\x0flast_error_kind\x18\x10 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x11 \x01(\t\x12\'\n\twaits_for\x18\x12 \x01(\x0b\x32\x14.webhook.v1.WaitsForB\x13\n\x11_last_status_code\"C\n\x08WaitsFor\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12)\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xf4\x01\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12.\n\nstarted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x0b\x64uration_ms\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0bstatus_code\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12\'\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x18.webhook.v1.AttemptError\x12\x1a\n\rresponse_body\x18\x06 \x01(\tH\x02\x88\x01\x01\x42\x0e\n\x0c_duration_msB\x0e\n\x0c_status_codeB\x10\n\x0e_response_body\"-\n\x0c\x41ttemptError\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"<\n\x12GetDeliveryRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65livery_id\x18\x02 \x01(\t\"=\n\x13GetDeliveryResponse\x12&\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x14.webhook.v1.Delivery\"\xb6\x01\n\x15ListDeliveriesRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x19\n\x0fsubscription_id\x18\x02 \x01(\tH\x00\x12\x12\n\x08\x65vent_id\x18\x03 \x01(\tH\x00\x12*\n\x06status\x18\x04 \x01(\x0e\x32\x1a.webhook.v1.DeliveryStatus\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\tB\x08\n\x06parent\"[\n\x16ListDeliveriesResponse\x12(\n\ndeliveries\x18\x01 \x03(\x0b\x32\x14.webhook.v1.Delivery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd3\x02\n\x0e\x44\x65liveryFilter\x12\x17\n\x0fsubscription_id\x18\x01 \x03(\t\x12*\n\x06status\x18\x02 \x03(\x0e\x32\x1a.webhook.v1.DeliveryStatus\x12\x0e\n\x06reason\x18\x03 \x03(\t\x12\x12\n\nevent_type\x18\x04 \x03(\t\x12\x13\n\x0bstatus_code\x18\x05 \x03(\t\x12\x12\n\nerror_kind\x18\x06 \x03(\t\x12\x0f\n\x07held_by\x18\x07 \x03(\t\x12\x14\n\x0cmin_attempts\x18\x08 \x01(\x05\x12-\n\tfrom_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07to_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fidempotency_key\x18\x0b \x03(\t\x12\x13\n\x0bprovider_id\x18\x0c \x03(\t\"\x92\x01\n\x17SearchDeliveriesRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12*\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1a.webhook.v1.DeliveryFilter\x12\x11\n\tascending\x18\x03 \x01(\x08\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"\xe9\x01\n\x18SearchDeliveriesResponse\x12(\n\ndeliveries\x18\x01 \x03(\x0b\x32\x14.webhook.v1.Delivery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12-\n\tfrom_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07to_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nscanned_to\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\">\n\x14RetryDeliveryRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65livery_id\x18\x02 \x01(\t\"?\n\x15RetryDeliveryResponse\x12&\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x14.webhook.v1.Delivery\"F\n\x1b\x42\x61tchRetryDeliveriesRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x65livery_ids\x18\x02 \x03(\t\"H\n\x1c\x42\x61tchRetryDeliveriesResponse\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.webhook.v1.RetryResult\"k\n\x0bRetryResult\x12(\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x14.webhook.v1.DeliveryH\x00\x12\'\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x16.webhook.v1.RetryErrorH\x00\x42\t\n\x07outcome\";\n\nRetryError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"?\n\x15\x43\x61ncelDeliveryRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65livery_id\x18\x02 \x01(\t\"@\n\x16\x43\x61ncelDeliveryResponse\x12&\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x14.webhook.v1.Delivery*\xe6\x01\n\x0e\x44\x65liveryStatus\x12\x1f\n\x1b\x44\x45LIVERY_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x45LIVERY_STATUS_PENDING\x10\x01\x12\x1d\n\x19\x44\x45LIVERY_STATUS_SCHEDULED\x10\x02\x12\x1d\n\x19\x44\x45LIVERY_STATUS_IN_FLIGHT\x10\x03\x12\x1d\n\x19\x44\x45LIVERY_STATUS_DELIVERED\x10\x04\x12\x1a\n\x16\x44\x45LIVERY_STATUS_FAILED\x10\x05\x12\x1d\n\x19\x44\x45LIVERY_STATUS_CANCELLED\x10\x06\x32\xb3\x04\n\x0f\x44\x65liveryService\x12N\n\x0bGetDelivery\x12\x1e.webhook.v1.GetDeliveryRequest\x1a\x1f.webhook.v1.GetDeliveryResponse\x12W\n\x0eListDeliveries\x12!.webhook.v1.ListDeliveriesRequest\x1a\".webhook.v1.ListDeliveriesResponse\x12]\n\x10SearchDeliveries\x12#.webhook.v1.SearchDeliveriesRequest\x1a$.webhook.v1.SearchDeliveriesResponse\x12T\n\rRetryDelivery\x12 .webhook.v1.RetryDeliveryRequest\x1a!.webhook.v1.RetryDeliveryResponse\x12i\n\x14\x42\x61tchRetryDeliveries\x12\'.webhook.v1.BatchRetryDeliveriesRequest\x1a(.webhook.v1.BatchRetryDeliveriesResponse\x12W\n\x0e\x43\x61ncelDelivery\x12!.webhook.v1.CancelDeliveryRequest\x1a\".webhook.v1.CancelDeliveryResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bwebhook/v1/deliveries.proto\x12\nwebhook.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd7\x04\n\x08\x44\x65livery\x12\n\n\x02id\x18\x01 \x01(\t\x12\x10\n\x08\x65vent_id\x18\x02 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x03 \x01(\t\x12\x11\n\ttenant_id\x18\x04 \x01(\t\x12\x12\n\nevent_type\x18\x05 \x01(\t\x12*\n\x06status\x18\x06 \x01(\x0e\x32\x1a.webhook.v1.DeliveryStatus\x12\x15\n\rattempt_count\x18\x07 \x01(\x05\x12.\n\ncreated_at\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x33\n\x0fnext_attempt_at\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x30\n\x0c\x63ompleted_at\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nexpires_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\x0c \x01(\t\x12%\n\x08\x61ttempts\x18\r \x03(\x0b\x32\x13.webhook.v1.Attempt\x12\x0f\n\x07held_by\x18\x0e \x01(\t\x12\x1d\n\x10last_status_code\x18\x0f \x01(\x05H\x00\x88\x01\x01\x12\x17\n\x0flast_error_kind\x18\x10 \x01(\t\x12\x13\n\x0b\x65xplanation\x18\x11 \x01(\t\x12\'\n\twaits_for\x18\x12 \x01(\x0b\x32\x14.webhook.v1.WaitsFor\x12\x10\n\x08trace_id\x18\x13 \x01(\tB\x13\n\x11_last_status_code\"C\n\x08WaitsFor\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12)\n\x05until\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb0\x02\n\x07\x41ttempt\x12\x0e\n\x06number\x18\x01 \x01(\x05\x12.\n\nstarted_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x0b\x64uration_ms\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0bstatus_code\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12\'\n\x05\x65rror\x18\x05 \x01(\x0b\x32\x18.webhook.v1.AttemptError\x12\x1a\n\rresponse_body\x18\x06 \x01(\tH\x02\x88\x01\x01\x12\r\n\x05\x61\x63tor\x18\x07 \x01(\t\x12+\n\x07\x64\x65tails\x18\x08 \x01(\x0b\x32\x1a.webhook.v1.AttemptDetailsB\x0e\n\x0c_duration_msB\x0e\n\x0c_status_codeB\x10\n\x0e_response_body\"\xe4\x01\n\x0e\x41ttemptDetails\x12\x32\n\x0frequest_headers\x18\x01 \x03(\x0b\x32\x19.webhook.v1.AttemptHeader\x12\x33\n\x10response_headers\x18\x02 \x03(\x0b\x32\x19.webhook.v1.AttemptHeader\x12\x13\n\x0bheaders_cut\x18\x03 \x01(\x08\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x19\n\x11\x63onnection_reused\x18\x05 \x01(\x08\x12(\n\x06phases\x18\x06 \x03(\x0b\x32\x18.webhook.v1.AttemptPhase\",\n\rAttemptHeader\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t\"1\n\x0c\x41ttemptPhase\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64uration_ms\x18\x02 \x01(\x01\"-\n\x0c\x41ttemptError\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"<\n\x12GetDeliveryRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65livery_id\x18\x02 \x01(\t\"=\n\x13GetDeliveryResponse\x12&\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x14.webhook.v1.Delivery\"\xb6\x01\n\x15ListDeliveriesRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x19\n\x0fsubscription_id\x18\x02 \x01(\tH\x00\x12\x12\n\x08\x65vent_id\x18\x03 \x01(\tH\x00\x12*\n\x06status\x18\x04 \x01(\x0e\x32\x1a.webhook.v1.DeliveryStatus\x12\x11\n\tpage_size\x18\x05 \x01(\x05\x12\x12\n\npage_token\x18\x06 \x01(\tB\x08\n\x06parent\"[\n\x16ListDeliveriesResponse\x12(\n\ndeliveries\x18\x01 \x03(\x0b\x32\x14.webhook.v1.Delivery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd3\x02\n\x0e\x44\x65liveryFilter\x12\x17\n\x0fsubscription_id\x18\x01 \x03(\t\x12*\n\x06status\x18\x02 \x03(\x0e\x32\x1a.webhook.v1.DeliveryStatus\x12\x0e\n\x06reason\x18\x03 \x03(\t\x12\x12\n\nevent_type\x18\x04 \x03(\t\x12\x13\n\x0bstatus_code\x18\x05 \x03(\t\x12\x12\n\nerror_kind\x18\x06 \x03(\t\x12\x0f\n\x07held_by\x18\x07 \x03(\t\x12\x14\n\x0cmin_attempts\x18\x08 \x01(\x05\x12-\n\tfrom_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07to_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x17\n\x0fidempotency_key\x18\x0b \x03(\t\x12\x13\n\x0bprovider_id\x18\x0c \x03(\t\"\x92\x01\n\x17SearchDeliveriesRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12*\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1a.webhook.v1.DeliveryFilter\x12\x11\n\tascending\x18\x03 \x01(\x08\x12\x11\n\tpage_size\x18\x04 \x01(\x05\x12\x12\n\npage_token\x18\x05 \x01(\t\"\xe9\x01\n\x18SearchDeliveriesResponse\x12(\n\ndeliveries\x18\x01 \x03(\x0b\x32\x14.webhook.v1.Delivery\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12-\n\tfrom_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07to_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nscanned_to\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\">\n\x14RetryDeliveryRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65livery_id\x18\x02 \x01(\t\"?\n\x15RetryDeliveryResponse\x12&\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x14.webhook.v1.Delivery\"F\n\x1b\x42\x61tchRetryDeliveriesRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x14\n\x0c\x64\x65livery_ids\x18\x02 \x03(\t\"H\n\x1c\x42\x61tchRetryDeliveriesResponse\x12(\n\x07results\x18\x01 \x03(\x0b\x32\x17.webhook.v1.RetryResult\"k\n\x0bRetryResult\x12(\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x14.webhook.v1.DeliveryH\x00\x12\'\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x16.webhook.v1.RetryErrorH\x00\x42\t\n\x07outcome\";\n\nRetryError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\x05\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t\"?\n\x15\x43\x61ncelDeliveryRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65livery_id\x18\x02 \x01(\t\"@\n\x16\x43\x61ncelDeliveryResponse\x12&\n\x08\x64\x65livery\x18\x01 \x01(\x0b\x32\x14.webhook.v1.Delivery\"E\n\x17TestSubscriptionRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\"T\n\x18TestSubscriptionResponse\x12\x12\n\nwebhook_id\x18\x01 \x01(\t\x12$\n\x07\x61ttempt\x18\x02 \x01(\x0b\x32\x13.webhook.v1.Attempt*\xe6\x01\n\x0e\x44\x65liveryStatus\x12\x1f\n\x1b\x44\x45LIVERY_STATUS_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x44\x45LIVERY_STATUS_PENDING\x10\x01\x12\x1d\n\x19\x44\x45LIVERY_STATUS_SCHEDULED\x10\x02\x12\x1d\n\x19\x44\x45LIVERY_STATUS_IN_FLIGHT\x10\x03\x12\x1d\n\x19\x44\x45LIVERY_STATUS_DELIVERED\x10\x04\x12\x1a\n\x16\x44\x45LIVERY_STATUS_FAILED\x10\x05\x12\x1d\n\x19\x44\x45LIVERY_STATUS_CANCELLED\x10\x06\x32\x92\x05\n\x0f\x44\x65liveryService\x12N\n\x0bGetDelivery\x12\x1e.webhook.v1.GetDeliveryRequest\x1a\x1f.webhook.v1.GetDeliveryResponse\x12W\n\x0eListDeliveries\x12!.webhook.v1.ListDeliveriesRequest\x1a\".webhook.v1.ListDeliveriesResponse\x12]\n\x10SearchDeliveries\x12#.webhook.v1.SearchDeliveriesRequest\x1a$.webhook.v1.SearchDeliveriesResponse\x12T\n\rRetryDelivery\x12 .webhook.v1.RetryDeliveryRequest\x1a!.webhook.v1.RetryDeliveryResponse\x12i\n\x14\x42\x61tchRetryDeliveries\x12\'.webhook.v1.BatchRetryDeliveriesRequest\x1a(.webhook.v1.BatchRetryDeliveriesResponse\x12W\n\x0e\x43\x61ncelDelivery\x12!.webhook.v1.CancelDeliveryRequest\x1a\".webhook.v1.CancelDeliveryResponse\x12]\n\x10TestSubscription\x12#.webhook.v1.TestSubscriptionRequest\x1a$.webhook.v1.TestSubscriptionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.webhook.v1.deliveries_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_DELIVERYSTATUS']._serialized_start=2730
-  _globals['_DELIVERYSTATUS']._serialized_end=2960
+  _globals['_DELIVERYSTATUS']._serialized_start=3293
+  _globals['_DELIVERYSTATUS']._serialized_end=3523
   _globals['_DELIVERY']._serialized_start=77
-  _globals['_DELIVERY']._serialized_end=658
-  _globals['_WAITSFOR']._serialized_start=660
-  _globals['_WAITSFOR']._serialized_end=727
-  _globals['_ATTEMPT']._serialized_start=730
-  _globals['_ATTEMPT']._serialized_end=974
-  _globals['_ATTEMPTERROR']._serialized_start=976
-  _globals['_ATTEMPTERROR']._serialized_end=1021
-  _globals['_GETDELIVERYREQUEST']._serialized_start=1023
-  _globals['_GETDELIVERYREQUEST']._serialized_end=1083
-  _globals['_GETDELIVERYRESPONSE']._serialized_start=1085
-  _globals['_GETDELIVERYRESPONSE']._serialized_end=1146
-  _globals['_LISTDELIVERIESREQUEST']._serialized_start=1149
-  _globals['_LISTDELIVERIESREQUEST']._serialized_end=1331
-  _globals['_LISTDELIVERIESRESPONSE']._serialized_start=1333
-  _globals['_LISTDELIVERIESRESPONSE']._serialized_end=1424
-  _globals['_DELIVERYFILTER']._serialized_start=1427
-  _globals['_DELIVERYFILTER']._serialized_end=1766
-  _globals['_SEARCHDELIVERIESREQUEST']._serialized_start=1769
-  _globals['_SEARCHDELIVERIESREQUEST']._serialized_end=1915
-  _globals['_SEARCHDELIVERIESRESPONSE']._serialized_start=1918
-  _globals['_SEARCHDELIVERIESRESPONSE']._serialized_end=2151
-  _globals['_RETRYDELIVERYREQUEST']._serialized_start=2153
-  _globals['_RETRYDELIVERYREQUEST']._serialized_end=2215
-  _globals['_RETRYDELIVERYRESPONSE']._serialized_start=2217
-  _globals['_RETRYDELIVERYRESPONSE']._serialized_end=2280
-  _globals['_BATCHRETRYDELIVERIESREQUEST']._serialized_start=2282
-  _globals['_BATCHRETRYDELIVERIESREQUEST']._serialized_end=2352
-  _globals['_BATCHRETRYDELIVERIESRESPONSE']._serialized_start=2354
-  _globals['_BATCHRETRYDELIVERIESRESPONSE']._serialized_end=2426
-  _globals['_RETRYRESULT']._serialized_start=2428
-  _globals['_RETRYRESULT']._serialized_end=2535
-  _globals['_RETRYERROR']._serialized_start=2537
-  _globals['_RETRYERROR']._serialized_end=2596
-  _globals['_CANCELDELIVERYREQUEST']._serialized_start=2598
-  _globals['_CANCELDELIVERYREQUEST']._serialized_end=2661
-  _globals['_CANCELDELIVERYRESPONSE']._serialized_start=2663
-  _globals['_CANCELDELIVERYRESPONSE']._serialized_end=2727
-  _globals['_DELIVERYSERVICE']._serialized_start=2963
-  _globals['_DELIVERYSERVICE']._serialized_end=3526
+  _globals['_DELIVERY']._serialized_end=676
+  _globals['_WAITSFOR']._serialized_start=678
+  _globals['_WAITSFOR']._serialized_end=745
+  _globals['_ATTEMPT']._serialized_start=748
+  _globals['_ATTEMPT']._serialized_end=1052
+  _globals['_ATTEMPTDETAILS']._serialized_start=1055
+  _globals['_ATTEMPTDETAILS']._serialized_end=1283
+  _globals['_ATTEMPTHEADER']._serialized_start=1285
+  _globals['_ATTEMPTHEADER']._serialized_end=1329
+  _globals['_ATTEMPTPHASE']._serialized_start=1331
+  _globals['_ATTEMPTPHASE']._serialized_end=1380
+  _globals['_ATTEMPTERROR']._serialized_start=1382
+  _globals['_ATTEMPTERROR']._serialized_end=1427
+  _globals['_GETDELIVERYREQUEST']._serialized_start=1429
+  _globals['_GETDELIVERYREQUEST']._serialized_end=1489
+  _globals['_GETDELIVERYRESPONSE']._serialized_start=1491
+  _globals['_GETDELIVERYRESPONSE']._serialized_end=1552
+  _globals['_LISTDELIVERIESREQUEST']._serialized_start=1555
+  _globals['_LISTDELIVERIESREQUEST']._serialized_end=1737
+  _globals['_LISTDELIVERIESRESPONSE']._serialized_start=1739
+  _globals['_LISTDELIVERIESRESPONSE']._serialized_end=1830
+  _globals['_DELIVERYFILTER']._serialized_start=1833
+  _globals['_DELIVERYFILTER']._serialized_end=2172
+  _globals['_SEARCHDELIVERIESREQUEST']._serialized_start=2175
+  _globals['_SEARCHDELIVERIESREQUEST']._serialized_end=2321
+  _globals['_SEARCHDELIVERIESRESPONSE']._serialized_start=2324
+  _globals['_SEARCHDELIVERIESRESPONSE']._serialized_end=2557
+  _globals['_RETRYDELIVERYREQUEST']._serialized_start=2559
+  _globals['_RETRYDELIVERYREQUEST']._serialized_end=2621
+  _globals['_RETRYDELIVERYRESPONSE']._serialized_start=2623
+  _globals['_RETRYDELIVERYRESPONSE']._serialized_end=2686
+  _globals['_BATCHRETRYDELIVERIESREQUEST']._serialized_start=2688
+  _globals['_BATCHRETRYDELIVERIESREQUEST']._serialized_end=2758
+  _globals['_BATCHRETRYDELIVERIESRESPONSE']._serialized_start=2760
+  _globals['_BATCHRETRYDELIVERIESRESPONSE']._serialized_end=2832
+  _globals['_RETRYRESULT']._serialized_start=2834
+  _globals['_RETRYRESULT']._serialized_end=2941
+  _globals['_RETRYERROR']._serialized_start=2943
+  _globals['_RETRYERROR']._serialized_end=3002
+  _globals['_CANCELDELIVERYREQUEST']._serialized_start=3004
+  _globals['_CANCELDELIVERYREQUEST']._serialized_end=3067
+  _globals['_CANCELDELIVERYRESPONSE']._serialized_start=3069
+  _globals['_CANCELDELIVERYRESPONSE']._serialized_end=3133
+  _globals['_TESTSUBSCRIPTIONREQUEST']._serialized_start=3135
+  _globals['_TESTSUBSCRIPTIONREQUEST']._serialized_end=3204
+  _globals['_TESTSUBSCRIPTIONRESPONSE']._serialized_start=3206
+  _globals['_TESTSUBSCRIPTIONRESPONSE']._serialized_end=3290
+  _globals['_DELIVERYSERVICE']._serialized_start=3526
+  _globals['_DELIVERYSERVICE']._serialized_end=4184
 # @@protoc_insertion_point(module_scope)

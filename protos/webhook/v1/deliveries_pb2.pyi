@@ -84,6 +84,7 @@ class Delivery(_message.Message):
     LAST_ERROR_KIND_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
     WAITS_FOR_FIELD_NUMBER: _builtins.int
+    TRACE_ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7; its first 64 bits are those of its event's id."""
     event_id: _builtins.str
@@ -112,6 +113,10 @@ class Delivery(_message.Message):
     """How the last attempt failed, as AttemptError.kind; empty if there was none, and once it is delivered."""
     explanation: _builtins.str
     """Where it is and why, in a sentence or two for people."""
+    trace_id: _builtins.str
+    """The trace that its attempts belong to, in hexadecimal; empty if its event is not traced or no longer retained, and
+    empty in lists.
+    """
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was accepted."""
@@ -157,10 +162,11 @@ class Delivery(_message.Message):
         last_error_kind: _builtins.str = ...,
         explanation: _builtins.str = ...,
         waits_for: Global___WaitsFor | None = ...,
+        trace_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_last_status_code", b"_last_status_code", "completed_at", b"completed_at", "created_at", b"created_at", "expires_at", b"expires_at", "last_status_code", b"last_status_code", "next_attempt_at", b"next_attempt_at", "waits_for", b"waits_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_status_code", b"_last_status_code", "attempt_count", b"attempt_count", "attempts", b"attempts", "completed_at", b"completed_at", "created_at", b"created_at", "event_id", b"event_id", "event_type", b"event_type", "expires_at", b"expires_at", "explanation", b"explanation", "held_by", b"held_by", "id", b"id", "last_error_kind", b"last_error_kind", "last_status_code", b"last_status_code", "next_attempt_at", b"next_attempt_at", "reason", b"reason", "status", b"status", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id", "waits_for", b"waits_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_status_code", b"_last_status_code", "attempt_count", b"attempt_count", "attempts", b"attempts", "completed_at", b"completed_at", "created_at", b"created_at", "event_id", b"event_id", "event_type", b"event_type", "expires_at", b"expires_at", "explanation", b"explanation", "held_by", b"held_by", "id", b"id", "last_error_kind", b"last_error_kind", "last_status_code", b"last_status_code", "next_attempt_at", b"next_attempt_at", "reason", b"reason", "status", b"status", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id", "trace_id", b"trace_id", "waits_for", b"waits_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__last_status_code: _TypeAlias = _typing.Literal["last_status_code"]  # noqa: Y015
     _WhichOneofArgType__last_status_code: _TypeAlias = _typing.Literal["_last_status_code", b"_last_status_code"]  # noqa: Y015
@@ -210,6 +216,8 @@ class Attempt(_message.Message):
     STATUS_CODE_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     RESPONSE_BODY_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    DETAILS_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """Counts from 1."""
     duration_ms: _builtins.int
@@ -218,6 +226,10 @@ class Attempt(_message.Message):
     """The receiver's HTTP status; unset when none was received."""
     response_body: _builtins.str
     """The first STORED_RESPONSE_BYTES of the response's body as valid text; unset if there was none."""
+    actor: _builtins.str
+    """Who asked for it: the id of the API key that retried the delivery, or "bootstrap" or "anonymous", as in the audit log;
+    "job:" and the id of the job that did; "system" for what the service does by itself.
+    """
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:
         """When the request began."""
@@ -225,6 +237,10 @@ class Attempt(_message.Message):
     @_builtins.property
     def error(self) -> Global___AttemptError:
         """Set unless the receiver responded with 2xx."""
+
+    @_builtins.property
+    def details(self) -> Global___AttemptDetails:
+        """Headers, address and times; unset if they are not recorded (RECORD_ATTEMPT_DETAILS)."""
 
     def __init__(
         self,
@@ -235,10 +251,12 @@ class Attempt(_message.Message):
         status_code: _builtins.int | None = ...,
         error: Global___AttemptError | None = ...,
         response_body: _builtins.str | None = ...,
+        actor: _builtins.str = ...,
+        details: Global___AttemptDetails | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "_response_body", b"_response_body", "_status_code", b"_status_code", "duration_ms", b"duration_ms", "error", b"error", "response_body", b"response_body", "started_at", b"started_at", "status_code", b"status_code"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "_response_body", b"_response_body", "_status_code", b"_status_code", "details", b"details", "duration_ms", b"duration_ms", "error", b"error", "response_body", b"response_body", "started_at", b"started_at", "status_code", b"status_code"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "_response_body", b"_response_body", "_status_code", b"_status_code", "duration_ms", b"duration_ms", "error", b"error", "number", b"number", "response_body", b"response_body", "started_at", b"started_at", "status_code", b"status_code"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "_response_body", b"_response_body", "_status_code", b"_status_code", "actor", b"actor", "details", b"details", "duration_ms", b"duration_ms", "error", b"error", "number", b"number", "response_body", b"response_body", "started_at", b"started_at", "status_code", b"status_code"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__duration_ms: _TypeAlias = _typing.Literal["duration_ms"]  # noqa: Y015
     _WhichOneofArgType__duration_ms: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms"]  # noqa: Y015
@@ -254,6 +272,112 @@ class Attempt(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__status_code) -> _WhichOneofReturnType__status_code | None: ...
 
 Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
+
+@_typing.final
+class AttemptDetails(_message.Message):
+    """What explains an attempt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_HEADERS_FIELD_NUMBER: _builtins.int
+    RESPONSE_HEADERS_FIELD_NUMBER: _builtins.int
+    HEADERS_CUT_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    CONNECTION_REUSED_FIELD_NUMBER: _builtins.int
+    PHASES_FIELD_NUMBER: _builtins.int
+    headers_cut: _builtins.bool
+    """Whether headers are left out, or values cut, because there are more than 2 KiB on a side, or 512 characters in a value."""
+    address: _builtins.str
+    """The receiver's address that was connected to, or the last one that was tried. Only for callers with role admin if the
+    target is not public, is allowed by EGRESS_ALLOW, or is reached through a proxy; empty for others, and if there is none.
+    """
+    connection_reused: _builtins.bool
+    """Whether an open connection was used, which has no phases before first_byte."""
+    @_builtins.property
+    def request_headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptHeader]:
+        """As they were sent, in their order; none if the request was not sent. The values of the subscription's own headers are
+        "***".
+        """
+
+    @_builtins.property
+    def response_headers(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptHeader]:
+        """As they were received, in their order. The values of headers that may hold credentials, such as set-cookie, are "***"."""
+
+    @_builtins.property
+    def phases(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttemptPhase]:
+        """What the time went to, in this order: "dns", "connect", "tls", "first_byte", "body". The attempt ended in the last
+        one. To be seen by the same callers as address.
+        """
+
+    def __init__(
+        self,
+        *,
+        request_headers: _abc.Iterable[Global___AttemptHeader] | None = ...,
+        response_headers: _abc.Iterable[Global___AttemptHeader] | None = ...,
+        headers_cut: _builtins.bool = ...,
+        address: _builtins.str = ...,
+        connection_reused: _builtins.bool = ...,
+        phases: _abc.Iterable[Global___AttemptPhase] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "connection_reused", b"connection_reused", "headers_cut", b"headers_cut", "phases", b"phases", "request_headers", b"request_headers", "response_headers", b"response_headers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttemptDetails: _TypeAlias = AttemptDetails  # noqa: Y015
+
+@_typing.final
+class AttemptHeader(_message.Message):
+    """A header of a request or of a response."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Of a response, in lowercase."""
+    value: _builtins.str
+    """On one line: unprintable characters are escaped."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        value: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttemptHeader: _TypeAlias = AttemptHeader  # noqa: Y015
+
+@_typing.final
+class AttemptPhase(_message.Message):
+    """A part of an attempt's time."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DURATION_MS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    duration_ms: _builtins.float
+    """What it took, in milliseconds."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        duration_ms: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration_ms", b"duration_ms", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AttemptPhase: _TypeAlias = AttemptPhase  # noqa: Y015
 
 @_typing.final
 class AttemptError(_message.Message):
@@ -517,7 +641,9 @@ class SearchDeliveriesRequest(_message.Message):
     """next_page_token of the page before; empty means the first page."""
     @_builtins.property
     def filter(self) -> Global___DeliveryFilter:
-        """Which are wanted. Without subscription_id, idempotency_key and provider_id, from_time is 24 hours ago unless it is set."""
+        """Which are wanted. Without subscription_id, idempotency_key and provider_id, from_time is 24 hours ago unless it is set, or
+        24 hours before a to_time that is in the past.
+        """
 
     def __init__(
         self,
@@ -795,3 +921,57 @@ class CancelDeliveryResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CancelDeliveryResponse: _TypeAlias = CancelDeliveryResponse  # noqa: Y015
+
+@_typing.final
+class TestSubscriptionRequest(_message.Message):
+    """Names the subscription to send a test event to."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owning tenant; empty means the caller's own."""
+    subscription_id: _builtins.str
+    """UUID of the subscription."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        subscription_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TestSubscriptionRequest: _TypeAlias = TestSubscriptionRequest  # noqa: Y015
+
+@_typing.final
+class TestSubscriptionResponse(_message.Message):
+    """What became of a test event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEBHOOK_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    webhook_id: _builtins.str
+    """The webhook-id of the request."""
+    @_builtins.property
+    def attempt(self) -> Global___Attempt:
+        """The only attempt."""
+
+    def __init__(
+        self,
+        *,
+        webhook_id: _builtins.str = ...,
+        attempt: Global___Attempt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "webhook_id", b"webhook_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TestSubscriptionResponse: _TypeAlias = TestSubscriptionResponse  # noqa: Y015

@@ -65,6 +65,11 @@ class DeliveryServiceStub:
                 request_serializer=webhook_dot_v1_dot_deliveries__pb2.CancelDeliveryRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_deliveries__pb2.CancelDeliveryResponse.FromString,
                 _registered_method=True)
+        self.TestSubscription = channel.unary_unary(
+                '/webhook.v1.DeliveryService/TestSubscription',
+                request_serializer=webhook_dot_v1_dot_deliveries__pb2.TestSubscriptionRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_deliveries__pb2.TestSubscriptionResponse.FromString,
+                _registered_method=True)
 
 
 class DeliveryServiceServicer:
@@ -120,6 +125,18 @@ class DeliveryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TestSubscription(self, request, context):
+        """Sends a test event to a subscription at once, in any status but unverified, and returns the attempt. It is no delivery:
+        it is in no statistics, is not retried, and does not count for the breaker. It takes as long as the receiver does, up to
+        the subscription's timeout, so call it with a deadline of 40 s.
+        FAILED_PRECONDITION with reason SUBSCRIPTION_UNVERIFIED before the target has answered a challenge; RESOURCE_EXHAUSTED
+        with reason RATE_LIMITED after 10 in a minute, or TENANT_OVERLOADED while 10 of the tenant are not answered;
+        UNAVAILABLE if no worker has room for it within 5 s: nothing is sent then.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_DeliveryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -152,6 +169,11 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
                     servicer.CancelDelivery,
                     request_deserializer=webhook_dot_v1_dot_deliveries__pb2.CancelDeliveryRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_deliveries__pb2.CancelDeliveryResponse.SerializeToString,
+            ),
+            'TestSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.TestSubscription,
+                    request_deserializer=webhook_dot_v1_dot_deliveries__pb2.TestSubscriptionRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_deliveries__pb2.TestSubscriptionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -317,6 +339,33 @@ class DeliveryService:
             '/webhook.v1.DeliveryService/CancelDelivery',
             webhook_dot_v1_dot_deliveries__pb2.CancelDeliveryRequest.SerializeToString,
             webhook_dot_v1_dot_deliveries__pb2.CancelDeliveryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TestSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.DeliveryService/TestSubscription',
+            webhook_dot_v1_dot_deliveries__pb2.TestSubscriptionRequest.SerializeToString,
+            webhook_dot_v1_dot_deliveries__pb2.TestSubscriptionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -54,6 +54,14 @@ class DeliveryServiceStub:
     """Cancels a delivery that is pending or scheduled. FAILED_PRECONDITION with reason
     DELIVERY_IN_FLIGHT or DELIVERY_FINISHED otherwise; a cancelled one stays cancelled.
     """
+    TestSubscription: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.TestSubscriptionRequest, _deliveries_pb2.TestSubscriptionResponse]
+    """Sends a test event to a subscription at once, in any status but unverified, and returns the attempt. It is no delivery:
+    it is in no statistics, is not retried, and does not count for the breaker. It takes as long as the receiver does, up to
+    the subscription's timeout, so call it with a deadline of 40 s.
+    FAILED_PRECONDITION with reason SUBSCRIPTION_UNVERIFIED before the target has answered a challenge; RESOURCE_EXHAUSTED
+    with reason RATE_LIMITED after 10 in a minute, or TENANT_OVERLOADED while 10 of the tenant are not answered;
+    UNAVAILABLE if no worker has room for it within 5 s: nothing is sent then.
+    """
 
 @_typing.type_check_only
 class DeliveryServiceAsyncStub(DeliveryServiceStub):
@@ -80,6 +88,14 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     CancelDelivery: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.CancelDeliveryRequest, _deliveries_pb2.CancelDeliveryResponse]  # type: ignore[assignment]
     """Cancels a delivery that is pending or scheduled. FAILED_PRECONDITION with reason
     DELIVERY_IN_FLIGHT or DELIVERY_FINISHED otherwise; a cancelled one stays cancelled.
+    """
+    TestSubscription: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.TestSubscriptionRequest, _deliveries_pb2.TestSubscriptionResponse]  # type: ignore[assignment]
+    """Sends a test event to a subscription at once, in any status but unverified, and returns the attempt. It is no delivery:
+    it is in no statistics, is not retried, and does not count for the breaker. It takes as long as the receiver does, up to
+    the subscription's timeout, so call it with a deadline of 40 s.
+    FAILED_PRECONDITION with reason SUBSCRIPTION_UNVERIFIED before the target has answered a challenge; RESOURCE_EXHAUSTED
+    with reason RATE_LIMITED after 10 in a minute, or TENANT_OVERLOADED while 10 of the tenant are not answered;
+    UNAVAILABLE if no worker has room for it within 5 s: nothing is sent then.
     """
 
 class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -140,6 +156,20 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_deliveries_pb2.CancelDeliveryResponse, _abc.Awaitable[_deliveries_pb2.CancelDeliveryResponse]]:
         """Cancels a delivery that is pending or scheduled. FAILED_PRECONDITION with reason
         DELIVERY_IN_FLIGHT or DELIVERY_FINISHED otherwise; a cancelled one stays cancelled.
+        """
+
+    @_abc_1.abstractmethod
+    def TestSubscription(
+        self,
+        request: _deliveries_pb2.TestSubscriptionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_deliveries_pb2.TestSubscriptionResponse, _abc.Awaitable[_deliveries_pb2.TestSubscriptionResponse]]:
+        """Sends a test event to a subscription at once, in any status but unverified, and returns the attempt. It is no delivery:
+        it is in no statistics, is not retried, and does not count for the breaker. It takes as long as the receiver does, up to
+        the subscription's timeout, so call it with a deadline of 40 s.
+        FAILED_PRECONDITION with reason SUBSCRIPTION_UNVERIFIED before the target has answered a challenge; RESOURCE_EXHAUSTED
+        with reason RATE_LIMITED after 10 in a minute, or TENANT_OVERLOADED while 10 of the tenant are not answered;
+        UNAVAILABLE if no worker has room for it within 5 s: nothing is sent then.
         """
 
 def add_DeliveryServiceServicer_to_server(servicer: DeliveryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -597,7 +597,9 @@ class ListEventsRequest(_message.Message):
     """next_page_token of the page before; empty means the first page."""
     @_builtins.property
     def filter(self) -> Global___EventFilter:
-        """Which are wanted. from_time is 24 hours ago unless it is set, or a key or a provider's id is."""
+        """Which are wanted. from_time is 24 hours ago, or 24 hours before a to_time that is in the past, unless it is set,
+        or a key or a provider's id is.
+        """
 
     def __init__(
         self,
@@ -711,3 +713,109 @@ class GetEventResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetEventResponse: _TypeAlias = GetEventResponse  # noqa: Y015
+
+@_typing.final
+class EventRoute(_message.Message):
+    """Whether a subscription got an event, and why."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    ROUTED_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    DELIVERY_ID_FIELD_NUMBER: _builtins.int
+    subscription_id: _builtins.str
+    """The subscription."""
+    routed: _builtins.bool
+    """Whether it got the event."""
+    reason: _builtins.str
+    """"matched", "replayed", "event_type", "created_later", "system", "disabled", "expanding", "addressed",
+    or "changed_since".
+    """
+    explanation: _builtins.str
+    """The reason as a sentence, for people."""
+    delivery_id: _builtins.str
+    """The delivery of the event to it; empty if it did not get the event."""
+    def __init__(
+        self,
+        *,
+        subscription_id: _builtins.str = ...,
+        routed: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        explanation: _builtins.str = ...,
+        delivery_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_id", b"delivery_id", "explanation", b"explanation", "reason", b"reason", "routed", b"routed", "subscription_id", b"subscription_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EventRoute: _TypeAlias = EventRoute  # noqa: Y015
+
+@_typing.final
+class ListEventRoutesRequest(_message.Message):
+    """Asks for a page of an event's routes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owning tenant; empty means the caller's own."""
+    event_id: _builtins.str
+    """UUID of the event. NOT_FOUND if it never existed or is no longer retained."""
+    subscription_id: _builtins.str
+    """Only the route of this subscription, which may be deleted; empty means those of all. NOT_FOUND if it never existed."""
+    page_size: _builtins.int
+    """Objects per page, 1 to 200; 0 means 50."""
+    page_token: _builtins.str
+    """next_page_token of the page before; empty means the first page."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        event_id: _builtins.str = ...,
+        subscription_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "page_size", b"page_size", "page_token", b"page_token", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventRoutesRequest: _TypeAlias = ListEventRoutesRequest  # noqa: Y015
+
+@_typing.final
+class ListEventRoutesResponse(_message.Message):
+    """A page of routes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUTES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Opaque; empty on the last page."""
+    @_builtins.property
+    def routes(self) -> _containers.RepeatedCompositeFieldContainer[Global___EventRoute]:
+        """The page."""
+
+    def __init__(
+        self,
+        *,
+        routes: _abc.Iterable[Global___EventRoute] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "routes", b"routes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListEventRoutesResponse: _TypeAlias = ListEventRoutesResponse  # noqa: Y015

@@ -56,6 +56,11 @@ class IngestServiceStub:
                 request_serializer=webhook_dot_v1_dot_ingest__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_ingest__pb2.ListEventsResponse.FromString,
                 _registered_method=True)
+        self.ListEventRoutes = channel.unary_unary(
+                '/webhook.v1.IngestService/ListEventRoutes',
+                request_serializer=webhook_dot_v1_dot_ingest__pb2.ListEventRoutesRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_ingest__pb2.ListEventRoutesResponse.FromString,
+                _registered_method=True)
 
 
 class IngestServiceServicer:
@@ -91,6 +96,14 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListEventRoutes(self, request, context):
+        """Lists the subscriptions of an event's tenant, newest first, with why each got the event or not. Deleted subscriptions
+        are not listed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IngestServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -113,6 +126,11 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.ListEvents,
                     request_deserializer=webhook_dot_v1_dot_ingest__pb2.ListEventsRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_ingest__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'ListEventRoutes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEventRoutes,
+                    request_deserializer=webhook_dot_v1_dot_ingest__pb2.ListEventRoutesRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_ingest__pb2.ListEventRoutesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -225,6 +243,33 @@ class IngestService:
             '/webhook.v1.IngestService/ListEvents',
             webhook_dot_v1_dot_ingest__pb2.ListEventsRequest.SerializeToString,
             webhook_dot_v1_dot_ingest__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEventRoutes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.IngestService/ListEventRoutes',
+            webhook_dot_v1_dot_ingest__pb2.ListEventRoutesRequest.SerializeToString,
+            webhook_dot_v1_dot_ingest__pb2.ListEventRoutesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,10 @@ class IngestServiceStub:
     """Reads an accepted event with its payload."""
     ListEvents: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.ListEventsRequest, _ingest_pb2.ListEventsResponse]
     """Finds events of a tenant by what is known of them, without payloads."""
+    ListEventRoutes: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.ListEventRoutesRequest, _ingest_pb2.ListEventRoutesResponse]
+    """Lists the subscriptions of an event's tenant, newest first, with why each got the event or not. Deleted subscriptions
+    are not listed.
+    """
 
 @_typing.type_check_only
 class IngestServiceAsyncStub(IngestServiceStub):
@@ -59,6 +63,10 @@ class IngestServiceAsyncStub(IngestServiceStub):
     """Reads an accepted event with its payload."""
     ListEvents: _aio.UnaryUnaryMultiCallable[_ingest_pb2.ListEventsRequest, _ingest_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Finds events of a tenant by what is known of them, without payloads."""
+    ListEventRoutes: _aio.UnaryUnaryMultiCallable[_ingest_pb2.ListEventRoutesRequest, _ingest_pb2.ListEventRoutesResponse]  # type: ignore[assignment]
+    """Lists the subscriptions of an event's tenant, newest first, with why each got the event or not. Deleted subscriptions
+    are not listed.
+    """
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     """Accepts events. Served by the ingest service. A response that says accepted means: committed to
@@ -96,5 +104,15 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_pb2.ListEventsResponse, _abc.Awaitable[_ingest_pb2.ListEventsResponse]]:
         """Finds events of a tenant by what is known of them, without payloads."""
+
+    @_abc_1.abstractmethod
+    def ListEventRoutes(
+        self,
+        request: _ingest_pb2.ListEventRoutesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.ListEventRoutesResponse, _abc.Awaitable[_ingest_pb2.ListEventRoutesResponse]]:
+        """Lists the subscriptions of an event's tenant, newest first, with why each got the event or not. Deleted subscriptions
+        are not listed.
+        """
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

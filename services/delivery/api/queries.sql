@@ -2,8 +2,9 @@
 -- Reads deliveries of a tenant, or of all if it is null ($1 and $2; $3 and $4: least and greatest id), with what the last
 -- attempt of one that is not delivered got. held_by: what keeps one from being sent though it is due; what held its
 -- subscription at its last turn if it is not the subscription's state, or '' if that held nothing. probe_at: when an endpoint
--- whose breaker is open is tried again.
-SELECT d.*, coalesce(d.queued_status_code, u.last_status_code) AS last_status_code,
+-- whose breaker is open is tried again. traceparent: with $5, of its event, if that is traced and still retained.
+SELECT d.*, CASE WHEN $5 THEN (SELECT e.traceparent FROM webhook_events e WHERE e.id = d.event_id) END AS traceparent,
+       coalesce(d.queued_status_code, u.last_status_code) AS last_status_code,
        coalesce(d.queued_error_kind, u.last_error_kind) AS last_error_kind,
        CASE WHEN s.status = 'active' AND h.breaker = 'open' THEN h.probe_at END AS probe_at,
        CASE WHEN d.status IN ('pending', 'scheduled') AND d.due_at <= now()
@@ -22,7 +23,8 @@ WHERE d.id = ANY($1::uuid[]) AND d.id BETWEEN $3 AND $4 AND ($2::text IS NULL OR
 
 -- select_attempts --
 -- Reads the attempts of deliveries ($1; $2 and $3: least and greatest id), of each the oldest first.
-SELECT delivery_id, number, started_at, duration_ms, status_code, outcome, error_message, response_body
+SELECT delivery_id, number, started_at, duration_ms, status_code, outcome, error_message, response_body,
+       details, actor
 FROM delivery_attempts
 WHERE delivery_id = ANY($1::uuid[]) AND delivery_id BETWEEN $2 AND $3
 ORDER BY delivery_id, number
@@ -126,16 +128,16 @@ WHERE u.tenant_id = $1
 
 -- retry_deliveries --
 -- Makes locked deliveries ($1; $4 and $5: least and greatest id) pending and restarts their retry schedules; the dispatcher
--- ignores each for the seconds of $2, and they expire in $3 hours at the earliest. One that has ended comes back to the
--- queue, and is 'pending' in history again.
+-- ignores each for the seconds of $2, and they expire in $3 hours at the earliest. $6 asks for their next attempts. One that
+-- has ended comes back to the queue, and is 'pending' in history again.
 WITH asked AS MATERIALIZED (
     SELECT id, hold_seconds FROM unnest($1::uuid[], $2::float8[]) AS a (id, hold_seconds)
 ), queued AS (
     INSERT INTO delivery_queue AS q
         (delivery_id, event_id, subscription_id, tenant_id, created_at, due_at, expires_at, attempt_count,
-         last_status_code, last_error_kind)
+         last_status_code, last_error_kind, actor)
     SELECT d.id, d.event_id, d.subscription_id, d.tenant_id, d.created_at, now() + make_interval(secs => a.hold_seconds),
-           now() + make_interval(hours => $3), d.attempt_count, u.last_status_code, u.last_error_kind
+           now() + make_interval(hours => $3), d.attempt_count, u.last_status_code, u.last_error_kind, $6
     FROM asked a JOIN webhook_deliveries d ON d.id = a.id
     LEFT JOIN LATERAL (
         SELECT last_status_code, last_error_kind FROM unsuccessful_deliveries
@@ -144,7 +146,7 @@ WITH asked AS MATERIALIZED (
     WHERE d.id BETWEEN $4 AND $5
     ORDER BY d.id
     ON CONFLICT (delivery_id) DO UPDATE
-    SET due_at = excluded.due_at, scheduled = false, failure_count = 0, interrupted_count = 0,
+    SET due_at = excluded.due_at, scheduled = false, failure_count = 0, interrupted_count = 0, actor = excluded.actor,
         expires_at = greatest(q.expires_at, excluded.expires_at)
     WHERE q.claim_token IS NULL
     RETURNING delivery_id
@@ -175,6 +177,37 @@ SET probe_at = now(), probe_delivery_id = a.delivery_id
 FROM unnest($1::uuid[], $2::uuid[]) AS a (subscription_id, delivery_id)
 WHERE (SELECT count(*) FROM locked) > 0 AND h.subscription_id = a.subscription_id AND h.breaker = 'open'
   AND h.probe_delivery_id IS NULL
+
+-- select_status --
+-- Reads the status of a tenant's live subscription.
+SELECT status FROM subscriptions WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
+
+-- lock_tests --
+-- Lets others ask for test events of tenant $1 after this transaction, so that they are counted.
+SELECT pg_advisory_xact_lock(hashtext('webhook:endpoint_tests'), hashtext($1))
+
+-- count_tests --
+-- Counts the test events of subscription $2 of tenant $1 within $3 seconds, and those of the tenant that are not answered;
+-- how long it is until the first of them counts no more.
+SELECT count(*) FILTER (WHERE subscription_id = $2) AS of_subscription,
+       count(*) FILTER (WHERE outcome IS NULL) AS unanswered,
+       extract(epoch FROM min(asked_at) FILTER (WHERE subscription_id = $2) + make_interval(secs => $3) - now())::float8
+           AS wait_seconds
+FROM endpoint_tests WHERE tenant_id = $1 AND asked_at > now() - make_interval(secs => $3)
+
+-- insert_test --
+-- Asks on behalf of $4 for a test event ($1) to be sent to subscription $2 of tenant $3.
+INSERT INTO endpoint_tests (id, subscription_id, tenant_id, actor) VALUES ($1, $2, $3, $4)
+
+-- select_test --
+-- Reads what became of a test event.
+SELECT taken_at IS NOT NULL AS taken, 1 AS number, started_at, duration_ms, status_code, outcome, error_message,
+       response_body, details, actor
+FROM endpoint_tests WHERE id = $1
+
+-- withdraw_test --
+-- Takes back a test event that no worker has taken in hand.
+DELETE FROM endpoint_tests WHERE id = $1 AND taken_at IS NULL RETURNING true
 
 -- find_unknown_subscription --
 -- Finds one of the subscriptions $2 that tenant $1 neither has nor had.

@@ -98,7 +98,8 @@ def _size(result: Result) -> int:
     if isinstance(result, errors.WebhookError):
         return 0
     attempts = result.delivery.attempts
-    return sum(len(attempt.response_body or "") for attempt in attempts) + ATTEMPT_BYTES * len(attempts)
+    texts = sum(len(attempt.response_body or "") + len(attempt.details or "") for attempt in attempts)
+    return texts + ATTEMPT_BYTES * len(attempts)
 
 
 def _within(room: int, result: Result) -> Result:

@@ -1,21 +1,25 @@
 """DeliveryService: look-ups, manual retries, cancellations."""
 
 import dataclasses
-from datetime import UTC, datetime
 
 from protos.webhook.v1 import deliveries_pb2 as pb
 from protos.webhook.v1 import deliveries_pb2_grpc
 from services.delivery.api import explanation, filters
+from services.delivery.api.endpoint_tests import EndpointTests
 from services.delivery.api.retries import MAX_DELIVERIES, Result, Retries
 from services.delivery.api.store import Attempt, Delivery, DeliveryStore
-from services.domain import deliveries
+from services.delivery.destinations import details
+from services.delivery.destinations.details import Details
+from services.domain import audit, deliveries
 from services.domain.states import FINAL, AttemptOutcome, DeliveryStatus
 from services.platform import errors, ids, paging
-from services.platform.auth import identity
+from services.platform.auth import identity, roles
+from services.platform.auth.roles import Role
 from services.platform.grpc import conversion
 from services.platform.grpc import errors as grpc_errors
 from services.platform.grpc.calls import Context
-from services.platform.stores.walks import WINDOW, Paged, Span
+from services.platform.stores import walks
+from services.platform.stores.walks import Paged, Span
 from services.platform.tracing import spans
 
 _STATUSES = pb.DeliveryStatus.DESCRIPTOR
@@ -24,9 +28,10 @@ _STATUSES = pb.DeliveryStatus.DESCRIPTOR
 class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
     """Servicer of webhook.v1.DeliveryService."""
 
-    def __init__(self, store: DeliveryStore, retries: Retries) -> None:
+    def __init__(self, store: DeliveryStore, retries: Retries, tests: EndpointTests) -> None:
         self._store = store
         self._retries = retries
+        self._tests = tests
 
     async def GetDelivery(self, request: pb.GetDeliveryRequest, _context: Context) -> pb.GetDeliveryResponse:
         """Read one with its attempts."""
@@ -62,7 +67,7 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         size = paging.page_size(request.page_size)
         wanted = filters.parse(request.filter)
         if wanted.from_time is None and not wanted.subscription_ids and not wanted.names_events:
-            wanted = dataclasses.replace(wanted, from_time=datetime.now(UTC) - WINDOW)
+            wanted = dataclasses.replace(wanted, from_time=walks.default_from(wanted))
         span = Span.of(wanted, ascending=request.ascending)
         paged = Paged.of(span, request.page_token, by_default=not request.filter.HasField("from_time"))
         found, reached = await self._store.search(tenant_id, wanted, paged.rest, size)
@@ -101,6 +106,14 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
             deliveries.DELIVERIES_ENDED.labels(DeliveryStatus.CANCELLED).inc()
         return pb.CancelDeliveryResponse(delivery=_message(cancelled))
 
+    async def TestSubscription(
+        self, request: pb.TestSubscriptionRequest, _context: Context
+    ) -> pb.TestSubscriptionResponse:
+        """Send a test event, and return its attempt."""
+        subscription_id = ids.parse("subscription_id", request.subscription_id)
+        test_id, attempt = await self._tests.test(identity.tenant_of(request.tenant_id), subscription_id)
+        return pb.TestSubscriptionResponse(webhook_id=str(test_id), attempt=_attempt(attempt))
+
 
 def _status(status: pb.DeliveryStatus.ValueType) -> DeliveryStatus | None:
     if status != pb.DELIVERY_STATUS_UNSPECIFIED and status not in conversion.texts(_STATUSES):
@@ -118,10 +131,12 @@ def _result(result: Result) -> pb.RetryResult:
 
 
 def _message(delivery: Delivery) -> pb.Delivery:
+    parent = spans.parse_traceparent(delivery.traceparent) if delivery.traceparent else None
     waiting = explanation.waits_for(delivery)
     return conversion.message(
         pb.Delivery,
         delivery,
+        trace_id=f"{parent.trace_id:032x}" if parent else "",
         attempts=[_attempt(attempt) for attempt in delivery.attempts],
         next_attempt_at=delivery.due_at if delivery.status is DeliveryStatus.SCHEDULED else None,
         completed_at=delivery.completed_at if delivery.status in FINAL else None,
@@ -133,4 +148,23 @@ def _message(delivery: Delivery) -> pb.Delivery:
 def _attempt(attempt: Attempt) -> pb.Attempt:
     succeeded = attempt.outcome == AttemptOutcome.SUCCESS
     error = None if succeeded else pb.AttemptError(kind=attempt.outcome, message=attempt.error_message or "")
-    return conversion.message(pb.Attempt, attempt, error=error)
+    return conversion.message(
+        pb.Attempt,
+        attempt,
+        error=error,
+        details=None if attempt.details is None else _details(details.decoded(attempt.details)),
+        actor=attempt.actor or audit.SYSTEM,
+    )
+
+
+def _details(found: Details) -> pb.AttemptDetails:
+    """Return the details that the caller may see: only an admin may know what is not public of the network."""
+    shown = found.public or roles.includes(identity.CALLER.get().role, Role.ADMIN)
+    return pb.AttemptDetails(
+        request_headers=[pb.AttemptHeader(name=name, value=value) for name, value in found.request_headers],
+        response_headers=[pb.AttemptHeader(name=name, value=value) for name, value in found.response_headers],
+        headers_cut=found.headers_cut,
+        address=found.address if shown else "",
+        connection_reused=found.reused,
+        phases=[pb.AttemptPhase(name=name, duration_ms=took) for name, took in found.phases.items()] if shown else (),
+    )

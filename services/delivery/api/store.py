@@ -11,9 +11,10 @@ from uuid import UUID
 
 from services.delivery.api import search
 from services.delivery.api.filters import LISTED, Filter
-from services.domain import audit, deliveries
+from services.domain import audit, deliveries, lookups
 from services.domain.audit import Action, FieldChange
 from services.domain.doorbell import RUNG_SECONDS, Rung
+from services.domain.lookups import Kind
 from services.domain.states import FINAL, DeliveryReason, DeliveryStatus
 from services.domain.tenants import quotas
 from services.platform import errors, ids
@@ -40,6 +41,10 @@ class Attempt:
     outcome: str
     error_message: str | None
     response_body: str | None
+    # As services/delivery/destinations/details.py encodes them; None: they are not recorded.
+    details: str | None
+    # Who asked for it, as in the audit log; None: nobody.
+    actor: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +72,8 @@ class Delivery:
     # What its last attempt got, unless it is delivered.
     last_status_code: int | None = None
     last_error_kind: str | None = None
+    # Of its event, if that is traced and still retained; not of those in lists.
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,6 +105,11 @@ class _Locked:
     status: DeliveryStatus
 
 
+def attempt_of(row: Any) -> Attempt:
+    """Return the attempt of a row."""
+    return sql.record(Attempt, row)
+
+
 class DeliveryStore:
     """Deliveries of a tenant. Every method raises what stores.availability.STORE_AWAY lists when Postgres is away."""
 
@@ -114,14 +126,16 @@ class DeliveryStore:
     async def delivery(self, tenant_id: str, delivery_id: UUID) -> Delivery:
         """One delivery with its attempts; NotFound when there is none."""
         async with self._pool.acquire() as connection:
-            return await self._read(connection, tenant_id, delivery_id)
+            for delivery in await self._read_all(connection, tenant_id, [delivery_id]):
+                return delivery
+            raise await lookups.missing(connection, tenant_id, Kind.DELIVERY, delivery_id)
 
     async def of_subscription(
         self, tenant_id: str | None, subscription_id: UUID, *, status: DeliveryStatus | None, before: UUID, limit: int
     ) -> list[Delivery]:
         """Up to `limit` deliveries with ids below `before`, newest first; NotFound for an unknown subscription."""
         if not await self._pool.fetchval(SQL["subscription_exists"], subscription_id, tenant_id):
-            raise errors.NotFound(f"subscription {subscription_id} not found")
+            raise await lookups.missing(self._pool, tenant_id, Kind.SUBSCRIPTION, subscription_id)
         async with self._snapshot() as connection:
             found = await _find(connection, subscription_id, status, before, limit)
             return await self._select(connection, tenant_id, found)
@@ -131,7 +145,7 @@ class DeliveryStore:
     ) -> list[Delivery]:
         """Up to `limit` deliveries with ids below `before`, newest first; NotFound for an unknown event."""
         if not await self._pool.fetchval(SQL["event_exists"], event_id, tenant_id):
-            raise errors.NotFound(f"event {event_id} not found")
+            raise await lookups.missing(self._pool, tenant_id, Kind.EVENT, event_id)
         least, greatest = ids.delivery_range(event_id)
         above = min(before, UUID(int=greatest.int + 1))
         async with self._snapshot() as connection:
@@ -163,7 +177,7 @@ class DeliveryStore:
             changed = {delivery_id: one for delivery_id, one in locked.items() if delivery_id not in found}
             if changed:
                 ringing = {name for name, one in changed.items() if _is_ringing(one.row, may_ring)}
-                await self._make_pending(connection, changed, ringing)
+                await self._make_pending(connection, changed, ringing, actor=actor)
                 await _tell(connection, Action.RETRY_DELIVERY, changed, after=DeliveryStatus.PENDING, actor=actor)
                 for delivery in await self._read_all(connection, tenant_id, list(changed)):
                     rung = Rung(delivery.subscription_id, delivery.id) if delivery.id in ringing else None
@@ -179,6 +193,7 @@ class DeliveryStore:
         *,
         statuses: Collection[DeliveryStatus],
         ended_by: datetime,
+        actor: str,
     ) -> Reopened:
         """Make those deliveries pending that are in one of these states still, in the transaction of a connection.
 
@@ -193,7 +208,7 @@ class DeliveryStore:
         refusals = {name: refusal for name, one in wanted.items() if (refusal := self._refusal(one, None))}
         changed = {name: one for name, one in wanted.items() if name not in refusals}
         if changed:
-            await self._make_pending(connection, changed, (), probing=False)
+            await self._make_pending(connection, changed, (), actor=actor, probing=False)
         gone = sum(isinstance(refusal, errors.Gone) for refusal in refusals.values())
         return Reopened(ids=list(changed), gone=gone, late=len(late))
 
@@ -208,12 +223,14 @@ class DeliveryStore:
         changed: Mapping[UUID, _Locked],
         ringing: Collection[UUID],
         *,
+        actor: str,
         probing: bool = True,
     ) -> None:
         names, rows = list(changed), [one.row for one in changed.values()]
         bounds = min(names), max(names)
         hold_seconds = [float(RUNG_SECONDS) if name in ringing else 0.0 for name in names]
-        await connection.execute(SQL["retry_deliveries"], names, hold_seconds, self._expiry_hours, *bounds)
+        asked_by = None if actor == audit.SYSTEM else actor
+        await connection.execute(SQL["retry_deliveries"], names, hold_seconds, self._expiry_hours, *bounds, asked_by)
         listed = [row for row in rows if row["status"] in LISTED]
         if listed:
             columns = ([row[name] for row in listed] for name in ("id", "subscription_id", "status"))
@@ -307,21 +324,26 @@ class DeliveryStore:
         self, connection: postgres.Connection, tenant_id: str, delivery_ids: Sequence[UUID]
     ) -> list[Delivery]:
         """Return those of the deliveries that the tenant has, with their attempts."""
-        found = await self._select(connection, tenant_id, delivery_ids)
+        found = await self._select(connection, tenant_id, delivery_ids, traces=True)
         bounds = min(delivery_ids), max(delivery_ids)
         attempts: defaultdict[UUID, list[Attempt]] = defaultdict(list)
         for row in await connection.fetch(SQL["select_attempts"], [delivery.id for delivery in found], *bounds):
-            attempts[row["delivery_id"]].append(sql.record(Attempt, row))
+            attempts[row["delivery_id"]].append(attempt_of(row))
         return [dataclasses.replace(delivery, attempts=attempts[delivery.id]) for delivery in found]
 
     async def _select(
-        self, connection: postgres.Connection, tenant_id: str | None, delivery_ids: Sequence[UUID]
+        self,
+        connection: postgres.Connection,
+        tenant_id: str | None,
+        delivery_ids: Sequence[UUID],
+        *,
+        traces: bool = False,
     ) -> list[Delivery]:
-        """Return those of the deliveries that the tenant has, in this order, without attempts."""
+        """Return those of the deliveries that the tenant has, in this order, without attempts; with their `traces`."""
         if not delivery_ids:
             return []
         bounds = min(delivery_ids), max(delivery_ids)
-        rows = await connection.fetch(SQL["select_whole"], delivery_ids, tenant_id, *bounds)
+        rows = await connection.fetch(SQL["select_whole"], delivery_ids, tenant_id, *bounds, traces)
         by_id = {row["id"]: row for row in rows}
         return [
             sql.record(Delivery, row, status=DeliveryStatus(row["status"]), attempts=())

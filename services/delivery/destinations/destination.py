@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 
+from services.delivery.destinations.details import Trail
 from services.delivery.worker.store import Claim
 from services.domain.states import AttemptOutcome
 
@@ -53,12 +54,21 @@ class Destination(Protocol):
     """Delivers payloads. One instance serves all subscriptions of its type."""
 
     async def send(
-        self, claim: Claim, payload: bytes, *, timeout_seconds: float, fresh: bool = False, trace: str | None = None
+        self,
+        claim: Claim,
+        payload: bytes,
+        *,
+        timeout_seconds: float,
+        fresh: bool = False,
+        repeated: bool = False,
+        trace: str | None = None,
+        trail: Trail | None = None,
     ) -> Answer:
         """Send a claim's payload within a deadline. Raises SendError.
 
-        `fresh` forbids a reused connection: it is the second request of the claim, whose first was lost with one.
-        `trace` is the W3C traceparent to send, if the receiver is to see it.
+        `fresh` forbids a reused connection. `repeated`: it is the second request of the claim, whose first was lost
+        with a connection. `trace` is the W3C traceparent to send, if the receiver is to see it. What happens is noted
+        in `trail`.
         """
         ...
 

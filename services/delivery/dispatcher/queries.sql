@@ -337,25 +337,26 @@ SELECT q.delivery_id, q.claim_token FROM unnest($1::uuid[]) AS looked (delivery_
 -- ones, or fails them after $4 times, and leaves an interrupted attempt of the claim each ($5: seconds of a lease); those
 -- that failed are noted. Returns their state.
 WITH lost AS (
-    SELECT q.delivery_id, q.claim_token, q.interrupted_count + 1 >= $4 AS failed
+    SELECT q.delivery_id, q.claim_token, q.actor, q.interrupted_count + 1 >= $4 AS failed
     FROM unnest($1::uuid[], $6::uuid[]) AS l (delivery_id, claim_token)
     JOIN delivery_queue q ON q.delivery_id = l.delivery_id AND q.claim_token = l.claim_token
     WHERE q.delivery_id = ANY($1::uuid[])
 ), due AS (
     UPDATE delivery_queue q
     SET interrupted_count = q.interrupted_count + 1, attempt_count = q.attempt_count + 1, claim_token = NULL,
-        lease_until = NULL, scheduled = false, due_at = now(), last_status_code = NULL, last_error_kind = 'interrupted'
+        lease_until = NULL, scheduled = false, due_at = now(), last_status_code = NULL, last_error_kind = 'interrupted',
+        actor = NULL
     FROM lost
     WHERE q.delivery_id = lost.delivery_id AND q.delivery_id = ANY($1::uuid[]) AND q.claim_token = lost.claim_token
       AND NOT lost.failed
     RETURNING q.delivery_id AS id, q.event_id, q.subscription_id, q.tenant_id, q.attempt_count, false AS failed,
-              lost.claim_token
+              lost.claim_token, lost.actor
 ), failed AS (
     DELETE FROM delivery_queue q USING lost
     WHERE q.delivery_id = lost.delivery_id AND q.delivery_id = ANY($1::uuid[]) AND q.claim_token = lost.claim_token
       AND lost.failed
     RETURNING q.delivery_id AS id, q.event_id, q.subscription_id, q.tenant_id, q.attempt_count + 1 AS attempt_count,
-              true AS failed, lost.claim_token
+              true AS failed, lost.claim_token, lost.actor
 ), expired AS (
     SELECT * FROM due UNION ALL SELECT * FROM failed
 ), finished AS (
@@ -378,9 +379,9 @@ WITH lost AS (
     GROUP BY e.tenant_id, e.subscription_id
 ), recorded AS (
     INSERT INTO delivery_attempts (delivery_id, claim_token, request, number, subscription_id, tenant_id, started_at,
-                                   outcome, final, error_message, event_type)
+                                   outcome, final, error_message, event_type, actor)
     SELECT e.id, e.claim_token, 1, e.attempt_count, e.subscription_id, e.tenant_id, now() - make_interval(secs => $5),
-           'interrupted', e.failed, 'the worker was lost before it recorded an outcome', d.event_type
+           'interrupted', e.failed, 'the worker was lost before it recorded an outcome', d.event_type, e.actor
     FROM expired e LEFT JOIN LATERAL (
         SELECT event_type FROM webhook_deliveries WHERE id = e.id AND id BETWEEN $2 AND $3 OFFSET 0
     ) AS d ON true

@@ -39,10 +39,13 @@ DELETE FROM job_previews
 WHERE token_hash = ANY(ARRAY(SELECT token_hash FROM job_previews WHERE expires_at <= now() ORDER BY expires_at LIMIT $1))
 
 -- forget_jobs --
--- Removes up to $3 jobs of tenant $1 that ended more than $2 days ago.
+-- Removes up to $3 jobs of tenant $1 that ended more than $2 days ago. Looks at none that was created since.
 DELETE FROM jobs
 WHERE id = ANY(ARRAY(
-    SELECT id FROM jobs WHERE tenant_id = $1 AND ended_at < now() - make_interval(days => $2) ORDER BY id LIMIT $3
+    SELECT id FROM jobs
+    WHERE tenant_id = $1 AND id < uuid_of_day((now() - make_interval(days => $2))::date + 1)
+      AND ended_at < now() - make_interval(days => $2)
+    ORDER BY id LIMIT $3
 ))
 
 -- select_job --
@@ -54,10 +57,16 @@ SELECT * FROM jobs WHERE id = $1 AND tenant_id = $2
 SELECT * FROM jobs WHERE id = $1 AND tenant_id = $2 FOR UPDATE
 
 -- select_jobs --
--- Reads a page of a tenant's jobs, newest first; of all tenants if $1 is null, and in any state if $3 is.
+-- Reads a page of a tenant's jobs, newest first; in any state if $3 is null.
 SELECT * FROM jobs
-WHERE ($1::text IS NULL OR tenant_id = $1) AND id < $2 AND ($3::text IS NULL OR status = $3)
+WHERE tenant_id = $1 AND id < $2 AND ($3::text IS NULL OR status = $3)
 ORDER BY id DESC LIMIT $4
+
+-- select_all_jobs --
+-- The same of all tenants.
+SELECT * FROM jobs
+WHERE id < $1 AND ($2::text IS NULL OR status = $2)
+ORDER BY id DESC LIMIT $3
 
 -- set_job_status --
 -- Puts a locked job into state $2. One that goes on does so at once, and does not catch up.
@@ -146,7 +155,7 @@ ORDER BY d.id
 
 -- insert_replayed --
 -- Stores new deliveries of a tenant ($5) of events that exist ($1 to $4: delivery, event, subscription, event type), which
--- expire in $6 hours, and returns them.
+-- expire in $6 hours, and whose first attempts $7 asks for; returns them.
 WITH new AS (
     INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, event_type)
     SELECT id, event_id, subscription_id, $5, event_type
@@ -155,8 +164,8 @@ WITH new AS (
     ON CONFLICT (id) DO NOTHING
     RETURNING id, event_id, subscription_id, tenant_id
 ), queued AS (
-    INSERT INTO delivery_queue (delivery_id, event_id, subscription_id, tenant_id, due_at, expires_at)
-    SELECT id, event_id, subscription_id, tenant_id, now(), now() + make_interval(hours => $6) FROM new
+    INSERT INTO delivery_queue (delivery_id, event_id, subscription_id, tenant_id, due_at, expires_at, actor)
+    SELECT id, event_id, subscription_id, tenant_id, now(), now() + make_interval(hours => $6), $7 FROM new
 )
 SELECT id FROM new
 

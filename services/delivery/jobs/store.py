@@ -278,7 +278,11 @@ class JobStore:
 
     async def page(self, tenant_id: str | None, *, status: JobStatus | None, before: UUID, limit: int) -> list[Job]:
         """Return up to `limit` jobs with ids below `before`, newest first; of all tenants for None."""
-        return [_job(row) for row in await self._pool.fetch(SQL["select_jobs"], tenant_id, before, status, limit)]
+        if tenant_id is None:
+            rows = await self._pool.fetch(SQL["select_all_jobs"], before, status, limit)
+        else:
+            rows = await self._pool.fetch(SQL["select_jobs"], tenant_id, before, status, limit)
+        return [_job(row) for row in rows]
 
     async def pause(self, tenant_id: str, job_id: UUID) -> Job:
         """Pause a job; Conflict once it has ended."""
@@ -302,7 +306,7 @@ class JobStore:
             if action is Action.CANCEL_JOB and before is JobStatus.CANCELLED:
                 return _job(row)
             if before not in UNFINISHED_JOBS:
-                raise errors.Conflict(f"the job has {before}", reason=errors.ErrorReason.JOB_FINISHED)
+                raise errors.Conflict(f"the job has ended with status {before}", reason=errors.ErrorReason.JOB_FINISHED)
             after = {
                 Action.PAUSE_JOB: JobStatus.PAUSED,
                 Action.RESUME_JOB: JobStatus.RUNNING if row["started_at"] else JobStatus.QUEUED,
@@ -461,7 +465,7 @@ class JobStore:
         if job.kind is JobKind.REPLAY:
             return await self._replay(connection, job, found)
         made = await self._deliveries.reopen(
-            connection, job.tenant_id, found, statuses=statuses, ended_by=job.frozen_at
+            connection, job.tenant_id, found, statuses=statuses, ended_by=job.frozen_at, actor=_actor(job)
         )
         if made.ids:
             await connection.execute(SQL["insert_chunk"], job.id, job.chunks, made.ids, LOOK_SECONDS)
@@ -482,7 +486,7 @@ class JobStore:
         made = await connection.fetch(
             SQL["insert_replayed"],
             list(new), *([row[name] for row in new.values()] for name in ("event_id", "subscription_id", "event_type")),
-            job.tenant_id, self._expiry_hours,
+            job.tenant_id, self._expiry_hours, _actor(job),
         )  # fmt: skip
         done = [row["id"] for row in made]
         if done:
@@ -547,6 +551,11 @@ class JobStore:
 
 def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
+
+
+def _actor(job: Job) -> str:
+    """Return who asks for the attempts of a job's deliveries."""
+    return f"job:{job.id}"
 
 
 def _no_job(job_id: UUID) -> errors.NotFound:

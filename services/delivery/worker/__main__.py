@@ -14,6 +14,7 @@ from services.delivery.settings import WorkerSettings
 from services.delivery.worker.bells import Bells
 from services.delivery.worker.checks import CheckStore, EndpointChecks
 from services.delivery.worker.deliverer import Deliverer
+from services.delivery.worker.endpoint_tests import EndpointTests, EndpointTestStore
 from services.delivery.worker.health import EndpointHealth
 from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.scheduler import Scheduler
@@ -73,6 +74,8 @@ async def serve(
         if settings.checks_endpoints:
             checks = EndpointChecks(CheckStore(pool), destinations, scheduler, heard, settings, known.of)
             loops.append(process.spawn("endpoint_checks", checks.run()))
+        tests = EndpointTests(EndpointTestStore(pool), destinations, scheduler, heard, settings, known.of)
+        loops.append(process.spawn("endpoint_tests", tests.run()))
         watching = process.spawn("health", health.run(scheduler.hold))
         looking = process.spawn("due_look_ups", bells.look())
         listening = process.spawn("doorbells", bells.listen())

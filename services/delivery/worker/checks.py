@@ -17,7 +17,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
-from uuid import UUID
 
 import msgspec
 import structlog
@@ -27,7 +26,7 @@ from services.delivery.destinations.registry import Destinations
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker.scheduler import Scheduler
 from services.delivery.worker.shares import share
-from services.delivery.worker.store import SQL, Claim
+from services.delivery.worker.store import SQL, Claim, claim_of_message
 from services.domain import audit
 from services.domain.audit import Action, FieldChange
 from services.domain.deliveries import DUE
@@ -232,33 +231,4 @@ def refusal(answer: Answer, challenge: str) -> str | None:
 
 
 def _claim(row: Any, asked_at: float) -> Claim:
-    """Return what is sent like a delivery and is none."""
-    message_id: UUID = ids.new()
-    return Claim(
-        id=message_id,
-        token=message_id,
-        event_id=message_id,
-        subscription_id=row["id"],
-        tenant_id=row["tenant_id"],
-        event_type=EVENT_TYPE,
-        number=row["sent"],
-        failures=0,
-        created_at=row["now"],
-        claimed_at=row["now"],
-        claimed_monotonic=asked_at,
-        expired=False,
-        deleted=False,
-        held_by=None,
-        probe=False,
-        failing=False,
-        timeout_seconds=row["timeout_seconds"],
-        retry_policy=None,
-        target_url=row["target_url"],
-        endpoint_version=row["endpoint_version"],
-        sealed_secrets=row["sealed_secrets"],
-        sealed_headers=row["sealed_headers"],
-        sealed_client_certificate=row["sealed_client_certificate"],
-        content_type=None,
-        payload_bytes=None,
-        payload=None,
-    )
+    return claim_of_message(row, asked_at, ids.new(), EVENT_TYPE, number=row["sent"])

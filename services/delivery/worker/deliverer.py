@@ -12,6 +12,7 @@ import structlog
 
 from services.delivery.destinations import destination
 from services.delivery.destinations.destination import Answer, SendError
+from services.delivery.destinations.details import Trail
 from services.delivery.destinations.registry import Destinations
 from services.delivery.settings import RECORDING_SECONDS, WorkerSettings
 from services.delivery.worker import metrics, outcomes
@@ -132,6 +133,9 @@ class Deliverer:
         self._timeout_seconds = settings.delivery_timeout_seconds
         self._lease_seconds = settings.lease_seconds
         self._stored_bytes = settings.stored_response_bytes
+        # Of which attempts the details are recorded.
+        self._details_of_failures = settings.record_attempt_details != "none"
+        self._details_of_successes = settings.record_attempt_details == "all"
         self._large_payloads = Budget(settings.large_payload_budget_bytes, weight_of)
         for outcome in AttemptOutcome:  # at 0 from the start, so that shares and rates of each are right
             metrics.ATTEMPTS.labels(outcome)
@@ -206,11 +210,18 @@ class Deliverer:
         again = False
         answer: Answer | None = None
         failure: SendError | None = None
+        trail = Trail() if self._details_of_failures else None
         span = _begin_span(self._tracer, claim, claim.number + len(held.attempts))
         try:
             trace = span.traceparent if span is not None and self._tells_receivers else None
             answer = await self._destinations.of(claim).send(
-                claim, payload, timeout_seconds=timeout_seconds, fresh=fresh, trace=trace
+                claim,
+                payload,
+                timeout_seconds=timeout_seconds,
+                fresh=fresh,
+                repeated=fresh,
+                trace=trace,
+                trail=trail,
             )
         except SendError as error:
             failure, again = error, error.reused and not fresh
@@ -219,7 +230,9 @@ class Deliverer:
                 span.end(error=AttemptOutcome.INTERRUPTED)
             raise
         ended = time.monotonic()
-        attempt = self._describe(claim, started, ended, answer, failure)
+        if answer is not None and not self._details_of_successes and outcomes.is_success(answer.status_code):
+            trail = None
+        attempt = described(claim, started, ended, answer, failure, trail, stored_bytes=self._stored_bytes)
         held.sending_since = None
         held.attempts.append(attempt)
         if span is not None:
@@ -236,26 +249,36 @@ class Deliverer:
             return 0.0
         return min(destination.retry_after_seconds(answer.retry_after, now), self._retry_after_cap_seconds)
 
-    def _describe(
-        self, claim: Claim, started: float, ended: float, answer: Answer | None, failure: SendError | None
-    ) -> Attempt:
-        if answer is not None:
-            outcome = outcomes.outcome_of_status(answer.status_code)
-            message = None if outcome == AttemptOutcome.SUCCESS else _refusal(answer)
-            status_code: int | None = answer.status_code
-            body = destination.body_text(answer.body, self._stored_bytes)
-        else:
-            outcome = failure.kind if failure else AttemptOutcome.INVALID_RESPONSE
-            message, body = failure.message if failure else "", None
-            status_code = failure.status_code if failure else None
-        return Attempt(
-            started_at=claim.at(started),
-            duration_ms=round((ended - started) * 1000),
-            status_code=status_code,
-            outcome=outcome,
-            error_message=message and destination.message_text(message),
-            response_body=body,
-        )
+
+def described(
+    claim: Claim,
+    started: float,
+    ended: float,
+    answer: Answer | None,
+    failure: SendError | None,
+    trail: Trail | None,
+    *,
+    stored_bytes: int,
+) -> Attempt:
+    """Return the attempt to record of a request that ended with an answer or a failure; its details are in `trail`."""
+    if answer is not None:
+        outcome = outcomes.outcome_of_status(answer.status_code)
+        message = None if outcome == AttemptOutcome.SUCCESS else _refusal(answer)
+        status_code: int | None = answer.status_code
+        body = destination.body_text(answer.body, stored_bytes)
+    else:
+        outcome = failure.kind if failure else AttemptOutcome.INVALID_RESPONSE
+        message, body = failure.message if failure else "", None
+        status_code = failure.status_code if failure else None
+    return Attempt(
+        started_at=claim.at(started),
+        duration_ms=round((ended - started) * 1000),
+        status_code=status_code,
+        outcome=outcome,
+        error_message=message and destination.message_text(message),
+        response_body=body,
+        details=trail.encoded() if trail is not None else None,
+    )
 
 
 def _refusal(answer: Answer) -> str:

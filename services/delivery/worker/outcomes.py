@@ -37,6 +37,11 @@ def outcome_of_status(status_code: int) -> AttemptOutcome:
     return _OUTCOMES.get(status_code // 100, AttemptOutcome.INVALID_RESPONSE)
 
 
+def is_success(status_code: int) -> bool:
+    """Return whether a receiver has accepted what was sent."""
+    return outcome_of_status(status_code) is AttemptOutcome.SUCCESS
+
+
 def decide(
     claim: Claim, attempts: Sequence[Attempt], policy: RetryPolicy, *, retry_after_seconds: float = 0.0
 ) -> Outcome:

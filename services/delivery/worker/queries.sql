@@ -51,8 +51,8 @@ WHERE (SELECT count(*) FROM locked) > 0 AND q.delivery_id = held.id AND q.delive
 RETURNING q.delivery_id AS id
 
 -- record --
--- Records what claims that are still held make of their deliveries ($1 to $7), and their attempts ($8 to $18, $21). A delivery
--- is changed only by the holder of its claim token. $3: its state; $4: seconds until the dispatcher checks it;
+-- Records what claims that are still held make of their deliveries ($1 to $7), and their attempts ($8 to $18, $21, $22). A
+-- delivery is changed only by the holder of its claim token. $3: its state; $4: seconds until the dispatcher checks it;
 -- $5: failures to add; $6: reason; $7: attempts made. A retry that would come after the delivery expires makes it failed
 -- instead. $9: the request of its claim that an attempt is; its number continues those of the delivery.
 -- Rows are locked in one order everywhere, so that batches do not deadlock: $1 is in the order of the ids. What ends leaves
@@ -64,13 +64,13 @@ RETURNING q.delivery_id AS id
 -- Returns the deliveries that were changed and their new state.
 WITH changed AS (
     SELECT o.id, q.event_id, q.subscription_id, q.tenant_id, o.claim_token, o.attempts,
-           q.attempt_count + o.attempts AS attempt_count, q.due_at, q.last_status_code, q.last_error_kind,
+           q.attempt_count + o.attempts AS attempt_count, q.due_at, q.last_status_code, q.last_error_kind, q.actor,
            CASE WHEN q.expired THEN 'failed' ELSE o.status END AS status,
            CASE WHEN q.expired THEN 'expired' ELSE o.reason END AS reason
     FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::float8[], $5::int[], $6::text[], $7::int[])
         AS o (id, claim_token, status, delay_seconds, failures, reason, attempts)
     CROSS JOIN LATERAL (
-        SELECT event_id, subscription_id, tenant_id, attempt_count, last_status_code, last_error_kind,
+        SELECT event_id, subscription_id, tenant_id, attempt_count, last_status_code, last_error_kind, actor,
                now() + make_interval(secs => o.delay_seconds) AS due_at,
                o.status = 'scheduled' AND now() + make_interval(secs => o.delay_seconds) >= expires_at AS expired
         FROM delivery_queue
@@ -88,6 +88,7 @@ WITH changed AS (
     SET scheduled = ($3::text[])[array_position($1, q.delivery_id)] = 'scheduled',
         due_at = now() + make_interval(secs => ($4::float8[])[array_position($1, q.delivery_id)]),
         claim_token = NULL, lease_until = NULL,
+        actor = CASE WHEN ($7::int[])[array_position($1, q.delivery_id)] = 0 THEN q.actor END,
         failure_count = q.failure_count + ($5::int[])[array_position($1, q.delivery_id)],
         attempt_count = q.attempt_count + ($7::int[])[array_position($1, q.delivery_id)],
         last_status_code = CASE WHEN array_position($8, q.delivery_id) IS NULL THEN q.last_status_code ELSE
@@ -135,14 +136,16 @@ WITH changed AS (
     GROUP BY e.tenant_id, e.subscription_id, d.event_type, e.status
 ), recorded AS (
     INSERT INTO delivery_attempts (delivery_id, claim_token, request, number, subscription_id, tenant_id, started_at,
-                                   duration_ms, status_code, outcome, error_message, response_body, event_type, final)
+                                   duration_ms, status_code, outcome, error_message, response_body, event_type,
+                                   details, actor, final)
     SELECT a.delivery_id, changed.claim_token, a.request, changed.attempt_count - changed.attempts + a.request,
            a.subscription_id, a.tenant_id, a.started_at, a.duration_ms, a.status_code, a.outcome, a.error_message,
-           a.response_body, a.event_type, a.is_last AND changed.status IN ('delivered', 'failed', 'cancelled')
+           a.response_body, a.event_type, a.details, changed.actor,
+           a.is_last AND changed.status IN ('delivered', 'failed', 'cancelled')
     FROM unnest($8::uuid[], $9::smallint[], $10::uuid[], $11::text[], $12::timestamptz[], $13::int[],
-                $14::smallint[], $15::text[], $16::text[], $17::text[], $18::bool[], $21::text[])
+                $14::smallint[], $15::text[], $16::text[], $17::text[], $18::bool[], $21::text[], $22::text[])
         AS a (delivery_id, request, subscription_id, tenant_id, started_at, duration_ms,
-              status_code, outcome, error_message, response_body, is_last, event_type)
+              status_code, outcome, error_message, response_body, is_last, event_type, details)
     JOIN changed ON changed.id = a.delivery_id
 ), due AS (
     INSERT INTO due_subscriptions (subscription_id, tenant_id, turn_at, due_from)
@@ -185,13 +188,15 @@ WHERE delivery_id = ANY($1::uuid[]) AND delivery_id BETWEEN $2 AND $3 AND claim_
 -- record_late --
 -- Records attempts of claims that were lost: new ones, and the true outcome of those that were taken for interrupted.
 INSERT INTO delivery_attempts (delivery_id, claim_token, request, number, subscription_id, tenant_id, started_at,
-                               duration_ms, status_code, outcome, error_message, response_body, final, event_type)
+                               duration_ms, status_code, outcome, error_message, response_body, final, event_type,
+                               details)
 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::int[], $5::uuid[], $6::text[], $7::timestamptz[],
-                     $8::int[], $9::smallint[], $10::text[], $11::text[], $12::text[], $13::bool[], $14::text[])
+                     $8::int[], $9::smallint[], $10::text[], $11::text[], $12::text[], $13::bool[], $14::text[], $15::text[])
 ON CONFLICT (delivery_id, claim_token, request) DO UPDATE
 SET started_at = excluded.started_at, recorded_at = now(), duration_ms = excluded.duration_ms,
     status_code = excluded.status_code, outcome = excluded.outcome, error_message = excluded.error_message,
-    response_body = excluded.response_body, final = excluded.final, event_type = excluded.event_type
+    response_body = excluded.response_body, final = excluded.final, event_type = excluded.event_type,
+    details = excluded.details
 
 -- settle_late --
 -- Counts late attempts ($2) of locked deliveries ($1; $4 and $5: least and greatest id), in the queue or, of those that have
@@ -377,6 +382,33 @@ UPDATE endpoint_checks SET due_at = now() + make_interval(secs => $3), error = $
 -- Puts a check ($1) for which nothing was sent off for $3 seconds, unless somebody asked since ($2).
 UPDATE endpoint_checks SET due_at = now() + make_interval(secs => $3), sent = sent - 1
 WHERE subscription_id = $1 AND sent = $2
+
+-- take_tests --
+-- Takes up to $2 test events in hand that were asked for within $3 seconds, of all tenants but $1, and returns what is sent to
+-- their targets. Deletes those that are older than $4 seconds, whose callers have their answer.
+WITH answered AS (
+    DELETE FROM endpoint_tests WHERE asked_at < now() - make_interval(secs => $4)
+), due AS MATERIALIZED (
+    SELECT id FROM endpoint_tests
+    WHERE taken_at IS NULL AND asked_at > now() - make_interval(secs => $3) AND tenant_id <> ALL($1::text[])
+    ORDER BY asked_at LIMIT $2 FOR UPDATE SKIP LOCKED
+), taken AS (
+    UPDATE endpoint_tests t SET taken_at = now() FROM due WHERE t.id = due.id
+    RETURNING t.id AS message_id, t.subscription_id
+)
+SELECT now() AS now, t.message_id, s.id, s.tenant_id, s.target_url, s.endpoint_version, s.timeout_seconds,
+       s.sealed_secrets, s.sealed_headers, s.sealed_client_certificate
+FROM taken t JOIN subscriptions s ON s.id = t.subscription_id
+
+-- put_back_test --
+-- Leaves a test event ($1) for which there was no room to whoever takes it next.
+UPDATE endpoint_tests SET taken_at = NULL WHERE id = $1
+
+-- record_test --
+-- Notes how a test event ($1) ended ($2 to $8).
+UPDATE endpoint_tests
+SET started_at = $2, duration_ms = $3, status_code = $4, outcome = $5, error_message = $6, response_body = $7, details = $8
+WHERE id = $1
 
 -- keep_worker --
 -- Says that a worker is there, and counts all that there are.

@@ -101,6 +101,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     outcome: AttemptOutcome
     error_message: str | None
     response_body: str | None
+    # As destinations/details.py encodes them; None: they are not recorded.
+    details: str | None = None
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -263,6 +265,7 @@ class WorkerStore:
             delivery_ids[0],
             delivery_ids[-1],
             [claim.event_type for claim, _, _, _ in attempts],
+            [attempt.details for _, _, attempt, _ in attempts],
         )
         changed = {row["id"]: DeliveryStatus(row["status"]) for row in rows}
         late = [outcome for outcome in outcomes if outcome.attempts and outcome.claim.id not in changed]
@@ -432,6 +435,7 @@ def _late(
                     attempt.response_body,
                     delivers or (before is not None and before["final"]),
                     claim.event_type,
+                    attempt.details,
                 )
             )
         if written:
@@ -473,6 +477,38 @@ def _claim(row: Any, token: UUID, asked_at: float) -> Claim:
         payload=row["payload"],
         content_encoding=row["content_encoding"],
         traceparent=row["traceparent"],
+    )
+
+
+def claim_of_message(row: Any, asked_at: float, message_id: UUID, event_type: str, *, number: int = 1) -> Claim:
+    """Return what is sent like a delivery and is none; `row` is its subscription, and the time as `now`."""
+    return Claim(
+        id=message_id,
+        token=message_id,
+        event_id=message_id,
+        subscription_id=row["id"],
+        tenant_id=row["tenant_id"],
+        event_type=event_type,
+        number=number,
+        failures=0,
+        created_at=row["now"],
+        claimed_at=row["now"],
+        claimed_monotonic=asked_at,
+        expired=False,
+        deleted=False,
+        held_by=None,
+        probe=False,
+        failing=False,
+        timeout_seconds=row["timeout_seconds"],
+        retry_policy=None,
+        target_url=row["target_url"],
+        endpoint_version=row["endpoint_version"],
+        sealed_secrets=row["sealed_secrets"],
+        sealed_headers=row["sealed_headers"],
+        sealed_client_certificate=row["sealed_client_certificate"],
+        content_type=None,
+        payload_bytes=None,
+        payload=None,
     )
 
 

@@ -70,7 +70,14 @@ _LOCALHOST = (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"))
 
 
 class EgressDenied(Exception):
-    """The target is not public, or its port is denied, and no entry of EGRESS_ALLOW allows it."""
+    """The target is not public, or its port is denied, and no entry of EGRESS_ALLOW allows it.
+
+    `addresses` are those of the target, where they were looked up; the message does not have them.
+    """
+
+    def __init__(self, message: str, addresses: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.addresses = addresses
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,7 +150,16 @@ class Policy:
         for text in addresses:
             address = _unwrapped(ipaddress.ip_address(text))
             if not any(address in network for network in self.networks) and not _is_public(address):
-                raise EgressDenied(f"{host} {'is not' if is_address(host) else 'does not resolve to'} a public address")
+                message = f"{host} {'is not' if is_address(host) else 'does not resolve to'} a public address"
+                raise EgressDenied(message, addresses)
+
+    def is_public(self, host: str, port: int, addresses: Sequence[str]) -> bool:
+        """Return whether these addresses of a host are all public, and no entry allows it: anybody may know them."""
+        name = _canonical(host)
+        if not addresses or self._names(name) or (name, port) in self.endpoints:
+            return False
+        found = [_unwrapped(ipaddress.ip_address(text)) for text in addresses]
+        return all(_is_public(one) and not any(one in network for network in self.networks) for one in found)
 
     def absolute(self, host: str, port: int) -> str:
         """Return the name with a final dot, so that the resolver's search list does not make another name of it.

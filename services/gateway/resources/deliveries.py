@@ -1,13 +1,14 @@
 """Deliveries of events to subscriptions, with every attempt."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from protos.webhook.v1 import deliveries_pb2 as pb
 from services.domain import limits
-from services.gateway.resources import models, retries
+from services.gateway.resources import models, ndjson, retries
 from services.gateway.resources.retries import fields
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import RoleRoute
@@ -35,6 +36,50 @@ class AttemptError(models.Answer):
     message: str = Field(description="For people.", examples=["the receiver responded 503"])
 
 
+class Header(models.Answer):
+    """A header."""
+
+    name: str = Field(description="Of a response, in lowercase.", examples=["webhook-timestamp"])
+    value: str = Field(examples=["1773500966"])
+
+
+class Phase(models.Answer):
+    """A part of an attempt's time."""
+
+    name: str = Field(
+        description="`dns`, `connect`, `tls`, `first_byte` (until the response begins), or `body`.",
+        examples=["first_byte"],
+    )
+    duration_ms: float = Field(examples=[38.2])
+
+
+class AttemptDetails(models.Answer):
+    """What explains an attempt."""
+
+    request_headers: list[Header] = Field(
+        description="As sent; none if nothing was sent. The values of the subscription's own headers are `***`."
+    )
+    response_headers: list[Header] = Field(
+        description="As received. The values of headers that may hold credentials, such as `set-cookie`, are `***`."
+    )
+    headers_cut: bool = Field(
+        description="Whether headers are left out, over 2 KiB on a side, or values cut, over 512 characters.",
+        examples=[False],
+    )
+    address: str | None = Field(
+        description=(
+            "The address that was connected to, or the last one tried. null without one, and unless the key has the "
+            "role `admin` for targets that are not public, are allowed by `EGRESS_ALLOW`, or are reached through a "
+            "proxy."
+        ),
+        examples=["203.0.113.7"],
+    )
+    connection_reused: bool = Field(description="Whether an open connection was used.", examples=[True])
+    phases: list[Phase] = Field(
+        description="What the time went to; the attempt ended in the last phase. Shown to whom `address` is shown."
+    )
+
+
 class Attempt(models.Answer):
     """One request to the receiver."""
 
@@ -44,6 +89,16 @@ class Attempt(models.Answer):
     status_code: int | None = Field(description="Status code of the response; null without a response.", examples=[503])
     error: AttemptError | None = Field(description="null if the receiver responded 2xx.")
     response_body: str | None = Field(description="The first 4 KiB of the response as text.", examples=["try later"])
+    actor: str = Field(
+        description=(
+            "Who asked for it, as in the audit log: `system` for what the service does by itself, otherwise the id of "
+            "the API key, `bootstrap`, or `anonymous`; or `job:` and the id of a job."
+        ),
+        examples=["system"],
+    )
+    details: AttemptDetails | None = Field(
+        description="Headers, address, and times; null if they are not recorded (`RECORD_ATTEMPT_DETAILS`)."
+    )
 
 
 class WaitsFor(models.Answer):
@@ -118,6 +173,10 @@ class DeliverySummary(models.Answer):
 class Delivery(DeliverySummary):
     """A delivery with its attempts, oldest first."""
 
+    trace_id: str | None = Field(
+        description="The trace that its attempts belong to; null if the event is not traced or no longer retained.",
+        examples=[None],
+    )
     attempts: list[Attempt]
 
 
@@ -193,9 +252,12 @@ class FoundDeliveries(models.SearchPage):
     operation_id="list_deliveries",
     summary="Search deliveries",
     response_description="A page of deliveries.",
-    responses=openapi.problems(404),
+    response_model=FoundDeliveries,
+    responses={**openapi.problems(404), 200: {"content": dict(ndjson.CONTENT)}},
 )
-async def list_deliveries(query: Annotated[DeliveryFilter, Query()], services: backends.Injected) -> FoundDeliveries:
+async def list_deliveries(
+    query: Annotated[DeliveryFilter, Query()], services: backends.Injected
+) -> FoundDeliveries | Response:
     """Find deliveries to any subscription, newest first, without attempts.
 
     Give a parameter several times to find what has one of the values; different parameters must all match. Deliveries
@@ -207,9 +269,17 @@ async def list_deliveries(query: Annotated[DeliveryFilter, Query()], services: b
         page_size=query.limit,
         page_token=query.cursor,
     )
+    if query.format == "ndjson":
+        return await ndjson.respond(services, services.deliveries.SearchDeliveries, request, _lines)
     answer = await services.call(services.deliveries.SearchDeliveries, request)
     items = [DeliverySummary(**fields(message)) for message in answer.deliveries]
     return FoundDeliveries(items=items, **models.searched(answer))
+
+
+def _lines(answer: pb.SearchDeliveriesResponse) -> Iterator[Mapping[str, Any]]:
+    for message in answer.deliveries:
+        found = fields(message)
+        yield {name: found[name] for name in DeliverySummary.model_fields}
 
 
 @router.get(

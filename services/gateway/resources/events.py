@@ -1,7 +1,8 @@
 """Accepted events as they are stored. accept/ has the routes that accept them."""
 
 import base64
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Query, Response
@@ -9,7 +10,7 @@ from pydantic import Field
 
 from protos.webhook.v1 import ingest_pb2 as pb
 from services.gateway.accept import envelope
-from services.gateway.resources import models
+from services.gateway.resources import models, ndjson
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import RoleRoute, is_json
 from services.platform.grpc import conversion
@@ -98,9 +99,12 @@ class FoundEvents(models.SearchPage):
     operation_id="list_events",
     summary="Search events",
     response_description="A page of events.",
-    responses=openapi.problems(),
+    response_model=FoundEvents,
+    responses={**openapi.problems(), 200: {"content": dict(ndjson.CONTENT)}},
 )
-async def list_events(query: Annotated[models.SearchQuery, Query()], services: backends.Injected) -> FoundEvents:
+async def list_events(
+    query: Annotated[models.SearchQuery, Query()], services: backends.Injected
+) -> FoundEvents | Response:
     """Find events, newest first, without payloads.
 
     Give a parameter several times to find what has one of the values; different parameters must all match. Events are
@@ -119,13 +123,18 @@ async def list_events(query: Annotated[models.SearchQuery, Query()], services: b
         page_size=query.limit,
         page_token=query.cursor,
     )
+    if query.format == "ndjson":
+        return await ndjson.respond(services, services.ingest.ListEvents, request, _summaries)
     answer = await services.call(services.ingest.ListEvents, request)
-    return FoundEvents(items=[_summary(message) for message in answer.events], **models.searched(answer))
+    items = [EventSummary(**found) for found in _summaries(answer)]
+    return FoundEvents(items=items, **models.searched(answer))
 
 
-def _summary(message: pb.Event) -> EventSummary:
-    found = models.values(message)
-    return EventSummary(**found | {name: found[name] or None for name in ("event_type", "content_encoding")})
+def _summaries(answer: pb.ListEventsResponse) -> Iterator[Mapping[str, Any]]:
+    for message in answer.events:
+        found = models.values(message)
+        found |= {name: found[name] or None for name in ("event_type", "content_encoding")}
+        yield {name: found[name] for name in EventSummary.model_fields}
 
 
 @router.get(
@@ -145,6 +154,72 @@ async def get_event(event_id: models.EventId, services: backends.Injected) -> Re
     """Get an event with the exact bytes of its payload. Returns 404 if it is no longer retained."""
     answer = await services.call(services.ingest.GetEvent, pb.GetEventRequest(event_id=event_id))
     return Response(msgspec.json.encode(_event(answer.event)), media_type="application/json")
+
+
+class Route(models.Answer):
+    """Whether a subscription got the event, and why."""
+
+    subscription_id: models.Uuid = Field(examples=[models.EXAMPLE_SUBSCRIPTION_ID])
+    routed: bool = Field(description="Whether the subscription got the event.", examples=[False])
+    reason: str = Field(
+        description=(
+            "Got it: `matched`, or `replayed` (a job sent it there later). Did not: `event_type` (it does not get "
+            "events of this type), `created_later`, `system` (it gets only operational events), `disabled` (and it "
+            "keeps no events meanwhile), `expanding` (deliveries are still being created), or `addressed` (the event "
+            "was sent to another subscription, not to all that want its type). `changed_since`: it was changed after "
+            "the event was accepted, and what it was before is not known."
+        ),
+        examples=["event_type"],
+    )
+    explanation: str = Field(
+        description="The reason as a sentence, for people.",
+        examples=["Its event_types do not include 'order.created'."],
+    )
+    delivery_id: models.Uuid | None = Field(description="The delivery; null if it did not get the event.")
+
+
+class RoutePage(models.Answer):
+    """A page of routes, those of the newest subscriptions first."""
+
+    items: list[Route]
+    next_cursor: models.NextCursor
+
+
+class RoutesQuery(models.PageQuery):
+    """The page and the filter of an event's routes."""
+
+    subscription_id: models.Uuid | None = Field(
+        None, description="Only the route of this subscription, which may be deleted."
+    )
+
+
+@router.get(
+    "/{event_id}/routing",
+    operation_id="list_event_routes",
+    summary="Explain which subscriptions got an event",
+    response_description="A page of subscriptions, each with the reason.",
+    responses=openapi.problems(404),
+)
+async def list_event_routes(
+    event_id: models.EventId, query: Annotated[RoutesQuery, Query()], services: backends.Injected
+) -> RoutePage:
+    """List the subscriptions that are not deleted, with why each got the event or did not.
+
+    The reasons are found again from the event's deliveries and from the subscriptions as they are now.
+    """
+    request = pb.ListEventRoutesRequest(
+        event_id=event_id,
+        subscription_id=query.subscription_id or "",
+        page_size=query.limit,
+        page_token=query.cursor,
+    )
+    answer = await services.call(services.ingest.ListEventRoutes, request)
+    return RoutePage(
+        items=[
+            Route(**models.values(message) | {"delivery_id": message.delivery_id or None}) for message in answer.routes
+        ],
+        next_cursor=answer.next_page_token or None,
+    )
 
 
 def _event(message: pb.Event) -> Event:

@@ -103,7 +103,16 @@ def routes(services: Backends) -> list[Route]:
     return [Route(path, endpoint, methods=["POST"]) for path in (PATH, FIRST_PATH)]
 
 
+def attempt_fields(message: pb.Attempt) -> dict[str, Any]:
+    """Return an attempt as responses have it."""
+    found = models.values(message)
+    if found["details"] is not None:
+        found["details"]["address"] = found["details"]["address"] or None
+    return found
+
+
 def fields(message: pb.Delivery) -> dict[str, Any]:
     """Return a delivery as responses have it."""
-    found = models.values(message)
-    return found | {name: found[name] or None for name in ("event_type", "reason", "held_by", "last_error_kind")}
+    found = models.values(message) | {"attempts": [attempt_fields(attempt) for attempt in message.attempts]}
+    emptied = ("event_type", "reason", "held_by", "last_error_kind", "trace_id")
+    return found | {name: found[name] or None for name in emptied}

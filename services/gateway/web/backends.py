@@ -98,14 +98,16 @@ class Backends:
         """Return the same, for calls on behalf of this caller with this API key."""
         return dataclasses.replace(self, caller=caller, key=key)
 
-    async def call(self, method: "Method[OfTenant, Answer]", request: OfTenant) -> Answer:
-        """Call a method in the caller's tenant, and as the caller's key.
+    async def call(
+        self, method: "Method[OfTenant, Answer]", request: OfTenant, *, timeout_seconds: float | None = None
+    ) -> Answer:
+        """Call a method in the caller's tenant, and as the caller's key; `timeout_seconds` is for a slow one.
 
         A list may be for all tenants; the service checks that the caller is allowed that.
         """
         if self.caller is not None and request.tenant_id != identity.ALL_TENANTS:
             request.tenant_id = self.caller.tenant_id
-        return await self._answer(method, request, None)
+        return await self._answer(method, request, None, timeout_seconds)
 
     async def operate(self, method: "Method[Request, Answer]", request: Request) -> Answer:
         """Call a method for operators, whose request names its tenant itself.
@@ -114,13 +116,20 @@ class Backends:
         """
         return await self._answer(method, request, self.key)
 
-    async def _answer(self, method: "Method[Request, Answer]", request: Request, key: str | None) -> Answer:
+    async def _answer(
+        self,
+        method: "Method[Request, Answer]",
+        request: Request,
+        key: str | None,
+        timeout_seconds: float | None = None,
+    ) -> Answer:
+        timeout_seconds = timeout_seconds or self.timeout_seconds
         if self.caller is None:
-            return await method(request, timeout=self.timeout_seconds)
+            return await method(request, timeout=timeout_seconds)
         metadata = ((ACTOR_HEADER, self.caller.key_id), *(((KEY_HEADER, key),) if key else ()))
         OWNER.set(self.caller.tenant_id)  # each request has its own context
         try:
-            return await method(request, timeout=self.timeout_seconds, metadata=metadata)
+            return await method(request, timeout=timeout_seconds, metadata=metadata)
         except grpc.aio.AioRpcError as error:
             if self.caller.crossing:
                 raise problems.refusal_of(error, tenant_field=callers.TENANT) from None

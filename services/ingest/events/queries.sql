@@ -166,6 +166,40 @@ SELECT id, event_id FROM webhook_deliveries WHERE event_id = ANY($1::uuid[]) AND
 SELECT e.*, EXISTS (SELECT FROM event_expansions x WHERE x.event_id = e.id) AS expanding
 FROM webhook_events e WHERE e.id = $1 AND e.tenant_id = $2
 
+-- select_accepted --
+-- Reads what decides where an event ($1) of tenant $2 went.
+SELECT e.id, e.event_type, e.created_at, EXISTS (SELECT FROM event_expansions x WHERE x.event_id = e.id) AS expanding
+FROM webhook_events e WHERE e.id = $1 AND e.tenant_id = $2
+
+-- select_routes --
+-- Reads the $6 newest live subscriptions of tenant $1 before $5, with the deliveries of event $2 to each ($3 and $4: the least
+-- and the greatest id that those can have): the first one, and replays.
+SELECT s.id, s.kind, s.status, s.keep_when_disabled, s.event_types, s.created_at, s.updated_at AS changed_at,
+       false AS deleted, d.ids AS delivery_ids
+FROM (
+    SELECT * FROM subscriptions
+    WHERE tenant_id = $1 AND id < $5 AND deleted_at IS NULL
+    ORDER BY id DESC LIMIT $6
+) AS s
+CROSS JOIN LATERAL (
+    SELECT ARRAY(
+        SELECT id FROM webhook_deliveries WHERE subscription_id = s.id AND event_id = $2 AND id BETWEEN $3 AND $4 LIMIT 100
+    ) AS ids
+) AS d
+ORDER BY s.id DESC
+
+-- select_route --
+-- Reads the same of one subscription ($5), which may be deleted.
+SELECT s.id, s.kind, s.status, s.keep_when_disabled, s.event_types, s.created_at, s.updated_at AS changed_at,
+       s.deleted_at IS NOT NULL AS deleted, d.ids AS delivery_ids
+FROM subscriptions s
+CROSS JOIN LATERAL (
+    SELECT ARRAY(
+        SELECT id FROM webhook_deliveries WHERE subscription_id = s.id AND event_id = $2 AND id BETWEEN $3 AND $4 LIMIT 100
+    ) AS ids
+) AS d
+WHERE s.tenant_id = $1 AND s.id = $5
+
 -- find_events --
 -- Finds, among the first $4 events of a walk between the ids $2 and $3, up to $5 of tenant $1 whose type is like one of $6;
 -- null stands for any. Returns how many it passed, and the last of them.

@@ -12,7 +12,6 @@ import functools
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -29,6 +28,7 @@ from services.ingest.events import search
 from services.ingest.events.committer import Committer
 from services.ingest.events.expansions import Expander
 from services.ingest.events.idempotency import Key, key_of
+from services.ingest.events.routing import RoutingStore
 from services.ingest.events.store import MAY_BE_STORED, Accepted, Answer, EventStore, Handshake, NewEvent, Result
 from services.ingest.events.verification import NOTHING, Verifier
 from services.ingest.quotas.guard import Guard
@@ -115,6 +115,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     def __init__(
         self,
         store: EventStore,
+        routing: RoutingStore,
         cache: SubscriptionCache,
         gates: Gates,
         committer: Committer,
@@ -129,6 +130,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         activity: Activity | None = None,
     ) -> None:
         self._store = store
+        self._routing = routing
         self._verifier = Verifier(vault, clock)
         self._cache = cache
         self._gates = gates
@@ -175,7 +177,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         size = paging.page_size(request.page_size)
         wanted = search.parse(request.filter)
         if wanted.from_time is None and not wanted.names_events:
-            wanted = dataclasses.replace(wanted, from_time=datetime.now(UTC) - walks.WINDOW)
+            wanted = dataclasses.replace(wanted, from_time=walks.default_from(wanted))
         span = walks.Span.of(wanted, ascending=request.ascending)
         paged = walks.Paged.of(span, request.page_token, by_default=not request.filter.HasField("from_time"))
         found, reached = await self._store.search(tenant_id, wanted, paged.rest, size)
@@ -185,6 +187,24 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             from_time=conversion.stamp(paged.whole.from_time),
             to_time=conversion.stamp(wanted.to_time),
             scanned_to=conversion.stamp(reached.scanned_to),
+        )
+
+    async def ListEventRoutes(
+        self, request: ingest_pb2.ListEventRoutesRequest, _context: Context
+    ) -> ingest_pb2.ListEventRoutesResponse:
+        """Return a page of why subscriptions got an event, or did not."""
+        tenant_id = identity.tenant_of(request.tenant_id)
+        event_id = ids.parse("event_id", request.event_id)
+        size = paging.page_size(request.page_size)
+        before = paging.before(request.page_token)
+        if request.subscription_id:
+            only = ids.parse("subscription_id", request.subscription_id)
+            page = [await self._routing.route(tenant_id, event_id, only)]
+        else:
+            page = await self._routing.routes(tenant_id, event_id, before=before, limit=size + 1)
+        return ingest_pb2.ListEventRoutesResponse(
+            routes=[conversion.message(ingest_pb2.EventRoute, route) for route in page[:size]],
+            next_page_token=paging.token(page[size - 1].subscription_id) if len(page) > size else "",
         )
 
     async def _accept(self, items: Sequence[ingest_pb2.IngestItem]) -> Sequence[Answer]:

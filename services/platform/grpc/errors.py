@@ -140,16 +140,22 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> errors.WebhookError:
             message = UNREACHABLE
         elif error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
             return _exhausted(message)
-    reason, violations = "", []
+    reason, violations, wait_seconds = "", [], 0
     for packed in _details(error):
         info, bad_request = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()
+        retry = error_details_pb2.RetryInfo()
         if packed.Unpack(info):
             reason = info.reason
         elif packed.Unpack(bad_request):
             violations += [
                 errors.Violation(field=v.field, description=v.description) for v in bad_request.field_violations
             ]
-    return make(code, message, reason=reason, violations=tuple(violations))
+        elif packed.Unpack(retry):
+            wait_seconds = retry.retry_delay.seconds
+    made = make(code, message, reason=reason, violations=tuple(violations))
+    if wait_seconds:
+        made.retry_after_seconds = wait_seconds
+    return made
 
 
 def _exhausted(message: str) -> errors.WebhookError:

@@ -122,6 +122,10 @@ def _on_delivery(rest: str, under: str = "") -> Prepare:
     return prepare
 
 
+async def _test(actor: Actor) -> Prepared:
+    return "POST", f"/api/v1/subscriptions/{await actor.api.subscribe(actor.receiver.url())}/test", None
+
+
 def _on_job(rest: str, *first: str) -> Prepare:
     async def prepare(actor: Actor) -> Prepared:
         """Return a request about a job that takes half a minute."""
@@ -169,6 +173,7 @@ REST: Mapping[str, tuple[Action, Prepare]] = {
     "enable_subscription": (Action.ENABLE_SUBSCRIPTION, _on_subscription("POST", "/enable", None, "/disable")),
     "pause_subscription": (Action.PAUSE_SUBSCRIPTION, _on_subscription("POST", "/pause")),
     "resume_subscription": (Action.RESUME_SUBSCRIPTION, _on_subscription("POST", "/resume", None, "/pause")),
+    "test_subscription": (Action.TEST_SUBSCRIPTION, _test),
     "rotate_subscription_secret": (Action.ROTATE_SECRET, _on_subscription("POST", "/rotate-secret")),
     "create_ingest_token": (Action.CREATE_INGEST_TOKEN, _on_subscription("POST", "/ingest-token")),
     "delete_ingest_token": (

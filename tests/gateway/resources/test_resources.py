@@ -217,8 +217,17 @@ async def test_a_delivery_is_answered_with_its_attempts(client: httpx.AsyncClien
                 status_code=503,
                 error=deliveries_pb2.AttemptError(kind="http_5xx", message="answered 503"),
                 response_body="",
+                actor="system",
+                details=deliveries_pb2.AttemptDetails(
+                    request_headers=[deliveries_pb2.AttemptHeader(name="webhook-id", value=ID)],
+                    response_headers=[deliveries_pb2.AttemptHeader(name="retry-after", value="1")],
+                    address="203.0.113.7",
+                    connection_reused=True,
+                    phases=[deliveries_pb2.AttemptPhase(name="first_byte", duration_ms=12.5)],
+                ),
             ),
-            deliveries_pb2.Attempt(number=2, started_at=NOW),
+            deliveries_pb2.Attempt(number=2, started_at=NOW, actor="bootstrap"),
+            deliveries_pb2.Attempt(number=3, started_at=NOW, actor="system", details=deliveries_pb2.AttemptDetails()),
         ],
     )
     moment = "2026-03-14T15:09:26.535Z"
@@ -242,6 +251,7 @@ async def test_a_delivery_is_answered_with_its_attempts(client: httpx.AsyncClien
         "waits_for": {"kind": "response", "until": None},
     }
     whole = summary | {
+        "trace_id": None,
         "attempts": [
             {
                 "number": 1,
@@ -250,6 +260,15 @@ async def test_a_delivery_is_answered_with_its_attempts(client: httpx.AsyncClien
                 "status_code": 503,
                 "error": {"kind": "http_5xx", "message": "answered 503"},
                 "response_body": "",
+                "actor": "system",
+                "details": {
+                    "request_headers": [{"name": "webhook-id", "value": ID}],
+                    "response_headers": [{"name": "retry-after", "value": "1"}],
+                    "headers_cut": False,
+                    "address": "203.0.113.7",
+                    "connection_reused": True,
+                    "phases": [{"name": "first_byte", "duration_ms": 12.5}],
+                },
             },
             {
                 "number": 2,
@@ -258,6 +277,25 @@ async def test_a_delivery_is_answered_with_its_attempts(client: httpx.AsyncClien
                 "status_code": None,
                 "error": None,
                 "response_body": None,
+                "actor": "bootstrap",
+                "details": None,
+            },
+            {
+                "number": 3,
+                "started_at": moment,
+                "duration_ms": None,
+                "status_code": None,
+                "error": None,
+                "response_body": None,
+                "actor": "system",
+                "details": {
+                    "request_headers": [],
+                    "response_headers": [],
+                    "headers_cut": False,
+                    "address": None,
+                    "connection_reused": False,
+                    "phases": [],
+                },
             },
         ],
     }
@@ -310,6 +348,37 @@ async def test_a_search_passes_its_filters_on_and_says_what_was_searched(
         page_size=7,
         page_token="abc",
     )
+
+
+@pytest.mark.parametrize("resource", ["deliveries", "events"])
+async def test_a_search_can_be_read_as_lines_of_all_its_pages(
+    client: httpx.AsyncClient, services: Services, resource: str
+) -> None:
+    services.delivery = deliveries_pb2.Delivery(
+        id=ID, event_id=ID, subscription_id=ID, status=deliveries_pb2.DELIVERY_STATUS_FAILED, created_at=NOW
+    )
+    services.event = ingest_pb2.Event(id=ID, content_type="text/plain", created_at=NOW)
+    page = await client.get(f"/api/v1/{resource}?event_type=a.*&limit=1")
+    answer = await client.get(f"/api/v1/{resource}?event_type=a.*&limit=1&format=ndjson")
+    assert answer.headers["content-type"].startswith("application/x-ndjson")
+    assert [json.loads(line) for line in answer.text.splitlines()] == page.json()["items"] * 3
+    # The service gets one message, whose token is changed from page to page.
+    assert len(services.requests) == 4
+    assert services.requests[-1].page_size == 200
+
+
+async def test_lines_that_end_early_end_with_the_problem_and_the_cursor(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    services.event = ingest_pb2.Event(id=ID, content_type="text/plain", created_at=NOW)
+    services.failure = errors.InvalidArgument.field("event_type", "must be something")
+    assert (await client.get("/api/v1/events?format=ndjson")).status_code == 422
+    services.failure, services.last_page = None, errors.Conflict("no more")
+    lines = (await client.get("/api/v1/events?format=ndjson")).text.splitlines()
+    *found, last = [json.loads(line) for line in lines]
+    assert [event["id"] for event in found] == [ID, ID]
+    assert last["next_cursor"] == "last"
+    assert (last["error"]["status"], last["error"]["detail"]) == (409, "no more")
 
 
 async def test_a_search_of_events_passes_its_filters_on(client: httpx.AsyncClient, services: Services) -> None:
@@ -410,6 +479,59 @@ async def test_an_event_says_that_it_is_expanding_only_while_it_is(
         body = (await client.get(f"/api/v1/events/{ID}")).json()
         assert body.get("expanding", False) is expanding
         assert ("expanding" in body) is expanding
+
+
+async def test_the_routes_of_an_event_are_shown_with_their_reasons(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    delivery_id = str(ids.new())
+    services.routes = [
+        ingest_pb2.EventRoute(
+            subscription_id=ID, routed=True, reason="matched", explanation="It does.", delivery_id=delivery_id
+        ),
+        ingest_pb2.EventRoute(subscription_id=ID, reason="event_type", explanation="It does not."),
+    ]
+    answer = await client.get(f"/api/v1/events/{ID}/routing", params={"limit": 2, "cursor": "before"})
+    got = {"subscription_id": ID, "routed": True, "reason": "matched", "explanation": "It does."}
+    missed = {"subscription_id": ID, "routed": False, "reason": "event_type", "explanation": "It does not."}
+    assert answer.json() == {
+        "items": [got | {"delivery_id": delivery_id}, missed | {"delivery_id": None}],
+        "next_cursor": "more",
+    }
+    asked = services.requests[-1]
+    assert (asked.event_id, asked.subscription_id, asked.page_size, asked.page_token) == (ID, "", 2, "before")
+    await client.get(f"/api/v1/events/{ID}/routing", params={"subscription_id": ID})
+    assert services.requests[-1].subscription_id == ID
+    refused = await client.get(f"/api/v1/events/{ID}/routing", params={"subscription_id": "x"})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "subscription_id")
+
+
+async def test_a_test_event_is_answered_with_its_attempt(client: httpx.AsyncClient, services: Services) -> None:
+    path = (await create(client)).headers["location"]
+    webhook_id = str(ids.new())
+    services.tested = deliveries_pb2.TestSubscriptionResponse(
+        webhook_id=webhook_id,
+        attempt=deliveries_pb2.Attempt(
+            number=1,
+            started_at=NOW,
+            duration_ms=12,
+            status_code=503,
+            error=deliveries_pb2.AttemptError(kind="http_5xx", message="the receiver responded with 503"),
+            response_body="later",
+        ),
+    )
+    answer = await client.post(f"{path}/test")
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["webhook_id"] == webhook_id
+    assert body["attempt"]["error"] == {"kind": "http_5xx", "message": "the receiver responded with 503"}
+    assert (body["attempt"]["status_code"], body["attempt"]["response_body"]) == (503, "later")
+    assert services.requests[-1].subscription_id == path.rpartition("/")[2]
+    assert (await client.post(f"{SUBSCRIPTIONS}/{ID}/test")).status_code == 404
+    services.failure = errors.QuotaExceeded("too many", reason=errors.ErrorReason.RATE_LIMITED, retry_after_seconds=42)
+    refused = await client.post(f"{path}/test")
+    assert (refused.status_code, refused.json()["reason"]) == (429, "RATE_LIMITED")
+    assert refused.headers["retry-after"] == "42"
 
 
 async def test_statistics_of_one_and_of_all(client: httpx.AsyncClient, services: Services) -> None:

@@ -47,6 +47,7 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "POST /api/v1/subscriptions/{subscription_id}/pause pause_subscription",
         "POST /api/v1/subscriptions/{subscription_id}/resume resume_subscription",
         "POST /api/v1/subscriptions/{subscription_id}/verify verify_subscription",
+        "POST /api/v1/subscriptions/{subscription_id}/test test_subscription",
         "POST /api/v1/subscriptions/{subscription_id}/rotate-secret rotate_subscription_secret",
         "GET /api/v1/subscriptions/{subscription_id}/public-keys list_public_keys",
         "POST /api/v1/subscriptions/{subscription_id}/ingest-token create_ingest_token",
@@ -67,6 +68,7 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "GET /api/v1/events list_events",
         "GET /api/v1/events/{event_id} get_event",
         "GET /api/v1/events/{event_id}/deliveries list_event_deliveries",
+        "GET /api/v1/events/{event_id}/routing list_event_routes",
         "POST /api/v1/jobs create_job",
         "GET /api/v1/jobs list_jobs",
         "GET /api/v1/jobs/{job_id} get_job",
@@ -140,6 +142,7 @@ def expected_statuses(operation: dict[str, Any]) -> set[str]:
         "update_subscription",
         "create_job",
         "recover_subscription",
+        "test_subscription",
     }:
         expected.add("409")
     if operation["path"].endswith("/retry"):

@@ -49,6 +49,9 @@ class Servicer(ingest_pb2_grpc.IngestServiceServicer):
     async def ListEvents(self, request: object, context: object) -> ingest_pb2.ListEventsResponse:
         raise NotImplementedError
 
+    async def ListEventRoutes(self, request: object, context: object) -> ingest_pb2.ListEventRoutesResponse:
+        raise NotImplementedError
+
     async def GetEvent(self, request: ingest_pb2.GetEventRequest, context: Context) -> ingest_pb2.GetEventResponse:
         self.calls += 1
         self.left_seconds, self.metadata = context.time_remaining(), context.invocation_metadata()

@@ -14,6 +14,7 @@ from typing import cast
 import httptools
 
 from services.delivery.destinations.destination import Answer, SendError
+from services.delivery.destinations.details import Phase, Trail
 from services.delivery.destinations.http import answers
 from services.delivery.destinations.http.answers import MAX_LENGTH_DIGITS
 from services.domain.states import AttemptOutcome
@@ -51,6 +52,8 @@ class Connection(asyncio.Protocol):
         self._max_response_bytes = max_response_bytes
         self._wanted_bytes = min(wanted_bytes, max_response_bytes)
         self._transport: asyncio.Transport | None = None
+        # Of the request that is out.
+        self._trail: Trail | None = None
         self._waiter: asyncio.Future[Answer] | None = None
         self._start()
 
@@ -75,17 +78,22 @@ class Connection(asyncio.Protocol):
         self._has_body = False
         self._retry_after: bytes | None = None
         self._location: bytes | None = None
+        if self._trail is not None:
+            self._trail.response_headers.clear()
         self.status_code: int | None = None
 
     # -- what the sender does --
 
-    async def exchange(self, head: bytes, body: bytes) -> Answer:
+    async def exchange(self, head: bytes, body: bytes, trail: Trail | None = None) -> Answer:
         """Send a request and return its answer; SendError without one. A caller that is cancelled closes it."""
         transport = self._transport
         if transport is None or not self.usable:
             raise SendError(AttemptOutcome.CONNECTION_LOST, "the connection was closed before the request")
+        self._trail = trail
         self._start()
         self._waiter = asyncio.get_running_loop().create_future()
+        if trail is not None:
+            trail.begin(Phase.FIRST_BYTE)
         transport.writelines((head, body))
         try:
             return await self._waiter
@@ -93,7 +101,7 @@ class Connection(asyncio.Protocol):
             self.close()
             raise
         finally:
-            self._waiter = None
+            self._waiter = self._trail = None
             self._used = True
 
     def close(self) -> None:
@@ -128,7 +136,10 @@ class Connection(asyncio.Protocol):
         if self._ended():
             self.close()
             return
-        self._received = True
+        if not self._received:
+            self._received = True
+            if self._trail is not None:
+                self._trail.begin(Phase.BODY)
         if not self._in_body or (self._chunked and not self._odd):
             self._raw += data
         if not self._odd or self._in_body:
@@ -244,6 +255,8 @@ class Connection(asyncio.Protocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """Note what says how long the body, the connection and the receiver's unwillingness last."""
         name = name.lower()
+        if self._trail is not None and not self._in_body:
+            self._trail.response_headers.append((name, value))
         if name == b"content-length":
             self._delimited = True
             self._has_body = self._has_body or bool(value.strip(b"0"))

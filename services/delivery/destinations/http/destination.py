@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 import structlog
 
 from services.delivery.destinations.destination import Answer, SendError
+from services.delivery.destinations.details import Trail
 from services.delivery.destinations.http import request
 from services.delivery.destinations.http.dialing import Proxy
 from services.delivery.destinations.http.request import OutgoingRequest
@@ -33,12 +34,20 @@ class HttpDestination:
         self._identities = ClientIdentities(vault, trusted)
 
     async def send(
-        self, claim: Claim, payload: bytes, *, timeout_seconds: float, fresh: bool = False, trace: str | None = None
+        self,
+        claim: Claim,
+        payload: bytes,
+        *,
+        timeout_seconds: float,
+        fresh: bool = False,
+        repeated: bool = False,
+        trace: str | None = None,
+        trail: Trail | None = None,
     ) -> Answer:
         """See Destination."""
         identity = await self._identity(claim) if claim.sealed_client_certificate is not None else None
-        outgoing = self._signed(claim, payload, identity, trace, repeated=fresh)
-        return await self._sender.send(outgoing, timeout_seconds=timeout_seconds, fresh=fresh)
+        outgoing = self._signed(claim, payload, identity, trace, repeated=repeated)
+        return await self._sender.send(outgoing, timeout_seconds=timeout_seconds, fresh=fresh, trail=trail)
 
     async def _identity(self, claim: Claim) -> ClientIdentity:
         try:

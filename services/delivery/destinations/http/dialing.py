@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 from urllib.parse import unquote, urlsplit
 
+from services.delivery.destinations.details import Phase, Trail
+
 # When the next address is tried beside the one before (RFC 8305, 5).
 DELAY_SECONDS = 0.25
 MAX_ANSWER_BYTES = 16 << 10
@@ -63,6 +65,53 @@ def _close_late(close: Callable[[Opened], None], task: "asyncio.Task[Opened]") -
         close(task.result())
 
 
+async def connect(
+    protocol: asyncio.Protocol,
+    address: str,
+    port: int,
+    tls: ssl.SSLContext | None,
+    name: str | None,
+    trail: Trail | None = None,
+) -> None:
+    """Connect a protocol to an address, with TLS for a name if given. Raises OSError.
+
+    TLS begins when the connection is there, and not with it, so that `trail` has what each of them took.
+    """
+    loop = asyncio.get_running_loop()
+    if tls is None:
+        await loop.create_connection(lambda: protocol, address, port)
+        return
+    transport, _ = await loop.create_connection(_Connected, address, port)
+    try:
+        await _secure(transport, protocol, tls, name, trail)
+    except BaseException:
+        transport.abort()
+        raise
+
+
+async def _secure(
+    transport: asyncio.Transport,
+    protocol: asyncio.Protocol,
+    tls: ssl.SSLContext,
+    name: str | None,
+    trail: Trail | None,
+) -> None:
+    """Begin TLS on a connection, and hand it over to a protocol."""
+    if trail is not None and trail.begun[-1][0] is not Phase.TLS:  # of another address, it may have begun
+        trail.begin(Phase.TLS)
+    secured = await asyncio.get_running_loop().start_tls(transport, protocol, tls, server_hostname=name)
+    if secured is None:
+        raise ConnectionResetError("the connection was closed in the TLS handshake")
+    protocol.connection_made(secured)
+
+
+class _Connected(asyncio.Protocol):
+    """A connection on which nothing is read before TLS begins."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        cast("asyncio.Transport", transport).pause_reading()
+
+
 class ProxyRefused(OSError):
     """The proxy was reached and refused the tunnel."""
 
@@ -88,7 +137,13 @@ class Proxy:
         return cls(host=parts.hostname, port=parts.port, authorization=credentials)
 
     async def connect(
-        self, protocol: asyncio.Protocol, address: str, port: int, tls: ssl.SSLContext | None, name: str | None
+        self,
+        protocol: asyncio.Protocol,
+        address: str,
+        port: int,
+        tls: ssl.SSLContext | None,
+        name: str | None,
+        trail: Trail | None = None,
     ) -> None:
         """Connect a protocol to an address, with TLS for a name if given. Raises OSError."""
         loop = asyncio.get_running_loop()
@@ -102,10 +157,7 @@ class Proxy:
                 protocol.connection_made(transport)
                 transport.resume_reading()
             else:
-                secured = await loop.start_tls(transport, protocol, tls, server_hostname=name)
-                if secured is None:
-                    raise ProxyRefused("the egress proxy closed the connection")
-                protocol.connection_made(secured)
+                await _secure(transport, protocol, tls, name, trail)
         except BaseException:
             transport.abort()
             raise

@@ -1,6 +1,6 @@
 """Builds the request that a receiver gets: its headers and signatures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.delivery.destinations.http.tls import ClientIdentity
@@ -22,6 +22,8 @@ class OutgoingRequest:
     body: bytes
     # The client certificate to show; None: none.
     identity: ClientIdentity | None = None
+    # The names of the headers that are the subscription's own.
+    own: Collection[str] = ()
 
 
 def build(
@@ -56,7 +58,8 @@ def build(
     }
     if claim.content_encoding:
         headers["Content-Encoding"] = claim.content_encoding
-    if claim.id != ids.of_delivery(claim.event_id, claim.subscription_id):
+    # A challenge and a test event are no deliveries of an event: they have one id for both.
+    if claim.id not in (claim.event_id, ids.of_delivery(claim.event_id, claim.subscription_id)):
         headers["X-Webhook-Replay"] = "true"
     if claim.event_type:
         headers["X-Event-Type"] = claim.event_type
@@ -70,6 +73,8 @@ def build(
         headers[spans.TRACEPARENT] = trace
     if not any(name.lower() == "accept" for name in own):
         headers["Accept"] = "*/*"
+    names: Collection[str] = ()
     if own:
+        names = own.keys() - headers.keys()
         headers = {**own, **headers}
-    return OutgoingRequest(url=claim.target_url, headers=headers, body=payload, identity=identity)
+    return OutgoingRequest(url=claim.target_url, headers=headers, body=payload, identity=identity, own=names)

@@ -5,11 +5,12 @@ import contextlib
 import functools
 import ssl
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from services.delivery.destinations.destination import Answer, SendError
+from services.delivery.destinations.details import Header, Phase, Trail
 from services.delivery.destinations.http import dialing
 from services.delivery.destinations.http.connection import Connection
 from services.delivery.destinations.http.dialing import Proxy
@@ -27,6 +28,8 @@ KEEPALIVE_SECONDS = 4.0
 KEEPALIVE_MARGIN_SECONDS = 1.0
 MAX_KEEPALIVE_SECONDS = 60.0
 SWEEP_SECONDS = 1.0
+# Of a name, in the details of an attempt that was not made.
+MAX_ADDRESSES = 8
 _REQUEST_TIMEOUT = 408
 _Key: TypeAlias = tuple[bool, str, int, ClientIdentity | None]
 # A connection and its address.
@@ -54,6 +57,7 @@ class HttpSender:
         wanted_bytes: int,
         proxy: Proxy | None = None,
     ) -> None:
+        self._policy = policy
         self._resolver = Resolver(policy)
         self._tls = tls
         self._proxy = proxy
@@ -61,10 +65,12 @@ class HttpSender:
         self._wanted_bytes = wanted_bytes
         self._hosts: defaultdict[_Key, _Host] = defaultdict(_Host)
 
-    async def send(self, request: OutgoingRequest, *, timeout_seconds: float, fresh: bool = False) -> Answer:
+    async def send(
+        self, request: OutgoingRequest, *, timeout_seconds: float, fresh: bool = False, trail: Trail | None = None
+    ) -> Answer:
         """POST within a deadline over connect, headers and body; `fresh` forbids a reused connection. Raises SendError.
 
-        Redirects are not followed. The body is read up to a bound and cut there.
+        Redirects are not followed. The body is read up to a bound and cut there. What happens is noted in `trail`.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + timeout_seconds
@@ -74,13 +80,18 @@ class HttpSender:
         # At each attempt, whether a connection is there or not: where it leads must still be where its name does.
         addresses = self._resolver.known(target.host, target.port)
         if addresses is None:
-            addresses = await self._resolve(target, deadline, late)
+            addresses = await self._resolve(target, deadline, late, trail)
+        if trail is not None and self._proxy is None:
+            trail.is_public = functools.partial(self._policy.is_public, target.host, target.port, addresses)
         identity = request.identity
         kept = None if fresh else self._take_idle(target, identity, addresses)
-        connection, address = kept or await self._connect(target, identity, addresses, deadline, late)
+        connection, address = kept or await self._connect(target, identity, addresses, deadline, late, trail)
         timer = loop.call_at(deadline, connection.expire, late)
+        if trail is not None:
+            trail.address, trail.reused = address, kept is not None
+            trail.sent, trail.unshown = functools.partial(_sent, target, request), request.own
         try:
-            answer = await connection.exchange(head, request.body)
+            answer = await connection.exchange(head, request.body, trail)
             if kept and answer.status_code == _REQUEST_TIMEOUT and not connection.usable:
                 # What servers say on a connection that was idle for long: they closed it before this request.
                 message = "the receiver closed the idle connection with 408 before the request"
@@ -143,19 +154,31 @@ class HttpSender:
             connection.close()
         return None
 
-    async def _resolve(self, target: TargetUrl, deadline: float, late: str) -> list[str]:
+    async def _resolve(self, target: TargetUrl, deadline: float, late: str, trail: Trail | None) -> list[str]:
+        if trail is not None:
+            trail.begin(Phase.DNS)
         try:
             async with asyncio.timeout_at(deadline):
                 return await self._resolver.resolve(target.host, target.port)
         except TimeoutError:
             raise SendError(AttemptOutcome.TIMEOUT, late) from None
         except EgressDenied as error:
+            if trail is not None:
+                trail.address = ", ".join(error.addresses[:MAX_ADDRESSES])
             raise SendError(AttemptOutcome.EGRESS_DENIED, str(error)) from None
 
     async def _connect(
-        self, target: TargetUrl, identity: ClientIdentity | None, addresses: list[str], deadline: float, late: str
+        self,
+        target: TargetUrl,
+        identity: ClientIdentity | None,
+        addresses: list[str],
+        deadline: float,
+        late: str,
+        trail: Trail | None,
     ) -> _Opened:
-        openings = [functools.partial(self._open, target, identity, address) for address in addresses]
+        if trail is not None:
+            trail.begin(Phase.CONNECT)
+        openings = [functools.partial(self._open, target, identity, address, trail) for address in addresses]
         try:
             async with asyncio.timeout_at(deadline):
                 return await dialing.first(openings, _close)
@@ -166,16 +189,15 @@ class HttpSender:
         except OSError as error:
             raise SendError(AttemptOutcome.CONNECT, f"{target.host}:{target.port}: {error}") from None
 
-    async def _open(self, target: TargetUrl, identity: ClientIdentity | None, address: str) -> _Opened:
+    async def _open(
+        self, target: TargetUrl, identity: ClientIdentity | None, address: str, trail: Trail | None
+    ) -> _Opened:
         """Connect to exactly this address, directly or through the proxy."""
-        loop = asyncio.get_running_loop()
         connection = Connection(self._max_response_bytes, self._wanted_bytes)
         tls = (identity.tls if identity else self._tls) if target.tls else None
         name = target.host.removesuffix(".") if target.tls else None
-        if self._proxy is None:
-            await loop.create_connection(lambda: connection, address, target.port, ssl=tls, server_hostname=name)
-        else:
-            await self._proxy.connect(connection, address, target.port, tls, name)
+        connect = dialing.connect if self._proxy is None else self._proxy.connect
+        await connect(connection, address, target.port, tls, name, trail)
         return connection, address
 
 
@@ -185,6 +207,13 @@ def _close(opened: _Opened) -> None:
 
 def _is_fresh(host: _Host, connection: Connection, since: float, now: float) -> bool:
     return connection.usable and now - since < host.keepalive_seconds
+
+
+def _sent(target: TargetUrl, request: OutgoingRequest) -> Iterator[Header]:
+    """Yield the headers of a request as they are sent."""
+    yield "Host", target.authority
+    yield from request.headers.items()
+    yield "Content-Length", str(len(request.body))
 
 
 @functools.lru_cache(maxsize=4096)

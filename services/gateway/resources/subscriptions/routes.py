@@ -3,9 +3,13 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
+from pydantic import Field
 
+from protos.webhook.v1 import deliveries_pb2
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.gateway.resources import models
+from services.gateway.resources.deliveries import Attempt
+from services.gateway.resources.retries import attempt_fields
 from services.gateway.resources.subscriptions import models as subscription_bodies
 from services.gateway.resources.subscriptions.models import (
     CreatedSubscription,
@@ -29,6 +33,13 @@ _PAUSED = "The subscription is paused (`SUBSCRIPTION_PAUSED`): resume it."
 _CREATE_CONFLICT = (
     f"{openapi.KEY_IN_USE} Or the tenant has a subscription of this `name` (`NAME_TAKEN`), a system subscription"
     " (`SYSTEM_SUBSCRIPTION_EXISTS`), or as many subscriptions as its quota allows (`QUOTA_SUBSCRIPTIONS`)."
+)
+# Longer than a worker may take to begin, and a receiver to respond.
+TEST_TIMEOUT_SECONDS = 40.0
+_UNVERIFIED = "The subscription's target has not answered a challenge yet (`SUBSCRIPTION_UNVERIFIED`)."
+_TESTED_OFTEN = (
+    "The subscription got 10 test events within a minute (`RATE_LIMITED`), or 10 of the tenant are being sent"
+    " (`TENANT_OVERLOADED`). Or the key has made too many requests."
 )
 _NAME_TAKEN = "Another subscription of the tenant has this `name` (`NAME_TAKEN`)."
 _UPDATED: dict[int | str, dict[str, Any]] = {
@@ -275,6 +286,33 @@ async def verify_subscription(
     If `ENDPOINT_VERIFICATION` has been turned off since, the subscription becomes active at once.
     """
     return await _set_status(pb.SUBSCRIPTION_ACTION_VERIFY, subscription_id, services, response)
+
+
+class Tested(models.Answer):
+    """What became of a test event."""
+
+    webhook_id: models.Uuid = Field(
+        description="The `webhook-id` of the request.", examples=[models.EXAMPLE_DELIVERY_ID]
+    )
+    attempt: Attempt
+
+
+@router.post(
+    "/{subscription_id}/test",
+    operation_id="test_subscription",
+    summary="Send a test event to a subscription",
+    response_description="The attempt, whether the receiver responded with 2xx or not.",
+    responses=openapi.problems(404, described={409: _UNVERIFIED, 429: _TESTED_OFTEN}),
+)
+async def test_subscription(subscription_id: models.SubscriptionId, services: backends.Injected) -> Tested:
+    """Send an event of the type `webhook.test` now, and wait for what the receiver responds.
+
+    It is signed as every delivery is, and sent whether the subscription is active or not. It is no delivery: it is in
+    no list and no statistics, is not retried, and does not count for the circuit breaker.
+    """
+    request = deliveries_pb2.TestSubscriptionRequest(subscription_id=subscription_id)
+    answer = await services.call(services.deliveries.TestSubscription, request, timeout_seconds=TEST_TIMEOUT_SECONDS)
+    return Tested(webhook_id=answer.webhook_id, attempt=Attempt(**attempt_fields(answer.attempt)))
 
 
 async def _set_status(

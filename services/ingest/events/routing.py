@@ -1,0 +1,183 @@
+"""Why each subscription got an event, or did not.
+
+Which subscriptions an event goes to is decided when it is accepted, and nothing is stored about the others. So the
+answer is found again: from the event's deliveries, and from the subscriptions as they are now. Of one that was changed
+after the event was accepted, only what it would get now is known.
+"""
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from services.domain.events import WILDCARD, TypeFilter
+from services.domain.states import SubscriptionState
+from services.ingest.subscriptions.record import Kind
+from services.ingest.subscriptions.store import no_subscription
+from services.platform import errors, ids
+from services.platform.stores import postgres, sql
+
+SQL = sql.Queries("services.ingest.events")
+
+
+_TYPED = "The event was sent to one subscription, not to all subscriptions to its type."
+_UNTYPED = (
+    "The event was sent to one subscription: to another one, or to this one, if its type could not be read and"
+    " event_types are limited."
+)
+
+
+class RouteReason(enum.StrEnum):
+    """What decided whether a subscription got an event."""
+
+    # Got it: its event_types include the event's type, or it gets the tenant's operational events.
+    MATCHED = "matched"
+    # Did not get it when it was accepted; a job sent it there later.
+    REPLAYED = "replayed"
+    # Does not get events of this type.
+    EVENT_TYPE = "event_type"
+    # Was created after the event.
+    CREATED_LATER = "created_later"
+    # Gets only operational events.
+    SYSTEM = "system"
+    # Is disabled, without keep_when_disabled.
+    DISABLED = "disabled"
+    # The deliveries of the event are still being created.
+    EXPANDING = "expanding"
+    # The event was sent to another subscription, not to all that want its type.
+    ADDRESSED = "addressed"
+    # Was changed after the event was accepted, and what it was before is not known.
+    CHANGED_SINCE = "changed_since"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Route:
+    """Whether a subscription got an event, and why."""
+
+    subscription_id: UUID
+    routed: bool
+    reason: RouteReason
+    # A sentence for people.
+    explanation: str
+    # None: it did not get the event.
+    delivery_id: UUID | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Accepted:
+    """What is known of the event."""
+
+    id: UUID
+    event_type: str | None
+    created_at: datetime
+    expanding: bool
+
+
+class RoutingStore:
+    """Events, their deliveries and the subscriptions of a tenant. Every method raises STORE_AWAY without Postgres."""
+
+    def __init__(self, pool: postgres.Pool) -> None:
+        self._pool = pool
+
+    async def routes(self, tenant_id: str, event_id: UUID, *, before: UUID, limit: int) -> list[Route]:
+        """Return the routes of up to `limit` subscriptions with ids below `before`, newest first.
+
+        NotFound for an event that is unknown or no longer retained. Deleted subscriptions are left out.
+        """
+        event = await self._event(tenant_id, event_id)
+        bounds = ids.delivery_range(event_id)
+        rows = await self._pool.fetch(SQL["select_routes"], tenant_id, event_id, *bounds, before, limit)
+        return _routes(event, rows)
+
+    async def route(self, tenant_id: str, event_id: UUID, subscription_id: UUID) -> Route:
+        """Return the route of one subscription, which may be deleted; NotFound for an unknown one."""
+        event = await self._event(tenant_id, event_id)
+        bounds = ids.delivery_range(event_id)
+        rows = await self._pool.fetch(SQL["select_route"], tenant_id, event_id, *bounds, subscription_id)
+        for route in _routes(event, rows):
+            return route
+        raise no_subscription(subscription_id)
+
+    async def _event(self, tenant_id: str, event_id: UUID) -> _Accepted:
+        row = await self._pool.fetchrow(SQL["select_accepted"], event_id, tenant_id)
+        if row is None:
+            raise errors.NotFound(f"event {event_id} not found")
+        return sql.record(_Accepted, row)
+
+
+def _routes(event: _Accepted, rows: Sequence[Any]) -> list[Route]:
+    return [_route(event, row) for row in rows]
+
+
+def _route(event: _Accepted, row: Any) -> Route:
+    made = row["delivery_ids"]
+    first = ids.of_delivery(event.id, row["id"])
+    if first in made:
+        reason, explanation = _got(event, row)
+    elif made:
+        reason, explanation = RouteReason.REPLAYED, "A job sent the event to the subscription later."
+    else:
+        reason, explanation = _missed(event, row)
+    return Route(
+        subscription_id=row["id"],
+        routed=bool(made),
+        reason=reason,
+        explanation=explanation,
+        delivery_id=first if first in made else next(iter(made), None),
+    )
+
+
+def _got(event: _Accepted, row: Any) -> tuple[RouteReason, str]:
+    if row["kind"] == Kind.SYSTEM:
+        return RouteReason.MATCHED, "The subscription gets the operational events of its tenant."
+    if _wants(event, row):
+        return RouteReason.MATCHED, _why_wanted(event, row)
+    return RouteReason.CHANGED_SINCE, "It got the event by the settings that it had then, which were changed since."
+
+
+def _missed(event: _Accepted, row: Any) -> tuple[RouteReason, str]:
+    if row["kind"] == Kind.SYSTEM:
+        return RouteReason.SYSTEM, "A system subscription gets only operational events."
+    if row["created_at"] > event.created_at:
+        return RouteReason.CREATED_LATER, "The subscription was created after the event was accepted."
+    why_not = _why_not_wanted(event, row)
+    if row["changed_at"] > event.created_at:
+        return RouteReason.CHANGED_SINCE, _what_changed(row, why_not)
+    if why_not:
+        return why_not
+    if event.expanding:
+        return RouteReason.EXPANDING, "The deliveries of the event are still being created."
+    return RouteReason.ADDRESSED, _UNTYPED if event.event_type is None else _TYPED
+
+
+def _what_changed(row: Any, why_not: tuple[RouteReason, str] | None) -> str:
+    if row["deleted"]:
+        return "The subscription was deleted after the event was accepted, and what it was then is not known."
+    now = f"Now it would not get it: {why_not[1]}" if why_not else "With its settings of now it would get it."
+    return f"The subscription was changed after the event was accepted, which it did not get. {now}"
+
+
+def _wants(event: _Accepted, row: Any) -> bool:
+    return TypeFilter(row["event_types"]).wants(event.event_type or "")
+
+
+def _why_wanted(event: _Accepted, row: Any) -> str:
+    if not row["event_types"]:
+        return "The subscription gets events of all types."
+    if event.event_type is None:
+        return "The event has no type, and so passes every filter."
+    for entry in row["event_types"]:
+        if TypeFilter([entry]).wants(event.event_type):
+            covers = f", which covers {event.event_type!r}" if entry.endswith(WILDCARD) else ""
+            return f"Its event_types include {entry!r}{covers}."
+    raise AssertionError("it wants the type")
+
+
+def _why_not_wanted(event: _Accepted, row: Any) -> tuple[RouteReason, str] | None:
+    if not _wants(event, row):
+        return RouteReason.EVENT_TYPE, f"Its event_types do not include {event.event_type!r}."
+    if row["status"] == SubscriptionState.DISABLED and not row["keep_when_disabled"]:
+        return RouteReason.DISABLED, "The subscription is disabled, and keeps no events meanwhile."
+    return None
