@@ -90,15 +90,17 @@ def parse(request: analytics_pb2.GetStatsSeriesRequest, tenant_id: str | None, n
     group_by = _group(request)
     subscription_ids = _subscriptions(request, group_by)
     end = min(conversion.moment("to_time", request.to_time) if request.HasField("to_time") else now, now)
+    oldest = now - max(ages.minutes, ages.hours) - LATENESS
+    days = (now - oldest).days
+    if end <= oldest:
+        raise errors.InvalidArgument.field("to_time", f"must be within the last {days} days (STATS_RETENTION_DAYS)")
     if request.HasField("from_time"):
         start = conversion.moment("from_time", request.from_time)
     else:
-        start = end - min(DEFAULT_RANGE, ages.minutes)
+        start = max(end - min(DEFAULT_RANGE, ages.minutes), oldest)
     if start >= end:
         raise errors.InvalidArgument.field("from_time", "must be before to, and before now")
-    oldest = now - max(ages.minutes, ages.hours) - LATENESS
     if start < oldest:
-        days = (now - oldest).days
         raise errors.InvalidArgument.field("from_time", f"must be within the last {days} days (STATS_RETENTION_DAYS)")
     groups = _groups(request, group_by, subscription_ids)
     step = _step(request, start, end, now, ages, groups)

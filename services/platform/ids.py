@@ -66,6 +66,16 @@ def least_at(moment: datetime) -> UUID:
     return UUID(int=max(milliseconds, 0) << _MILLISECONDS_SHIFT)
 
 
+def before_millisecond(value: UUID) -> UUID:
+    """Return the last id before all of the millisecond of a UUIDv7; no object has it."""
+    return UUID(int=max((value.int >> _MILLISECONDS_SHIFT << _MILLISECONDS_SHIFT) - 1, 0))
+
+
+def after_millisecond(value: UUID) -> UUID:
+    """Return the first id after all of the millisecond of a UUIDv7; no object has it."""
+    return UUID(int=(value.int >> _MILLISECONDS_SHIFT) + 1 << _MILLISECONDS_SHIFT)
+
+
 def shifted(value: UUID, later_seconds: float) -> UUID:
     """Return the same UUIDv7 as if it had been created that much later."""
     return UUID(int=value.int + (round(later_seconds * 1000) << _MILLISECONDS_SHIFT))

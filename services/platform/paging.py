@@ -4,7 +4,7 @@ import base64
 import binascii
 from uuid import UUID
 
-from services.platform import errors
+from services.platform import errors, ids
 
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 200
@@ -47,9 +47,11 @@ def span(page_token: str) -> tuple[UUID, UUID]:
     """Return `last` and `first` of such a token; InvalidArgument if the token is invalid."""
     try:
         found = base64.b64decode(page_token + "=" * (-len(page_token) % 4), altchars=b"-_", validate=True)
-        return UUID(bytes=found[:16]), UUID(bytes=found[16:])
-    except (ValueError, binascii.Error):
+        last, first = UUID(bytes=found[:16]), UUID(bytes=found[16:])
+        ids.moment_of(last), ids.moment_of(first)
+    except (ValueError, OverflowError, binascii.Error):  # or after the year 9999, as no object is
         raise _not_ours() from None
+    return last, first
 
 
 def text_token(last: str) -> str:

@@ -353,6 +353,8 @@ def test_groups_that_make_too_many_points_are_refused_and_by_default_as_many_as_
         (asking(start=NOON, end=NOON), "from_time"),
         (asking(start=NOON + MINUTE), "from_time"),
         (asking(start=NOON - timedelta(days=91)), "from_time"),
+        (asking(end=NOON - timedelta(days=91)), "to_time"),
+        (asking(end=datetime(1, 1, 1, tzinfo=UTC)), "to_time"),
         (asking(step=timedelta(minutes=2)), "step"),
         (asking(step=timedelta()), "step"),
         (asking(step=-MINUTE), "step"),

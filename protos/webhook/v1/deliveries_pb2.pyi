@@ -641,7 +641,9 @@ class SearchDeliveriesRequest(_message.Message):
     """next_page_token of the page before; empty means the first page."""
     @_builtins.property
     def filter(self) -> Global___DeliveryFilter:
-        """Which are wanted. Without subscription_id, idempotency_key and provider_id, from_time is 24 hours ago unless it is set."""
+        """Which are wanted. Without subscription_id, idempotency_key and provider_id, from_time is 24 hours ago unless it is set, or
+        24 hours before a to_time that is in the past.
+        """
 
     def __init__(
         self,

@@ -597,7 +597,9 @@ class ListEventsRequest(_message.Message):
     """next_page_token of the page before; empty means the first page."""
     @_builtins.property
     def filter(self) -> Global___EventFilter:
-        """Which are wanted. from_time is 24 hours ago unless it is set, or a key or a provider's id is."""
+        """Which are wanted. from_time is 24 hours ago, or 24 hours before a to_time that is in the past, unless it is set,
+        or a key or a provider's id is.
+        """
 
     def __init__(
         self,

@@ -1,7 +1,6 @@
 """DeliveryService: look-ups, manual retries, cancellations."""
 
 import dataclasses
-from datetime import UTC, datetime
 
 from protos.webhook.v1 import deliveries_pb2 as pb
 from protos.webhook.v1 import deliveries_pb2_grpc
@@ -19,7 +18,8 @@ from services.platform.auth.roles import Role
 from services.platform.grpc import conversion
 from services.platform.grpc import errors as grpc_errors
 from services.platform.grpc.calls import Context
-from services.platform.stores.walks import WINDOW, Paged, Span
+from services.platform.stores import walks
+from services.platform.stores.walks import Paged, Span
 from services.platform.tracing import spans
 
 _STATUSES = pb.DeliveryStatus.DESCRIPTOR
@@ -67,7 +67,7 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         size = paging.page_size(request.page_size)
         wanted = filters.parse(request.filter)
         if wanted.from_time is None and not wanted.subscription_ids and not wanted.names_events:
-            wanted = dataclasses.replace(wanted, from_time=datetime.now(UTC) - WINDOW)
+            wanted = dataclasses.replace(wanted, from_time=walks.default_from(wanted))
         span = Span.of(wanted, ascending=request.ascending)
         paged = Paged.of(span, request.page_token, by_default=not request.filter.HasField("from_time"))
         found, reached = await self._store.search(tenant_id, wanted, paged.rest, size)

@@ -39,10 +39,13 @@ DELETE FROM job_previews
 WHERE token_hash = ANY(ARRAY(SELECT token_hash FROM job_previews WHERE expires_at <= now() ORDER BY expires_at LIMIT $1))
 
 -- forget_jobs --
--- Removes up to $3 jobs of tenant $1 that ended more than $2 days ago.
+-- Removes up to $3 jobs of tenant $1 that ended more than $2 days ago. Looks at none that was created since.
 DELETE FROM jobs
 WHERE id = ANY(ARRAY(
-    SELECT id FROM jobs WHERE tenant_id = $1 AND ended_at < now() - make_interval(days => $2) ORDER BY id LIMIT $3
+    SELECT id FROM jobs
+    WHERE tenant_id = $1 AND id < uuid_of_day((now() - make_interval(days => $2))::date + 1)
+      AND ended_at < now() - make_interval(days => $2)
+    ORDER BY id LIMIT $3
 ))
 
 -- select_job --
@@ -54,10 +57,16 @@ SELECT * FROM jobs WHERE id = $1 AND tenant_id = $2
 SELECT * FROM jobs WHERE id = $1 AND tenant_id = $2 FOR UPDATE
 
 -- select_jobs --
--- Reads a page of a tenant's jobs, newest first; of all tenants if $1 is null, and in any state if $3 is.
+-- Reads a page of a tenant's jobs, newest first; in any state if $3 is null.
 SELECT * FROM jobs
-WHERE ($1::text IS NULL OR tenant_id = $1) AND id < $2 AND ($3::text IS NULL OR status = $3)
+WHERE tenant_id = $1 AND id < $2 AND ($3::text IS NULL OR status = $3)
 ORDER BY id DESC LIMIT $4
+
+-- select_all_jobs --
+-- The same of all tenants.
+SELECT * FROM jobs
+WHERE id < $1 AND ($2::text IS NULL OR status = $2)
+ORDER BY id DESC LIMIT $3
 
 -- set_job_status --
 -- Puts a locked job into state $2. One that goes on does so at once, and does not catch up.

@@ -278,7 +278,11 @@ class JobStore:
 
     async def page(self, tenant_id: str | None, *, status: JobStatus | None, before: UUID, limit: int) -> list[Job]:
         """Return up to `limit` jobs with ids below `before`, newest first; of all tenants for None."""
-        return [_job(row) for row in await self._pool.fetch(SQL["select_jobs"], tenant_id, before, status, limit)]
+        if tenant_id is None:
+            rows = await self._pool.fetch(SQL["select_all_jobs"], before, status, limit)
+        else:
+            rows = await self._pool.fetch(SQL["select_jobs"], tenant_id, before, status, limit)
+        return [_job(row) for row in rows]
 
     async def pause(self, tenant_id: str, job_id: UUID) -> Job:
         """Pause a job; Conflict once it has ended."""
@@ -302,7 +306,7 @@ class JobStore:
             if action is Action.CANCEL_JOB and before is JobStatus.CANCELLED:
                 return _job(row)
             if before not in UNFINISHED_JOBS:
-                raise errors.Conflict(f"the job has {before}", reason=errors.ErrorReason.JOB_FINISHED)
+                raise errors.Conflict(f"the job has ended with status {before}", reason=errors.ErrorReason.JOB_FINISHED)
             after = {
                 Action.PAUSE_JOB: JobStatus.PAUSED,
                 Action.RESUME_JOB: JobStatus.RUNNING if row["started_at"] else JobStatus.QUEUED,

@@ -46,6 +46,8 @@ class BatchedEvent(NamedTuple):
 
 # As many as a call to ingest takes.
 MAX_EVENTS = 1_000
+# Of a larger batch that is refused the members are not looked at: there may be a million of them.
+MAX_EXPLAINED_BYTES = 64 << 10
 
 
 class _BatchedEnvelope(msgspec.Struct, forbid_unknown_fields=True):
@@ -222,6 +224,8 @@ _EVENTS_EXPECTED = f"must be an array of 1 to {MAX_EVENTS} events"
 
 
 def _not_a_batch(body: bytes) -> errors.InvalidArgument:
+    if len(body) > MAX_EXPLAINED_BYTES:
+        return errors.InvalidArgument.field("body", f'must be {{"events": […]}} with 1 to {MAX_EVENTS} events')
     found = _member_violations(body, "body", ("events",), ("events",))
     return found or errors.InvalidArgument.field("events", _EVENTS_EXPECTED)
 

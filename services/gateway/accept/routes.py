@@ -195,7 +195,10 @@ class _Accepting:
 
     def _check_size(self, payload: bytes) -> None:
         if len(payload) > self._max_payload_bytes:
-            raise errors.PayloadTooLarge.field("payload", f"must be at most {self._max_payload_bytes} bytes")
+            raise self._too_large()
+
+    def _too_large(self) -> errors.PayloadTooLarge:
+        return errors.PayloadTooLarge.field("payload", f"must be at most {self._max_payload_bytes} bytes")
 
 
 class _Endpoint(_Accepting):
@@ -385,6 +388,8 @@ class EventBatch(_Accepting):
         )
 
     def _item(self, text: bytes, key: str) -> ingest_pb2.IngestItem:
+        if len(text) > self._max_payload_bytes + ENVELOPE_BYTES:
+            raise self._too_large()  # before it is read, as a single one's body is
         event = envelope.batched(text)
         self._check_size(event.payload)
         return ingest_pb2.IngestItem(

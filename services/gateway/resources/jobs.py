@@ -198,13 +198,13 @@ class Job(models.Answer):
         description="Who created it: the UUID of an API key, `bootstrap` or `anonymous`.", examples=["bootstrap"]
     )
     created_at: models.Timestamp = Field(
-        description="Deliveries that were accepted, or that failed, its creation or its dry run are not part of it."
+        description="Deliveries that were accepted or that ended after this, or after its dry run, are not part of it."
     )
     started_at: models.Timestamp | None
     moved_at: models.Timestamp | None = Field(description="When it did something last.")
     ended_at: models.Timestamp | None
     estimated_end_at: models.Timestamp | None = Field(
-        description="When it will have looked at all deliveries, at its rate; null while it is not running."
+        description="When it will have looked at all deliveries, as fast as so far; null while it is not running."
     )
 
 

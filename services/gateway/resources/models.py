@@ -171,11 +171,15 @@ class SearchQuery(PageQuery):
         None,
         alias="from",
         description=(
-            "Accepted at this time or later. Default: 24 hours ago, or any time if there is a `subscription_id`, "
-            "`idempotency_key` or `provider_id`."
+            "Accepted at this time or later. Default: 24 hours ago, or 24 hours before `to` if that is in the past; "
+            "any time if there is a `subscription_id`, `idempotency_key` or `provider_id`."
         ),
     )
     to: Moment | None = Field(None, description="Accepted before this time. Default: any time.")
+    format: Literal["json", "ndjson"] = Field(
+        "json",
+        description="`ndjson`: everything that is found from `cursor` on, an object a line, whatever `limit` is.",
+    )
     order: Literal["newest", "oldest"] = Field("newest", description="Whether the newest or the oldest come first.")
 
     def check_period(self) -> None:

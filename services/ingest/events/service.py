@@ -12,7 +12,6 @@ import functools
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
@@ -178,7 +177,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         size = paging.page_size(request.page_size)
         wanted = search.parse(request.filter)
         if wanted.from_time is None and not wanted.names_events:
-            wanted = dataclasses.replace(wanted, from_time=datetime.now(UTC) - walks.WINDOW)
+            wanted = dataclasses.replace(wanted, from_time=walks.default_from(wanted))
         span = walks.Span.of(wanted, ascending=request.ascending)
         paged = walks.Paged.of(span, request.page_token, by_default=not request.filter.HasField("from_time"))
         found, reached = await self._store.search(tenant_id, wanted, paged.rest, size)

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
@@ -28,6 +28,8 @@ STEP_GROWTH = 4
 WINDOW = timedelta(hours=24)
 
 _BEFORE_ALL = UUID(int=0)
+# Nothing was made before.
+_EARLIEST = datetime(1970, 1, 2, tzinfo=UTC)
 
 
 class Period(Protocol):
@@ -42,6 +44,12 @@ class Period(Protocol):
     def to_time(self) -> datetime | None:
         """Its end, which is not."""
         ...
+
+
+def default_from(period: Period) -> datetime:
+    """Return where a search begins by default: WINDOW before now, or before its end if that is in the past."""
+    now = datetime.now(UTC)
+    return max(min(period.to_time or now, now), _EARLIEST) - WINDOW
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -162,7 +170,24 @@ class Walker:
             found = [name for name in found if (name <= shortest if ascending else name >= shortest)]
         if len(found) > self._limit:
             return Found(ids=found[: self._limit], reached=found[self._limit - 1], cut=False)
-        return Found(ids=found, reached=shortest, cut=shortest is not None)
+        if shortest is None:
+            return Found(ids=found, reached=None, cut=False)
+        return self._cut(found, shortest)
+
+    def _cut(self, found: Sequence[UUID], shortest: UUID) -> Found:
+        """Return a page that ends at a row which may be of another tenant: before the millisecond of its id.
+
+        So no cursor names it. Unless that millisecond has all that the page read: then the next one has to go on in it.
+        """
+        if self._span.ascending:
+            reached = ids.before_millisecond(shortest)
+            if reached > self._span.after:
+                return Found(ids=[name for name in found if name <= reached], reached=reached, cut=True)
+        else:
+            reached = ids.after_millisecond(shortest)
+            if reached < self._span.before:
+                return Found(ids=[name for name in found if name >= reached], reached=reached, cut=True)
+        return Found(ids=found, reached=shortest, cut=True)
 
 
 def statement(queries: Queries, find: str, walk: str, *, ascending: bool) -> str:

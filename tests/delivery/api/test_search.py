@@ -15,7 +15,7 @@ from protos.webhook.v1 import deliveries_pb2 as pb
 from services.delivery.api import search
 from services.delivery.api.filters import Filter
 from services.domain.states import DeliveryStatus
-from services.platform import errors, ids
+from services.platform import errors, ids, paging
 from services.platform.stores import walks
 from services.platform.stores.postgres import Connection
 from services.platform.stores.walks import Span
@@ -235,6 +235,26 @@ async def test_a_search_that_stops_early_says_so(rows: Rows, monkeypatch: pytest
     assert ids.moment_of(created[0]) < answer.scanned_to.ToDatetime(UTC) < ids.moment_of(created[-1])
 
 
+async def test_the_cursor_of_a_search_that_stops_early_names_no_delivery(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walks, "WALK_ROWS", 8)
+    monkeypatch.setattr(walks, "FIRST_ROWS", 2)
+    # Past the deliveries of all tenants.
+    monkeypatch.setattr(search, "WALKERS_LIMIT", 0)
+    known = {row.id for row in (*rows.all, rows.other)}
+    for ascending in (False, True):
+        request = pb.SearchDeliveriesRequest(
+            filter=pb.DeliveryFilter(event_type=["no.such"]), page_size=1, ascending=ascending
+        )
+        pages = 0
+        while (answer := await rows.shared.client.SearchDeliveries(request)).next_page_token:
+            assert paging.span(answer.next_page_token)[0] not in known
+            request.page_token = answer.next_page_token
+            pages += 1
+        assert pages > 1
+
+
 async def test_a_cursor_goes_on_where_it_was_while_deliveries_arrive(rows: Rows) -> None:
     world = rows.shared.world
     owner = await world.subscription("http://127.0.0.1:1/")
@@ -277,6 +297,8 @@ async def test_a_search_goes_back_a_day_unless_it_names_a_subscription_or_a_time
     assert old not in await searched(rows, status=[state("failed")])
     assert old in await searched(rows, status=[state("failed")], subscription_id=[str(owner)])
     assert old in await searched(rows, status=[state("failed")], from_time=now - timedelta(hours=30))
+    assert old in await searched(rows, status=[state("failed")], to_time=now - timedelta(hours=25))
+    assert not await searched(rows, to_time=datetime(1, 1, 1, tzinfo=UTC))
     answer = await rows.shared.client.SearchDeliveries(pb.SearchDeliveriesRequest(page_size=1))
     assert abs(answer.from_time.ToDatetime(UTC) - (now - timedelta(hours=24))) < timedelta(minutes=5)
     again = await rows.shared.client.SearchDeliveries(
@@ -329,7 +351,17 @@ async def test_a_wrong_field_of_a_filter_is_named(rows: Rows, wanted: dict[str, 
     assert found.violations[0].field == field
 
 
-@pytest.mark.parametrize("fields", [{"page_size": 201}, {"page_token": "AAAA"}, {"page_token": "\u00e9"}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"page_size": 201},
+        {"page_token": "AAAA"},
+        {"page_token": "\u00e9"},
+        # Of ids that no delivery can have.
+        {"page_token": paging.span_token(ids.new(), UUID(int=2**128 - 1))},
+        {"page_token": paging.span_token(UUID(int=2**128 - 1), ids.new())},
+    ],
+)
 async def test_a_wrong_page_is_named(rows: Rows, fields: dict[str, Any]) -> None:
     found = await refusal(rows.shared.client.SearchDeliveries(pb.SearchDeliveriesRequest(**fields)))
     assert isinstance(found, errors.InvalidArgument)

@@ -44,6 +44,15 @@ async def test_each_event_is_stored_exactly_and_answered_in_order(
     assert [item.WhichOneof("target") for item in (created, paid)] == ["fan_out"] * 2
 
 
+async def test_an_event_that_is_too_large_is_refused_before_it_is_read(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    members = {f"m{number}": 1 for number in range(MAX_PAYLOAD_BYTES // 4)}
+    (result,) = await send(client, members)
+    assert (result["error"]["status"], result["error"]["errors"][0]["field"]) == (413, "payload")
+    assert not services.items
+
+
 async def test_a_refused_event_has_a_problem_and_the_others_are_stored(
     client: httpx.AsyncClient, services: Services
 ) -> None:
@@ -154,6 +163,7 @@ async def test_replayed_and_expanding_events_are_marked(client: httpx.AsyncClien
         (b'{"events": [1], "event": 1}', 422, "event"),
         (b'{"events": [%b]}' % b",".join([b"1"] * (envelope.MAX_EVENTS + 1)), 422, "events"),
         (b'{"events": [1]}'.ljust(routes.MAX_BATCH_BYTES + 1), 413, "body"),
+        (b'{"events": [1], "more": 1}'.ljust(envelope.MAX_EXPLAINED_BYTES + 1), 422, "body"),
     ],
     ids=lambda value: str(value)[:40],
 )
