@@ -225,7 +225,7 @@ class Job(_message.Message):
 
     @_builtins.property
     def estimated_end_at(self) -> _timestamp_pb2.Timestamp:
-        """When it is expected to have looked at all deliveries, at its rate; unset while it is not running, and where this is not
+        """When it is expected to have looked at all deliveries, as fast as so far; unset while it is not running, and where this is not
         known.
         """
 

@@ -129,11 +129,13 @@ def _message(job: Job) -> pb.Job:
 
 
 def _estimate(job: Job) -> datetime | None:
-    """Return when a job ends if it goes on at its rate."""
-    if job.status is not JobStatus.RUNNING or not job.matched_exact:
+    """Return when a job ends if it goes on as fast as so far."""
+    if job.status is not JobStatus.RUNNING or not job.matched_exact or not job.looked_at:
         return None
-    left = max(job.matched - job.looked_at, 0)
-    return datetime.now(UTC) + timedelta(seconds=left / job.rate_per_second)
+    if job.started_at is None or job.moved_at is None:
+        return None
+    took = max(job.moved_at - job.started_at, timedelta(seconds=job.looked_at / job.rate_per_second))
+    return datetime.now(UTC) + took * (max(job.matched - job.looked_at, 0) / job.looked_at)
 
 
 def _preview(found: Preview) -> pb.PreviewJobResponse:

@@ -204,7 +204,7 @@ class Job(models.Answer):
     moved_at: models.Timestamp | None = Field(description="When it did something last.")
     ended_at: models.Timestamp | None
     estimated_end_at: models.Timestamp | None = Field(
-        description="When it will have looked at all deliveries, at its rate; null while it is not running."
+        description="When it will have looked at all deliveries, as fast as so far; null while it is not running."
     )
 
 
