@@ -235,7 +235,7 @@ async def new_tenant(served: Served) -> Message:
     return access_pb2.CreateTenantRequest(id=f"tenant-{served.number}")
 
 
-NO_JOB = "019ced7a-4be1-7d20-91f3-6a0c8e5d2b17"
+NOTHING = "019ced7a-4be1-7d20-91f3-6a0c8e5d2b17"
 
 
 def _retry_of(subscription_id: str) -> dict[str, Any]:
@@ -249,6 +249,7 @@ CASES: Mapping[str, Made] = {
     "IngestService/Ingest": made_by(item, lambda made: ingest_pb2.IngestRequest(item=made)),
     "IngestService/BatchIngest": made_by(item, lambda made: ingest_pb2.BatchIngestRequest(items=[made, made])),
     "IngestService/GetEvent": of_event(ingest_pb2.GetEventRequest, "event_id"),
+    "IngestService/ListEventRoutes": always(ingest_pb2.ListEventRoutesRequest(event_id=NOTHING)),
     "IngestService/ListEvents": always(ingest_pb2.ListEventsRequest(page_size=1)),
     "SubscriptionService/CreateSubscription": always(subscriptions_pb2.CreateSubscriptionRequest(spec=SPEC)),
     "SubscriptionService/GetSubscription": of_subscription(subscriptions_pb2.GetSubscriptionRequest),
@@ -271,14 +272,15 @@ CASES: Mapping[str, Made] = {
     "DeliveryService/BatchRetryDeliveries": made_by(
         accepted, lambda made: deliveries_pb2.BatchRetryDeliveriesRequest(delivery_ids=[made.delivery_id])
     ),
+    "DeliveryService/TestSubscription": always(deliveries_pb2.TestSubscriptionRequest(subscription_id=NOTHING)),
     "DeliveryService/CancelDelivery": of_event(deliveries_pb2.CancelDeliveryRequest, "delivery_id"),
     "JobService/PreviewJob": made_by(subscription, lambda made: jobs_pb2.PreviewJobRequest(**_retry_of(made))),
     "JobService/CreateJob": made_by(subscription, lambda made: jobs_pb2.CreateJobRequest(**_retry_of(made))),
-    "JobService/GetJob": always(jobs_pb2.GetJobRequest(job_id=NO_JOB)),
+    "JobService/GetJob": always(jobs_pb2.GetJobRequest(job_id=NOTHING)),
     "JobService/ListJobs": always(jobs_pb2.ListJobsRequest(page_size=1, status=jobs_pb2.JOB_STATUS_FAILED)),
-    "JobService/PauseJob": always(jobs_pb2.PauseJobRequest(job_id=NO_JOB)),
-    "JobService/ResumeJob": always(jobs_pb2.ResumeJobRequest(job_id=NO_JOB)),
-    "JobService/CancelJob": always(jobs_pb2.CancelJobRequest(job_id=NO_JOB)),
+    "JobService/PauseJob": always(jobs_pb2.PauseJobRequest(job_id=NOTHING)),
+    "JobService/ResumeJob": always(jobs_pb2.ResumeJobRequest(job_id=NOTHING)),
+    "JobService/CancelJob": always(jobs_pb2.CancelJobRequest(job_id=NOTHING)),
     "AnalyticsService/GetStats": always(analytics_pb2.GetStatsRequest()),
     "AnalyticsService/GetStatsSeries": always(
         analytics_pb2.GetStatsSeriesRequest(group_by=analytics_pb2.STATS_GROUP_OUTCOME)
