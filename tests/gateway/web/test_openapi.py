@@ -10,7 +10,7 @@ import pytest
 from services import gateway
 from services.gateway import app
 from services.gateway.web import problems
-from services.gateway.web.routing import RoleRoute, least_role
+from services.gateway.web.routing import JsonRoute, RoleRoute, least_role
 
 METHODS = {"get", "put", "post", "delete", "patch"}
 OPERATIONAL = {"livez", "healthz", "readyz", "metrics"}
@@ -205,6 +205,8 @@ def test_routes_of_the_api_all_check_the_role(operations: dict[str, dict[str, An
     assert {route.operation_id for route in routes} == set(operations) - OPEN - plain_asgi
     for route in routes:
         assert isinstance(route, RoleRoute), route
+        # A body is bounded, and decoded strictly.
+        assert isinstance(route, JsonRoute) or route.body_field is None, route
 
 
 def test_errors_are_problem_documents_with_an_example(operations: dict[str, dict[str, Any]]) -> None:
