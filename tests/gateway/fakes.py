@@ -256,6 +256,14 @@ class Services(
             deliveries=[self.delivery], next_page_token=self._next(request), from_time=NOW, scanned_to=NOW
         )
 
+    async def SummarizeDeliveries(self, request: Any, _context: Context) -> deliveries_pb2.SummarizeDeliveriesResponse:
+        await self._called(request)
+        counts = [
+            deliveries_pb2.DeliveryCount(value="timeout", deliveries=3),
+            deliveries_pb2.DeliveryCount(deliveries=1),
+        ]
+        return deliveries_pb2.SummarizeDeliveriesResponse(groups=counts, from_time=NOW)
+
     def _next(self, request: Any) -> str:
         """Return the token of the next page: there are three, unless the last one fails."""
         if request.page_token == "last" and self.last_page is not None:
