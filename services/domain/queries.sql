@@ -111,6 +111,14 @@ SELECT found.object_id FROM routes CROSS JOIN LATERAL (
 ) AS found
 WHERE $3 = (routes.route LIKE '%/provider') AND (routes.route = 'events' OR routes.route LIKE 'ingest/%')
 
+-- select_kind --
+-- Reads what tenant $2 has, or had, under the id $1; any tenant if it is null.
+SELECT CASE WHEN EXISTS (SELECT FROM subscriptions WHERE id = $1 AND ($2::text IS NULL OR tenant_id = $2))
+            THEN 'subscription'
+            WHEN EXISTS (SELECT FROM webhook_events WHERE id = $1 AND ($2::text IS NULL OR tenant_id = $2)) THEN 'event'
+            WHEN EXISTS (SELECT FROM webhook_deliveries WHERE id = $1 AND ($2::text IS NULL OR tenant_id = $2))
+            THEN 'delivery' END
+
 -- insert_canary --
 -- Leaves the encrypted value by which processes know whether their keys are the right ones, unless there is one.
 INSERT INTO encryption_canary (sealed) VALUES ($1) ON CONFLICT DO NOTHING

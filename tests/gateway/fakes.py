@@ -115,6 +115,8 @@ class Services(
         self.failures: list[Exception] = []
         # Raised by every call.
         self.failure: Exception | None = None
+        # Raised by the last page of a search.
+        self.last_page: Exception | None = None
         self.delay_seconds = 0.0
         self.stored: dict[str, subscriptions_pb2.Subscription] = {}
         self.event = ingest_pb2.Event()
@@ -163,7 +165,9 @@ class Services(
 
     async def ListEvents(self, request: Any, _context: Context) -> ingest_pb2.ListEventsResponse:
         await self._called(request)
-        return ingest_pb2.ListEventsResponse(events=[self.event], next_page_token="more", from_time=NOW, scanned_to=NOW)
+        return ingest_pb2.ListEventsResponse(
+            events=[self.event], next_page_token=self._next(request), from_time=NOW, scanned_to=NOW
+        )
 
     async def CreateSubscription(self, request: Any, _context: Context) -> subscriptions_pb2.CreateSubscriptionResponse:
         await self._called(request)
@@ -253,8 +257,14 @@ class Services(
     async def SearchDeliveries(self, request: Any, _context: Context) -> deliveries_pb2.SearchDeliveriesResponse:
         await self._called(request)
         return deliveries_pb2.SearchDeliveriesResponse(
-            deliveries=[self.delivery], next_page_token="more", from_time=NOW, scanned_to=NOW
+            deliveries=[self.delivery], next_page_token=self._next(request), from_time=NOW, scanned_to=NOW
         )
+
+    def _next(self, request: Any) -> str:
+        """Return the token of the next page: there are three, unless the last one fails."""
+        if request.page_token == "last" and self.last_page is not None:
+            raise self.last_page
+        return {"": "more", "more": "last", "last": ""}.get(request.page_token, "more")
 
     async def RetryDelivery(self, request: Any, _context: Context) -> deliveries_pb2.RetryDeliveryResponse:
         await self._called(request)

@@ -15,9 +15,10 @@ from typing import Any
 from uuid import UUID
 
 from services.delivery.api.filters import LISTED, Filter
-from services.domain import events, keyed
+from services.domain import events, lookups
+from services.domain.lookups import Kind
 from services.domain.states import UNFINISHED, DeliveryStatus
-from services.platform import errors, ids
+from services.platform import ids
 from services.platform.stores import postgres, sql, walks
 from services.platform.stores.walks import Found, Part, Span, Walker
 
@@ -38,13 +39,13 @@ async def find(connection: postgres.Connection, tenant_id: str, wanted: Filter, 
     if owners:
         unknown = await connection.fetchval(SQL["find_unknown_subscription"], tenant_id, owners)
         if unknown is not None:
-            raise errors.NotFound(f"subscription {unknown} not found")
+            raise await lookups.missing(connection, tenant_id, Kind.SUBSCRIPTION, unknown)
     elif not wanted.names_events:
         rows = await connection.fetch(SQL["select_owners"], tenant_id, OWNERS_LIMIT + 1)
         owners = [row["id"] for row in rows] if len(rows) <= OWNERS_LIMIT else []
     of_events = None
     if wanted.names_events:
-        of_events = await keyed.events(
+        of_events = await lookups.keyed_events(
             connection, tenant_id, keys=wanted.idempotency_keys, provider_ids=wanted.provider_ids
         )
     walker = Walker(connection, SQL, tenant_id, span, limit)

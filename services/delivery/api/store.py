@@ -11,9 +11,10 @@ from uuid import UUID
 
 from services.delivery.api import search
 from services.delivery.api.filters import LISTED, Filter
-from services.domain import audit, deliveries
+from services.domain import audit, deliveries, lookups
 from services.domain.audit import Action, FieldChange
 from services.domain.doorbell import RUNG_SECONDS, Rung
+from services.domain.lookups import Kind
 from services.domain.states import FINAL, DeliveryReason, DeliveryStatus
 from services.domain.tenants import quotas
 from services.platform import errors, ids
@@ -125,14 +126,16 @@ class DeliveryStore:
     async def delivery(self, tenant_id: str, delivery_id: UUID) -> Delivery:
         """One delivery with its attempts; NotFound when there is none."""
         async with self._pool.acquire() as connection:
-            return await self._read(connection, tenant_id, delivery_id)
+            for delivery in await self._read_all(connection, tenant_id, [delivery_id]):
+                return delivery
+            raise await lookups.missing(connection, tenant_id, Kind.DELIVERY, delivery_id)
 
     async def of_subscription(
         self, tenant_id: str | None, subscription_id: UUID, *, status: DeliveryStatus | None, before: UUID, limit: int
     ) -> list[Delivery]:
         """Up to `limit` deliveries with ids below `before`, newest first; NotFound for an unknown subscription."""
         if not await self._pool.fetchval(SQL["subscription_exists"], subscription_id, tenant_id):
-            raise errors.NotFound(f"subscription {subscription_id} not found")
+            raise await lookups.missing(self._pool, tenant_id, Kind.SUBSCRIPTION, subscription_id)
         async with self._snapshot() as connection:
             found = await _find(connection, subscription_id, status, before, limit)
             return await self._select(connection, tenant_id, found)
@@ -142,7 +145,7 @@ class DeliveryStore:
     ) -> list[Delivery]:
         """Up to `limit` deliveries with ids below `before`, newest first; NotFound for an unknown event."""
         if not await self._pool.fetchval(SQL["event_exists"], event_id, tenant_id):
-            raise errors.NotFound(f"event {event_id} not found")
+            raise await lookups.missing(self._pool, tenant_id, Kind.EVENT, event_id)
         least, greatest = ids.delivery_range(event_id)
         above = min(before, UUID(int=greatest.int + 1))
         async with self._snapshot() as connection:

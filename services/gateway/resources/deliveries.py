@@ -1,13 +1,14 @@
 """Deliveries of events to subscriptions, with every attempt."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from protos.webhook.v1 import deliveries_pb2 as pb
 from services.domain import limits
-from services.gateway.resources import models, retries
+from services.gateway.resources import models, ndjson, retries
 from services.gateway.resources.retries import fields
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import RoleRoute
@@ -251,9 +252,12 @@ class FoundDeliveries(models.SearchPage):
     operation_id="list_deliveries",
     summary="Search deliveries",
     response_description="A page of deliveries.",
-    responses=openapi.problems(404),
+    response_model=FoundDeliveries,
+    responses={**openapi.problems(404), 200: {"content": dict(ndjson.CONTENT)}},
 )
-async def list_deliveries(query: Annotated[DeliveryFilter, Query()], services: backends.Injected) -> FoundDeliveries:
+async def list_deliveries(
+    query: Annotated[DeliveryFilter, Query()], services: backends.Injected
+) -> FoundDeliveries | Response:
     """Find deliveries to any subscription, newest first, without attempts.
 
     Give a parameter several times to find what has one of the values; different parameters must all match. Deliveries
@@ -265,9 +269,17 @@ async def list_deliveries(query: Annotated[DeliveryFilter, Query()], services: b
         page_size=query.limit,
         page_token=query.cursor,
     )
+    if query.format == "ndjson":
+        return await ndjson.respond(services, services.deliveries.SearchDeliveries, request, _lines)
     answer = await services.call(services.deliveries.SearchDeliveries, request)
     items = [DeliverySummary(**fields(message)) for message in answer.deliveries]
     return FoundDeliveries(items=items, **models.searched(answer))
+
+
+def _lines(answer: pb.SearchDeliveriesResponse) -> Iterator[Mapping[str, Any]]:
+    for message in answer.deliveries:
+        found = fields(message)
+        yield {name: found[name] for name in DeliverySummary.model_fields}
 
 
 @router.get(

@@ -1,7 +1,8 @@
 """Accepted events as they are stored. accept/ has the routes that accept them."""
 
 import base64
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Query, Response
@@ -9,7 +10,7 @@ from pydantic import Field
 
 from protos.webhook.v1 import ingest_pb2 as pb
 from services.gateway.accept import envelope
-from services.gateway.resources import models
+from services.gateway.resources import models, ndjson
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import RoleRoute, is_json
 from services.platform.grpc import conversion
@@ -98,9 +99,12 @@ class FoundEvents(models.SearchPage):
     operation_id="list_events",
     summary="Search events",
     response_description="A page of events.",
-    responses=openapi.problems(),
+    response_model=FoundEvents,
+    responses={**openapi.problems(), 200: {"content": dict(ndjson.CONTENT)}},
 )
-async def list_events(query: Annotated[models.SearchQuery, Query()], services: backends.Injected) -> FoundEvents:
+async def list_events(
+    query: Annotated[models.SearchQuery, Query()], services: backends.Injected
+) -> FoundEvents | Response:
     """Find events, newest first, without payloads.
 
     Give a parameter several times to find what has one of the values; different parameters must all match. Events are
@@ -119,13 +123,18 @@ async def list_events(query: Annotated[models.SearchQuery, Query()], services: b
         page_size=query.limit,
         page_token=query.cursor,
     )
+    if query.format == "ndjson":
+        return await ndjson.respond(services, services.ingest.ListEvents, request, _summaries)
     answer = await services.call(services.ingest.ListEvents, request)
-    return FoundEvents(items=[_summary(message) for message in answer.events], **models.searched(answer))
+    items = [EventSummary(**found) for found in _summaries(answer)]
+    return FoundEvents(items=items, **models.searched(answer))
 
 
-def _summary(message: pb.Event) -> EventSummary:
-    found = models.values(message)
-    return EventSummary(**found | {name: found[name] or None for name in ("event_type", "content_encoding")})
+def _summaries(answer: pb.ListEventsResponse) -> Iterator[Mapping[str, Any]]:
+    for message in answer.events:
+        found = models.values(message)
+        found |= {name: found[name] or None for name in ("event_type", "content_encoding")}
+        yield {name: found[name] for name in EventSummary.model_fields}
 
 
 @router.get(

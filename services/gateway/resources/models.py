@@ -176,6 +176,10 @@ class SearchQuery(PageQuery):
         ),
     )
     to: Moment | None = Field(None, description="Accepted before this time. Default: any time.")
+    format: Literal["json", "ndjson"] = Field(
+        "json",
+        description="`ndjson`: everything that is found from `cursor` on, an object a line, whatever `limit` is.",
+    )
     order: Literal["newest", "oldest"] = Field("newest", description="Whether the newest or the oldest come first.")
 
     def check_period(self) -> None:

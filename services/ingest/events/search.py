@@ -6,7 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from protos.webhook.v1 import ingest_pb2 as pb
-from services.domain import events, keyed
+from services.domain import events, lookups
 from services.platform import errors
 from services.platform.grpc import conversion
 from services.platform.stores import postgres, sql
@@ -58,7 +58,7 @@ async def find(connection: postgres.Connection, tenant_id: str, wanted: Filter, 
     patterns = [events.like_pattern(entry) for entry in wanted.event_types] or None
     if not wanted.names_events:
         return walker.page([await walker.walk("find_events", "events", [patterns])])
-    named: Sequence[UUID] = await keyed.events(
+    named: Sequence[UUID] = await lookups.keyed_events(
         connection, tenant_id, keys=wanted.idempotency_keys, provider_ids=wanted.provider_ids
     )
     if not named:

@@ -10,7 +10,9 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
+from services.domain import lookups
 from services.domain.deliveries import Lease, mark_due
+from services.domain.lookups import Kind
 from services.ingest.events import idempotency, search
 from services.ingest.events.idempotency import Key
 from services.ingest.events.search import Filter
@@ -216,7 +218,7 @@ class EventStore:
         """Return an event with its payload. Raise NotFound, also if it is no longer retained."""
         row = await self._pool.fetchrow(SQL["select_event"], event_id, tenant_id)
         if row is None:
-            raise errors.NotFound(f"event {event_id} not found")
+            raise await lookups.missing(self._pool, tenant_id, Kind.EVENT, event_id)
         return sql.record(StoredEvent, row)
 
     async def search(

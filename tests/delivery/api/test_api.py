@@ -127,6 +127,33 @@ async def test_an_unknown_delivery_is_not_found(api: Shared, owner: UUID | None)
         assert isinstance(await refusal(call), errors.NotFound)
 
 
+async def test_an_id_given_to_the_wrong_look_up_says_what_it_is(api: Shared) -> None:
+    delivery_id = await delivery_in(api.world, "failed")
+    row = await api.world.row(delivery_id)
+    event_id, subscription_id = row["event_id"], row["subscription_id"]
+
+    async def said(call: Any) -> str:
+        error = await refusal(call)
+        assert isinstance(error, errors.NotFound)
+        return error.message.partition(" not found")[2]
+
+    def lists(**parent: Any) -> Any:
+        return api.client.ListDeliveries(pb.ListDeliveriesRequest(**parent))
+
+    def search(subscription: UUID) -> Any:
+        wanted = pb.DeliveryFilter(subscription_id=[str(subscription)])
+        return api.client.SearchDeliveries(pb.SearchDeliveriesRequest(filter=wanted))
+
+    assert await said(get(api, event_id)) == "; that is an event id"
+    assert await said(get(api, subscription_id)) == "; that is a subscription id"
+    assert await said(lists(event_id=str(delivery_id))) == "; that is a delivery id"
+    assert await said(lists(subscription_id=str(event_id))) == "; that is an event id"
+    assert await said(search(delivery_id)) == "; that is a delivery id"
+    assert await said(get(api, ids.new())) == ""
+    await add_tenant(api, "other")
+    assert await said(get(api, event_id, tenant_id="other")) == ""
+
+
 async def add_tenant(api: Shared, tenant_id: str) -> None:
     await api.world.pool.execute("INSERT INTO tenants (id, name) VALUES ($1, $1) ON CONFLICT DO NOTHING", tenant_id)
 

@@ -350,6 +350,37 @@ async def test_a_search_passes_its_filters_on_and_says_what_was_searched(
     )
 
 
+@pytest.mark.parametrize("resource", ["deliveries", "events"])
+async def test_a_search_can_be_read_as_lines_of_all_its_pages(
+    client: httpx.AsyncClient, services: Services, resource: str
+) -> None:
+    services.delivery = deliveries_pb2.Delivery(
+        id=ID, event_id=ID, subscription_id=ID, status=deliveries_pb2.DELIVERY_STATUS_FAILED, created_at=NOW
+    )
+    services.event = ingest_pb2.Event(id=ID, content_type="text/plain", created_at=NOW)
+    page = await client.get(f"/api/v1/{resource}?event_type=a.*&limit=1")
+    answer = await client.get(f"/api/v1/{resource}?event_type=a.*&limit=1&format=ndjson")
+    assert answer.headers["content-type"].startswith("application/x-ndjson")
+    assert [json.loads(line) for line in answer.text.splitlines()] == page.json()["items"] * 3
+    # The service gets one message, whose token is changed from page to page.
+    assert len(services.requests) == 4
+    assert services.requests[-1].page_size == 200
+
+
+async def test_lines_that_end_early_end_with_the_problem_and_the_cursor(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    services.event = ingest_pb2.Event(id=ID, content_type="text/plain", created_at=NOW)
+    services.failure = errors.InvalidArgument.field("event_type", "must be something")
+    assert (await client.get("/api/v1/events?format=ndjson")).status_code == 422
+    services.failure, services.last_page = None, errors.Conflict("no more")
+    lines = (await client.get("/api/v1/events?format=ndjson")).text.splitlines()
+    *found, last = [json.loads(line) for line in lines]
+    assert [event["id"] for event in found] == [ID, ID]
+    assert last["next_cursor"] == "last"
+    assert (last["error"]["status"], last["error"]["detail"]) == (409, "no more")
+
+
 async def test_a_search_of_events_passes_its_filters_on(client: httpx.AsyncClient, services: Services) -> None:
     services.event = ingest_pb2.Event(
         id=ID, event_type="a.b", content_type="text/plain", created_at=NOW, payload_bytes=7, tenant_id="default"

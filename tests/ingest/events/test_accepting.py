@@ -99,6 +99,9 @@ async def test_an_unknown_event_is_not_found_and_neither_is_another_tenants(inge
     accepted = await ingest.send((await ingest.create()).id)
     assert isinstance(await refused(ingest.event(UNKNOWN)), errors.NotFound)
     assert isinstance(await refused((await ingest.of("another")).event(accepted.event_id)), errors.NotFound)
+    assert "that is a delivery id" in (await refused(ingest.event(accepted.delivery_id))).message
+    hidden = await refused((await ingest.of("another")).event(accepted.delivery_id))
+    assert hidden.message.endswith("not found")
     assert fields(await refused(ingest.event("\x00"))) == ["event_id"]
 
 

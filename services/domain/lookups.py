@@ -1,0 +1,48 @@
+"""What an id or a key stands for: look-ups that several services make.
+
+Idempotency keys and ids of providers are kept for IDEMPOTENCY_KEY_HOURS, and found by the index that keeps them unique.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from uuid import UUID
+
+from services.platform import errors
+from services.platform.stores import postgres, sql
+
+SQL = sql.Queries("services.domain")
+
+# Routes of a tenant that are looked at: each of its subscriptions that something was sent to is one.
+ROUTES_LIMIT = 20_000
+
+
+class Kind(StrEnum):
+    """What an id can be of."""
+
+    SUBSCRIPTION = "subscription"
+    EVENT = "event"
+    DELIVERY = "delivery"
+
+
+async def keyed_events(
+    connection: postgres.Connection, tenant_id: str, *, keys: Sequence[str], provider_ids: Sequence[str]
+) -> list[UUID]:
+    """Return the events of a tenant that have one of the keys, if any are given, and one of the ids, if any are."""
+    found: set[UUID] | None = None
+    for values, of_provider in ((keys, False), (provider_ids, True)):
+        if values:
+            rows = await connection.fetch(SQL["select_keyed_events"], tenant_id, values, of_provider, ROUTES_LIMIT)
+            these = {row["object_id"] for row in rows}
+            found = these if found is None else found & these
+    return sorted(found or ())
+
+
+async def missing(
+    connection: postgres.Connection | postgres.Pool, tenant_id: str | None, kind: Kind, wanted: UUID
+) -> errors.NotFound:
+    """Return the error for an id that is not found, which says what the tenant has under it instead."""
+    text = f"{kind} {wanted} not found"
+    other = await connection.fetchval(SQL["select_kind"], wanted, tenant_id)
+    if other is None or other == kind:
+        return errors.NotFound(text)
+    return errors.NotFound(f"{text}; that is {'an' if other == Kind.EVENT else 'a'} {other} id")
