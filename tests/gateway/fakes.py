@@ -126,7 +126,11 @@ class Services(
         # Results of retries that are not `delivery`, by id.
         self.retried: dict[str, deliveries_pb2.RetryResult] = {}
         self.job = jobs_pb2.Job(
-            kind=jobs_pb2.JOB_KIND_RETRY, status=jobs_pb2.JOB_STATUS_QUEUED, counts=jobs_pb2.JobCounts(), created_at=NOW
+            id=str(ids.new()),
+            kind=jobs_pb2.JOB_KIND_RETRY,
+            status=jobs_pb2.JOB_STATUS_QUEUED,
+            counts=jobs_pb2.JobCounts(),
+            created_at=NOW,
         )
         self.preview = jobs_pb2.PreviewJobResponse(counts=jobs_pb2.JobCounts(), token_expires_at=NOW)
         self.stats = analytics_pb2.Stats()

@@ -74,7 +74,8 @@ async def serve(
         if settings.checks_endpoints:
             checks = EndpointChecks(CheckStore(pool), destinations, scheduler, heard, settings, known.of)
             loops.append(process.spawn("endpoint_checks", checks.run()))
-        tests = EndpointTests(EndpointTestStore(pool), destinations, scheduler, heard, settings, known.of)
+        asked = EndpointTestStore(pool, only_verified=settings.checks_endpoints)
+        tests = EndpointTests(asked, destinations, scheduler, heard, settings, known.of)
         loops.append(process.spawn("endpoint_tests", tests.run()))
         watching = process.spawn("health", health.run(scheduler.hold))
         looking = process.spawn("due_look_ups", bells.look())

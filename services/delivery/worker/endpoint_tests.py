@@ -25,6 +25,7 @@ from services.delivery.worker.scheduler import Scheduler
 from services.delivery.worker.shares import share
 from services.delivery.worker.store import SQL, Attempt, Claim, claim_of_message
 from services.domain.deliveries import ENDPOINT_TESTS
+from services.domain.states import AttemptOutcome
 from services.platform.process import background
 from services.platform.process.shares import WeightOf, same_weight
 from services.platform.stores import postgres
@@ -42,20 +43,24 @@ KEPT_SECONDS = 60.0
 INTERVAL_SECONDS = 1.0
 # Where its tenant or its host has no room, it is looked at again after this.
 NO_ROOM_SECONDS = 0.25
+UNVERIFIED = "the subscription's target has not answered a challenge yet; resume or enable the subscription first"
 MESSAGE = "This is a test event. Somebody sent it to see whether this endpoint works; nothing happened."
 
 
 class EndpointTestStore:
     """What test events ask of Postgres. Every method raises STORE_AWAY when it is away."""
 
-    def __init__(self, pool: postgres.Pool) -> None:
+    def __init__(self, pool: postgres.Pool, *, only_verified: bool = False) -> None:
         self._pool = pool
+        # Whether targets have to answer a challenge before anything is sent to them.
+        self._only_verified = only_verified
 
-    async def take(self, number: int, *, without: Sequence[str]) -> list[Claim]:
-        """Take up to so many test events in hand, of no tenant of these."""
+    async def take(self, number: int, *, without: Sequence[str]) -> list[tuple[Claim, bool]]:
+        """Take up to so many test events in hand, of no tenant of these; return with each whether it may be sent."""
         asked_at = time.monotonic()
-        rows = await self._pool.fetch(SQL["take_tests"], without, number, FRESH_SECONDS, KEPT_SECONDS)
-        return [claim_of_message(row, asked_at, row["message_id"], EVENT_TYPE) for row in rows]
+        arguments = without, number, FRESH_SECONDS, KEPT_SECONDS, self._only_verified
+        rows = await self._pool.fetch(SQL["take_tests"], *arguments)
+        return [(claim_of_message(row, asked_at, row["message_id"], EVENT_TYPE), row["may_be_sent"]) for row in rows]
 
     async def put_back(self, test_id: UUID) -> None:
         """Leave a test event to whoever takes it next."""
@@ -117,17 +122,17 @@ class EndpointTests:
         full = [name for name, out in self._out.items() if not share(free, out, self._weight_of(name))]
         # One at a time while somebody has some out, so that nobody takes more than a share at once.
         found = await self._store.take(free if not self._out else 1, without=full)
-        for claim in found:
+        for claim, may_be_sent in found:
             self._out[claim.tenant_id] += 1
-            task = asyncio.create_task(self._test(claim), name="endpoint_test")
+            task = asyncio.create_task(self._test(claim, may_be_sent=may_be_sent), name="endpoint_test")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return 0.0 if found else self._signals.pace(INTERVAL_SECONDS)
 
-    async def _test(self, claim: Claim) -> None:
+    async def _test(self, claim: Claim, *, may_be_sent: bool) -> None:
         try:
             with self._scheduler.slot(claim) as has_room:
-                attempt = await self._send(claim) if has_room else None
+                attempt = await self._send(claim, may_be_sent=may_be_sent) if has_room else None
             if attempt is None:
                 await self._store.put_back(claim.id)
                 self._wake.set(NO_ROOM_SECONDS)
@@ -141,7 +146,7 @@ class EndpointTests:
                 del self._out[claim.tenant_id]
             self._wake.set()
 
-    async def _send(self, claim: Claim) -> Attempt:
+    async def _send(self, claim: Claim, *, may_be_sent: bool) -> Attempt:
         """Send it on a new connection, which is what is to be seen; return what became of it."""
         timeout = self._timeout_seconds if claim.timeout_seconds is None else claim.timeout_seconds
         started = time.monotonic()
@@ -149,6 +154,8 @@ class EndpointTests:
         failure: SendError | None = None
         trail = Trail()
         try:
+            if not may_be_sent:
+                raise SendError(AttemptOutcome.EGRESS_DENIED, UNVERIFIED)
             answer = await self._destinations.of(claim).send(
                 claim, payload_of(claim), timeout_seconds=timeout, fresh=True, trail=trail
             )

@@ -385,7 +385,7 @@ WHERE subscription_id = $1 AND sent = $2
 
 -- take_tests --
 -- Takes up to $2 test events in hand that were asked for within $3 seconds, of all tenants but $1, and returns what is sent to
--- their targets. Deletes those that are older than $4 seconds, whose callers have their answer.
+-- their targets, and whether it may be: with $5, only to one that has answered a challenge, or gets deliveries. Deletes those that are older than $4 seconds, whose callers have their answer.
 WITH answered AS (
     DELETE FROM endpoint_tests WHERE asked_at < now() - make_interval(secs => $4)
 ), due AS MATERIALIZED (
@@ -397,7 +397,8 @@ WITH answered AS (
     RETURNING t.id AS message_id, t.subscription_id
 )
 SELECT now() AS now, t.message_id, s.id, s.tenant_id, s.target_url, s.endpoint_version, s.timeout_seconds,
-       s.sealed_secrets, s.sealed_headers, s.sealed_client_certificate
+       s.sealed_secrets, s.sealed_headers, s.sealed_client_certificate,
+       s.status <> 'unverified' AND (s.status = 'active' OR s.verified OR NOT $5) AS may_be_sent
 FROM taken t JOIN subscriptions s ON s.id = t.subscription_id
 
 -- put_back_test --
