@@ -267,6 +267,9 @@ CASES: Mapping[str, Made] = {
     "SubscriptionService/CheckIngestToken": of_subscription(subscriptions_pb2.CheckIngestTokenRequest),
     "DeliveryService/GetDelivery": of_event(deliveries_pb2.GetDeliveryRequest, "delivery_id"),
     "DeliveryService/ListDeliveries": of_event(deliveries_pb2.ListDeliveriesRequest, "event_id"),
+    "DeliveryService/SummarizeDeliveries": always(
+        deliveries_pb2.SummarizeDeliveriesRequest(group_by=deliveries_pb2.DELIVERY_GROUP_STATUS)
+    ),
     "DeliveryService/SearchDeliveries": always(deliveries_pb2.SearchDeliveriesRequest(page_size=1)),
     "DeliveryService/RetryDelivery": of_event(deliveries_pb2.RetryDeliveryRequest, "delivery_id"),
     "DeliveryService/BatchRetryDeliveries": made_by(

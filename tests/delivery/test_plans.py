@@ -250,6 +250,7 @@ def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
         "end_waiting": (deliveries.SQL["end_waiting"], [some, least, greatest, "failed", "expired"]),
         "find_of_event": (api.SQL["find_of_event"], [data.event_ids[0], one[1], one[2], None, 50]),
         "select_whole": (api.SQL["select_whole"], [some, "default", least, greatest, True]),
+        "count_by": (api.SQL["count_by"], [some, least, greatest, "status"]),
         "select_attempts": (api.SQL["select_attempts"], [some, least, greatest]),
         "event_exists": (api.SQL["event_exists"], [data.event_ids[0], "default"]),
         "lock_deliveries": (api.SQL["lock_deliveries"], [some, "default", least, greatest]),
@@ -264,7 +265,7 @@ BY_ID = [
     "claim", "renew", "record", "lock_late", "lock_late_ended", "select_attempts_of_claims",
     "record_late", "settle_late", "select_payload", "take_due", "keep_leases", "lock_leases",
     "expire_leases", "mark_due",
-    "end_waiting", "find_of_event", "select_whole", "select_attempts", "event_exists", "lock_deliveries",
+    "end_waiting", "find_of_event", "select_whole", "count_by", "select_attempts", "event_exists", "lock_deliveries",
     "retry_deliveries", "unlist", "lock_queued", "select_queued",
 ]  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import json
 from typing import Any
 
 import pytest
@@ -125,6 +126,30 @@ async def test_events_of_a_batch_arrive_byte_for_byte_and_a_repeated_batch_sends
         headers={"Idempotency-Key": "of a batch"},
     )
     assert reused.json()["results"][0]["error"]["reason"] == "IDEMPOTENCY_KEY_REUSED"
+
+
+async def test_what_failed_is_found_with_why_and_its_event_by_the_senders_key(api: Api, receiver: Receiver) -> None:
+    receiver.script(then=503, path="/down")
+    subscription = await api.subscribe(receiver.url("/down"), event_types=["search.*"])
+    body = {"event_type": "search.me", "payload": {}}
+    sent = await api.http.post("/api/v1/events", json=body, headers={"Idempotency-Key": "of a search"})
+    event_id = sent.json()["event_id"]
+    asked = f"subscription_id={subscription}&status_code=5xx&event_type=search.*"
+
+    async def found() -> Any:
+        return (await api.http.get(f"/api/v1/deliveries?{asked}")).json()["items"]
+
+    (delivery,) = await wait_until(found, what="the delivery is found")
+    assert (delivery["event_id"], delivery["last_error_kind"]) == (event_id, "http_5xx")
+    assert "503" in delivery["explanation"]
+    lines = (await api.http.get(f"/api/v1/deliveries?{asked}&format=ndjson")).text.splitlines()
+    assert [json.loads(line)["id"] for line in lines] == [delivery["id"]]
+    events = (await api.http.get("/api/v1/events?idempotency_key=of a search")).json()
+    assert [event["id"] for event in events["items"]] == [event_id]
+    cancelled = await api.http.post(f"/api/v1/deliveries/{delivery['id']}/cancel")
+    assert cancelled.status_code in {200, 409}, cancelled.text  # it may be in flight, or have failed
+    wrong = await api.http.get(f"/api/v1/deliveries/{event_id}")
+    assert (wrong.status_code, "that is an event id" in wrong.text) == (404, True)
 
 
 async def test_an_event_of_an_unwanted_type_is_filtered_and_never_sent(api: Api, receiver: Receiver) -> None:

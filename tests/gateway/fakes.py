@@ -126,7 +126,11 @@ class Services(
         # Results of retries that are not `delivery`, by id.
         self.retried: dict[str, deliveries_pb2.RetryResult] = {}
         self.job = jobs_pb2.Job(
-            kind=jobs_pb2.JOB_KIND_RETRY, status=jobs_pb2.JOB_STATUS_QUEUED, counts=jobs_pb2.JobCounts(), created_at=NOW
+            id=str(ids.new()),
+            kind=jobs_pb2.JOB_KIND_RETRY,
+            status=jobs_pb2.JOB_STATUS_QUEUED,
+            counts=jobs_pb2.JobCounts(),
+            created_at=NOW,
         )
         self.preview = jobs_pb2.PreviewJobResponse(counts=jobs_pb2.JobCounts(), token_expires_at=NOW)
         self.stats = analytics_pb2.Stats()
@@ -255,6 +259,14 @@ class Services(
         return deliveries_pb2.SearchDeliveriesResponse(
             deliveries=[self.delivery], next_page_token=self._next(request), from_time=NOW, scanned_to=NOW
         )
+
+    async def SummarizeDeliveries(self, request: Any, _context: Context) -> deliveries_pb2.SummarizeDeliveriesResponse:
+        await self._called(request)
+        counts = [
+            deliveries_pb2.DeliveryCount(value="timeout", deliveries=3),
+            deliveries_pb2.DeliveryCount(deliveries=1),
+        ]
+        return deliveries_pb2.SummarizeDeliveriesResponse(groups=counts, from_time=NOW)
 
     def _next(self, request: Any) -> str:
         """Return the token of the next page: there are three, unless the last one fails."""

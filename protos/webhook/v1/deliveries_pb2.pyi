@@ -60,6 +60,42 @@ DELIVERY_STATUS_CANCELLED: DeliveryStatus.ValueType  # 6
 """Ended by a caller or by the deletion of its subscription."""
 Global___DeliveryStatus: _TypeAlias = DeliveryStatus  # noqa: Y015
 
+class _DeliveryGroup:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DeliveryGroupEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeliveryGroup.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DELIVERY_GROUP_UNSPECIFIED: _DeliveryGroup.ValueType  # 0
+    """Never used."""
+    DELIVERY_GROUP_SUBSCRIPTION: _DeliveryGroup.ValueType  # 1
+    """Their subscription."""
+    DELIVERY_GROUP_EVENT_TYPE: _DeliveryGroup.ValueType  # 2
+    """The type of their event."""
+    DELIVERY_GROUP_STATUS: _DeliveryGroup.ValueType  # 3
+    """Their state."""
+    DELIVERY_GROUP_ERROR_KIND: _DeliveryGroup.ValueType  # 4
+    """The kind of error of their last attempt."""
+    DELIVERY_GROUP_HOUR: _DeliveryGroup.ValueType  # 5
+    """The hour in which they were accepted."""
+
+class DeliveryGroup(_DeliveryGroup, metaclass=_DeliveryGroupEnumTypeWrapper):
+    """What deliveries are counted by."""
+
+DELIVERY_GROUP_UNSPECIFIED: DeliveryGroup.ValueType  # 0
+"""Never used."""
+DELIVERY_GROUP_SUBSCRIPTION: DeliveryGroup.ValueType  # 1
+"""Their subscription."""
+DELIVERY_GROUP_EVENT_TYPE: DeliveryGroup.ValueType  # 2
+"""The type of their event."""
+DELIVERY_GROUP_STATUS: DeliveryGroup.ValueType  # 3
+"""Their state."""
+DELIVERY_GROUP_ERROR_KIND: DeliveryGroup.ValueType  # 4
+"""The kind of error of their last attempt."""
+DELIVERY_GROUP_HOUR: DeliveryGroup.ValueType  # 5
+"""The hour in which they were accepted."""
+Global___DeliveryGroup: _TypeAlias = DeliveryGroup  # noqa: Y015
+
 @_typing.final
 class Delivery(_message.Message):
     """The delivery of one event to one subscription."""
@@ -707,6 +743,116 @@ class SearchDeliveriesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SearchDeliveriesResponse: _TypeAlias = SearchDeliveriesResponse  # noqa: Y015
+
+@_typing.final
+class SummarizeDeliveriesRequest(_message.Message):
+    """Asks for counts of the deliveries that are wanted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    GROUP_BY_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owning tenant; empty means the caller's own."""
+    group_by: Global___DeliveryGroup.ValueType
+    """What they are counted by. Required."""
+    page_token: _builtins.str
+    """next_page_token of the answer before, to count what that did not; empty means from the newest on."""
+    @_builtins.property
+    def filter(self) -> Global___DeliveryFilter:
+        """Which are wanted, as in SearchDeliveriesRequest."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        filter: Global___DeliveryFilter | None = ...,
+        group_by: Global___DeliveryGroup.ValueType = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "group_by", b"group_by", "page_token", b"page_token", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SummarizeDeliveriesRequest: _TypeAlias = SummarizeDeliveriesRequest  # noqa: Y015
+
+@_typing.final
+class SummarizeDeliveriesResponse(_message.Message):
+    """Counts of up to 10,000 deliveries, from the newest on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    GROUPS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FROM_TIME_FIELD_NUMBER: _builtins.int
+    TO_TIME_FIELD_NUMBER: _builtins.int
+    SCANNED_TO_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Set if there may be more to count: it goes on from scanned_to."""
+    @_builtins.property
+    def groups(self) -> _containers.RepeatedCompositeFieldContainer[Global___DeliveryCount]:
+        """The groups, the largest first."""
+
+    @_builtins.property
+    def from_time(self) -> _timestamp_pb2.Timestamp:
+        """What was counted: from here on; unset if from the beginning."""
+
+    @_builtins.property
+    def to_time(self) -> _timestamp_pb2.Timestamp:
+        """And up to here; unset if up to now."""
+
+    @_builtins.property
+    def scanned_to(self) -> _timestamp_pb2.Timestamp:
+        """How far the count got; unset if all that is wanted was counted."""
+
+    def __init__(
+        self,
+        *,
+        groups: _abc.Iterable[Global___DeliveryCount] | None = ...,
+        next_page_token: _builtins.str = ...,
+        from_time: _timestamp_pb2.Timestamp | None = ...,
+        to_time: _timestamp_pb2.Timestamp | None = ...,
+        scanned_to: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "scanned_to", b"scanned_to", "to_time", b"to_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "groups", b"groups", "next_page_token", b"next_page_token", "scanned_to", b"scanned_to", "to_time", b"to_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SummarizeDeliveriesResponse: _TypeAlias = SummarizeDeliveriesResponse  # noqa: Y015
+
+@_typing.final
+class DeliveryCount(_message.Message):
+    """A group of deliveries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUE_FIELD_NUMBER: _builtins.int
+    DELIVERIES_FIELD_NUMBER: _builtins.int
+    value: _builtins.str
+    """What they have in common: an id, a type, a state, a kind of error, or the beginning of an hour in RFC 3339. Empty if they
+    have no type, or no error.
+    """
+    deliveries: _builtins.int
+    """How many there are."""
+    def __init__(
+        self,
+        *,
+        value: _builtins.str = ...,
+        deliveries: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeliveryCount: _TypeAlias = DeliveryCount  # noqa: Y015
 
 @_typing.final
 class RetryDeliveryRequest(_message.Message):

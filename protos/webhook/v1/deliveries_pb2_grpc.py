@@ -50,6 +50,11 @@ class DeliveryServiceStub:
                 request_serializer=webhook_dot_v1_dot_deliveries__pb2.SearchDeliveriesRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_deliveries__pb2.SearchDeliveriesResponse.FromString,
                 _registered_method=True)
+        self.SummarizeDeliveries = channel.unary_unary(
+                '/webhook.v1.DeliveryService/SummarizeDeliveries',
+                request_serializer=webhook_dot_v1_dot_deliveries__pb2.SummarizeDeliveriesRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_deliveries__pb2.SummarizeDeliveriesResponse.FromString,
+                _registered_method=True)
         self.RetryDelivery = channel.unary_unary(
                 '/webhook.v1.DeliveryService/RetryDelivery',
                 request_serializer=webhook_dot_v1_dot_deliveries__pb2.RetryDeliveryRequest.SerializeToString,
@@ -92,6 +97,13 @@ class DeliveryServiceServicer:
 
     def SearchDeliveries(self, request, context):
         """Finds deliveries of a tenant by what is known of them, without attempts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SummarizeDeliveries(self, request, context):
+        """Counts the deliveries that are wanted in groups.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -154,6 +166,11 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
                     servicer.SearchDeliveries,
                     request_deserializer=webhook_dot_v1_dot_deliveries__pb2.SearchDeliveriesRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_deliveries__pb2.SearchDeliveriesResponse.SerializeToString,
+            ),
+            'SummarizeDeliveries': grpc.unary_unary_rpc_method_handler(
+                    servicer.SummarizeDeliveries,
+                    request_deserializer=webhook_dot_v1_dot_deliveries__pb2.SummarizeDeliveriesRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_deliveries__pb2.SummarizeDeliveriesResponse.SerializeToString,
             ),
             'RetryDelivery': grpc.unary_unary_rpc_method_handler(
                     servicer.RetryDelivery,
@@ -258,6 +275,33 @@ class DeliveryService:
             '/webhook.v1.DeliveryService/SearchDeliveries',
             webhook_dot_v1_dot_deliveries__pb2.SearchDeliveriesRequest.SerializeToString,
             webhook_dot_v1_dot_deliveries__pb2.SearchDeliveriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SummarizeDeliveries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.DeliveryService/SummarizeDeliveries',
+            webhook_dot_v1_dot_deliveries__pb2.SummarizeDeliveriesRequest.SerializeToString,
+            webhook_dot_v1_dot_deliveries__pb2.SummarizeDeliveriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class DeliveryServiceStub:
     """Lists the deliveries of a subscription or of an event, newest first, without attempts."""
     SearchDeliveries: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.SearchDeliveriesRequest, _deliveries_pb2.SearchDeliveriesResponse]
     """Finds deliveries of a tenant by what is known of them, without attempts."""
+    SummarizeDeliveries: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.SummarizeDeliveriesRequest, _deliveries_pb2.SummarizeDeliveriesResponse]
+    """Counts the deliveries that are wanted in groups."""
     RetryDelivery: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.RetryDeliveryRequest, _deliveries_pb2.RetryDeliveryResponse]
     """Makes a delivery pending at once, in any state, and restarts its retry schedule.
     FAILED_PRECONDITION with reason DELIVERY_IN_FLIGHT while a worker has it, SUBSCRIPTION_DELETED
@@ -74,6 +76,8 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     """Lists the deliveries of a subscription or of an event, newest first, without attempts."""
     SearchDeliveries: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.SearchDeliveriesRequest, _deliveries_pb2.SearchDeliveriesResponse]  # type: ignore[assignment]
     """Finds deliveries of a tenant by what is known of them, without attempts."""
+    SummarizeDeliveries: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.SummarizeDeliveriesRequest, _deliveries_pb2.SummarizeDeliveriesResponse]  # type: ignore[assignment]
+    """Counts the deliveries that are wanted in groups."""
     RetryDelivery: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.RetryDeliveryRequest, _deliveries_pb2.RetryDeliveryResponse]  # type: ignore[assignment]
     """Makes a delivery pending at once, in any state, and restarts its retry schedule.
     FAILED_PRECONDITION with reason DELIVERY_IN_FLIGHT while a worker has it, SUBSCRIPTION_DELETED
@@ -124,6 +128,14 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_deliveries_pb2.SearchDeliveriesResponse, _abc.Awaitable[_deliveries_pb2.SearchDeliveriesResponse]]:
         """Finds deliveries of a tenant by what is known of them, without attempts."""
+
+    @_abc_1.abstractmethod
+    def SummarizeDeliveries(
+        self,
+        request: _deliveries_pb2.SummarizeDeliveriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_deliveries_pb2.SummarizeDeliveriesResponse, _abc.Awaitable[_deliveries_pb2.SummarizeDeliveriesResponse]]:
+        """Counts the deliveries that are wanted in groups."""
 
     @_abc_1.abstractmethod
     def RetryDelivery(

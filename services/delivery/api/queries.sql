@@ -92,6 +92,27 @@ SELECT id FROM deliveries
 WHERE event_id = $1 AND id >= $2 AND id < $3 AND ($4::text IS NULL OR status = $4)
 ORDER BY id DESC LIMIT $5
 
+-- count_by --
+-- Counts deliveries ($1; $2 and $3: least and greatest id) by what they have in common ($4), the largest group first.
+SELECT coalesce(key, '') AS key, count(*) AS deliveries
+FROM (
+    SELECT CASE $4 WHEN 'subscription' THEN d.subscription_id::text
+                   WHEN 'event-type' THEN d.event_type
+                   WHEN 'status' THEN CASE WHEN q.claim_token IS NOT NULL THEN 'in_flight' WHEN q.scheduled THEN 'scheduled'
+                                           ELSE d.status::text END
+                   WHEN 'error-kind' THEN coalesce(q.last_error_kind, u.last_error_kind)
+           END AS key
+    FROM webhook_deliveries d
+    LEFT JOIN LATERAL (SELECT * FROM delivery_queue WHERE delivery_id = d.id OFFSET 0) AS q ON true
+    LEFT JOIN LATERAL (
+        SELECT last_error_kind FROM unsuccessful_deliveries
+        WHERE subscription_id = d.subscription_id AND status = d.status AND id = d.id AND id BETWEEN $2 AND $3 OFFSET 0
+    ) AS u ON true
+    WHERE d.id = ANY($1::uuid[]) AND d.id BETWEEN $2 AND $3
+) AS keyed
+GROUP BY key
+ORDER BY count(*) DESC, key
+
 -- lock_queued --
 -- Locks the rows of a tenant's unfinished deliveries ($1) in the queue.
 SELECT delivery_id, claim_token IS NOT NULL AS in_flight, scheduled FROM delivery_queue

@@ -6,6 +6,7 @@ from protos.webhook.v1 import deliveries_pb2 as pb
 from protos.webhook.v1 import deliveries_pb2_grpc
 from services.delivery.api import explanation, filters
 from services.delivery.api.endpoint_tests import EndpointTests
+from services.delivery.api.filters import Filter
 from services.delivery.api.retries import MAX_DELIVERIES, Result, Retries
 from services.delivery.api.store import Attempt, Delivery, DeliveryStore
 from services.delivery.destinations import details
@@ -65,11 +66,7 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         """Read a page of those that are wanted."""
         tenant_id = identity.tenant_of(request.tenant_id)
         size = paging.page_size(request.page_size)
-        wanted = filters.parse(request.filter)
-        if wanted.from_time is None and not wanted.subscription_ids and not wanted.names_events:
-            wanted = dataclasses.replace(wanted, from_time=walks.default_from(wanted))
-        span = Span.of(wanted, ascending=request.ascending)
-        paged = Paged.of(span, request.page_token, by_default=not request.filter.HasField("from_time"))
+        wanted, paged = _paged(request, ascending=request.ascending)
         found, reached = await self._store.search(tenant_id, wanted, paged.rest, size)
         return pb.SearchDeliveriesResponse(
             deliveries=[_message(delivery) for delivery in found],
@@ -77,6 +74,24 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
             from_time=conversion.stamp(paged.whole.from_time),
             to_time=conversion.stamp(wanted.to_time),
             scanned_to=conversion.stamp(reached.scanned_to),
+        )
+
+    async def SummarizeDeliveries(
+        self, request: pb.SummarizeDeliveriesRequest, _context: Context
+    ) -> pb.SummarizeDeliveriesResponse:
+        """Count those that are wanted in groups."""
+        tenant_id = identity.tenant_of(request.tenant_id)
+        group = conversion.texts(pb.DeliveryGroup.DESCRIPTOR).get(request.group_by)
+        if group is None:
+            raise errors.InvalidArgument.field("group_by", "must be a known group")
+        wanted, paged = _paged(request)
+        counts, reached = await self._store.count(tenant_id, wanted, paged.rest, group)
+        return pb.SummarizeDeliveriesResponse(
+            groups=[pb.DeliveryCount(value=value, deliveries=number) for value, number in counts.items()],
+            next_page_token=paged.token(reached),
+            from_time=conversion.stamp(paged.whole.from_time),
+            to_time=conversion.stamp(wanted.to_time),
+            scanned_to=conversion.stamp(ids.moment_of(reached.reached) if reached.reached else None),
         )
 
     async def RetryDelivery(self, request: pb.RetryDeliveryRequest, _context: Context) -> pb.RetryDeliveryResponse:
@@ -113,6 +128,17 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         test_id, attempt = await self._tests.test(identity.tenant_of(request.tenant_id), subscription_id)
         return pb.TestSubscriptionResponse(webhook_id=str(test_id), attempt=_attempt(attempt))
+
+
+def _paged(
+    request: pb.SearchDeliveriesRequest | pb.SummarizeDeliveriesRequest, *, ascending: bool = False
+) -> tuple[Filter, Paged]:
+    """Return what a request wants, and the page of it that it asks for."""
+    wanted = filters.parse(request.filter)
+    if wanted.from_time is None and not wanted.subscription_ids and not wanted.names_events:
+        wanted = dataclasses.replace(wanted, from_time=walks.default_from(wanted))
+    span = Span.of(wanted, ascending=ascending)
+    return wanted, Paged.of(span, request.page_token, by_default=not request.filter.HasField("from_time"))
 
 
 def _status(status: pb.DeliveryStatus.ValueType) -> DeliveryStatus | None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -26,6 +26,8 @@ SQL = sql.Queries("services.delivery.api")
 
 # Of a subscription's deliveries so many are looked at for those in a state before all in that state are sorted.
 NEWEST_LIMIT = 5_000
+# What a summary counts at once.
+COUNTED = 10_000
 # Each needs somebody who retries, or ends, the same delivery in the same moment.
 LOCK_TRIES = 5
 
@@ -157,6 +159,18 @@ class DeliveryStore:
         async with self._snapshot() as connection:
             found = await search.find(connection, tenant_id, wanted, span, limit)
             return await self._select(connection, tenant_id, found.ids), found
+
+    async def count(self, tenant_id: str, wanted: Filter, span: Span, group: str) -> tuple[Mapping[str, int], Found]:
+        """Return how many of the first COUNTED deliveries that are wanted are in each group, the largest first."""
+        async with self._snapshot() as connection:
+            found = await search.find(connection, tenant_id, wanted, span, COUNTED)
+            if not found.ids:
+                return {}, found
+            if group == "hour":
+                hours = Counter(ids.moment_of(name).strftime("%Y-%m-%dT%H:00:00Z") for name in found.ids)
+                return dict(hours.most_common()), found
+            rows = await connection.fetch(SQL["count_by"], found.ids, min(found.ids), max(found.ids), group)
+        return {row["key"]: row["deliveries"] for row in rows}, found
 
     async def retry(
         self, tenant_id: str, delivery_ids: Sequence[UUID], *, actor: str, may_ring: Callable[[UUID], bool]

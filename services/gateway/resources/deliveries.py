@@ -18,6 +18,7 @@ router = APIRouter(tags=["deliveries"], route_class=RoleRoute)
 
 Status = Literal["pending", "scheduled", "in_flight", "delivered", "failed", "cancelled"]
 
+_GROUP = pb.DeliveryGroup.DESCRIPTOR
 _ATTEMPTS = limits.Range(0, 1_000_000)
 _RETRY_CONFLICT = "A worker is sending the delivery, or its subscription is deleted or disabled."
 _CANCEL_CONFLICT = "A worker is sending the delivery, or it has ended."
@@ -280,6 +281,57 @@ def _lines(answer: pb.SearchDeliveriesResponse) -> Iterator[Mapping[str, Any]]:
     for message in answer.deliveries:
         found = fields(message)
         yield {name: found[name] for name in DeliverySummary.model_fields}
+
+
+class SummaryQuery(DeliveryFilter):
+    """Which deliveries are counted, and by what."""
+
+    group_by: Literal["subscription", "event_type", "status", "error_kind", "hour"] = Field(
+        description="What they are counted by."
+    )
+
+
+class DeliveryCount(models.Answer):
+    """A group of deliveries."""
+
+    value: str | None = Field(
+        description=(
+            "What they have in common: an id, a type, a status, a kind of error, or the beginning of an hour; null if "
+            "they have no type, or no error."
+        ),
+        examples=["http_5xx"],
+    )
+    deliveries: int = Field(description="How many there are.", examples=[4211])
+
+
+class DeliverySummaryPage(models.SearchPage):
+    """Counts of deliveries, the largest group first."""
+
+    groups: list[DeliveryCount]
+
+
+@router.get(
+    "/api/v1/deliveries/summary",
+    operation_id="get_delivery_summary",
+    summary="Count deliveries in groups",
+    response_description="The counts.",
+    responses=openapi.problems(404),
+)
+async def get_delivery_summary(
+    query: Annotated[SummaryQuery, Query()], services: backends.Injected
+) -> DeliverySummaryPage:
+    """Count the deliveries that a search finds, 10,000 at a time from the newest on.
+
+    If there are more, `scanned_to` says how far the count got, and `next_cursor` counts on from there: add the groups
+    of both. `limit`, `order` and `format` have no meaning here.
+    """
+    groups = {name.replace("-", "_"): number for name, number in conversion.numbers(_GROUP).items()}
+    request = pb.SummarizeDeliveriesRequest(
+        filter=query.message(), group_by=groups[query.group_by], page_token=query.cursor
+    )
+    answer = await services.call(services.deliveries.SummarizeDeliveries, request)
+    counts = [DeliveryCount(value=group.value or None, deliveries=group.deliveries) for group in answer.groups]
+    return DeliverySummaryPage(groups=counts, **models.searched(answer))
 
 
 @router.get(

@@ -11,11 +11,11 @@ from protos.webhook.v1 import jobs_pb2 as pb
 from services.gateway.resources import models
 from services.gateway.resources.deliveries import Status
 from services.gateway.web import backends, openapi
-from services.gateway.web.routing import JSON, RoleRoute
+from services.gateway.web.routing import JSON, JsonRoute
 from services.platform import errors
 from services.platform.grpc import conversion
 
-router = APIRouter(tags=["jobs"], route_class=RoleRoute)
+router = APIRouter(tags=["jobs"], route_class=JsonRoute)
 
 Kind = Literal["retry", "replay", "cancel"]
 JobStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]

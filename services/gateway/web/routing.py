@@ -29,6 +29,7 @@ _METHODS: Mapping[str, str] = {
     "verify_subscription": "SetSubscriptionStatus",
     "list_public_keys": "GetSubscription",
     "list_deliveries": "SearchDeliveries",
+    "get_delivery_summary": "SummarizeDeliveries",
     "retry_delivery": "BatchRetryDeliveries",
     "get_webhook_delivery": "GetDelivery",
     "retry_webhook_delivery": "BatchRetryDeliveries",

@@ -83,6 +83,7 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.DeliveryService/GetDelivery": _READ,
     "/webhook.v1.DeliveryService/ListDeliveries": _LIST,
     "/webhook.v1.DeliveryService/SearchDeliveries": _READ,
+    "/webhook.v1.DeliveryService/SummarizeDeliveries": _READ,
     "/webhook.v1.DeliveryService/RetryDelivery": _WRITE,
     "/webhook.v1.DeliveryService/BatchRetryDeliveries": _WRITE,
     "/webhook.v1.DeliveryService/CancelDelivery": _WRITE,

@@ -1,6 +1,7 @@
 """Searches of deliveries, over gRPC and by the statements behind them."""
 
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ import pytest
 from dev.harness import deliveries
 from dev.harness.stores import Stores
 from protos.webhook.v1 import deliveries_pb2 as pb
-from services.delivery.api import search
+from services.delivery.api import search, store
 from services.delivery.api.filters import Filter
 from services.domain.states import DeliveryStatus
 from services.platform import errors, ids, paging
@@ -444,3 +445,45 @@ async def test_the_deliveries_of_events_are_found_by_the_senders_key_and_the_pro
         assert await searched(rows, idempotency_key=keys) == []
     finally:
         await world.pool.execute("DELETE FROM idempotency_keys")
+
+
+GROUPS: Mapping[str, Callable[[Row], str]] = {
+    "SUBSCRIPTION": lambda row: str(row.subscription_id),
+    "EVENT_TYPE": lambda row: row.event_type or "",
+    "STATUS": lambda row: row.status,
+    "ERROR_KIND": lambda row: row.answer[1] or "",
+    "HOUR": lambda row: ids.moment_of(row.id).strftime("%Y-%m-%dT%H:00:00Z"),
+}
+
+
+@pytest.mark.parametrize("counted", [7, 10_000], ids=["in parts", "at once"])
+@pytest.mark.parametrize("name", GROUPS)
+async def test_what_is_wanted_is_counted_in_groups(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch, name: str, counted: int
+) -> None:
+    monkeypatch.setattr(store, "COUNTED", counted)
+    for wanted, matches in (FILTERS["nothing"], FILTERS["statuses of two places"], FILTERS["no hold"]):
+        expected = Counter(GROUPS[name](row) for row in rows.all if matches(rows, row))
+        found, token = Counter[str](), ""
+        while True:
+            answer = await rows.shared.client.SummarizeDeliveries(
+                pb.SummarizeDeliveriesRequest(
+                    filter=pb.DeliveryFilter(**wanted(rows)),
+                    group_by=pb.DeliveryGroup.Value(f"DELIVERY_GROUP_{name}"),
+                    page_token=token,
+                )
+            )
+            numbers = [group.deliveries for group in answer.groups]
+            assert numbers == sorted(numbers, reverse=True)
+            found.update({group.value: group.deliveries for group in answer.groups})
+            token = answer.next_page_token
+            assert answer.HasField("scanned_to") == bool(token)
+            if not token:
+                break
+        assert found == expected
+
+
+async def test_a_summary_needs_a_group(rows: Rows) -> None:
+    error = await refusal(rows.shared.client.SummarizeDeliveries(pb.SummarizeDeliveriesRequest()))
+    assert isinstance(error, errors.InvalidArgument)
+    assert error.violations[0].field == "group_by"

@@ -350,6 +350,26 @@ async def test_a_search_passes_its_filters_on_and_says_what_was_searched(
     )
 
 
+async def test_a_summary_passes_its_filters_and_its_group_on(client: httpx.AsyncClient, services: Services) -> None:
+    answer = await client.get("/api/v1/deliveries/summary?group_by=error_kind&status=failed&cursor=abc")
+    assert answer.json() == {
+        "groups": [{"value": "timeout", "deliveries": 3}, {"value": None, "deliveries": 1}],
+        "next_cursor": None,
+        "from": "2026-03-14T15:09:26.535Z",
+        "to": None,
+        "scanned_to": None,
+    }
+    assert services.requests[-1] == deliveries_pb2.SummarizeDeliveriesRequest(
+        tenant_id="default",
+        filter=deliveries_pb2.DeliveryFilter(status=[deliveries_pb2.DELIVERY_STATUS_FAILED]),
+        group_by=deliveries_pb2.DELIVERY_GROUP_ERROR_KIND,
+        page_token="abc",
+    )
+    for asked in ("", "?group_by=mood"):
+        refused = await client.get(f"/api/v1/deliveries/summary{asked}")
+        assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "group_by")
+
+
 @pytest.mark.parametrize("resource", ["deliveries", "events"])
 async def test_a_search_can_be_read_as_lines_of_all_its_pages(
     client: httpx.AsyncClient, services: Services, resource: str

@@ -10,7 +10,7 @@ import pytest
 from services import gateway
 from services.gateway import app
 from services.gateway.web import problems
-from services.gateway.web.routing import RoleRoute, least_role
+from services.gateway.web.routing import JsonRoute, RoleRoute, least_role
 
 METHODS = {"get", "put", "post", "delete", "patch"}
 OPERATIONAL = {"livez", "healthz", "readyz", "metrics"}
@@ -57,6 +57,7 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "POST /api/v1/webhooks/ingest/{subscription_id} ingest_webhook",
         "POST /api/v1/webhooks/ingest/{subscription_id}/{token} ingest_webhook_with_token",
         "GET /api/v1/deliveries list_deliveries",
+        "GET /api/v1/deliveries/summary get_delivery_summary",
         "GET /api/v1/deliveries/{delivery_id} get_delivery",
         "POST /api/v1/deliveries/{delivery_id}/retry retry_delivery",
         "POST /api/v1/deliveries/{delivery_id}/cancel cancel_delivery",
@@ -205,6 +206,8 @@ def test_routes_of_the_api_all_check_the_role(operations: dict[str, dict[str, An
     assert {route.operation_id for route in routes} == set(operations) - OPEN - plain_asgi
     for route in routes:
         assert isinstance(route, RoleRoute), route
+        # A body is bounded, and decoded strictly.
+        assert isinstance(route, JsonRoute) or route.body_field is None, route
 
 
 def test_errors_are_problem_documents_with_an_example(operations: dict[str, dict[str, Any]]) -> None:

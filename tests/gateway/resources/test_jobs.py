@@ -1,0 +1,88 @@
+"""Jobs over REST: what is passed on, and what is refused before it."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from protos.webhook.v1 import deliveries_pb2, jobs_pb2
+from services.platform import errors, ids
+from tests.gateway.fakes import Services
+
+SUBSCRIPTION = str(ids.new())
+FILTER = {"subscription_id": [SUBSCRIPTION], "status": ["failed"], "from": "2026-03-14T00:00:00Z"}
+
+
+async def test_a_job_is_created_with_its_filter(client: httpx.AsyncClient, services: Services) -> None:
+    answer = await client.post("/api/v1/jobs", json={"kind": "retry", "filter": FILTER, "rate_per_second": 50})
+    assert (answer.status_code, answer.json()["status"]) == (202, "queued")
+    assert answer.headers["location"] == f"/api/v1/jobs/{services.job.id}"
+    (request,) = services.requests
+    assert (request.kind, request.rate_per_second) == (jobs_pb2.JOB_KIND_RETRY, 50)
+    assert list(request.filter.subscription_id) == [SUBSCRIPTION]
+    assert list(request.filter.status) == [deliveries_pb2.DELIVERY_STATUS_FAILED]
+    assert request.filter.from_time.ToJsonString() == "2026-03-14T00:00:00Z"
+
+
+async def test_a_dry_run_creates_nothing(client: httpx.AsyncClient, services: Services) -> None:
+    services.preview.token = "whj_token"
+    services.preview.reasons.add(reason="expired", deliveries=3)
+    answer = await client.post("/api/v1/jobs", json={"kind": "cancel", "filter": FILTER, "dry_run": True})
+    assert answer.status_code == 200
+    assert (answer.json()["token"], answer.json()["reasons"]) == ("whj_token", {"expired": 3})
+    assert answer.headers["cache-control"] == "no-store"
+    assert [type(request) for request in services.requests] == [jobs_pb2.PreviewJobRequest]
+
+
+async def test_a_token_starts_the_job_of_a_dry_run(client: httpx.AsyncClient, services: Services) -> None:
+    answer = await client.post("/api/v1/jobs", json={"token": "whj_token"})
+    assert answer.status_code == 202
+    assert services.requests[-1].token == "whj_token"
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"filter": FILTER}, "kind"),
+        ({"kind": "retry"}, "filter"),
+        ({"kind": "retry", "token": "whj_token"}, "kind"),
+        ({"filter": FILTER, "token": "whj_token"}, "filter"),
+        ({"token": "whj_token", "dry_run": True}, "dry_run"),
+        ({"kind": "retry", "filter": FILTER | {"to": "2026-03-14T00:00:00Z"}}, "to"),
+        ({"kind": "retry", "filter": FILTER, "rate_per_second": 10_001}, "rate_per_second"),
+    ],
+)
+async def test_a_job_that_makes_no_sense_is_invalid(
+    client: httpx.AsyncClient, services: Services, body: dict[str, Any], field: str
+) -> None:
+    answer = await client.post("/api/v1/jobs", json=body)
+    assert answer.status_code == 422
+    assert [error["field"].rpartition(".")[2] for error in answer.json()["errors"]] == [field]
+    assert services.requests == []
+
+
+async def test_what_failed_of_a_subscription_is_recovered_by_a_retry(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    path = f"/api/v1/subscriptions/{SUBSCRIPTION}/recover"
+    assert (await client.post(path, json={"from": "2026-03-14T00:00:00Z"})).status_code == 202
+    (request,) = services.requests
+    assert request.kind == jobs_pb2.JOB_KIND_RETRY
+    assert list(request.filter.subscription_id) == [SUBSCRIPTION]
+    assert list(request.filter.status) == [deliveries_pb2.DELIVERY_STATUS_FAILED]
+    assert (await client.post(path, json={})).status_code == 422
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "cancel"])
+async def test_a_job_that_has_ended_is_a_conflict(client: httpx.AsyncClient, services: Services, verb: str) -> None:
+    path = f"/api/v1/jobs/{ids.new()}"
+    assert (await client.post(f"{path}/{verb}")).status_code == 200
+    services.failure = errors.Conflict("the job has succeeded", reason=errors.ErrorReason.JOB_FINISHED)
+    answer = await client.post(f"{path}/{verb}")
+    assert (answer.status_code, answer.json()["reason"]) == (409, "JOB_FINISHED")
+
+
+async def test_jobs_are_listed_by_status(client: httpx.AsyncClient, services: Services) -> None:
+    answer = await client.get("/api/v1/jobs", params={"status": "paused", "limit": 1})
+    assert (answer.status_code, answer.json()["next_cursor"]) == (200, "more")
+    assert (services.requests[-1].status, services.requests[-1].page_size) == (jobs_pb2.JOB_STATUS_PAUSED, 1)
