@@ -3,6 +3,7 @@
 Written here once, so that nobody who shows a delivery has to put states together.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -80,7 +81,8 @@ class Known(Protocol):
         ...
 
 
-_HOLDS = {
+# By their values, so that one of a later version, which is being rolled out, has no sentence and no error.
+_HOLDS: Mapping[str, str] = {
     Hold.PAUSED: "its subscription is paused",
     Hold.DISABLED: "its subscription is disabled",
     Hold.UNVERIFIED: "its subscription's target has not answered a challenge yet",
@@ -89,7 +91,7 @@ _HOLDS = {
     Hold.CONCURRENCY: "as many requests as are allowed are already being sent",
     Hold.RATE_LIMIT: "its subscription's rate limit is used up for the moment",
 }
-_ERRORS = {
+_ERRORS: Mapping[str, str] = {
     AttemptOutcome.TIMEOUT: "the receiver did not answer in time",
     AttemptOutcome.DNS: "the name of the receiver could not be resolved",
     AttemptOutcome.CONNECT: "the receiver could not be connected to",
@@ -101,7 +103,7 @@ _ERRORS = {
     AttemptOutcome.SECRET_UNREADABLE: "the subscription's secrets could not be decrypted",
     AttemptOutcome.INTERRUPTED: "the worker stopped before it knew the outcome",
 }
-_REASONS = {
+_REASONS: Mapping[str, str] = {
     DeliveryReason.RETRIES_EXHAUSTED: "no retries are left",
     DeliveryReason.EXPIRED: "its lifetime ended",
     DeliveryReason.PAYLOAD_GONE: "its payload is no longer retained",
@@ -130,7 +132,7 @@ def explain(delivery: Known) -> str:
     if delivery.status is DeliveryStatus.DELIVERED:
         return f"Delivered after {delivery.attempt_count} attempt{'' if delivery.attempt_count == 1 else 's'}."
     if waiting is None:
-        why = _REASONS.get(DeliveryReason(delivery.reason)) if delivery.reason else None
+        why = _REASONS.get(delivery.reason) if delivery.reason else None
         head = delivery.status.capitalize() + (f": {why}" if why else "")
     elif waiting.kind == Wait.RESPONSE:
         return f"Being sent: attempt {delivery.attempt_count + 1} waits for the receiver's answer."
@@ -140,7 +142,7 @@ def explain(delivery: Known) -> str:
         head = f"Waiting for attempt {delivery.attempt_count + 1}{_at(waiting.until)}"
     else:
         until = f"; the next probe may be sent{_at(waiting.until)}" if waiting.until else ""
-        head = f"Waiting: {_HOLDS.get(Hold(waiting.kind), waiting.kind)}{until}"
+        head = f"Waiting: {_HOLDS.get(waiting.kind, waiting.kind)}{until}"
     return f"{head}.{_last(delivery)}"
 
 
@@ -156,5 +158,5 @@ def _last(delivery: Known) -> str:
         return f" The receiver answered attempt {delivery.attempt_count} with status code {delivery.last_status_code}."
     if delivery.last_error_kind is None:
         return ""
-    said = _ERRORS.get(AttemptOutcome(delivery.last_error_kind), delivery.last_error_kind)
+    said = _ERRORS.get(delivery.last_error_kind, delivery.last_error_kind)
     return f" Attempt {delivery.attempt_count} failed: {said}."

@@ -76,10 +76,11 @@ WHERE id = $1
 RETURNING *
 
 -- lock_due_job --
--- Locks the job whose next chunk is due longest, unless another process has it.
+-- Locks the job that is due and had its last chunk longest ago, unless another process has it. Jobs take turns: in the order of
+-- due_at, those whose rate nobody can keep up with would come before all others.
 SELECT *, now() AS now FROM jobs
 WHERE status IN ('queued', 'running') AND due_at <= now()
-ORDER BY due_at LIMIT 1
+ORDER BY moved_at NULLS FIRST, due_at LIMIT 1
 FOR UPDATE SKIP LOCKED
 
 -- move_job --

@@ -70,6 +70,12 @@ FAILED = Known(attempt_count=3, last_status_code=503, last_error_kind="http_5xx"
             Known(status=DeliveryStatus.CANCELLED, reason="cancelled"), None, None,
             "Cancelled: somebody cancelled it. It has not been attempted.",
         ),
+        # What a later version wrote, which is being rolled out.
+        (
+            Known(status=DeliveryStatus.FAILED, reason="newer", attempt_count=1, last_error_kind="newer"), None, None,
+            "Failed. Attempt 1 failed: newer.",
+        ),
+        (Known(held_by="newer"), "newer", None, "Waiting: newer. It has not been attempted."),
     ],
 )  # fmt: skip
 def test_a_delivery_is_explained(known: Known, kind: str | None, until: datetime | None, text: str) -> None:

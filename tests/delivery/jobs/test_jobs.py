@@ -295,6 +295,26 @@ async def test_a_job_is_paced_by_its_rate(world: World) -> None:
     assert float(seconds) <= 0.25
 
 
+async def test_jobs_take_turns_whatever_their_rates(world: World) -> None:
+    store = store_of(world)
+    subscriptions = [await world.subscription("https://receiver.example/hook") for _ in range(2)]
+    for subscription in subscriptions:
+        await failed(world, subscription, MANY)
+    greedy, modest = [
+        await created(store, RETRY, of(subscription), rate_per_second=rate)
+        for subscription, rate in zip(subscriptions, (10_000, 500), strict=True)
+    ]
+    for _ in range(4):
+        # Nobody keeps up with the first, so that it is behind by as much as a job can be.
+        await world.pool.execute(
+            "UPDATE jobs SET due_at = now() - CASE id WHEN $1 THEN interval '1 second' ELSE interval '1 ms' END",
+            greedy.id,
+        )
+        await store.move()
+    chunks = await world.pool.fetch("SELECT id, chunks FROM jobs")
+    assert {row["id"]: row["chunks"] for row in chunks} == {greedy.id: 2, modest.id: 2}
+
+
 # -- replays --
 
 
