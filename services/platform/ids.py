@@ -106,7 +106,10 @@ def of_replay(event_id: UUID, subscription_id: UUID, job_id: UUID) -> UUID:
 
 
 def delivery_range(event_id: UUID) -> tuple[UUID, UUID]:
-    """Return the least and the greatest id that a delivery of this event can have."""
+    """Return the least and the greatest id that a delivery of this event can have.
+
+    Events that one process creates in a millisecond share them: within a millisecond ids count up from a random number.
+    """
     head = event_id.bytes[:8]
     return UUID(bytes=head + b"\x00" * 8), UUID(bytes=head + b"\xff" * 8)
 

@@ -408,9 +408,9 @@ SEARCHES: list[tuple[str, str, Callable[[Data], list[Any]]]] = [
 
 
 def ranges(data: Data) -> list[list[UUID]]:
-    """Return the least and the greatest id that the deliveries of three events can have."""
+    """Return three events, and the least and the greatest id that the deliveries of each can have."""
     found = [ids.delivery_range(event_id) for event_id in data.event_ids[:3]]
-    return [[least for least, _ in found], [most for _, most in found]]
+    return [list(data.event_ids[:3]), [least for least, _ in found], [most for _, most in found]]
 
 
 @pytest.mark.parametrize("ascending", [False, True], ids=["newest", "oldest"])

@@ -275,12 +275,13 @@ CROSS JOIN LATERAL (
 ORDER BY d.id {direction} LIMIT $4
 
 -- history_of_events --
--- Walks that of events, whose deliveries have ids from one of $10 to the one of $11 that belongs to it.
+-- Walks that of events ($10), whose deliveries have ids from one of $11 to the one of $12 that belongs to it, as have those of
+-- other events of the same millisecond.
 SELECT d.id, d.subscription_id, d.tenant_id, d.status, d.event_type, d.attempt_count
-FROM unnest($10::uuid[], $11::uuid[]) AS event (least, most)
+FROM unnest($10::uuid[], $11::uuid[], $12::uuid[]) AS event (id, least, most)
 CROSS JOIN LATERAL (
     SELECT * FROM webhook_deliveries
-    WHERE id BETWEEN event.least AND event.most AND id > $2 AND id < $3
+    WHERE id BETWEEN event.least AND event.most AND id > $2 AND id < $3 AND event_id = event.id
     ORDER BY id {direction} LIMIT $4
 ) AS d
 ORDER BY d.id {direction} LIMIT $4
@@ -326,13 +327,15 @@ CROSS JOIN LATERAL (
 ORDER BY u.id {direction} LIMIT $4
 
 -- unsuccessful_of_events --
--- Walks those of events, whose deliveries have ids from one of $13 to the one of $14 that belongs to it.
+-- Walks those of events ($13), whose deliveries have ids from one of $14 to the one of $15 that belongs to it, as have those
+-- of other events of the same millisecond.
 SELECT u.id, u.subscription_id, u.tenant_id, u.attempt_count, u.last_status_code, u.last_error_kind
-FROM unnest($6::text[]) AS asked (status) CROSS JOIN unnest($13::uuid[], $14::uuid[]) AS event (least, most)
+FROM unnest($6::text[]) AS asked (status) CROSS JOIN unnest($13::uuid[], $14::uuid[], $15::uuid[]) AS event (id, least, most)
 CROSS JOIN LATERAL (
-    SELECT * FROM unsuccessful_deliveries
+    SELECT * FROM unsuccessful_deliveries listed
     WHERE tenant_id = $1 AND status = asked.status::delivery_status AND id BETWEEN event.least AND event.most
       AND id > $2 AND id < $3
+      AND EXISTS (SELECT FROM webhook_deliveries d WHERE d.id = listed.id AND d.event_id = event.id OFFSET 0)
     ORDER BY id {direction} LIMIT $4
 ) AS u
 ORDER BY u.id {direction} LIMIT $4
@@ -384,13 +387,14 @@ CROSS JOIN LATERAL (
 LIMIT $4
 
 -- queue_of_events --
--- Walks that of events, whose deliveries have ids from one of $13 to the one of $14 that belongs to it.
+-- Walks that of events ($13), whose deliveries have ids from one of $14 to the one of $15 that belongs to it, as have those of
+-- other events of the same millisecond.
 SELECT q.delivery_id, q.subscription_id, q.tenant_id, q.claim_token, q.scheduled, q.due_at, q.attempt_count,
        q.last_status_code, q.last_error_kind
-FROM unnest($13::uuid[], $14::uuid[]) AS event (least, most)
+FROM unnest($13::uuid[], $14::uuid[], $15::uuid[]) AS event (id, least, most)
 CROSS JOIN LATERAL (
     SELECT * FROM delivery_queue
-    WHERE delivery_id BETWEEN event.least AND event.most AND delivery_id > $2 AND delivery_id < $3
+    WHERE delivery_id BETWEEN event.least AND event.most AND delivery_id > $2 AND delivery_id < $3 AND event_id = event.id
     ORDER BY delivery_id {direction} LIMIT $4
 ) AS q
 ORDER BY q.delivery_id {direction} LIMIT $4

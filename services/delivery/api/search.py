@@ -81,14 +81,16 @@ class _Places:
         # What is wanted of the last attempt.
         self._last = list(wanted.status_codes) or None, list(wanted.error_kinds) or None
         self._asked = list(wanted.subscription_ids) or None
-        ranges = None if of_events is None else [ids.delivery_range(event_id) for event_id in of_events]
-        # Of the ids of the events' deliveries.
-        self._ranges = None if ranges is None else [[least for least, _ in ranges], [most for _, most in ranges]]
+        ranges = [ids.delivery_range(event_id) for event_id in of_events or ()]
+        # The events, and between which ids those of their deliveries are.
+        self._events = None
+        if of_events is not None:
+            self._events = [list(of_events), [least for least, _ in ranges], [most for _, most in ranges]]
 
     async def history(self, status: DeliveryStatus | None) -> Part:
         """Search the history of what ended with a status, or of everything."""
         arguments = [status, self._types, self._wanted.min_attempts, self._asked]
-        if self._ranges is not None:
+        if self._events is not None:
             return await self._of_events("find_in_history", "history_of_events", arguments)
         if self._asked or 0 < len(self._owners) <= WALKERS_LIMIT:
             walk = "history_of_subscriptions"
@@ -100,7 +102,7 @@ class _Places:
         wanted, find = self._wanted, "find_unsuccessful_like"
         reasons = list(wanted.reasons) or None
         arguments = [sorted(statuses), reasons, self._types, *self._last, wanted.min_attempts, self._asked]
-        if self._ranges is not None:
+        if self._events is not None:
             return await self._of_events(find, "unsuccessful_of_events", arguments)
         if self._asked:
             return await self._walk(
@@ -116,7 +118,7 @@ class _Places:
         wanted, find = self._wanted, "find_unfinished"
         holds = list(wanted.held_by) or None
         arguments = [sorted(statuses), self._types, *self._last, wanted.min_attempts, holds, self._asked]
-        if self._ranges is not None:
+        if self._events is not None:
             return await self._of_events(find, "queue_of_events", arguments)
         if self._owners:
             row = await self._walker.step(find, "queue_of_subscriptions", [*arguments, self._owners], walks.WALK_ROWS)
@@ -125,10 +127,10 @@ class _Places:
         return await self._walk(find, "queue", arguments)
 
     async def _of_events(self, find: str, walk: str, arguments: Sequence[Any]) -> Part:
-        assert self._ranges is not None, "they are asked for"
-        if not self._ranges[0]:
+        assert self._events is not None, "they are asked for"
+        if not self._events[0]:
             return Part((), None)
-        return await self._walk(find, walk, [*arguments, *self._ranges], cost=len(self._ranges[0]))
+        return await self._walk(find, walk, [*arguments, *self._events], cost=len(self._events[0]))
 
     async def _walk(self, find: str, walk: str, arguments: Sequence[Any], *, cost: int = 1) -> Part:
         return await self._walker.walk(find, walk, arguments, cost=cost)

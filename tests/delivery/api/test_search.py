@@ -447,6 +447,28 @@ async def test_the_deliveries_of_events_are_found_by_the_senders_key_and_the_pro
         await world.pool.execute("DELETE FROM idempotency_keys")
 
 
+@pytest.mark.parametrize("status", STATES)
+async def test_a_key_finds_no_delivery_of_another_event_of_the_same_millisecond(
+    world: World, status: DeliveryStatus
+) -> None:
+    subscription = await world.subscription("http://127.0.0.1:1/")
+    event_id = ids.new()
+    other = UUID(int=event_id.int + 1)
+    assert ids.delivery_range(event_id) == ids.delivery_range(other)
+    made = [(ids.of_delivery(name, subscription), name) for name in (event_id, other)]
+    await deliveries.insert(world.pool, made, subscription_id=subscription, status=status, due_in=LATER)
+    await world.pool.execute(
+        "INSERT INTO idempotency_keys (tenant_id, route, key, object_id, expires_at, request_hash, response)"
+        " VALUES ('default', 'events', $1, $2, now() + interval '1 hour', '', '')",
+        str(event_id), event_id,
+    )  # fmt: skip
+    async with world.delivery() as client:
+        for statuses in ([], [state(status)]):
+            wanted = pb.DeliveryFilter(idempotency_key=[str(event_id)], status=statuses)
+            answer = await client.SearchDeliveries(pb.SearchDeliveriesRequest(filter=wanted, page_size=10))
+            assert [delivery.id for delivery in answer.deliveries] == [str(made[0][0])]
+
+
 GROUPS: Mapping[str, Callable[[Row], str]] = {
     "SUBSCRIPTION": lambda row: str(row.subscription_id),
     "EVENT_TYPE": lambda row: row.event_type or "",

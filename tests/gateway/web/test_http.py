@@ -44,7 +44,7 @@ async def test_unknown_paths_are_404_problems(client: httpx.AsyncClient, path: s
     ("method", "path", "allow"),
     [
         ("GET", WEBHOOK, "POST"),
-        ("PUT", "/api/v1/events/", "POST"),
+        ("PUT", "/api/v1/events/", "GET, HEAD, POST"),
         ("PATCH", "/api/v1/subscriptions", "GET, HEAD, POST"),
         ("POST", f"/api/v1/subscriptions/{ids.new()}", "GET, HEAD, PUT, PATCH, DELETE"),
         ("OPTIONS", "/api/v1/stats", "GET, HEAD"),
