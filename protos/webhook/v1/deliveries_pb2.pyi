@@ -264,7 +264,7 @@ class Attempt(_message.Message):
     """The first STORED_RESPONSE_BYTES of the response's body as valid text; unset if there was none."""
     actor: _builtins.str
     """Who asked for it: the id of the API key that retried the delivery, or "bootstrap" or "anonymous", as in the audit log;
-    "job:" and the id of the job that did; "system" for what the service does by itself.
+    "job:" and the id of the job that did; "system" for automatic attempts.
     """
     @_builtins.property
     def started_at(self) -> _timestamp_pb2.Timestamp:

@@ -17,7 +17,7 @@ import msgspec
 MAX_HEADER_BYTES = 2 << 10
 MAX_VALUE_CHARACTERS = 512
 MASKED = "***"
-# Names of receivers' headers whose values may let somebody in: cookies, tokens, and what answers a login.
+# Names of receivers' headers whose values may let somebody in: cookies, tokens, and login responses.
 _CREDENTIAL = re.compile("cookie|auth|token|secret|password|api-?key|session|credential")
 
 Header: TypeAlias = tuple[str, str]

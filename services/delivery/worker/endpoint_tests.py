@@ -63,7 +63,7 @@ class EndpointTestStore:
         return [(claim_of_message(row, asked_at, row["message_id"], EVENT_TYPE), row["may_be_sent"]) for row in rows]
 
     async def put_back(self, test_id: UUID) -> None:
-        """Leave a test event to whoever takes it next."""
+        """Put a test event back, for another worker."""
         await self._pool.execute(SQL["put_back_test"], test_id)
 
     async def record(self, test_id: UUID, attempt: Attempt) -> None:

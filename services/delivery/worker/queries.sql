@@ -402,7 +402,7 @@ SELECT now() AS now, t.message_id, s.id, s.tenant_id, s.target_url, s.endpoint_v
 FROM taken t JOIN subscriptions s ON s.id = t.subscription_id
 
 -- put_back_test --
--- Leaves a test event ($1) for which there was no room to whoever takes it next.
+-- Puts a test event ($1) back for another worker, because this one has no room.
 UPDATE endpoint_tests SET taken_at = NULL WHERE id = $1
 
 -- record_test --

@@ -92,7 +92,7 @@ class Attempt(models.Answer):
     response_body: str | None = Field(description="The first 4 KiB of the response as text.", examples=["try later"])
     actor: str = Field(
         description=(
-            "Who asked for it, as in the audit log: `system` for what the service does by itself, otherwise the id of "
+            "Who asked for it, as in the audit log: `system` for automatic attempts, otherwise the id of "
             "the API key, `bootstrap`, or `anonymous`; or `job:` and the id of a job."
         ),
         examples=["system"],
