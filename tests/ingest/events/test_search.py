@@ -126,7 +126,10 @@ async def test_a_search_that_stops_early_says_how_far_it_got(tenant: Ingest, mon
     answer = await asked(tenant, event_type=["none"], page_size=1)
     assert list(answer.events) == []
     assert answer.next_page_token
-    assert ids.moment_of(UUID(sent[0])) < answer.scanned_to.ToDatetime(UTC) <= ids.moment_of(UUID(sent[-1]))
+    # The page read the newest two. It goes backward, and ends where the millisecond of the older one ends.
+    scanned_to = answer.scanned_to.ToDatetime(UTC)
+    assert scanned_to > ids.moment_of(UUID(sent[0]))
+    assert scanned_to == ids.moment_of(UUID(sent[-2])) + timedelta(milliseconds=1)
 
 
 @pytest.mark.parametrize(
