@@ -77,10 +77,12 @@ class Served:
         """Call a method as a gateway does, for the bootstrap key."""
         descriptor = DESCRIPTORS[method]
         answer_class = message_factory.GetMessageClass(descriptor.output_type)
-        call: Any = channels[ROLE_OF.get(descriptor.containing_service.name, "ingest")].unary_unary(
+        channel: Any = channels[ROLE_OF.get(descriptor.containing_service.name, "ingest")]
+        call = (channel.unary_stream if descriptor.server_streaming else channel.unary_unary)(
             method, request_serializer=type(request).SerializeToString, response_deserializer=answer_class.FromString
         )
-        return await call(request, **{"timeout": 10, "metadata": ACTOR} | options)
+        answer = call(request, **{"timeout": 10, "metadata": ACTOR} | options)
+        return [each async for each in answer] if descriptor.server_streaming else await answer
 
     async def prepared(self, method: str, request: Message) -> Any:
         """Call a method of the same name for what a case needs."""
@@ -251,6 +253,7 @@ CASES: Mapping[str, Made] = {
     "IngestService/GetEvent": of_event(ingest_pb2.GetEventRequest, "event_id"),
     "IngestService/ListEventRoutes": always(ingest_pb2.ListEventRoutesRequest(event_id=NOTHING)),
     "IngestService/ListEvents": always(ingest_pb2.ListEventsRequest(page_size=1)),
+    "IngestService/StreamEvents": always(ingest_pb2.StreamEventsRequest()),
     "SubscriptionService/CreateSubscription": always(subscriptions_pb2.CreateSubscriptionRequest(spec=SPEC)),
     "SubscriptionService/GetSubscription": of_subscription(subscriptions_pb2.GetSubscriptionRequest),
     "SubscriptionService/ListSubscriptions": always(subscriptions_pb2.ListSubscriptionsRequest(page_size=1)),
@@ -271,6 +274,7 @@ CASES: Mapping[str, Made] = {
         deliveries_pb2.SummarizeDeliveriesRequest(group_by=deliveries_pb2.DELIVERY_GROUP_STATUS)
     ),
     "DeliveryService/SearchDeliveries": always(deliveries_pb2.SearchDeliveriesRequest(page_size=1)),
+    "DeliveryService/StreamDeliveries": always(deliveries_pb2.StreamDeliveriesRequest()),
     "DeliveryService/RetryDelivery": of_event(deliveries_pb2.RetryDeliveryRequest, "delivery_id"),
     "DeliveryService/BatchRetryDeliveries": made_by(
         accepted, lambda made: deliveries_pb2.BatchRetryDeliveriesRequest(delivery_ids=[made.delivery_id])

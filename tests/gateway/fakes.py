@@ -169,6 +169,9 @@ class Services(
             events=[self.event], next_page_token=self._next(request), from_time=NOW, scanned_to=NOW
         )
 
+    def StreamEvents(self, request: Any, context: Context) -> AsyncIterator[ingest_pb2.StreamEventsResponse]:
+        raise NotImplementedError
+
     async def CreateSubscription(self, request: Any, _context: Context) -> subscriptions_pb2.CreateSubscriptionResponse:
         await self._called(request)
         status = subscriptions_pb2.SubscriptionStatus(
@@ -259,6 +262,11 @@ class Services(
         return deliveries_pb2.SearchDeliveriesResponse(
             deliveries=[self.delivery], next_page_token=self._next(request), from_time=NOW, scanned_to=NOW
         )
+
+    def StreamDeliveries(
+        self, request: Any, context: Context
+    ) -> AsyncIterator[deliveries_pb2.StreamDeliveriesResponse]:
+        raise NotImplementedError
 
     async def SummarizeDeliveries(self, request: Any, _context: Context) -> deliveries_pb2.SummarizeDeliveriesResponse:
         await self._called(request)

@@ -93,6 +93,7 @@ _BY_REASON: Mapping[tuple[int, str], type[errors.WebhookError]] = {
         errors.IdempotencyKeyInUse,
         errors.Gone,
         errors.OutcomeUnknown,
+        errors.StreamEnded,
         errors.RequestTimeout,
     )
 }
