@@ -311,7 +311,7 @@ class Services(
 
     async def CreateJob(self, request: Any, _context: Context) -> jobs_pb2.CreateJobResponse:
         await self._called(request)
-        return jobs_pb2.CreateJobResponse(job=self.job)
+        return jobs_pb2.CreateJobResponse(job=self.job, replayed=request.idempotency_key == "again")
 
     async def GetJob(self, request: Any, _context: Context) -> jobs_pb2.GetJobResponse:
         await self._called(request)

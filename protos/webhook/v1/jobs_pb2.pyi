@@ -431,6 +431,7 @@ class CreateJobRequest(_message.Message):
     RATE_PER_SECOND_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     TO_SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     kind: Global___JobKind.ValueType
@@ -441,6 +442,11 @@ class CreateJobRequest(_message.Message):
     """Token of a preview, whose kind and filter the job has; empty means none. NOT_FOUND once it was used or has expired."""
     to_subscription_id: _builtins.str
     """As for PreviewJob. Leave it out with a token."""
+    idempotency_key: _builtins.str
+    """Chosen by the caller, unique per tenant, 1 to 255 printable ASCII characters; empty means none. A repeated call with the
+    same key returns the job of the first one, as it is now, if it asks for the same. If not, it is INVALID_ARGUMENT with
+    reason IDEMPOTENCY_KEY_REUSED, and while the first is still running FAILED_PRECONDITION with reason IDEMPOTENCY_KEY_IN_USE.
+    """
     @_builtins.property
     def filter(self) -> _deliveries_pb2.DeliveryFilter:
         """To which deliveries, as for PreviewJob. Leave it out with a token."""
@@ -454,10 +460,11 @@ class CreateJobRequest(_message.Message):
         rate_per_second: _builtins.int = ...,
         token: _builtins.str = ...,
         to_subscription_id: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "kind", b"kind", "rate_per_second", b"rate_per_second", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "idempotency_key", b"idempotency_key", "kind", b"kind", "rate_per_second", b"rate_per_second", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -470,6 +477,9 @@ class CreateJobResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     JOB_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    """Whether an earlier call with the same idempotency_key created it."""
     @_builtins.property
     def job(self) -> Global___Job:
         """The job."""
@@ -478,10 +488,11 @@ class CreateJobResponse(_message.Message):
         self,
         *,
         job: Global___Job | None = ...,
+        replayed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "replayed", b"replayed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

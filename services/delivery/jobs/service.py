@@ -7,6 +7,7 @@ from protos.webhook.v1 import jobs_pb2 as pb
 from protos.webhook.v1 import jobs_pb2_grpc
 from services.delivery.jobs.runner import JOBS
 from services.delivery.jobs.store import DEFAULT_RATE_PER_SECOND, MAX_RATE_PER_SECOND, Job, JobStore, Preview
+from services.domain import idempotency
 from services.domain.states import JobKind, JobStatus
 from services.platform import errors, ids, paging
 from services.platform.auth import identity
@@ -43,21 +44,23 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         rate = request.rate_per_second or DEFAULT_RATE_PER_SECOND
         if not 1 <= rate <= MAX_RATE_PER_SECOND:
             raise errors.InvalidArgument.field("rate_per_second", f"must be between 1 and {MAX_RATE_PER_SECOND}")
+        key = idempotency.key_of_request(tenant_id, "jobs", request)
         if request.token:
             for field, _ in request.ListFields():
                 if field.name in _OF_TOKEN:
                     raise errors.InvalidArgument.field(field.name, "cannot be combined with token, which has it")
-            job = await self._store.start(tenant_id, request.token, rate_per_second=rate)
+            made = await self._store.start(tenant_id, request.token, rate_per_second=rate, key=key)
         else:
-            job = await self._store.create(
+            made = await self._store.create(
                 tenant_id,
                 _kind(request.kind),
                 request.filter,
                 rate_per_second=rate,
                 to_subscription_id=_target(request.to_subscription_id),
+                key=key,
             )
         self._heard.wake(JOBS)
-        return pb.CreateJobResponse(job=_message(job))
+        return pb.CreateJobResponse(job=_message(made.job), replayed=made.replayed)
 
     async def GetJob(self, request: pb.GetJobRequest, _context: Context) -> pb.GetJobResponse:
         """Read one."""

@@ -9,10 +9,10 @@ import hashlib
 import math
 import secrets
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from google.protobuf import json_format
@@ -20,8 +20,9 @@ from google.protobuf import json_format
 from protos.webhook.v1 import deliveries_pb2
 from services.delivery.api import filters, search
 from services.delivery.api.store import DeliveryStore
-from services.domain import audit, deliveries
+from services.domain import audit, deliveries, idempotency
 from services.domain.audit import Action, FieldChange
+from services.domain.idempotency import Key
 from services.domain.states import UNFINISHED_JOBS, WAITING, DeliveryReason, DeliveryStatus, JobKind, JobStatus
 from services.platform import errors, ids
 from services.platform.auth import identity
@@ -185,6 +186,18 @@ class _Chunk:
     gone: int = 0
 
 
+class Created(NamedTuple):
+    """A job, and whether an earlier request with the same idempotency key created it."""
+
+    job: Job
+    replayed: bool
+
+
+def _kept(job: Job) -> bytes:
+    """Return what is kept with an idempotency key: whose job it is says the rest."""
+    return job.id.bytes
+
+
 def _parsed(text: str) -> deliveries_pb2.DeliveryFilter:
     return json_format.Parse(text, deliveries_pb2.DeliveryFilter())
 
@@ -206,9 +219,12 @@ class JobStore:
         retention_hours: int,
         recovery_hours: int,
         expiry_hours: int,
+        key_hours: int,
     ) -> None:
         self._pool = pool
         self._expiry_hours = expiry_hours
+        # Of idempotency keys.
+        self._key_hours = key_hours
         self._deliveries = of_deliveries
         self._retention = timedelta(hours=retention_hours)
         self._recovery = timedelta(hours=recovery_hours)
@@ -245,18 +261,28 @@ class JobStore:
         *,
         rate_per_second: int,
         to_subscription_id: UUID | None = None,
-    ) -> Job:
+        key: Key | None = None,
+    ) -> Created:
         """Create a job for what its filter matches now; Conflict while the tenant's others do not allow it."""
-        async with self._pool.acquire() as connection:
-            async with connection.transaction(isolation="repeatable_read", readonly=True):
-                plan = await self._plan(connection, tenant_id, kind, message, to_subscription_id)
-                found = await self._counted(connection, tenant_id, plan, described=False)
-            async with connection.transaction():
-                return await self._insert(connection, tenant_id, plan, found, rate_per_second)
+        # Nothing is counted for a repeated request.
+        if key is not None and (first := await idempotency.first(self._pool, key)) is not None:
+            return await self._repeated(tenant_id, first)
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            plan = await self._plan(connection, tenant_id, kind, message, to_subscription_id)
+            found = await self._counted(connection, tenant_id, plan, described=False)
 
-    async def start(self, tenant_id: str, token: str, *, rate_per_second: int) -> Job:
+        async def insert(connection: postgres.Connection, job_id: UUID) -> Job:
+            return await self._insert(connection, tenant_id, job_id, plan, found, rate_per_second)
+
+        return await self._once(tenant_id, key, insert)
+
+    async def start(self, tenant_id: str, token: str, *, rate_per_second: int, key: Key | None = None) -> Created:
         """Create the job of a preview; NotFound for a token that was used, has expired, or is another tenant's."""
-        async with self._pool.acquire() as connection, connection.transaction():
+
+        async def insert(connection: postgres.Connection, job_id: UUID) -> Job:
             row = await connection.fetchrow(SQL["take_preview"], _hash(token), tenant_id)
             if row is None:
                 raise errors.NotFound("the token was used, has expired, or never existed; preview the job again")
@@ -267,7 +293,22 @@ class JobStore:
                 to_subscription_id=row["to_subscription_id"],
             )
             found = Preview(matched=row["matched"], exact=row["matched_exact"])
-            return await self._insert(connection, tenant_id, plan, found, rate_per_second)
+            return await self._insert(connection, tenant_id, job_id, plan, found, rate_per_second)
+
+        return await self._once(tenant_id, key, insert)
+
+    async def _once(
+        self, tenant_id: str, key: Key | None, insert: Callable[[postgres.Connection, UUID], Awaitable[Job]]
+    ) -> Created:
+        """Create a job with its key; for a key that was used, return the job that it made, as it is now."""
+        job_id = ids.new()
+        made, first = await idempotency.once(
+            self._pool, key, job_id, lambda connection: insert(connection, job_id), _kept, hours=self._key_hours
+        )
+        return await self._repeated(tenant_id, first) if made is None else Created(made, replayed=False)
+
+    async def _repeated(self, tenant_id: str, first: bytes) -> Created:
+        return Created(await self.get(tenant_id, UUID(bytes=first)), replayed=True)
 
     async def get(self, tenant_id: str, job_id: UUID) -> Job:
         """Return a job; NotFound when the tenant has none of this id."""
@@ -343,7 +384,13 @@ class JobStore:
         return plan
 
     async def _insert(
-        self, connection: postgres.Connection, tenant_id: str, plan: Plan, found: Preview, rate_per_second: int
+        self,
+        connection: postgres.Connection,
+        tenant_id: str,
+        job_id: UUID,
+        plan: Plan,
+        found: Preview,
+        rate_per_second: int,
     ) -> Job:
         subscriptions = plan.touches
         await connection.execute(SQL["lock_jobs_of_tenant"], tenant_id)
@@ -355,7 +402,7 @@ class JobStore:
         if row["unfinished"] >= MAX_UNFINISHED:
             message = f"{MAX_UNFINISHED} jobs of the tenant are not finished; wait for one, or cancel one"
             raise errors.Conflict(message, reason=errors.ErrorReason.TOO_MANY_JOBS)
-        caller, job_id = identity.CALLER.get().key_id, ids.new()
+        caller = identity.CALLER.get().key_id
         made = await connection.fetchrow(
             SQL["insert_job"],
             job_id, tenant_id, plan.kind, plan.json, subscriptions, rate_per_second, caller, plan.frozen_at,

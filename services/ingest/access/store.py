@@ -6,11 +6,10 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from services.domain import audit, limits
+from services.domain import audit, idempotency, limits
 from services.domain.audit import Action, FieldChange
+from services.domain.idempotency import Key
 from services.domain.tenants.quotas import FRESH_SECONDS, RANGES, Quota
-from services.ingest.events import idempotency
-from services.ingest.events.idempotency import Key
 from services.ingest.subscriptions.store import no_tenant
 from services.platform import errors, ids
 from services.platform.auth import identity

@@ -21,12 +21,12 @@ from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
 from services.domain import events as rules
 from services.domain.activity import Activity
 from services.domain.gates import Gates
+from services.domain.idempotency import Key, key_of
 from services.domain.secrets.vault import Vault
 from services.ingest import metrics
 from services.ingest.events import search
 from services.ingest.events.committer import Committer
 from services.ingest.events.expansions import Expander
-from services.ingest.events.idempotency import Key, key_of
 from services.ingest.events.routing import RoutingStore
 from services.ingest.events.store import (
     MAY_BE_STORED,

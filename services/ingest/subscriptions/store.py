@@ -9,15 +9,14 @@ from uuid import UUID
 
 import asyncpg
 
-from services.domain import audit, deliveries, operational_facts
+from services.domain import audit, deliveries, idempotency, operational_facts
 from services.domain.audit import Action, FieldChange
 from services.domain.egress import targets
+from services.domain.idempotency import Key
 from services.domain.operational_facts import EventType, Fact
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.vault import NONE, Secret, Vault
 from services.domain.states import StatusReason, SubscriptionChange, SubscriptionState
-from services.ingest.events import idempotency
-from services.ingest.events.idempotency import Key
 from services.ingest.quotas.store import check_subscriptions
 from services.ingest.subscriptions import changes as field_changes
 from services.ingest.subscriptions import secrets as signing_secrets
