@@ -179,6 +179,7 @@ class Job(_message.Message):
     ENDED_AT_FIELD_NUMBER: _builtins.int
     ESTIMATED_END_AT_FIELD_NUMBER: _builtins.int
     TO_SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    CURRENT_RATE_PER_SECOND_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7."""
     tenant_id: _builtins.str
@@ -195,6 +196,10 @@ class Job(_message.Message):
     """Who created it: the id of an API key, "bootstrap", or "anonymous"."""
     to_subscription_id: _builtins.str
     """Of a replay: the subscription that gets the new deliveries; empty means each delivery's own."""
+    current_rate_per_second: _builtins.float
+    """How many deliveries it has looked at in a second, in the last 10 to 20 seconds; unset while it is not running, and in its
+    first second.
+    """
     @_builtins.property
     def filter(self) -> _deliveries_pb2.DeliveryFilter:
         """Which deliveries it is about, with the states and the end that were implied."""
@@ -225,8 +230,8 @@ class Job(_message.Message):
 
     @_builtins.property
     def estimated_end_at(self) -> _timestamp_pb2.Timestamp:
-        """When it is expected to have looked at all deliveries, as fast as so far; unset while it is not running, and where this is not
-        known.
+        """When it is expected to have looked at all deliveries, at its current rate; unset while it is not running, and where this is
+        not known.
         """
 
     def __init__(
@@ -248,12 +253,15 @@ class Job(_message.Message):
         ended_at: _timestamp_pb2.Timestamp | None = ...,
         estimated_end_at: _timestamp_pb2.Timestamp | None = ...,
         to_subscription_id: _builtins.str = ...,
+        current_rate_per_second: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created_at", b"created_at", "ended_at", b"ended_at", "estimated_end_at", b"estimated_end_at", "filter", b"filter", "moved_at", b"moved_at", "results", b"results", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_current_rate_per_second", b"_current_rate_per_second", "counts", b"counts", "created_at", b"created_at", "current_rate_per_second", b"current_rate_per_second", "ended_at", b"ended_at", "estimated_end_at", b"estimated_end_at", "filter", b"filter", "moved_at", b"moved_at", "results", b"results", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created_at", b"created_at", "created_by", b"created_by", "ended_at", b"ended_at", "error", b"error", "estimated_end_at", b"estimated_end_at", "filter", b"filter", "id", b"id", "kind", b"kind", "moved_at", b"moved_at", "rate_per_second", b"rate_per_second", "results", b"results", "started_at", b"started_at", "status", b"status", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_current_rate_per_second", b"_current_rate_per_second", "counts", b"counts", "created_at", b"created_at", "created_by", b"created_by", "current_rate_per_second", b"current_rate_per_second", "ended_at", b"ended_at", "error", b"error", "estimated_end_at", b"estimated_end_at", "filter", b"filter", "id", b"id", "kind", b"kind", "moved_at", b"moved_at", "rate_per_second", b"rate_per_second", "results", b"results", "started_at", b"started_at", "status", b"status", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__current_rate_per_second: _TypeAlias = _typing.Literal["current_rate_per_second"]  # noqa: Y015
+    _WhichOneofArgType__current_rate_per_second: _TypeAlias = _typing.Literal["_current_rate_per_second", b"_current_rate_per_second"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__current_rate_per_second) -> _WhichOneofReturnType__current_rate_per_second | None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
 

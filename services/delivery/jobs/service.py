@@ -1,6 +1,5 @@
 """JobService: what callers ask for of jobs."""
 
-from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from protos.webhook.v1 import jobs_pb2 as pb
@@ -127,18 +126,7 @@ def _message(job: Job) -> pb.Job:
             gone=job.gone,
         ),
         results=results if job.kind is not JobKind.CANCEL else None,
-        estimated_end_at=_estimate(job),
     )
-
-
-def _estimate(job: Job) -> datetime | None:
-    """Return when a job ends if it goes on as fast as so far."""
-    if job.status is not JobStatus.RUNNING or not job.matched_exact or not job.looked_at:
-        return None
-    if job.started_at is None or job.moved_at is None:
-        return None
-    took = max(job.moved_at - job.started_at, timedelta(seconds=job.looked_at / job.rate_per_second))
-    return datetime.now(UTC) + took * (max(job.matched - job.looked_at, 0) / job.looked_at)
 
 
 def _preview(found: Preview) -> pb.PreviewJobResponse:

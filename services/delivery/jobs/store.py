@@ -50,6 +50,9 @@ FORGET_AT_ONCE = 100
 # A chunk: about what the rate allows in this time, and at most so many deliveries.
 CHUNK_SECONDS = 0.25
 CHUNK_DELIVERIES = 500
+# What is called a job's current rate is that of this time, up to twice as long, and from its first second on.
+WINDOW_SECONDS = 10.0
+MIN_WINDOW_SECONDS = 1.0
 # Between looks at what became of a chunk.
 LOOK_SECONDS = 1.0
 MAX_LOOK_SECONDS = 300.0
@@ -143,11 +146,32 @@ class Job:
     delivered: int
     failed: int
     error: str | None
+    # Since when its pace is measured, and how many deliveries it had looked at by then.
+    window_at: datetime | None
+    window_from: int | None
+    # When this was read.
+    now: datetime
 
     @property
     def looked_at(self) -> int:
         """Return how many of the matched deliveries it has looked at."""
         return self.done + self.skipped + self.gone
+
+    @property
+    def current_rate_per_second(self) -> float | None:
+        """Return how many it has looked at in a second lately; None while it does nothing, and in its first second."""
+        if self.status is not JobStatus.RUNNING or self.window_at is None or self.window_from is None:
+            return None
+        seconds = (self.now - self.window_at).total_seconds()
+        return round((self.looked_at - self.window_from) / seconds, 2) if seconds >= MIN_WINDOW_SECONDS else None
+
+    @property
+    def estimated_end_at(self) -> datetime | None:
+        """Return when it will have looked at all deliveries at its current rate; None if that is not known."""
+        if not self.current_rate_per_second or not self.matched_exact:
+            return None
+        left = max(self.matched - self.looked_at, 0)
+        return self.now + timedelta(seconds=left / self.current_rate_per_second)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -558,7 +582,7 @@ class JobStore:
         await connection.execute(
             SQL["move_job"],
             job.id, reached or job.at_delivery, len(chunk.done), skipped, chunk.gone, status, error, matched, exact,
-            len(chunk.done) / job.rate_per_second,
+            len(chunk.done) / job.rate_per_second, WINDOW_SECONDS,
         )  # fmt: skip
         return Moved(job=job, done=len(chunk.done), skipped=skipped, gone=chunk.gone, status=status)
 

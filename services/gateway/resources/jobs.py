@@ -209,8 +209,15 @@ class Job(models.Answer):
     started_at: models.Timestamp | None
     moved_at: models.Timestamp | None = Field(description="When it did something last.")
     ended_at: models.Timestamp | None
+    current_rate_per_second: float | None = Field(
+        description=(
+            "How many deliveries it goes through in a second, measured over the last 10 to 20 seconds; null while it "
+            "is not running, and in its first second."
+        ),
+        examples=[49.8],
+    )
     estimated_end_at: models.Timestamp | None = Field(
-        description="When it will have looked at all deliveries, as fast as so far; null while it is not running."
+        description="When it will have looked at all deliveries at its current rate; null if that is not known."
     )
 
 

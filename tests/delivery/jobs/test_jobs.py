@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -368,6 +369,57 @@ async def test_a_target_is_only_for_replays(world: World) -> None:
     subscription = await world.subscription("https://receiver.example/hook")
     with pytest.raises(errors.InvalidArgument, match="to_subscription_id"):
         await store_of(world).preview("default", RETRY, of(subscription), to_subscription_id=subscription)
+
+
+# -- the rate --
+
+
+async def moved(world: World, store: JobStore, job: Job) -> Job:
+    """Do a chunk of a job, and return the job."""
+    await world.pool.execute("UPDATE jobs SET due_at = now() WHERE id = $1", job.id)
+    assert await store.move()
+    return await store.get("default", job.id)
+
+
+async def test_the_current_rate_is_that_of_the_last_seconds_and_says_when_the_job_ends(world: World) -> None:
+    subscription = await world.subscription("https://receiver.example/hook")
+    made = await created(store_of(world), RETRY, of(subscription))
+    now = made.now
+    job = dataclasses.replace(
+        made, status=JobStatus.RUNNING, window_at=now - timedelta(seconds=20), window_from=100, matched=1_100,
+        done=550, skipped=30, gone=20,
+    )  # fmt: skip
+    assert (job.current_rate_per_second, job.estimated_end_at) == (25.0, now + timedelta(seconds=20))
+    stalled = dataclasses.replace(job, window_from=600)
+    assert (stalled.current_rate_per_second, stalled.estimated_end_at) == (0.0, None)
+    assert dataclasses.replace(job, matched_exact=False).estimated_end_at is None
+    for changes in ({"status": JobStatus.PAUSED}, {"window_at": now - timedelta(seconds=0.5)}, {"window_at": None}):
+        other = dataclasses.replace(job, **changes)
+        assert (other.current_rate_per_second, other.estimated_end_at) == (None, None)
+
+
+async def test_the_rate_is_measured_anew_every_ten_seconds_and_after_a_pause(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "CHUNK_DELIVERIES", 5)
+    subscription = await world.subscription("https://receiver.example/hook")
+    await failed(world, subscription, 40)
+    store = store_of(world)
+    job = await created(store, RETRY, of(subscription))
+    assert job.window_at is None
+    for looked_at, measured_from in ((5, 5), (10, 5)):
+        job = await moved(world, store, job)
+        assert (job.looked_at, job.window_from) == (looked_at, measured_from)
+    for looked_at, measured_from in ((15, 5), (20, 15)):
+        later = "UPDATE jobs SET window_at = window_at - $1, next_window_at = next_window_at - $1"
+        await world.pool.execute(later, timedelta(seconds=3_600))
+        job = await moved(world, store, job)
+        assert (job.looked_at, job.window_from) == (looked_at, measured_from)
+        assert job.current_rate_per_second is not None
+    assert (await store.pause("default", job.id)).window_at is None
+    await store.resume("default", job.id)
+    job = await moved(world, store, job)
+    assert (job.looked_at, job.window_from) == (25, 25)
 
 
 # -- repeated requests --
