@@ -326,9 +326,11 @@ class JobStore:
     ) -> Created:
         """Create a job with its key; for a key that was used, return the job that it made, as it is now."""
         job_id = ids.new()
-        made, first = await idempotency.once(
-            self._pool, key, job_id, lambda connection: insert(connection, job_id), _kept, hours=self._key_hours
-        )
+
+        async def make(connection: postgres.Connection) -> Job:
+            return await insert(connection, job_id)
+
+        made, first = await idempotency.once(self._pool, key, job_id, make, _kept, hours=self._key_hours)
         return await self._repeated(tenant_id, first) if made is None else Created(made, replayed=False)
 
     async def _repeated(self, tenant_id: str, first: bytes) -> Created:

@@ -275,10 +275,10 @@ async def test_a_stream_that_finds_little_says_how_far_it_got(rows: Rows, monkey
 
 async def test_a_stream_of_what_is_wrong_or_of_another_tenant_has_no_message(rows: Rows) -> None:
     for wanted, refused in (
-        ({"status_code": ["600"]}, errors.InvalidArgument),
-        ({"subscription_id": [str(rows.other.subscription_id)]}, errors.NotFound),
+        (pb.DeliveryFilter(status_code=["600"]), errors.InvalidArgument),
+        (pb.DeliveryFilter(subscription_id=[str(rows.other.subscription_id)]), errors.NotFound),
     ):
-        assert isinstance(await refusal(streamed(rows, filter=pb.DeliveryFilter(**wanted))), refused)
+        assert isinstance(await refusal(streamed(rows, filter=wanted)), refused)
     found = await streamed(rows, tenant_id="other")
     assert [UUID(each.id) for one in found for each in one.deliveries] == [rows.other.id]
 

@@ -360,7 +360,7 @@ async def test_a_replay_to_a_subscription_of_another_tenant_is_not_found(world: 
     others = World(pool=world.pool, database_url=world.database_url, redis_url=world.redis_url, tenant_id="other")
     theirs = await others.subscription("https://receiver.example/hook")
     for make in (store_of(world).create, store_of(world).preview):
-        fields = {"rate_per_second": 1} if make.__name__ == "create" else {}
+        fields: dict[str, Any] = {"rate_per_second": 1} if make.__name__ == "create" else {}
         with pytest.raises(errors.NotFound):
             await make("default", JobKind.REPLAY, of(subscription), to_subscription_id=theirs, **fields)
 
@@ -411,7 +411,7 @@ async def test_the_rate_is_measured_anew_every_ten_seconds_and_after_a_pause(
         job = await moved(world, store, job)
         assert (job.looked_at, job.window_from) == (looked_at, measured_from)
     for looked_at, measured_from in ((15, 5), (20, 15)):
-        later = "UPDATE jobs SET window_at = window_at - $1, next_window_at = next_window_at - $1"
+        later = "UPDATE jobs SET window_at = window_at - $1::interval, next_window_at = next_window_at - $1::interval"
         await world.pool.execute(later, timedelta(seconds=3_600))
         job = await moved(world, store, job)
         assert (job.looked_at, job.window_from) == (looked_at, measured_from)
@@ -444,9 +444,9 @@ async def test_a_repeated_call_with_a_key_returns_the_job_as_it_is_now(world: Wo
 
         async def complete() -> bool:
             found = await client.GetJob(jobs_pb2.GetJobRequest(job_id=first.job.id))
-            return bool(found.job.status == jobs_pb2.JOB_STATUS_SUCCEEDED)
+            return bool(found.job.status == jobs_pb2.JOB_STATUS_SUCCEEDED and found.job.results.delivered == 3)
 
-        await wait_until(complete, what="the job")
+        await wait_until(complete, what="the job and its deliveries")
         again = await client.CreateJob(request)
         assert (again.replayed, again.job.id, again.job.counts.done) == (True, first.job.id, 3)
         request.rate_per_second = 1

@@ -73,7 +73,7 @@ class Server:
 async def served(**fields: Any) -> AsyncIterator[Server]:
     """Serve, with these settings."""
     server = Server()
-    methods = {
+    methods: dict[str, Any] = {
         "Stream": grpc.unary_stream_rpc_method_handler(server.stream),
         "Call": grpc.unary_unary_rpc_method_handler(server.call),
     }
@@ -154,7 +154,9 @@ async def test_streams_end_when_the_process_begins_to_stop() -> None:
             assert await stream.read() == b"x"
         assert server.stop
         async with asyncio.timeout(PATIENCE_SECONDS):
-            _, *ends = await asyncio.gather(server.stop(), *(rest_of(stream) for stream in streams_of_two))
+            stopping = asyncio.ensure_future(server.stop())
+            ends = [await rest_of(stream) for stream in streams_of_two]
+            await stopping
         assert [(found, type(ended)) for found, ended in ends] == [([], errors.StreamEnded)] * 2
 
 
@@ -184,6 +186,7 @@ async def test_a_reader_that_does_not_read_holds_up_no_stop() -> None:
 
 async def test_a_caller_whose_key_is_revoked_gets_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known, "TTL_SECONDS", 0.0)
+    monkeypatch.setattr(known, "RENEW_SECONDS", 0.0)
     async with served() as server:
 
         async def revoke() -> None:
