@@ -417,6 +417,7 @@ async def test_a_near_call_with_an_empty_request_is_like_a_far_one(served: Serve
 
 async def test_near_calls_use_no_connection(served: Served) -> None:
     """Otherwise the tests above compare far calls with far ones."""
-    before = served.near["ingest"]._channel._channel.get_state()  # type: ignore[attr-defined]
-    await served.call(served.near, "/webhook.v1.AccessService/ListTenants", access_pb2.ListTenantsRequest())
-    assert before is served.near["ingest"]._channel._channel.get_state() is grpc.ChannelConnectivity.IDLE  # type: ignore[attr-defined]
+    channel: Any = served.near["analytics"]  # which has no streams, which use one
+    before = channel._channel._channel.get_state()
+    await served.call(served.near, "/webhook.v1.AnalyticsService/GetStats", analytics_pb2.GetStatsRequest())
+    assert before is channel._channel._channel.get_state() is grpc.ChannelConnectivity.IDLE

@@ -217,8 +217,9 @@ class Created(NamedTuple):
     replayed: bool
 
 
-def _kept(job: Job) -> bytes:
-    """Return what is kept with an idempotency key: whose job it is says the rest."""
+def _kept(job: Job | None) -> bytes:
+    """Return what is kept with an idempotency key: the job's row has the rest."""
+    assert job is not None, "it was made"
     return job.id.bytes
 
 
@@ -327,10 +328,9 @@ class JobStore:
         """Create a job with its key; for a key that was used, return the job that it made, as it is now."""
         job_id = ids.new()
 
-        async def make(connection: postgres.Connection) -> Job:
-            return await insert(connection, job_id)
-
-        made, first = await idempotency.once(self._pool, key, job_id, make, _kept, hours=self._key_hours)
+        made, first = await idempotency.once(
+            self._pool, key, job_id, lambda connection: insert(connection, job_id), _kept, hours=self._key_hours
+        )
         return await self._repeated(tenant_id, first) if made is None else Created(made, replayed=False)
 
     async def _repeated(self, tenant_id: str, first: bytes) -> Created:
