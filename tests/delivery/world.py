@@ -24,9 +24,9 @@ from services.delivery.api.store import DeliveryStore
 from services.delivery.settings import DeliverySettings, WorkerSettings
 from services.delivery.worker import __main__ as worker
 from services.delivery.worker.store import Attempt, Claim, Sum
-from services.domain import audit
 from services.domain.doorbell import IDS_PER_BELL, Ringer, Rung
 from services.domain.egress.policy import Policy
+from services.domain.notices import audit
 from services.domain.secrets.vault import Secret
 from services.domain.states import AttemptOutcome
 from services.ingest.subscriptions import store as ingest

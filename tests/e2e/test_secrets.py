@@ -23,7 +23,7 @@ from dev.harness import stack as stacks
 from dev.harness.api import TLS, Api
 from dev.harness.receiver import Receiver
 from dev.harness.stack import Stack
-from services.domain import subscription_changes
+from services.domain.notices import subscription_changes
 from services.domain.secrets import signatures
 from services.domain.secrets.signatures import Key
 from tests.e2e.conftest import ENVIRONMENT

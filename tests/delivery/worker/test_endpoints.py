@@ -11,8 +11,8 @@ from dev.harness.receiver import Receiver, Reply
 from services.delivery.worker import health
 from services.delivery.worker.health import EndpointHealth, EndpointLog
 from services.delivery.worker.store import WorkerStore
+from services.domain.notices.subscription_changes import Copies
 from services.domain.states import StatusReason
-from services.domain.subscription_changes import Copies
 from services.platform import ids
 from services.platform.stores import redis
 from services.platform.stores.signals import Signals

@@ -11,7 +11,7 @@ import redis.asyncio
 from dev.harness.keys import OTHER_KEY, vault
 from protos.webhook.v1 import ingest_pb2
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.domain import subscription_changes
+from services.domain.notices import subscription_changes
 from services.ingest.events.verification import FORM
 from services.ingest.subscriptions import secrets as rules
 from services.ingest.subscriptions.secrets import Verification

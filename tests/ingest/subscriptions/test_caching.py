@@ -20,8 +20,8 @@ import structlog
 from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, vault
 from dev.harness.proxy import Mode, Proxy, proxying
 from dev.harness.waiting import PATIENCE_SECONDS, wait_until
-from services.domain import subscription_changes
 from services.domain.deliveries import DUE
+from services.domain.notices import subscription_changes
 from services.domain.secrets.signatures import SignatureScheme
 from services.domain.states import SubscriptionState
 from services.ingest.subscriptions import cache as caches
