@@ -80,7 +80,7 @@ class Served:
         call: Any = channels[ROLE_OF.get(descriptor.containing_service.name, "ingest")].unary_unary(
             method, request_serializer=type(request).SerializeToString, response_deserializer=answer_class.FromString
         )
-        return await call(request, **{"timeout": 10, "metadata": ACTOR} | options)
+        return await call(request, **{"timeout": 60, "metadata": ACTOR} | options)
 
     async def prepared(self, method: str, request: Message) -> Any:
         """Call a method of the same name for what a case needs."""

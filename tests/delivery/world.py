@@ -98,14 +98,16 @@ class World:
         secret_key: str | None = None,
         deleted: bool = False,
         timeout_seconds: float | None = None,
+        delays_seconds: Sequence[float] | None = None,
     ) -> UUID:
-        """Create a subscription."""
+        """Create a subscription; with delays, these are its retry policy."""
         made = ids.new()
         sealed = vault().seal(made, [Secret(secret_key)]) if secret_key else None
         await self.pool.execute(
-            "INSERT INTO subscriptions (id, tenant_id, target_url, sealed_secrets, timeout_seconds, deleted_at)"
-            " VALUES ($1, $2, $3, $4, $5, CASE WHEN $6 THEN now() END)",
-            made, self.tenant_id, target_url, sealed, timeout_seconds, deleted,
+            "INSERT INTO subscriptions (id, tenant_id, target_url, sealed_secrets, timeout_seconds, deleted_at,"
+            " retry_policy) VALUES ($1, $2, $3, $4, $5, CASE WHEN $6 THEN now() END,"
+            " CASE WHEN $7::float8[] IS NOT NULL THEN jsonb_build_object('delays_seconds', $7::float8[]) END)",
+            made, self.tenant_id, target_url, sealed, timeout_seconds, deleted, delays_seconds,
         )  # fmt: skip
         return made
 

@@ -216,7 +216,7 @@ async def _redis(stack: Stack) -> bytes:
 
 async def _metrics(stack: Stack) -> dict[str, bytes]:
     """Return the metrics of the five processes."""
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=60) as http:
         return {
             f"metrics of {role}": (await http.get(f"http://127.0.0.1:{port}/metrics")).content
             for role, port in stack.ports["metrics"].items()

@@ -156,7 +156,7 @@ async def test_killed_stores_are_started_again_and_deliveries_go_on(make_stack: 
         await wait_until(lambda: stack.output.count("runs again") > before, what=f"a new {program}")  # noqa: B023 - now
     await wait_until(lambda: _ready(f"{stack.base_url}/readyz"), what="readiness")
     url = f"{stack.base_url}/api/v1/webhooks/ingest/{subscription}"
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
 
         async def accepted() -> bool:
             return (await client.post(url, json={"payload": {}}, timeout=30)).status_code == httpx.codes.ACCEPTED
@@ -171,7 +171,7 @@ async def test_a_delivery_survives_the_kill_of_its_worker(make_stack: MakeStack,
     stack.start()
     receiver.script(Reply(hang=True), then=200)
     subscription = _subscribe(stack, receiver.url())
-    async with httpx.AsyncClient(base_url=stack.base_url) as client:
+    async with httpx.AsyncClient(base_url=stack.base_url, timeout=60) as client:
         answer = await client.post(f"/api/v1/webhooks/ingest/{subscription}", json={"payload": {"n": 1}})
         assert answer.status_code == httpx.codes.ACCEPTED
         await receiver.wait_for(1)
@@ -211,7 +211,7 @@ async def test_the_terminal_shows_accepted_events_and_failed_attempts(stack: Sta
     receiver.script(500, then=200)
     subscription = _subscribe(stack, receiver.url())
     url = f"{stack.base_url}/api/v1/webhooks/ingest/{subscription}"
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         answer = (await client.post(url, json={"payload": 1}, headers={"X-Event-Type": "order.paid"})).json()
     accepted = f"accepted order.paid as event {answer['event_id']}: 1 delivery"
     attempt = f"an attempt of delivery {answer['delivery_id']} to 127.0.0.1"
