@@ -90,7 +90,7 @@ async def test_a_call_without_a_deadline_ends_all_the_same(alone: Ingest, monkey
         started = time.monotonic()
         error = await refused(alone.subscriptions.ListSubscriptions(subscriptions_pb2.ListSubscriptionsRequest()))
         assert isinstance(error, errors.Unavailable)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 9  # a statement ends after ten at last
         await eventually(lambda: _nothing_waits(alone), "the statement to end")
 
 
