@@ -82,7 +82,7 @@ async def world(_world: World) -> World:
 @pytest.fixture
 async def ringer(world: World) -> AsyncIterator[Ringer]:
     """A ringer on the test's own Redis, like ingest's."""
-    async with redis.connect(world.delivery_settings(), timeout_seconds=1) as client:
+    async with redis.connect(world.delivery_settings(), timeout_seconds=10) as client:
         yield Ringer(Stream(client), world.pool, Signals(client))
 
 

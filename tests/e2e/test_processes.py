@@ -71,7 +71,7 @@ async def test_a_process_that_is_killed_while_it_sends_leaves_a_delivery_that_is
             return (await shaped_api.http.get(f"/api/v1/webhooks/deliveries/{delivery_id}")).status_code == 200
         return False
 
-    await wait_until(answers, 30, what="the next process to answer")
+    await wait_until(answers, what="the next process to answer")
     found = await shaped_api.until(delivery_id, "delivered")
     interrupted, delivered = found["attempts"]
     assert interrupted["error"]["kind"] == "interrupted"

@@ -114,7 +114,7 @@ async def test_a_large_payload_has_more_time(world: World, receiver: Receiver) -
     receiver.script(then=Reply(delay_seconds=1.5))
     subscription = await world.subscription(receiver.url())
     small = await world.deliver(subscription, b"1")
-    large = await world.deliver(subscription, b"1" * (5 << 20))
+    large = await world.deliver(subscription, b"1" * (13 << 20))
     async with world.running(delivery_timeout_seconds=1.0, retry_base_seconds=600.0):
         await world.in_state(small, "scheduled")
         await world.in_state(large, "delivered")
