@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dev.harness import certificates, nameserver
-from dev.harness.nameserver import Nameserver
+from dev.harness import certificates
+from dev.harness.network import nameserver
+from dev.harness.network.nameserver import Nameserver
 from dev.harness.stores import Stores
 from services.delivery.destinations.http import resolver
 from services.delivery.destinations.http.sender import HttpSender

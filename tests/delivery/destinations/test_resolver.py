@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dev.harness.nameserver import AAAA, SERVER_FAILURE, A, Nameserver
+from dev.harness.network.nameserver import AAAA, SERVER_FAILURE, A, Nameserver
 from dev.harness.waiting import wait_until
 from services.delivery.destinations.destination import SendError
 from services.delivery.destinations.http import resolver

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from dev.harness.nameserver import Nameserver
+from dev.harness.network.nameserver import Nameserver
 from dev.harness.receiver import Receiver
 from services.delivery.destinations.destination import SendError
 from services.delivery.destinations.http import dialing, resolver

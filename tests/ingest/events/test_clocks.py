@@ -16,7 +16,7 @@ from services.platform.process.probes import Health
 from tests.gateway.conftest import gateway
 from tests.ingest import conftest as ingests
 from tests.ingest.conftest import Ingest, refused
-from tests.ingest.events.providers import by_stripe
+from tests.ingest.events.inbound.providers import by_stripe
 
 AHEAD_SECONDS = 3600.0
 

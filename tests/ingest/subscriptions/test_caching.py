@@ -18,7 +18,7 @@ import redis.asyncio
 import structlog
 
 from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, vault
-from dev.harness.proxy import Mode, Proxy, proxying
+from dev.harness.network.proxy import Mode, Proxy, proxying
 from dev.harness.waiting import PATIENCE_SECONDS, wait_until
 from services.domain.deliveries import DUE
 from services.domain.notices import subscription_changes

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from dev.harness import receiver as receivers
-from dev.harness.nameserver import Nameserver
+from dev.harness.network.nameserver import Nameserver
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2 as pb
