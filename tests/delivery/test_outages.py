@@ -246,13 +246,14 @@ async def test_processes_start_while_postgres_is_away_and_work_once_it_is_there(
 async def test_a_worker_stops_in_time_while_postgres_is_away(
     on_postgres: World, postgres: EmbeddedPostgres, receiver: Receiver
 ) -> None:
-    receiver.script(then=Reply(delay_seconds=0.3))
+    receiver.script(then=Reply(hang=True))
     try:
         async with on_postgres.delivery():
             async with on_postgres.worker(shutdown_grace_seconds=5.0):
                 delivery_id = await on_postgres.deliver(await on_postgres.subscription(receiver.url()))
                 await receiver.wait_for(1)
                 await stop(postgres)
+                receiver.release()
                 stopping = time.monotonic()
             assert time.monotonic() - stopping < 15
     finally:

@@ -258,7 +258,7 @@ async def test_a_dead_kept_connection_is_tried_again_at_once_and_each_attempt_ha
 async def test_requests_in_flight_never_exceed_the_concurrency(
     world: World, receiver: Receiver, concurrency: int
 ) -> None:
-    receiver.script(then=Reply(delay_seconds=0.05))
+    receiver.script(then=Reply(delay_seconds=0.02 * concurrency))
     async with world.running(worker_concurrency=concurrency):
         subscription = await world.subscription(receiver.url())
         await world.deliver_many(subscription, 10 + 5 * concurrency)
@@ -278,7 +278,7 @@ async def test_a_payload_of_any_size_arrives_whole(shared: Shared, receiver: Rec
 
 
 async def test_large_payloads_beyond_the_budget_take_turns(world: World, receiver: Receiver) -> None:
-    receiver.script(then=Reply(delay_seconds=0.05))
+    receiver.script(then=Reply(delay_seconds=0.2))
     async with world.running(large_payload_budget_bytes=150_000):
         subscription = await world.subscription(receiver.url())
         for _ in range(6):

@@ -57,7 +57,7 @@ async def test_delivery_rung_for_again_while_claimed_is_not_claimed_twice(
     world: World, receiver: Receiver, ringer: Ringer
 ) -> None:
     """Its lease expires while the first outcome waits to be recorded: the worker must not claim it again."""
-    receiver.script(then=Reply(delay_seconds=0.3))
+    receiver.script(200, then=Reply(hang=True))
     async with world.worker(worker_concurrency=1):
         subscription = await world.subscription(receiver.url())
         await heard_one(world, ringer, subscription)
@@ -71,6 +71,7 @@ async def test_delivery_rung_for_again_while_claimed_is_not_claimed_twice(
         async with locked(world, "delivery_attempts"):
             await receiver.wait_for(2)
             await world.put(delivery_id, status="pending")
+            receiver.release()
             await until_true(lambda: world.pool.fetchval(BLOCKED), "the outcome to wait")
         assert (await world.in_state(delivery_id))["status"] == "delivered"
     assert len(receiver.requests) == 2
@@ -88,7 +89,7 @@ async def test_a_delivery_is_handed_back_when_postgres_fails_before_it_is_sent(
     world: World, receiver: Receiver, ringer: Ringer
 ) -> None:
     """Two large payloads, and a budget for one: the second is claimed, and read after the first is sent."""
-    receiver.script(Reply(delay_seconds=0.5))
+    receiver.script(Reply(hang=True))
     async with world.worker(claimed_payload_bytes=10, large_payload_budget_bytes=100):
         subscription = await world.subscription(receiver.url())
         first = await world.deliver(subscription, b"x" * 100, due_in=RUNG)
@@ -98,6 +99,7 @@ async def test_a_delivery_is_handed_back_when_postgres_fails_before_it_is_sent(
         await world.in_state(second, "in_flight")
         async with world.pool.acquire() as connection, connection.transaction():
             await connection.execute("LOCK TABLE webhook_events IN ACCESS EXCLUSIVE MODE")
+            receiver.release()
             await until_true(lambda: world.pool.fetchval(BLOCKED), "the payload to be asked for")
             async with asyncpg.create_pool(as_superuser(world.database_url), min_size=0, max_size=1) as superuser:
                 await superuser.execute("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted")
