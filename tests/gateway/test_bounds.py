@@ -335,11 +335,11 @@ async def test_headers_that_drip_are_cut(url: str, monkeypatch: pytest.MonkeyPat
 async def test_a_body_that_drips_is_cut(
     url: str, monkeypatch: pytest.MonkeyPatch, services: Services, path: str, begin: bytes
 ) -> None:
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.1)
-    monkeypatch.setattr(protocol, "REQUEST_SECONDS", 0.4)
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(protocol, "REQUEST_SECONDS", 0.8)
     async with connected(url) as client:
         await client.send(f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n".encode() + begin)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.4)
         status, document = await client.answer_while_dripping(b" ", 0.05)
         assert (status, document["reason"]) == (408, "REQUEST_TIMEOUT")
         assert await client.closed() == b""
