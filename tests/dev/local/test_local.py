@@ -14,6 +14,7 @@ import httpx
 import pytest
 from psutil import NoSuchProcess, Process
 
+from dev.embedded import processes
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.stack import ROLES, Stack
 from dev.harness.waiting import wait_until, wait_until_sync
@@ -285,7 +286,7 @@ def test_a_killed_supervisor_leaves_nothing_and_its_data_to_the_next(make_stack:
     assert remains
     stack.kill()
     stack.start()
-    assert not any(process.is_running() and process.status() != "zombie" for process in remains)
+    assert not any(processes.alive(process) for process in remains)
     assert subscription in _subscriptions(stack)
 
 
@@ -307,7 +308,7 @@ def test_named_stores_are_used_in_place_of_our_own(make_stack: MakeStack, databa
     stack.start()
     assert stack.ports["postgres"] is None
     assert stack.ports["redis"] is None
-    assert not any(p.name() in {"postgres", "valkey-server"} for p in stack.processes())
+    assert not any(_name(process) in {"postgres", "valkey-server"} for process in stack.processes())
     _subscribe(stack, "http://127.0.0.1:9/hook")
 
 
