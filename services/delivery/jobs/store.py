@@ -25,8 +25,9 @@ from services.delivery.api.filters import Filter
 from services.delivery.api.store import DeliveryStore
 from services.delivery.jobs import erasure
 from services.delivery.jobs.erasure import Place
-from services.domain import audit, deliveries
-from services.domain.audit import Action, FieldChange
+from services.domain import deliveries
+from services.domain.notices import audit
+from services.domain.notices.audit import Action, FieldChange
 from services.domain.states import UNFINISHED_JOBS, WAITING, DeliveryReason, DeliveryStatus, JobKind, JobStatus
 from services.platform import errors, ids
 from services.platform.auth import identity
