@@ -217,8 +217,8 @@ CREATE TABLE idempotency_keys (
 );
 CREATE INDEX idempotency_keys_by_expiry ON idempotency_keys (expires_at);
 
--- The next four tables are partitioned by ranges of UUIDv7, one range per UTC day. The first 64 bits of a delivery's id
--- are those of its event's id, so an event, its deliveries and their attempts are in partitions of the same day.
+-- The next five tables are partitioned by ranges of UUIDv7, one range per UTC day. The first 64 bits of a delivery's id
+-- are those of its event's id, so an event, its tags, its deliveries and their attempts are in partitions of the same day.
 -- There are no foreign keys between them, because retention drops whole partitions.
 
 CREATE TABLE webhook_events (
@@ -235,6 +235,16 @@ CREATE TABLE webhook_events (
     traceparent      text,
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
+
+-- By what events are found that their senders have named so. An event without tags has no row.
+CREATE TABLE event_tags (
+    event_id  uuid NOT NULL,
+    tenant_id text NOT NULL,
+    -- Such as 'order=42': no key has a '=', and none of an event is there twice.
+    tag       text NOT NULL,
+    PRIMARY KEY (event_id, tag)
+) PARTITION BY RANGE (event_id);
+CREATE INDEX event_tags_by_tag ON event_tags (tenant_id, tag, event_id);
 
 -- Events that go to more subscriptions than deliveries are created with them: a row each until the last delivery exists.
 CREATE TABLE event_expansions (
@@ -425,6 +435,15 @@ CREATE FUNCTION uuid_of_day(day date) RETURNS uuid LANGUAGE sql IMMUTABLE STRICT
     SELECT (lpad(to_hex((extract(epoch FROM day)::bigint) * 1000), 12, '0') || repeat('0', 20))::uuid
 $$;
 
+-- The least and the greatest id that the deliveries of an event can have. Events that one process accepts in a millisecond
+-- may share them. Of any other id that begins so they are the same.
+CREATE FUNCTION least_delivery_id(id uuid) RETURNS uuid LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT (left(id::text, 18) || '-0000-000000000000')::uuid
+$$;
+CREATE FUNCTION greatest_delivery_id(id uuid) RETURNS uuid LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT (left(id::text, 18) || '-ffff-ffffffffffff')::uuid
+$$;
+
 -- Create the missing partitions of the days from first_day to last_day and return how many were created. Many processes
 -- may call it at once. A table is created and then attached, because attaching does not block writers.
 CREATE FUNCTION create_partitions(first_day date, last_day date) RETURNS integer LANGUAGE plpgsql AS $$
@@ -436,7 +455,7 @@ DECLARE
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('webhook:create_partitions'));
     FOR day IN SELECT generate_series(first_day, last_day, interval '1 day')::date LOOP
-        FOREACH parent IN ARRAY ARRAY['webhook_events', 'webhook_deliveries', 'unsuccessful_deliveries',
+        FOREACH parent IN ARRAY ARRAY['webhook_events', 'event_tags', 'webhook_deliveries', 'unsuccessful_deliveries',
                                       'delivery_attempts'] LOOP
             child := parent || '_' || to_char(day, 'YYYYMMDD');
             IF to_regclass(child) IS NULL THEN

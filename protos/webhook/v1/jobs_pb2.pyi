@@ -341,7 +341,7 @@ class PreviewJobRequest(_message.Message):
     """Only of a replay: the subscription that gets the new deliveries; empty means each delivery's own."""
     @_builtins.property
     def filter(self) -> _deliveries_pb2.DeliveryFilter:
-        """To which deliveries. It needs from_time or subscription_id. Without status these are failed ones for a retry, and waiting
+        """To which deliveries. It needs from_time, subscription_id, tag, idempotency_key or provider_id. Without status these are failed ones for a retry, and waiting
         ones for a cancellation; for a replay it may be any.
         """
 

@@ -84,8 +84,10 @@ class Plan:
         if to_subscription_id is not None and kind is not JobKind.REPLAY:
             raise errors.InvalidArgument.field("to_subscription_id", f"requires kind {JobKind.REPLAY}")
         wanted = filters.parse(message)
-        if not wanted.subscription_ids and wanted.from_time is None:
-            raise errors.InvalidArgument.field("filter", "must have a from time or a subscription_id")
+        if not (wanted.subscription_ids or wanted.names_events) and wanted.from_time is None:
+            raise errors.InvalidArgument.field(
+                "filter", "must have a from time, a subscription_id, a tag, an idempotency_key or a provider_id"
+            )
         if wanted.statuses - STATUSES[kind]:
             names = ", ".join(sorted(STATUSES[kind]))
             raise errors.InvalidArgument.field("filter.status", f"must be one of {names} for kind {kind}")

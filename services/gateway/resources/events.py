@@ -31,6 +31,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     payload_base64: str | None = None
     content_encoding: str | None = None
     expanding: bool = False
+    tags: dict[str, str]
 
 
 _EXAMPLE = {
@@ -40,12 +41,13 @@ _EXAMPLE = {
     "created_at": models.EXAMPLE_TIME,
     "payload_bytes": 25,
     "payload": {"order": 42, "total": 9.90},
+    "tags": {"order": "42"},
 }
 _SCHEMA = {
     "title": "Event",
     "description": "An accepted event.",
     "type": "object",
-    "required": ["id", "event_type", "content_type", "created_at", "payload_bytes", "payload"],
+    "required": ["id", "event_type", "content_type", "created_at", "payload_bytes", "payload", "tags"],
     "properties": {
         "id": {"type": "string", "format": "uuid"},
         "event_type": {"type": ["string", "null"], "description": "null if the event has no type."},
@@ -68,6 +70,11 @@ _SCHEMA = {
             "type": "boolean",
             "description": "true while deliveries of the event are still being created; otherwise absent.",
         },
+        "tags": {
+            "type": "object",
+            "description": "By what the event is found.",
+            "additionalProperties": {"type": "string"},
+        },
     },
 }
 
@@ -86,6 +93,7 @@ class EventSummary(models.Answer):
     created_at: models.Timestamp
     payload_bytes: int = Field(description="Size of the payload in bytes.", examples=[25])
     expanding: bool = Field(description="Whether deliveries of the event are still being created.", examples=[False])
+    tags: dict[str, str] = Field(description="By what the event is found.", examples=[{"order": "42"}])
 
 
 class FoundEvents(models.SearchPage):
@@ -116,6 +124,7 @@ async def list_events(
             event_type=query.event_type,
             idempotency_key=query.idempotency_key,
             provider_id=query.provider_id,
+            tag=query.tag,
             from_time=conversion.stamp(query.from_),
             to_time=conversion.stamp(query.to),
         ),
@@ -236,4 +245,5 @@ def _event(message: pb.Event) -> Event:
         payload_base64=None if inline else base64.b64encode(payload).decode(),
         content_encoding=message.content_encoding or None,
         expanding=message.expanding,
+        tags=dict(message.tags),
     )
