@@ -140,7 +140,9 @@ CREATE TABLE subscriptions (
     -- The secrets to verify it with. Null: the signing secrets are used.
     sealed_verification_secrets bytea,
     -- SHA-256 of the token in the subscription's own URL. Null: it has none.
-    ingest_token_hash           bytea
+    ingest_token_hash           bytea,
+    -- Where in a payload that is sent to it each tag is. Null: it looks for none.
+    tag_paths                   jsonb CHECK (jsonb_typeof(tag_paths) = 'object')
 );
 CREATE INDEX subscriptions_live ON subscriptions (tenant_id, id) WHERE deleted_at IS NULL;
 -- For caches that look for what changed since they looked last.

@@ -20,7 +20,7 @@ MAX_SEARCHED = 50
 MAX_TEXT_LENGTH = 255
 TEXT_EXPECTED = f"must be 1 to {MAX_TEXT_LENGTH} printable ASCII characters"
 ENCODING_EXPECTED = "must be 1 to 64 characters, such as gzip"
-# Of an event.
+# Of an event, from its sender. The paths of a subscription may add as many.
 MAX_TAGS = 5
 TAG_KEY_PATTERN = r"[A-Za-z0-9._-]{1,64}"
 MAX_TAG_VALUE_LENGTH = 255

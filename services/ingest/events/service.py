@@ -37,6 +37,7 @@ from services.ingest.subscriptions.cache import SubscriptionCache
 from services.ingest.subscriptions.record import Kind, Subscription, Target
 from services.ingest.subscriptions.secrets import TYPED, Verification
 from services.ingest.subscriptions.store import no_subscription
+from services.ingest.subscriptions.tag_paths import TagPaths
 from services.platform import errors, ids, paging
 from services.platform.auth import identity
 from services.platform.clock import Clock
@@ -361,6 +362,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             raise errors.InvalidArgument.field("content_encoding", rules.ENCODING_EXPECTED)
         targets: Sequence[Target]
         content = NOTHING
+        paths: TagPaths | None = None
         target = item.WhichOneof("target")
         if target == "subscription_id":
             subscription = await self._subscription(tenant_id, item.subscription_id, item.ingest_token, kept)
@@ -370,6 +372,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
                 if content.challenge:
                     return Handshake(challenge=content.challenge)
                 event_type = content.event_type or event_type
+            paths = subscription.paths
             wanted = subscription.filter.wants(event_type, typed=subscription.verification in TYPED)
             targets = subscription.targets if wanted else ()
             route = f"ingest/{subscription.id}"
@@ -393,7 +396,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             ],
             targets=more,
             content_encoding=item.content_encoding or None,
-            tags=_tags(item) if item.tags else (),
+            tags=_tags(item, paths, payload) if item.tags or paths is not None else (),
             empty_answer=content.empty_answer,
             key=_key(tenant_id, route, content.delivery_id, item, event_type, content_type, payload),
             traceparent=traceparent,
@@ -509,11 +512,15 @@ def _payload(item: ingest_pb2.IngestItem) -> bytes:
     return payload
 
 
-def _tags(item: ingest_pb2.IngestItem) -> Sequence[str]:
-    """Return the tags that an item states, as they are stored; InvalidArgument for others."""
+def _tags(item: ingest_pb2.IngestItem, paths: TagPaths | None, payload: bytes) -> Sequence[str]:
+    """Return the tags that an item states, and those at its subscription's paths, as they are stored.
+
+    InvalidArgument for what is stated and is no tag.
+    """
     if violations := rules.tag_violations("tags", item.tags):
         raise errors.InvalidArgument.of(*violations)
-    return rules.tag_texts(item.tags)
+    found = {} if paths is None or item.content_encoding else paths.tags(payload)
+    return rules.tag_texts({**found, **item.tags})
 
 
 def _check_fan_out(item: ingest_pb2.IngestItem) -> None:
