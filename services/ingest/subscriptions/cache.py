@@ -24,9 +24,9 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from services.domain import subscription_changes
 from services.domain.deliveries import DUE
-from services.domain.operational_facts import FACTS
+from services.domain.notices import subscription_changes
+from services.domain.notices.operational_facts import FACTS
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.vault import Vault
 from services.ingest import metrics

@@ -18,10 +18,10 @@ import redis.asyncio
 import structlog
 
 from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, vault
-from dev.harness.proxy import Mode, Proxy, proxying
+from dev.harness.network.proxy import Mode, Proxy, proxying
 from dev.harness.waiting import PATIENCE_SECONDS, wait_until
-from services.domain import subscription_changes
 from services.domain.deliveries import DUE
+from services.domain.notices import subscription_changes
 from services.domain.secrets.signatures import SignatureScheme
 from services.domain.states import SubscriptionState
 from services.ingest.subscriptions import cache as caches
@@ -39,7 +39,7 @@ from services.platform.stores.signals import Signals
 from tests.ingest.conftest import URL, Breakable, Ingest, counted, draft, eventually, frozen, serving
 
 # For a busy machine; a change that nobody tells of is seen after caches.LISTENING_TTL_SECONDS.
-SEEN_WITHIN_SECONDS = 10.0
+SEEN_WITHIN_SECONDS = 25.0
 
 
 class Pair:
@@ -371,7 +371,7 @@ async def test_dispatchers_are_told_of_each_change(pair: Pair) -> None:
         await asyncio.sleep(2 * signals.PACE_SECONDS)
         alarm = heard.alarm(DUE)
         await pair.first.update(made.id, event_types=["t1"])
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await alarm.wait(3600)
     assert not process.failed
 
@@ -655,20 +655,29 @@ async def test_look_ups_are_counted_by_where_they_ended(alone: Ingest, database:
 async def test_ids_that_do_not_exist_drive_nothing_out(database: str, redis_url: str) -> None:
     async with serving(database, redis_url, cached_subscriptions=2) as ingest:
         made = await ingest.create()
-        await _held(ingest, made.id)
-        for _ in range(5):
-            assert await _gone(ingest, str(ids.new()))
-        assert await _cost(ingest.send(made.id)) == {"process hit": 1}
+
+        async def stays() -> bool:
+            # Until the server listens, and on a busy machine, what it holds may become too old meanwhile.
+            await _held(ingest, made.id)
+            for _ in range(5):
+                assert await _gone(ingest, str(ids.new()))
+            return await _cost(ingest.send(made.id)) == {"process hit": 1}
+
+        await eventually(stays, "the subscription to stay")
 
 
 async def test_the_subscription_that_was_used_least_recently_leaves_first(database: str, redis_url: str) -> None:
     async with serving(database, redis_url, cached_subscriptions=2) as ingest:
         used, unused, new = [await ingest.create() for _ in range(3)]
-        await _held(ingest, used.id)
-        await _held(ingest, unused.id)
-        await ingest.send(used.id)
-        await ingest.send(new.id)
-        assert await _cost(ingest.send(used.id)) == {"process hit": 1}
+
+        async def stays() -> bool:
+            await _held(ingest, used.id)
+            await _held(ingest, unused.id)
+            await ingest.send(used.id)
+            await ingest.send(new.id)
+            return await _cost(ingest.send(used.id)) == {"process hit": 1}
+
+        await eventually(stays, "the one that is used to stay")
         assert "process miss" in await _cost(ingest.send(unused.id))
 
 
