@@ -110,7 +110,3 @@ INSERT INTO encryption_canary (sealed) VALUES ($1) ON CONFLICT DO NOTHING
 -- select_canary --
 -- Reads it.
 SELECT sealed FROM encryption_canary
-
--- tenant_exists --
--- Whether there is a tenant of this id that is not deleted.
-SELECT EXISTS (SELECT FROM tenants WHERE id = $1 AND deleted_at IS NULL)

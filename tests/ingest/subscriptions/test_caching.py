@@ -25,6 +25,7 @@ from services.domain.notices import subscription_changes
 from services.domain.secrets.signatures import SignatureScheme
 from services.domain.states import SubscriptionState
 from services.ingest.subscriptions import cache as caches
+from services.ingest.subscriptions import filters
 from services.ingest.subscriptions.cache import _Level
 from services.ingest.subscriptions.record import Draft, Kind, Subscription
 from services.ingest.subscriptions.secrets import Verification
@@ -221,6 +222,26 @@ async def _goes_on_costing_nothing(ingest: Ingest, subscription_id: str) -> bool
             return False
         await asyncio.sleep(0.2)
     return True
+
+
+async def test_a_subscription_that_has_not_changed_is_not_read_again(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with more subscriptions than get a webhook within an entry's time."""
+    monkeypatch.setattr(caches, "LISTENING_TTL_SECONDS", 0.1)
+    monkeypatch.setattr(filters, "ASKED_OFTEN", 3)
+    made = await pair.first.create(event_types=["t0"])
+    # No event of the tenant is matched: its index is loaded because its subscriptions are read again and again.
+    await eventually(functools.partial(_goes_on_costing_nothing, pair.second, made.id), "look-ups in the process alone")
+    await pair.first.update(made.id, event_types=["t1"])
+    await eventually(functools.partial(_reads, pair.second, made.id), "the changed one to be read")
+    await eventually(functools.partial(_goes_on_costing_nothing, pair.second, made.id), "look-ups in the process alone")
+    await pair.first.delete(made.id)
+    await eventually(lambda: _gone(pair.second, made.id), "the deletion", SEEN_WITHIN_SECONDS)
+
+
+async def _reads(ingest: Ingest, subscription_id: str) -> bool:
+    return "process hit" not in await _cost(ingest.send(subscription_id))
 
 
 async def test_a_change_while_redis_is_away_is_seen_by_another_server_soon(pair: Pair) -> None:
@@ -755,3 +776,16 @@ async def test_a_value_whose_key_was_dropped_meanwhile_is_handed_out_and_not_kep
     answer.set_result("value")
     assert await asking == "value"
     assert level.get("key", 1.0) is None
+
+
+def test_a_value_is_confirmed_only_where_it_was_loaded_after_what_confirms_it() -> None:
+    """As after a look that found Postgres restarted: rows may have the same versions as others that were lost."""
+    level: _Level[str] = _Level(1)
+    level._entries.put("key", ("value", 10.0))
+    assert level.confirm("key", "value", since=11.0, at=20.0) is None
+    assert level.confirm("key", "another", since=9.0, at=20.0) is None
+    assert level.confirm("another", "value", since=9.0, at=20.0) is None
+    assert level.confirm("key", "value", since=9.0, at=20.0) == "value"
+    assert level._entries.get("key") == ("value", 20.0)
+    assert level.confirm("key", "value", since=9.0, at=15.0) == "value"
+    assert level._entries.get("key") == ("value", 20.0)
