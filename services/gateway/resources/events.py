@@ -26,12 +26,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     content_type: str
     created_at: str
     payload_bytes: int
+    tags: dict[str, str]
     # The exact bytes if they are JSON, otherwise None, and payload_base64 is set.
     payload: msgspec.Raw | None
     payload_base64: str | None = None
     content_encoding: str | None = None
     expanding: bool = False
-    tags: dict[str, str]
 
 
 _EXAMPLE = {
@@ -40,8 +40,8 @@ _EXAMPLE = {
     "content_type": "application/json",
     "created_at": models.EXAMPLE_TIME,
     "payload_bytes": 25,
-    "payload": {"order": 42, "total": 9.90},
     "tags": {"order": "42"},
+    "payload": {"order": 42, "total": 9.90},
 }
 _SCHEMA = {
     "title": "Event",

@@ -36,6 +36,7 @@ async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
         "description": "d",
         "name": None,
         "metadata": {},
+        "tag_paths": {},
         "has_secret": True,
         "signature_scheme": "hmac-sha256",
         "public_keys": [],
