@@ -25,27 +25,24 @@ class Kind(StrEnum):
 
 
 async def keyed_events(
-    connection: postgres.Connection,
-    tenant_id: str,
-    *,
-    keys: Sequence[str],
-    provider_ids: Sequence[str],
-    tags: Sequence[str] = (),
+    connection: postgres.Connection, tenant_id: str, *, keys: Sequence[str], provider_ids: Sequence[str]
 ) -> list[UUID]:
-    """Return the events of a tenant that have one of the keys, if any are given, one of the ids, and one of the tags.
-
-    Keys or ids have to be given: few events have the same.
-    """
+    """Return the events of a tenant that have one of the keys, if any are given, and one of the ids, if any are."""
     found: set[UUID] | None = None
     for values, of_provider in ((keys, False), (provider_ids, True)):
         if values:
             rows = await connection.fetch(SQL["select_keyed_events"], tenant_id, values, of_provider, ROUTES_LIMIT)
             these = {row["object_id"] for row in rows}
             found = these if found is None else found & these
-    if tags and found:
-        rows = await connection.fetch(SQL["select_tagged"], list(found), min(found), max(found), tags)
-        found = {row["event_id"] for row in rows}
     return sorted(found or ())
+
+
+async def tagged(connection: postgres.Connection, event_ids: Sequence[UUID], tags: Sequence[str]) -> list[UUID]:
+    """Return those of the events that have one of the tags."""
+    if not event_ids:
+        return []
+    rows = await connection.fetch(SQL["select_tagged"], event_ids, min(event_ids), max(event_ids), tags)
+    return sorted(row["event_id"] for row in rows)
 
 
 async def missing(

@@ -46,15 +46,7 @@ async def find(connection: postgres.Connection, tenant_id: str, wanted: Filter, 
     elif not wanted.names_events:
         rows = await connection.fetch(SQL["select_owners"], tenant_id, OWNERS_LIMIT + 1)
         owners = [row["id"] for row in rows] if len(rows) <= OWNERS_LIMIT else []
-    of_events = None
-    if wanted.idempotency_keys or wanted.provider_ids:
-        of_events = await lookups.keyed_events(
-            connection,
-            tenant_id,
-            keys=wanted.idempotency_keys,
-            provider_ids=wanted.provider_ids,
-            tags=wanted.tags,
-        )
+    of_events = await named_events(connection, tenant_id, wanted)
     walker = Walker(connection, SQL, tenant_id, span, limit)
     places = _Places(walker, wanted, owners, of_events)
     possible = wanted.possible
@@ -69,6 +61,22 @@ async def find(connection: postgres.Connection, tenant_id: str, wanted: Filter, 
         if unfinished := possible & UNFINISHED:
             parts.append(await places.queue(unfinished))
     return walker.page(parts)
+
+
+async def named_events(connection: postgres.Connection, tenant_id: str, wanted: Filter) -> Sequence[UUID] | None:
+    """Return the events that can be wanted, where these are certain ones; None where they are not, or only by tags.
+
+    An id that is given may be of no event of the tenant.
+    """
+    named: Sequence[UUID] = wanted.event_ids
+    if wanted.idempotency_keys or wanted.provider_ids:
+        keyed = await lookups.keyed_events(
+            connection, tenant_id, keys=wanted.idempotency_keys, provider_ids=wanted.provider_ids
+        )
+        named = [name for name in keyed if name in wanted.event_ids] if wanted.event_ids else keyed
+    elif not wanted.event_ids:
+        return None
+    return await lookups.tagged(connection, named, wanted.tags) if wanted.tags else named
 
 
 class _Places:

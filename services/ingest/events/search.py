@@ -66,8 +66,10 @@ async def find(connection: postgres.Connection, tenant_id: str, wanted: Filter, 
         arguments = [patterns, wanted.tags]
         return walker.page([await walker.walk("find_events", "tagged_events", arguments, cost=len(wanted.tags) + 1)])
     named: Sequence[UUID] = await lookups.keyed_events(
-        connection, tenant_id, keys=wanted.idempotency_keys, provider_ids=wanted.provider_ids, tags=wanted.tags
+        connection, tenant_id, keys=wanted.idempotency_keys, provider_ids=wanted.provider_ids
     )
+    if wanted.tags:
+        named = await lookups.tagged(connection, named, wanted.tags)
     if not named:
         return walker.page([Part((), None)])
     return walker.page([await walker.walk("find_events", "named_events", [patterns, named])])

@@ -107,7 +107,7 @@ async def test_a_retry_job_gives_each_failed_delivery_one_attempt(world: World, 
 
 
 async def test_a_job_without_a_bound_is_invalid(world: World) -> None:
-    with pytest.raises(errors.InvalidArgument, match="must have a from time, a subscription_id, a tag"):
+    with pytest.raises(errors.InvalidArgument, match="must have a from time, a subscription_id, event_ids, a tag"):
         await created(store_of(world), RETRY, of())
 
 
