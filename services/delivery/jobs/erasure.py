@@ -81,9 +81,8 @@ async def find(
     arguments = [[events.like_pattern(entry) for entry in wanted.event_types] or None, frozen_at]
     named = await search.named_events(connection, tenant_id, wanted)
     if named is None and wanted.tags:
-        arguments.append(wanted.tags)
-        walk = await walker.walk("find_erasable", "tagged_events", arguments, cost=len(wanted.tags) + 1)
-        return walker.page([walk])
+        found = [*arguments, wanted.tags]
+        return walker.page([await walker.walk("find_erasable", "tagged_events", found, cost=len(wanted.tags) + 1)])
     if named is None:
         return walker.page([await walker.walk("find_erasable", "events", arguments)])
     if not named:
