@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from services.domain import audit
-from services.domain.audit import Action
+from services.domain.notices import audit
+from services.domain.notices.audit import Action
 from services.platform import errors, ids
 from services.platform.auth import identity
 from services.platform.auth.identity import Identity
