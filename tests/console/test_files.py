@@ -61,12 +61,10 @@ def test_no_file_needs_what_the_policy_forbids() -> None:
     assert not re.search(r"<style|<script(?![^>]*\bsrc=)|\son\w+=|\sstyle=", page)
     for path in served():
         text = path.read_text()
-        # Payloads and answers are only ever text.
-        assert not re.search(
-            r"innerHTML|outerHTML|insertAdjacentHTML|dangerouslySetInnerHTML|document\.write", text
-        ) or (path.parent.name == "vendor"), path.name
         assert not re.search(r"\beval\(|new Function\(", text), path.name
         if path.parent.name != "vendor":
+            # Payloads and answers are only ever text.
+            assert not re.search(r"innerHTML|outerHTML|AdjacentHTML|dangerously|document\.write", text), path.name
             # An address that is fetched would be another host's; examples in texts are at example.com.
             found = set(re.findall(r"https?://([a-z0-9.-]+)", text)) - {"example.com", "www.w3.org"}
             assert found == set(), path.name
