@@ -1,1 +1,1 @@
-"""Tests of the console: of its files, and of its pages in a real browser."""
+"""Tests of the console: of its files."""

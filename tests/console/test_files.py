@@ -8,13 +8,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).resolve().parents[2]
 CONSOLE = ROOT / "console"
 SERVED = (".js", ".css", ".svg", ".html")
 MAX_BYTES = 90_000
-_IMPORT = re.compile(r"""(?:\bfrom|\bimport)\s*\(?\s*["']([^"']+)["']""")
+_IMPORT = re.compile(r"""^(?:import|export)\b[^;]*?\bfrom ?"([^"]+)"|\bimport\("([^"]+)"\)""", re.MULTILINE)
+# The modules of minified files stand in one line.
+_MINIFIED = re.compile(r"""\bfrom"([^"]+)\"""")
 _ASSET = re.compile(r'"/console/assets/HASH/([^"]+)"')
 
 
@@ -40,11 +40,13 @@ def test_vendored_packages_have_a_version_a_license_and_an_integrity() -> None:
         assert package["integrity"].startswith("sha512-"), package
 
 
-@pytest.mark.parametrize("path", [path for path in served() if path.suffix == ".js"], ids=lambda path: path.name)
-def test_modules_import_only_files_that_exist(path: Path) -> None:
-    for name in _IMPORT.findall(path.read_text()):
-        assert name.startswith("."), f"{path.name} imports {name}: browsers know no bare names"
-        assert (path.parent / name).resolve().is_file(), f"{path.name} imports {name}"
+def test_modules_import_only_files_that_exist() -> None:
+    for path in (path for path in served() if path.suffix == ".js"):
+        pattern = _MINIFIED if path.parent.name == "vendor" else _IMPORT
+        for found in pattern.findall(path.read_text()):
+            name = "".join(found)
+            assert name.startswith("."), f"{path.name} imports {name}: browsers know no bare names"
+            assert (path.parent / name).resolve().is_file(), f"{path.name} imports {name}"
 
 
 def test_the_page_loads_only_files_of_the_console() -> None:
