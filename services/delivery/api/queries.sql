@@ -126,7 +126,8 @@ FOR UPDATE
 SELECT d.*, now() AS now, s.deleted_at IS NOT NULL AS subscription_deleted, s.status = 'disabled' AS subscription_disabled,
        s.status = 'active' AND s.rate_limit_per_second IS NULL AND coalesce(h.breaker, 'closed') = 'closed' AS steady,
        coalesce(h.breaker = 'open' AND h.probe_delivery_id IS NULL, false) AS wants_probe,
-       (SELECT ARRAY[e.traceparent] FROM webhook_events e WHERE e.id = d.event_id) AS event
+       (SELECT ARRAY[e.traceparent] FROM webhook_events e WHERE e.id = d.event_id) AS event,
+       (SELECT e.payload IS NULL FROM webhook_events e WHERE e.id = d.event_id) AS erased
 FROM webhook_deliveries d
 JOIN subscriptions s ON s.id = d.subscription_id
 LEFT JOIN subscription_health h ON h.subscription_id = d.subscription_id

@@ -277,8 +277,8 @@ class DeliveryStore:
         if row["subscription_disabled"]:
             message = "the subscription of this delivery is disabled; enable it first"
             return errors.Conflict(message, reason=errors.ErrorReason.SUBSCRIPTION_DISABLED)
-        if row["event"] is None:
-            return errors.Gone("the payload of this delivery is no longer retained")
+        if row["event"] is None or row["erased"]:
+            return _without_payload(row)
         failed_lately = one.status is DeliveryStatus.FAILED and row["completed_at"] > row["now"] - self._recovery
         if row["now"] >= ids.end_of_day(row["id"]) + self._retention and not failed_lately:
             # Retention only waits for other deliveries of the day: a retry would keep all of it for days more.
@@ -456,6 +456,12 @@ async def _tell(
         for name, one in changed.items()
     )
     await audit.record(connection, *entries, actor=actor)
+
+
+def _without_payload(row: Any) -> errors.Gone:
+    if row["erased"]:
+        return errors.Erased("the event of this delivery was erased")
+    return errors.Gone("the payload of this delivery is no longer retained")
 
 
 def _no_delivery(delivery_id: UUID) -> errors.NotFound:
