@@ -47,15 +47,13 @@ def create(
     pages = swagger.routes(title=openapi.TITLE, openapi_path=OPENAPI_PATH, document=api.openapi)
     api.routes.extend(pages)
     links = {"docs": swagger.DOCS_PATH, "openapi": OPENAPI_PATH, "health": "/livez"}
-    console = [
-        *Console().routes(title=openapi.TITLE, links=links),
-        sessions.route(services, callers, development=serve_operations),
-    ]
-    api.routes.extend(console)
-    open_routes = [*operational, *pages, *console, *by_token]
+    console = Console().routes(title=openapi.TITLE, links=links)
+    signing_in = sessions.route(services, callers, development=serve_operations)
+    api.routes.extend([*console, signing_in])
+    open_routes = [*operational, *pages, *console, signing_in, *by_token]
     rest = middleware.Compressed(middleware.HeadAsGet(api))
     known = middleware.Authenticated(
-        middleware.Shortcut(rest, [*accept, *retries.routes(services), *pages]),
+        middleware.Shortcut(rest, [*accept, *retries.routes(services), *pages, *console]),
         callers,
         open_routes,
         local_only=local_only,
