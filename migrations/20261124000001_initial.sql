@@ -213,7 +213,8 @@ CREATE TABLE idempotency_keys (
     expires_at   timestamptz NOT NULL,
     request_hash bytea NOT NULL,
     response     bytea NOT NULL,
-    PRIMARY KEY (tenant_id, route, key)
+    -- In this order, so that a key is found whatever its route is.
+    PRIMARY KEY (tenant_id, key, route)
 );
 CREATE INDEX idempotency_keys_by_expiry ON idempotency_keys (expires_at);
 
