@@ -184,6 +184,8 @@ CREATE TABLE endpoint_tests (
     details         text
 );
 CREATE INDEX endpoint_tests_by_tenant ON endpoint_tests (tenant_id, asked_at);
+-- For workers, which take the oldest of all tenants and delete those that count no more.
+CREATE INDEX endpoint_tests_by_time ON endpoint_tests (asked_at);
 
 -- What decides whether a subscription gets an event, and whether workers may be notified of its delivery at once.
 CREATE VIEW subscription_filters AS
