@@ -633,6 +633,9 @@ CREATE TABLE delivery_stats (
 ) WITH (fillfactor = 50);
 -- For what a roll-up replaces and retention deletes.
 CREATE INDEX delivery_stats_by_minute ON delivery_stats (minute);
+-- For the largest subscriptions, and the largest types, of a tenant: each row is in one of them.
+CREATE INDEX delivery_stats_of_subscriptions ON delivery_stats (tenant_id, minute) WHERE event_type = '*';
+CREATE INDEX delivery_stats_of_types ON delivery_stats (tenant_id, minute) WHERE event_type <> '*';
 
 -- The same for each hour that is over and settled, kept for much longer: a row holds what delivery_stats has in many, one
 -- element of each array for each outcome and duration bucket.
@@ -652,6 +655,9 @@ CREATE TABLE hourly_stats (
 );
 -- For what retention deletes.
 CREATE INDEX hourly_stats_by_hour ON hourly_stats (hour);
+-- As those of delivery_stats.
+CREATE INDEX hourly_stats_of_subscriptions ON hourly_stats (tenant_id, hour) WHERE event_type = '*';
+CREATE INDEX hourly_stats_of_types ON hourly_stats (tenant_id, hour) WHERE event_type <> '*';
 
 -- How far delivery_stats is complete. A roll-up locks the only row, so that one copy works at a time.
 CREATE TABLE rollup_state (
