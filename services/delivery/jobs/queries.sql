@@ -39,12 +39,18 @@ DELETE FROM job_previews
 WHERE token_hash = ANY(ARRAY(SELECT token_hash FROM job_previews WHERE expires_at <= now() ORDER BY expires_at LIMIT $1))
 
 -- forget_jobs --
--- Removes up to $3 jobs of tenant $1 that ended more than $2 days ago. Looks at none that was created since.
+-- Removes up to $3 jobs of tenant $1 that ended more than $2 days ago, and as many of those before its newest $4, once nothing
+-- of theirs is waited for. Of the former it looks at none that was created since.
 DELETE FROM jobs
 WHERE id = ANY(ARRAY(
     SELECT id FROM jobs
     WHERE tenant_id = $1 AND id < uuid_of_day((now() - make_interval(days => $2))::date + 1)
       AND ended_at < now() - make_interval(days => $2)
+    ORDER BY id LIMIT $3
+) || ARRAY(
+    SELECT id FROM jobs
+    WHERE tenant_id = $1 AND id <= (SELECT id FROM jobs WHERE tenant_id = $1 ORDER BY id DESC OFFSET $4 LIMIT 1)
+      AND ended_at IS NOT NULL AND NOT EXISTS (SELECT FROM job_chunks c WHERE c.job_id = jobs.id)
     ORDER BY id LIMIT $3
 ))
 
