@@ -224,6 +224,12 @@ def late_arguments(data: Data) -> list[Any]:
     return [some, [ids.new()] * len(some), requests, [2] * len(some), owners, tenants, *rest, types, details]
 
 
+def settle_arguments(data: Data) -> list[Any]:
+    some = data.delivery_ids
+    rest = [[1], [True], [True], [503], ["http_5xx"]]
+    return [some, *(each * len(some) for each in rest), min(some), max(some)]
+
+
 def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
     """Return every statement that a batch of ids runs, with its arguments."""
     some = data.delivery_ids
@@ -240,7 +246,7 @@ def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
         "lock_late_ended": (worker.SQL["lock_late_ended"], [some, least, greatest]),
         "select_attempts_of_claims": (worker.SQL["select_attempts_of_claims"], [some, least, greatest, tokens]),
         "record_late": (worker.SQL["record_late"], late_arguments(data)),
-        "settle_late": (worker.SQL["settle_late"], [some, [1] * len(some), [True] * len(some), least, greatest]),
+        "settle_late": (worker.SQL["settle_late"], settle_arguments(data)),
         "select_payload": (worker.SQL["select_payload"], [data.event_ids[0]]),
         "take_due": (dispatcher.SQL["take_due"], [some, 10.0]),
         "keep_leases": (dispatcher.SQL["keep_leases"], [some, 0.0]),
