@@ -241,14 +241,20 @@ LIMIT 1
 SELECT id FROM subscriptions WHERE tenant_id = $1 LIMIT $2
 
 -- find_in_history --
--- Finds, among the first $4 deliveries of a walk through history between the ids $2 and $3, up to $5 of tenant $1
--- that ended with status $6, whose type is like one of $7, that had $8 attempts or more, of subscriptions $9; null stands for any. Of one that
--- is unfinished the queue knows the attempts. Returns how many it passed, and the last of them. OFFSET 0 has a row looked up for
--- each that is passed, in place of reading all to look them up in memory.
-WITH walked AS MATERIALIZED ({walk})
-SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY id {opposite} LIMIT 1) AS last, ARRAY(
+-- Finds, among the first $4 deliveries of each source of a walk through history between the ids $2 and $3, up to $5 of tenant
+-- $1 that ended with status $6, whose type is like one of $7, that had $8 attempts or more, of subscriptions $9; null stands
+-- for any. Of one that is unfinished the queue knows the attempts. OFFSET 0 has a row looked up for each that is passed, in
+-- place of reading all to look them up in memory.
+WITH walked AS MATERIALIZED ({walk}), cut AS MATERIALIZED (
+    SELECT id FROM walked WHERE place = $4
+), reached AS MATERIALIZED (
+    SELECT coalesce((SELECT id FROM cut ORDER BY id {direction} LIMIT 1), {end}::uuid) AS id
+)
+SELECT (SELECT count(*) FROM walked) AS rows_read, (SELECT count(*) FROM cut) AS sources_left,
+       (SELECT id FROM reached) AS last, ARRAY(
     SELECT w.id FROM walked w
-    WHERE w.tenant_id = $1 AND ($9::uuid[] IS NULL OR w.subscription_id = ANY($9))
+    WHERE w.tenant_id = $1 AND w.id {within} (SELECT id FROM reached)
+      AND ($9::uuid[] IS NULL OR w.subscription_id = ANY($9))
       AND ($6::text IS NULL OR w.status = $6::text::delivery_status)
       AND ($7::text[] IS NULL OR w.event_type LIKE ANY($7))
       AND ($8::integer = 0 OR w.attempt_count >= $8 OR w.status = 'pending' AND EXISTS (
@@ -259,42 +265,53 @@ SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY 
 
 -- history --
 -- Walks the history of all tenants.
-SELECT id, subscription_id, tenant_id, status, event_type, attempt_count FROM webhook_deliveries
-WHERE id > $2 AND id < $3
-ORDER BY id {direction} LIMIT $4
+SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+    SELECT id, subscription_id, tenant_id, status, event_type, attempt_count FROM webhook_deliveries
+    WHERE id > $2 AND id < $3
+    ORDER BY id {direction} LIMIT $4
+) AS d
 
 -- history_of_subscriptions --
 -- Walks that of subscriptions ($10), each by its index, which the ranges of (subscription_id, id) leave no choice about.
-SELECT d.id, d.subscription_id, d.tenant_id, d.status, d.event_type, d.attempt_count
-FROM unnest($10::uuid[]) AS owner (id)
+SELECT d.* FROM unnest($10::uuid[]) AS owner (id)
 CROSS JOIN LATERAL (
-    SELECT * FROM webhook_deliveries
-    WHERE (subscription_id, id) > (owner.id, $2) AND (subscription_id, id) < (owner.id, $3) AND id > $2 AND id < $3
-    ORDER BY subscription_id {direction}, id {direction} LIMIT $4
+    SELECT *, row_number() OVER (ORDER BY subscription_id {direction}, id {direction}) AS place FROM (
+        SELECT id, subscription_id, tenant_id, status, event_type, attempt_count FROM webhook_deliveries
+        WHERE (subscription_id, id) > (owner.id, $2) AND (subscription_id, id) < (owner.id, $3) AND id > $2 AND id < $3
+        ORDER BY subscription_id {direction}, id {direction} LIMIT $4
+    ) AS own
 ) AS d
-ORDER BY d.id {direction} LIMIT $4
 
 -- history_of_events --
--- Walks that of events ($10), whose deliveries have ids from one of $11 to the one of $12 that belongs to it, as have those of
--- other events of the same millisecond.
-SELECT d.id, d.subscription_id, d.tenant_id, d.status, d.event_type, d.attempt_count
-FROM unnest($10::uuid[], $11::uuid[], $12::uuid[]) AS event (id, least, most)
-CROSS JOIN LATERAL (
-    SELECT * FROM webhook_deliveries
-    WHERE id BETWEEN event.least AND event.most AND id > $2 AND id < $3 AND event_id = event.id
-    ORDER BY id {direction} LIMIT $4
-) AS d
-ORDER BY d.id {direction} LIMIT $4
+-- Walks that of events ($10). The ids of their deliveries are in ranges, from one of $11 to the one of $12 that belongs to it,
+-- with those of other events of the same millisecond. The ranges do not overlap: they are read one after the other until
+-- there are $4.
+SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+    SELECT d.*
+    FROM (SELECT * FROM unnest($11::uuid[], $12::uuid[]) AS r (least, most) ORDER BY least {direction}) AS range
+    CROSS JOIN LATERAL (
+        SELECT id, subscription_id, tenant_id, status, event_type, attempt_count FROM webhook_deliveries
+        WHERE id BETWEEN range.least AND range.most AND id > $2 AND id < $3 AND event_id = ANY($10::uuid[])
+        ORDER BY id {direction} LIMIT $4
+    ) AS d
+    LIMIT $4
+) AS listed
 
 -- find_unsuccessful_like --
--- Finds, among the first $4 deliveries of a walk through those that failed or were cancelled, between the ids $2 and $3, up to
--- $5 of tenant $1 that ended for one of the reasons $7, whose type is like one of $8, whose last attempt got one of the status
--- codes $9 or ended with one of the errors $10, that had $11 attempts or more, of subscriptions $12; null stands for any. $6:
--- the states.
-WITH walked AS MATERIALIZED ({walk})
-SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY id {opposite} LIMIT 1) AS last, ARRAY(
+-- Finds, among the first $4 deliveries of each source of a walk through those that failed or were cancelled, between the ids $2
+-- and $3, up to $5 of tenant $1 that ended for one of the reasons $7, whose type is like one of $8, whose last attempt got one
+-- of the status codes $9 or ended with one of the errors $10, that had $11 attempts or more, of subscriptions $12; null stands
+-- for any. $6: the states.
+WITH walked AS MATERIALIZED ({walk}), cut AS MATERIALIZED (
+    SELECT id FROM walked WHERE place = $4
+), reached AS MATERIALIZED (
+    SELECT coalesce((SELECT id FROM cut ORDER BY id {direction} LIMIT 1), {end}::uuid) AS id
+)
+SELECT (SELECT count(*) FROM walked) AS rows_read, (SELECT count(*) FROM cut) AS sources_left,
+       (SELECT id FROM reached) AS last, ARRAY(
     SELECT w.id FROM walked w
-    WHERE w.tenant_id = $1 AND w.attempt_count >= $11::integer AND ($12::uuid[] IS NULL OR w.subscription_id = ANY($12))
+    WHERE w.tenant_id = $1 AND w.id {within} (SELECT id FROM reached)
+      AND w.attempt_count >= $11::integer AND ($12::uuid[] IS NULL OR w.subscription_id = ANY($12))
       AND ($9::integer[] IS NULL OR w.last_status_code = ANY($9)) AND ($10::text[] IS NULL OR w.last_error_kind = ANY($10))
       AND ($7::text[] IS NULL AND $8::text[] IS NULL OR EXISTS (
           SELECT FROM webhook_deliveries d
@@ -306,50 +323,60 @@ SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY 
 
 -- unsuccessful --
 -- Walks those of a tenant ($1).
-SELECT u.id, u.subscription_id, u.tenant_id, u.attempt_count, u.last_status_code, u.last_error_kind
-FROM unnest($6::text[]) AS asked (status)
+SELECT u.* FROM unnest($6::text[]) AS asked (status)
 CROSS JOIN LATERAL (
-    SELECT * FROM unsuccessful_deliveries
-    WHERE tenant_id = $1 AND status = asked.status::delivery_status AND id > $2 AND id < $3
-    ORDER BY id {direction} LIMIT $4
+    SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+        SELECT id, subscription_id, tenant_id, attempt_count, last_status_code, last_error_kind
+        FROM unsuccessful_deliveries
+        WHERE tenant_id = $1 AND status = asked.status::delivery_status AND id > $2 AND id < $3
+        ORDER BY id {direction} LIMIT $4
+    ) AS own
 ) AS u
-ORDER BY u.id {direction} LIMIT $4
 
 -- unsuccessful_of_subscriptions --
 -- Walks those of subscriptions ($12).
-SELECT u.id, u.subscription_id, u.tenant_id, u.attempt_count, u.last_status_code, u.last_error_kind
-FROM unnest($6::text[]) AS asked (status) CROSS JOIN unnest($12::uuid[]) AS owner (id)
+SELECT u.* FROM unnest($6::text[]) AS asked (status) CROSS JOIN unnest($12::uuid[]) AS owner (id)
 CROSS JOIN LATERAL (
-    SELECT * FROM unsuccessful_deliveries
-    WHERE subscription_id = owner.id AND status = asked.status::delivery_status AND id > $2 AND id < $3
-    ORDER BY id {direction} LIMIT $4
+    SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+        SELECT id, subscription_id, tenant_id, attempt_count, last_status_code, last_error_kind
+        FROM unsuccessful_deliveries
+        WHERE subscription_id = owner.id AND status = asked.status::delivery_status AND id > $2 AND id < $3
+        ORDER BY id {direction} LIMIT $4
+    ) AS own
 ) AS u
-ORDER BY u.id {direction} LIMIT $4
 
 -- unsuccessful_of_events --
--- Walks those of events ($13), whose deliveries have ids from one of $14 to the one of $15 that belongs to it, as have those
--- of other events of the same millisecond.
-SELECT u.id, u.subscription_id, u.tenant_id, u.attempt_count, u.last_status_code, u.last_error_kind
-FROM unnest($6::text[]) AS asked (status) CROSS JOIN unnest($13::uuid[], $14::uuid[], $15::uuid[]) AS event (id, least, most)
-CROSS JOIN LATERAL (
-    SELECT * FROM unsuccessful_deliveries listed
-    WHERE tenant_id = $1 AND status = asked.status::delivery_status AND id BETWEEN event.least AND event.most
-      AND id > $2 AND id < $3
-      AND EXISTS (SELECT FROM webhook_deliveries d WHERE d.id = listed.id AND d.event_id = event.id OFFSET 0)
-    ORDER BY id {direction} LIMIT $4
-) AS u
-ORDER BY u.id {direction} LIMIT $4
+-- Walks those of events ($13) in one state, by the ranges ($14 and $15) that the ids of their deliveries are in, as
+-- history_of_events does.
+SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+    SELECT u.*
+    FROM (SELECT * FROM unnest($14::uuid[], $15::uuid[]) AS r (least, most) ORDER BY least {direction}) AS range
+    CROSS JOIN LATERAL (
+        SELECT id, subscription_id, tenant_id, attempt_count, last_status_code, last_error_kind
+        FROM unsuccessful_deliveries listed
+        WHERE tenant_id = $1 AND status = ($6::text[])[1]::delivery_status AND id BETWEEN range.least AND range.most
+          AND id > $2 AND id < $3
+          AND EXISTS (SELECT FROM webhook_deliveries d WHERE d.id = listed.id AND d.event_id = ANY($13::uuid[]) OFFSET 0)
+        ORDER BY id {direction} LIMIT $4
+    ) AS u
+    LIMIT $4
+) AS listed
 
 -- find_unfinished --
 -- Finds, among the first $4 deliveries of a walk through the queue, up to $5 between the ids $2 and $3 of tenant $1 that are
 -- in one of the states $6, whose type is like one of $7, whose last attempt got one of the status codes $8 or ended with one of
 -- the errors $9, that had $10 attempts or more, and that one of $11 keeps from being sent though they are due; of subscriptions
 -- $12. Null stands for any.
-WITH walked AS MATERIALIZED ({walk})
-SELECT (SELECT count(*) FROM walked) AS passed,
-       (SELECT delivery_id FROM walked ORDER BY delivery_id {opposite} LIMIT 1) AS last, ARRAY(
+WITH walked AS MATERIALIZED ({walk}), cut AS MATERIALIZED (
+    SELECT delivery_id AS id FROM walked WHERE place = $4
+), reached AS MATERIALIZED (
+    SELECT coalesce((SELECT id FROM cut ORDER BY id {direction} LIMIT 1), {end}::uuid) AS id
+)
+SELECT (SELECT count(*) FROM walked) AS rows_read, (SELECT count(*) FROM cut) AS sources_left,
+       (SELECT id FROM reached) AS last, ARRAY(
     SELECT w.delivery_id FROM walked w
-    WHERE w.tenant_id = $1 AND w.delivery_id > $2 AND w.delivery_id < $3 AND w.attempt_count >= $10::integer
+    WHERE w.tenant_id = $1 AND w.delivery_id > $2 AND w.delivery_id < $3
+      AND w.delivery_id {within} (SELECT id FROM reached) AND w.attempt_count >= $10::integer
       AND ($12::uuid[] IS NULL OR w.subscription_id = ANY($12))
       AND CASE WHEN w.claim_token IS NOT NULL THEN 'in_flight' WHEN w.scheduled THEN 'scheduled' ELSE 'pending' END
           = ANY($6::text[])
@@ -368,16 +395,18 @@ SELECT (SELECT count(*) FROM walked) AS passed,
 
 -- queue --
 -- Walks the queue of all tenants.
-SELECT delivery_id, subscription_id, tenant_id, claim_token, scheduled, due_at, attempt_count, last_status_code,
-       last_error_kind
-FROM delivery_queue
-WHERE delivery_id > $2 AND delivery_id < $3
-ORDER BY delivery_id {direction} LIMIT $4
+SELECT *, row_number() OVER (ORDER BY delivery_id {direction}) AS place FROM (
+    SELECT delivery_id, subscription_id, tenant_id, claim_token, scheduled, due_at, attempt_count, last_status_code,
+           last_error_kind
+    FROM delivery_queue
+    WHERE delivery_id > $2 AND delivery_id < $3
+    ORDER BY delivery_id {direction} LIMIT $4
+) AS q
 
 -- queue_of_subscriptions --
 -- Reads that of subscriptions ($13) in no order, which tells something only if it is less than $4.
 SELECT q.delivery_id, q.subscription_id, q.tenant_id, q.claim_token, q.scheduled, q.due_at, q.attempt_count,
-       q.last_status_code, q.last_error_kind
+       q.last_status_code, q.last_error_kind, 0 AS place
 FROM unnest($13::uuid[]) AS owner (id)
 CROSS JOIN LATERAL (
     SELECT * FROM delivery_queue
@@ -387,14 +416,17 @@ CROSS JOIN LATERAL (
 LIMIT $4
 
 -- queue_of_events --
--- Walks that of events ($13), whose deliveries have ids from one of $14 to the one of $15 that belongs to it, as have those of
--- other events of the same millisecond.
-SELECT q.delivery_id, q.subscription_id, q.tenant_id, q.claim_token, q.scheduled, q.due_at, q.attempt_count,
-       q.last_status_code, q.last_error_kind
-FROM unnest($13::uuid[], $14::uuid[], $15::uuid[]) AS event (id, least, most)
-CROSS JOIN LATERAL (
-    SELECT * FROM delivery_queue
-    WHERE delivery_id BETWEEN event.least AND event.most AND delivery_id > $2 AND delivery_id < $3 AND event_id = event.id
-    ORDER BY delivery_id {direction} LIMIT $4
-) AS q
-ORDER BY q.delivery_id {direction} LIMIT $4
+-- Walks that of events ($13), by the ranges ($14 and $15) that the ids of their deliveries are in, as history_of_events does.
+SELECT *, row_number() OVER (ORDER BY delivery_id {direction}) AS place FROM (
+    SELECT q.*
+    FROM (SELECT * FROM unnest($14::uuid[], $15::uuid[]) AS r (least, most) ORDER BY least {direction}) AS range
+    CROSS JOIN LATERAL (
+        SELECT delivery_id, subscription_id, tenant_id, claim_token, scheduled, due_at, attempt_count, last_status_code,
+               last_error_kind
+        FROM delivery_queue
+        WHERE delivery_id BETWEEN range.least AND range.most AND delivery_id > $2 AND delivery_id < $3
+          AND event_id = ANY($13::uuid[])
+        ORDER BY delivery_id {direction} LIMIT $4
+    ) AS q
+    LIMIT $4
+) AS listed

@@ -27,7 +27,7 @@ SQL = sql.Queries("services.delivery.api")
 # A tenant with no more subscriptions is searched by those, which others' deliveries do not lie between: its part of the
 # queue, and history, where each subscription costs a walk of its own.
 OWNERS_LIMIT = 1_000
-WALKERS_LIMIT = 20
+WALKERS_LIMIT = 100
 
 
 async def find(connection: postgres.Connection, tenant_id: str, wanted: Filter, span: Span, limit: int) -> Found:
@@ -58,7 +58,7 @@ async def find(connection: postgres.Connection, tenant_id: str, wanted: Filter, 
         if DeliveryStatus.DELIVERED in possible:
             parts.append(await places.history(DeliveryStatus.DELIVERED))
         if listed := possible & LISTED:
-            parts.append(await places.unsuccessful(listed))
+            parts += await places.unsuccessful(listed)
         if unfinished := possible & UNFINISHED:
             parts.append(await places.queue(unfinished))
     return walker.page(parts)
@@ -81,10 +81,10 @@ class _Places:
         # What is wanted of the last attempt.
         self._last = list(wanted.status_codes) or None, list(wanted.error_kinds) or None
         self._asked = list(wanted.subscription_ids) or None
-        ranges = [ids.delivery_range(event_id) for event_id in of_events or ()]
-        # The events, and between which ids those of their deliveries are.
+        # The events, and between which ids those of their deliveries are; events of a millisecond share those.
         self._events = None
         if of_events is not None:
+            ranges = sorted({ids.delivery_range(event_id) for event_id in of_events})
             self._events = [list(of_events), [least for least, _ in ranges], [most for _, most in ranges]]
 
     async def history(self, status: DeliveryStatus | None) -> Part:
@@ -94,21 +94,22 @@ class _Places:
             return await self._of_events("find_in_history", "history_of_events", arguments)
         if self._asked or 0 < len(self._owners) <= WALKERS_LIMIT:
             walk = "history_of_subscriptions"
-            return await self._walk("find_in_history", walk, [*arguments, self._owners], cost=len(self._owners))
+            return await self._walk("find_in_history", walk, [*arguments, self._owners], sources=len(self._owners))
         return await self._walk("find_in_history", "history", arguments)
 
-    async def unsuccessful(self, statuses: Collection[DeliveryStatus]) -> Part:
+    async def unsuccessful(self, statuses: Collection[DeliveryStatus]) -> Sequence[Part]:
         """Search what failed or was cancelled: by tenant, unless only some of its subscriptions are wanted."""
         wanted, find = self._wanted, "find_unsuccessful_like"
         reasons = list(wanted.reasons) or None
-        arguments = [sorted(statuses), reasons, self._types, *self._last, wanted.min_attempts, self._asked]
+        rest = [reasons, self._types, *self._last, wanted.min_attempts, self._asked]
         if self._events is not None:
-            return await self._of_events(find, "unsuccessful_of_events", arguments)
+            walk = "unsuccessful_of_events"
+            return [await self._of_events(find, walk, [[status], *rest]) for status in sorted(statuses)]
+        arguments, sources = [sorted(statuses), *rest], len(statuses)
         if self._asked:
-            return await self._walk(
-                find, "unsuccessful_of_subscriptions", arguments, cost=len(statuses) * len(self._asked)
-            )
-        return await self._walk(find, "unsuccessful", arguments, cost=len(statuses))
+            sources *= len(self._asked)
+            return [await self._walk(find, "unsuccessful_of_subscriptions", arguments, sources=sources)]
+        return [await self._walk(find, "unsuccessful", arguments, sources=sources)]
 
     async def queue(self, statuses: Collection[DeliveryStatus]) -> Part:
         """Search what is unfinished.
@@ -122,7 +123,7 @@ class _Places:
             return await self._of_events(find, "queue_of_events", arguments)
         if self._owners:
             row = await self._walker.step(find, "queue_of_subscriptions", [*arguments, self._owners], walks.WALK_ROWS)
-            if row["passed"] < walks.WALK_ROWS:
+            if row["rows_read"] < walks.WALK_ROWS:
                 return Part(row["found"], None)
         return await self._walk(find, "queue", arguments)
 
@@ -130,7 +131,7 @@ class _Places:
         assert self._events is not None, "they are asked for"
         if not self._events[0]:
             return Part((), None)
-        return await self._walk(find, walk, [*arguments, *self._events], cost=len(self._events[0]))
+        return await self._walk(find, walk, [*arguments, *self._events])
 
-    async def _walk(self, find: str, walk: str, arguments: Sequence[Any], *, cost: int = 1) -> Part:
-        return await self._walker.walk(find, walk, arguments, cost=cost)
+    async def _walk(self, find: str, walk: str, arguments: Sequence[Any], *, sources: int = 1) -> Part:
+        return await self._walker.walk(find, walk, arguments, sources=sources)
