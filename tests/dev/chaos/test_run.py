@@ -30,6 +30,17 @@ def test_accepted_events_are_not_lost_under_faults_of_every_family(short_folder:
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(300)
+def test_a_job_whose_processes_are_killed_retries_each_delivery_once(short_folder: Path) -> None:
+    folder = short_folder / "recovery"
+    command = [sys.executable, "-m", "dev.chaos", "--scenario", "recovery", "--keep", str(folder)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "Each delivery came once, and every count agrees." in result.stdout
+    assert not _processes_in(folder)
+
+
+@pytest.mark.chaos
 @pytest.mark.parametrize("until", ["the stores run", "the stack serves"])
 def test_an_interrupted_run_leaves_nothing(short_folder: Path, until: str) -> None:
     folder = short_folder / f"chaos until {until}".replace(" ", "-")
