@@ -381,6 +381,18 @@ async def test_a_page_of_a_subscription_reads_no_partition_whole(data: Data) -> 
         assert touched(found) <= 2 * (50 + DAYS + 1)
 
 
+async def test_a_look_for_test_events_reads_none_that_wait_for_nothing(data: Data) -> None:
+    """Those of the last minute stay for the rate, of all tenants."""
+    await data.connection.execute(
+        "INSERT INTO endpoint_tests (id, subscription_id, tenant_id, actor, asked_at)"
+        " SELECT gen_random_uuid(), gen_random_uuid(), 'default', 'a', now() - interval '30 seconds'"
+        " FROM generate_series(1, 5000)"
+    )
+    await data.connection.execute("ANALYZE endpoint_tests")
+    found = await plan(data.connection, worker.SQL["take_tests"], [], 10, 10.0, 60.0, False)
+    assert sum(_passed(node) for node in nodes(found) if node.get("Relation Name") == "endpoint_tests") == 0
+
+
 STEP = 50
 # Statements that search, each on its walk, and their parameters after those of a step: filters that match nothing, so
 # that each row that is passed is looked at as much as it can be.
