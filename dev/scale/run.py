@@ -12,6 +12,7 @@ from typing import Any
 
 import asyncpg
 import httpx
+import msgspec
 
 from dev.embedded import EmbeddedPostgres, EmbeddedValkey, Guard
 from dev.harness import stack
@@ -69,8 +70,8 @@ class Report:
 
 
 def run(folder: Path, deliveries: int, repeats: int, say: Say) -> Report:
-    """Make the deliveries, start the service, and ask."""
-    log_path = folder / "postgres.log"
+    """Make the deliveries unless an earlier run left them in the folder, start the service, and ask."""
+    log_path, made_path = folder / "postgres.log", folder / "made.json"
     settings = {"log_min_duration_statement": str(STATEMENT_MILLISECONDS)}
     with (
         Guard() as guard,
@@ -79,9 +80,12 @@ def run(folder: Path, deliveries: int, repeats: int, say: Say) -> Report:
     ):
         postgres.ensure_database(DATABASE)
         migrate(postgres.url(DATABASE))
-        made = asyncio.run(_make(postgres.url(DATABASE), deliveries, say))
-        say("the deliveries are made")
-        postgres.execute("CHECKPOINT")
+        if not made_path.exists():
+            new = asyncio.run(_make(postgres.url(DATABASE), deliveries, say))
+            postgres.execute("CHECKPOINT")
+            made_path.write_bytes(msgspec.json.encode(new))
+            say("the deliveries are made")
+        made = msgspec.json.decode(made_path.read_bytes(), type=Made)
         environment = {"DATABASE_URL": postgres.url(DATABASE), "REDIS_URL": valkey.url()}
         with stack.running(folder / "service", environment=environment, processes="one") as service:
             say("the service runs")
@@ -123,7 +127,7 @@ async def _asked(
         began_at = time.monotonic()
         answer = await http.get(path, params=dict(parameters))
         seconds.append(time.monotonic() - began_at)
-        assert answer.status_code == httpx.codes.OK, answer.text
+        assert answer.status_code == httpx.codes.OK, f"{kind}: {name}: {answer.text}"
         content = answer.json()
     return Asked(
         kind=kind, name=name, found=len(content[key]), scanned=content["scanned_to"] is not None, seconds=seconds

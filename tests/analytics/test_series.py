@@ -211,9 +211,8 @@ async def test_the_largest_groups_of_a_tenant_are_found_among_so_many_rows(store
         for statement in FILL_STATS:
             await connection.execute(statement, store_module.ALL_SUBSCRIPTIONS)
         await connection.execute("ANALYZE delivery_stats, hourly_stats")
-        await connection.execute(
-            f"PREPARE ranked (text[], timestamptz, timestamptz, timestamptz, int, int) AS {store_module._queries[name]}"
-        )
+        types = "text[], timestamptz, timestamptz, timestamptz, bigint, bigint"
+        await connection.execute(f"PREPARE ranked ({types}) AS {store_module._queries[name]}")
         await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
         explained = await connection.fetchval(
             "EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE ranked"

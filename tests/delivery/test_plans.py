@@ -389,7 +389,7 @@ async def test_a_look_for_test_events_reads_none_that_wait_for_nothing(data: Dat
         " FROM generate_series(1, 5000)"
     )
     await data.connection.execute("ANALYZE endpoint_tests")
-    found = await plan(data.connection, worker.SQL["take_tests"], [], 10, 10.0, 60.0, False)
+    found = await plan(data.connection, worker.SQL["take_tests"], *[[], 10, 10.0, 60.0, False])
     assert sum(_passed(node) for node in nodes(found) if node.get("Relation Name") == "endpoint_tests") == 0
 
 

@@ -17,7 +17,13 @@ from tests.delivery.world import opened
 
 NUMBER = 4_000
 # Searches that find something only among many more.
-RARE = {"in flight", "failed ones of a rare type", "many keys of failed ones"}
+RARE = {
+    "a rare type",
+    "three places and a rare type",
+    "in flight",
+    "failed ones of a rare type",
+    "many keys of failed ones",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
