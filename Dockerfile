@@ -23,6 +23,7 @@ WORKDIR /app
 COPY services/ services/
 COPY protos/ protos/
 COPY migrations/ migrations/
+COPY console/ console/
 # As the user that will run it reads it, whatever the modes in the checkout are.
 RUN find /app -name '*.proto' -delete \
     && chmod -R u=rwX,go=rX /app /opt/venv \

@@ -308,7 +308,7 @@ class Stack:
             urls = [f"http://127.0.0.1:{port}/readyz"]
         arguments = ["-m", "services", *roles]
         if self._nameserver_port is not None and "worker" in roles:
-            arguments = ["-m", "dev.harness.resolving", str(self._nameserver_port), *roles]
+            arguments = ["-m", "dev.harness.network.resolving", str(self._nameserver_port), *roles]
         python = sys.executable
         if self._checkout is not None:
             environment |= self._of_checkout(self._checkout)

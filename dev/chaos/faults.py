@@ -13,7 +13,7 @@ from dev.chaos.receiver import OK, Receiver
 from dev.chaos.schedule import Fault
 from dev.chaos.stack import STOP_TIMEOUT_SECONDS, Stack, in_thread, wait_ready
 from dev.embedded import StopMode
-from dev.harness.proxy import Mode
+from dev.harness.network.proxy import Mode
 
 Action = Callable[[Fault], Awaitable[None]]
 

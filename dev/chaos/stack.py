@@ -16,7 +16,7 @@ from dev.chaos.schedule import Shape
 from dev.embedded import EmbeddedPostgres, EmbeddedValkey, Guard, ports
 from dev.harness import keys as harness_keys
 from dev.harness import plan
-from dev.harness.proxy import Proxy, proxying
+from dev.harness.network.proxy import Proxy, proxying
 from dev.harness.supervisor import DATABASE, READY_TIMEOUT_SECONDS, TICK_SECONDS, Part, Supervisor, migrate, process
 from services.platform.auth import keys
 

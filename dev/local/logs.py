@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from services.domain import activity
+from services.domain.notices import activity
 
 # Only the end of a log that grows faster than it is read.
 MAX_BYTES = 64 << 10

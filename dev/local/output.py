@@ -34,7 +34,8 @@ class Output:
         self.say(f"""
 Webhook service is ready.
 
-  REST       {url}
+  Console    {url}
+  REST       {url}/api/v1
   Swagger    {url}/docs
   gRPC       {grpc}
   Metrics    {plan.metrics_url}

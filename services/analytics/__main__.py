@@ -13,7 +13,7 @@ from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import StatsStore
 from services.analytics.usage import loop as usage
 from services.analytics.usage.store import UsageStore
-from services.domain.audit import Crossings
+from services.domain.notices.audit import Crossings
 from services.platform.auth import finder
 from services.platform.auth.authenticator import Authenticator
 from services.platform.grpc import server as grpc_server

@@ -23,7 +23,7 @@ from services.delivery.operational_webhooks import events as operational
 from services.delivery.operational_webhooks.events import OperationalEventStore as OperationalStore
 from services.delivery.settings import DeliverySettings
 from services.domain import doorbell, gates
-from services.domain.audit import Crossings
+from services.domain.notices.audit import Crossings
 from services.domain.tenants import weights
 from services.platform.auth import finder
 from services.platform.auth.authenticator import Authenticator

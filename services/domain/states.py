@@ -31,9 +31,9 @@
       queued or running ── PAUSE ──▶ paused ── RESUME ──▶ queued or running
       queued, running or paused ── CANCEL ──▶ cancelled
 
-Only SQL changes a state: tests/delivery/test_states.py runs every such statement against rows in every state, and each
-makes the changes of its entry below and no other. Postgres and JSON hold the values of these enums. A delivery is in
-the queue if and only if it is pending, scheduled or in flight; history has the states it can end in, and `pending`
+Only SQL changes a state: tests/delivery/rows/test_states.py runs every such statement against rows in every state, and
+each makes the changes of its entry below and no other. Postgres and JSON hold the values of these enums. A delivery is
+in the queue if and only if it is pending, scheduled or in flight; history has the states it can end in, and `pending`
 for all that comes before.
 """
 

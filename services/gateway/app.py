@@ -6,6 +6,8 @@ from starlette.types import ASGIApp
 from services.gateway.accept import documentation, routes
 from services.gateway.accept.batches import IngestBatches
 from services.gateway.accept.routes import IngestTokens
+from services.gateway.console import sessions
+from services.gateway.console.pages import Console
 from services.gateway.resources import api_keys, audit, deliveries, events, jobs, retries, stats, tenants
 from services.gateway.resources.subscriptions import routes as subscriptions
 from services.gateway.resources.subscriptions import secrets
@@ -41,7 +43,13 @@ def create(
     by_token = [route for route in accept if route.path == routes.TOKEN_PATH]
     pages = swagger.routes(title=openapi.TITLE, openapi_path=OPENAPI_PATH, document=api.openapi)
     api.routes.extend(pages)
-    open_routes = [*operational, *pages, *by_token]
+    links = {"docs": swagger.DOCS_PATH, "openapi": OPENAPI_PATH, "health": "/livez"}
+    console = [
+        *Console().routes(title=openapi.TITLE, links=links),
+        sessions.route(callers, development=serve_operations),
+    ]
+    api.routes.extend(console)
+    open_routes = [*operational, *pages, *console, *by_token]
     rest = middleware.Compressed(middleware.HeadAsGet(api))
     known = middleware.Authenticated(
         middleware.Shortcut(rest, [*accept, *retries.routes(services), *pages]), callers, open_routes

@@ -17,9 +17,9 @@ from protos.webhook.v1 import (
     subscriptions_pb2_grpc,
 )
 from services.domain import deliveries, doorbell, gates
-from services.domain.activity import Activity
-from services.domain.audit import Crossings
 from services.domain.egress import policy as egress
+from services.domain.notices.activity import Activity
+from services.domain.notices.audit import Crossings
 from services.domain.secrets import encryption
 from services.domain.secrets.vault import Vault
 from services.domain.tenants import weights

@@ -42,8 +42,10 @@ def header_lines() -> bytes:
 
 
 # How long to wait for the first response, and then for another one that was not requested.
-ANSWER_SECONDS = 10.0
+ANSWER_SECONDS = 30.0
 QUIET_SECONDS = 0.3
+# The same where the server is to close the connection then.
+CLOSED_SECONDS = 10.0
 _HEAD = re.compile(rb"HTTP/1\.[01] (\d{3})[^\r\n]*\r\n((?:[^\r\n]+\r\n)*)\r\n")
 _LENGTH = re.compile(rb"^content-length: *(\d+)", re.IGNORECASE | re.MULTILINE)
 
@@ -63,7 +65,9 @@ def request(line: bytes, *headers: bytes, body: bytes = b"", host: bytes = b"Hos
     return line + b"\r\n" + host + header_lines() + lines + b"\r\n" + body
 
 
-async def exchange(port: int, *pieces: bytes, pause_seconds: float = 0.0, expected: int = 1) -> Exchange:
+async def exchange(
+    port: int, *pieces: bytes, pause_seconds: float = 0.0, expected: int = 1, quiet_seconds: float = QUIET_SECONDS
+) -> Exchange:
     """Send the pieces over one connection, and read until it ends, or until nothing follows this many responses."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     received, closed = b"", False
@@ -76,7 +80,7 @@ async def exchange(port: int, *pieces: bytes, pause_seconds: float = 0.0, expect
         with contextlib.suppress(TimeoutError):
             while not closed:
                 quiet = len(_answers(received)[0]) >= expected
-                data = await asyncio.wait_for(_read(reader), QUIET_SECONDS if quiet else ANSWER_SECONDS)
+                data = await asyncio.wait_for(_read(reader), quiet_seconds if quiet else ANSWER_SECONDS)
                 received += data
                 closed = not data
     finally:
@@ -109,7 +113,7 @@ def _answers(received: bytes) -> tuple[tuple[int, ...], bytes]:
 # A gRPC client that sends any bytes, and returns the resulting status.
 
 
-TIMEOUT_SECONDS = 10.0
+TIMEOUT_SECONDS = 30.0
 OURS = "webhook.v1."
 Metadata = Sequence[tuple[str, str | bytes]]
 

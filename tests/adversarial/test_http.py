@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from dev.harness.api import Api
 from dev.harness.stack import Stack
-from tests.adversarial.calls import Exchange, changed, changes, exchange, request
+from tests.adversarial.calls import CLOSED_SECONDS, Exchange, changed, changes, exchange, request
 from tests.adversarial.conftest import Examples, Tally
 
 # Requests that no honest client sends, as bytes: the tables of test_http.py.
@@ -270,7 +270,10 @@ async def hidden(api: Api) -> AsyncIterator[bytes]:
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def found(stack: Stack, hidden: bytes) -> dict[str, Exchange]:
     """The result of each request in the tables; they are sent concurrently."""
-    sent = [exchange(stack.port, request.replace(HIDDEN, hidden)) for request in FRAMING.values()]
+    sent = [
+        exchange(stack.port, request.replace(HIDDEN, hidden), quiet_seconds=CLOSED_SECONDS)
+        for request in FRAMING.values()
+    ]
     sent += [exchange(stack.port, data, expected=0 if None in allowed else 1) for data, allowed in ODD.values()]
     return dict(zip([*FRAMING, *ODD], await asyncio.gather(*sent), strict=True))
 
@@ -329,7 +332,9 @@ async def test_a_request_refused_before_its_body_has_one_answer(stack: Stack, ta
     """However the body continues."""
     tally.add("HTTP pipelines")
     head = request(b"POST /nope HTTP/1.1", CHUNKED)
-    found = await exchange(stack.port, head, b"5\r\nhello\r\n", b"nonsense\r\n\r\n", pause_seconds=0.1)
+    found = await exchange(
+        stack.port, head, b"5\r\nhello\r\n", b"nonsense\r\n\r\n", pause_seconds=0.1, quiet_seconds=CLOSED_SECONDS
+    )
     assert found.statuses in [(404,), (400,)]
     assert found.closed
 

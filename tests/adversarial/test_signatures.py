@@ -18,7 +18,7 @@ from services.ingest.events.verification import Check, Headers
 from services.ingest.subscriptions.record import secret_violations
 from services.platform import errors
 from tests.adversarial.conftest import Examples, Tally
-from tests.ingest.events.providers import Signer, by_shopify, by_slack, by_standard, by_stripe, by_svix
+from tests.ingest.events.inbound.providers import Signer, by_shopify, by_slack, by_standard, by_stripe, by_svix
 
 PLAIN = st.text(min_size=1).filter(lambda text: not text.startswith(signatures.STANDARD_PREFIX))
 WHSEC = st.binary(min_size=1).map(lambda key: signatures.STANDARD_PREFIX + base64.b64encode(key).decode())

@@ -149,8 +149,11 @@ class Rows:
         )
         return difference
 
-    async def make_due(self, *, rolled_up: timedelta = timedelta()) -> None:
-        """Make a roll-up due, as if the previous one had been `rolled_up` ago."""
+    async def make_due(self, *, rolled_up: timedelta = timedelta(minutes=1)) -> None:
+        """Make a roll-up due, as if the previous one had been `rolled_up` ago.
+
+        By default it has all that a test has just written, though a minute may have ended meanwhile.
+        """
         await self.pool.execute(
             "UPDATE rollup_state SET due_at = now(), rolled_up_to = now() - $1::interval", rolled_up
         )

@@ -69,6 +69,9 @@ async def test_size_is_exported_for_every_table_that_grows(gauges: GaugeStore, r
 async def test_a_detached_partition_still_counts(gauges: GaugeStore, pool: Pool, rows: Rows) -> None:
     await rows.day(3)
     name = next(name for name in await rows.partitions() if name.startswith("webhook_events"))
+    # Else the counters of the rows that were just written would show at any time.
+    await pool.execute("SELECT pg_stat_force_next_flush()")
+    await pool.execute("SELECT 1")
     before = {table.name: table for table in await gauges.tables()}
 
     await pool.execute(f"ALTER TABLE webhook_events DETACH PARTITION {name}")

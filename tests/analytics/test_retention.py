@@ -148,15 +148,22 @@ async def test_a_database_ten_days_old_gets_its_partitions(
 async def test_retention_finishes_an_interrupted_detach(
     store: StatsStore, rows: Rows, settings: AnalyticsSettings, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention, "LOCK_TIMEOUT_SECONDS", 0.2)
     await rows.day(6)
     reader = await asyncpg.connect(database)
     transaction = reader.transaction()
     await transaction.start()
     await reader.fetch("SELECT FROM webhook_deliveries")
 
-    with pytest.raises(TimeoutError):
-        await retention.run_once(store, settings)
+    detach = PartitionStore.detach
+
+    async def impatient(self: PartitionStore, partition: Partition) -> None:
+        self._lock_timeout_seconds = 0.2 if partition.name.startswith("webhook_deliveries") else 60.0
+        await detach(self, partition)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PartitionStore, "detach", impatient)
+        with pytest.raises(TimeoutError):
+            await retention.run_once(store, settings)
 
     assert await _pending(rows.pool) == [f"webhook_deliveries_{_day(6):%Y%m%d}"]
     assert metrics.RETENTION_OVERDUE._value.get() == len(TABLES)

@@ -58,12 +58,15 @@ async def test_rollup_counts_an_attempt_that_commits_late(store: StatsStore, row
 
 
 async def test_rollup_computes_a_minute_a_last_time_ten_minutes_after_its_end(store: StatsStore, rows: Rows) -> None:
-    await rows.attempt(age=timedelta(minutes=10, seconds=59))
-    await rows.make_due()
+    # Of a minute that ended ten minutes and at least half a minute ago.
+    now = datetime.now(UTC)
+    end = (now - timedelta(seconds=30)).replace(second=0, microsecond=0) - timedelta(minutes=10)
+    await rows.attempt(age=now - end + SECOND)
+    await rows.make_due(rolled_up=timedelta())
     await _roll_up(store)
     assert await rows.difference() != []
 
-    # Two, so that the minute is in it however long the roll-up before took.
+    # Two, so that the ten minutes passed in it however long the roll-up before took.
     await rows.make_due(rolled_up=timedelta(minutes=2))
     await _roll_up(store)
 
@@ -175,7 +178,7 @@ async def test_concurrent_copies_stay_exact_while_attempts_are_recorded(database
         await wait_until(lambda: min(runs) >= 5, what="both copies to have run")
         stop.set()
         await asyncio.gather(*writers, *copies)
-        await rows.make_due(rolled_up=timedelta(minutes=1))
+        await rows.make_due(rolled_up=timedelta(minutes=3))
         await asyncio.gather(_roll_up(StatsStore(one)), _roll_up(StatsStore(other)))
 
     assert await rows.difference() == []
@@ -183,10 +186,10 @@ async def test_concurrent_copies_stay_exact_while_attempts_are_recorded(database
 
 async def test_a_copy_does_not_do_what_another_has_just_done(store: StatsStore, rows: Rows) -> None:
     await rows.make_due()
-    first = await _roll_up(store)
+    first = await _roll_up(store, interval_seconds=600.0)
     await rows.attempt()
 
-    second = await _roll_up(store)
+    second = await _roll_up(store, interval_seconds=600.0)
 
     assert 0 < second <= first
     assert (await store.stats("default", timedelta(minutes=1))).buckets == ()

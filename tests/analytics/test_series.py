@@ -106,12 +106,18 @@ def by_group(answer: pb.GetStatsSeriesResponse) -> dict[str, pb.StatsSeries]:
 
 async def test_series_counts_events_ends_and_attempts_in_each_step(stub: Stub, store: StatsStore, rows: Rows) -> None:
     now = datetime.now(UTC)
+    middle = now.replace(second=30, microsecond=0)
+
+    def ago(minutes: int) -> timedelta:
+        """Return the age of the middle of a minute, so that all of one are in one, however long they take."""
+        return datetime.now(UTC) - middle + timedelta(minutes=minutes)
+
     for minutes in (1, 3, 3):
-        await rows.event(age=timedelta(minutes=minutes))
-        await rows.attempt(age=timedelta(minutes=minutes), duration_ms=12)
-    await rows.attempt(age=timedelta(minutes=3), outcome="http_5xx", final=False)
-    await rows.end("failed", age=timedelta(minutes=3), deliveries=2)
-    await rows.end("cancelled", age=timedelta(minutes=1), deliveries=3)
+        await rows.event(age=ago(minutes))
+        await rows.attempt(age=ago(minutes), duration_ms=12)
+    await rows.attempt(age=ago(3), outcome="http_5xx", final=False)
+    await rows.end("failed", age=ago(3), deliveries=2)
+    await rows.end("cancelled", age=ago(1), deliveries=3)
     await roll_up(store, rows)
 
     answer = await stub.GetStatsSeries(asking(start=now - timedelta(minutes=10), step=MINUTE))

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from dev.harness import certificates, nameserver
-from dev.harness.nameserver import Nameserver
+from dev.harness import certificates
+from dev.harness.network import nameserver
+from dev.harness.network.nameserver import Nameserver
 from dev.harness.stores import Stores
 from services.delivery.destinations.http import resolver
 from services.delivery.destinations.http.sender import HttpSender
@@ -82,7 +83,7 @@ async def world(_world: World) -> World:
 @pytest.fixture
 async def ringer(world: World) -> AsyncIterator[Ringer]:
     """A ringer on the test's own Redis, like ingest's."""
-    async with redis.connect(world.delivery_settings(), timeout_seconds=1) as client:
+    async with redis.connect(world.delivery_settings(), timeout_seconds=10) as client:
         yield Ringer(Stream(client), world.pool, Signals(client))
 
 

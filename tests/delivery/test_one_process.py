@@ -70,7 +70,9 @@ async def test_process_with_all_roles_accepts_and_delivers_a_webhook(world: Worl
             ),
         ):
             await stack.enter_async_context(serving)
-        http = await stack.enter_async_context(httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False))
+        http = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=60)
+        )
 
         async def is_ready() -> bool:
             failures, degraded = await whole.health.state()
@@ -131,7 +133,7 @@ async def together(world: World, **changes: Any) -> AsyncIterator[Together]:
         async def is_ready() -> bool:
             return not (await whole.health.state())[0]
 
-        await wait_until(is_ready, 20, what="readiness of both roles")
+        await wait_until(is_ready, what="readiness of both roles")
         yield Together(
             client=Ingest(channel, world.pool, tenant_id=world.tenant_id),
             worker=stack,

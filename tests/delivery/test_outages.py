@@ -167,7 +167,7 @@ async def start(postgres: EmbeddedPostgres) -> None:
 async def test_outcomes_are_held_while_postgres_is_away_and_recorded_though_their_leases_ran_out(
     on_postgres: World, postgres: EmbeddedPostgres, receiver: Receiver
 ) -> None:
-    receiver.script(then=Reply(delay_seconds=0.5))
+    receiver.script(then=Reply(hang=True))
     leases: dict[str, Any] = {"lease_seconds": 10.0}
     async with on_postgres.delivery(**leases), on_postgres.worker(**leases, delivery_timeout_seconds=5.0):
         subscription = await on_postgres.subscription(receiver.url())
@@ -175,6 +175,7 @@ async def test_outcomes_are_held_while_postgres_is_away_and_recorded_though_thei
         await wait_until(lambda: receiver.in_flight == 20, what="all requests to be out")
         began = time.monotonic()
         await stop(postgres)
+        receiver.release()
         await wait_until(lambda: time.monotonic() > began + 10.5, what="the leases to run out")
         await start(postgres)
         await all_delivered(on_postgres, subscription, 20)
@@ -203,15 +204,18 @@ async def test_leases_are_not_taken_back_for_a_while_after_an_outage(
         async with on_postgres.delivery():
             delivery_id = await on_postgres.deliver(await on_postgres.subscription("http://127.0.0.1:1/"), due_in=600)
             await wait_until(lambda: turns() > 0, what="a turn")
-            await on_postgres.lease(delivery_id, seconds=1.0)
+            await on_postgres.lease(delivery_id, seconds=3.0)
+            ends = time.monotonic() + 3.0
             await stop(postgres)
             await wait_until(
                 lambda: any("a store is unavailable" in each["event"] for each in logs), what="a failed turn"
             )
-            await start(postgres)
+            await wait_until(lambda: time.monotonic() > ends, what="the lease to run out")
+            # It is there at some time after this.
             back = time.monotonic()
+            await start(postgres)
             await on_postgres.in_state(delivery_id, "pending")
-            assert time.monotonic() - back > 1.5
+            assert time.monotonic() - back > 1.9
             assert outcomes(await on_postgres.attempts(delivery_id)) == ["interrupted"]
 
 
@@ -242,15 +246,16 @@ async def test_processes_start_while_postgres_is_away_and_work_once_it_is_there(
 async def test_a_worker_stops_in_time_while_postgres_is_away(
     on_postgres: World, postgres: EmbeddedPostgres, receiver: Receiver
 ) -> None:
-    receiver.script(then=Reply(delay_seconds=0.3))
+    receiver.script(then=Reply(hang=True))
     try:
         async with on_postgres.delivery():
             async with on_postgres.worker(shutdown_grace_seconds=5.0):
                 delivery_id = await on_postgres.deliver(await on_postgres.subscription(receiver.url()))
                 await receiver.wait_for(1)
                 await stop(postgres)
+                receiver.release()
                 stopping = time.monotonic()
-            assert time.monotonic() - stopping < 9
+            assert time.monotonic() - stopping < 15
     finally:
         await start(postgres)
     # Claims do not wait for the disk, so Postgres may have lost this one.

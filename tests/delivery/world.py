@@ -24,9 +24,9 @@ from services.delivery.api.store import DeliveryStore
 from services.delivery.settings import DeliverySettings, WorkerSettings
 from services.delivery.worker import __main__ as worker
 from services.delivery.worker.store import Attempt, Claim, Sum
-from services.domain import audit
 from services.domain.doorbell import IDS_PER_BELL, Ringer, Rung
 from services.domain.egress.policy import Policy
+from services.domain.notices import audit
 from services.domain.secrets.vault import Secret
 from services.domain.states import AttemptOutcome
 from services.ingest.subscriptions import store as ingest
@@ -98,14 +98,16 @@ class World:
         secret_key: str | None = None,
         deleted: bool = False,
         timeout_seconds: float | None = None,
+        delays_seconds: Sequence[float] | None = None,
     ) -> UUID:
-        """Create a subscription."""
+        """Create a subscription; with delays, these are its retry policy."""
         made = ids.new()
         sealed = vault().seal(made, [Secret(secret_key)]) if secret_key else None
         await self.pool.execute(
-            "INSERT INTO subscriptions (id, tenant_id, target_url, sealed_secrets, timeout_seconds, deleted_at)"
-            " VALUES ($1, $2, $3, $4, $5, CASE WHEN $6 THEN now() END)",
-            made, self.tenant_id, target_url, sealed, timeout_seconds, deleted,
+            "INSERT INTO subscriptions (id, tenant_id, target_url, sealed_secrets, timeout_seconds, deleted_at,"
+            " retry_policy) VALUES ($1, $2, $3, $4, $5, CASE WHEN $6 THEN now() END,"
+            " CASE WHEN $7::float8[] IS NOT NULL THEN jsonb_build_object('delays_seconds', $7::float8[]) END)",
+            made, self.tenant_id, target_url, sealed, timeout_seconds, deleted, delays_seconds,
         )  # fmt: skip
         return made
 

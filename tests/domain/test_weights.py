@@ -16,7 +16,7 @@ async def test_a_weight_is_read_when_it_is_used_and_read_again_when_it_is_not_fr
         await wait_until(lambda: known.of("heavy") == 3, what="the weight to be read")
         assert (known.of("light"), known.of("nobody")) == (1, 1)
         await pool.execute("UPDATE tenants SET weight = 7 WHERE id = 'heavy'")
-        await wait_until(lambda: known.of("heavy") == 7, 10, what="the new weight to be read")
+        await wait_until(lambda: known.of("heavy") == 7, what="the new weight to be read")
 
 
 async def test_known_weights_stay_while_postgres_is_away(database: str) -> None:

@@ -19,7 +19,15 @@ import pytest_asyncio
 from dev.harness.api import Api
 from dev.harness.receiver import Receiver
 from dev.harness.stack import Stack
-from tests.ingest.events.providers import Signer, by_github, by_shopify, by_slack, by_standard, by_stripe, by_svix
+from tests.ingest.events.inbound.providers import (
+    Signer,
+    by_github,
+    by_shopify,
+    by_slack,
+    by_standard,
+    by_stripe,
+    by_svix,
+)
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 JSON = {"Content-Type": "application/json"}

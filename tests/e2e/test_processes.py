@@ -47,7 +47,7 @@ async def test_readiness_metrics_and_logs_name_the_role(shaped: Stack, shaped_ap
     await shaped_api.until(await shaped_api.sent(await shaped_api.subscribe(receiver.url())), "delivered")
     ports = {shaped.ports["metrics"][role] for role in ROLES}
     assert len(ports) < len(ROLES)
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=60) as http:
         pages = [(await http.get(f"http://127.0.0.1:{port}/metrics")).text for port in ports]
         for port in ports:
             assert (await http.get(f"http://127.0.0.1:{port}/readyz")).json()["status"] == "ready"
@@ -71,7 +71,7 @@ async def test_a_process_that_is_killed_while_it_sends_leaves_a_delivery_that_is
             return (await shaped_api.http.get(f"/api/v1/webhooks/deliveries/{delivery_id}")).status_code == 200
         return False
 
-    await wait_until(answers, 30, what="the next process to answer")
+    await wait_until(answers, what="the next process to answer")
     found = await shaped_api.until(delivery_id, "delivered")
     interrupted, delivered = found["attempts"]
     assert interrupted["error"]["kind"] == "interrupted"

@@ -186,7 +186,7 @@ async def cluster(running: Cluster) -> Cluster:
     for one in (*running.ingests, *running.gateways):
         await wait_until(one.ready)
     if not running.path:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{running.gateways[0].port}", timeout=10) as http:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{running.gateways[0].port}", timeout=60) as http:
             running.key = await Admin(http).key()
             fields = {"target_url": "http://127.0.0.1:9/"}
             answer = await http.post("/api/v1/subscriptions", json=fields, headers=bearer(running.key))

@@ -23,7 +23,7 @@ from dev.harness import stack as stacks
 from dev.harness.api import TLS, Api
 from dev.harness.receiver import Receiver
 from dev.harness.stack import Stack
-from services.domain import subscription_changes
+from services.domain.notices import subscription_changes
 from services.domain.secrets import signatures
 from services.domain.secrets.signatures import Key
 from tests.e2e.conftest import ENVIRONMENT
@@ -216,7 +216,7 @@ async def _redis(stack: Stack) -> bytes:
 
 async def _metrics(stack: Stack) -> dict[str, bytes]:
     """Return the metrics of the five processes."""
-    async with httpx.AsyncClient() as http:
+    async with httpx.AsyncClient(timeout=60) as http:
         return {
             f"metrics of {role}": (await http.get(f"http://127.0.0.1:{port}/metrics")).content
             for role, port in stack.ports["metrics"].items()

@@ -88,7 +88,7 @@ async def test_a_webhook_is_one_trace_from_the_request_to_its_second_attempt(
     assert [span.attributes.get("error.type") for span in (first, second)] == ["http_5xx", None]
     assert [span.failed for span in (request, accept, first, second)] == [False, False, True, False]
     assert first.attributes["webhook.delivery.id"] == delivery_id
-    assert 0 < first.attributes["webhook.attempt.waited_seconds"] < 5
+    assert 0 < first.attributes["webhook.attempt.waited_seconds"] < 60
     assert first.attributes["server.address"] == "127.0.0.1"
     assert "s3cret" not in repr(collector.spans)
     # The traceparent of each request names its attempt.

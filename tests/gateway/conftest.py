@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 import httpx
+import pytest
 import pytest_asyncio
 
 from dev.harness.api import TLS
@@ -29,7 +30,7 @@ async def gateway(
     services_port: int, health: probes.Health | None = None, *, serve_operations: bool = True
 ) -> AsyncIterator[str]:
     """Serve a gateway for the services on that port, in development mode or not, and yield its URL."""
-    settings = GatewaySettings(port=0, max_payload_bytes=MAX_PAYLOAD_BYTES, accept_timeout_seconds=0.8)
+    settings = GatewaySettings(port=0, max_payload_bytes=MAX_PAYLOAD_BYTES, accept_timeout_seconds=2.0)
     health = health or probes.Health()
     async with grpc_client.channel(f"127.0.0.1:{services_port}") as channel:
         channels = Channels(ingest=channel, delivery=channel, analytics=channel)
@@ -55,6 +56,13 @@ async def gateway(
         async with server.serving(application, listener, name="gateway", grace_seconds=2):
             yield f"http://127.0.0.1:{port}"
         await batches.drained()
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no slow answer on a busy machine count as that of a service that is away."""
+    monkeypatch.setattr(readiness, "CHECK_TIMEOUT_SECONDS", 10.0)
+    monkeypatch.setattr(probes, "CHECK_TIMEOUT_SECONDS", 15.0)
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")

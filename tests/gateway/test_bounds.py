@@ -335,11 +335,11 @@ async def test_headers_that_drip_are_cut(url: str, monkeypatch: pytest.MonkeyPat
 async def test_a_body_that_drips_is_cut(
     url: str, monkeypatch: pytest.MonkeyPatch, services: Services, path: str, begin: bytes
 ) -> None:
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.1)
-    monkeypatch.setattr(protocol, "REQUEST_SECONDS", 0.4)
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(protocol, "REQUEST_SECONDS", 0.8)
     async with connected(url) as client:
         await client.send(f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n".encode() + begin)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.4)
         status, document = await client.answer_while_dripping(b" ", 0.05)
         assert (status, document["reason"]) == (408, "REQUEST_TIMEOUT")
         assert await client.closed() == b""
@@ -349,15 +349,15 @@ async def test_a_body_that_drips_is_cut(
 async def test_a_request_in_pieces_that_ends_in_time_is_served_and_its_connection_kept(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.3)
-    monkeypatch.setattr(protocol, "REQUEST_SECONDS", 0.6)
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 1.0)
+    monkeypatch.setattr(protocol, "REQUEST_SECONDS", 1.5)
     async with connected(url) as client:
         for _ in range(2):
             for piece in (HEAD[:20], HEAD[20:] + BODY[:-5], BODY[-5:]):
                 await client.send(piece)
                 await asyncio.sleep(0.05)
             assert (await client.answer())[0] == 202
-            assert await client.stays(0.7)
+            assert await client.stays(1.6)
 
 
 @pytest.mark.parametrize("ends", [b"\r\n", b"\n", b"\r\n" * 500], ids=["CR LF", "LF", "many"])
@@ -390,12 +390,12 @@ async def test_a_client_that_does_not_read_its_answer_is_cut(monkeypatch: pytest
 
 
 async def test_a_client_that_begins_to_read_in_time_gets_all_of_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "REQUEST_SECONDS", 0.6)
+    monkeypatch.setattr(protocol, "REQUEST_SECONDS", 1.5)
     application = Application(answer_bytes=32 << 20)
     async with serving(application) as url, connected(url) as client:
         for _ in range(2):
             await client.send(HEAD + BODY)
             await asyncio.sleep(0.2)
             assert await client.length() == application.answer_bytes
-            assert await client.stays(0.7)
+            assert await client.stays(1.6)
         assert application.answered == 2

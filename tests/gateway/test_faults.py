@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY
 
 from dev.harness.waiting import wait_until
 from services.gateway.accept.batches import MAY_BE_STORED, NOT_STORED
+from services.gateway.web import backends
 from services.platform import errors, ids
 from services.platform.process import probes
 from tests.gateway.conftest import gateway
@@ -92,7 +93,7 @@ async def test_the_gateway_works_as_soon_as_services_are_back() -> None:
         async with services.serving():
             port = services.port
             url = await stack.enter_async_context(gateway(port))
-            client = await stack.enter_async_context(httpx.AsyncClient(base_url=url))
+            client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=60))
             assert (await post(client))[0].status_code == 202
         answer, seconds = await post(client)
         assert_try_again(answer)
@@ -112,7 +113,11 @@ async def test_the_gateway_works_as_soon_as_services_are_back() -> None:
 async def test_readiness_needs_ingest_and_tells_of_the_others(needed: bool) -> None:  # noqa: FBT001 - a parameter
     health = probes.Health()
     services = Services()
-    async with services.serving(), gateway(services.port, health) as url, httpx.AsyncClient(base_url=url) as client:
+    async with (
+        services.serving(),
+        gateway(services.port, health) as url,
+        httpx.AsyncClient(base_url=url, timeout=60) as client,
+    ):
         assert (await client.get("/readyz")).json() == {"status": "ready"}
 
         async def away() -> None:
@@ -131,7 +136,7 @@ async def test_livez_says_that_the_process_works_without_saying_why_not() -> Non
     health = probes.Health()
     services = Services()
     running = gateway(services.port, health, serve_operations=False)
-    async with services.serving(), running as url, httpx.AsyncClient(base_url=url) as client:
+    async with services.serving(), running as url, httpx.AsyncClient(base_url=url, timeout=60) as client:
 
         async def dead() -> None:
             raise RuntimeError("s3cret died")
@@ -146,7 +151,11 @@ async def test_livez_says_that_the_process_works_without_saying_why_not() -> Non
         assert (await client.get("/healthz")).status_code == 404
 
 
-async def test_a_storm_of_probes_is_answered_from_one_check(client: httpx.AsyncClient) -> None:
+async def test_a_storm_of_probes_is_answered_from_one_check(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backends, "FRESH_SECONDS", 60.0)
+
     def checks() -> float:
         labels = {"method": "/grpc.health.v1.Health/Check", "code": "OK"}
         return REGISTRY.get_sample_value("webhook_rpc_requests_total", labels) or 0
@@ -162,7 +171,7 @@ async def test_a_gateway_is_ready_once_ingest_has_answered_and_stays_so() -> Non
     async with contextlib.AsyncExitStack() as stack:
         async with services.serving():
             url = await stack.enter_async_context(gateway(services.port))
-            client = await stack.enter_async_context(httpx.AsyncClient(base_url=url))
+            client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=60))
             assert (await client.get("/readyz")).status_code == 200
 
         async def degraded() -> dict[str, str]:
@@ -177,7 +186,7 @@ async def test_a_gateway_is_ready_once_ingest_has_answered_and_stays_so() -> Non
 
 
 async def test_a_gateway_that_never_reached_ingest_is_not_ready(free_port: int) -> None:
-    async with gateway(free_port) as url, httpx.AsyncClient(base_url=url) as client:
+    async with gateway(free_port) as url, httpx.AsyncClient(base_url=url, timeout=60) as client:
         answer = await client.get("/readyz")
         assert (answer.status_code, answer.json()["status"]) == (503, "not ready")
         assert answer.json()["failures"] == {"ingest": "NotServing: UNAVAILABLE"}

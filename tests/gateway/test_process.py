@@ -49,7 +49,7 @@ async def test_an_invalid_setting_is_reported_in_one_line() -> None:
 
 async def test_a_request_in_flight_is_answered_before_the_process_ends(free_port: int) -> None:
     services, port = Services(), free_port
-    async with services.serving(), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with services.serving(), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         process = await start(PORT=port, INGEST_ADDR=f"127.0.0.1:{services.port}")
 
         async def ready() -> bool:
@@ -73,7 +73,7 @@ async def test_a_request_in_flight_is_answered_before_the_process_ends(free_port
 
 async def test_public_port_serves_only_livez_of_the_operations_pages_outside_of_development(free_port: int) -> None:
     services = Services()
-    async with services.serving(), httpx.AsyncClient(base_url=f"http://127.0.0.1:{free_port}") as client:
+    async with services.serving(), httpx.AsyncClient(base_url=f"http://127.0.0.1:{free_port}", timeout=60) as client:
         process = await start(
             PORT=free_port, ENV="production", AUTH_REQUIRED="false", INGEST_ADDR=f"127.0.0.1:{services.port}"
         )
@@ -85,7 +85,9 @@ async def test_public_port_serves_only_livez_of_the_operations_pages_outside_of_
             answer = await client.get("/livez")
             assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
             described = (await client.get("/openapi.json")).json()["paths"]
-            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{line['metrics_port']}") as metrics_port:
+            async with httpx.AsyncClient(
+                base_url=f"http://127.0.0.1:{line['metrics_port']}", timeout=60
+            ) as metrics_port:
                 for path in ("/metrics", "/readyz", "/healthz"):
                     assert (await client.get(path)).status_code == 404
                     assert path not in described
@@ -98,12 +100,12 @@ async def test_public_port_serves_only_livez_of_the_operations_pages_outside_of_
 async def test_a_gateway_that_drains_answers_and_ends_its_connections(free_port: int) -> None:
     services, port, ops_port = Services(), free_port, ports.free_port()
     path, body = f"/api/v1/webhooks/ingest/{ids.new()}", b'{"payload": 1}'
-    async with services.serving(), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as client:
+    async with services.serving(), httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
         addresses = {"PORT": port, "METRICS_PORT": ops_port, "INGEST_ADDR": f"127.0.0.1:{services.port}"}
         process = await start(**addresses, DRAIN_SECONDS=1.5)
 
         async def readiness() -> int:
-            async with httpx.AsyncClient() as fresh:
+            async with httpx.AsyncClient(timeout=60) as fresh:
                 try:
                     return (await fresh.get(f"http://127.0.0.1:{ops_port}/readyz")).status_code
                 except httpx.TransportError:

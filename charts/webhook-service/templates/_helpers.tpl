@@ -133,7 +133,19 @@ each role, or one for all: what is missing is left out, and a process with neith
 {{- .Values.grpcTls.existingSecret | default (printf "%s-grpc-tls" (include "webhook-service.fullname" .)) }}
 {{- end }}
 
-{{/* The paths that are led to the gateway, as YAML. */}}
+{{/* The paths that lead to the gateway, as YAML: (dict "root" $ "console" BOOLEAN), with those of the console or without. */}}
 {{- define "webhook-service.publicPaths" -}}
-{{- .Values.publicPaths | default (.Files.Get "files/public-paths.yaml" | fromYamlArray) | toYaml }}
+{{- $paths := .root.Values.publicPaths | default (.root.Files.Get "files/public-paths.yaml" | fromYamlArray) }}
+{{- if .console }}{{ $paths = concat $paths (.root.Files.Get "files/console-paths.yaml" | fromYamlArray) }}{{ end }}
+{{- $paths | toYaml }}
+{{- end }}
+
+{{/* The hosts that lead to the gateway, as YAML, from those of the API: a list of {hosts, console, name}. The console is on
+these, unless it has hosts of its own. */}}
+{{- define "webhook-service.publicHosts" -}}
+{{- $own := and .root.Values.console.enabled (gt (len .root.Values.console.hosts) 0) }}
+{{- $name := printf "%s-gateway" (include "webhook-service.fullname" .root) }}
+{{- $found := list (dict "hosts" .hosts "console" (and .root.Values.console.enabled (not $own)) "name" $name) }}
+{{- if $own }}{{ $found = append $found (dict "hosts" .root.Values.console.hosts "console" true "name" (printf "%s-console" $name)) }}{{ end }}
+{{- $found | toYaml }}
 {{- end }}

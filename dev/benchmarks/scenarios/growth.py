@@ -44,8 +44,8 @@ def run(bench: Bench) -> Result:
         ]
         for side in systems:
             side.meter.warm_up(side.paths)
-        # The first webhook of a subscription reads it from Postgres; then a copy is in Redis, and for half a minute in
-        # the process. A service that has been running has seen all of them.
+        # The first webhook of a subscription reads it from Postgres, and then it is in the process. A service that has
+        # been running has seen all of them.
         seen = msgspec.structs.replace(
             many.closed(systems[1].paths, seconds=SEEN_SECONDS), requests=SUBSCRIPTIONS + meter.CONNECTIONS
         )

@@ -21,10 +21,10 @@ from dev.benchmarks.bench import Bench, Table
 from dev.benchmarks.measuring import cpu, figures, meter
 from dev.benchmarks.results import Chart, Result, Scenario
 from dev.benchmarks.rig import Rig
-from dev.harness import nameserver
 from dev.harness.load import payloads, strangers
 from dev.harness.load.messages import Load
 from dev.harness.load.pipes import Helper
+from dev.harness.network import nameserver
 
 QUIET, HOSTILE = "quiet", "hostile"
 SUBSCRIPTIONS = 8

@@ -9,9 +9,9 @@ from typing import Any
 from uuid import UUID
 
 from services.delivery.api.store import SQL, Attempt, attempt_of
-from services.domain import audit
-from services.domain.audit import Action
 from services.domain.deliveries import ENDPOINT_TESTS
+from services.domain.notices import audit
+from services.domain.notices.audit import Action
 from services.domain.states import SubscriptionState
 from services.platform import errors, ids
 from services.platform.auth import identity

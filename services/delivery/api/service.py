@@ -11,7 +11,8 @@ from services.delivery.api.retries import MAX_DELIVERIES, Result, Retries
 from services.delivery.api.store import Attempt, Delivery, DeliveryStore
 from services.delivery.destinations import details
 from services.delivery.destinations.details import Details
-from services.domain import audit, deliveries
+from services.domain import deliveries
+from services.domain.notices import audit
 from services.domain.states import FINAL, AttemptOutcome, DeliveryStatus
 from services.platform import errors, ids, paging
 from services.platform.auth import identity, roles

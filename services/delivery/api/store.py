@@ -11,10 +11,11 @@ from uuid import UUID
 
 from services.delivery.api import search
 from services.delivery.api.filters import LISTED, Filter
-from services.domain import audit, deliveries, lookups
-from services.domain.audit import Action, FieldChange
+from services.domain import deliveries, lookups
 from services.domain.doorbell import RUNG_SECONDS, Rung
 from services.domain.lookups import Kind
+from services.domain.notices import audit
+from services.domain.notices.audit import Action, FieldChange
 from services.domain.states import FINAL, DeliveryReason, DeliveryStatus
 from services.domain.tenants import quotas
 from services.platform import errors, ids

@@ -20,8 +20,9 @@ from google.protobuf import json_format
 from protos.webhook.v1 import deliveries_pb2
 from services.delivery.api import filters, search
 from services.delivery.api.store import DeliveryStore
-from services.domain import audit, deliveries
-from services.domain.audit import Action, FieldChange
+from services.domain import deliveries
+from services.domain.notices import audit
+from services.domain.notices.audit import Action, FieldChange
 from services.domain.states import UNFINISHED_JOBS, WAITING, DeliveryReason, DeliveryStatus, JobKind, JobStatus
 from services.platform import errors, ids
 from services.platform.auth import identity

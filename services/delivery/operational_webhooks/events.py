@@ -16,7 +16,7 @@ import prometheus_client
 
 from services.domain.deliveries import DUE
 from services.domain.egress import targets
-from services.domain.operational_facts import FACTS, EventType
+from services.domain.notices.operational_facts import FACTS, EventType
 from services.platform import ids
 from services.platform.process import background
 from services.platform.stores import postgres, sql

@@ -20,12 +20,12 @@ from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.scheduler import Scheduler
 from services.delivery.worker.store import WorkerStore
 from services.domain import deliveries, gates
-from services.domain.activity import Activity
 from services.domain.egress import policy as egress
 from services.domain.egress.policy import Policy
+from services.domain.notices.activity import Activity
+from services.domain.notices.subscription_changes import Copies
 from services.domain.secrets import encryption
 from services.domain.secrets.vault import Vault
-from services.domain.subscription_changes import Copies
 from services.domain.tenants import weights
 from services.platform import ids
 from services.platform.process import background, lifecycle

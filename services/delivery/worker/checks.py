@@ -27,11 +27,11 @@ from services.delivery.settings import WorkerSettings
 from services.delivery.worker.scheduler import Scheduler
 from services.delivery.worker.shares import share
 from services.delivery.worker.store import SQL, Claim, claim_of_message
-from services.domain import audit
-from services.domain.audit import Action, FieldChange
 from services.domain.deliveries import DUE
+from services.domain.notices import audit
+from services.domain.notices.audit import Action, FieldChange
+from services.domain.notices.subscription_changes import NO_COPY, Copies
 from services.domain.states import SubscriptionState
-from services.domain.subscription_changes import NO_COPY, Copies
 from services.platform import ids
 from services.platform.process import background
 from services.platform.process.shares import WeightOf, same_weight

@@ -19,8 +19,8 @@ from services.delivery.worker import metrics, outcomes
 from services.delivery.worker.shares import TIMES
 from services.delivery.worker.store import Attempt, Claim, Outcome, WorkerStore
 from services.domain import retry_policy
-from services.domain.activity import Activity
 from services.domain.egress import targets
+from services.domain.notices.activity import Activity
 from services.domain.states import AttemptOutcome, DeliveryReason, DeliveryStatus
 from services.platform import clock
 from services.platform.process.shares import WeightOf, same_weight

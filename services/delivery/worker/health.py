@@ -18,12 +18,12 @@ import structlog
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker import metrics
 from services.delivery.worker.store import Attempt, Claim, Sum, Verdict, WorkerStore
-from services.domain.activity import ENDPOINTS
 from services.domain.deliveries import DUE
 from services.domain.egress import targets
-from services.domain.operational_facts import FACTS
+from services.domain.notices.activity import ENDPOINTS
+from services.domain.notices.operational_facts import FACTS
+from services.domain.notices.subscription_changes import NO_COPY, Copies
 from services.domain.states import AttemptOutcome, BreakerState, Probe, StatusReason
-from services.domain.subscription_changes import NO_COPY, Copies
 from services.platform.process import background
 from services.platform.stores.redis import REDIS_AWAY
 from services.platform.stores.signals import Signals

@@ -8,7 +8,7 @@ import structlog
 from services.delivery.worker import metrics
 from services.delivery.worker.store import Attempt, Claim, Outcome, WorkerStore
 from services.domain.deliveries import DELIVERIES_ENDED, DUE
-from services.domain.operational_facts import FACTS
+from services.domain.notices.operational_facts import FACTS
 from services.domain.retry_policy import RetryPolicy
 from services.domain.states import FINAL, AttemptOutcome, DeliveryReason, DeliveryStatus
 from services.platform.process.background import QUIET_SECONDS

@@ -10,10 +10,10 @@ from uuid import UUID
 import msgspec
 
 from services.delivery.settings import WorkerSettings
-from services.domain import audit, operational_facts
-from services.domain.audit import Action, FieldChange
 from services.domain.deliveries import Lease, Leased
-from services.domain.operational_facts import EventType, Fact
+from services.domain.notices import audit, operational_facts
+from services.domain.notices.audit import Action, FieldChange
+from services.domain.notices.operational_facts import EventType, Fact
 from services.domain.states import (
     AttemptOutcome,
     BreakerState,

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from pydantic import AfterValidator, Field
 
 from protos.webhook.v1 import audit_pb2 as pb
-from services.domain.audit import SYSTEM, Action
+from services.domain.notices.audit import SYSTEM, Action
 from services.gateway.resources import models
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import RoleRoute

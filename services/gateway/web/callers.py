@@ -105,6 +105,11 @@ class Callers:
         # By key id, so that a bucket outlives the cached caller.
         self._buckets: BoundedCache[str, Bucket] = BoundedCache(known.SIZE, keep_used=True)
 
+    @property
+    def required(self) -> bool:
+        """Whether a request without a key is refused."""
+        return self._without_key is None
+
     def known(self, header: bytes | None) -> Caller | None:
         """Return the caller with this header if it is cached: one dictionary lookup."""
         if header is None:

@@ -47,11 +47,18 @@ _SERVER_ERROR = 500
 
 def accepts_gzip(accept_encoding: str) -> bool:
     """Return whether an Accept-Encoding header accepts gzip (RFC 9110, 12.5.3)."""
-    taken = {}
-    for member in accept_encoding.lower().split(","):
-        name = member.partition(";")[0].strip()
-        taken[name] = _QUALITY.search(member) is None
+    taken = _taken(accept_encoding)
     return taken.get("gzip", taken.get("x-gzip", taken.get("*", False)))
+
+
+def accepts_html(accept: str) -> bool:
+    """Return whether an Accept header names HTML, as those of browsers do. Programs accept anything, by a wildcard."""
+    return _taken(accept).get("text/html", False)
+
+
+def _taken(header: str) -> dict[str, bool]:
+    """Return whether each member of a header of preferences is accepted, or refused by a quality of 0."""
+    return {member.partition(";")[0].strip(): _QUALITY.search(member) is None for member in header.lower().split(",")}
 
 
 class Compressed:

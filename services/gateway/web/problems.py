@@ -336,11 +336,16 @@ def _violation(request: Request, found: Mapping[str, Any]) -> errors.Violation:
 
 async def _http_error(request: Request, error: HTTPException) -> Response:
     if error.status_code == 404:  # noqa: PLR2004 - plainer than a name
-        detail = "this path does not exist; /docs lists the paths of the API"
-        return _answer(_document(404, detail, reason=ErrorReason.UNKNOWN_PATH))
+        return unknown_path()
     if error.status_code == 405:  # noqa: PLR2004
         return method_not_allowed(*_methods(request))
     return _answer(_document(error.status_code, str(error.detail)), error.headers)
+
+
+def unknown_path(headers: Mapping[str, str] | None = None) -> Response:
+    """Return the response to a path that does not exist."""
+    detail = "this path does not exist; /docs lists the paths of the API"
+    return _answer(_document(404, detail, reason=ErrorReason.UNKNOWN_PATH), headers)
 
 
 def method_not_allowed(*supported: str) -> Response:

@@ -1,11 +1,9 @@
-"""The pages for people: Swagger UI at /docs, and the OpenAPI document. They load nothing from other servers.
+"""Swagger UI at /docs, and the OpenAPI document. They load nothing from other servers.
 
 The files are those of the package fastapi-offline. Swagger is started by a script file, so that the
 Content-Security-Policy does not have to allow inline scripts.
 """
 
-import gzip
-import hashlib
 import html
 import json
 from collections.abc import Callable
@@ -16,61 +14,16 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from services.gateway.web.middleware import accepts_gzip
-
-NOSNIFF = {"x-content-type-options": "nosniff"}
-# For content whose URL does not change with its version: cached, but revalidated every time.
-REVALIDATE = "no-cache"
-# For content whose URL changes with its version: cached for a year.
-FOREVER = "public, max-age=31536000, immutable"
-
-
-class StaticContent:
-    """A body that is the same for every request: compressed once, with an ETag."""
-
-    def __init__(
-        self, body: bytes, media_type: str, *, cache_control: str = REVALIDATE, headers: dict[str, str] | None = None
-    ) -> None:
-        self._body = body
-        self._media_type = media_type
-        self._gzipped = gzip.compress(body, mtime=0)
-        self.digest = hashlib.sha256(body).hexdigest()[:16]
-        self._headers = NOSNIFF | {"cache-control": cache_control, "vary": "Accept-Encoding"} | (headers or {})
-
-    def response(self, request: Request) -> Response:
-        """Return it, compressed if the client accepts that, or 304 if the client has it already."""
-        gzipped = accepts_gzip(_listed(request, "accept-encoding")) and len(self._gzipped) < len(self._body)
-        # The compressed bytes have another ETag (RFC 9110, 8.8.3.3).
-        etag = f'"{self.digest}-gzip"' if gzipped else f'"{self.digest}"'
-        headers = self._headers | {"etag": etag}
-        if etag in [tag.strip().removeprefix("W/") for tag in _listed(request, "if-none-match").split(",")]:
-            return Response(status_code=304, headers=headers)
-        if gzipped:
-            return Response(self._gzipped, headers=headers | {"content-encoding": "gzip"}, media_type=self._media_type)
-        return Response(self._body, headers=headers, media_type=self._media_type)
-
-
-def _listed(request: Request, name: str) -> str:
-    """Return a header whose lines are one list."""
-    return ",".join(request.headers.getlist(name))
-
+from services.gateway.web import static
+from services.gateway.web.static import FOREVER, StaticContent
 
 ASSETS_PATH = "/docs/assets"
 DOCS_PATH = "/docs"
 SWAGGER_PATHS = (DOCS_PATH, "/swagger", "/swagger/index.html")
 REDOC_PATH = "/redoc"
 
-_MEDIA_TYPES = {".js": "text/javascript", ".css": "text/css", ".png": "image/png"}
 # Swagger UI sets styles in attributes and has icons in data URLs.
-_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-PAGE_HEADERS = NOSNIFF | {
-    "content-security-policy": _POLICY,
-    "referrer-policy": "no-referrer",
-    "cross-origin-opener-policy": "same-origin",
-}
+PAGE_HEADERS = static.page_headers(style="'self' 'unsafe-inline'", img="'self' data:")
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -140,36 +93,17 @@ def routes(*, title: str, openapi_path: str, document: Callable[[], dict[str, An
     )
     swagger_page = StaticContent(page.encode(), "text/html", headers=PAGE_HEADERS)
 
-    async def swagger(request: Request) -> Response:
-        return swagger_page.response(request)
-
     async def redoc(_: Request) -> Response:
         return RedirectResponse(DOCS_PATH, headers=PAGE_HEADERS)
 
-    links = {"title": title, "docs": DOCS_PATH, "openapi": openapi_path, "health": "/livez"}
-
-    async def root(request: Request) -> Response:
-        headers = PAGE_HEADERS | {"vary": "Accept", "cache-control": "no-cache"}
-        if "text/html" in request.headers.get("accept", ""):
-            return RedirectResponse(DOCS_PATH, headers=headers)
-        return Response(json.dumps(links), headers=headers, media_type="application/json")
-
-    def serving(content: StaticContent) -> Callable[[Request], Any]:
-        async def serve(request: Request) -> Response:
-            return content.response(request)
-
-        return serve
-
     return [
-        Route("/", root),
-        *(Route(path, swagger) for path in SWAGGER_PATHS),
+        *(Route(path, swagger_page.served) for path in SWAGGER_PATHS),
         Route(REDOC_PATH, redoc),
         Route(openapi_path, openapi),
-        *(Route(f"{ASSETS_PATH}/{name}", serving(content)) for name, content in assets.items()),
+        *(Route(f"{ASSETS_PATH}/{name}", content.served) for name, content in assets.items()),
     ]
 
 
 def _asset(name: str, *, more: str = "") -> StaticContent:
     body = (resources.files("fastapi_offline") / "static" / name).read_bytes() + more.encode()
-    media_type = _MEDIA_TYPES[name[name.rindex(".") :]]
-    return StaticContent(body, media_type, cache_control=FOREVER)
+    return StaticContent(body, static.media_type(name) or "", cache_control=FOREVER)

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from services.domain import audit, limits
-from services.domain.audit import Action, FieldChange
+from services.domain import limits
+from services.domain.notices import audit
+from services.domain.notices.audit import Action, FieldChange
 from services.domain.tenants.quotas import FRESH_SECONDS, RANGES, Quota
 from services.ingest.events import idempotency
 from services.ingest.events.idempotency import Key

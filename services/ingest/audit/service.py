@@ -7,7 +7,7 @@ import msgspec
 
 from protos.webhook.v1 import audit_pb2 as pb
 from protos.webhook.v1 import audit_pb2_grpc
-from services.domain.audit import RESOURCE_TYPES, SYSTEM, Action, FieldChange
+from services.domain.notices.audit import RESOURCE_TYPES, SYSTEM, Action, FieldChange
 from services.ingest.audit.store import AuditStore, Filter
 from services.platform import errors, ids, paging
 from services.platform.auth import identity

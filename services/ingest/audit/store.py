@@ -1,4 +1,4 @@
-"""Lists audit entries in Postgres; services/domain/audit.py writes them."""
+"""Lists audit entries in Postgres; services/domain/notices/audit.py writes them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,7 +6,7 @@ from uuid import UUID
 
 import msgspec
 
-from services.domain.audit import FieldChange
+from services.domain.notices.audit import FieldChange
 from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.ingest.audit")

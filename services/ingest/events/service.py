@@ -20,8 +20,8 @@ from google.protobuf import timestamp_pb2
 
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
 from services.domain import events as rules
-from services.domain.activity import Activity
 from services.domain.gates import Gates
+from services.domain.notices.activity import Activity
 from services.domain.secrets.vault import Vault
 from services.ingest import metrics
 from services.ingest.events import search

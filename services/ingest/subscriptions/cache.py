@@ -2,7 +2,8 @@
 
 Which of them want an event is looked up in this process (filters.py). A change is seen at once by the process that made
 it, and by the others through signals. While these are not heard, and for what none can tell, an entry of this process
-lives no longer than the TTL.
+is used no longer than the TTL; after it the index of its tenant, which is compared with Postgres as often, has to know
+of no newer version.
 
 Copies in Redis are sealed (services/domain/secrets/vault.py), each for its subscription: whoever gets into Redis can
 read none, and make none that sends events elsewhere or lets a forged one in. An old copy that is put back is not used
@@ -24,9 +25,9 @@ from uuid import UUID
 import msgspec
 import structlog
 
-from services.domain import subscription_changes
 from services.domain.deliveries import DUE
-from services.domain.operational_facts import FACTS
+from services.domain.notices import subscription_changes
+from services.domain.notices.operational_facts import FACTS
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.vault import Vault
 from services.ingest import metrics
@@ -42,9 +43,11 @@ from services.platform.stores.signals import Signals
 
 log = structlog.get_logger(__name__)
 
-# How long an entry lives in this process while changes are heard of, and while they are not.
+# How long an entry is used without a question while changes are heard of, and while they are not.
 LISTENING_TTL_SECONDS = 30.0
 DEAF_TTL_SECONDS = 0.25
+# How long it is kept: past its TTL the index of its tenant says whether it has changed.
+KEPT_SECONDS = 3_600.0
 REDIS_TIMEOUT_SECONDS = 0.1
 # After a failure Redis is not used for so long, so that not every lookup waits for a timeout.
 REDIS_PAUSE_SECONDS = 1.0
@@ -96,6 +99,14 @@ class _Level(Generic[Value]):
     def get(self, key: object, ttl_seconds: float) -> Value | None:
         entry = self._entries.get(key)
         return None if entry is None or time.monotonic() - entry[1] > ttl_seconds else entry[0]
+
+    def confirm(self, key: object, value: Value, *, since: float, at: float) -> Value | None:
+        """Return the value as one of `at`, if it is still kept and was loaded later than `since`."""
+        entry = self._entries.get(key)
+        if entry is None or entry[0] is not value or entry[1] < since:
+            return None
+        self._entries.put(key, (value, max(entry[1], at)))
+        return value
 
     def drop(self, key: object) -> None:
         self._entries.discard(key)
@@ -180,16 +191,18 @@ class SubscriptionCache:
     async def _confirmed(self, subscription_id: UUID) -> Subscription | None:
         """Return a subscription that is kept for longer than the TTL, if the index of its tenant has the same version.
 
-        So that while changes are not heard of, not every subscription is read again all the time.
+        So subscriptions are not read again one by one: neither those that rarely get a webhook, nor all of them while
+        changes are not heard of.
         """
-        kept = self._by_id.get(subscription_id, LISTENING_TTL_SECONDS)
+        kept = self._by_id.get(subscription_id, KEPT_SECONDS)
         if kept is None:
             return None
         with contextlib.suppress(errors.InvalidArgument, TooLargeError):
-            seconds = await self._filters.known_seconds(
+            known = await self._filters.known(
                 kept.tenant_id, subscription_id, kept.version, ttl_seconds=self._ttl_seconds
             )
-            return self._by_id.get(subscription_id, min(seconds, LISTENING_TTL_SECONDS))
+            if known is not None:
+                return self._by_id.confirm(subscription_id, kept, since=known.since, at=known.at)
         return None
 
     async def matching(self, tenant_id: str, event_type: str, limit: int | None = None) -> list[Target]:

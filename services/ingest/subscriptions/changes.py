@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import msgspec
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.domain.audit import Action, FieldChange
 from services.domain.egress.policy import Policy
+from services.domain.notices.audit import Action, FieldChange
 from services.domain.retry_policy import RetrySettings
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.signatures import SignatureScheme

@@ -45,7 +45,18 @@ PATIENCE_SECONDS = 0.25
 # A look-up in Postgres that takes longer is followed by a pause of its tenant, as often as long.
 SLOW_SECONDS = 0.5
 PAUSE_FACTOR = 3
+# Look-ups of a tenant's subscriptions one by one, after which its index is loaded: it has as many rows in a statement.
+ASKED_OFTEN = 100
+MAX_ASKED = 10_000
 NIL = UUID(int=0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Known:
+    """What of changes this process knows, on its own clock: those since `since`, as of `at`."""
+
+    since: float
+    at: float
 
 
 class TooLargeError(Exception):
@@ -109,6 +120,8 @@ class Filters:
         # Tenants that are matched in Postgres, which take turns.
         self._too_large: BoundedCache[str, _Slow] = BoundedCache(1_000, ttl_seconds=TOO_LARGE_SECONDS)
         self._in_postgres = asyncio.Lock()
+        # How often the index of a tenant without one was asked for.
+        self._asked: BoundedCache[str, int] = BoundedCache(MAX_ASKED)
         self._hits, self._misses = (metrics.CACHE.labels("process", result) for result in ("hit", "miss"))
 
     async def matching(self, tenant_id: str, event_type: str, *, limit: int | None, ttl_seconds: float) -> list[Target]:
@@ -128,17 +141,29 @@ class Filters:
         tenant = self._tenants.get(tenant_id)
         return tenant is not None and tenant.is_fresh(ttl_seconds)
 
-    async def known_seconds(self, tenant_id: str, subscription_id: UUID, version: int, *, ttl_seconds: float) -> float:
-        """Return since how many seconds this process would know of a newer version; 0 if there is one, or it would not.
+    async def known(self, tenant_id: str, subscription_id: UUID, version: int, *, ttl_seconds: float) -> Known | None:
+        """Return how this process knows that there is no newer version; None if there is one, or it does not know.
 
-        That asks no more of Postgres than to match an event does, whatever the number of subscriptions.
+        That asks no more of Postgres than to match an event does, whatever the number of subscriptions. A tenant whose
+        events are not matched has no index, until it was asked for often enough.
         """
         tenant = self._tenants.get(tenant_id)
-        if tenant is not None and not tenant.is_fresh(ttl_seconds):
+        if tenant is None:
+            self._ask_later(tenant_id, ttl_seconds)
+            return None
+        if not tenant.is_fresh(ttl_seconds):
             tenant = await self._refreshed(tenant_id, ttl_seconds)
-        if tenant is None or tenant.index.version(subscription_id) != version:
-            return 0.0
-        return time.monotonic() - tenant.loaded_at
+        if tenant.index.version(subscription_id) != version:
+            return None
+        return Known(since=tenant.loaded_at, at=tenant.looked_at)
+
+    def _ask_later(self, tenant_id: str, ttl_seconds: float) -> None:
+        """Load a tenant's index beside what asks for it, once that is cheaper than what is read without it."""
+        asked = (self._asked.get(tenant_id) or 0) + 1
+        self._asked.put(tenant_id, asked)
+        if asked >= ASKED_OFTEN and tenant_id not in self._rounds and self._too_large.get(tenant_id) is None:
+            self._asked.discard(tenant_id)
+            self._begin(tenant_id, ttl_seconds)
 
     def changed(self, tenant_id: str, current: Filter) -> None:
         """Take in a change that this process made; it is seen at once."""
@@ -204,14 +229,16 @@ class Filters:
         return tenant
 
     async def _join(self, tenant_id: str, ttl_seconds: float) -> _Tenant:
-        under_way = self._rounds.get(tenant_id)
-        if under_way is None:
-            tenant = self._tenants.get(tenant_id) or _Tenant(id=tenant_id)
-            done = asyncio.ensure_future(self._catch_up(tenant, ttl_seconds))
-            done.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # others may have left
-            under_way = self._rounds[tenant_id] = _Round(tenant=tenant, done=done)
+        under_way = self._rounds.get(tenant_id) or self._begin(tenant_id, ttl_seconds)
         await asyncio.shield(under_way.done)
         return under_way.tenant
+
+    def _begin(self, tenant_id: str, ttl_seconds: float) -> _Round:
+        tenant = self._tenants.get(tenant_id) or _Tenant(id=tenant_id)
+        done = asyncio.ensure_future(self._catch_up(tenant, ttl_seconds))
+        done.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # others may have left
+        under_way = self._rounds[tenant_id] = _Round(tenant=tenant, done=done)
+        return under_way
 
     async def _catch_up(self, tenant: _Tenant, ttl_seconds: float) -> None:
         began_at, doubts, heard = time.monotonic(), tenant.doubts, dict(tenant.heard)

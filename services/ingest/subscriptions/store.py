@@ -9,10 +9,11 @@ from uuid import UUID
 
 import asyncpg
 
-from services.domain import audit, deliveries, operational_facts
-from services.domain.audit import Action, FieldChange
+from services.domain import deliveries
 from services.domain.egress import targets
-from services.domain.operational_facts import EventType, Fact
+from services.domain.notices import audit, operational_facts
+from services.domain.notices.audit import Action, FieldChange
+from services.domain.notices.operational_facts import EventType, Fact
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.vault import NONE, Secret, Vault
 from services.domain.states import StatusReason, SubscriptionChange, SubscriptionState

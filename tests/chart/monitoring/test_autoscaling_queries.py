@@ -57,8 +57,8 @@ async def scraped(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Asy
     with prometheus.scraping(targets, folder, up=up, jobs=JOBS) as server:
         ports = stack.ports
         async with worlds.opened(ports["database_url"], ports["redis_url"]) as world, receivers.receiving() as receiver:
-            receiver.script(then=Reply(delay_seconds=12.0))
-            waiting, slow = [await world.subscription(receiver.url()) for _ in range(2)]
+            receiver.script(then=Reply(hang=True))
+            waiting, slow = [await world.subscription(receiver.url(), timeout_seconds=30) for _ in range(2)]
             # As if they had been rung for: they wait, and nobody sends them.
             await world.deliver_many(waiting, DEPTH, due_in=600)
             await world.deliver_many(slow, BUSY)

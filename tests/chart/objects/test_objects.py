@@ -8,6 +8,7 @@ import pytest
 
 from services.analytics.settings import AnalyticsSettings
 from services.delivery.settings import DeliverySettings
+from services.gateway.console.pages import PAGES
 from services.ingest.settings import IngestSettings
 from tests.chart import rendering
 from tests.chart.rendering import Object
@@ -415,10 +416,11 @@ def test_values_of_one_component_come_on_top() -> None:
 
 
 def test_a_route_and_an_ingress_lead_to_the_gateway() -> None:
-    (route,) = rendering.of_kind(rendering.scenario("gitops"), "HTTPRoute")
     service = rendering.named(rendering.scenario("gitops"), "Service", "-gateway")
-    (backend,) = route["spec"]["rules"][0]["backendRefs"]
-    assert backend == {"name": service["metadata"]["name"], "port": service["spec"]["ports"][0]["port"]}
+    for route in rendering.of_kind(rendering.scenario("gitops"), "HTTPRoute"):
+        for rule in route["spec"]["rules"]:
+            (backend,) = rule["backendRefs"]
+            assert backend == {"name": service["metadata"]["name"], "port": service["spec"]["ports"][0]["port"]}
     (ingress,) = rendering.of_kind(rendering.scenario("production"), "Ingress")
     assert ingress["spec"]["tls"] == [{"secretName": "webhooks-example-com-tls", "hosts": ["webhooks.example.com"]}]
     service = rendering.named(rendering.scenario("production"), "Service", "-gateway")
@@ -433,6 +435,47 @@ PUBLIC = [
     ("/openapi.json", "Exact"),
     ("/livez", "Exact"),
 ]
+
+
+CONSOLE = [("/", "Exact"), ("/console", "Prefix"), *((f"/{page}", "Prefix") for page in PAGES)]
+ROUTED = {
+    "ingress": {"enabled": True, "hosts": ["a.example"], "tlsSecret": "certificate"},
+    "httpRoute": {"enabled": True, "parentRefs": [{"name": "public"}], "hostnames": ["a.example"]},
+}
+
+
+def exposed(objects: list[rendering.Object]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the paths of each host, as the Ingress has them and as the HTTPRoutes have them."""
+    (ingress,) = rendering.of_kind(objects, "Ingress")
+    by_ingress = {
+        rule["host"]: [(path["path"], path["pathType"]) for path in rule["http"]["paths"]]
+        for rule in ingress["spec"]["rules"]
+    }
+    assert ingress["spec"]["tls"] == [{"secretName": "certificate", "hosts": list(by_ingress)}]
+    by_route: dict[str, Any] = {}
+    for route in rendering.of_kind(objects, "HTTPRoute"):
+        (host,) = route["spec"]["hostnames"]
+        rules = route["spec"]["rules"]
+        assert all(len(rule["matches"]) <= 8 for rule in rules)
+        by_route[host] = [
+            (match["path"]["value"], match["path"]["type"].removeprefix("Path"))
+            for rule in rules
+            for match in rule["matches"]
+        ]
+    return by_ingress, by_route
+
+
+@pytest.mark.parametrize(
+    ("console", "paths"),
+    [
+        ({"enabled": False, "hosts": ["b.example"]}, {"a.example": PUBLIC}),
+        ({"enabled": True}, {"a.example": [*PUBLIC, *CONSOLE]}),
+        ({"enabled": True, "hosts": ["b.example"]}, {"a.example": PUBLIC, "b.example": [*PUBLIC, *CONSOLE]}),
+    ],
+)
+def test_the_console_is_exposed_only_where_it_is_wanted(console: dict[str, Any], paths: dict[str, Any]) -> None:
+    objects = rendering.rendered(rendering.STORES | ROUTED | {"console": console})
+    assert exposed(objects) == (paths, paths)
 
 
 @pytest.mark.parametrize(

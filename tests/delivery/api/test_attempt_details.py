@@ -30,6 +30,8 @@ from tests.delivery.world import World
 
 SECRET = "whsec_" + "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0"
 PASSWORD = "Bearer of-somebody-else"
+# No retry while the test looks.
+FAR = [600.0]
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
@@ -58,7 +60,7 @@ async def test_an_attempt_that_failed_has_what_was_sent_and_what_was_answered(
     shared: Shared, receiver: Receiver
 ) -> None:
     receiver.script(then=Reply(status=500, headers={"X-Reason": "no", "Set-Cookie": "id=secret-of-the-receiver"}))
-    subscription = await shared.world.subscription(receiver.url(), secret_key=SECRET)
+    subscription = await shared.world.subscription(receiver.url(), secret_key=SECRET, delays_seconds=FAR)
     await shared.world.pool.execute(
         "UPDATE subscriptions SET sealed_headers = $2 WHERE id = $1",
         subscription,
@@ -112,8 +114,10 @@ async def test_a_test_event_has_its_details_whatever_the_setting(world: World, r
 
 
 async def test_an_attempt_that_sent_nothing_says_how_far_it_came(shared: Shared) -> None:
-    denied = await shared.world.deliver(await shared.world.subscription("http://10.0.0.1/"))
-    refused = await shared.world.deliver(await shared.world.subscription("http://127.0.0.1:9/"))
+    denied, refused = [
+        await shared.world.deliver(await shared.world.subscription(url, delays_seconds=FAR))
+        for url in ("http://10.0.0.1/", "http://127.0.0.1:9/")
+    ]
     found = (await ended(shared, denied, "scheduled")).attempts[0]
     assert (found.error.kind, phases(found), found.details.address) == ("egress_denied", ["dns"], "10.0.0.1")
     assert list(found.details.request_headers) == []

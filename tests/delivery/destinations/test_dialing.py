@@ -77,13 +77,15 @@ async def test_a_slow_one_still_counts_if_it_is_first() -> None:
 
 async def test_connection_that_loses_the_race_is_closed() -> None:
     openings = Openings()
-    same = asyncio.Event()
+    begun, same = list[str](), asyncio.Event()
 
     async def together(name: str) -> str:
+        begun.append(name)
+        if len(begun) == 2:
+            asyncio.get_running_loop().call_later(0.05, same.set)
         await same.wait()
         return name
 
-    asyncio.get_running_loop().call_later(0.3, same.set)
     won = await dialing.first([functools.partial(together, name) for name in "ab"], openings.closed.append)
     await asyncio.sleep(0)
     assert sorted([won, *openings.closed]) == ["a", "b"]

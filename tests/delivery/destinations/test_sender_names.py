@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from dev.harness.nameserver import Nameserver
+from dev.harness.network.nameserver import Nameserver
 from dev.harness.receiver import Receiver
 from services.delivery.destinations.destination import SendError
 from services.delivery.destinations.http import dialing, resolver
@@ -54,7 +54,7 @@ async def test_a_connection_goes_to_the_vetted_address_and_the_name_is_looked_up
 async def test_a_name_that_turns_inward_gets_nothing_more_not_even_over_a_kept_connection(
     names: Naming, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resolver, "TTL_SECONDS", 0.2)
+    monkeypatch.setattr(resolver, "TTL_SECONDS", 1.5)
     names(["127.0.0.1"], [PRIVATE])
     async with sending.sender(POLICY) as guarded, everywhere() as (port, reached):
         url = f"http://receiver.example:{port}/"

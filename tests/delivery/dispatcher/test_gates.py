@@ -216,7 +216,7 @@ async def test_failures_in_a_row_open_the_breaker_and_what_waits_is_left_alone(
         assert await rows(world, subscription) == before
         assert len(receiver.requests) == requests == await total_attempts(world, subscription)
         # Those in flight when it opened, and no more.
-        assert 3 <= requests <= 100
+        assert 3 <= requests <= 300
         assert await held_by(world, client, before[0]["id"]) == "breaker_open"
     assert changes() == 1
     assert row["breaker_reason"].endswith(" failures in a row; the last: the receiver responded with 500")
@@ -375,7 +375,7 @@ async def test_breaker_is_shared_by_two_workers(world: World, receiver: Receiver
         requests = len(receiver.requests)
         await some_turns()
         assert await rows(world, subscription) == before
-        assert len(receiver.requests) == requests <= 150
+        assert len(receiver.requests) == requests <= 500
     assert changes() == 1
 
 
@@ -707,4 +707,8 @@ async def test_retries_keep_the_rate_too(world: World, receiver: Receiver) -> No
         await receiver.wait_for(3)
         await some_turns()
         assert len(receiver.requests) == 3
-        assert outcomes(await world.attempts(delivery_id)) == ["http_5xx"] * 3
+
+        async def recorded() -> bool:
+            return outcomes(await world.attempts(delivery_id)) == ["http_5xx"] * 3
+
+        await until_true(recorded, "the attempts to be recorded")

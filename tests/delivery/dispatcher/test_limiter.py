@@ -100,7 +100,7 @@ async def test_a_bucket_that_redis_refuses_is_logged_and_costs_no_other_its_own(
     refused, other, last = ids.new(), ids.new(), ids.new()
 
     def asked(wanted: int) -> list[Demand]:
-        return [Demand(subscription_id=name, rate=1.0, burst=5, wanted=wanted) for name in (other, refused, last)]
+        return [Demand(subscription_id=name, rate=0.01, burst=5, wanted=wanted) for name in (other, refused, last)]
 
     async with limiters(redis_url, 1) as (limiter,):
         await limiter._redis.set(KEY + str(refused), "nonsense")
@@ -110,8 +110,8 @@ async def test_a_bucket_that_redis_refuses_is_logged_and_costs_no_other_its_own(
         assert (grants, later) == ([3, 0, 3], [2, 0, 2])
         (warning,) = logs
         assert (warning["log_level"], warning["subscription_id"]) == ("warning", str(refused))
-        # Its own share is still counted here: a second later there is one token more.
-        limiter._own[refused].filled_at -= 1
+        # Its own share is still counted here: a hundred seconds later there is one token more.
+        limiter._own[refused].filled_at -= 100
         assert (await limiter.take(asked(1)))[1].number == 1
 
 

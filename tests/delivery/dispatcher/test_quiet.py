@@ -44,7 +44,7 @@ async def until_quiet() -> None:
         last = turns()
         return unchanged > 25
 
-    await wait_until(is_quiet, 20, what="no more turns")
+    await wait_until(is_quiet, what="no more turns")
 
 
 async def test_nothing_is_looked_at_while_nothing_is_due(world: World) -> None:

@@ -12,7 +12,7 @@ import pytest
 from dev.harness.receiver import Receiver
 from services.delivery.operational_webhooks import events as operational
 from services.delivery.operational_webhooks.events import OperationalEventStore
-from services.domain.operational_facts import FACTS, EventType
+from services.domain.notices.operational_facts import FACTS, EventType
 from services.platform.stores.signals import Signals
 from tests.delivery.waking import run_and_wake
 from tests.delivery.world import Counted, World, until_true

@@ -114,7 +114,7 @@ async def test_a_large_payload_has_more_time(world: World, receiver: Receiver) -
     receiver.script(then=Reply(delay_seconds=1.5))
     subscription = await world.subscription(receiver.url())
     small = await world.deliver(subscription, b"1")
-    large = await world.deliver(subscription, b"1" * (5 << 20))
+    large = await world.deliver(subscription, b"1" * (13 << 20))
     async with world.running(delivery_timeout_seconds=1.0, retry_base_seconds=600.0):
         await world.in_state(small, "scheduled")
         await world.in_state(large, "delivered")
@@ -258,7 +258,7 @@ async def test_a_dead_kept_connection_is_tried_again_at_once_and_each_attempt_ha
 async def test_requests_in_flight_never_exceed_the_concurrency(
     world: World, receiver: Receiver, concurrency: int
 ) -> None:
-    receiver.script(then=Reply(delay_seconds=0.05))
+    receiver.script(then=Reply(delay_seconds=0.02 * concurrency))
     async with world.running(worker_concurrency=concurrency):
         subscription = await world.subscription(receiver.url())
         await world.deliver_many(subscription, 10 + 5 * concurrency)
@@ -278,7 +278,7 @@ async def test_a_payload_of_any_size_arrives_whole(shared: Shared, receiver: Rec
 
 
 async def test_large_payloads_beyond_the_budget_take_turns(world: World, receiver: Receiver) -> None:
-    receiver.script(then=Reply(delay_seconds=0.05))
+    receiver.script(then=Reply(delay_seconds=0.2))
     async with world.running(large_payload_budget_bytes=150_000):
         subscription = await world.subscription(receiver.url())
         for _ in range(6):

@@ -11,8 +11,8 @@ from dev.harness.receiver import Receiver, Reply
 from services.delivery.worker import health
 from services.delivery.worker.health import EndpointHealth, EndpointLog
 from services.delivery.worker.store import WorkerStore
+from services.domain.notices.subscription_changes import Copies
 from services.domain.states import StatusReason
-from services.domain.subscription_changes import Copies
 from services.platform import ids
 from services.platform.stores import redis
 from services.platform.stores.signals import Signals
@@ -63,12 +63,13 @@ async def test_requests_that_hang_at_an_endpoint_leave_the_next_one_its_lane(wor
 
 
 async def test_an_answer_of_the_endpoint_before_neither_disables_nor_counts(world: World, receiver: Receiver) -> None:
-    receiver.script(then=Reply(status=410, delay_seconds=1.0), path="/old")
+    receiver.script(then=Reply(status=410, hang=True), path="/old")
     subscription = await world.subscription(receiver.url("/old"))
     async with world.running(**QUICK):
         await world.deliver_many(subscription, 5)
         await receiver.wait_for(5, path="/old")
         await world.change_target(subscription, receiver.url("/new"))
+        receiver.release()
         await world.all_in(subscription, "delivered", 5)
     assert len(receiver.on("/new")) == 5
     assert await status(world, subscription) == "active"

@@ -7,6 +7,8 @@ from tests.delivery import sending
 from tests.delivery.conftest import Shared
 from tests.delivery.world import World
 
+# No retry while a test looks.
+FAR = [600.0]
 FAILURES = {
     "close": (sending.answering(), "connection_lost", None),
     "close-in-body": (sending.answering(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"), "connection_lost", 200),
@@ -32,7 +34,7 @@ async def test_a_failure_is_recorded_with_its_kind_and_a_message(shared: Shared,
     answer, outcome, status_code = FAILURES[kind]
     async with sending.serving(answer) as server:
         subscription = await shared.world.subscription(
-            server.url(), timeout_seconds=2.0 if outcome == "timeout" else None
+            server.url(), timeout_seconds=2.0 if outcome == "timeout" else None, delays_seconds=FAR
         )
         delivery_id = await shared.world.deliver(subscription)
         await shared.world.in_state(delivery_id, "scheduled")
@@ -60,7 +62,7 @@ async def test_a_failure_is_recorded_with_its_kind_and_a_message(shared: Shared,
 async def test_a_redirect_is_recorded_with_where_it_points(shared: Shared, location: bytes, message: str) -> None:
     head = b"HTTP/1.1 308 Permanent Redirect\r\nLocation: %b\r\nContent-Length: 0\r\n\r\n" % location
     async with sending.serving(sending.answering(head)) as server:
-        subscription = await shared.world.subscription(server.url())
+        subscription = await shared.world.subscription(server.url(), delays_seconds=FAR)
         delivery_id = await shared.world.deliver(subscription)
         await shared.world.in_state(delivery_id, "scheduled")
         (attempt,) = await shared.world.attempts(delivery_id)
@@ -81,7 +83,7 @@ async def test_a_target_that_cannot_be_reached_is_recorded_with_why(
     shared: Shared, receiver: Receiver, free_port: int, url: str, outcome: str
 ) -> None:
     target = url.format(closed=free_port, port=receiver.port)
-    delivery_id = await shared.world.deliver(await shared.world.subscription(target))
+    delivery_id = await shared.world.deliver(await shared.world.subscription(target, delays_seconds=FAR))
     await shared.world.in_state(delivery_id, "scheduled")
     attempt = (await shared.world.attempts(delivery_id))[0]
     await shared.world.put(delivery_id, status="cancelled")

@@ -137,13 +137,14 @@ async def test_delivery_held_by_a_worker_for_longer_than_a_lease_is_sent_once(
 async def test_an_outcome_under_a_lost_claim_is_recorded_and_only_a_success_changes_the_delivery(
     world: World, receiver: Receiver, ringer: Ringer, status: int
 ) -> None:
-    receiver.script(Reply(status=status, delay_seconds=0.5))
+    receiver.script(Reply(status=status, hang=True))
     async with world.worker():
         delivery_id = await world.deliver(await world.subscription(receiver.url()), due_in=RUNG)
         lost = Counted("webhook_claims_lost_total")
         await ring(ringer, delivery_id)
         await receiver.wait_for(1)
         token = await world.lease(delivery_id, seconds=60)
+        receiver.release()
 
         async def recorded() -> bool:
             return bool(await world.attempts(delivery_id))

@@ -57,7 +57,7 @@ def test_an_open_loop_keeps_its_rate_over_slow_answers(generator: Helper, receiv
     sent = generator.ask(load, Sent)
 
     # One connection would send only three requests in a second.
-    assert 30 <= sent.sent <= 101
+    assert 10 <= sent.sent <= 101
     assert min(payloads.unpack(sent.accept_times)) >= RECEIVER_MS
 
 
@@ -115,7 +115,7 @@ def test_a_helper_that_is_gone_is_reported_by_name() -> None:
             helper.hear(Sent, 0.0)
         helper.tell(_load(1, seconds=1.0))
         with pytest.raises(BenchmarkError, match="the generator has ended"):
-            helper.hear(Sent, 10.0)
+            helper.hear(Sent, 60.0)
 
 
 def test_percentiles_are_of_the_nearest_rank() -> None:

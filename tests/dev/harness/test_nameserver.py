@@ -6,15 +6,15 @@ import sys
 
 import pytest
 
-from dev.harness import nameserver
+from dev.harness.network import nameserver
 from dev.harness.stack import ROOT
 from services.delivery.destinations.http import resolver
 
-# What `python -m dev.harness.resolving 5353 --help` does, and then what the resolver is set to.
+# What `python -m dev.harness.network.resolving 5353 --help` does, and then what the resolver is set to.
 RESOLVING = """
 import sys
 sys.argv = ["resolving", "5353", "--help"]
-from dev.harness import resolving
+from dev.harness.network import resolving
 resolving.main()
 from services.delivery.destinations.http import resolver
 print(dict(resolver.CONFIGURATION))

@@ -1,4 +1,4 @@
-"""The proxy between two parts: dev/harness/proxy.py."""
+"""The proxy between two parts: dev/harness/network/proxy.py."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from dev.embedded import ports
-from dev.harness.proxy import DELAY_SECONDS, Mode, Proxy, proxying
+from dev.harness.network.proxy import DELAY_SECONDS, Mode, Proxy, proxying
 from dev.harness.waiting import PATIENCE_SECONDS
 
 

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from psutil import NoSuchProcess, Process
 
+from dev.embedded import processes
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.stack import ROLES, Stack
 from dev.harness.waiting import wait_until, wait_until_sync
@@ -156,7 +157,7 @@ async def test_killed_stores_are_started_again_and_deliveries_go_on(make_stack: 
         await wait_until(lambda: stack.output.count("runs again") > before, what=f"a new {program}")  # noqa: B023 - now
     await wait_until(lambda: _ready(f"{stack.base_url}/readyz"), what="readiness")
     url = f"{stack.base_url}/api/v1/webhooks/ingest/{subscription}"
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
 
         async def accepted() -> bool:
             return (await client.post(url, json={"payload": {}}, timeout=30)).status_code == httpx.codes.ACCEPTED
@@ -171,7 +172,7 @@ async def test_a_delivery_survives_the_kill_of_its_worker(make_stack: MakeStack,
     stack.start()
     receiver.script(Reply(hang=True), then=200)
     subscription = _subscribe(stack, receiver.url())
-    async with httpx.AsyncClient(base_url=stack.base_url) as client:
+    async with httpx.AsyncClient(base_url=stack.base_url, timeout=60) as client:
         answer = await client.post(f"/api/v1/webhooks/ingest/{subscription}", json={"payload": {"n": 1}})
         assert answer.status_code == httpx.codes.ACCEPTED
         await receiver.wait_for(1)
@@ -211,7 +212,7 @@ async def test_the_terminal_shows_accepted_events_and_failed_attempts(stack: Sta
     receiver.script(500, then=200)
     subscription = _subscribe(stack, receiver.url())
     url = f"{stack.base_url}/api/v1/webhooks/ingest/{subscription}"
-    async with httpx.AsyncClient() as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         answer = (await client.post(url, json={"payload": 1}, headers={"X-Event-Type": "order.paid"})).json()
     accepted = f"accepted order.paid as event {answer['event_id']}: 1 delivery"
     attempt = f"an attempt of delivery {answer['delivery_id']} to 127.0.0.1"
@@ -285,7 +286,7 @@ def test_a_killed_supervisor_leaves_nothing_and_its_data_to_the_next(make_stack:
     assert remains
     stack.kill()
     stack.start()
-    assert not any(process.is_running() and process.status() != "zombie" for process in remains)
+    assert not any(processes.alive(process) for process in remains)
     assert subscription in _subscriptions(stack)
 
 
@@ -307,7 +308,7 @@ def test_named_stores_are_used_in_place_of_our_own(make_stack: MakeStack, databa
     stack.start()
     assert stack.ports["postgres"] is None
     assert stack.ports["redis"] is None
-    assert not any(p.name() in {"postgres", "valkey-server"} for p in stack.processes())
+    assert not any(_name(process) in {"postgres", "valkey-server"} for process in stack.processes())
     _subscribe(stack, "http://127.0.0.1:9/hook")
 
 

@@ -19,7 +19,7 @@ from protos.webhook.v1 import (
     subscriptions_pb2,
     subscriptions_pb2_grpc,
 )
-from services.domain.audit import Action
+from services.domain.notices.audit import Action
 from services.gateway.web import routing
 from services.platform import ids
 from tests.e2e.access.conftest import Channels

@@ -68,6 +68,14 @@ async def test_open_paths_require_no_key(http: httpx.AsyncClient, path: str, hea
     assert (await http.get(path, headers=headers)).status_code == 200
 
 
+async def test_the_pages_of_the_console_require_no_key(http: httpx.AsyncClient) -> None:
+    page = await http.get("/deliveries", headers={"Accept": "text/html"})
+    assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert (await http.get("/deliveries")).status_code == 404
+    found = (await http.get("/console/session")).json()
+    assert (found["required"], found["caller"]) == (True, None)
+
+
 async def test_an_unknown_path_is_404_with_a_valid_key(http: httpx.AsyncClient) -> None:
     assert await status(http, ADMIN_KEY, "/nowhere") == 404
 
@@ -168,7 +176,7 @@ async def test_a_revoked_key_is_refused_everywhere_soon_and_for_good(
 
 
 async def test_an_expired_key_is_rejected_with_that_reason(http: httpx.AsyncClient, admin: Admin) -> None:
-    key = await admin.key(expires_at=(datetime.now(UTC) + timedelta(seconds=3)).isoformat())
+    key = await admin.key(expires_at=(datetime.now(UTC) + timedelta(seconds=5)).isoformat())
     assert await status(http, key) == 200
 
     async def expired() -> bool:

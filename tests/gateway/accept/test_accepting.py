@@ -148,7 +148,7 @@ async def test_a_bad_neighbour_in_the_batch_changes_nothing(client: httpx.AsyncC
         error=ingest_pb2.ItemError(code=5, reason=errors.ErrorReason.NOT_FOUND, message="unknown")
     )
     services.result = lambda item: refused if item.payload == b'"bad"' else accept(item)
-    services.delay_seconds = 0.05  # so that the requests after the first two share a call
+    services.delay_seconds = 0.2  # so that the requests after the first two share a call
     payloads = [b'"bad"' if number % 3 == 0 else b"%d" % number for number in range(12)]
     answers = await asyncio.gather(
         *(client.post(WEBHOOK, content=b'{"payload": %b}' % payload) for payload in payloads)

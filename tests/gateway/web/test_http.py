@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from dev.harness.waiting import wait_until
 from services.gateway.web import problems, routing
 from services.platform import clock, errors, ids
 from tests.gateway.fakes import Services
@@ -112,21 +113,31 @@ async def test_a_client_that_leaves_in_mid_body_leaves_nothing_behind(
         await writer.drain()
         await asyncio.sleep(0.05)
         writer.close()
-    await asyncio.sleep(0.1)
+
+    async def only_this_one() -> bool:
+        return "webhook_http_in_flight 1.0" in (await client.get("/metrics")).text
+
+    untyped: Any = only_this_one
+    await wait_until(untyped, what="the others to be gone")
     assert services.requests == []
     assert (await client.get("/healthz")).status_code == 200
-    assert "webhook_http_in_flight 1.0" in (await client.get("/metrics")).text  # this one
 
 
 async def statuses(url: str, *pieces: bytes) -> list[int]:
-    """Send the pieces one after the other, and return the statuses of all responses until the connection is closed."""
+    """Send the pieces one after the other, and return the statuses of all responses until the connection is closed.
+
+    After the first piece it waits for the beginning of a response, if there are more.
+    """
     reader, writer = await asyncio.open_connection(urlsplit(url).hostname, urlsplit(url).port)
+    answers = b""
     for piece in pieces:
         writer.write(piece)
         await writer.drain()
+        if not answers and len(pieces) > 1:
+            answers = await asyncio.wait_for(reader.readuntil(b"\r\n"), 9)
         await asyncio.sleep(0.05)
     async with asyncio.timeout(9):
-        answers = await reader.read()
+        answers += await reader.read()
     writer.close()
     return [int(status) for status in re.findall(rb"HTTP/1\.1 (\d{3}) ", answers)]
 

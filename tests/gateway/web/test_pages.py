@@ -1,19 +1,23 @@
-"""The pages for people and their files; compression, HEAD, and caching."""
+"""The console, the documentation, and their files; compression, HEAD, and caching."""
 
 import gzip
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
 import pytest_asyncio
 
 from protos.webhook.v1 import subscriptions_pb2
+from services.gateway.console import pages
 from services.gateway.web import problems
 from services.platform import ids
 from tests.gateway.fakes import NOW, Services
 
 PAGES = ["/docs", "/docs/", "/swagger", "/swagger/", "/swagger/index.html"]
+CONSOLE = ["/", "/deliveries", "/deliveries/", f"/deliveries/{ids.new()}", "/subscriptions/new", "/sign-in"]
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 SUBSCRIPTIONS = "/api/v1/subscriptions"
 WEBHOOK = f"/api/v1/webhooks/ingest/{ids.new()}"
 
@@ -31,12 +35,12 @@ def sources(page: str) -> list[str]:
     return re.findall(r'(?:src|href)="([^"]+)"', page)
 
 
-@pytest.mark.parametrize("path", PAGES)
+@pytest.mark.parametrize("path", [*PAGES, *CONSOLE])
 async def test_a_page_has_all_its_files_here_and_no_script_of_its_own(client: httpx.AsyncClient, path: str) -> None:
-    answer = await client.get(path)
+    answer = await client.get(path, headers=BROWSER)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
-    assert len(sources(answer.text)) == 5
+    assert sources(answer.text)
     for source in sources(answer.text):
         assert source.startswith("/")
         assert (await client.get(source)).status_code == 200, source
@@ -44,30 +48,108 @@ async def test_a_page_has_all_its_files_here_and_no_script_of_its_own(client: ht
     assert re.findall(r'\son[a-z]+="|\sstyle="|<style', answer.text) == []
 
 
-@pytest.mark.parametrize("path", ["/", "/redoc", *PAGES])
+@pytest.mark.parametrize("path", ["/redoc", *PAGES, *CONSOLE])
 async def test_a_page_may_not_load_from_other_origins_or_be_framed(client: httpx.AsyncClient, path: str) -> None:
-    headers = (await client.get(path, headers={"Accept": "text/html"})).headers
+    headers = (await client.get(path, headers=BROWSER)).headers
     policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
     assert policy["default-src"] == "'none'"
     assert policy["script-src"] == policy["connect-src"] == "'self'"
+    assert (policy["style-src"] == policy["img-src"] == "'self'") is (path in CONSOLE)
     assert policy["frame-ancestors"] == policy["base-uri"] == policy["form-action"] == "'none'"
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
     assert headers["cross-origin-opener-policy"] == "same-origin"
 
 
-async def test_the_root_leads_people_to_the_docs_and_programs_to_the_document(plain: httpx.AsyncClient) -> None:
-    browser = await plain.get("/", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
-    assert (browser.status_code, browser.headers["location"]) == (307, "/docs")
-    program = await plain.get("/")
+async def test_the_root_is_the_console_for_people_and_leads_programs_to_the_document(plain: httpx.AsyncClient) -> None:
+    browser, program = await plain.get("/", headers=BROWSER), await plain.get("/")
+    assert browser.headers["content-type"] == "text/html; charset=utf-8"
+    assert browser.headers["vary"] == "Accept, Accept-Encoding"
     assert program.headers["content-type"] == "application/json"
-    assert browser.headers["vary"] == program.headers["vary"] == "Accept"
+    assert program.headers["vary"] == "Accept"
     links = program.json()
     assert links.pop("title") == "Webhook delivery service"
     assert set(links) == {"docs", "openapi", "health"}
     for link in links.values():
         assert (await plain.get(link)).status_code == 200
     assert (await plain.post("/")).status_code == 405
+
+
+@pytest.mark.parametrize("accept", [None, "*/*", "application/json", "text/html;q=0, */*", "text/htmlx"])
+async def test_the_path_of_a_page_does_not_exist_for_programs(plain: httpx.AsyncClient, accept: str | None) -> None:
+    answer = await plain.get("/deliveries", headers={"Accept": accept} if accept else {})
+    assert (answer.status_code, answer.json()["reason"]) == (404, "UNKNOWN_PATH")
+    assert answer.headers["vary"] == "Accept"
+    assert (await plain.post("/deliveries", headers=BROWSER)).status_code == 405
+
+
+async def test_every_page_of_the_console_is_the_same_document(client: httpx.AsyncClient) -> None:
+    root = await client.get("/", headers=BROWSER)
+    for page in pages.PAGES:
+        answer = await client.get(f"/{page}", headers=BROWSER)
+        assert (answer.status_code, answer.content) == (200, root.content), page
+        assert (await client.get(f"/{page}x", headers=BROWSER)).status_code == 404, page
+
+
+async def test_a_file_of_the_console_is_kept_by_browsers_at_the_address_of_its_version(
+    client: httpx.AsyncClient,
+) -> None:
+    named = [source for source in sources((await client.get("/", headers=BROWSER)).text) if source.endswith(".css")]
+    version, _, name = named[0].removeprefix("/console/assets/").partition("/")
+    assert len(version) == 16
+    kept, other = await client.get(named[0]), await client.get(f"/console/assets/{version[::-1]}/{name}")
+    assert kept.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert (other.status_code, other.content, other.headers["cache-control"]) == (200, kept.content, "no-cache")
+    for path in (f"/console/assets/{name}", f"{named[0]}x"):
+        assert (await client.get(path, headers=BROWSER)).status_code == 404, path
+    for path in ("index.html", "../pyproject.toml", "..%2fpyproject.toml", "%2fetc%2fpasswd", ""):
+        assert (await client.get(f"/console/assets/{version}/{path}")).status_code == 404, path
+
+
+async def test_the_console_learns_whether_requests_need_a_key(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/console/session")
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+    nobody = {"key_id": "anonymous", "name": None, "role": "admin", "tenant_id": "default"}
+    found = answer.json()
+    assert found.pop("version")
+    assert found == {"required": False, "caller": nobody, "expires_at": None, "development": True}
+
+
+def test_the_address_of_the_files_changes_with_any_of_them(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text('<script type="module" src="/console/assets/HASH/app.js"></script>')
+    (tmp_path / "app.js").write_text("1")
+    (tmp_path / "lib").mkdir()
+    versions = set()
+    for change in (
+        {},
+        {"app.js": "2"},
+        {"lib/a.js": ""},
+        {"lib/b.css": ""},
+        {"index.html": "app.js"},
+        {"a.test.js": ""},
+    ):
+        for name, text in change.items():
+            (tmp_path / name).write_text(text)
+        versions.add(pages.Console(tmp_path).version)
+    assert len(versions) == 4  # neither the page nor a test is a file that browsers keep
+
+
+def test_only_files_for_browsers_are_served(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("")
+    names = (
+        "app.js",
+        "lib/x.svg",
+        ".hidden.js",
+        "types/api.js",
+        "app.test.js",
+        "vendor.json",
+        "lib/_draft.js",
+        "x.d.ts",
+    )
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    assert pages.Console(tmp_path).names == ["app.js", "lib/x.svg"]
 
 
 async def test_redoc_leads_to_the_docs(plain: httpx.AsyncClient) -> None:

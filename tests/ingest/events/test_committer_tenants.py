@@ -249,7 +249,7 @@ async def test_a_call_is_answered_without_a_tenant_that_takes_long_and_its_event
             late.event_id,
             ingest.tenant_id,
         )
-        results = await asyncio.wait_for(ingest.batch(*items, late), 5.0)
+        results = await ingest.batch(*items, late)
         # On a busy machine, another one may also be late.
         assert sum(result.HasField("accepted") for result in results) >= len(results) // 2
         assert results[-1].error.reason == "OUTCOME_UNKNOWN"

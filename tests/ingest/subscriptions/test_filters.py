@@ -181,7 +181,8 @@ async def test_looks_while_changes_are_not_heard_of_are_as_rare_as_they_may_be(
     while loop.time() < began + 1.0:
         await asyncio.gather(*(_wanting(filters, "a", ttl_seconds=0.25) for _ in range(20)))
         await asyncio.sleep(0.01)
-    assert 1 <= len(store.read) <= (loop.time() - began) / 0.25
+    # The first one may be due at once.
+    assert 1 <= len(store.read) <= (loop.time() - began) / 0.25 + 1
     assert not any(store.read), "nothing changed"
 
 
@@ -422,6 +423,7 @@ async def test_a_tenant_that_takes_long_in_postgres_pauses_and_no_other_does(
 ) -> None:
     monkeypatch.setattr(indexes, "MAX_TENANT_BYTES", 10_000)
     monkeypatch.setattr(indexes, "PAUSE_FACTOR", 1e6)
+    monkeypatch.setattr(indexes, "SLOW_SECONDS", 3600.0)
     for name in (TENANT, "other"):
         await store.insert(40, "a", tenant_id=name)
     with monkeypatch.context() as patch:

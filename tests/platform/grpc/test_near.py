@@ -112,7 +112,7 @@ async def code_of(call: Awaitable[object]) -> grpc.StatusCode:
 
 
 async def test_a_role_of_this_process_is_called_here(roles: Roles) -> None:
-    await roles.get(REQUEST, timeout=5)
+    await roles.get(REQUEST, timeout=30)
     assert (roles.here.calls, roles.there.calls) == (1, 0)
 
 
@@ -129,7 +129,7 @@ async def test_a_call_has_a_context_of_its_own(roles: Roles) -> None:
     spans.CURRENT.set(span)
     shares.OWNER.set("whose request it is")
     try:
-        await roles.get(REQUEST, timeout=5)
+        await roles.get(REQUEST, timeout=30)
         assert (spans.CURRENT.get(), shares.OWNER.get()) == (span, "whose request it is")
         assert identity.CALLER.get(None) is caller
     finally:
@@ -144,7 +144,7 @@ async def test_neither_side_sees_what_the_other_does_to_a_message(roles: Roles) 
 
     roles.here.answer = change
     request = ingest_pb2.GetEventRequest(event_id="mine")
-    answer = await roles.get(request, timeout=5)
+    answer = await roles.get(request, timeout=30)
     answer.event.id = "changed"
     assert request.event_id == "mine"
     assert not roles.here.kept.event.id
@@ -196,7 +196,7 @@ async def test_a_message_that_is_too_large_is_refused_as_by_grpc(roles: Roles) -
         if stop:  # then the copy is called
             await roles.stop()
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await roles.get(large, timeout=5)
+            await roles.get(large, timeout=30)
         refused.append(grpc_errors.from_rpc_error(raised.value))
     assert [type(error) for error in refused] == [errors.PayloadTooLarge] * 2
     assert (roles.here.calls, roles.there.calls) == (0, 0)
@@ -207,10 +207,10 @@ async def test_another_copy_is_called_when_this_one_has_too_much_to_do(roles: Ro
         raise errors.Overloaded("too many")
 
     roles.here.answer = refuse
-    await roles.get(REQUEST, timeout=5)
+    await roles.get(REQUEST, timeout=30)
     assert (roles.here.calls, roles.there.calls) == (1, 1)
     roles.there.answer = refuse
-    assert await code_of(roles.get(REQUEST, timeout=5)) is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert await code_of(roles.get(REQUEST, timeout=30)) is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 async def test_a_call_to_another_copy_has_the_metadata_and_what_is_left_of_the_time(roles: Roles) -> None:
@@ -236,7 +236,7 @@ async def test_what_another_copy_would_refuse_too_is_not_repeated(roles: Roles, 
         raise error
 
     roles.here.answer = refuse
-    assert await code_of(roles.get(REQUEST, timeout=5)) is grpc_errors.status_code(error)
+    assert await code_of(roles.get(REQUEST, timeout=30)) is grpc_errors.status_code(error)
     assert (roles.here.calls, roles.there.calls) == (1, 0)
 
 
@@ -248,13 +248,13 @@ async def test_a_role_with_no_place_for_a_call_leaves_it_to_another_copy(monkeyp
         monkeypatch.setattr(places, "MAX_CALLS", 0)
         await stack.enter_async_context(serving(process, here))
         stub: Any = ingest_pb2_grpc.IngestServiceStub(channel)
-        await stub.GetEvent(REQUEST, timeout=5)
+        await stub.GetEvent(REQUEST, timeout=30)
         assert (here.calls, there.calls) == (0, 1)
 
 
 async def test_a_role_that_has_stopped_leaves_calls_to_another_copy(roles: Roles) -> None:
     await roles.stop()
-    await roles.get(REQUEST, timeout=5)
+    await roles.get(REQUEST, timeout=30)
     assert (roles.here.calls, roles.there.calls) == (0, 1)
 
 

@@ -10,9 +10,9 @@ from dev.harness.redis import cluster
 from dev.harness.redis.primaries import KEY, again, settings
 from dev.harness.waiting import wait_until
 from services.delivery.dispatcher import limiter
-from services.domain import subscription_changes
 from services.domain.doorbell import STREAM
 from services.domain.gates import CLOSED
+from services.domain.notices import subscription_changes
 from services.platform.stores import redis
 
 

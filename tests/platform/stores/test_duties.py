@@ -74,10 +74,10 @@ async def test_two_of_many_processes_do_the_work_and_the_others_stand_by(databas
         def working() -> list[Copy]:
             return [each for each in copies if each.worked]
 
-        await wait_until(lambda: all(each.duty._looked for each in copies), 20, what="each to look")
-        await wait_until(lambda: len(working()) == duties.PLACES, 20, what="two to work")
+        await wait_until(lambda: all(each.duty._looked for each in copies), what="each to look")
+        await wait_until(lambda: len(working()) == duties.PLACES, what="two to work")
         looked = [each.worked for each in working()]
-        await wait_until(lambda: min(each.worked for each in working()) > max(looked) + 10, 20, what="more work")
+        await wait_until(lambda: min(each.worked for each in working()) > max(looked) + 10, what="more work")
         assert sum(each.duty.held for each in copies) == len(working()) == duties.PLACES
 
 

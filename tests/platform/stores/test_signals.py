@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dev.embedded import EmbeddedValkey, Guard
-from dev.harness.waiting import wait_until
+from dev.harness.waiting import PATIENCE_SECONDS, wait_until
 from services.platform.process.background import Alarm
 from services.platform.process.lifecycle import Process
 from services.platform.settings import RedisSettings
@@ -34,7 +34,7 @@ async def heard_in(redis_url: str) -> AsyncIterator[Signals]:
     assert not process.failed
 
 
-async def goes_off(alarm: Alarm, seconds: float = 10.0) -> bool:
+async def goes_off(alarm: Alarm, seconds: float = PATIENCE_SECONDS) -> bool:
     """Whether an alarm goes off within so long."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):

@@ -20,7 +20,7 @@ from services.ingest.subscriptions import client_certificates
 from services.ingest.subscriptions.client_certificates import CERTIFICATE, PRIVATE_KEY, Facts
 from services.platform import errors
 from tests.ingest.conftest import URL, Ingest, fields, refused
-from tests.ingest.subscriptions.test_secrets import create
+from tests.ingest.subscriptions.secrets.test_secrets import create
 
 CA = certificates.authority()
 SHOP, BANK = CA.issue("shop"), CA.issue("bank")

@@ -8,13 +8,13 @@ import pytest
 import structlog
 
 from dev.harness.waiting import wait_until
-from services.domain import activity
-from services.domain.activity import Activity
+from services.domain.notices import activity
+from services.domain.notices.activity import Activity
 from services.platform.settings import Settings
 
 # Writes lines like a process: text, and lines that the terminal of `make run` must not show.
 PROGRAM = """
-from services.domain import activity
+from services.domain.notices import activity
 from services.platform.process import logs
 from services.platform.settings import Settings, load
 import structlog

@@ -10,7 +10,7 @@ import redis.asyncio
 from dev.harness import certificates
 from dev.harness.keys import vault
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.domain import subscription_changes
+from services.domain.notices import subscription_changes
 from services.platform import errors
 from tests.ingest.conftest import UNSIGNED, Ingest, fields, refused
 

@@ -11,13 +11,21 @@ import redis.asyncio
 from dev.harness.keys import OTHER_KEY, vault
 from protos.webhook.v1 import ingest_pb2
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.domain import subscription_changes
+from services.domain.notices import subscription_changes
 from services.ingest.events.verification import FORM
 from services.ingest.subscriptions import secrets as rules
 from services.ingest.subscriptions.secrets import Verification
 from services.platform import errors
 from tests.ingest.conftest import UNSIGNED, Ingest, eventually, fields, refused, serving
-from tests.ingest.events.providers import Signer, by_github, by_shopify, by_slack, by_standard, by_stripe, by_svix
+from tests.ingest.events.inbound.providers import (
+    Signer,
+    by_github,
+    by_shopify,
+    by_slack,
+    by_standard,
+    by_stripe,
+    by_svix,
+)
 
 SECRET, OLD = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
 BODY = b'{"id": "evt_1", "type": "charge.succeeded"}'

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from services.platform.stores import postgres, sql
 
-SQL = sql.Queries("services.domain")
+SQL = sql.Queries("services.domain.notices")
 # The signal for who makes events of facts.
 FACTS = "facts"
 

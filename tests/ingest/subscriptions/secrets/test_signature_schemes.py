@@ -12,7 +12,7 @@ from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.domain.secrets.signatures import SignatureScheme
 from services.platform import errors
 from tests.ingest.conftest import UNSIGNED, Ingest, fields, refused
-from tests.ingest.subscriptions.test_secrets import BODY, create, passes, rotate, signed, stored
+from tests.ingest.subscriptions.secrets.test_secrets import BODY, create, passes, rotate, signed, stored
 
 HMAC, ED25519 = pb.SIGNATURE_SCHEME_HMAC_SHA256, pb.SIGNATURE_SCHEME_ED25519
 NONE = pb.SIGNATURE_SCHEME_NONE

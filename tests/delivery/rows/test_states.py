@@ -35,7 +35,7 @@ from services.ingest.events.store import EventStore, NewEvent
 from services.ingest.subscriptions import store as ingest
 from tests.delivery.world import World, attempt, claim
 
-SERVICES = Path(__file__).parents[2] / "services"
+SERVICES = Path(__file__).parents[3] / "services"
 # Where a state is, and in which columns: a delivery's is in two tables, of which one has no row once it has ended.
 DELIVERIES, HEALTH, SUBSCRIPTIONS = "deliveries", "subscription_health", "subscriptions"
 COLUMNS = {

@@ -25,7 +25,7 @@ from services.platform.stores import sql
 if TYPE_CHECKING:  # the gateway, which has no stores, reads the actions
     from services.platform.stores import postgres
 
-SQL = sql.Queries("services.domain")
+SQL = sql.Queries("services.domain.notices")
 
 # The service itself, where nobody asked for what it does.
 SYSTEM = "system"

@@ -1,4 +1,6 @@
-"""Run a role of the service whose names are resolved by a given name server: python -m dev.harness.resolving PORT ROLE.
+"""Run a role of the service whose names are resolved by a given name server.
+
+    python -m dev.harness.network.resolving PORT ROLE
 
 No setting names a server, because the machine's own are the right ones everywhere but here.
 """

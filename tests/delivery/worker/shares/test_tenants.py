@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from dev.harness import receiver as receivers
-from dev.harness.nameserver import Nameserver
+from dev.harness.network.nameserver import Nameserver
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2 as pb
@@ -35,11 +35,6 @@ async def other_receiver() -> AsyncIterator[Receiver]:
         yield made
 
 
-async def deliver(world: World, subscription: UUID, number: int) -> None:
-    for _ in range(number):
-        await world.deliver(subscription)
-
-
 async def hang(world: World, receiver: Receiver, number: int, *, each: int = 4) -> list[UUID]:
     """Create subscriptions with deliveries, whose receivers never respond."""
     made = []
@@ -47,7 +42,7 @@ async def hang(world: World, receiver: Receiver, number: int, *, each: int = 4) 
         path = f"/hang-{count}"
         receiver.script(then=Reply(hang=True), path=path)
         made.append(await world.subscription(receiver.url(path)))
-        await deliver(world, made[-1], each)
+        await world.deliver_many(made[-1], each)
     return made
 
 
@@ -77,12 +72,12 @@ async def test_receivers_of_one_tenant_that_hang_leave_many_slots_to_another(
         for number in range(6):
             other_receiver.script(Reply(hang=True), path=f"/{number}")
         for subscription in subscriptions:
-            await deliver(quiet, subscription, 1)
+            await quiet.deliver_many(subscription, 1)
         # All at the same time: with only one slot, only the first one would arrive.
         await wait_until(lambda: other_receiver.in_flight == 6, what="six requests beside those that hang")
         other_receiver.release()
         for subscription in subscriptions:
-            await deliver(quiet, subscription, 50)
+            await quiet.deliver_many(subscription, 50)
         for subscription in subscriptions:
             await quiet.all_in(subscription, "delivered", 51)
         assert receiver.in_flight >= 48
@@ -108,16 +103,16 @@ async def test_a_tenant_has_its_bound_over_all_workers_and_what_is_over_it_is_he
         # Each has counted the other by then.
         warm = await quiet.subscription(other_receiver.url("/warm"))
         for _ in range(5):
-            await deliver(quiet, warm, 1)
+            await quiet.deliver_many(warm, 1)
         await quiet.all_in(warm, "delivered", 5)
         hanging = await hang(world, receiver, 30)
         await wait_until(lambda: receiver.in_flight >= 12, what="the tenant to be at its bound")
         handed_back = Counted("webhook_deliveries_handed_back_total", reason="concurrency")
         for subscription in hanging:
-            await deliver(world, subscription, 20)
+            await world.deliver_many(subscription, 20)
         await wait_until(lambda: handed_back() > 0, what="deliveries to be handed back")
         subscription = await quiet.subscription(other_receiver.url())
-        await deliver(quiet, subscription, 100)
+        await quiet.deliver_many(subscription, 100)
         await quiet.all_in(subscription, "delivered", 100)
         assert receiver.max_in_flight <= 16
         assert await attempts(world, hanging) == 0
@@ -138,16 +133,16 @@ async def test_a_host_has_its_bound_over_all_tenants_and_each_of_them_gets_throu
         hanging = await hang(world, receiver, 30)
         await wait_until(lambda: receiver.in_flight >= 12, what="the host to be at its bound")
         subscription = await quiet.subscription(receiver.url("/quick"))
-        await deliver(quiet, subscription, 60)
+        await quiet.deliver_many(subscription, 60)
         elsewhere = await world.subscription(other_receiver.url())
-        await deliver(world, elsewhere, 60)
+        await world.deliver_many(elsewhere, 60)
         await quiet.all_in(subscription, "delivered", 60)
         await world.all_in(elsewhere, "delivered", 60)
         assert receiver.max_in_flight <= 16
         assert await attempts(world, hanging) == 0
 
         for name in hanging:
-            await deliver(world, name, 20)
+            await world.deliver_many(name, 20)
         await until_true(partial(is_held, world, client, hanging), "deliveries held by concurrency")
         receiver.release()
         for name in hanging:
@@ -188,10 +183,10 @@ async def test_hanging_names_of_one_tenant_do_not_delay_those_of_another(
         hanging = []
         for number in range(100):
             hanging.append(await world.subscription(f"http://{number}.hanging.co.uk/"))
-            await deliver(world, hanging[-1], 1)
+            await world.deliver_many(hanging[-1], 1)
         await wait_until(lambda: len({name for name, _ in name_server.asked}) >= 48, what="names to hang")
         for number in range(6):
             subscription = await quiet.subscription(f"http://{number}.quiet.co.uk:{receiver.port}/")
-            await deliver(quiet, subscription, 20)
+            await quiet.deliver_many(subscription, 20)
             await quiet.all_in(subscription, "delivered", 20)
         assert await attempts(world, hanging) == 0

@@ -9,7 +9,7 @@ from services.domain.secrets.signatures import Key
 from services.ingest.events import verification
 from services.ingest.events.verification import MAX_HEADER_LENGTH, TOLERANCE_SECONDS, Check, Headers
 from services.platform import errors
-from tests.ingest.events.providers import Signer, by_shopify, by_slack, by_standard, by_stripe, by_svix
+from tests.ingest.events.inbound.providers import Signer, by_shopify, by_slack, by_standard, by_stripe, by_svix
 
 NOW = 1_773_500_966
 BODY = '{"id": "evt_1", "type": "charge.succeeded", "note": "Grüße ☃"}'.encode()

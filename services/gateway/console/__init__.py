@@ -1,0 +1,1 @@
+"""The console: its files, and what only a browser needs."""

@@ -1,0 +1,111 @@
+"""The console's page and its files: the folder console/, read once at the start.
+
+Every page is the same document. Its scripts read the path, and call the REST API as any other client does.
+"""
+
+import hashlib
+import json
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from services.gateway.web import problems, static
+from services.gateway.web.middleware import accepts_html
+from services.gateway.web.static import FOREVER, REVALIDATE, StaticContent
+
+FOLDER = Path(__file__).resolve().parents[3] / "console"
+ASSETS_PATH = "/console/assets"
+# The first part of the paths of the pages, besides the root. The chart has them in files/console-paths.yaml.
+PAGES = (
+    "audit",
+    "deliveries",
+    "events",
+    "inbound",
+    "jobs",
+    "keys",
+    "live",
+    "sign-in",
+    "statistics",
+    "subscriptions",
+    "system",
+    "tenants",
+)
+# The same path is a page for browsers, and something else for programs.
+_VARY = {"vary": "Accept"}
+_PAGE = "index.html"
+# How the page names its files.
+_NAMED = f"{ASSETS_PATH}/HASH/"
+_UNSERVED_FOLDERS = frozenset(("node_modules", "tests", "types"))
+
+
+class Console:
+    """The page, and the files that it loads: below an address that changes whenever one of them does."""
+
+    def __init__(self, folder: Path = FOLDER) -> None:
+        files = dict(_files(folder))
+        digest = hashlib.sha256()
+        for name, body in files.items():
+            digest.update(f"{name}\0{len(body)}\0".encode() + body)
+        self.version = digest.hexdigest()[:16]
+        self.names = list(files)
+        self._assets = _contents(files, FOREVER)
+        # For pages of another version, which are open, or come from a gateway that is not updated yet.
+        self._of_other_version = _contents(files, REVALIDATE)
+        page = (folder / _PAGE).read_text(encoding="utf-8").replace(_NAMED, f"{ASSETS_PATH}/{self.version}/")
+        headers = static.page_headers() | {"vary": "Accept, Accept-Encoding"}
+        self._page = StaticContent(page.encode(), "text/html", headers=headers)
+
+    def routes(self, *, title: str, links: Mapping[str, str]) -> list[Route]:
+        """Return the routes of the pages and of the files; programs get `links` at the root."""
+        body = json.dumps({"title": title, **links})
+
+        def root() -> Response:
+            headers = static.NOSNIFF | _VARY | {"cache-control": REVALIDATE}
+            return Response(body, headers=headers, media_type="application/json")
+
+        paths = [template for page in PAGES for template in (f"/{page}", f"/{page}/{{rest:path}}")]
+        return [
+            Route("/", self._for_browsers(root)),
+            *(Route(path, self._for_browsers(_unknown)) for path in paths),
+            Route(f"{ASSETS_PATH}/{{version}}/{{name:path}}", self._asset),
+        ]
+
+    def _for_browsers(self, otherwise: Callable[[], Response]) -> Callable[[Request], Awaitable[Response]]:
+        """Return an endpoint, one for each path so that metrics can tell them apart."""
+
+        async def serve(request: Request) -> Response:
+            if accepts_html(",".join(request.headers.getlist("accept"))):
+                return self._page.response(request)
+            return otherwise()
+
+        return serve
+
+    async def _asset(self, request: Request) -> Response:
+        version, name = request.path_params["version"], request.path_params["name"]
+        found = (self._assets if version == self.version else self._of_other_version).get(name)
+        return problems.unknown_path() if found is None else found.response(request)
+
+
+def _contents(files: Mapping[str, bytes], cache_control: str) -> Mapping[str, StaticContent]:
+    return {
+        name: StaticContent(body, static.media_type(name) or "", cache_control=cache_control)
+        for name, body in files.items()
+    }
+
+
+def _unknown() -> Response:
+    """Return what programs get at the path of a page, which is no path of the API."""
+    return problems.unknown_path(_VARY)
+
+
+def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Yield the files to serve, by path: no hidden ones, no tests, nothing that only developers need."""
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if any(part[0] in "._" or part in _UNSERVED_FOLDERS for part in parts) or path.name.endswith(".test.js"):
+            continue
+        if static.media_type(path.name) and path.is_file():
+            yield "/".join(parts), path.read_bytes()
