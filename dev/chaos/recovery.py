@@ -253,7 +253,7 @@ class _Recovery:
     async def _progress(self, job_id: UUID, done: int) -> None:
         async def there() -> bool:
             row = await self._connection.fetchrow("SELECT status, done FROM jobs WHERE id = $1", job_id)
-            return row["done"] >= done or row["status"] not in {"queued", "running"}
+            return row is None or row["done"] >= done or row["status"] not in {"queued", "running"}
 
         await wait_until(there, PATIENCE_SECONDS, what=f"the job to have done {done}")
 

@@ -459,7 +459,7 @@ def _late(
                     new_attempts=count - before_count,
                     delivered=claim.id in queued and any(map(_delivers, written.values())),
                     is_last=last is not None,
-                    status_code=last and last.status_code,
+                    status_code=None if last is None else last.status_code,
                     error_kind=None if last is None or _delivers(last) else last.outcome,
                 )
             )

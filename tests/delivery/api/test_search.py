@@ -246,7 +246,7 @@ async def test_a_page_reads_so_many_rows_of_all_subscriptions_together(
 
     monkeypatch.setattr(walks.Walker, "step", counted)
     asked = {"subscription_id": [str(owner) for owner in rows.subscriptions]}
-    wanted: dict[str, Any] = {
+    every: dict[str, dict[str, Any]] = {
         "no such type": {"event_type": ["none"]},
         "no such type of subscriptions": {"event_type": ["none"], **asked},
         "no such code of subscriptions": {
@@ -255,8 +255,8 @@ async def test_a_page_reads_so_many_rows_of_all_subscriptions_together(
             **asked,
         },
         "no such reason": {"reason": ["worker_lost"]},
-    }[name]
-    request = pb.SearchDeliveriesRequest(filter=pb.DeliveryFilter(**wanted), page_size=page_size)
+    }
+    request = pb.SearchDeliveriesRequest(filter=pb.DeliveryFilter(**every[name]), page_size=page_size)
     pages = 0
     while True:
         answer = await rows.shared.client.SearchDeliveries(request)

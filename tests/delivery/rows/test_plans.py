@@ -226,8 +226,8 @@ def late_arguments(data: Data) -> list[Any]:
 
 def settle_arguments(data: Data) -> list[Any]:
     some = data.delivery_ids
-    rest = [[1], [True], [True], [503], ["http_5xx"]]
-    return [some, *(each * len(some) for each in rest), min(some), max(some)]
+    rest: list[Any] = [1, True, True, 503, "http_5xx"]
+    return [some, *([value] * len(some) for value in rest), min(some), max(some)]
 
 
 def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:

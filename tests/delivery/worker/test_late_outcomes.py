@@ -179,7 +179,7 @@ async def last_answer(world: World, delivery_id: UUID) -> tuple[Any, ...]:
         " SELECT attempt_count, last_status_code, last_error_kind FROM unsuccessful_deliveries WHERE id = $1",
         delivery_id,
     )
-    return tuple(row)
+    return tuple(row or ())
 
 
 async def test_what_a_late_attempt_got_is_what_the_last_attempt_got_if_it_is_the_last(
