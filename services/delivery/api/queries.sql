@@ -272,12 +272,13 @@ SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
 ) AS d
 
 -- history_of_subscriptions --
--- Walks that of subscriptions ($10), each by its index, which the ranges of (subscription_id, id) leave no choice about.
+-- Walks that of subscriptions ($10), each by its index, which the ranges of (subscription_id, id) leave no choice about. With
+-- both bounds of id, too, the generic plan takes them for narrow and walks the primary key (5 million rows a day: 18 s).
 SELECT d.* FROM unnest($10::uuid[]) AS owner (id)
 CROSS JOIN LATERAL (
     SELECT *, row_number() OVER (ORDER BY subscription_id {direction}, id {direction}) AS place FROM (
         SELECT id, subscription_id, tenant_id, status, event_type, attempt_count FROM webhook_deliveries
-        WHERE (subscription_id, id) > (owner.id, $2) AND (subscription_id, id) < (owner.id, $3) AND id > $2 AND id < $3
+        WHERE (subscription_id, id) > (owner.id, $2) AND (subscription_id, id) < (owner.id, $3) AND id > $2
         ORDER BY subscription_id {direction}, id {direction} LIMIT $4
     ) AS own
 ) AS d

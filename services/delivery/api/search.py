@@ -27,7 +27,10 @@ SQL = sql.Queries("services.delivery.api")
 # A tenant with no more subscriptions is searched by those, which others' deliveries do not lie between: its part of the
 # queue, and history, where each subscription costs a walk of its own.
 OWNERS_LIMIT = 1_000
-WALKERS_LIMIT = 100
+WALKERS_LIMIT = 50
+# What it costs to look a delivery up in history, which may be far from the others, and so on disk: as much as so many
+# rows of a list.
+LOOK_UP = 3
 
 
 async def find(connection: postgres.Connection, tenant_id: str, wanted: Filter, span: Span, limit: int) -> Found:
@@ -106,10 +109,11 @@ class _Places:
             walk = "unsuccessful_of_events"
             return [await self._of_events(find, walk, [[status], *rest]) for status in sorted(statuses)]
         arguments, sources = [sorted(statuses), *rest], len(statuses)
+        cost = LOOK_UP if reasons or self._types else 1
         if self._asked:
             sources *= len(self._asked)
-            return [await self._walk(find, "unsuccessful_of_subscriptions", arguments, sources=sources)]
-        return [await self._walk(find, "unsuccessful", arguments, sources=sources)]
+            return [await self._walk(find, "unsuccessful_of_subscriptions", arguments, sources=sources, cost=cost)]
+        return [await self._walk(find, "unsuccessful", arguments, sources=sources, cost=cost)]
 
     async def queue(self, statuses: Collection[DeliveryStatus]) -> Part:
         """Search what is unfinished.
@@ -121,11 +125,13 @@ class _Places:
         arguments = [sorted(statuses), self._types, *self._last, wanted.min_attempts, holds, self._asked]
         if self._events is not None:
             return await self._of_events(find, "queue_of_events", arguments)
+        cost = LOOK_UP if self._types else 1
         if self._owners:
-            row = await self._walker.step(find, "queue_of_subscriptions", [*arguments, self._owners], walks.WALK_ROWS)
-            if row["rows_read"] < walks.WALK_ROWS:
+            rows = walks.WALK_ROWS // cost
+            row = await self._walker.step(find, "queue_of_subscriptions", [*arguments, self._owners], rows)
+            if row["rows_read"] < rows:
                 return Part(row["found"], None)
-        return await self._walk(find, "queue", arguments)
+        return await self._walk(find, "queue", arguments, cost=cost)
 
     async def _of_events(self, find: str, walk: str, arguments: Sequence[Any]) -> Part:
         assert self._events is not None, "they are asked for"
@@ -133,5 +139,5 @@ class _Places:
             return Part((), None)
         return await self._walk(find, walk, [*arguments, *self._events])
 
-    async def _walk(self, find: str, walk: str, arguments: Sequence[Any], *, sources: int = 1) -> Part:
-        return await self._walker.walk(find, walk, arguments, sources=sources)
+    async def _walk(self, find: str, walk: str, arguments: Sequence[Any], *, sources: int = 1, cost: int = 1) -> Part:
+        return await self._walker.walk(find, walk, arguments, sources=sources, cost=cost)

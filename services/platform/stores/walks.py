@@ -23,7 +23,7 @@ from services.platform.stores import postgres
 from services.platform.stores.sql import Queries
 
 # Rows that a page reads of a place at most, and those of its first step.
-WALK_ROWS = 20_000
+WALK_ROWS = 10_000
 FIRST_ROWS = 250
 STEP_GROWTH = 4
 
@@ -139,11 +139,11 @@ class Walker:
         self._span = span
         self._limit = limit
 
-    async def walk(self, find: str, walk: str, arguments: Sequence[Any], *, sources: int = 1) -> Part:
-        """Walk in growing steps. `sources`: how many the statement merges."""
+    async def walk(self, find: str, walk: str, arguments: Sequence[Any], *, sources: int = 1, cost: int = 1) -> Part:
+        """Walk in growing steps. `sources`: how many the statement merges; `cost`: that of a row to that of others."""
         # One more than the page has says whether there is another page.
         span, found, most = self._span, list[UUID](), self._limit + 1
-        left = max(WALK_ROWS, most)
+        left = max(WALK_ROWS // cost, most)
         least = rows = max(1, max(most, FIRST_ROWS) // sources)
         while True:
             row = await self.step(find, walk, arguments, rows, span)
