@@ -23,7 +23,7 @@ export PYTHON
 COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test chart-test chaos acceptance-recovery acceptance-search fuzz bench lint image kind-up kind-demo kind-down format generate lock clean
+.PHONY: help run demo test chart-test chaos acceptance-recovery acceptance-search fuzz bench lint image kind-up kind-demo kind-down format generate console-vendor lock clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' Makefile
@@ -87,6 +87,9 @@ format: ## Format the code
 generate: ## Write every generated file: stubs of protos, the chart's schema, settings and README, dashboards
 	@scripts/venv.sh dev
 	@$(BIN)/python -m scripts.generate
+
+console-vendor: ## Put the libraries of the console into console/vendor, from npm
+	@python3 scripts/console_vendor.py $(ARGS)
 
 lock: ## Resolve the requirements again, keeping what still fits
 	@scripts/venv.sh dev

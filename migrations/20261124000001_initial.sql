@@ -71,7 +71,9 @@ CREATE TABLE api_keys (
     -- Accurate to about a minute: written in the background.
     last_used_at        timestamptz,
     -- Null: API_KEY_REQUESTS_PER_SECOND.
-    requests_per_second double precision CHECK (requests_per_second BETWEEN 0.001 AND 100000)
+    requests_per_second double precision CHECK (requests_per_second BETWEEN 0.001 AND 100000),
+    -- What it may do besides what its role allows.
+    capabilities        text[] NOT NULL DEFAULT '{}' CHECK (capabilities <@ ARRAY['erase'])
 );
 CREATE INDEX api_keys_by_tenant ON api_keys (tenant_id, id);
 
@@ -213,12 +215,15 @@ CREATE TABLE idempotency_keys (
     -- The event or subscription that the call created.
     object_id    uuid NOT NULL,
     expires_at   timestamptz NOT NULL,
+    -- Empty once the event that the call created is erased: no request is compared with it any more.
     request_hash bytea NOT NULL,
     response     bytea NOT NULL,
     -- In this order, so that a key is found whatever its route is.
     PRIMARY KEY (tenant_id, key, route)
 );
 CREATE INDEX idempotency_keys_by_expiry ON idempotency_keys (expires_at);
+-- For erasing an event. Ids come in the order of time, so that an insert touches the last page.
+CREATE INDEX idempotency_keys_by_object ON idempotency_keys (object_id);
 
 -- The next four tables are partitioned by ranges of UUIDv7, one range per UTC day. The first 64 bits of a delivery's id
 -- are those of its event's id, so an event, its deliveries and their attempts are in partitions of the same day.
@@ -233,9 +238,12 @@ CREATE TABLE webhook_events (
     -- Null: the payload is not encoded.
     content_encoding text,
     -- Stored without compression: a payload is written once and read once, so compressing it costs more than it saves.
-    payload          bytea STORAGE EXTERNAL NOT NULL,
+    -- Null: it was erased.
+    payload          bytea STORAGE EXTERNAL,
     -- The W3C trace context that all attempts of a traced event continue. Null: the event is not traced.
     traceparent      text,
+    -- When all that was kept of it was erased: the payload is the first to go.
+    erased_at        timestamptz,
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
 
@@ -518,7 +526,7 @@ CREATE TRIGGER subscription_health_give_turns AFTER UPDATE ON subscription_healt
 CREATE TABLE jobs (
     id              uuid PRIMARY KEY,
     tenant_id       text NOT NULL,
-    kind            text NOT NULL CHECK (kind IN ('retry', 'replay', 'cancel')),
+    kind            text NOT NULL CHECK (kind IN ('retry', 'replay', 'cancel', 'erase')),
     status          text NOT NULL DEFAULT 'queued'
         CHECK (status IN ('queued', 'running', 'paused', 'succeeded', 'failed', 'cancelled')),
     -- A DeliveryFilter as JSON; and the subscriptions that it touches, empty for all of the tenant.
@@ -536,8 +544,11 @@ CREATE TABLE jobs (
     moved_at        timestamptz,
     due_at          timestamptz NOT NULL DEFAULT now(),
     ended_at        timestamptz,
-    -- It has looked at all deliveries up to this one.
+    -- It has looked at all deliveries up to this one; one that walks through events, at those of the event in_event.
     at_delivery     uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    -- It has looked at all events up to this one. Null in_event: it is between two events.
+    at_event        uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    in_event        uuid,
     chunks          integer NOT NULL DEFAULT 0,
     matched         bigint NOT NULL,
     matched_exact   boolean NOT NULL,

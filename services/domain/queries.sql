@@ -32,15 +32,15 @@ FOR UPDATE SKIP LOCKED
 
 -- end_waiting --
 -- Ends waiting deliveries ($1; $2 and $3: least and greatest id) as $4 for reason $5, notes those that failed, and returns
--- which ended.
+-- which ended. With $6 those that workers have in hand end, too: what becomes of their requests is recorded late.
 WITH locked AS (
     SELECT delivery_id FROM delivery_queue
-    WHERE delivery_id = ANY($1::uuid[]) AND claim_token IS NULL
+    WHERE delivery_id = ANY($1::uuid[]) AND (claim_token IS NULL OR $6::boolean)
     ORDER BY delivery_id
     FOR UPDATE
 ), ended AS (
     DELETE FROM delivery_queue q
-    WHERE (SELECT count(*) FROM locked) > 0 AND q.delivery_id = ANY($1::uuid[]) AND q.claim_token IS NULL
+    WHERE (SELECT count(*) FROM locked) > 0 AND q.delivery_id = ANY($1::uuid[]) AND (q.claim_token IS NULL OR $6::boolean)
     RETURNING q.delivery_id AS id, q.event_id, q.subscription_id, q.tenant_id, q.attempt_count, q.last_status_code,
               q.last_error_kind
 ), finished AS (
@@ -100,7 +100,3 @@ INSERT INTO encryption_canary (sealed) VALUES ($1) ON CONFLICT DO NOTHING
 -- select_canary --
 -- Reads it.
 SELECT sealed FROM encryption_canary
-
--- tenant_exists --
--- Whether there is a tenant of this id that is not deleted.
-SELECT EXISTS (SELECT FROM tenants WHERE id = $1 AND deleted_at IS NULL)

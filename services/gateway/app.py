@@ -52,7 +52,7 @@ def create(
     open_routes = [*operational, *pages, *console, *by_token]
     rest = middleware.Compressed(middleware.HeadAsGet(api))
     known = middleware.Authenticated(
-        middleware.Shortcut(rest, [*accept, *retries.routes(services), *pages]), callers, open_routes
+        middleware.Shortcut(rest, [*accept, *retries.routes(services), *pages, *console]), callers, open_routes
     )
     templates = middleware.Templates(api.routes)
     metered = middleware.Metered(middleware.WellFormed(known, routes.SINGLE_HEADERS), templates)

@@ -485,6 +485,7 @@ class Event(_message.Message):
     CONTENT_ENCODING_FIELD_NUMBER: _builtins.int
     EXPANDING_FIELD_NUMBER: _builtins.int
     PAYLOAD_BYTES_FIELD_NUMBER: _builtins.int
+    ERASED_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7."""
     tenant_id: _builtins.str
@@ -505,6 +506,10 @@ class Event(_message.Message):
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was accepted, by the database's clock."""
 
+    @_builtins.property
+    def erased_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was erased; unset if it was not."""
+
     def __init__(
         self,
         *,
@@ -517,10 +522,11 @@ class Event(_message.Message):
         content_encoding: _builtins.str = ...,
         expanding: _builtins.bool = ...,
         payload_bytes: _builtins.int = ...,
+        erased_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "erased_at", b"erased_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_encoding", b"content_encoding", "content_type", b"content_type", "created_at", b"created_at", "event_type", b"event_type", "expanding", b"expanding", "id", b"id", "payload", b"payload", "payload_bytes", b"payload_bytes", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_encoding", b"content_encoding", "content_type", b"content_type", "created_at", b"created_at", "erased_at", b"erased_at", "event_type", b"event_type", "expanding", b"expanding", "id", b"id", "payload", b"payload", "payload_bytes", b"payload_bytes", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

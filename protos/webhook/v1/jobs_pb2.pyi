@@ -35,6 +35,10 @@ class _JobKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobKind.Value
     """Ends it as cancelled, if it waits."""
     JOB_KIND_REPLAY: _JobKind.ValueType  # 3
     """Makes a new delivery of its event, with an id of its own, to the same or to another subscription."""
+    JOB_KIND_ERASE: _JobKind.ValueType  # 4
+    """Erases events, for good: payloads, and all that was kept of what was sent and answered. Requires a key with the capability
+    CAPABILITY_ERASE, or with role admin.
+    """
 
 class JobKind(_JobKind, metaclass=_JobKindEnumTypeWrapper):
     """What a job does to each delivery."""
@@ -47,6 +51,10 @@ JOB_KIND_CANCEL: JobKind.ValueType  # 2
 """Ends it as cancelled, if it waits."""
 JOB_KIND_REPLAY: JobKind.ValueType  # 3
 """Makes a new delivery of its event, with an id of its own, to the same or to another subscription."""
+JOB_KIND_ERASE: JobKind.ValueType  # 4
+"""Erases events, for good: payloads, and all that was kept of what was sent and answered. Requires a key with the capability
+CAPABILITY_ERASE, or with role admin.
+"""
 Global___JobKind: _TypeAlias = JobKind  # noqa: Y015
 
 class _JobStatus:
@@ -91,7 +99,7 @@ Global___JobStatus: _TypeAlias = JobStatus  # noqa: Y015
 
 @_typing.final
 class JobCounts(_message.Message):
-    """What a job has done so far, or would do. Once it has succeeded, matched is the sum of the others."""
+    """What a job has done so far, or would do. Once it has succeeded, matched is the sum of the others. Of an erasure: events."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -105,7 +113,7 @@ class JobCounts(_message.Message):
     matched_is_exact: _builtins.bool
     """Whether matched is exact; otherwise there are at least so many."""
     done: _builtins.int
-    """Made pending again, cancelled, or replayed."""
+    """Made pending again, cancelled, replayed, or erased."""
     skipped: _builtins.int
     """Left as they are: changed by somebody else meanwhile, in flight, or their subscription is disabled."""
     gone: _builtins.int
@@ -188,7 +196,7 @@ class Job(_message.Message):
     status: Global___JobStatus.ValueType
     """Its state."""
     rate_per_second: _builtins.int
-    """The most deliveries that it makes pending, cancels, or replays in a second."""
+    """The most deliveries that it makes pending, cancels, or replays in a second; of an erasure, events."""
     error: _builtins.str
     """Why it failed, or why it does not go on at the moment; otherwise empty."""
     created_by: _builtins.str
@@ -205,7 +213,7 @@ class Job(_message.Message):
 
     @_builtins.property
     def results(self) -> Global___JobResults:
-        """What became of them, as of a few seconds ago. Not of cancellations."""
+        """What became of them, as of a few seconds ago. Not of cancellations and erasures."""
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
@@ -259,7 +267,7 @@ Global___Job: _TypeAlias = Job  # noqa: Y015
 
 @_typing.final
 class JobSample(_message.Message):
-    """A delivery that a job would change."""
+    """A delivery that a job would change, or an event that it would erase."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -268,14 +276,17 @@ class JobSample(_message.Message):
     EVENT_TYPE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.str
-    """UUID of the delivery."""
+    """UUID of the delivery; empty for an event."""
     subscription_id: _builtins.str
-    """Its subscription."""
+    """Its subscription; empty for an event."""
     event_type: _builtins.str
     """Type of its event; empty if it has none."""
     reason: _builtins.str
     """Its reason; empty if it has none."""
+    event_id: _builtins.str
+    """UUID of the event."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was accepted."""
@@ -288,10 +299,11 @@ class JobSample(_message.Message):
         event_type: _builtins.str = ...,
         reason: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        event_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "delivery_id", b"delivery_id", "event_type", b"event_type", "reason", b"reason", "subscription_id", b"subscription_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "delivery_id", b"delivery_id", "event_id", b"event_id", "event_type", b"event_type", "reason", b"reason", "subscription_id", b"subscription_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -342,7 +354,9 @@ class PreviewJobRequest(_message.Message):
     @_builtins.property
     def filter(self) -> _deliveries_pb2.DeliveryFilter:
         """To which deliveries. It needs from_time or subscription_id. Without status these are failed ones for a retry, and waiting
-        ones for a cancellation; for a replay it may be any.
+        ones for a cancellation; for a replay it may be any. For an erasure it is about events: it needs from_time or names events
+        by event_ids (up to 1,000), idempotency_key, or provider_id, and may have event_type and to_time, and no other field:
+        the deliveries of an event share its payload.
         """
 
     def __init__(

@@ -93,7 +93,7 @@ WHERE event_id = $1 AND id >= $2 AND id < $3 AND ($4::text IS NULL OR status = $
 ORDER BY id DESC LIMIT $5
 
 -- count_by --
--- Counts deliveries ($1; $2 and $3: least and greatest id) by what they have in common ($4), the largest group first.
+-- Counts deliveries ($1; $2 and $3: least and greatest id) by what they have in common ($4).
 SELECT coalesce(key, '') AS key, count(*) AS deliveries
 FROM (
     SELECT CASE $4 WHEN 'subscription' THEN d.subscription_id::text
@@ -111,7 +111,6 @@ FROM (
     WHERE d.id = ANY($1::uuid[]) AND d.id BETWEEN $2 AND $3
 ) AS keyed
 GROUP BY key
-ORDER BY count(*) DESC, key
 
 -- lock_queued --
 -- Locks the rows of a tenant's unfinished deliveries ($1) in the queue.
@@ -126,7 +125,8 @@ FOR UPDATE
 SELECT d.*, now() AS now, s.deleted_at IS NOT NULL AS subscription_deleted, s.status = 'disabled' AS subscription_disabled,
        s.status = 'active' AND s.rate_limit_per_second IS NULL AND coalesce(h.breaker, 'closed') = 'closed' AS steady,
        coalesce(h.breaker = 'open' AND h.probe_delivery_id IS NULL, false) AS wants_probe,
-       (SELECT ARRAY[e.traceparent] FROM webhook_events e WHERE e.id = d.event_id) AS event
+       (SELECT ARRAY[e.traceparent] FROM webhook_events e WHERE e.id = d.event_id) AS event,
+       (SELECT e.payload IS NULL FROM webhook_events e WHERE e.id = d.event_id) AS erased
 FROM webhook_deliveries d
 JOIN subscriptions s ON s.id = d.subscription_id
 LEFT JOIN subscription_health h ON h.subscription_id = d.subscription_id

@@ -46,11 +46,7 @@ async def find(connection: postgres.Connection, tenant_id: str, wanted: Filter, 
     elif not wanted.names_events:
         rows = await connection.fetch(SQL["select_owners"], tenant_id, OWNERS_LIMIT + 1)
         owners = [row["id"] for row in rows] if len(rows) <= OWNERS_LIMIT else []
-    of_events = None
-    if wanted.names_events:
-        of_events = await lookups.keyed_events(
-            connection, tenant_id, keys=wanted.idempotency_keys, provider_ids=wanted.provider_ids
-        )
+    of_events = await named_events(connection, tenant_id, wanted)
     walker = Walker(connection, SQL, tenant_id, span, limit)
     places = _Places(walker, wanted, owners, of_events)
     possible = wanted.possible
@@ -65,6 +61,21 @@ async def find(connection: postgres.Connection, tenant_id: str, wanted: Filter, 
         if unfinished := possible & UNFINISHED:
             parts.append(await places.queue(unfinished))
     return walker.page(parts)
+
+
+async def named_events(connection: postgres.Connection, tenant_id: str, wanted: Filter) -> Sequence[UUID] | None:
+    """Return the events that can be wanted, where these are certain ones; None where they are not.
+
+    An id that is given may be of no event of the tenant.
+    """
+    if not wanted.names_events:
+        return None
+    if not (wanted.idempotency_keys or wanted.provider_ids):
+        return wanted.event_ids
+    keyed = await lookups.keyed_events(
+        connection, tenant_id, keys=wanted.idempotency_keys, provider_ids=wanted.provider_ids
+    )
+    return [name for name in keyed if name in wanted.event_ids] if wanted.event_ids else keyed
 
 
 class _Places:
@@ -127,7 +138,7 @@ class _Places:
             return await self._of_events(find, "queue_of_events", arguments)
         cost = LOOK_UP if self._types else 1
         if self._owners:
-            rows = walks.WALK_ROWS // cost
+            rows = walks.WALK_ROWS // cost // 2
             row = await self._walker.step(find, "queue_of_subscriptions", [*arguments, self._owners], rows)
             if row["rows_read"] < rows:
                 return Part(row["found"], None)

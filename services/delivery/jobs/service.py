@@ -6,7 +6,14 @@ from uuid import UUID
 from protos.webhook.v1 import jobs_pb2 as pb
 from protos.webhook.v1 import jobs_pb2_grpc
 from services.delivery.jobs.runner import JOBS
-from services.delivery.jobs.store import DEFAULT_RATE_PER_SECOND, MAX_RATE_PER_SECOND, Job, JobStore, Preview
+from services.delivery.jobs.store import (
+    DEFAULT_RATE_PER_SECOND,
+    MAX_RATE_PER_SECOND,
+    WITHOUT_RESULTS,
+    Job,
+    JobStore,
+    Preview,
+)
 from services.domain.states import JobKind, JobStatus
 from services.platform import errors, ids, paging
 from services.platform.auth import identity
@@ -123,7 +130,7 @@ def _message(job: Job) -> pb.Job:
             skipped=job.skipped,
             gone=job.gone,
         ),
-        results=results if job.kind is not JobKind.CANCEL else None,
+        results=results if job.kind not in WITHOUT_RESULTS else None,
         estimated_end_at=_estimate(job),
     )
 
@@ -152,8 +159,9 @@ def _preview(found: Preview) -> pb.PreviewJobResponse:
         reasons=[pb.JobReasonCount(reason=reason, deliveries=n) for reason, n in found.reasons.most_common()],
         samples=[
             pb.JobSample(
-                delivery_id=str(row["delivery_id"]),
-                subscription_id=str(row["subscription_id"]),
+                delivery_id=str(row["delivery_id"] or ""),
+                subscription_id=str(row["subscription_id"] or ""),
+                event_id=str(row["event_id"]),
                 event_type=row["event_type"] or "",
                 reason=row["reason"] or "",
                 created_at=row["created_at"],

@@ -3,8 +3,10 @@
 A job is a row. A chunk of it is one transaction, which locks the row, does what is to be done to some hundred
 deliveries, and moves the place up to which the job has looked: a process that dies in between leaves no trace, and
 another one does the same chunk. So no delivery is retried twice by a job, whatever happens to its processes.
+A job that erases does so with events (erasure.py), which it counts in place of deliveries.
 """
 
+import dataclasses
 import hashlib
 import math
 import secrets
@@ -19,13 +21,17 @@ from google.protobuf import json_format
 
 from protos.webhook.v1 import deliveries_pb2
 from services.delivery.api import filters, search
+from services.delivery.api.filters import Filter
 from services.delivery.api.store import DeliveryStore
+from services.delivery.jobs import erasure
+from services.delivery.jobs.erasure import Place
 from services.domain import deliveries
 from services.domain.notices import audit
 from services.domain.notices.audit import Action, FieldChange
 from services.domain.states import UNFINISHED_JOBS, WAITING, DeliveryReason, DeliveryStatus, JobKind, JobStatus
 from services.platform import errors, ids
 from services.platform.auth import identity
+from services.platform.auth.roles import Capability
 from services.platform.stores import postgres, sql
 from services.platform.stores.walks import Span
 
@@ -60,17 +66,21 @@ STATUSES: Mapping[JobKind, frozenset[DeliveryStatus]] = {
     JobKind.RETRY: frozenset(DeliveryStatus) - {DeliveryStatus.PENDING, DeliveryStatus.IN_FLIGHT},
     JobKind.REPLAY: frozenset(DeliveryStatus),
     JobKind.CANCEL: WAITING,
+    JobKind.ERASE: frozenset(),
 }
 _IMPLIED: Mapping[JobKind, frozenset[DeliveryStatus]] = {
     JobKind.RETRY: frozenset({DeliveryStatus.FAILED}),
     JobKind.REPLAY: frozenset(),
     JobKind.CANCEL: WAITING,
+    JobKind.ERASE: frozenset(),
 }
+# What these have done to deliveries has no outcome to wait for.
+WITHOUT_RESULTS = frozenset((JobKind.CANCEL, JobKind.ERASE))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What a job is to do: its deliveries are those that the filter matches at the moment `frozen_at`."""
+    """What a job is to do: its deliveries, or events, are those that the filter matches at the moment `frozen_at`."""
 
     kind: JobKind
     filter: deliveries_pb2.DeliveryFilter
@@ -85,8 +95,13 @@ class Plan:
         """Return the plan for what is asked now; InvalidArgument for what cannot be done to deliveries."""
         if to_subscription_id is not None and kind is not JobKind.REPLAY:
             raise errors.InvalidArgument.field("to_subscription_id", f"requires kind {JobKind.REPLAY}")
-        wanted = filters.parse(message)
-        if not wanted.subscription_ids and wanted.from_time is None:
+        wanted = parsed(kind, message)
+        if wanted.from_time is not None and wanted.from_time >= now:
+            raise errors.InvalidArgument.field("filter.from", "must be in the past")
+        if kind is JobKind.ERASE:
+            erasure.check(message, wanted)
+            return cls(kind=kind, filter=message, frozen_at=now)
+        if not wanted.subscription_ids and not wanted.event_ids and wanted.from_time is None:
             raise errors.InvalidArgument.field("filter", "must have a from time or a subscription_id")
         if wanted.statuses - STATUSES[kind]:
             names = ", ".join(sorted(STATUSES[kind]))
@@ -100,8 +115,6 @@ class Plan:
             )
         if wanted.to_time is None or wanted.to_time > now:
             filled.to_time.FromDatetime(now)
-        if wanted.from_time is not None and wanted.from_time >= now:
-            raise errors.InvalidArgument.field("filter.from", "must be in the past")
         return cls(kind=kind, filter=filled, frozen_at=now, to_subscription_id=to_subscription_id)
 
     @property
@@ -135,6 +148,8 @@ class Job:
     moved_at: datetime | None
     ended_at: datetime | None
     at_delivery: UUID
+    at_event: UUID
+    in_event: UUID | None
     chunks: int
     matched: int
     matched_exact: bool
@@ -180,11 +195,27 @@ class Moved:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Chunk:
-    """What a chunk did: deliveries by what became of them."""
+    """What a chunk did: deliveries by what became of them, and how many ended with it."""
 
     done: Sequence[UUID] = ()
     skipped: int = 0
     gone: int = 0
+    ended: int = 0
+    # The last delivery that it looked at; None: it has looked at all.
+    reached: UUID | None = None
+
+
+def parsed(kind: JobKind, message: deliveries_pb2.DeliveryFilter) -> Filter:
+    """Return what the filter of a job wants; InvalidArgument for what cannot be wanted."""
+    if kind is JobKind.ERASE:
+        return filters.parse(message, max_events=erasure.MAX_NAMED)
+    return filters.parse(message)
+
+
+def _check_caller(kind: JobKind) -> None:
+    """PermissionDenied for a kind of job that the caller may neither create nor change."""
+    if kind is JobKind.ERASE:
+        identity.check_capability(Capability.ERASE)
 
 
 def _parsed(text: str) -> deliveries_pb2.DeliveryFilter:
@@ -262,6 +293,7 @@ class JobStore:
             row = await connection.fetchrow(SQL["take_preview"], _hash(token), tenant_id)
             if row is None:
                 raise errors.NotFound("the token was used, has expired, or never existed; preview the job again")
+            _check_caller(JobKind(row["kind"]))
             plan = Plan(
                 kind=JobKind(row["kind"]),
                 filter=_parsed(row["filter"]),
@@ -304,6 +336,7 @@ class JobStore:
             row = await connection.fetchrow(SQL["lock_job"], job_id, tenant_id)
             if row is None:
                 raise _no_job(job_id)
+            _check_caller(JobKind(row["kind"]))
             before = JobStatus(row["status"])
             if action is Action.CANCEL_JOB and before is JobStatus.CANCELLED:
                 return _job(row)
@@ -337,6 +370,7 @@ class JobStore:
         message: deliveries_pb2.DeliveryFilter,
         to_subscription_id: UUID | None,
     ) -> Plan:
+        _check_caller(kind)
         plan = Plan.of(kind, message, await connection.fetchval(SQL["select_now"]), to_subscription_id)
         if to_subscription_id is not None and not await connection.fetchval(
             SQL["subscription_takes"], to_subscription_id, tenant_id
@@ -388,10 +422,14 @@ class JobStore:
         self, connection: postgres.Connection, tenant_id: str, plan: Plan, *, described: bool
     ) -> Preview:
         """Count what a plan is about, exactly up to COUNTED."""
-        wanted = filters.parse(plan.filter)
+        wanted = parsed(plan.kind, plan.filter)
         span, preview = Span.of(wanted, ascending=True), Preview()
         for _ in range(COUNT_LOOKS):
-            found = await search.find(connection, tenant_id, wanted, span, COUNTED_AT_ONCE)
+            if plan.kind is JobKind.ERASE:
+                arguments = wanted, plan.frozen_at, span.after, COUNTED_AT_ONCE
+                found = await erasure.find(connection, tenant_id, *arguments)
+            else:
+                found = await search.find(connection, tenant_id, wanted, span, COUNTED_AT_ONCE)
             preview.matched += len(found.ids)
             if described and found.ids:
                 await self._describe(connection, preview, found.ids, plan)
@@ -407,15 +445,20 @@ class JobStore:
         self, connection: postgres.Connection, preview: Preview, found: Sequence[UUID], plan: Plan
     ) -> None:
         bounds = min(found), max(found)
-        oldest = self._oldest()
         if not preview.samples:
             some = found[:SAMPLES]
-            preview.samples = await connection.fetch(SQL["select_samples"], some, min(some), max(some))
-        arguments = found, *bounds, oldest, plan.to_subscription_id, self._recovery
-        for row in await connection.fetch(SQL["describe"], *arguments):
-            preview.reasons[row["reason"]] += row["deliveries"]
-            preview.skipped += row["blocked"]
-            preview.gone += row["gone"]
+            query = "select_event_samples" if plan.kind is JobKind.ERASE else "select_samples"
+            preview.samples = await connection.fetch(SQL[query], some, min(some), max(some))
+        if plan.kind is JobKind.ERASE:
+            rows = await connection.fetch(SQL["describe_events"], found, *bounds)
+        else:
+            arguments = found, *bounds, self._oldest(), plan.to_subscription_id, self._recovery
+            rows = await connection.fetch(SQL["describe"], *arguments)
+        for row in rows:
+            if plan.kind is not JobKind.ERASE:
+                preview.reasons[row["reason"]] += row["deliveries"]
+                preview.skipped += row["blocked"]
+                preview.gone += row["gone"]
             preview.oldest_at = min(preview.oldest_at or row["oldest_at"], row["oldest_at"])
             preview.newest_at = max(preview.newest_at or row["newest_at"], row["newest_at"])
 
@@ -446,15 +489,28 @@ class JobStore:
                 return None
             job = _job(row)
             locked.append(job.id)
-            wanted = filters.parse(job.filter)
-            span = Span.of(wanted, ascending=True).beyond(job.at_delivery)
             limit = max(1, min(math.ceil(job.rate_per_second * CHUNK_SECONDS), CHUNK_DELIVERIES))
-            found = await search.find(connection, job.tenant_id, wanted, span, limit)
-            chunk = await self._act(connection, job, sorted(set(found.ids)), wanted.statuses) if found.ids else _Chunk()
-            moved = await self._record(connection, job, found.reached, chunk)
-        if job.kind is JobKind.CANCEL:
-            deliveries.DELIVERIES_ENDED.labels(DeliveryStatus.CANCELLED).inc(len(chunk.done))
+            do = self._erase if job.kind is JobKind.ERASE else self._do
+            chunk = await do(connection, job, parsed(job.kind, job.filter), limit)
+            moved = await self._record(connection, job, chunk)
+        if chunk.ended:
+            deliveries.DELIVERIES_ENDED.labels(DeliveryStatus.CANCELLED).inc(chunk.ended)
         return moved
+
+    async def _do(self, connection: postgres.Connection, job: Job, wanted: Filter, limit: int) -> _Chunk:
+        span = Span.of(wanted, ascending=True).beyond(job.at_delivery)
+        found = await search.find(connection, job.tenant_id, wanted, span, limit)
+        chunk = await self._act(connection, job, sorted(set(found.ids)), wanted.statuses) if found.ids else _Chunk()
+        return dataclasses.replace(chunk, reached=found.reached)
+
+    async def _erase(self, connection: postgres.Connection, job: Job, wanted: Filter, limit: int) -> _Chunk:
+        place = Place(event=job.at_event, within=job.in_event, delivery=job.at_delivery)
+        made = await erasure.chunk(connection, job.tenant_id, wanted, job.frozen_at, place, limit)
+        if made.place is None:
+            return _Chunk(done=made.events, ended=made.ended)
+        after = made.place
+        await connection.execute(SQL["move_in_events"], job.id, after.event, after.within, after.delivery)
+        return _Chunk(done=made.events, ended=made.ended, reached=after.delivery)
 
     async def _act(
         self, connection: postgres.Connection, job: Job, found: Sequence[UUID], statuses: frozenset[DeliveryStatus]
@@ -463,7 +519,7 @@ class JobStore:
             ended = await deliveries.end_waiting(
                 connection, found, status=DeliveryStatus.CANCELLED, reason=DeliveryReason.CANCELLED
             )
-            return _Chunk(done=ended, skipped=len(found) - len(ended))
+            return _Chunk(done=ended, skipped=len(found) - len(ended), ended=len(ended))
         if job.kind is JobKind.REPLAY:
             return await self._replay(connection, job, found)
         made = await self._deliveries.reopen(
@@ -500,22 +556,25 @@ class JobStore:
         day = (datetime.now(UTC) - self._retention).replace(hour=0, minute=0, second=0, microsecond=0)
         return ids.least_at(day)
 
-    async def _record(self, connection: postgres.Connection, job: Job, reached: UUID | None, chunk: _Chunk) -> Moved:
+    async def _record(self, connection: postgres.Connection, job: Job, chunk: _Chunk) -> Moved:
         looked_at = job.looked_at + len(chunk.done) + chunk.skipped + chunk.gone
-        skipped, matched, exact = chunk.skipped, max(job.matched, looked_at), job.matched_exact
+        skipped, gone, matched, exact = chunk.skipped, chunk.gone, max(job.matched, looked_at), job.matched_exact
         status, error = JobStatus.RUNNING, None
-        if reached is None:
-            # What was counted and is not found any more was changed by somebody else.
-            skipped += matched - looked_at
+        if chunk.reached is None:
+            # What was counted and is not found any more was changed by somebody else; an event is no longer retained.
+            if job.kind is JobKind.ERASE:
+                gone += matched - looked_at
+            else:
+                skipped += matched - looked_at
             status, exact = JobStatus.SUCCEEDED, True
         elif looked_at >= MAX_MATCHED:
             status, error = JobStatus.FAILED, f"more than {MAX_MATCHED} deliveries match; narrow the filter"
         await connection.execute(
             SQL["move_job"],
-            job.id, reached or job.at_delivery, len(chunk.done), skipped, chunk.gone, status, error, matched, exact,
+            job.id, chunk.reached or job.at_delivery, len(chunk.done), skipped, gone, status, error, matched, exact,
             len(chunk.done) / job.rate_per_second,
         )  # fmt: skip
-        return Moved(job=job, done=len(chunk.done), skipped=skipped, gone=chunk.gone, status=status)
+        return Moved(job=job, done=len(chunk.done), skipped=skipped, gone=gone, status=status)
 
     async def look(self) -> bool:
         """See what became of a chunk; return whether there was one to look at."""

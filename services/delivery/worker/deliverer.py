@@ -152,7 +152,7 @@ class Deliverer:
             return Outcome(claim=claim, status=DeliveryStatus.FAILED, reason=DeliveryReason.EXPIRED)
         async with self._payload(claim) as payload:
             if payload is None:
-                return Outcome(claim=claim, status=DeliveryStatus.FAILED, reason=DeliveryReason.PAYLOAD_GONE)
+                return _without_payload(claim)
             await self._hold(held)
             if await self._attempt(held, payload):
                 await self._attempt(held, payload, fresh=True)
@@ -248,6 +248,16 @@ class Deliverer:
         if answer.retry_after is None or answer.status_code not in _UNWILLING:
             return 0.0
         return min(destination.retry_after_seconds(answer.retry_after, now), self._retry_after_cap_seconds)
+
+
+def _without_payload(claim: Claim) -> Outcome:
+    """Return the outcome of a delivery without payload.
+
+    While it is unfinished its day is retained, so a payload that was there a moment ago was erased.
+    """
+    if claim.erased or claim.payload_bytes is not None:
+        return Outcome(claim=claim, status=DeliveryStatus.CANCELLED, reason=DeliveryReason.ERASED)
+    return Outcome(claim=claim, status=DeliveryStatus.FAILED, reason=DeliveryReason.PAYLOAD_GONE)
 
 
 def described(

@@ -25,7 +25,8 @@ SELECT c.*, now() AS claimed_at, s.target_url, s.endpoint_version, s.sealed_secr
        coalesce(h.breaker = 'half_open' AND h.probe_delivery_id = c.id, false) AS probe,
        h.failing_since IS NOT NULL AS failing,
        e.event_type, e.content_type, e.content_encoding, e.traceparent, octet_length(e.payload) AS payload_bytes,
-       CASE WHEN octet_length(e.payload) <= $4 THEN e.payload END AS payload
+       CASE WHEN octet_length(e.payload) <= $4 THEN e.payload END AS payload,
+       e.id IS NOT NULL AND e.payload IS NULL AS erased
 FROM claimed c
 CROSS JOIN LATERAL (SELECT * FROM subscriptions WHERE id = c.subscription_id OFFSET 0) AS s
 LEFT JOIN LATERAL (SELECT * FROM subscription_health WHERE subscription_id = c.subscription_id OFFSET 0) AS h ON true
@@ -186,12 +187,21 @@ SELECT delivery_id, claim_token, request, number, outcome, final FROM delivery_a
 WHERE delivery_id = ANY($1::uuid[]) AND delivery_id BETWEEN $2 AND $3 AND claim_token = ANY($4::uuid[])
 
 -- record_late --
--- Records attempts of claims that were lost: new ones, and the true outcome of those that were taken for interrupted.
+-- Records attempts of claims that were lost: new ones, and the true outcome of those that were taken for interrupted. Of an
+-- event ($16) that was erased it keeps nothing that was sent or answered.
 INSERT INTO delivery_attempts (delivery_id, claim_token, request, number, subscription_id, tenant_id, started_at,
                                duration_ms, status_code, outcome, error_message, response_body, final, event_type,
                                details)
-SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::int[], $5::uuid[], $6::text[], $7::timestamptz[],
-                     $8::int[], $9::smallint[], $10::text[], $11::text[], $12::text[], $13::bool[], $14::text[], $15::text[])
+SELECT a.delivery_id, a.claim_token, a.request, a.number, a.subscription_id, a.tenant_id, a.started_at, a.duration_ms,
+       a.status_code, a.outcome, CASE WHEN NOT e.erased THEN a.error_message END, CASE WHEN NOT e.erased THEN a.response_body END,
+       a.final, a.event_type, CASE WHEN NOT e.erased THEN a.details END
+FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::int[], $5::uuid[], $6::text[], $7::timestamptz[], $8::int[],
+            $9::smallint[], $10::text[], $11::text[], $12::text[], $13::bool[], $14::text[], $15::text[], $16::uuid[])
+    AS a (delivery_id, claim_token, request, number, subscription_id, tenant_id, started_at, duration_ms, status_code, outcome,
+          error_message, response_body, final, event_type, details, event_id)
+CROSS JOIN LATERAL (
+    SELECT EXISTS (SELECT FROM webhook_events WHERE id = a.event_id AND payload IS NULL OFFSET 0) AS erased
+) AS e
 ON CONFLICT (delivery_id, claim_token, request) DO UPDATE
 SET started_at = excluded.started_at, recorded_at = now(), duration_ms = excluded.duration_ms,
     status_code = excluded.status_code, outcome = excluded.outcome, error_message = excluded.error_message,

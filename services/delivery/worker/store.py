@@ -39,6 +39,7 @@ FRESH: Mapping[str, Any] = {
     "deleted": False,
     "held_by": None,
     "probe": False,
+    "erased": False,
 }
 
 
@@ -86,6 +87,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     content_encoding: str | None = None
     # Of the span that its event was accepted in, if it is traced.
     traceparent: str | None = None
+    # Whether its event is there, and has no payload any more.
+    erased: bool = False
 
     def at(self, monotonic: float) -> datetime:
         """Convert a moment of this process's monotonic clock to the database's clock."""
@@ -449,6 +452,7 @@ def _late(
                     delivers or (before is not None and before["final"]),
                     claim.event_type,
                     attempt.details,
+                    claim.event_id,
                 )
             )
         if written:
@@ -504,6 +508,7 @@ def _claim(row: Any, token: UUID, asked_at: float) -> Claim:
         payload=row["payload"],
         content_encoding=row["content_encoding"],
         traceparent=row["traceparent"],
+        erased=row["erased"],
     )
 
 

@@ -17,3 +17,7 @@ SELECT e.id, e.created_at, e.tenant_id, $9, k.name, k.role, k.tenant_id, e.actio
 FROM unnest($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::jsonb[], $8::bigint[])
     AS e (id, created_at, tenant_id, action, resource_type, resource_id, changes, affected)
 LEFT JOIN api_keys k ON k.id = $10::uuid
+
+-- tenant_exists --
+-- Whether there is a tenant of this id that is not deleted.
+SELECT EXISTS (SELECT FROM tenants WHERE id = $1 AND deleted_at IS NULL)

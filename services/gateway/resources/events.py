@@ -86,6 +86,7 @@ class EventSummary(models.Answer):
     created_at: models.Timestamp
     payload_bytes: int = Field(description="Size of the payload in bytes.", examples=[25])
     expanding: bool = Field(description="Whether deliveries of the event are still being created.", examples=[False])
+    erased_at: models.Timestamp | None = Field(description="When it was erased; null if it was not.", examples=[None])
 
 
 class FoundEvents(models.SearchPage):
@@ -143,7 +144,7 @@ def _summaries(answer: pb.ListEventsResponse) -> Iterator[Mapping[str, Any]]:
     summary="Get an event",
     response_class=Response,
     responses={
-        **openapi.problems(404),
+        **openapi.problems(404, described={410: "The event was erased (`EVENT_ERASED`)."}),
         200: {
             "description": "The event.",
             "content": {"application/json": {"schema": _SCHEMA, "example": _EXAMPLE}},
@@ -151,7 +152,10 @@ def _summaries(answer: pb.ListEventsResponse) -> Iterator[Mapping[str, Any]]:
     },
 )
 async def get_event(event_id: models.EventId, services: backends.Injected) -> Response:
-    """Get an event with the exact bytes of its payload. Returns 404 if it is no longer retained."""
+    """Get an event with the exact bytes of its payload.
+
+    Returns 404 if it is no longer retained, and 410 if it was erased.
+    """
     answer = await services.call(services.ingest.GetEvent, pb.GetEventRequest(event_id=event_id))
     return Response(msgspec.json.encode(_event(answer.event)), media_type="application/json")
 

@@ -11,7 +11,7 @@ from services.ingest.events.idempotency import Key, key_of
 from services.platform import errors, ids, paging
 from services.platform.auth import identity, keys
 from services.platform.auth.finder import Finder
-from services.platform.auth.roles import Role
+from services.platform.auth.roles import Capability, Role
 from services.platform.grpc import conversion
 from services.platform.grpc.calls import Context
 from services.platform.process.shares import WeightOf
@@ -20,13 +20,15 @@ from services.platform.stores.signals import Signals
 
 def key_draft(request: pb.CreateApiKeyRequest, *, own_tenant_id: str) -> KeyDraft:
     """Convert a request. Raises InvalidArgument, which names the fields at fault."""
-    roles = conversion.texts(pb.Role.DESCRIPTOR)
+    roles, capabilities = conversion.texts(pb.Role.DESCRIPTOR), conversion.texts(pb.Capability.DESCRIPTOR)
+    are_known = capabilities.keys() >= set(request.capabilities)
     return KeyDraft(
         tenant_id=request.tenant_id or own_tenant_id,
         name=request.name,
         role=Role(roles[request.role]) if request.role in roles else None,
         expires_at=conversion.moment("expires_at", request.expires_at) if request.HasField("expires_at") else None,
         requests_per_second=request.requests_per_second if request.HasField("requests_per_second") else None,
+        capabilities=frozenset(Capability(capabilities[one]) for one in request.capabilities) if are_known else None,
     )
 
 

@@ -238,7 +238,7 @@ LEFT JOIN LATERAL (SELECT tenant_id, event_type FROM webhook_events WHERE id = n
 -- select_listed --
 -- Reads events ($1; $2 and $3: least and greatest id) without their payloads.
 SELECT e.id, e.tenant_id, e.event_type, e.content_type, e.content_encoding, e.created_at,
-       octet_length(e.payload) AS payload_bytes,
+       coalesce(octet_length(e.payload), 0) AS payload_bytes, e.erased_at,
        EXISTS (SELECT FROM event_expansions x WHERE x.event_id = e.id OFFSET 0) AS expanding
 FROM webhook_events e
 WHERE e.id = ANY($1::uuid[]) AND e.id BETWEEN $2 AND $3

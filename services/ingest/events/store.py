@@ -117,6 +117,8 @@ class ListedEvent:
     created_at: datetime
     payload_bytes: int
     expanding: bool
+    # None: it is not erased.
+    erased_at: datetime | None
 
 
 # The result of an item.
@@ -215,10 +217,12 @@ class EventStore:
         return await mark_due(self._pool, delivery_ids, token=lease.token)
 
     async def event(self, tenant_id: str, event_id: UUID) -> StoredEvent:
-        """Return an event with its payload. Raise NotFound, also if it is no longer retained."""
+        """Return an event with its payload. Raise NotFound, also if it is no longer retained; Erased if it was."""
         row = await self._pool.fetchrow(SQL["select_event"], event_id, tenant_id)
         if row is None:
             raise await lookups.missing(self._pool, tenant_id, Kind.EVENT, event_id)
+        if row["payload"] is None:
+            raise errors.Erased("the event was erased")
         return sql.record(StoredEvent, row)
 
     async def search(
@@ -361,8 +365,9 @@ def _timeout_seconds(events: Sequence[NewEvent]) -> float:
 
 
 def _answer(event: NewEvent, row: Any, deliveries: set[UUID]) -> Result:
+    # One that was erased is known by the rest.
     same = row is not None and all(
-        row[name] == getattr(event, name)
+        row[name] == getattr(event, name) or (name == "payload" and row[name] is None)
         for name in ("tenant_id", "event_type", "content_type", "content_encoding", "payload")
     )
     # Filters may have changed since, but an event for one subscription is not the same event for another one.

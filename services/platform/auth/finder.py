@@ -12,7 +12,7 @@ import structlog
 from services.platform import errors
 from services.platform.auth import identity, keys
 from services.platform.auth.identity import Identity
-from services.platform.auth.roles import Role
+from services.platform.auth.roles import Capability, Role
 from services.platform.process import background
 from services.platform.process.lifecycle import Process
 from services.platform.settings import GrpcServerSettings
@@ -22,6 +22,7 @@ from services.platform.stores import postgres, sql
 
 
 SQL = sql.Queries("services.platform.auth")
+_CAPABILITIES = frozenset(Capability)
 
 
 class KeyStore:
@@ -53,6 +54,8 @@ def _identity(row: asyncpg.Record | None) -> Identity:
         role=Role(row["role"]),
         key_id=str(row["id"]),
         requests_per_second=row["requests_per_second"],
+        # One that a later version gives, which is being rolled out, is nothing here.
+        capabilities=frozenset(Capability(name) for name in row["capabilities"] if name in _CAPABILITIES),
     )
 
 

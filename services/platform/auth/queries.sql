@@ -1,12 +1,12 @@
 -- select_key --
 -- Finds a key by its digest: whose it is, what it may do, and whether it has come to its end.
-SELECT id, tenant_id, role, requests_per_second,
+SELECT id, tenant_id, role, requests_per_second, capabilities,
        revoked_at IS NOT NULL AS revoked, coalesce(expires_at <= now(), false) AS expired
 FROM api_keys WHERE key_hash = $1
 
 -- select_key_by_id --
 -- Finds a key by its id, with the same columns.
-SELECT id, tenant_id, role, requests_per_second,
+SELECT id, tenant_id, role, requests_per_second, capabilities,
        revoked_at IS NOT NULL AS revoked, coalesce(expires_at <= now(), false) AS expired
 FROM api_keys WHERE id = $1
 

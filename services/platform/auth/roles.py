@@ -23,6 +23,13 @@ class Role(enum.StrEnum):
     READ = "read"
 
 
+class Capability(enum.StrEnum):
+    """What a key may do besides what its role allows. ADMIN, and a caller where no key is required, have all."""
+
+    # Erase events. Its key needs WRITE to create jobs.
+    ERASE = "erase"
+
+
 GIVEN_TO_KEYS = frozenset((Role.ADMIN, Role.WRITE, Role.INGEST, Role.READ))
 
 _INCLUDED: Mapping[Role, frozenset[Role]] = {

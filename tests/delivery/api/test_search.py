@@ -531,6 +531,7 @@ async def test_what_is_wanted_is_counted_in_groups(
     rows: Rows, monkeypatch: pytest.MonkeyPatch, name: str, counted: int
 ) -> None:
     monkeypatch.setattr(store, "COUNTED", counted)
+    monkeypatch.setattr(store, "COUNTED_AT_ONCE", 5)
     for wanted, matches in (FILTERS["nothing"], FILTERS["statuses of two places"], FILTERS["no hold"]):
         expected = Counter(GROUPS[name](row) for row in rows.all if matches(rows, row))
         found, token = Counter[str](), ""

@@ -14,6 +14,7 @@ import pytest
 from dev.harness.stores import Stores
 from services.delivery.api import store as api
 from services.delivery.dispatcher import store as dispatcher
+from services.delivery.jobs import erasure
 from services.delivery.worker import store as worker
 from services.domain import deliveries
 from services.ingest.events import store as ingest
@@ -221,7 +222,8 @@ def record_arguments(data: Data) -> list[Any]:
 
 def late_arguments(data: Data) -> list[Any]:
     _, _, _, _, _, _, _, some, requests, owners, tenants, *rest, _, _, types, details = record_arguments(data)
-    return [some, [ids.new()] * len(some), requests, [2] * len(some), owners, tenants, *rest, types, details]
+    events = data.event_ids
+    return [some, [ids.new()] * len(some), requests, [2] * len(some), owners, tenants, *rest, types, details, events]
 
 
 def settle_arguments(data: Data) -> list[Any]:
@@ -253,7 +255,7 @@ def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
         "lock_leases": (dispatcher.SQL["lock_leases"], [some]),
         "expire_leases": (dispatcher.SQL["expire_leases"], [some, least, greatest, 10, 60.0, tokens]),
         "mark_due": (deliveries.SQL["mark_due"], [some, None]),
-        "end_waiting": (deliveries.SQL["end_waiting"], [some, least, greatest, "failed", "expired"]),
+        "end_waiting": (deliveries.SQL["end_waiting"], [some, least, greatest, "failed", "expired", False]),
         "find_of_event": (api.SQL["find_of_event"], [data.event_ids[0], one[1], one[2], None, 50]),
         "select_whole": (api.SQL["select_whole"], [some, "default", least, greatest, True]),
         "count_by": (api.SQL["count_by"], [some, least, greatest, "status"]),
@@ -264,6 +266,24 @@ def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
         "unlist": (api.SQL["unlist"], [some, owners, ["failed"] * len(some), least, greatest]),
         "lock_queued": (api.SQL["lock_queued"], [some, "default"]),
         "select_queued": (api.SQL["select_queued"], [some]),
+        **erasing(data),
+    }
+
+
+def erasing(data: Data) -> dict[str, tuple[str, list[Any]]]:
+    """Return the statements that erase events."""
+    some, events = data.delivery_ids, data.event_ids
+    of_deliveries, of_events = [some, min(some), max(some)], [events, min(events), max(events)]
+    found = [ids.delivery_range(event_id) for event_id in events]
+    between = [events, [least for least, _ in found], [most for _, most in found]]
+    return {
+        "count_deliveries": (erasure.SQL["count_deliveries"], [*between, 10]),
+        "find_of_events": (erasure.SQL["find_of_events"], [*between, FIRST, None]),
+        "erase_payloads": (erasure.SQL["erase_payloads"], of_events),
+        "lock_queue": (erasure.SQL["lock_queue"], [some]),
+        "lock_history": (erasure.SQL["lock_history"], of_deliveries),
+        "erase_attempts": (erasure.SQL["erase_attempts"], of_deliveries),
+        "finish_erasing": (erasure.SQL["finish_erasing"], of_events),
     }
 
 
@@ -273,6 +293,8 @@ BY_ID = [
     "expire_leases", "mark_due",
     "end_waiting", "find_of_event", "select_whole", "count_by", "select_attempts", "event_exists", "lock_deliveries",
     "retry_deliveries", "unlist", "lock_queued", "select_queued",
+    "count_deliveries", "find_of_events", "erase_payloads", "lock_queue", "lock_history", "erase_attempts",
+    "finish_erasing",
 ]  # fmt: skip
 
 

@@ -416,6 +416,7 @@ async def test_a_search_of_events_passes_its_filters_on(client: httpx.AsyncClien
         "created_at": moment,
         "payload_bytes": 7,
         "expanding": False,
+        "erased_at": None,
     }
     assert answer.json() == {"items": [item], "next_cursor": "more", "from": moment, "to": None, "scanned_to": moment}
     since = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)

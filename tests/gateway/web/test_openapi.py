@@ -146,7 +146,7 @@ def expected_statuses(operation: dict[str, Any]) -> set[str]:
         "test_subscription",
     }:
         expected.add("409")
-    if operation["path"].endswith("/retry"):
+    if operation["path"].endswith("/retry") or operation["operationId"] == "get_event":
         expected.add("410")
     parameters = {parameter["name"] for parameter in operation.get("parameters", ())}
     if "Idempotency-Key" in parameters and operation["operationId"] != "publish_events":

@@ -33,8 +33,9 @@ def counted(result: str) -> float:
 
 
 @pytest.fixture
-def silent() -> Iterator[str]:
-    """A server that accepts connections and never responds."""
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A server that accepts connections and never responds, and exports that wait for it longer than a busy machine."""
+    monkeypatch.setattr(sdk, "EXPORT_TIMEOUT_SECONDS", 60.0)
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as listener:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
