@@ -77,6 +77,23 @@ CREATE TABLE api_keys (
 );
 CREATE INDEX api_keys_by_tenant ON api_keys (tenant_id, id);
 
+-- People who signed in at the console with a key. A session can do what its key can, and ends with it.
+CREATE TABLE sessions (
+    id         uuid PRIMARY KEY,
+    tenant_id  text NOT NULL REFERENCES tenants (id),
+    -- SHA-256 of the token in the browser's cookie.
+    token_hash bytea NOT NULL UNIQUE CHECK (length(token_hash) = 32),
+    -- SHA-256 of the key: as in api_keys, or of BOOTSTRAP_ADMIN_KEY, which is in no table.
+    key_hash   bytea NOT NULL CHECK (length(key_hash) = 32),
+    -- By which people tell their sessions apart.
+    user_agent text NOT NULL DEFAULT '' CHECK (length(user_agent) <= 256),
+    created_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL,
+    revoked_at timestamptz
+);
+CREATE INDEX sessions_by_tenant ON sessions (tenant_id, id);
+CREATE INDEX sessions_by_key ON sessions (key_hash, id);
+
 CREATE TABLE subscriptions (
     id          uuid PRIMARY KEY,
     tenant_id   text NOT NULL REFERENCES tenants (id),
@@ -142,7 +159,9 @@ CREATE TABLE subscriptions (
     -- The secrets to verify it with. Null: the signing secrets are used.
     sealed_verification_secrets bytea,
     -- SHA-256 of the token in the subscription's own URL. Null: it has none.
-    ingest_token_hash           bytea
+    ingest_token_hash           bytea,
+    -- Where in a payload that is sent to it each tag is. Null: it looks for none.
+    tag_paths                   jsonb CHECK (jsonb_typeof(tag_paths) = 'object')
 );
 CREATE INDEX subscriptions_live ON subscriptions (tenant_id, id) WHERE deleted_at IS NULL;
 -- For caches that look for what changed since they looked last.
@@ -225,8 +244,8 @@ CREATE INDEX idempotency_keys_by_expiry ON idempotency_keys (expires_at);
 -- For erasing an event. Ids come in the order of time, so that an insert touches the last page.
 CREATE INDEX idempotency_keys_by_object ON idempotency_keys (object_id);
 
--- The next four tables are partitioned by ranges of UUIDv7, one range per UTC day. The first 64 bits of a delivery's id
--- are those of its event's id, so an event, its deliveries and their attempts are in partitions of the same day.
+-- The next five tables are partitioned by ranges of UUIDv7, one range per UTC day. The first 64 bits of a delivery's id
+-- are those of its event's id, so an event, its tags, its deliveries and their attempts are in partitions of the same day.
 -- There are no foreign keys between them, because retention drops whole partitions.
 
 CREATE TABLE webhook_events (
@@ -246,6 +265,16 @@ CREATE TABLE webhook_events (
     erased_at        timestamptz,
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
+
+-- By what events are found that their senders have named so. An event without tags has no row.
+CREATE TABLE event_tags (
+    event_id  uuid NOT NULL,
+    tenant_id text NOT NULL,
+    -- Such as 'order=42': no key has a '=', and none of an event is there twice.
+    tag       text NOT NULL,
+    PRIMARY KEY (event_id, tag)
+) PARTITION BY RANGE (event_id);
+CREATE INDEX event_tags_by_tag ON event_tags (tenant_id, tag, event_id);
 
 -- Events that go to more subscriptions than deliveries are created with them: a row each until the last delivery exists.
 CREATE TABLE event_expansions (
@@ -436,6 +465,15 @@ CREATE FUNCTION uuid_of_day(day date) RETURNS uuid LANGUAGE sql IMMUTABLE STRICT
     SELECT (lpad(to_hex((extract(epoch FROM day)::bigint) * 1000), 12, '0') || repeat('0', 20))::uuid
 $$;
 
+-- The least and the greatest id that the deliveries of an event can have. Events that one process accepts in a millisecond
+-- may share them. Of any other id that begins so they are the same.
+CREATE FUNCTION least_delivery_id(id uuid) RETURNS uuid LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT (left(id::text, 18) || '-0000-000000000000')::uuid
+$$;
+CREATE FUNCTION greatest_delivery_id(id uuid) RETURNS uuid LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT (left(id::text, 18) || '-ffff-ffffffffffff')::uuid
+$$;
+
 -- Create the missing partitions of the days from first_day to last_day and return how many were created. Many processes
 -- may call it at once. A table is created and then attached, because attaching does not block writers.
 CREATE FUNCTION create_partitions(first_day date, last_day date) RETURNS integer LANGUAGE plpgsql AS $$
@@ -447,7 +485,7 @@ DECLARE
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('webhook:create_partitions'));
     FOR day IN SELECT generate_series(first_day, last_day, interval '1 day')::date LOOP
-        FOREACH parent IN ARRAY ARRAY['webhook_events', 'webhook_deliveries', 'unsuccessful_deliveries',
+        FOREACH parent IN ARRAY ARRAY['webhook_events', 'event_tags', 'webhook_deliveries', 'unsuccessful_deliveries',
                                       'delivery_attempts'] LOOP
             child := parent || '_' || to_char(day, 'YYYYMMDD');
             IF to_regclass(child) IS NULL THEN

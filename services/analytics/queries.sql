@@ -305,7 +305,7 @@ SELECT set_config('idle_in_transaction_session_timeout', '0', true), set_config(
 -- that act on them (names quoted by the server). $2 is how long after its day an unfinished delivery may hold one.
 WITH tables AS MATERIALIZED (  -- so that no other table's name is read as a date
     SELECT p.parent::regclass AS parent, p.step, c.oid::regclass AS partition, c.relname::text AS name
-    FROM unnest(ARRAY['webhook_deliveries', 'unsuccessful_deliveries', 'delivery_attempts', 'webhook_events'])
+    FROM unnest(ARRAY['webhook_deliveries', 'unsuccessful_deliveries', 'delivery_attempts', 'event_tags', 'webhook_events'])
         WITH ORDINALITY AS p (parent, step)
     JOIN pg_class AS parent ON parent.oid = p.parent::regclass
     JOIN pg_class AS c

@@ -37,6 +37,14 @@ async def keyed_events(
     return sorted(found or ())
 
 
+async def tagged(connection: postgres.Connection, event_ids: Sequence[UUID], tags: Sequence[str]) -> list[UUID]:
+    """Return those of the events that have one of the tags."""
+    if not event_ids:
+        return []
+    rows = await connection.fetch(SQL["select_tagged"], event_ids, min(event_ids), max(event_ids), tags)
+    return sorted(row["event_id"] for row in rows)
+
+
 async def missing(
     connection: postgres.Connection | postgres.Pool, tenant_id: str | None, kind: Kind, wanted: UUID
 ) -> errors.NotFound:

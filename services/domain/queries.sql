@@ -85,6 +85,10 @@ CROSS JOIN LATERAL (
 ) AS found
 LIMIT $4
 
+-- select_tagged --
+-- Reads which of the events $1 ($2 and $3: least and greatest id) have one of the tags $4.
+SELECT DISTINCT event_id FROM event_tags WHERE event_id = ANY($1::uuid[]) AND event_id BETWEEN $2 AND $3 AND tag = ANY($4::text[])
+
 -- select_kind --
 -- Reads what tenant $2 has, or had, under the id $1; any tenant if it is null.
 SELECT CASE WHEN EXISTS (SELECT FROM subscriptions WHERE id = $1 AND ($2::text IS NULL OR tenant_id = $2))

@@ -298,6 +298,41 @@ SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
     LIMIT $4
 ) AS listed
 
+-- history_of_tags --
+-- Walks that of a tenant's events with one of the tags $10: through the ids that their deliveries can have, and at the end of
+-- each range past a row without a tenant for each of its events, so that those without deliveries are passed as well.
+SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+    SELECT d.id, d.subscription_id, d.tenant_id, d.status, d.event_type, d.attempt_count
+    FROM (
+        SELECT least_delivery_id(t.event_id) AS least, greatest_delivery_id(t.event_id) AS greatest, count(*)::integer AS events
+        FROM (
+            SELECT DISTINCT named.event_id
+            FROM unnest($10::text[]) AS wanted (tag)
+            CROSS JOIN LATERAL (
+                SELECT event_id FROM event_tags
+                WHERE tenant_id = $1 AND tag = wanted.tag
+                  AND event_id >= least_delivery_id($2) AND greatest_delivery_id(event_id) > $2
+                  AND event_id <= greatest_delivery_id($3) AND least_delivery_id(event_id) < $3
+                ORDER BY event_id {direction} LIMIT $4
+            ) AS named
+            ORDER BY named.event_id {direction} LIMIT $4
+        ) AS t
+        GROUP BY least, greatest
+        ORDER BY least {direction}
+    ) AS near
+    CROSS JOIN LATERAL (
+        (
+            SELECT id, subscription_id, tenant_id, status, event_type, attempt_count FROM webhook_deliveries h
+            WHERE id BETWEEN near.least AND near.greatest AND id > $2 AND id < $3
+              AND EXISTS (SELECT FROM event_tags WHERE event_id = h.event_id AND tag = ANY($10) OFFSET 0)
+            ORDER BY id {direction} LIMIT $4
+        )
+        UNION ALL
+        SELECT CASE '{direction}' WHEN 'ASC' THEN near.greatest ELSE near.least END, NULL, NULL, NULL, NULL, NULL FROM generate_series(1, near.events)
+    ) AS d
+    ORDER BY near.least {direction}, d.id {direction} LIMIT $4
+) AS tagged
+
 -- find_unsuccessful_like --
 -- Finds, among the first $4 deliveries of each source of a walk through those that failed or were cancelled, between the ids $2
 -- and $3, up to $5 of tenant $1 that ended for one of the reasons $7, whose type is like one of $8, whose last attempt got one
@@ -362,6 +397,50 @@ SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
     ) AS u
     LIMIT $4
 ) AS listed
+
+-- unsuccessful_of_tags --
+-- Walks those of a tenant's events with one of the tags $13, as history_of_tags does.
+SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+    SELECT u.id, u.subscription_id, u.tenant_id, u.attempt_count, u.last_status_code, u.last_error_kind
+    FROM (
+        SELECT least_delivery_id(t.event_id) AS least, greatest_delivery_id(t.event_id) AS greatest, count(*)::integer AS events
+        FROM (
+            SELECT DISTINCT named.event_id
+            FROM unnest($13::text[]) AS wanted (tag)
+            CROSS JOIN LATERAL (
+                SELECT event_id FROM event_tags
+                WHERE tenant_id = $1 AND tag = wanted.tag
+                  AND event_id >= least_delivery_id($2) AND greatest_delivery_id(event_id) > $2
+                  AND event_id <= greatest_delivery_id($3) AND least_delivery_id(event_id) < $3
+                ORDER BY event_id {direction} LIMIT $4
+            ) AS named
+            ORDER BY named.event_id {direction} LIMIT $4
+        ) AS t
+        GROUP BY least, greatest
+        ORDER BY least {direction}
+    ) AS near
+    CROSS JOIN LATERAL (
+        (
+            SELECT ended.id, ended.subscription_id, ended.tenant_id, ended.attempt_count, ended.last_status_code,
+                   ended.last_error_kind
+            FROM unnest($6::text[]) AS asked (status)
+            CROSS JOIN LATERAL (
+                SELECT * FROM unsuccessful_deliveries listed
+                WHERE tenant_id = $1 AND status = asked.status::delivery_status AND id BETWEEN near.least AND near.greatest
+                  AND id > $2 AND id < $3
+                  AND EXISTS (
+                      SELECT FROM webhook_deliveries d JOIN event_tags t ON t.event_id = d.event_id AND t.tag = ANY($13)
+                      WHERE d.id = listed.id OFFSET 0
+                  )
+                ORDER BY id {direction} LIMIT $4
+            ) AS ended
+            ORDER BY ended.id {direction} LIMIT $4
+        )
+        UNION ALL
+        SELECT CASE '{direction}' WHEN 'ASC' THEN near.greatest ELSE near.least END, NULL, NULL, NULL, NULL, NULL FROM generate_series(1, near.events)
+    ) AS u
+    ORDER BY near.least {direction}, u.id {direction} LIMIT $4
+) AS tagged
 
 -- find_unfinished --
 -- Finds, among the first $4 deliveries of a walk through the queue, up to $5 between the ids $2 and $3 of tenant $1 that are
@@ -431,3 +510,40 @@ SELECT *, row_number() OVER (ORDER BY delivery_id {direction}) AS place FROM (
     ) AS q
     LIMIT $4
 ) AS listed
+
+-- queue_of_tags --
+-- Walks that of a tenant's events with one of the tags $13, as history_of_tags does.
+SELECT *, row_number() OVER (ORDER BY delivery_id {direction}) AS place FROM (
+    SELECT q.delivery_id, q.subscription_id, q.tenant_id, q.claim_token, q.scheduled, q.due_at, q.attempt_count,
+           q.last_status_code, q.last_error_kind
+    FROM (
+        SELECT least_delivery_id(t.event_id) AS least, greatest_delivery_id(t.event_id) AS greatest, count(*)::integer AS events
+        FROM (
+            SELECT DISTINCT named.event_id
+            FROM unnest($13::text[]) AS wanted (tag)
+            CROSS JOIN LATERAL (
+                SELECT event_id FROM event_tags
+                WHERE tenant_id = $1 AND tag = wanted.tag
+                  AND event_id >= least_delivery_id($2) AND greatest_delivery_id(event_id) > $2
+                  AND event_id <= greatest_delivery_id($3) AND least_delivery_id(event_id) < $3
+                ORDER BY event_id {direction} LIMIT $4
+            ) AS named
+            ORDER BY named.event_id {direction} LIMIT $4
+        ) AS t
+        GROUP BY least, greatest
+        ORDER BY least {direction}
+    ) AS near
+    CROSS JOIN LATERAL (
+        (
+            SELECT delivery_id, subscription_id, tenant_id, claim_token, scheduled, due_at, attempt_count, last_status_code,
+                   last_error_kind
+            FROM delivery_queue waiting
+            WHERE delivery_id BETWEEN near.least AND near.greatest AND delivery_id > $2 AND delivery_id < $3
+              AND EXISTS (SELECT FROM event_tags WHERE event_id = waiting.event_id AND tag = ANY($13) OFFSET 0)
+            ORDER BY delivery_id {direction} LIMIT $4
+        )
+        UNION ALL
+        SELECT CASE '{direction}' WHEN 'ASC' THEN near.greatest ELSE near.least END, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM generate_series(1, near.events)
+    ) AS q
+    ORDER BY near.least {direction}, q.delivery_id {direction} LIMIT $4
+) AS tagged

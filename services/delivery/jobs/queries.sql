@@ -245,6 +245,24 @@ LEFT JOIN LATERAL (
     SELECT tenant_id, event_type, created_at, erased_at FROM webhook_events WHERE id = named.id OFFSET 0
 ) AS e ON true
 
+-- tagged_events --
+-- Walks those of a tenant ($1) that have one of the tags $8. Those that have several are there once.
+SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+    SELECT found.event_id AS id, e.tenant_id, e.event_type, e.created_at, e.erased_at
+    FROM (
+        SELECT DISTINCT t.event_id
+        FROM unnest($8::text[]) AS wanted (tag)
+        CROSS JOIN LATERAL (
+            SELECT event_id FROM event_tags
+            WHERE tenant_id = $1 AND tag = wanted.tag AND event_id > $2 AND event_id < $3
+            ORDER BY event_id {direction} LIMIT $4
+        ) AS t
+        ORDER BY t.event_id {direction} LIMIT $4
+    ) AS found
+    LEFT JOIN LATERAL (SELECT * FROM webhook_events WHERE id = found.event_id OFFSET 0) AS e ON true
+    ORDER BY found.event_id {direction}
+) AS tagged
+
 -- describe_events --
 -- Reads when the first and the last of events ($1; $2 and $3: least and greatest id) were accepted.
 SELECT min(created_at) AS oldest_at, max(created_at) AS newest_at FROM webhook_events
@@ -311,6 +329,10 @@ WHERE delivery_id = ANY($1::uuid[]) AND delivery_id BETWEEN $2 AND $3
 -- erase_hashes --
 -- Removes the hashes of the requests that brought events ($1).
 UPDATE idempotency_keys SET request_hash = '' WHERE object_id = ANY($1::uuid[]) AND request_hash <> ''
+
+-- erase_tags --
+-- Removes the tags of events ($1; $2 and $3: least and greatest id), which may be of their payloads.
+DELETE FROM event_tags WHERE event_id = ANY($1::uuid[]) AND event_id BETWEEN $2 AND $3
 
 -- finish_erasing --
 -- Notes that all that was kept of events ($1; $2 and $3: least and greatest id) is erased.

@@ -101,8 +101,11 @@ class Plan:
         if kind is JobKind.ERASE:
             erasure.check(message, wanted)
             return cls(kind=kind, filter=message, frozen_at=now)
-        if not wanted.subscription_ids and not wanted.event_ids and wanted.from_time is None:
-            raise errors.InvalidArgument.field("filter", "must have a from time or a subscription_id")
+        if not (wanted.subscription_ids or wanted.names_events) and wanted.from_time is None:
+            raise errors.InvalidArgument.field(
+                "filter",
+                "must have a from time, a subscription_id, event_ids, a tag, an idempotency_key or a provider_id",
+            )
         if wanted.statuses - STATUSES[kind]:
             names = ", ".join(sorted(STATUSES[kind]))
             raise errors.InvalidArgument.field("filter.status", f"must be one of {names} for kind {kind}")

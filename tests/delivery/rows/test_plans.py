@@ -26,7 +26,9 @@ from tests.delivery.world import World
 DAYS = 14
 ROWS_PER_DAY = 400
 BATCH = 100
-_PARTITION = re.compile(r"(webhook_events|webhook_deliveries|unsuccessful_deliveries|delivery_attempts)_(\d{8})")
+_PARTITION = re.compile(
+    r"(webhook_events|event_tags|webhook_deliveries|unsuccessful_deliveries|delivery_attempts)_(\d{8})"
+)
 QUEUE = "delivery_queue"
 
 
@@ -73,6 +75,11 @@ async def _fill(connection: Connection) -> Data:
         await connection.execute(
             "INSERT INTO webhook_events (id, tenant_id, content_type, payload)"
             " SELECT id, 'default', 'application/json', repeat('x', 500)::bytea FROM unnest($1::uuid[]) AS id",
+            event_ids,
+        )
+        await connection.execute(
+            "INSERT INTO event_tags (event_id, tenant_id, tag)"
+            " SELECT id, 'default', 'order=' || n FROM unnest($1::uuid[]) AS id CROSS JOIN generate_series(1, 2) AS n",
             event_ids,
         )
         # A few deliveries of each day are unfinished in each state, as after an outage; the rest is delivered.
@@ -422,6 +429,17 @@ SEARCHES: list[tuple[str, str, Callable[[Data], list[Any]]]] = [
     ("find_in_history", "history", lambda _: ["delivered", ["a.%"], 1, None]),
     ("find_in_history", "history_of_subscriptions", lambda data: [None, ["a.%"], 1, *[data.subscriptions[:3]] * 2]),
     ("find_in_history", "history_of_events", lambda data: [None, ["a.%"], 1, None, *ranges(data)]),
+    ("find_in_history", "history_of_tags", lambda _: [None, ["a.%"], 1, None, ["order=1", "order=2"]]),
+    (
+        "find_unsuccessful_like",
+        "unsuccessful_of_tags",
+        lambda _: [["failed"], ["expired"], ["a.%"], None, None, 0, None, ["order=1", "order=2"]],
+    ),
+    (
+        "find_unfinished",
+        "queue_of_tags",
+        lambda _: [["pending"], ["a.%"], None, None, 0, ["paused"], None, ["order=1", "order=2"]],
+    ),
     ("find_unsuccessful_like", "unsuccessful", lambda _: [["failed"], ["expired"], ["a.%"], None, None, 0, None]),
     (
         "find_unsuccessful_like",
