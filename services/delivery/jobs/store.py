@@ -51,8 +51,9 @@ COUNT_LOOKS = 25
 SAMPLES = 10
 TOKEN_SECONDS = 900.0
 TOKEN_PREFIX = "whj_"  # noqa: S105 - the beginning of tokens
-# Of a job, at its end; and what is removed whenever one is created.
+# Of a job, after its end; how many of a tenant are kept; and how many are removed whenever one is created.
 KEEP_DAYS = 30
+KEEP_JOBS = 1_000
 FORGET_AT_ONCE = 100
 # A chunk: about what the rate allows in this time, and at most so many deliveries.
 CHUNK_SECONDS = 0.25
@@ -451,7 +452,7 @@ class JobStore:
                 affected=found.matched,
             ),
         )
-        await connection.execute(SQL["forget_jobs"], tenant_id, KEEP_DAYS, FORGET_AT_ONCE)
+        await connection.execute(SQL["forget_jobs"], tenant_id, KEEP_DAYS, FORGET_AT_ONCE, KEEP_JOBS)
         return _job(made)
 
     async def _counted(
