@@ -26,55 +26,57 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from protos.webhook.v1 import deliveries_pb2 as webhook_dot_v1_dot_deliveries__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15webhook/v1/jobs.proto\x12\nwebhook.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bwebhook/v1/deliveries.proto\"c\n\tJobCounts\x12\x0f\n\x07matched\x18\x01 \x01(\x03\x12\x18\n\x10matched_is_exact\x18\x02 \x01(\x08\x12\x0c\n\x04\x64one\x18\x03 \x01(\x03\x12\x0f\n\x07skipped\x18\x04 \x01(\x03\x12\x0c\n\x04gone\x18\x05 \x01(\x03\"@\n\nJobResults\x12\x11\n\tdelivered\x18\x01 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x02 \x01(\x03\x12\x0f\n\x07waiting\x18\x03 \x01(\x03\"\xf6\x04\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12!\n\x04kind\x18\x03 \x01(\x0e\x32\x13.webhook.v1.JobKind\x12%\n\x06status\x18\x04 \x01(\x0e\x32\x15.webhook.v1.JobStatus\x12*\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x1a.webhook.v1.DeliveryFilter\x12\x17\n\x0frate_per_second\x18\x06 \x01(\x05\x12%\n\x06\x63ounts\x18\x07 \x01(\x0b\x32\x15.webhook.v1.JobCounts\x12\'\n\x07results\x18\x08 \x01(\x0b\x32\x16.webhook.v1.JobResults\x12\r\n\x05\x65rror\x18\t \x01(\t\x12\x12\n\ncreated_by\x18\n \x01(\t\x12.\n\ncreated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08moved_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10\x65stimated_end_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12to_subscription_id\x18\x10 \x01(\t\x12$\n\x17\x63urrent_rate_per_second\x18\x11 \x01(\x01H\x00\x88\x01\x01\x42\x1a\n\x18_current_rate_per_second\"\x9f\x01\n\tJobSample\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\x12\x12\n\nevent_type\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x65vent_id\x18\x06 \x01(\t\"4\n\x0eJobReasonCount\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x12\n\ndeliveries\x18\x02 \x01(\x03\"\x91\x01\n\x11PreviewJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.webhook.v1.JobKind\x12*\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x1a.webhook.v1.DeliveryFilter\x12\x1a\n\x12to_subscription_id\x18\x04 \x01(\t\"\xb3\x02\n\x12PreviewJobResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x34\n\x10token_expires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x06\x63ounts\x18\x03 \x01(\x0b\x32\x15.webhook.v1.JobCounts\x12-\n\toldest_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tnewest_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07reasons\x18\x06 \x03(\x0b\x32\x1a.webhook.v1.JobReasonCount\x12&\n\x07samples\x18\x07 \x03(\x0b\x32\x15.webhook.v1.JobSample\"\xd1\x01\n\x10\x43reateJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.webhook.v1.JobKind\x12*\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x1a.webhook.v1.DeliveryFilter\x12\x17\n\x0frate_per_second\x18\x04 \x01(\x05\x12\r\n\x05token\x18\x05 \x01(\t\x12\x1a\n\x12to_subscription_id\x18\x06 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x07 \x01(\t\"C\n\x11\x43reateJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.webhook.v1.Job\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"2\n\rGetJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\".\n\x0eGetJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.webhook.v1.Job\"r\n\x0fListJobsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12%\n\x06status\x18\x02 \x01(\x0e\x32\x15.webhook.v1.JobStatus\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"J\n\x10ListJobsResponse\x12\x1d\n\x04jobs\x18\x01 \x03(\x0b\x32\x0f.webhook.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x0fPauseJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"0\n\x10PauseJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.webhook.v1.Job\"5\n\x10ResumeJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"1\n\x11ResumeJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.webhook.v1.Job\"5\n\x10\x43\x61ncelJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"1\n\x11\x43\x61ncelJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.webhook.v1.Job*u\n\x07JobKind\x12\x18\n\x14JOB_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eJOB_KIND_RETRY\x10\x01\x12\x13\n\x0fJOB_KIND_CANCEL\x10\x02\x12\x13\n\x0fJOB_KIND_REPLAY\x10\x03\x12\x12\n\x0eJOB_KIND_ERASE\x10\x04*\xb8\x01\n\tJobStatus\x12\x1a\n\x16JOB_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATUS_QUEUED\x10\x01\x12\x16\n\x12JOB_STATUS_RUNNING\x10\x02\x12\x15\n\x11JOB_STATUS_PAUSED\x10\x03\x12\x18\n\x14JOB_STATUS_SUCCEEDED\x10\x04\x12\x15\n\x11JOB_STATUS_FAILED\x10\x05\x12\x18\n\x14JOB_STATUS_CANCELLED\x10\x06\x32\x86\x04\n\nJobService\x12K\n\nPreviewJob\x12\x1d.webhook.v1.PreviewJobRequest\x1a\x1e.webhook.v1.PreviewJobResponse\x12H\n\tCreateJob\x12\x1c.webhook.v1.CreateJobRequest\x1a\x1d.webhook.v1.CreateJobResponse\x12?\n\x06GetJob\x12\x19.webhook.v1.GetJobRequest\x1a\x1a.webhook.v1.GetJobResponse\x12\x45\n\x08ListJobs\x12\x1b.webhook.v1.ListJobsRequest\x1a\x1c.webhook.v1.ListJobsResponse\x12\x45\n\x08PauseJob\x12\x1b.webhook.v1.PauseJobRequest\x1a\x1c.webhook.v1.PauseJobResponse\x12H\n\tResumeJob\x12\x1c.webhook.v1.ResumeJobRequest\x1a\x1d.webhook.v1.ResumeJobResponse\x12H\n\tCancelJob\x12\x1c.webhook.v1.CancelJobRequest\x1a\x1d.webhook.v1.CancelJobResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15webhook/v1/jobs.proto\x12\nwebhook.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bwebhook/v1/deliveries.proto\"c\n\tJobCounts\x12\x0f\n\x07matched\x18\x01 \x01(\x03\x12\x18\n\x10matched_is_exact\x18\x02 \x01(\x08\x12\x0c\n\x04\x64one\x18\x03 \x01(\x03\x12\x0f\n\x07skipped\x18\x04 \x01(\x03\x12\x0c\n\x04gone\x18\x05 \x01(\x03\"@\n\nJobResults\x12\x11\n\tdelivered\x18\x01 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x02 \x01(\x03\x12\x0f\n\x07waiting\x18\x03 \x01(\x03\"\xa0\x05\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12!\n\x04kind\x18\x03 \x01(\x0e\x32\x13.webhook.v1.JobKind\x12%\n\x06status\x18\x04 \x01(\x0e\x32\x15.webhook.v1.JobStatus\x12*\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x1a.webhook.v1.DeliveryFilter\x12\x17\n\x0frate_per_second\x18\x06 \x01(\x05\x12%\n\x06\x63ounts\x18\x07 \x01(\x0b\x32\x15.webhook.v1.JobCounts\x12\'\n\x07results\x18\x08 \x01(\x0b\x32\x16.webhook.v1.JobResults\x12\r\n\x05\x65rror\x18\t \x01(\t\x12\x12\n\ncreated_by\x18\n \x01(\t\x12.\n\ncreated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08moved_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10\x65stimated_end_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12to_subscription_id\x18\x10 \x01(\t\x12$\n\x17\x63urrent_rate_per_second\x18\x11 \x01(\x01H\x00\x88\x01\x01\x12(\n\x04only\x18\x12 \x01(\x0e\x32\x1a.webhook.v1.ReplayedEventsB\x1a\n\x18_current_rate_per_second\"\x9f\x01\n\tJobSample\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\x12\x12\n\nevent_type\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x65vent_id\x18\x06 \x01(\t\"4\n\x0eJobReasonCount\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x12\n\ndeliveries\x18\x02 \x01(\x03\"\xbb\x01\n\x11PreviewJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.webhook.v1.JobKind\x12*\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x1a.webhook.v1.DeliveryFilter\x12\x1a\n\x12to_subscription_id\x18\x04 \x01(\t\x12(\n\x04only\x18\x05 \x01(\x0e\x32\x1a.webhook.v1.ReplayedEvents\"\xb3\x02\n\x12PreviewJobResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x34\n\x10token_expires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x06\x63ounts\x18\x03 \x01(\x0b\x32\x15.webhook.v1.JobCounts\x12-\n\toldest_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tnewest_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07reasons\x18\x06 \x03(\x0b\x32\x1a.webhook.v1.JobReasonCount\x12&\n\x07samples\x18\x07 \x03(\x0b\x32\x15.webhook.v1.JobSample\"\xfb\x01\n\x10\x43reateJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.webhook.v1.JobKind\x12*\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x1a.webhook.v1.DeliveryFilter\x12\x17\n\x0frate_per_second\x18\x04 \x01(\x05\x12\r\n\x05token\x18\x05 \x01(\t\x12\x1a\n\x12to_subscription_id\x18\x06 \x01(\t\x12\x17\n\x0fidempotency_key\x18\x07 \x01(\t\x12(\n\x04only\x18\x08 \x01(\x0e\x32\x1a.webhook.v1.ReplayedEvents\"C\n\x11\x43reateJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.webhook.v1.Job\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"2\n\rGetJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\".\n\x0eGetJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.webhook.v1.Job\"r\n\x0fListJobsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12%\n\x06status\x18\x02 \x01(\x0e\x32\x15.webhook.v1.JobStatus\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"J\n\x10ListJobsResponse\x12\x1d\n\x04jobs\x18\x01 \x03(\x0b\x32\x0f.webhook.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x0fPauseJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"0\n\x10PauseJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.webhook.v1.Job\"5\n\x10ResumeJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"1\n\x11ResumeJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.webhook.v1.Job\"5\n\x10\x43\x61ncelJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"1\n\x11\x43\x61ncelJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.webhook.v1.Job*u\n\x07JobKind\x12\x18\n\x14JOB_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eJOB_KIND_RETRY\x10\x01\x12\x13\n\x0fJOB_KIND_CANCEL\x10\x02\x12\x13\n\x0fJOB_KIND_REPLAY\x10\x03\x12\x12\n\x0eJOB_KIND_ERASE\x10\x04*g\n\x0eReplayedEvents\x12\x1f\n\x1bREPLAYED_EVENTS_UNSPECIFIED\x10\x00\x12\x1b\n\x17REPLAYED_EVENTS_MISSING\x10\x01\x12\x17\n\x13REPLAYED_EVENTS_ALL\x10\x02*\xb8\x01\n\tJobStatus\x12\x1a\n\x16JOB_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATUS_QUEUED\x10\x01\x12\x16\n\x12JOB_STATUS_RUNNING\x10\x02\x12\x15\n\x11JOB_STATUS_PAUSED\x10\x03\x12\x18\n\x14JOB_STATUS_SUCCEEDED\x10\x04\x12\x15\n\x11JOB_STATUS_FAILED\x10\x05\x12\x18\n\x14JOB_STATUS_CANCELLED\x10\x06\x32\x86\x04\n\nJobService\x12K\n\nPreviewJob\x12\x1d.webhook.v1.PreviewJobRequest\x1a\x1e.webhook.v1.PreviewJobResponse\x12H\n\tCreateJob\x12\x1c.webhook.v1.CreateJobRequest\x1a\x1d.webhook.v1.CreateJobResponse\x12?\n\x06GetJob\x12\x19.webhook.v1.GetJobRequest\x1a\x1a.webhook.v1.GetJobResponse\x12\x45\n\x08ListJobs\x12\x1b.webhook.v1.ListJobsRequest\x1a\x1c.webhook.v1.ListJobsResponse\x12\x45\n\x08PauseJob\x12\x1b.webhook.v1.PauseJobRequest\x1a\x1c.webhook.v1.PauseJobResponse\x12H\n\tResumeJob\x12\x1c.webhook.v1.ResumeJobRequest\x1a\x1d.webhook.v1.ResumeJobResponse\x12H\n\tCancelJob\x12\x1c.webhook.v1.CancelJobRequest\x1a\x1d.webhook.v1.CancelJobResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.webhook.v1.jobs_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOBKIND']._serialized_start=2462
-  _globals['_JOBKIND']._serialized_end=2579
-  _globals['_JOBSTATUS']._serialized_start=2582
-  _globals['_JOBSTATUS']._serialized_end=2766
+  _globals['_JOBKIND']._serialized_start=2588
+  _globals['_JOBKIND']._serialized_end=2705
+  _globals['_REPLAYEDEVENTS']._serialized_start=2707
+  _globals['_REPLAYEDEVENTS']._serialized_end=2810
+  _globals['_JOBSTATUS']._serialized_start=2813
+  _globals['_JOBSTATUS']._serialized_end=2997
   _globals['_JOBCOUNTS']._serialized_start=99
   _globals['_JOBCOUNTS']._serialized_end=198
   _globals['_JOBRESULTS']._serialized_start=200
   _globals['_JOBRESULTS']._serialized_end=264
   _globals['_JOB']._serialized_start=267
-  _globals['_JOB']._serialized_end=897
-  _globals['_JOBSAMPLE']._serialized_start=900
-  _globals['_JOBSAMPLE']._serialized_end=1059
-  _globals['_JOBREASONCOUNT']._serialized_start=1061
-  _globals['_JOBREASONCOUNT']._serialized_end=1113
-  _globals['_PREVIEWJOBREQUEST']._serialized_start=1116
-  _globals['_PREVIEWJOBREQUEST']._serialized_end=1261
-  _globals['_PREVIEWJOBRESPONSE']._serialized_start=1264
-  _globals['_PREVIEWJOBRESPONSE']._serialized_end=1571
-  _globals['_CREATEJOBREQUEST']._serialized_start=1574
-  _globals['_CREATEJOBREQUEST']._serialized_end=1783
-  _globals['_CREATEJOBRESPONSE']._serialized_start=1785
-  _globals['_CREATEJOBRESPONSE']._serialized_end=1852
-  _globals['_GETJOBREQUEST']._serialized_start=1854
-  _globals['_GETJOBREQUEST']._serialized_end=1904
-  _globals['_GETJOBRESPONSE']._serialized_start=1906
-  _globals['_GETJOBRESPONSE']._serialized_end=1952
-  _globals['_LISTJOBSREQUEST']._serialized_start=1954
-  _globals['_LISTJOBSREQUEST']._serialized_end=2068
-  _globals['_LISTJOBSRESPONSE']._serialized_start=2070
-  _globals['_LISTJOBSRESPONSE']._serialized_end=2144
-  _globals['_PAUSEJOBREQUEST']._serialized_start=2146
-  _globals['_PAUSEJOBREQUEST']._serialized_end=2198
-  _globals['_PAUSEJOBRESPONSE']._serialized_start=2200
-  _globals['_PAUSEJOBRESPONSE']._serialized_end=2248
-  _globals['_RESUMEJOBREQUEST']._serialized_start=2250
-  _globals['_RESUMEJOBREQUEST']._serialized_end=2303
-  _globals['_RESUMEJOBRESPONSE']._serialized_start=2305
-  _globals['_RESUMEJOBRESPONSE']._serialized_end=2354
-  _globals['_CANCELJOBREQUEST']._serialized_start=2356
-  _globals['_CANCELJOBREQUEST']._serialized_end=2409
-  _globals['_CANCELJOBRESPONSE']._serialized_start=2411
-  _globals['_CANCELJOBRESPONSE']._serialized_end=2460
-  _globals['_JOBSERVICE']._serialized_start=2769
-  _globals['_JOBSERVICE']._serialized_end=3287
+  _globals['_JOB']._serialized_end=939
+  _globals['_JOBSAMPLE']._serialized_start=942
+  _globals['_JOBSAMPLE']._serialized_end=1101
+  _globals['_JOBREASONCOUNT']._serialized_start=1103
+  _globals['_JOBREASONCOUNT']._serialized_end=1155
+  _globals['_PREVIEWJOBREQUEST']._serialized_start=1158
+  _globals['_PREVIEWJOBREQUEST']._serialized_end=1345
+  _globals['_PREVIEWJOBRESPONSE']._serialized_start=1348
+  _globals['_PREVIEWJOBRESPONSE']._serialized_end=1655
+  _globals['_CREATEJOBREQUEST']._serialized_start=1658
+  _globals['_CREATEJOBREQUEST']._serialized_end=1909
+  _globals['_CREATEJOBRESPONSE']._serialized_start=1911
+  _globals['_CREATEJOBRESPONSE']._serialized_end=1978
+  _globals['_GETJOBREQUEST']._serialized_start=1980
+  _globals['_GETJOBREQUEST']._serialized_end=2030
+  _globals['_GETJOBRESPONSE']._serialized_start=2032
+  _globals['_GETJOBRESPONSE']._serialized_end=2078
+  _globals['_LISTJOBSREQUEST']._serialized_start=2080
+  _globals['_LISTJOBSREQUEST']._serialized_end=2194
+  _globals['_LISTJOBSRESPONSE']._serialized_start=2196
+  _globals['_LISTJOBSRESPONSE']._serialized_end=2270
+  _globals['_PAUSEJOBREQUEST']._serialized_start=2272
+  _globals['_PAUSEJOBREQUEST']._serialized_end=2324
+  _globals['_PAUSEJOBRESPONSE']._serialized_start=2326
+  _globals['_PAUSEJOBRESPONSE']._serialized_end=2374
+  _globals['_RESUMEJOBREQUEST']._serialized_start=2376
+  _globals['_RESUMEJOBREQUEST']._serialized_end=2429
+  _globals['_RESUMEJOBRESPONSE']._serialized_start=2431
+  _globals['_RESUMEJOBRESPONSE']._serialized_end=2480
+  _globals['_CANCELJOBREQUEST']._serialized_start=2482
+  _globals['_CANCELJOBREQUEST']._serialized_end=2535
+  _globals['_CANCELJOBRESPONSE']._serialized_start=2537
+  _globals['_CANCELJOBRESPONSE']._serialized_end=2586
+  _globals['_JOBSERVICE']._serialized_start=3000
+  _globals['_JOBSERVICE']._serialized_end=3518
 # @@protoc_insertion_point(module_scope)

@@ -57,6 +57,30 @@ CAPABILITY_ERASE, or with role admin.
 """
 Global___JobKind: _TypeAlias = JobKind  # noqa: Y015
 
+class _ReplayedEvents:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReplayedEventsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReplayedEvents.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REPLAYED_EVENTS_UNSPECIFIED: _ReplayedEvents.ValueType  # 0
+    """Those of the deliveries that the filter matches."""
+    REPLAYED_EVENTS_MISSING: _ReplayedEvents.ValueType  # 1
+    """Those that the subscription wants, by its event_types, and has no delivery of."""
+    REPLAYED_EVENTS_ALL: _ReplayedEvents.ValueType  # 2
+    """All that it wants."""
+
+class ReplayedEvents(_ReplayedEvents, metaclass=_ReplayedEventsEnumTypeWrapper):
+    """Which events a replay to a subscription is about."""
+
+REPLAYED_EVENTS_UNSPECIFIED: ReplayedEvents.ValueType  # 0
+"""Those of the deliveries that the filter matches."""
+REPLAYED_EVENTS_MISSING: ReplayedEvents.ValueType  # 1
+"""Those that the subscription wants, by its event_types, and has no delivery of."""
+REPLAYED_EVENTS_ALL: ReplayedEvents.ValueType  # 2
+"""All that it wants."""
+Global___ReplayedEvents: _TypeAlias = ReplayedEvents  # noqa: Y015
+
 class _JobStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -188,6 +212,7 @@ class Job(_message.Message):
     ESTIMATED_END_AT_FIELD_NUMBER: _builtins.int
     TO_SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
     CURRENT_RATE_PER_SECOND_FIELD_NUMBER: _builtins.int
+    ONLY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7."""
     tenant_id: _builtins.str
@@ -208,6 +233,8 @@ class Job(_message.Message):
     """How many deliveries it has looked at in a second, in the last 10 to 20 seconds; unset while it is not running, and in its
     first second.
     """
+    only: Global___ReplayedEvents.ValueType
+    """Of a replay that is about events, in place of deliveries: which."""
     @_builtins.property
     def filter(self) -> _deliveries_pb2.DeliveryFilter:
         """Which deliveries it is about, with the states and the end that were implied."""
@@ -262,10 +289,11 @@ class Job(_message.Message):
         estimated_end_at: _timestamp_pb2.Timestamp | None = ...,
         to_subscription_id: _builtins.str = ...,
         current_rate_per_second: _builtins.float | None = ...,
+        only: Global___ReplayedEvents.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_current_rate_per_second", b"_current_rate_per_second", "counts", b"counts", "created_at", b"created_at", "current_rate_per_second", b"current_rate_per_second", "ended_at", b"ended_at", "estimated_end_at", b"estimated_end_at", "filter", b"filter", "moved_at", b"moved_at", "results", b"results", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_current_rate_per_second", b"_current_rate_per_second", "counts", b"counts", "created_at", b"created_at", "created_by", b"created_by", "current_rate_per_second", b"current_rate_per_second", "ended_at", b"ended_at", "error", b"error", "estimated_end_at", b"estimated_end_at", "filter", b"filter", "id", b"id", "kind", b"kind", "moved_at", b"moved_at", "rate_per_second", b"rate_per_second", "results", b"results", "started_at", b"started_at", "status", b"status", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_current_rate_per_second", b"_current_rate_per_second", "counts", b"counts", "created_at", b"created_at", "created_by", b"created_by", "current_rate_per_second", b"current_rate_per_second", "ended_at", b"ended_at", "error", b"error", "estimated_end_at", b"estimated_end_at", "filter", b"filter", "id", b"id", "kind", b"kind", "moved_at", b"moved_at", "only", b"only", "rate_per_second", b"rate_per_second", "results", b"results", "started_at", b"started_at", "status", b"status", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__current_rate_per_second: _TypeAlias = _typing.Literal["current_rate_per_second"]  # noqa: Y015
     _WhichOneofArgType__current_rate_per_second: _TypeAlias = _typing.Literal["_current_rate_per_second", b"_current_rate_per_second"]  # noqa: Y015
@@ -353,12 +381,17 @@ class PreviewJobRequest(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     TO_SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    ONLY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     kind: Global___JobKind.ValueType
     """What it would do."""
     to_subscription_id: _builtins.str
     """Only of a replay: the subscription that gets the new deliveries; empty means each delivery's own."""
+    only: Global___ReplayedEvents.ValueType
+    """Only of a replay with to_subscription_id: it is about these events of the tenant, but for those that were sent to another
+    subscription alone. The filter then needs from_time, and may have event_type and to_time, and no other field.
+    """
     @_builtins.property
     def filter(self) -> _deliveries_pb2.DeliveryFilter:
         """To which deliveries. It needs from_time, subscription_id, event_ids, tag, idempotency_key or provider_id. Without status
@@ -374,10 +407,11 @@ class PreviewJobRequest(_message.Message):
         kind: Global___JobKind.ValueType = ...,
         filter: _deliveries_pb2.DeliveryFilter | None = ...,
         to_subscription_id: _builtins.str = ...,
+        only: Global___ReplayedEvents.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "kind", b"kind", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "kind", b"kind", "only", b"only", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -454,6 +488,7 @@ class CreateJobRequest(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     TO_SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    ONLY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     kind: Global___JobKind.ValueType
@@ -469,6 +504,8 @@ class CreateJobRequest(_message.Message):
     same key returns the job of the first one, as it is now, if it asks for the same. If not, it is INVALID_ARGUMENT with
     reason IDEMPOTENCY_KEY_REUSED, and while the first is still running FAILED_PRECONDITION with reason IDEMPOTENCY_KEY_IN_USE.
     """
+    only: Global___ReplayedEvents.ValueType
+    """As for PreviewJob. Leave it out with a token."""
     @_builtins.property
     def filter(self) -> _deliveries_pb2.DeliveryFilter:
         """To which deliveries, as for PreviewJob. Leave it out with a token."""
@@ -483,10 +520,11 @@ class CreateJobRequest(_message.Message):
         token: _builtins.str = ...,
         to_subscription_id: _builtins.str = ...,
         idempotency_key: _builtins.str = ...,
+        only: Global___ReplayedEvents.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "idempotency_key", b"idempotency_key", "kind", b"kind", "rate_per_second", b"rate_per_second", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "idempotency_key", b"idempotency_key", "kind", b"kind", "only", b"only", "rate_per_second", b"rate_per_second", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -419,8 +419,8 @@ async def test_a_preview_of_an_erasure_says_what_its_job_then_does(world: World)
     assert preview.oldest_at
     assert await world.statuses(subscription) == {"pending": 12}
     late = await world.deliver(subscription)
-    made = await store.start("default", preview.token, rate_per_second=10_000)
-    now = await finished(world, store, made.job)
+    started = await store.start("default", preview.token, rate_per_second=10_000)
+    now = await finished(world, store, started.job)
     assert (now.matched, now.done, now.skipped, now.gone) == (12, 12, 0, 0)
     assert (await world.row(late))["status"] == "pending"
 

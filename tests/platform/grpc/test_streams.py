@@ -12,7 +12,7 @@ import pytest
 
 from dev.harness.keys import SERVICE_KEY, metadata
 from services.platform import errors
-from services.platform.auth import authenticator, keys, known, roles
+from services.platform.auth import authenticator, identity, keys, known, roles
 from services.platform.auth.identity import Identity
 from services.platform.auth.roles import Role, Rule, Service
 from services.platform.grpc import calls, streams
@@ -232,7 +232,7 @@ async def test_streams_are_shared_by_tenants_and_take_no_place_of_a_call(monkeyp
 async def test_a_gateway_streams_for_a_key_that_it_names() -> None:
     async with served() as server:
         call = server.channel.unary_stream(STREAM)
-        sent = ((authenticator.HEADER, f"Bearer {SERVICE_KEY}"), (authenticator.ACTOR_HEADER, KEY))
+        sent = ((authenticator.HEADER, f"Bearer {SERVICE_KEY}"), (identity.ACTOR_HEADER, KEY))
         assert await rest_of(call(b"x", metadata=sent)) == ([b"x", b"x"], None)
         _, refused = await rest_of(call(b"x", metadata=sent[:1]))
         assert isinstance(refused, errors.PermissionDenied)
