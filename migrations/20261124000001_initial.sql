@@ -71,9 +71,28 @@ CREATE TABLE api_keys (
     -- Accurate to about a minute: written in the background.
     last_used_at        timestamptz,
     -- Null: API_KEY_REQUESTS_PER_SECOND.
-    requests_per_second double precision CHECK (requests_per_second BETWEEN 0.001 AND 100000)
+    requests_per_second double precision CHECK (requests_per_second BETWEEN 0.001 AND 100000),
+    -- What it may do besides what its role allows.
+    capabilities        text[] NOT NULL DEFAULT '{}' CHECK (capabilities <@ ARRAY['erase'])
 );
 CREATE INDEX api_keys_by_tenant ON api_keys (tenant_id, id);
+
+-- People who signed in at the console with a key. A session can do what its key can, and ends with it.
+CREATE TABLE sessions (
+    id         uuid PRIMARY KEY,
+    tenant_id  text NOT NULL REFERENCES tenants (id),
+    -- SHA-256 of the token in the browser's cookie.
+    token_hash bytea NOT NULL UNIQUE CHECK (length(token_hash) = 32),
+    -- SHA-256 of the key: as in api_keys, or of BOOTSTRAP_ADMIN_KEY, which is in no table.
+    key_hash   bytea NOT NULL CHECK (length(key_hash) = 32),
+    -- By which people tell their sessions apart.
+    user_agent text NOT NULL DEFAULT '' CHECK (length(user_agent) <= 256),
+    created_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL,
+    revoked_at timestamptz
+);
+CREATE INDEX sessions_by_tenant ON sessions (tenant_id, id);
+CREATE INDEX sessions_by_key ON sessions (key_hash, id);
 
 CREATE TABLE subscriptions (
     id          uuid PRIMARY KEY,
@@ -140,7 +159,9 @@ CREATE TABLE subscriptions (
     -- The secrets to verify it with. Null: the signing secrets are used.
     sealed_verification_secrets bytea,
     -- SHA-256 of the token in the subscription's own URL. Null: it has none.
-    ingest_token_hash           bytea
+    ingest_token_hash           bytea,
+    -- Where in a payload that is sent to it each tag is. Null: it looks for none.
+    tag_paths                   jsonb CHECK (jsonb_typeof(tag_paths) = 'object')
 );
 CREATE INDEX subscriptions_live ON subscriptions (tenant_id, id) WHERE deleted_at IS NULL;
 -- For caches that look for what changed since they looked last.
@@ -184,6 +205,8 @@ CREATE TABLE endpoint_tests (
     details         text
 );
 CREATE INDEX endpoint_tests_by_tenant ON endpoint_tests (tenant_id, asked_at);
+-- For workers, which take the oldest of all tenants and delete those that count no more.
+CREATE INDEX endpoint_tests_by_time ON endpoint_tests (asked_at);
 
 -- What decides whether a subscription gets an event, and whether workers may be notified of its delivery at once.
 CREATE VIEW subscription_filters AS
@@ -211,14 +234,18 @@ CREATE TABLE idempotency_keys (
     -- The event or subscription that the call created.
     object_id    uuid NOT NULL,
     expires_at   timestamptz NOT NULL,
+    -- Empty once the event that the call created is erased: no request is compared with it any more.
     request_hash bytea NOT NULL,
     response     bytea NOT NULL,
-    PRIMARY KEY (tenant_id, route, key)
+    -- In this order, so that a key is found whatever its route is.
+    PRIMARY KEY (tenant_id, key, route)
 );
 CREATE INDEX idempotency_keys_by_expiry ON idempotency_keys (expires_at);
+-- For erasing an event. Ids come in the order of time, so that an insert touches the last page.
+CREATE INDEX idempotency_keys_by_object ON idempotency_keys (object_id);
 
--- The next four tables are partitioned by ranges of UUIDv7, one range per UTC day. The first 64 bits of a delivery's id
--- are those of its event's id, so an event, its deliveries and their attempts are in partitions of the same day.
+-- The next five tables are partitioned by ranges of UUIDv7, one range per UTC day. The first 64 bits of a delivery's id
+-- are those of its event's id, so an event, its tags, its deliveries and their attempts are in partitions of the same day.
 -- There are no foreign keys between them, because retention drops whole partitions.
 
 CREATE TABLE webhook_events (
@@ -230,11 +257,26 @@ CREATE TABLE webhook_events (
     -- Null: the payload is not encoded.
     content_encoding text,
     -- Stored without compression: a payload is written once and read once, so compressing it costs more than it saves.
-    payload          bytea STORAGE EXTERNAL NOT NULL,
+    -- Null: it was erased.
+    payload          bytea STORAGE EXTERNAL,
     -- The W3C trace context that all attempts of a traced event continue. Null: the event is not traced.
     traceparent      text,
+    -- When all that was kept of it was erased: the payload is the first to go.
+    erased_at        timestamptz,
+    -- The only subscription that it was sent to. Null: it goes to all that want its type.
+    addressed_to     uuid,
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
+
+-- By what events are found that their senders have named so. An event without tags has no row.
+CREATE TABLE event_tags (
+    event_id  uuid NOT NULL,
+    tenant_id text NOT NULL,
+    -- Such as 'order=42': no key has a '=', and none of an event is there twice.
+    tag       text NOT NULL,
+    PRIMARY KEY (event_id, tag)
+) PARTITION BY RANGE (event_id);
+CREATE INDEX event_tags_by_tag ON event_tags (tenant_id, tag, event_id);
 
 -- Events that go to more subscriptions than deliveries are created with them: a row each until the last delivery exists.
 CREATE TABLE event_expansions (
@@ -425,6 +467,15 @@ CREATE FUNCTION uuid_of_day(day date) RETURNS uuid LANGUAGE sql IMMUTABLE STRICT
     SELECT (lpad(to_hex((extract(epoch FROM day)::bigint) * 1000), 12, '0') || repeat('0', 20))::uuid
 $$;
 
+-- The least and the greatest id that the deliveries of an event can have. Events that one process accepts in a millisecond
+-- may share them. Of any other id that begins so they are the same.
+CREATE FUNCTION least_delivery_id(id uuid) RETURNS uuid LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT (left(id::text, 18) || '-0000-000000000000')::uuid
+$$;
+CREATE FUNCTION greatest_delivery_id(id uuid) RETURNS uuid LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT (left(id::text, 18) || '-ffff-ffffffffffff')::uuid
+$$;
+
 -- Create the missing partitions of the days from first_day to last_day and return how many were created. Many processes
 -- may call it at once. A table is created and then attached, because attaching does not block writers.
 CREATE FUNCTION create_partitions(first_day date, last_day date) RETURNS integer LANGUAGE plpgsql AS $$
@@ -436,7 +487,7 @@ DECLARE
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('webhook:create_partitions'));
     FOR day IN SELECT generate_series(first_day, last_day, interval '1 day')::date LOOP
-        FOREACH parent IN ARRAY ARRAY['webhook_events', 'webhook_deliveries', 'unsuccessful_deliveries',
+        FOREACH parent IN ARRAY ARRAY['webhook_events', 'event_tags', 'webhook_deliveries', 'unsuccessful_deliveries',
                                       'delivery_attempts'] LOOP
             child := parent || '_' || to_char(day, 'YYYYMMDD');
             IF to_regclass(child) IS NULL THEN
@@ -515,7 +566,7 @@ CREATE TRIGGER subscription_health_give_turns AFTER UPDATE ON subscription_healt
 CREATE TABLE jobs (
     id              uuid PRIMARY KEY,
     tenant_id       text NOT NULL,
-    kind            text NOT NULL CHECK (kind IN ('retry', 'replay', 'cancel')),
+    kind            text NOT NULL CHECK (kind IN ('retry', 'replay', 'cancel', 'erase')),
     status          text NOT NULL DEFAULT 'queued'
         CHECK (status IN ('queued', 'running', 'paused', 'succeeded', 'failed', 'cancelled')),
     -- A DeliveryFilter as JSON; and the subscriptions that it touches, empty for all of the tenant.
@@ -523,6 +574,9 @@ CREATE TABLE jobs (
     subscriptions   uuid[] NOT NULL,
     -- Of a replay: who gets the new deliveries. Null: the subscription of each.
     to_subscription_id uuid,
+    -- Of a replay that walks through events: those that to_subscription_id has no delivery of, or all that it wants. Null: it
+    -- walks through deliveries.
+    only_events     text CHECK (only_events IN ('missing', 'all')),
     rate_per_second integer NOT NULL CHECK (rate_per_second BETWEEN 1 AND 10000),
     created_by      text NOT NULL,
     created_at      timestamptz NOT NULL DEFAULT now(),
@@ -533,8 +587,11 @@ CREATE TABLE jobs (
     moved_at        timestamptz,
     due_at          timestamptz NOT NULL DEFAULT now(),
     ended_at        timestamptz,
-    -- It has looked at all deliveries up to this one.
+    -- It has looked at all deliveries up to this one; one that walks through events, at those of the event in_event.
     at_delivery     uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    -- It has looked at all events up to this one. Null in_event: it is between two events.
+    at_event        uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    in_event        uuid,
     chunks          integer NOT NULL DEFAULT 0,
     matched         bigint NOT NULL,
     matched_exact   boolean NOT NULL,
@@ -570,6 +627,7 @@ CREATE TABLE job_previews (
     kind          text NOT NULL,
     filter        jsonb NOT NULL,
     to_subscription_id uuid,
+    only_events   text,
     frozen_at     timestamptz NOT NULL,
     expires_at    timestamptz NOT NULL,
     matched       bigint NOT NULL,
@@ -630,6 +688,9 @@ CREATE TABLE delivery_stats (
 ) WITH (fillfactor = 50);
 -- For what a roll-up replaces and retention deletes.
 CREATE INDEX delivery_stats_by_minute ON delivery_stats (minute);
+-- For the largest subscriptions, and the largest types, of a tenant: each row is in one of them.
+CREATE INDEX delivery_stats_of_subscriptions ON delivery_stats (tenant_id, minute) WHERE event_type = '*';
+CREATE INDEX delivery_stats_of_types ON delivery_stats (tenant_id, minute) WHERE event_type <> '*';
 
 -- The same for each hour that is over and settled, kept for much longer: a row holds what delivery_stats has in many, one
 -- element of each array for each outcome and duration bucket.
@@ -649,6 +710,9 @@ CREATE TABLE hourly_stats (
 );
 -- For what retention deletes.
 CREATE INDEX hourly_stats_by_hour ON hourly_stats (hour);
+-- As those of delivery_stats.
+CREATE INDEX hourly_stats_of_subscriptions ON hourly_stats (tenant_id, hour) WHERE event_type = '*';
+CREATE INDEX hourly_stats_of_types ON hourly_stats (tenant_id, hour) WHERE event_type <> '*';
 
 -- How far delivery_stats is complete. A roll-up locks the only row, so that one copy works at a time.
 CREATE TABLE rollup_state (

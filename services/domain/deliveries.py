@@ -48,13 +48,18 @@ async def mark_due(pool: postgres.Pool, delivery_ids: Sequence[UUID], *, token: 
 
 
 async def end_waiting(
-    connection: postgres.Connection, delivery_ids: Sequence[UUID], *, status: DeliveryStatus, reason: DeliveryReason
+    connection: postgres.Connection,
+    delivery_ids: Sequence[UUID],
+    *,
+    status: DeliveryStatus,
+    reason: DeliveryReason,
+    in_flight: bool = False,
 ) -> list[UUID]:
-    """End deliveries that wait; return which did."""
+    """End deliveries that wait, or also those that are `in_flight`; return which did."""
     if not delivery_ids:
         return []
     least, greatest = min(delivery_ids), max(delivery_ids)
-    rows = await connection.fetch(SQL["end_waiting"], delivery_ids, least, greatest, status, reason)
+    rows = await connection.fetch(SQL["end_waiting"], delivery_ids, least, greatest, status, reason, in_flight)
     return [row["id"] for row in rows]
 
 

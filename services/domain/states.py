@@ -10,6 +10,7 @@
                   └─ RETRY ── scheduled, delivered, failed, cancelled
 
       stored ── handed over to a worker of the same process ──▶ in_flight ── GIVE_BACK ──▶ pending
+      pending, scheduled or in_flight ── ERASE ──▶ cancelled
       pending or scheduled ── END_WAITING ──▶ failed, cancelled
       pending, scheduled or in_flight ── RECORD_LATE ──▶ delivered
 
@@ -72,6 +73,8 @@ class DeliveryReason(StrEnum):
     # Somebody cancelled it.
     CANCELLED = "cancelled"
     SUBSCRIPTION_DELETED = "subscription_deleted"
+    # Its event was erased.
+    ERASED = "erased"
 
 
 class AttemptOutcome(StrEnum):
@@ -133,12 +136,14 @@ class Probe(StrEnum):
 
 
 class JobKind(StrEnum):
-    """What a job does to each delivery: `jobs.kind`."""
+    """What a job does to each delivery, or to each event: `jobs.kind`."""
 
     RETRY = "retry"
     # A new delivery of the same event.
     REPLAY = "replay"
     CANCEL = "cancel"
+    # Of events: the payload, and all that was kept of what was sent and answered.
+    ERASE = "erase"
 
 
 class JobStatus(StrEnum):
@@ -194,6 +199,8 @@ class DeliveryChange(StrEnum):
     EXPIRE_LEASE = "expire_lease"
     # Without an attempt: it expired, its subscription was deleted, or somebody cancelled it.
     END_WAITING = "end_waiting"
+    # With its event, whatever a worker does with it.
+    ERASE = "erase"
     # By hand.
     RETRY = "retry"
 
@@ -209,6 +216,7 @@ DELIVERY_CHANGES: Mapping[DeliveryChange, Changes[DeliveryStatus]] = {
     DeliveryChange.GIVE_BACK: _changes(_IN_FLIGHT, _PENDING),
     DeliveryChange.EXPIRE_LEASE: _changes(_IN_FLIGHT, _PENDING, _FAILED),
     DeliveryChange.END_WAITING: _changes(WAITING, _FAILED, _CANCELLED),
+    DeliveryChange.ERASE: _changes(UNFINISHED, _CANCELLED),
     DeliveryChange.RETRY: _changes(frozenset(DeliveryStatus) - _IN_FLIGHT - {_PENDING}, _PENDING),
 }
 

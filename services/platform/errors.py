@@ -12,6 +12,7 @@
     ├── Conflict                     FAILED_PRECONDITION   409
     │   └── IdempotencyKeyInUse      FAILED_PRECONDITION   409    yes
     ├── Gone                         FAILED_PRECONDITION   410
+    │   └── Erased                   FAILED_PRECONDITION   410
     ├── Outdated                     ABORTED               412
     ├── RequestTimeout               DEADLINE_EXCEEDED     408    yes
     ├── Overloaded                   RESOURCE_EXHAUSTED    429    yes
@@ -81,10 +82,14 @@ class ErrorReason(enum.StrEnum):
 
     PERMISSION_DENIED = "PERMISSION_DENIED"
     ROLE_INSUFFICIENT = "ROLE_INSUFFICIENT"
+    CAPABILITY_MISSING = "CAPABILITY_MISSING"
     TENANT_FORBIDDEN = "TENANT_FORBIDDEN"
+    HOST_FORBIDDEN = "HOST_FORBIDDEN"
+    CROSS_SITE_REQUEST = "CROSS_SITE_REQUEST"
 
     NOT_FOUND = "NOT_FOUND"
     PAYLOAD_GONE = "PAYLOAD_GONE"
+    EVENT_ERASED = "EVENT_ERASED"
     ETAG_MISMATCH = "ETAG_MISMATCH"
 
     CONFLICT = "CONFLICT"
@@ -263,6 +268,12 @@ class Gone(WebhookError):
 
     code = Code.FAILED_PRECONDITION
     reason = ErrorReason.PAYLOAD_GONE
+
+
+class Erased(Gone):
+    """The event was erased, which somebody asked for."""
+
+    reason = ErrorReason.EVENT_ERASED
 
 
 class Outdated(WebhookError):

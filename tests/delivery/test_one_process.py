@@ -221,7 +221,7 @@ async def test_what_is_handed_over_is_what_a_claim_would_return(world: World) ->
     assert all(
         getattr(handed_over, name) not in (None, False)
         for name in Claim.__struct_fields__
-        if name not in ("expired", "deleted", "held_by", "probe", "failures")
+        if name not in ("expired", "deleted", "held_by", "probe", "failures", "erased")
     )
 
 

@@ -32,6 +32,7 @@ async def gateway(
     *,
     serve_operations: bool = True,
     accept_timeout_seconds: float = 2.0,
+    local_only: bool = False,
 ) -> AsyncIterator[str]:
     """Serve a gateway for the services on that port, in development mode or not, and yield its URL."""
     settings = GatewaySettings(
@@ -58,6 +59,7 @@ async def gateway(
             health,
             max_payload_bytes=MAX_PAYLOAD_BYTES,
             serve_operations=serve_operations,
+            local_only=local_only,
         )
         async with server.serving(application, listener, name="gateway", grace_seconds=2):
             yield f"http://127.0.0.1:{port}"

@@ -113,7 +113,7 @@ class DeliveryServiceServicer:
         """Makes a delivery pending at once, in any state, and restarts its retry schedule.
         FAILED_PRECONDITION with reason DELIVERY_IN_FLIGHT while a worker has it, SUBSCRIPTION_DELETED
         or SUBSCRIPTION_DISABLED while its subscription is so, PAYLOAD_GONE when its payload is no longer retained or is about
-        to be dropped. While the subscription's breaker is open, this delivery is the probe: it is sent at once, unless
+        to be dropped, EVENT_ERASED when its event was erased. While the subscription's breaker is open, this delivery is the probe: it is sent at once, unless
         another probe is in flight.
         RESOURCE_EXHAUSTED with reason QUOTA_WAITING_DELIVERIES if it has ended and its tenant has as many unfinished
         deliveries as it may have.

@@ -83,7 +83,7 @@ class IngestServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetEvent(self, request, context):
-        """Reads an accepted event with its payload.
+        """Reads an accepted event with its payload. FAILED_PRECONDITION with reason EVENT_ERASED if it was erased.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

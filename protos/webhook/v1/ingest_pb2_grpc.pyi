@@ -40,7 +40,7 @@ class IngestServiceStub:
     BatchIngest: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.BatchIngestRequest, _ingest_pb2.BatchIngestResponse]
     """Accepts many events, with a result for each: an invalid item does not fail the others."""
     GetEvent: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.GetEventRequest, _ingest_pb2.GetEventResponse]
-    """Reads an accepted event with its payload."""
+    """Reads an accepted event with its payload. FAILED_PRECONDITION with reason EVENT_ERASED if it was erased."""
     ListEvents: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.ListEventsRequest, _ingest_pb2.ListEventsResponse]
     """Finds events of a tenant by what is known of them, without payloads."""
     ListEventRoutes: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.ListEventRoutesRequest, _ingest_pb2.ListEventRoutesResponse]
@@ -60,7 +60,7 @@ class IngestServiceAsyncStub(IngestServiceStub):
     BatchIngest: _aio.UnaryUnaryMultiCallable[_ingest_pb2.BatchIngestRequest, _ingest_pb2.BatchIngestResponse]  # type: ignore[assignment]
     """Accepts many events, with a result for each: an invalid item does not fail the others."""
     GetEvent: _aio.UnaryUnaryMultiCallable[_ingest_pb2.GetEventRequest, _ingest_pb2.GetEventResponse]  # type: ignore[assignment]
-    """Reads an accepted event with its payload."""
+    """Reads an accepted event with its payload. FAILED_PRECONDITION with reason EVENT_ERASED if it was erased."""
     ListEvents: _aio.UnaryUnaryMultiCallable[_ingest_pb2.ListEventsRequest, _ingest_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Finds events of a tenant by what is known of them, without payloads."""
     ListEventRoutes: _aio.UnaryUnaryMultiCallable[_ingest_pb2.ListEventRoutesRequest, _ingest_pb2.ListEventRoutesResponse]  # type: ignore[assignment]
@@ -95,7 +95,7 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ingest_pb2.GetEventRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_pb2.GetEventResponse, _abc.Awaitable[_ingest_pb2.GetEventResponse]]:
-        """Reads an accepted event with its payload."""
+        """Reads an accepted event with its payload. FAILED_PRECONDITION with reason EVENT_ERASED if it was erased."""
 
     @_abc_1.abstractmethod
     def ListEvents(

@@ -35,6 +35,10 @@ class _JobKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobKind.Value
     """Ends it as cancelled, if it waits."""
     JOB_KIND_REPLAY: _JobKind.ValueType  # 3
     """Makes a new delivery of its event, with an id of its own, to the same or to another subscription."""
+    JOB_KIND_ERASE: _JobKind.ValueType  # 4
+    """Erases events, for good: payloads, and all that was kept of what was sent and answered. Requires a key with the capability
+    CAPABILITY_ERASE, or with role admin.
+    """
 
 class JobKind(_JobKind, metaclass=_JobKindEnumTypeWrapper):
     """What a job does to each delivery."""
@@ -47,7 +51,35 @@ JOB_KIND_CANCEL: JobKind.ValueType  # 2
 """Ends it as cancelled, if it waits."""
 JOB_KIND_REPLAY: JobKind.ValueType  # 3
 """Makes a new delivery of its event, with an id of its own, to the same or to another subscription."""
+JOB_KIND_ERASE: JobKind.ValueType  # 4
+"""Erases events, for good: payloads, and all that was kept of what was sent and answered. Requires a key with the capability
+CAPABILITY_ERASE, or with role admin.
+"""
 Global___JobKind: _TypeAlias = JobKind  # noqa: Y015
+
+class _ReplayedEvents:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReplayedEventsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReplayedEvents.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REPLAYED_EVENTS_UNSPECIFIED: _ReplayedEvents.ValueType  # 0
+    """Those of the deliveries that the filter matches."""
+    REPLAYED_EVENTS_MISSING: _ReplayedEvents.ValueType  # 1
+    """Those that the subscription wants, by its event_types, and has no delivery of."""
+    REPLAYED_EVENTS_ALL: _ReplayedEvents.ValueType  # 2
+    """All that it wants."""
+
+class ReplayedEvents(_ReplayedEvents, metaclass=_ReplayedEventsEnumTypeWrapper):
+    """Which events a replay to a subscription is about."""
+
+REPLAYED_EVENTS_UNSPECIFIED: ReplayedEvents.ValueType  # 0
+"""Those of the deliveries that the filter matches."""
+REPLAYED_EVENTS_MISSING: ReplayedEvents.ValueType  # 1
+"""Those that the subscription wants, by its event_types, and has no delivery of."""
+REPLAYED_EVENTS_ALL: ReplayedEvents.ValueType  # 2
+"""All that it wants."""
+Global___ReplayedEvents: _TypeAlias = ReplayedEvents  # noqa: Y015
 
 class _JobStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -91,7 +123,7 @@ Global___JobStatus: _TypeAlias = JobStatus  # noqa: Y015
 
 @_typing.final
 class JobCounts(_message.Message):
-    """What a job has done so far, or would do. Once it has succeeded, matched is the sum of the others."""
+    """What a job has done so far, or would do. Once it has succeeded, matched is the sum of the others. Of an erasure: events."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -105,7 +137,7 @@ class JobCounts(_message.Message):
     matched_is_exact: _builtins.bool
     """Whether matched is exact; otherwise there are at least so many."""
     done: _builtins.int
-    """Made pending again, cancelled, or replayed."""
+    """Made pending again, cancelled, replayed, or erased."""
     skipped: _builtins.int
     """Left as they are: changed by somebody else meanwhile, in flight, or their subscription is disabled."""
     gone: _builtins.int
@@ -179,6 +211,7 @@ class Job(_message.Message):
     ENDED_AT_FIELD_NUMBER: _builtins.int
     ESTIMATED_END_AT_FIELD_NUMBER: _builtins.int
     TO_SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    ONLY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7."""
     tenant_id: _builtins.str
@@ -188,13 +221,15 @@ class Job(_message.Message):
     status: Global___JobStatus.ValueType
     """Its state."""
     rate_per_second: _builtins.int
-    """The most deliveries that it makes pending, cancels, or replays in a second."""
+    """The most deliveries that it makes pending, cancels, or replays in a second; of an erasure, events."""
     error: _builtins.str
     """Why it failed, or why it does not go on at the moment; otherwise empty."""
     created_by: _builtins.str
     """Who created it: the id of an API key, "bootstrap", or "anonymous"."""
     to_subscription_id: _builtins.str
     """Of a replay: the subscription that gets the new deliveries; empty means each delivery's own."""
+    only: Global___ReplayedEvents.ValueType
+    """Of a replay that is about events, in place of deliveries: which."""
     @_builtins.property
     def filter(self) -> _deliveries_pb2.DeliveryFilter:
         """Which deliveries it is about, with the states and the end that were implied."""
@@ -205,7 +240,7 @@ class Job(_message.Message):
 
     @_builtins.property
     def results(self) -> Global___JobResults:
-        """What became of them, as of a few seconds ago. Not of cancellations."""
+        """What became of them, as of a few seconds ago. Not of cancellations and erasures."""
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
@@ -248,10 +283,11 @@ class Job(_message.Message):
         ended_at: _timestamp_pb2.Timestamp | None = ...,
         estimated_end_at: _timestamp_pb2.Timestamp | None = ...,
         to_subscription_id: _builtins.str = ...,
+        only: Global___ReplayedEvents.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created_at", b"created_at", "ended_at", b"ended_at", "estimated_end_at", b"estimated_end_at", "filter", b"filter", "moved_at", b"moved_at", "results", b"results", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created_at", b"created_at", "created_by", b"created_by", "ended_at", b"ended_at", "error", b"error", "estimated_end_at", b"estimated_end_at", "filter", b"filter", "id", b"id", "kind", b"kind", "moved_at", b"moved_at", "rate_per_second", b"rate_per_second", "results", b"results", "started_at", b"started_at", "status", b"status", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created_at", b"created_at", "created_by", b"created_by", "ended_at", b"ended_at", "error", b"error", "estimated_end_at", b"estimated_end_at", "filter", b"filter", "id", b"id", "kind", b"kind", "moved_at", b"moved_at", "only", b"only", "rate_per_second", b"rate_per_second", "results", b"results", "started_at", b"started_at", "status", b"status", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -259,7 +295,7 @@ Global___Job: _TypeAlias = Job  # noqa: Y015
 
 @_typing.final
 class JobSample(_message.Message):
-    """A delivery that a job would change."""
+    """A delivery that a job would change, or an event that it would erase."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -268,14 +304,17 @@ class JobSample(_message.Message):
     EVENT_TYPE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.str
-    """UUID of the delivery."""
+    """UUID of the delivery; empty for an event."""
     subscription_id: _builtins.str
-    """Its subscription."""
+    """Its subscription; empty for an event."""
     event_type: _builtins.str
     """Type of its event; empty if it has none."""
     reason: _builtins.str
     """Its reason; empty if it has none."""
+    event_id: _builtins.str
+    """UUID of the event."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was accepted."""
@@ -288,10 +327,11 @@ class JobSample(_message.Message):
         event_type: _builtins.str = ...,
         reason: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        event_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "delivery_id", b"delivery_id", "event_type", b"event_type", "reason", b"reason", "subscription_id", b"subscription_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "delivery_id", b"delivery_id", "event_id", b"event_id", "event_type", b"event_type", "reason", b"reason", "subscription_id", b"subscription_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -333,16 +373,23 @@ class PreviewJobRequest(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     TO_SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    ONLY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     kind: Global___JobKind.ValueType
     """What it would do."""
     to_subscription_id: _builtins.str
     """Only of a replay: the subscription that gets the new deliveries; empty means each delivery's own."""
+    only: Global___ReplayedEvents.ValueType
+    """Only of a replay with to_subscription_id: it is about these events of the tenant, but for those that were sent to another
+    subscription alone. The filter then needs from_time, and may have event_type and to_time, and no other field.
+    """
     @_builtins.property
     def filter(self) -> _deliveries_pb2.DeliveryFilter:
-        """To which deliveries. It needs from_time or subscription_id. Without status these are failed ones for a retry, and waiting
-        ones for a cancellation; for a replay it may be any.
+        """To which deliveries. It needs from_time, subscription_id, event_ids, tag, idempotency_key or provider_id. Without status
+        these are failed ones for a retry, and waiting ones for a cancellation; for a replay it may be any. For an erasure it is
+        about events: it needs from_time or names events by event_ids (up to 1,000), tag, idempotency_key, or provider_id, and
+        may have event_type and to_time, and no other field: the deliveries of an event share its payload.
         """
 
     def __init__(
@@ -352,10 +399,11 @@ class PreviewJobRequest(_message.Message):
         kind: Global___JobKind.ValueType = ...,
         filter: _deliveries_pb2.DeliveryFilter | None = ...,
         to_subscription_id: _builtins.str = ...,
+        only: Global___ReplayedEvents.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "kind", b"kind", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "kind", b"kind", "only", b"only", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -431,6 +479,7 @@ class CreateJobRequest(_message.Message):
     RATE_PER_SECOND_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     TO_SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    ONLY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     kind: Global___JobKind.ValueType
@@ -440,6 +489,8 @@ class CreateJobRequest(_message.Message):
     token: _builtins.str
     """Token of a preview, whose kind and filter the job has; empty means none. NOT_FOUND once it was used or has expired."""
     to_subscription_id: _builtins.str
+    """As for PreviewJob. Leave it out with a token."""
+    only: Global___ReplayedEvents.ValueType
     """As for PreviewJob. Leave it out with a token."""
     @_builtins.property
     def filter(self) -> _deliveries_pb2.DeliveryFilter:
@@ -454,10 +505,11 @@ class CreateJobRequest(_message.Message):
         rate_per_second: _builtins.int = ...,
         token: _builtins.str = ...,
         to_subscription_id: _builtins.str = ...,
+        only: Global___ReplayedEvents.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "kind", b"kind", "rate_per_second", b"rate_per_second", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "kind", b"kind", "only", b"only", "rate_per_second", b"rate_per_second", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

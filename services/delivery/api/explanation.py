@@ -110,6 +110,7 @@ _REASONS: Mapping[str, str] = {
     DeliveryReason.WORKER_LOST: "workers were lost while they were sending it, again and again",
     DeliveryReason.CANCELLED: "somebody cancelled it",
     DeliveryReason.SUBSCRIPTION_DELETED: "its subscription was deleted",
+    DeliveryReason.ERASED: "its event was erased",
 }
 
 

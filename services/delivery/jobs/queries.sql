@@ -17,21 +17,21 @@ FROM jobs WHERE tenant_id = $1 AND status IN ('queued', 'running', 'paused')
 -- insert_job --
 -- Creates a job.
 INSERT INTO jobs (id, tenant_id, kind, filter, subscriptions, rate_per_second, created_by, frozen_at, matched, matched_exact,
-                  to_subscription_id)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                  to_subscription_id, only_events)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 RETURNING *
 
 -- insert_preview --
 -- Keeps a preview for $8 seconds.
 INSERT INTO job_previews (token_hash, tenant_id, kind, filter, frozen_at, matched, matched_exact, expires_at,
-                          to_subscription_id)
-VALUES ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8), $9)
+                          to_subscription_id, only_events)
+VALUES ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8), $9, $10)
 RETURNING expires_at
 
 -- take_preview --
 -- Takes a preview of tenant $2, so that its token starts one job.
 DELETE FROM job_previews WHERE token_hash = $1 AND tenant_id = $2 AND expires_at > now()
-RETURNING kind, filter, frozen_at, matched, matched_exact, to_subscription_id
+RETURNING kind, filter, frozen_at, matched, matched_exact, to_subscription_id, only_events
 
 -- forget_previews --
 -- Removes up to $1 previews that have expired.
@@ -39,12 +39,18 @@ DELETE FROM job_previews
 WHERE token_hash = ANY(ARRAY(SELECT token_hash FROM job_previews WHERE expires_at <= now() ORDER BY expires_at LIMIT $1))
 
 -- forget_jobs --
--- Removes up to $3 jobs of tenant $1 that ended more than $2 days ago. Looks at none that was created since.
+-- Removes up to $3 jobs of tenant $1 that ended more than $2 days ago, and as many of those before its newest $4, once nothing
+-- of theirs is waited for. Of the former it looks at none that was created since.
 DELETE FROM jobs
 WHERE id = ANY(ARRAY(
     SELECT id FROM jobs
     WHERE tenant_id = $1 AND id < uuid_of_day((now() - make_interval(days => $2))::date + 1)
       AND ended_at < now() - make_interval(days => $2)
+    ORDER BY id LIMIT $3
+) || ARRAY(
+    SELECT id FROM jobs
+    WHERE tenant_id = $1 AND id <= (SELECT id FROM jobs WHERE tenant_id = $1 ORDER BY id DESC OFFSET $4 LIMIT 1)
+      AND ended_at IS NOT NULL AND NOT EXISTS (SELECT FROM job_chunks c WHERE c.job_id = jobs.id)
     ORDER BY id LIMIT $3
 ))
 
@@ -148,7 +154,7 @@ SELECT EXISTS (SELECT FROM subscriptions WHERE id = $1 AND tenant_id = $2 AND de
 -- unless it failed less than $8 ago.
 SELECT d.id, d.event_id, s.id AS subscription_id, d.event_type, s.status = 'disabled' OR s.deleted_at IS NOT NULL AS blocked,
        (d.id >= $7 OR d.status = 'failed' AND d.completed_at > now() - $8::interval)
-       AND EXISTS (SELECT FROM webhook_events e WHERE e.id = d.event_id) AS retained
+       AND EXISTS (SELECT FROM webhook_events e WHERE e.id = d.event_id AND e.payload IS NOT NULL) AS retained
 FROM webhook_deliveries d
 JOIN subscriptions s ON s.id = coalesce($6::uuid, d.subscription_id)
 WHERE d.id = ANY($1::uuid[]) AND d.id BETWEEN $2 AND $3 AND d.tenant_id = $4 AND d.created_at <= $5
@@ -182,14 +188,14 @@ CROSS JOIN LATERAL (
 ) AS b
 CROSS JOIN LATERAL (
     SELECT d.id < $4 AND NOT (d.status = 'failed' AND d.completed_at > now() - $6::interval)
-           OR NOT EXISTS (SELECT FROM webhook_events e WHERE e.id = d.event_id) AS gone
+           OR NOT EXISTS (SELECT FROM webhook_events e WHERE e.id = d.event_id AND e.payload IS NOT NULL) AS gone
 ) AS g
 WHERE d.id = ANY($1::uuid[]) AND d.id BETWEEN $2 AND $3
 GROUP BY 1
 
 -- select_samples --
 -- Reads deliveries ($1; $2 and $3: least and greatest id).
-SELECT id AS delivery_id, subscription_id, event_type, reason, created_at FROM webhook_deliveries
+SELECT id AS delivery_id, subscription_id, event_id, event_type, reason, created_at FROM webhook_deliveries
 WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3
 ORDER BY id
 
@@ -201,3 +207,183 @@ SELECT kind, status, count(*) AS jobs,
                 THEN extract(epoch FROM now() - coalesce(moved_at, created_at)) ELSE 0 END)::float8 AS still_seconds
 FROM jobs WHERE status IN ('queued', 'running', 'paused')
 GROUP BY kind, status
+
+-- find_erasable --
+-- Finds, among the first $4 events of a walk between the ids $2 and $3, up to $5 of tenant $1 that are not erased, whose type is
+-- like one of $6 (null stands for any), and that were accepted by $7.
+WITH walked AS MATERIALIZED ({walk}), cut AS MATERIALIZED (
+    SELECT id FROM walked WHERE place = $4
+), reached AS MATERIALIZED (
+    SELECT coalesce((SELECT id FROM cut ORDER BY id {direction} LIMIT 1), {end}::uuid) AS id
+)
+SELECT (SELECT count(*) FROM walked) AS rows_read, (SELECT count(*) FROM cut) AS sources_left,
+       (SELECT id FROM reached) AS last, ARRAY(
+    SELECT w.id FROM walked w
+    WHERE w.tenant_id = $1 AND w.id {within} (SELECT id FROM reached) AND w.erased_at IS NULL AND w.created_at <= $7
+      AND ($6::text[] IS NULL OR w.event_type LIKE ANY($6))
+    ORDER BY w.id {direction} LIMIT $5
+) AS found
+
+-- events --
+-- Walks the events of all tenants.
+SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+    SELECT id, tenant_id, event_type, created_at, erased_at FROM webhook_events
+    WHERE id > $2 AND id < $3
+    ORDER BY id {direction} LIMIT $4
+) AS e
+
+-- named_events --
+-- Walks certain ones ($8), of which some may not be there any more.
+SELECT named.id, e.tenant_id, e.event_type, e.created_at, e.erased_at, named.place
+FROM (
+    SELECT id, row_number() OVER (ORDER BY id {direction}) AS place
+    FROM (
+        SELECT id FROM unnest($8::uuid[]) AS asked (id) WHERE id > $2 AND id < $3 ORDER BY id {direction} LIMIT $4
+    ) AS next
+) AS named
+LEFT JOIN LATERAL (
+    SELECT tenant_id, event_type, created_at, erased_at FROM webhook_events WHERE id = named.id OFFSET 0
+) AS e ON true
+
+-- tagged_events --
+-- Walks those of a tenant ($1) that have one of the tags $8. Those that have several are there once.
+SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+    SELECT found.event_id AS id, e.tenant_id, e.event_type, e.created_at, e.erased_at
+    FROM (
+        SELECT DISTINCT t.event_id
+        FROM unnest($8::text[]) AS wanted (tag)
+        CROSS JOIN LATERAL (
+            SELECT event_id FROM event_tags
+            WHERE tenant_id = $1 AND tag = wanted.tag AND event_id > $2 AND event_id < $3
+            ORDER BY event_id {direction} LIMIT $4
+        ) AS t
+        ORDER BY t.event_id {direction} LIMIT $4
+    ) AS found
+    LEFT JOIN LATERAL (SELECT * FROM webhook_events WHERE id = found.event_id OFFSET 0) AS e ON true
+    ORDER BY found.event_id {direction}
+) AS tagged
+
+-- describe_events --
+-- Reads when the first and the last of events ($1; $2 and $3: least and greatest id) were accepted.
+SELECT min(created_at) AS oldest_at, max(created_at) AS newest_at FROM webhook_events
+WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3
+
+-- select_event_samples --
+-- Reads events ($1; $2 and $3: least and greatest id), as samples of deliveries.
+SELECT NULL::uuid AS delivery_id, NULL::uuid AS subscription_id, id AS event_id, event_type, NULL::text AS reason, created_at
+FROM webhook_events
+WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3
+ORDER BY id
+
+-- count_deliveries --
+-- Counts the deliveries of each of the events $1, whose ids lie between $2 and $3, up to $4, and says which is to get more. In
+-- this order.
+SELECT e.id, EXISTS (SELECT FROM event_expansions x WHERE x.event_id = e.id) AS expanding,
+       (SELECT count(*) FROM (
+           SELECT FROM webhook_deliveries WHERE id BETWEEN e.least AND e.most AND event_id = e.id LIMIT $4
+       ) AS few) AS deliveries
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) WITH ORDINALITY AS e (id, least, most, place)
+ORDER BY e.place
+
+-- erase_payloads --
+-- Removes the payloads of events ($1; $2 and $3: least and greatest id), which get no more deliveries; returns how many bytes
+-- they had. It waits for whoever is making deliveries of one of them.
+WITH before AS MATERIALIZED (
+    SELECT id, octet_length(payload) AS bytes FROM webhook_events
+    WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3 AND payload IS NOT NULL
+    ORDER BY id
+    FOR UPDATE
+), expanding AS (
+    DELETE FROM event_expansions WHERE event_id = ANY($1::uuid[])
+), erased AS (
+    UPDATE webhook_events SET payload = NULL
+    WHERE id = ANY(ARRAY(SELECT id FROM before)) AND id BETWEEN $2 AND $3
+)
+SELECT id, bytes FROM before
+
+-- find_of_events --
+-- Finds the deliveries of events ($1, whose ids lie between $2 and $3) beyond $4, up to $5 of each.
+SELECT d.id
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS e (id, least, most)
+CROSS JOIN LATERAL (
+    SELECT id FROM webhook_deliveries
+    WHERE id BETWEEN e.least AND e.most AND id > $4 AND event_id = e.id
+    ORDER BY id LIMIT $5
+) AS d
+ORDER BY d.id
+
+-- lock_queue --
+-- Locks the rows of deliveries ($1) in the queue, whoever has them in hand.
+SELECT delivery_id FROM delivery_queue WHERE delivery_id = ANY($1::uuid[]) ORDER BY delivery_id FOR UPDATE
+
+-- lock_history --
+-- Locks deliveries ($1; $2 and $3: least and greatest id), so that nobody records a late attempt of them meanwhile.
+SELECT id FROM webhook_deliveries WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3 ORDER BY id FOR UPDATE
+
+-- erase_attempts --
+-- Removes what was sent and answered from the attempts of deliveries ($1; $2 and $3: least and greatest id).
+UPDATE delivery_attempts SET error_message = NULL, response_body = NULL, details = NULL
+WHERE delivery_id = ANY($1::uuid[]) AND delivery_id BETWEEN $2 AND $3
+  AND num_nonnulls(error_message, response_body, details) > 0
+
+-- erase_hashes --
+-- Removes the hashes of the requests that brought events ($1).
+UPDATE idempotency_keys SET request_hash = '' WHERE object_id = ANY($1::uuid[]) AND request_hash <> ''
+
+-- erase_tags --
+-- Removes the tags of events ($1; $2 and $3: least and greatest id), which may be of their payloads.
+DELETE FROM event_tags WHERE event_id = ANY($1::uuid[]) AND event_id BETWEEN $2 AND $3
+
+-- finish_erasing --
+-- Notes that all that was kept of events ($1; $2 and $3: least and greatest id) is erased.
+UPDATE webhook_events SET erased_at = now() WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3 AND erased_at IS NULL
+
+-- release_bytes --
+-- Takes bytes ($3) that a tenant ($1) no longer stores off the sums of days ($2), which are locked in the order of all.
+WITH sums AS MATERIALIZED (
+    SELECT day FROM tenant_storage WHERE tenant_id = $1 AND day = ANY($2::date[]) ORDER BY day FOR UPDATE
+)
+UPDATE tenant_storage s SET bytes = greatest(s.bytes - a.bytes, 0)
+FROM unnest($2::date[], $3::bigint[]) AS a (day, bytes)
+WHERE (SELECT count(*) FROM sums) > 0 AND s.tenant_id = $1 AND s.day = a.day
+
+-- move_in_events --
+-- Records the place of a locked job that walks through events: it is done with those up to $2, and with the deliveries of $3,
+-- unless that is null, up to $4.
+UPDATE jobs SET at_event = $2, in_event = $3, at_delivery = $4 WHERE id = $1
+
+-- select_wanting --
+-- Reads what subscription $1 of tenant $2 wants, and whether nothing is sent to it.
+SELECT event_types, status = 'disabled' OR deleted_at IS NOT NULL AS blocked FROM subscriptions WHERE id = $1 AND tenant_id = $2
+
+-- find_wanted --
+-- Finds, among the first $4 events of a walk between the ids $2 and $3, up to $5 of tenant $1 that subscription $8 wants: that
+-- have no type, or one like one of $6, and one like one of $10 (null stands for any), that were not sent to another one alone,
+-- that were accepted by $7, whose payload is there, and whose deliveries are not still being made. With $9, only those that
+-- it has no delivery of. Returns how many it passed, and the last of them.
+WITH walked AS MATERIALIZED ({walk})
+SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY id {opposite} LIMIT 1) AS last, ARRAY(
+    SELECT w.id FROM walked w
+    WHERE w.tenant_id = $1 AND w.retained AND w.created_at <= $7 AND (w.addressed_to IS NULL OR w.addressed_to = $8)
+      AND ($6::text[] IS NULL OR w.event_type IS NULL OR w.event_type LIKE ANY($6))
+      AND ($10::text[] IS NULL OR w.event_type LIKE ANY($10))
+      AND NOT EXISTS (SELECT FROM event_expansions x WHERE x.event_id = w.id OFFSET 0)
+      AND NOT ($9 AND EXISTS (
+          SELECT FROM webhook_deliveries d
+          WHERE d.subscription_id = $8 AND d.event_id = w.id
+            AND d.id BETWEEN (left(w.id::text, 18) || '-0000-000000000000')::uuid
+                         AND (left(w.id::text, 18) || '-ffff-ffffffffffff')::uuid
+          OFFSET 0
+      ))
+    ORDER BY w.id {direction} LIMIT $5
+) AS found
+
+-- events_to_send --
+-- Walks the events of all tenants.
+SELECT id, tenant_id, event_type, created_at, addressed_to, payload IS NOT NULL AS retained FROM webhook_events
+WHERE id > $2 AND id < $3
+ORDER BY id {direction} LIMIT $4
+
+-- select_event_types --
+-- Reads the types of events ($1; $2 and $3: least and greatest id).
+SELECT id, event_type FROM webhook_events WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3 ORDER BY id

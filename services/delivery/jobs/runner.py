@@ -7,7 +7,7 @@ import time
 
 from prometheus_client import Counter, Gauge
 
-from services.delivery.jobs.store import JobStore, Moved
+from services.delivery.jobs.store import WITHOUT_RESULTS, JobStore, Moved
 from services.domain.doorbell import Ringer
 from services.domain.states import UNFINISHED_JOBS, JobKind, JobStatus
 from services.platform.process import background
@@ -26,7 +26,7 @@ MEASURE_SECONDS = 15.0
 
 DELIVERIES = Counter(
     "webhook_job_deliveries_total",
-    "Deliveries that jobs looked at, by kind of job and what was done.",
+    "Deliveries that jobs looked at, by kind of job and what was done; of jobs that erase, events.",
     ["kind", "outcome"],
 )
 ENDED = Counter("webhook_jobs_ended_total", "Jobs that ended by themselves, by kind and status.", ["kind", "status"])
@@ -66,7 +66,7 @@ class Runner:
         return REST * (time.monotonic() - began_at)
 
     def _tell(self, moved: Moved) -> None:
-        if moved.done and moved.job.kind is not JobKind.CANCEL:
+        if moved.done and moved.job.kind not in WITHOUT_RESULTS:
             self._ringer.leave()
         for outcome, number in (("done", moved.done), ("skipped", moved.skipped), ("gone", moved.gone)):
             DELIVERIES.labels(moved.job.kind, outcome).inc(number)

@@ -5,8 +5,16 @@ from uuid import UUID
 
 from protos.webhook.v1 import jobs_pb2 as pb
 from protos.webhook.v1 import jobs_pb2_grpc
+from services.delivery.jobs.missed import Only
 from services.delivery.jobs.runner import JOBS
-from services.delivery.jobs.store import DEFAULT_RATE_PER_SECOND, MAX_RATE_PER_SECOND, Job, JobStore, Preview
+from services.delivery.jobs.store import (
+    DEFAULT_RATE_PER_SECOND,
+    MAX_RATE_PER_SECOND,
+    WITHOUT_RESULTS,
+    Job,
+    JobStore,
+    Preview,
+)
 from services.domain.states import JobKind, JobStatus
 from services.platform import errors, ids, paging
 from services.platform.auth import identity
@@ -16,8 +24,9 @@ from services.platform.stores.signals import Signals
 
 _KINDS = pb.JobKind.DESCRIPTOR
 # What a token stands for.
-_OF_TOKEN = frozenset({"kind", "filter", "to_subscription_id"})
+_OF_TOKEN = frozenset({"kind", "filter", "to_subscription_id", "only"})
 _STATUSES = pb.JobStatus.DESCRIPTOR
+_ONLY = pb.ReplayedEvents.DESCRIPTOR
 
 
 class JobService(jobs_pb2_grpc.JobServiceServicer):
@@ -34,6 +43,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
             _kind(request.kind),
             request.filter,
             to_subscription_id=_target(request.to_subscription_id),
+            only=_only(request.only),
         )
         return _preview(found)
 
@@ -55,6 +65,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
                 request.filter,
                 rate_per_second=rate,
                 to_subscription_id=_target(request.to_subscription_id),
+                only=_only(request.only),
             )
         self._heard.wake(JOBS)
         return pb.CreateJobResponse(job=_message(job))
@@ -102,6 +113,12 @@ def _target(subscription_id: str) -> UUID | None:
     return ids.parse("to_subscription_id", subscription_id) if subscription_id else None
 
 
+def _only(only: pb.ReplayedEvents.ValueType) -> Only | None:
+    if only != pb.REPLAYED_EVENTS_UNSPECIFIED and only not in conversion.texts(_ONLY):
+        raise errors.InvalidArgument.field("only", f"must be one of {', '.join(Only)}")
+    return Only(conversion.texts(_ONLY)[only]) if only else None
+
+
 def _status(status: pb.JobStatus.ValueType) -> JobStatus | None:
     if status != pb.JOB_STATUS_UNSPECIFIED and status not in conversion.texts(_STATUSES):
         raise errors.InvalidArgument.field("status", "must be a known job status")
@@ -123,7 +140,7 @@ def _message(job: Job) -> pb.Job:
             skipped=job.skipped,
             gone=job.gone,
         ),
-        results=results if job.kind is not JobKind.CANCEL else None,
+        results=results if job.kind not in WITHOUT_RESULTS else None,
         estimated_end_at=_estimate(job),
     )
 
@@ -152,8 +169,9 @@ def _preview(found: Preview) -> pb.PreviewJobResponse:
         reasons=[pb.JobReasonCount(reason=reason, deliveries=n) for reason, n in found.reasons.most_common()],
         samples=[
             pb.JobSample(
-                delivery_id=str(row["delivery_id"]),
-                subscription_id=str(row["subscription_id"]),
+                delivery_id=str(row["delivery_id"] or ""),
+                subscription_id=str(row["subscription_id"] or ""),
+                event_id=str(row["event_id"]),
                 event_type=row["event_type"] or "",
                 reason=row["reason"] or "",
                 created_at=row["created_at"],

@@ -3,8 +3,10 @@
 A job is a row. A chunk of it is one transaction, which locks the row, does what is to be done to some hundred
 deliveries, and moves the place up to which the job has looked: a process that dies in between leaves no trace, and
 another one does the same chunk. So no delivery is retried twice by a job, whatever happens to its processes.
+A job that erases does so with events (erasure.py), which it counts in place of deliveries.
 """
 
+import dataclasses
 import hashlib
 import math
 import secrets
@@ -19,15 +21,20 @@ from google.protobuf import json_format
 
 from protos.webhook.v1 import deliveries_pb2
 from services.delivery.api import filters, search
+from services.delivery.api.filters import Filter
 from services.delivery.api.store import DeliveryStore
+from services.delivery.jobs import erasure, missed
+from services.delivery.jobs.erasure import Place
+from services.delivery.jobs.missed import Only
 from services.domain import deliveries
 from services.domain.notices import audit
 from services.domain.notices.audit import Action, FieldChange
 from services.domain.states import UNFINISHED_JOBS, WAITING, DeliveryReason, DeliveryStatus, JobKind, JobStatus
 from services.platform import errors, ids
 from services.platform.auth import identity
+from services.platform.auth.roles import Capability
 from services.platform.stores import postgres, sql
-from services.platform.stores.walks import Span
+from services.platform.stores.walks import Found, Span
 
 SQL = sql.Queries("services.delivery.jobs")
 
@@ -44,8 +51,9 @@ COUNT_LOOKS = 25
 SAMPLES = 10
 TOKEN_SECONDS = 900.0
 TOKEN_PREFIX = "whj_"  # noqa: S105 - the beginning of tokens
-# Of a job, at its end; and what is removed whenever one is created.
+# Of a job, after its end; how many of a tenant are kept; and how many are removed whenever one is created.
 KEEP_DAYS = 30
+KEEP_JOBS = 1_000
 FORGET_AT_ONCE = 100
 # A chunk: about what the rate allows in this time, and at most so many deliveries.
 CHUNK_SECONDS = 0.25
@@ -59,34 +67,58 @@ STATUSES: Mapping[JobKind, frozenset[DeliveryStatus]] = {
     JobKind.RETRY: frozenset(DeliveryStatus) - {DeliveryStatus.PENDING, DeliveryStatus.IN_FLIGHT},
     JobKind.REPLAY: frozenset(DeliveryStatus),
     JobKind.CANCEL: WAITING,
+    JobKind.ERASE: frozenset(),
 }
 _IMPLIED: Mapping[JobKind, frozenset[DeliveryStatus]] = {
     JobKind.RETRY: frozenset({DeliveryStatus.FAILED}),
     JobKind.REPLAY: frozenset(),
     JobKind.CANCEL: WAITING,
+    JobKind.ERASE: frozenset(),
 }
+# What these have done to deliveries has no outcome to wait for.
+WITHOUT_RESULTS = frozenset((JobKind.CANCEL, JobKind.ERASE))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What a job is to do: its deliveries are those that the filter matches at the moment `frozen_at`."""
+    """What a job is to do: its deliveries, or events, are those that the filter matches at the moment `frozen_at`."""
 
     kind: JobKind
     filter: deliveries_pb2.DeliveryFilter
     frozen_at: datetime
     # Of a replay: who gets the new deliveries; None: the subscription of each.
     to_subscription_id: UUID | None = None
+    # Of a replay of events to it, in place of deliveries.
+    only: Only | None = None
 
     @classmethod
     def of(
-        cls, kind: JobKind, message: deliveries_pb2.DeliveryFilter, now: datetime, to_subscription_id: UUID | None
+        cls,
+        kind: JobKind,
+        message: deliveries_pb2.DeliveryFilter,
+        now: datetime,
+        to_subscription_id: UUID | None,
+        only: Only | None,
     ) -> "Plan":
         """Return the plan for what is asked now; InvalidArgument for what cannot be done to deliveries."""
+        if only is not None and to_subscription_id is None:
+            raise errors.InvalidArgument.field("only", "requires to_subscription_id")
         if to_subscription_id is not None and kind is not JobKind.REPLAY:
             raise errors.InvalidArgument.field("to_subscription_id", f"requires kind {JobKind.REPLAY}")
-        wanted = filters.parse(message)
-        if not wanted.subscription_ids and wanted.from_time is None:
-            raise errors.InvalidArgument.field("filter", "must have a from time or a subscription_id")
+        wanted = parsed(kind, message)
+        if wanted.from_time is not None and wanted.from_time >= now:
+            raise errors.InvalidArgument.field("filter.from", "must be in the past")
+        if kind is JobKind.ERASE:
+            erasure.check(message, wanted)
+            return cls(kind=kind, filter=message, frozen_at=now)
+        if only is not None:
+            missed.check(message, wanted)
+            return cls(kind=kind, filter=message, frozen_at=now, to_subscription_id=to_subscription_id, only=only)
+        if not (wanted.subscription_ids or wanted.names_events) and wanted.from_time is None:
+            raise errors.InvalidArgument.field(
+                "filter",
+                "must have a from time, a subscription_id, event_ids, a tag, an idempotency_key or a provider_id",
+            )
         if wanted.statuses - STATUSES[kind]:
             names = ", ".join(sorted(STATUSES[kind]))
             raise errors.InvalidArgument.field("filter.status", f"must be one of {names} for kind {kind}")
@@ -99,9 +131,12 @@ class Plan:
             )
         if wanted.to_time is None or wanted.to_time > now:
             filled.to_time.FromDatetime(now)
-        if wanted.from_time is not None and wanted.from_time >= now:
-            raise errors.InvalidArgument.field("filter.from", "must be in the past")
         return cls(kind=kind, filter=filled, frozen_at=now, to_subscription_id=to_subscription_id)
+
+    @property
+    def is_of_events(self) -> bool:
+        """Whether it walks through events, and counts them."""
+        return self.kind is JobKind.ERASE or self.only is not None
 
     @property
     def touches(self) -> Sequence[UUID]:
@@ -126,6 +161,7 @@ class Job:
     status: JobStatus
     filter: deliveries_pb2.DeliveryFilter
     to_subscription_id: UUID | None
+    only: Only | None
     rate_per_second: int
     created_by: str
     created_at: datetime
@@ -134,6 +170,8 @@ class Job:
     moved_at: datetime | None
     ended_at: datetime | None
     at_delivery: UUID
+    at_event: UUID
+    in_event: UUID | None
     chunks: int
     matched: int
     matched_exact: bool
@@ -179,11 +217,27 @@ class Moved:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Chunk:
-    """What a chunk did: deliveries by what became of them."""
+    """What a chunk did: deliveries by what became of them, and how many ended with it."""
 
     done: Sequence[UUID] = ()
     skipped: int = 0
     gone: int = 0
+    ended: int = 0
+    # The last delivery that it looked at; None: it has looked at all.
+    reached: UUID | None = None
+
+
+def parsed(kind: JobKind, message: deliveries_pb2.DeliveryFilter) -> Filter:
+    """Return what the filter of a job wants; InvalidArgument for what cannot be wanted."""
+    if kind is JobKind.ERASE:
+        return filters.parse(message, max_events=erasure.MAX_NAMED)
+    return filters.parse(message)
+
+
+def _check_caller(kind: JobKind) -> None:
+    """PermissionDenied for a kind of job that the caller may neither create nor change."""
+    if kind is JobKind.ERASE:
+        identity.check_capability(Capability.ERASE)
 
 
 def _parsed(text: str) -> deliveries_pb2.DeliveryFilter:
@@ -192,8 +246,17 @@ def _parsed(text: str) -> deliveries_pb2.DeliveryFilter:
 
 def _job(row: Any) -> Job:
     return sql.record(
-        Job, row, kind=JobKind(row["kind"]), status=JobStatus(row["status"]), filter=_parsed(row["filter"])
+        Job,
+        row,
+        kind=JobKind(row["kind"]),
+        status=JobStatus(row["status"]),
+        filter=_parsed(row["filter"]),
+        only=_only(row),
     )
+
+
+def _only(row: Any) -> Only | None:
+    return None if row["only_events"] is None else Only(row["only_events"])
 
 
 class JobStore:
@@ -223,17 +286,18 @@ class JobStore:
         message: deliveries_pb2.DeliveryFilter,
         *,
         to_subscription_id: UUID | None = None,
+        only: Only | None = None,
     ) -> Preview:
         """Count what a job would do now, and keep it for the job that its token starts."""
         async with self._pool.acquire() as connection:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
-                plan = await self._plan(connection, tenant_id, kind, message, to_subscription_id)
+                plan = await self._plan(connection, tenant_id, kind, message, to_subscription_id, only)
                 found = await self._counted(connection, tenant_id, plan, described=True)
             found.token = TOKEN_PREFIX + secrets.token_urlsafe(32)
             found.token_expires_at = await connection.fetchval(
                 SQL["insert_preview"],
                 _hash(found.token), tenant_id, kind, plan.json, plan.frozen_at, found.matched, found.exact,
-                TOKEN_SECONDS, plan.to_subscription_id,
+                TOKEN_SECONDS, plan.to_subscription_id, plan.only,
             )  # fmt: skip
             await connection.execute(SQL["forget_previews"], FORGET_AT_ONCE)
         return found
@@ -246,11 +310,12 @@ class JobStore:
         *,
         rate_per_second: int,
         to_subscription_id: UUID | None = None,
+        only: Only | None = None,
     ) -> Job:
         """Create a job for what its filter matches now; Conflict while the tenant's others do not allow it."""
         async with self._pool.acquire() as connection:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
-                plan = await self._plan(connection, tenant_id, kind, message, to_subscription_id)
+                plan = await self._plan(connection, tenant_id, kind, message, to_subscription_id, only)
                 found = await self._counted(connection, tenant_id, plan, described=False)
             async with connection.transaction():
                 return await self._insert(connection, tenant_id, plan, found, rate_per_second)
@@ -261,11 +326,13 @@ class JobStore:
             row = await connection.fetchrow(SQL["take_preview"], _hash(token), tenant_id)
             if row is None:
                 raise errors.NotFound("the token was used, has expired, or never existed; preview the job again")
+            _check_caller(JobKind(row["kind"]))
             plan = Plan(
                 kind=JobKind(row["kind"]),
                 filter=_parsed(row["filter"]),
                 frozen_at=row["frozen_at"],
                 to_subscription_id=row["to_subscription_id"],
+                only=_only(row),
             )
             found = Preview(matched=row["matched"], exact=row["matched_exact"])
             return await self._insert(connection, tenant_id, plan, found, rate_per_second)
@@ -303,6 +370,7 @@ class JobStore:
             row = await connection.fetchrow(SQL["lock_job"], job_id, tenant_id)
             if row is None:
                 raise _no_job(job_id)
+            _check_caller(JobKind(row["kind"]))
             before = JobStatus(row["status"])
             if action is Action.CANCEL_JOB and before is JobStatus.CANCELLED:
                 return _job(row)
@@ -335,8 +403,10 @@ class JobStore:
         kind: JobKind,
         message: deliveries_pb2.DeliveryFilter,
         to_subscription_id: UUID | None,
+        only: Only | None,
     ) -> Plan:
-        plan = Plan.of(kind, message, await connection.fetchval(SQL["select_now"]), to_subscription_id)
+        _check_caller(kind)
+        plan = Plan.of(kind, message, await connection.fetchval(SQL["select_now"]), to_subscription_id, only)
         if to_subscription_id is not None and not await connection.fetchval(
             SQL["subscription_takes"], to_subscription_id, tenant_id
         ):
@@ -360,7 +430,7 @@ class JobStore:
         made = await connection.fetchrow(
             SQL["insert_job"],
             job_id, tenant_id, plan.kind, plan.json, subscriptions, rate_per_second, caller, plan.frozen_at,
-            found.matched, found.exact, plan.to_subscription_id,
+            found.matched, found.exact, plan.to_subscription_id, plan.only,
         )  # fmt: skip
         changes = [
             FieldChange(field="kind", after=plan.kind),
@@ -369,6 +439,8 @@ class JobStore:
         told = json_format.MessageToDict(plan.filter, preserving_proto_field_name=True)
         if plan.to_subscription_id is not None:
             changes.append(FieldChange(field="to_subscription_id", after=str(plan.to_subscription_id)))
+        if plan.only is not None:
+            changes.append(FieldChange(field="only", after=plan.only))
         changes += [FieldChange(field=f"filter.{name}", after=value) for name, value in told.items()]
         await audit.record(
             connection,
@@ -380,17 +452,20 @@ class JobStore:
                 affected=found.matched,
             ),
         )
-        await connection.execute(SQL["forget_jobs"], tenant_id, KEEP_DAYS, FORGET_AT_ONCE)
+        await connection.execute(SQL["forget_jobs"], tenant_id, KEEP_DAYS, FORGET_AT_ONCE, KEEP_JOBS)
         return _job(made)
 
     async def _counted(
         self, connection: postgres.Connection, tenant_id: str, plan: Plan, *, described: bool
     ) -> Preview:
         """Count what a plan is about, exactly up to COUNTED."""
-        wanted = filters.parse(plan.filter)
+        wanted = parsed(plan.kind, plan.filter)
         span, preview = Span.of(wanted, ascending=True), Preview()
         for _ in range(COUNT_LOOKS):
-            found = await search.find(connection, tenant_id, wanted, span, COUNTED_AT_ONCE)
+            if plan.is_of_events:
+                found = await self._find_events(connection, tenant_id, plan, wanted, span.after)
+            else:
+                found = await search.find(connection, tenant_id, wanted, span, COUNTED_AT_ONCE)
             preview.matched += len(found.ids)
             if described and found.ids:
                 await self._describe(connection, preview, found.ids, plan)
@@ -402,19 +477,35 @@ class JobStore:
             span = span.beyond(found.reached)
         return preview
 
+    async def _find_events(
+        self, connection: postgres.Connection, tenant_id: str, plan: Plan, wanted: Filter, after: UUID
+    ) -> Found:
+        if plan.only is None or plan.to_subscription_id is None:
+            return await erasure.find(connection, tenant_id, wanted, plan.frozen_at, after, COUNTED_AT_ONCE)
+        by = await missed.wanting(connection, tenant_id, plan.to_subscription_id)
+        return await missed.find(
+            connection, tenant_id, wanted, by, plan.only,
+            frozen_at=plan.frozen_at, after=max(after, self._oldest()), limit=COUNTED_AT_ONCE,
+        )  # fmt: skip
+
     async def _describe(
         self, connection: postgres.Connection, preview: Preview, found: Sequence[UUID], plan: Plan
     ) -> None:
         bounds = min(found), max(found)
-        oldest = self._oldest()
         if not preview.samples:
             some = found[:SAMPLES]
-            preview.samples = await connection.fetch(SQL["select_samples"], some, min(some), max(some))
-        arguments = found, *bounds, oldest, plan.to_subscription_id, self._recovery
-        for row in await connection.fetch(SQL["describe"], *arguments):
-            preview.reasons[row["reason"]] += row["deliveries"]
-            preview.skipped += row["blocked"]
-            preview.gone += row["gone"]
+            query = "select_event_samples" if plan.is_of_events else "select_samples"
+            preview.samples = await connection.fetch(SQL[query], some, min(some), max(some))
+        if plan.is_of_events:
+            rows = await connection.fetch(SQL["describe_events"], found, *bounds)
+        else:
+            arguments = found, *bounds, self._oldest(), plan.to_subscription_id, self._recovery
+            rows = await connection.fetch(SQL["describe"], *arguments)
+        for row in rows:
+            if not plan.is_of_events:
+                preview.reasons[row["reason"]] += row["deliveries"]
+                preview.skipped += row["blocked"]
+                preview.gone += row["gone"]
             preview.oldest_at = min(preview.oldest_at or row["oldest_at"], row["oldest_at"])
             preview.newest_at = max(preview.newest_at or row["newest_at"], row["newest_at"])
 
@@ -445,15 +536,31 @@ class JobStore:
                 return None
             job = _job(row)
             locked.append(job.id)
-            wanted = filters.parse(job.filter)
-            span = Span.of(wanted, ascending=True).beyond(job.at_delivery)
             limit = max(1, min(math.ceil(job.rate_per_second * CHUNK_SECONDS), CHUNK_DELIVERIES))
-            found = await search.find(connection, job.tenant_id, wanted, span, limit)
-            chunk = await self._act(connection, job, sorted(set(found.ids)), wanted.statuses) if found.ids else _Chunk()
-            moved = await self._record(connection, job, found.reached, chunk)
-        if job.kind is JobKind.CANCEL:
-            deliveries.DELIVERIES_ENDED.labels(DeliveryStatus.CANCELLED).inc(len(chunk.done))
+            chunk = await self._do(connection, job, parsed(job.kind, job.filter), limit)
+            moved = await self._record(connection, job, chunk)
+        if chunk.ended:
+            deliveries.DELIVERIES_ENDED.labels(DeliveryStatus.CANCELLED).inc(chunk.ended)
         return moved
+
+    async def _do(self, connection: postgres.Connection, job: Job, wanted: Filter, limit: int) -> _Chunk:
+        if job.kind is JobKind.ERASE:
+            return await self._erase(connection, job, wanted, limit)
+        if job.only is not None and job.to_subscription_id is not None:
+            return await self._replay_events(connection, job, wanted, job.to_subscription_id, job.only, limit)
+        span = Span.of(wanted, ascending=True).beyond(job.at_delivery)
+        found = await search.find(connection, job.tenant_id, wanted, span, limit)
+        chunk = await self._act(connection, job, sorted(set(found.ids)), wanted.statuses) if found.ids else _Chunk()
+        return dataclasses.replace(chunk, reached=found.reached)
+
+    async def _erase(self, connection: postgres.Connection, job: Job, wanted: Filter, limit: int) -> _Chunk:
+        place = Place(event=job.at_event, within=job.in_event, delivery=job.at_delivery)
+        made = await erasure.chunk(connection, job.tenant_id, wanted, job.frozen_at, place, limit)
+        if made.place is None:
+            return _Chunk(done=made.events, ended=made.ended)
+        after = made.place
+        await connection.execute(SQL["move_in_events"], job.id, after.event, after.within, after.delivery)
+        return _Chunk(done=made.events, ended=made.ended, reached=after.delivery)
 
     async def _act(
         self, connection: postgres.Connection, job: Job, found: Sequence[UUID], statuses: frozenset[DeliveryStatus]
@@ -462,7 +569,7 @@ class JobStore:
             ended = await deliveries.end_waiting(
                 connection, found, status=DeliveryStatus.CANCELLED, reason=DeliveryReason.CANCELLED
             )
-            return _Chunk(done=ended, skipped=len(found) - len(ended))
+            return _Chunk(done=ended, skipped=len(found) - len(ended), ended=len(ended))
         if job.kind is JobKind.REPLAY:
             return await self._replay(connection, job, found)
         made = await self._deliveries.reopen(
@@ -494,27 +601,62 @@ class JobStore:
             await connection.execute(SQL["insert_chunk"], job.id, job.chunks, done, LOOK_SECONDS)
         return _Chunk(done=done, gone=len(gone), skipped=len(rows) - len(gone) - len(done))
 
+    async def _replay_events(
+        self,
+        connection: postgres.Connection,
+        job: Job,
+        wanted: Filter,
+        subscription_id: UUID,
+        only: Only,
+        limit: int,
+    ) -> _Chunk:
+        await self._deliveries.check_quota(connection, job.tenant_id)
+        by = await missed.wanting(connection, job.tenant_id, subscription_id)
+        found = await missed.find(
+            connection, job.tenant_id, wanted, by, only,
+            frozen_at=job.frozen_at, after=max(job.at_event, self._oldest()), limit=limit,
+        )  # fmt: skip
+        reached = found.reached
+        if reached is not None:
+            await connection.execute(SQL["move_in_events"], job.id, reached, None, reached)
+        if by.blocked or not found.ids:
+            return _Chunk(skipped=len(found.ids), reached=reached)
+        rows = await connection.fetch(SQL["select_event_types"], found.ids, min(found.ids), max(found.ids))
+        new = {ids.of_replay(row["id"], subscription_id, job.id): row for row in rows}
+        made = await connection.fetch(
+            SQL["insert_replayed"],
+            list(new), [row["id"] for row in new.values()], [subscription_id] * len(new),
+            [row["event_type"] for row in new.values()], job.tenant_id, self._expiry_hours, _actor(job),
+        )  # fmt: skip
+        done = [row["id"] for row in made]
+        if done:
+            await connection.execute(SQL["insert_chunk"], job.id, job.chunks, done, LOOK_SECONDS)
+        return _Chunk(done=done, skipped=len(found.ids) - len(done), reached=reached)
+
     def _oldest(self) -> UUID:
         """Return the least id of the days that are not about to be removed."""
         day = (datetime.now(UTC) - self._retention).replace(hour=0, minute=0, second=0, microsecond=0)
         return ids.least_at(day)
 
-    async def _record(self, connection: postgres.Connection, job: Job, reached: UUID | None, chunk: _Chunk) -> Moved:
+    async def _record(self, connection: postgres.Connection, job: Job, chunk: _Chunk) -> Moved:
         looked_at = job.looked_at + len(chunk.done) + chunk.skipped + chunk.gone
-        skipped, matched, exact = chunk.skipped, max(job.matched, looked_at), job.matched_exact
+        skipped, gone, matched, exact = chunk.skipped, chunk.gone, max(job.matched, looked_at), job.matched_exact
         status, error = JobStatus.RUNNING, None
-        if reached is None:
-            # What was counted and is not found any more was changed by somebody else.
-            skipped += matched - looked_at
+        if chunk.reached is None:
+            # What was counted and is not found any more was changed by somebody else; an event is no longer retained.
+            if job.kind is JobKind.ERASE:
+                gone += matched - looked_at
+            else:
+                skipped += matched - looked_at
             status, exact = JobStatus.SUCCEEDED, True
         elif looked_at >= MAX_MATCHED:
             status, error = JobStatus.FAILED, f"more than {MAX_MATCHED} deliveries match; narrow the filter"
         await connection.execute(
             SQL["move_job"],
-            job.id, reached or job.at_delivery, len(chunk.done), skipped, chunk.gone, status, error, matched, exact,
+            job.id, chunk.reached or job.at_delivery, len(chunk.done), skipped, gone, status, error, matched, exact,
             len(chunk.done) / job.rate_per_second,
         )  # fmt: skip
-        return Moved(job=job, done=len(chunk.done), skipped=skipped, gone=chunk.gone, status=status)
+        return Moved(job=job, done=len(chunk.done), skipped=skipped, gone=gone, status=status)
 
     async def look(self) -> bool:
         """See what became of a chunk; return whether there was one to look at."""

@@ -12,7 +12,7 @@ import structlog
 
 from services.delivery.destinations import destination
 from services.delivery.destinations.destination import Answer, SendError
-from services.delivery.destinations.details import Trail
+from services.delivery.destinations.details import Trail, masked_address
 from services.delivery.destinations.registry import Destinations
 from services.delivery.settings import RECORDING_SECONDS, WorkerSettings
 from services.delivery.worker import metrics, outcomes
@@ -152,7 +152,7 @@ class Deliverer:
             return Outcome(claim=claim, status=DeliveryStatus.FAILED, reason=DeliveryReason.EXPIRED)
         async with self._payload(claim) as payload:
             if payload is None:
-                return Outcome(claim=claim, status=DeliveryStatus.FAILED, reason=DeliveryReason.PAYLOAD_GONE)
+                return _without_payload(claim)
             await self._hold(held)
             if await self._attempt(held, payload):
                 await self._attempt(held, payload, fresh=True)
@@ -250,6 +250,16 @@ class Deliverer:
         return min(destination.retry_after_seconds(answer.retry_after, now), self._retry_after_cap_seconds)
 
 
+def _without_payload(claim: Claim) -> Outcome:
+    """Return the outcome of a delivery without payload.
+
+    While it is unfinished its day is retained, so a payload that was there a moment ago was erased.
+    """
+    if claim.erased or claim.payload_bytes is not None:
+        return Outcome(claim=claim, status=DeliveryStatus.CANCELLED, reason=DeliveryReason.ERASED)
+    return Outcome(claim=claim, status=DeliveryStatus.FAILED, reason=DeliveryReason.PAYLOAD_GONE)
+
+
 def described(
     claim: Claim,
     started: float,
@@ -287,7 +297,7 @@ def _refusal(answer: Answer) -> str:
     if answer.status_code not in _REDIRECTS or not answer.location:
         return said
     place = destination.header_text(answer.location, MAX_LOCATION_CHARACTERS)
-    return f"{said} and points to {place}; redirects are not followed"
+    return f"{said} and points to {masked_address(place)}; redirects are not followed"
 
 
 def _tell(activity: Activity, outcome: Outcome) -> None:

@@ -25,7 +25,8 @@ SELECT c.*, now() AS claimed_at, s.target_url, s.endpoint_version, s.sealed_secr
        coalesce(h.breaker = 'half_open' AND h.probe_delivery_id = c.id, false) AS probe,
        h.failing_since IS NOT NULL AS failing,
        e.event_type, e.content_type, e.content_encoding, e.traceparent, octet_length(e.payload) AS payload_bytes,
-       CASE WHEN octet_length(e.payload) <= $4 THEN e.payload END AS payload
+       CASE WHEN octet_length(e.payload) <= $4 THEN e.payload END AS payload,
+       e.id IS NOT NULL AND e.payload IS NULL AS erased
 FROM claimed c
 CROSS JOIN LATERAL (SELECT * FROM subscriptions WHERE id = c.subscription_id OFFSET 0) AS s
 LEFT JOIN LATERAL (SELECT * FROM subscription_health WHERE subscription_id = c.subscription_id OFFSET 0) AS h ON true
@@ -186,12 +187,21 @@ SELECT delivery_id, claim_token, request, number, outcome, final FROM delivery_a
 WHERE delivery_id = ANY($1::uuid[]) AND delivery_id BETWEEN $2 AND $3 AND claim_token = ANY($4::uuid[])
 
 -- record_late --
--- Records attempts of claims that were lost: new ones, and the true outcome of those that were taken for interrupted.
+-- Records attempts of claims that were lost: new ones, and the true outcome of those that were taken for interrupted. Of an
+-- event ($16) that was erased it keeps nothing that was sent or answered.
 INSERT INTO delivery_attempts (delivery_id, claim_token, request, number, subscription_id, tenant_id, started_at,
                                duration_ms, status_code, outcome, error_message, response_body, final, event_type,
                                details)
-SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::int[], $5::uuid[], $6::text[], $7::timestamptz[],
-                     $8::int[], $9::smallint[], $10::text[], $11::text[], $12::text[], $13::bool[], $14::text[], $15::text[])
+SELECT a.delivery_id, a.claim_token, a.request, a.number, a.subscription_id, a.tenant_id, a.started_at, a.duration_ms,
+       a.status_code, a.outcome, CASE WHEN NOT e.erased THEN a.error_message END, CASE WHEN NOT e.erased THEN a.response_body END,
+       a.final, a.event_type, CASE WHEN NOT e.erased THEN a.details END
+FROM unnest($1::uuid[], $2::uuid[], $3::smallint[], $4::int[], $5::uuid[], $6::text[], $7::timestamptz[], $8::int[],
+            $9::smallint[], $10::text[], $11::text[], $12::text[], $13::bool[], $14::text[], $15::text[], $16::uuid[])
+    AS a (delivery_id, claim_token, request, number, subscription_id, tenant_id, started_at, duration_ms, status_code, outcome,
+          error_message, response_body, final, event_type, details, event_id)
+CROSS JOIN LATERAL (
+    SELECT EXISTS (SELECT FROM webhook_events WHERE id = a.event_id AND payload IS NULL OFFSET 0) AS erased
+) AS e
 ON CONFLICT (delivery_id, claim_token, request) DO UPDATE
 SET started_at = excluded.started_at, recorded_at = now(), duration_ms = excluded.duration_ms,
     status_code = excluded.status_code, outcome = excluded.outcome, error_message = excluded.error_message,
@@ -199,10 +209,12 @@ SET started_at = excluded.started_at, recorded_at = now(), duration_ms = exclude
     details = excluded.details
 
 -- settle_late --
--- Counts late attempts ($2) of locked deliveries ($1; $4 and $5: least and greatest id), in the queue or, of those that have
--- ended, in history; and ends as delivered the unfinished ones that one of them delivered ($3).
+-- Counts late attempts ($2) of locked deliveries ($1; $7 and $8: least and greatest id), in the queue or, of those that have
+-- ended, in history; and ends as delivered the unfinished ones that one of them delivered ($3). Where one of them is the last
+-- attempt ($4), what it got ($5 and $6) is what the delivery's last attempt got.
 WITH late AS (
-    SELECT * FROM unnest($1::uuid[], $2::int[], $3::bool[]) AS l (id, attempts, delivered)
+    SELECT * FROM unnest($1::uuid[], $2::int[], $3::bool[], $4::bool[], $5::smallint[], $6::text[])
+        AS l (id, attempts, delivered, is_last, status_code, error_kind)
 ), ended AS (
     DELETE FROM delivery_queue q
     USING late
@@ -210,19 +222,30 @@ WITH late AS (
     RETURNING q.delivery_id AS id, q.attempt_count + late.attempts AS attempt_count
 ), counted AS (
     UPDATE delivery_queue q
-    SET attempt_count = q.attempt_count + late.attempts
+    SET attempt_count = q.attempt_count + late.attempts,
+        last_status_code = CASE WHEN late.is_last THEN late.status_code ELSE q.last_status_code END,
+        last_error_kind = CASE WHEN late.is_last THEN late.error_kind ELSE q.last_error_kind END
     FROM late
     WHERE NOT late.delivered AND q.delivery_id = late.id AND q.delivery_id = ANY($1::uuid[])
 ), finished AS (
     UPDATE webhook_deliveries d
     SET status = 'delivered', reason = NULL, completed_at = now(), attempt_count = e.attempt_count
     FROM ended e
-    WHERE d.id = e.id AND d.id BETWEEN $4 AND $5
+    WHERE d.id = e.id AND d.id BETWEEN $7 AND $8
+), listed AS (
+    UPDATE unsuccessful_deliveries u
+    SET attempt_count = u.attempt_count + late.attempts,
+        last_status_code = CASE WHEN late.is_last THEN late.status_code ELSE u.last_status_code END,
+        last_error_kind = CASE WHEN late.is_last THEN late.error_kind ELSE u.last_error_kind END
+    FROM late CROSS JOIN LATERAL (
+        SELECT subscription_id, status FROM webhook_deliveries WHERE id = late.id AND id BETWEEN $7 AND $8 OFFSET 0
+    ) AS d
+    WHERE u.subscription_id = d.subscription_id AND u.status = d.status AND u.id = late.id AND u.id BETWEEN $7 AND $8
 )
 UPDATE webhook_deliveries d
 SET attempt_count = d.attempt_count + late.attempts
 FROM late
-WHERE d.id = late.id AND d.id BETWEEN $4 AND $5 AND d.status <> 'pending'
+WHERE d.id = late.id AND d.id BETWEEN $7 AND $8 AND d.status <> 'pending'
 
 -- lock_endpoints --
 -- Locks those of the subscriptions $1 that are there and whose endpoint is still the one of version $2: what was seen of an

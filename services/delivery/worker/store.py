@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -39,6 +39,7 @@ FRESH: Mapping[str, Any] = {
     "deleted": False,
     "held_by": None,
     "probe": False,
+    "erased": False,
 }
 
 
@@ -86,6 +87,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     content_encoding: str | None = None
     # Of the span that its event was accepted in, if it is traced.
     traceparent: str | None = None
+    # Whether its event is there, and has no payload any more.
+    erased: bool = False
 
     def at(self, monotonic: float) -> datetime:
         """Convert a moment of this process's monotonic clock to the database's clock."""
@@ -385,7 +388,19 @@ class WorkerStore:
             if rows:
                 await connection.execute(SQL["record_late"], *map(list, zip(*rows, strict=True)))
                 await connection.execute(SQL["settle_late"], *map(list, zip(*settled, strict=True)), *bounds)
-        return [delivery_id for delivery_id, _, delivered in settled if delivered]
+        return [each.id for each in settled if each.delivered]
+
+
+class _Settled(NamedTuple):
+    """What late attempts make of a delivery, in the order of the parameters of settle_late."""
+
+    id: UUID
+    new_attempts: int
+    delivered: bool
+    # Whether one of them is the delivery's last attempt, and what that got.
+    is_last: bool
+    status_code: int | None
+    error_kind: str | None
 
 
 class _QueuedAgain(Exception):
@@ -397,34 +412,35 @@ def _late(
     queued: Mapping[UUID, int],
     ended: Mapping[UUID, int],
     known: Mapping[tuple[UUID, UUID, int], Any],
-) -> tuple[list[tuple[Any, ...]], list[tuple[UUID, int, bool]]]:
-    """Return the rows of late attempts to write, and for each delivery how many are new and whether they deliver it.
+) -> tuple[list[tuple[Any, ...]], list[_Settled]]:
+    """Return the rows of late attempts to write, and what they make of each delivery.
 
     `queued` and `ended` are the attempts so far of deliveries that are unfinished, and of those that are not.
     """
     rows: list[tuple[Any, ...]] = []
-    settled: list[tuple[UUID, int, bool]] = []
+    settled: list[_Settled] = []
     for outcome in outcomes:
         claim = outcome.claim
         before_count = queued.get(claim.id, ended.get(claim.id))
         if before_count is None:  # retention dropped its day
             continue
         count = before_count
-        written = []
+        written: dict[int, Attempt] = {}
         for request, attempt in enumerate(outcome.attempts, 1):
             before = known.get((claim.id, claim.token, request))
             if before is not None and before["outcome"] != AttemptOutcome.INTERRUPTED:
                 continue
             if before is None:
                 count += 1
-            delivers = attempt.outcome == AttemptOutcome.SUCCESS and claim.id in queued
-            written.append(delivers)
+            number = count if before is None else before["number"]
+            delivers = _delivers(attempt) and claim.id in queued
+            written[number] = attempt
             rows.append(
                 (
                     claim.id,
                     claim.token,
                     request,
-                    count if before is None else before["number"],
+                    number,
                     claim.subscription_id,
                     claim.tenant_id,
                     attempt.started_at,
@@ -436,11 +452,26 @@ def _late(
                     delivers or (before is not None and before["final"]),
                     claim.event_type,
                     attempt.details,
+                    claim.event_id,
                 )
             )
         if written:
-            settled.append((claim.id, count - before_count, any(written)))
+            last = written.get(count)
+            settled.append(
+                _Settled(
+                    id=claim.id,
+                    new_attempts=count - before_count,
+                    delivered=claim.id in queued and any(map(_delivers, written.values())),
+                    is_last=last is not None,
+                    status_code=None if last is None else last.status_code,
+                    error_kind=None if last is None or _delivers(last) else last.outcome,
+                )
+            )
     return rows, settled
+
+
+def _delivers(attempt: Attempt) -> bool:
+    return attempt.outcome == AttemptOutcome.SUCCESS
 
 
 def _delivery_id(outcome: Outcome) -> UUID:
@@ -477,6 +508,7 @@ def _claim(row: Any, token: UUID, asked_at: float) -> Claim:
         payload=row["payload"],
         content_encoding=row["content_encoding"],
         traceparent=row["traceparent"],
+        erased=row["erased"],
     )
 
 

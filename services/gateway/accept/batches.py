@@ -22,7 +22,7 @@ from services.gateway.web.callers import Caller
 from services.gateway.web.retries import MIN_CALL_SECONDS, Retries, Unanswered
 from services.platform import clock as transfer
 from services.platform import errors
-from services.platform.auth.authenticator import ACTOR_HEADER
+from services.platform.auth.identity import ACTOR_HEADER
 from services.platform.clock import Clock
 from services.platform.grpc import errors as grpc_errors
 from services.platform.process import batching

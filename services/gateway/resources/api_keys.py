@@ -21,6 +21,7 @@ router = APIRouter(
 )
 
 Role = Literal["admin", "write", "ingest", "read"]
+Capability = Literal["erase"]
 _EXAMPLE: dict[str, Any] = {
     "tenant_id": "acme",
     "name": "shop, production",
@@ -49,6 +50,15 @@ class ApiKeyBody(models.Request):
             "deliveries, and includes `ingest` and `read`. `ingest`: only sends events. `read`: only reads."
         )
     )
+    capabilities: list[Capability] = Field(
+        [],
+        max_length=1,
+        description=(
+            "What the key may do besides what its role allows. `erase`: erase events by jobs, which cannot be undone; "
+            "requires the role `write`, and `admin` has it."
+        ),
+        examples=[[]],
+    )
     expires_at: models.Moment | None = Field(None, description="When the key expires. Default: never.")
     requests_per_second: Annotated[models.Number, models.Within(limits.REQUESTS_PER_SECOND)] | None = Field(
         None,
@@ -74,6 +84,7 @@ class ApiKey(models.Answer):
         description="Exact to about a minute; null if never used.", examples=[None]
     )
     requests_per_second: float | None = Field(description="null for the service's default.", examples=[200.0])
+    capabilities: list[Capability] = Field(description="What it may do besides what its role allows.", examples=[[]])
 
 
 class CreatedApiKey(ApiKey):
@@ -124,6 +135,7 @@ async def create_api_key(
         name=body.name,
         role=conversion.numbers(pb.Role.DESCRIPTOR)[body.role],
         requests_per_second=body.requests_per_second,
+        capabilities=[conversion.numbers(pb.Capability.DESCRIPTOR)[one] for one in body.capabilities],
         idempotency_key=idempotency_key or "",
     )
     if body.expires_at is not None:

@@ -135,7 +135,7 @@ class DeliverySummary(models.Answer):
     reason: str | None = Field(
         description=(
             "Why it failed or was cancelled: `retries_exhausted`, `expired`, `worker_lost`, `payload_gone`, "
-            "`cancelled` or `subscription_deleted`; otherwise null."
+            "`cancelled`, `subscription_deleted` or `erased`; otherwise null."
         ),
         examples=[None],
     )
@@ -194,7 +194,9 @@ class DeliveriesQuery(models.ListQuery):
     status: Status | None = Field(None, description="Only deliveries with this status.")
 
 
-Reason = Literal["retries_exhausted", "expired", "worker_lost", "payload_gone", "cancelled", "subscription_deleted"]
+Reason = Literal[
+    "retries_exhausted", "expired", "worker_lost", "payload_gone", "cancelled", "subscription_deleted", "erased"
+]
 Hold = Literal["paused", "disabled", "unverified", "breaker_open"]
 
 
@@ -237,6 +239,7 @@ class DeliveryFilter(models.SearchQuery):
             min_attempts=self.min_attempts,
             idempotency_key=self.idempotency_key,
             provider_id=self.provider_id,
+            tag=self.tag,
             from_time=conversion.stamp(self.from_),
             to_time=conversion.stamp(self.to),
         )
@@ -374,7 +377,7 @@ async def retry_delivery(delivery_id: models.DeliveryId, services: backends.Inje
 
     A scheduled retry is replaced. While the subscription's circuit breaker is open this delivery is its probe, and is
     sent now unless another probe is in progress. Returns 409 while a worker is sending the delivery or its subscription
-    is disabled, and 410 if its payload is no longer retained or is about to be removed.
+    is disabled, and 410 if its payload was erased, is no longer retained, or is about to be removed.
     """
     # Only described here: retries.route serves it.
     request = pb.RetryDeliveryRequest(delivery_id=delivery_id)

@@ -17,12 +17,13 @@ from services.platform.grpc import conversion
 
 router = APIRouter(tags=["jobs"], route_class=JsonRoute)
 
-Kind = Literal["retry", "replay", "cancel"]
+Kind = Literal["retry", "replay", "cancel", "erase"]
 JobStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 EXAMPLE_JOB_ID = "019ced7a-4be1-7d20-91f3-6a0c8e5d2b17"
 MAX_RATE = 10_000
-# Values of one field of a filter.
+# Values of one field of a filter, and events that it names.
 MAX_VALUES = 50
+MAX_EVENTS = 1_000
 
 _CONFLICT = (
     "A job of this kind that is not finished touches the same subscription (`JOB_CONFLICT`), or five jobs of the "
@@ -37,12 +38,17 @@ _EXAMPLE: dict[str, Any] = {
     "dry_run": True,
 }
 
+_EMPTY_IN_SAMPLES = ("delivery_id", "subscription_id", "event_type", "reason")
+
 Texts = Annotated[list[str], Field(max_length=MAX_VALUES)]
 JobId = Annotated[models.Uuid, Field(description="Id of the job.", examples=[EXAMPLE_JOB_ID])]
 
 
 class JobFilter(models.Request):
-    """Which deliveries: those that match every field, and one of the values of each list."""
+    """Which deliveries, or to erase which events: those that match every field, and one of the values of each list.
+
+    Events to erase are found by `event_ids`, `event_type`, `from`, and `to`.
+    """
 
     subscription_id: Annotated[list[models.Uuid], Field(max_length=MAX_VALUES)] = Field(
         [], description="To these subscriptions. Default: all.", examples=[[models.EXAMPLE_SUBSCRIPTION_ID]]
@@ -67,10 +73,29 @@ class JobFilter(models.Request):
     min_attempts: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = Field(
         0, description="With at least so many attempts.", examples=[1]
     )
+    tag: Texts = Field([], description="Of events with these tags.", examples=[["order=42"]])
+    idempotency_key: Texts = Field(
+        [],
+        description="Of events that were accepted under these idempotency keys, for as long as keys are kept.",
+        examples=[["order-42"]],
+    )
+    provider_id: Texts = Field(
+        [],
+        description="Of events with these ids of the provider that sent them, which are kept as long.",
+        examples=[["evt_1NG8Du2eZvKYlo2CUI79vXWy"]],
+    )
+    event_ids: Annotated[list[models.Uuid], Field(max_length=MAX_EVENTS)] = Field(
+        [],
+        description="Of these events: up to 50, or to erase up to 1,000. An id that no event has matches nothing.",
+        examples=[[]],
+    )
     from_: models.Moment | None = Field(
         None,
         alias="from",
-        description="Accepted at this time or later. Required unless `subscription_id` is given.",
+        description=(
+            "Accepted at this time or later. Required unless `subscription_id`, `event_ids`, `tag`, `idempotency_key` "
+            "or `provider_id` is given."
+        ),
         examples=[models.EXAMPLE_TIME],
     )
     to: models.Moment | None = Field(None, description="Accepted before this time. Default: now.")
@@ -86,6 +111,10 @@ class JobFilter(models.Request):
             error_kind=self.error_kind,
             held_by=self.held_by,
             min_attempts=self.min_attempts,
+            tag=self.tag,
+            idempotency_key=self.idempotency_key,
+            provider_id=self.provider_id,
+            event_ids=self.event_ids,
             from_=self.from_,
             to=self.to,
         )
@@ -116,20 +145,34 @@ class JobBody(models.Request):
         description=(
             "`retry` sends each delivery again now, with its full retry schedule and the same `webhook-id`. `cancel` "
             "cancels deliveries that wait. `replay` makes a new delivery of each event, with a `webhook-id` of its own "
-            "and the header `X-Webhook-Replay`. Required without `token`."
+            "and the header `X-Webhook-Replay`. `erase` removes the payloads of events, and all that was kept of what "
+            "was sent and answered, for good; it requires a key with the capability `erase`. Required without `token`."
         ),
         examples=["retry"],
     )
     filter: JobFilter | None = Field(
-        None, description="Which deliveries. It needs a `from` or a `subscription_id`. Required without `token`."
+        None,
+        description=(
+            "Which deliveries, or to erase which events. It needs a `from`, a `subscription_id`, `event_ids`, a `tag`, "
+            "an `idempotency_key` or a `provider_id`. Required without `token`."
+        ),
     )
     to_subscription_id: models.Uuid | None = Field(
         None,
         description="Only for `replay`: the subscription that gets the new deliveries. Default: each delivery's own.",
         examples=[None],
     )
+    only: Literal["missing", "all"] | None = Field(
+        None,
+        description=(
+            "Only for `replay` with `to_subscription_id`, which then is about events, in place of deliveries: "
+            "`missing`: those that the subscription wants, by its `event_types`, and has no delivery of. `all`: all "
+            "that it wants. The filter then has `from`, and may have `to` and `event_type`."
+        ),
+        examples=[None],
+    )
     rate_per_second: Annotated[int, Field(strict=True, ge=1, le=MAX_RATE)] | None = Field(
-        None, description="The most deliveries per second. Default: 500.", examples=[50]
+        None, description="The most deliveries, or to erase events, per second. Default: 500.", examples=[50]
     )
     dry_run: Annotated[bool, Field(strict=True)] = Field(
         default=False, description="Count what the job would do, and change nothing."
@@ -142,9 +185,9 @@ class JobBody(models.Request):
 class JobCounts(models.Answer):
     """What a job has done so far. When it has succeeded, `matched` is the sum of `done`, `skipped`, and `gone`."""
 
-    matched: int = Field(description="Deliveries that match.", examples=[100_000])
+    matched: int = Field(description="Deliveries, or to erase events, that match.", examples=[100_000])
     matched_is_exact: bool = Field(description="Otherwise there are at least so many.", examples=[True])
-    done: int = Field(description="Made pending again, cancelled, or replayed.", examples=[99_980])
+    done: int = Field(description="Made pending again, cancelled, replayed, or erased.", examples=[99_980])
     skipped: int = Field(
         description="Left as they are: changed meanwhile, in flight, or their subscription is disabled or deleted.",
         examples=[15],
@@ -171,6 +214,10 @@ class StoredFilter(models.Answer):
     error_kind: list[str]
     held_by: list[str]
     min_attempts: int
+    tag: list[str] = Field(examples=[["order=42"]])
+    idempotency_key: list[str]
+    provider_id: list[str]
+    event_ids: list[str]
     from_: models.Timestamp | None = Field(serialization_alias="from")
     to: models.Timestamp | None
 
@@ -190,9 +237,13 @@ class Job(models.Answer):
     )
     filter: StoredFilter
     to_subscription_id: str | None = Field(description="Who gets the deliveries of a `replay`.", examples=[None])
-    rate_per_second: int = Field(description="The most deliveries per second.", examples=[500])
+    only: str | None = Field(
+        description="Which events a `replay` is about: `missing` or `all`; null if it is about deliveries.",
+        examples=[None],
+    )
+    rate_per_second: int = Field(description="The most deliveries, or to erase events, per second.", examples=[500])
     counts: JobCounts
-    results: JobResults | None = Field(description="null for `cancel`.")
+    results: JobResults | None = Field(description="null for `cancel` and `erase`.")
     error: str | None = Field(description="Why it failed, or why it does not go on now.", examples=[None])
     created_by: str = Field(
         description="Who created it: the UUID of an API key, `bootstrap` or `anonymous`.", examples=["bootstrap"]
@@ -216,10 +267,15 @@ class JobPage(models.Answer):
 
 
 class JobSample(models.Answer):
-    """A delivery that would be changed."""
+    """A delivery that would be changed, or an event that would be erased."""
 
-    delivery_id: models.Uuid = Field(examples=[models.EXAMPLE_DELIVERY_ID])
-    subscription_id: models.Uuid = Field(examples=[models.EXAMPLE_SUBSCRIPTION_ID])
+    delivery_id: models.Uuid | None = Field(
+        description="null for an event to erase.", examples=[models.EXAMPLE_DELIVERY_ID]
+    )
+    subscription_id: models.Uuid | None = Field(
+        description="null for an event to erase.", examples=[models.EXAMPLE_SUBSCRIPTION_ID]
+    )
+    event_id: models.Uuid = Field(examples=[models.EXAMPLE_EVENT_ID])
     event_type: str | None = Field(examples=["order.created"])
     reason: str | None = Field(examples=["retries_exhausted"])
     created_at: models.Timestamp
@@ -237,7 +293,7 @@ class JobPreview(models.Answer):
         description="Deliveries by reason; those without one are under an empty string.",
         examples=[{"retries_exhausted": 99_000, "expired": 1_000}],
     )
-    samples: list[JobSample] = Field(description="Up to ten of the deliveries, the oldest first.")
+    samples: list[JobSample] = Field(description="Up to ten of the deliveries or events, the oldest first.")
 
 
 class RecoverBody(models.Request):
@@ -249,7 +305,13 @@ class RecoverBody(models.Request):
         alias="from", description="Deliveries that were accepted at this time or later.", examples=[models.EXAMPLE_TIME]
     )
     to: models.Moment | None = Field(None, description="Accepted before this time. Default: now.")
-    only: Literal["failed"] = Field("failed", description="`failed`: deliveries that failed.")
+    only: Literal["failed", "missing", "all"] = Field(
+        "failed",
+        description=(
+            "`failed`: deliveries that failed are retried. `missing`: events that the subscription wants, by its "
+            "`event_types`, and has no delivery of are replayed to it. `all`: all events that it wants are."
+        ),
+    )
     rate_per_second: Annotated[int, Field(strict=True, ge=1, le=MAX_RATE)] | None = Field(
         None, description="The most deliveries per second. Default: 500.", examples=[50]
     )
@@ -264,7 +326,7 @@ class JobsQuery(models.ListQuery):
 @router.post(
     "/api/v1/jobs",
     operation_id="create_job",
-    summary="Retry, replay, or cancel many deliveries",
+    summary="Retry, replay, or cancel many deliveries, or erase events",
     status_code=202,
     response_description="The job, which begins within moments.",
     response_model=Job,
@@ -282,7 +344,7 @@ async def create_job(body: JobBody, services: backends.Injected, response: Respo
     """
     kind = conversion.numbers(pb.JobKind.DESCRIPTOR)[body.kind] if body.kind else pb.JOB_KIND_UNSPECIFIED
     if body.token is not None:
-        for name in ("kind", "filter", "to_subscription_id"):
+        for name in ("kind", "filter", "to_subscription_id", "only"):
             if getattr(body, name) is not None:
                 raise errors.InvalidArgument.field(name, "cannot be combined with token, which has it")
         if body.dry_run:
@@ -293,7 +355,9 @@ async def create_job(body: JobBody, services: backends.Injected, response: Respo
         raise errors.InvalidArgument.field("kind" if body.kind is None else "filter", "is required without token")
     wanted = body.filter.message()
     if body.dry_run:
-        asked = pb.PreviewJobRequest(kind=kind, filter=wanted, to_subscription_id=body.to_subscription_id or "")
+        asked = pb.PreviewJobRequest(
+            kind=kind, filter=wanted, to_subscription_id=body.to_subscription_id or "", only=_only(body.only)
+        )
         answer = await services.call(services.jobs.PreviewJob, asked)
         return Response(_preview(answer).model_dump_json(), headers=models.NO_STORE, media_type=JSON)
     created = pb.CreateJobRequest(
@@ -301,6 +365,7 @@ async def create_job(body: JobBody, services: backends.Injected, response: Respo
         filter=wanted,
         rate_per_second=body.rate_per_second or 0,
         to_subscription_id=body.to_subscription_id or "",
+        only=_only(body.only),
     )
     return await _create(services, created, response)
 
@@ -308,7 +373,7 @@ async def create_job(body: JobBody, services: backends.Injected, response: Respo
 @router.post(
     "/api/v1/subscriptions/{subscription_id}/recover",
     operation_id="recover_subscription",
-    summary="Retry what failed for a subscription",
+    summary="Recover what a subscription did not get",
     status_code=202,
     response_description="The job, which begins within moments.",
     response_model=Job,
@@ -317,9 +382,20 @@ async def create_job(body: JobBody, services: backends.Injected, response: Respo
 async def recover_subscription(
     subscription_id: models.SubscriptionId, body: RecoverBody, services: backends.Injected, response: Response
 ) -> Any:
-    """Create a job of kind `retry` for the deliveries of one subscription that failed in a time."""
-    wanted = message(subscription_id=[subscription_id], status=["failed"], from_=body.from_, to=body.to)
-    request = pb.CreateJobRequest(kind=pb.JOB_KIND_RETRY, filter=wanted, rate_per_second=body.rate_per_second or 0)
+    """Create a job for what one subscription did not get in a time.
+
+    It retries deliveries that failed, or replays events: those that the subscription has no delivery of, or all that it
+    wants. Events that were sent to another subscription alone are not among them.
+    """
+    request = pb.CreateJobRequest(rate_per_second=body.rate_per_second or 0)
+    if body.only == "failed":
+        request.kind = pb.JOB_KIND_RETRY
+        wanted = message(subscription_id=[subscription_id], status=["failed"], from_=body.from_, to=body.to)
+    else:
+        request.kind, request.only = pb.JOB_KIND_REPLAY, _only(body.only)
+        request.to_subscription_id = subscription_id
+        wanted = message(from_=body.from_, to=body.to)
+    request.filter.CopyFrom(wanted)
     return await _create(services, request, response)
 
 
@@ -393,6 +469,10 @@ async def cancel_job(job_id: JobId, services: backends.Injected) -> Job:
     return _job(answer.job)
 
 
+def _only(only: str | None) -> pb.ReplayedEvents.ValueType:
+    return conversion.numbers(pb.ReplayedEvents.DESCRIPTOR)[only] if only else pb.REPLAYED_EVENTS_UNSPECIFIED
+
+
 async def _create(services: backends.Backends, request: pb.CreateJobRequest, response: Response) -> Job:
     answer = await services.call(services.jobs.CreateJob, request)
     response.headers["location"] = f"/api/v1/jobs/{answer.job.id}"
@@ -402,9 +482,7 @@ async def _create(services: backends.Backends, request: pb.CreateJobRequest, res
 def _job(found: pb.Job) -> Job:
     values = models.values(found)
     wanted = models.values(found.filter)
-    statuses = conversion.texts(deliveries_pb2.DeliveryStatus.DESCRIPTOR)
-    times = {"from_": wanted.pop("from_time"), "to": wanted.pop("to_time")}
-    stored = StoredFilter(**wanted | times | {"status": [statuses[number] for number in found.filter.status]})
+    stored = StoredFilter(**wanted | {"from_": wanted.pop("from_time"), "to": wanted.pop("to_time")})
     return Job(
         **values
         | {"filter": stored, "error": found.error or None, "to_subscription_id": found.to_subscription_id or None}
@@ -413,8 +491,6 @@ def _job(found: pb.Job) -> Job:
 
 def _preview(found: pb.PreviewJobResponse) -> JobPreview:
     values = models.values(found)
-    samples = [
-        sample | {name: sample[name] or None for name in ("event_type", "reason")} for sample in values["samples"]
-    ]
+    samples = [sample | {name: sample[name] or None for name in _EMPTY_IN_SAMPLES} for sample in values["samples"]]
     reasons = {one.reason: one.deliveries for one in found.reasons}
     return JobPreview(**values | {"samples": samples, "reasons": reasons})

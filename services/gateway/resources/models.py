@@ -1,6 +1,7 @@
 """Parts that the models of resources share."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -62,7 +63,7 @@ def _value(message: Message, field: Any) -> Any:
     if field.is_repeated and field.message_type is not None and field.message_type.GetOptions().map_entry:
         return dict(value)
     if field.is_repeated:
-        return list(value) if field.message_type is None else [values(one) for one in value]
+        return _listed(field, value)
     if field.has_presence and not message.HasField(field.name):
         return None
     if field.enum_type is not None:
@@ -70,6 +71,13 @@ def _value(message: Message, field: Any) -> Any:
     if isinstance(value, ProtoTimestamp):
         return timestamp(value)
     return value if field.message_type is None else values(value)
+
+
+def _listed(field: Any, items: Iterable[Any]) -> list[Any]:
+    if field.enum_type is not None:
+        texts = conversion.texts(field.enum_type)
+        return [texts[one] for one in items if one in texts]
+    return list(items) if field.message_type is None else [values(one) for one in items]
 
 
 _RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:.+")
@@ -167,12 +175,15 @@ class SearchQuery(PageQuery):
         description="With this id of the provider that sent it, which is kept as long.",
         examples=[["evt_1NG8Du2eZvKYlo2CUI79vXWy"]],
     )
+    tag: list[str] = Field(
+        default_factory=list, description="With this tag: a key and a value.", examples=[["order=42"]]
+    )
     from_: Moment | None = Field(
         None,
         alias="from",
         description=(
             "Accepted at this time or later. Default: 24 hours ago, or 24 hours before `to` if that is in the past; "
-            "any time if there is a `subscription_id`, `idempotency_key` or `provider_id`."
+            "any time if there is a `subscription_id`, `idempotency_key`, `provider_id` or `tag`."
         ),
     )
     to: Moment | None = Field(None, description="Accepted before this time. Default: any time.")

@@ -27,7 +27,8 @@ from services.gateway.web import callers, problems
 from services.gateway.web.callers import Caller
 from services.platform import errors
 from services.platform.auth import identity
-from services.platform.auth.authenticator import ACTOR_HEADER, KEY_HEADER
+from services.platform.auth.authenticator import KEY_HEADER
+from services.platform.auth.identity import ACTOR_HEADER
 from services.platform.auth.roles import Role
 from services.platform.process.probes import Health
 from services.platform.process.shares import OWNER

@@ -91,7 +91,10 @@ _EXAMPLES: dict[int, tuple[str, errors.WebhookError]] = {
         "The state of the object does not allow this.",
         errors.Conflict("a worker is sending this delivery; try again", reason=errors.ErrorReason.DELIVERY_IN_FLIGHT),
     ),
-    410: ("The payload is no longer retained.", errors.Gone("the payload is no longer retained")),
+    410: (
+        "The payload is no longer retained, or was erased (`EVENT_ERASED`).",
+        errors.Gone("the payload is no longer retained"),
+    ),
     412: (
         "The subscription was changed since its `ETag` was read.",
         errors.Outdated('the subscription was changed; its ETag is "8"'),
@@ -123,7 +126,7 @@ _EXAMPLES: dict[int, tuple[str, errors.WebhookError]] = {
 }
 _IN_USE = errors.IdempotencyKeyInUse("the first request with this Idempotency-Key is still running; try again")
 # Operations that do not act in a tenant.
-_WITHOUT_TENANT = frozenset(("create_tenant", "list_tenants", "delete_tenant", "revoke_api_key"))
+_WITHOUT_TENANT = frozenset(("create_tenant", "list_tenants", "delete_tenant", "revoke_api_key", "revoke_session"))
 _TENANT: dict[str, Any] = {
     "name": callers.TENANT,
     "in": "header",

@@ -178,6 +178,7 @@ STATUS: dict[type[Exception], int] = {
     errors.Conflict: 409,
     errors.IdempotencyKeyInUse: 409,
     errors.Gone: 410,
+    errors.Erased: 410,
     errors.Outdated: 412,
     RateLimited: 429,
     errors.Overloaded: 429,

@@ -15,7 +15,7 @@ from services.ingest.events.idempotency import Key
 from services.ingest.subscriptions.store import no_tenant
 from services.platform import errors, ids
 from services.platform.auth import identity
-from services.platform.auth.roles import GIVEN_TO_KEYS, Role
+from services.platform.auth.roles import GIVEN_TO_KEYS, Capability, Role
 from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.ingest.access")
@@ -64,6 +64,7 @@ class ApiKey:
     revoked_at: datetime | None
     last_used_at: datetime | None
     requests_per_second: float | None
+    capabilities: Sequence[Capability]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -124,6 +125,8 @@ class KeyDraft:
     role: Role | None
     expires_at: datetime | None
     requests_per_second: float | None
+    # None: one of them is not valid.
+    capabilities: frozenset[Capability] | None = frozenset()
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument, which names each field at fault."""
@@ -133,6 +136,10 @@ class KeyDraft:
         if self.expires_at is not None and self.expires_at <= datetime.now(UTC):
             found += _violation("expires_at", "must be in the future")
         found += limits.REQUESTS_PER_SECOND.violations("requests_per_second", self.requests_per_second)
+        if self.capabilities is None:
+            found += _violation("capabilities", f"must be some of {', '.join(Capability)}")
+        elif Capability.ERASE in self.capabilities and self.role not in {Role.ADMIN, Role.WRITE}:
+            found += _violation("capabilities", f"{Capability.ERASE} requires role write or admin")
         _refuse(*found)
         identity.check_tenant("tenant_id", self.tenant_id)
 
@@ -264,14 +271,15 @@ class AccessStore:
                 draft.role,
                 draft.expires_at,
                 draft.requests_per_second,
+                sorted(draft.capabilities or ()),
             )
             if row is None:
                 raise no_tenant()
             made = _api_key(row)
             changes = [
                 FieldChange(field=name, after=getattr(made, name))
-                for name in ("name", "role", "expires_at", "requests_per_second")
-                if getattr(made, name) is not None
+                for name in ("name", "role", "expires_at", "requests_per_second", "capabilities")
+                if getattr(made, name) not in (None, [])
             ]
             await audit.record(connection, _of_key(Action.CREATE_API_KEY, made, changes))
             return made
@@ -318,7 +326,9 @@ def _changed(before: Any, column: str, value: object) -> FieldChange:
 
 
 def _api_key(row: Any) -> ApiKey:
-    return sql.record(ApiKey, row, role=Role(row["role"]))
+    return sql.record(
+        ApiKey, row, role=Role(row["role"]), capabilities=[Capability(name) for name in row["capabilities"]]
+    )
 
 
 def _of_key(action: Action, key: ApiKey, changes: Sequence[FieldChange]) -> audit.Entry:

@@ -21,6 +21,9 @@ EXPIRED_CHUNK = 10_000
 # How long a request waits for another with the same key: a commit takes milliseconds, and accepting has a deadline.
 WAIT_SECONDS = 0.25
 
+# In place of the digest of a request whose event was erased. A repetition gets the first answer, and stores nothing.
+_ERASED = b""
+
 Made = TypeVar("Made")
 
 
@@ -144,7 +147,7 @@ async def winners(
         row = found.get(key.scope)
         if row is None:
             results.append(errors.Unavailable("the first request with this idempotency key was rolled back; try again"))
-        elif row["request_hash"] != key.request_hash:
+        elif row["request_hash"] not in (key.request_hash, _ERASED):
             message = "this idempotency key was used with a different request; use a new key"
             results.append(errors.InvalidArgument(message, reason=errors.ErrorReason.IDEMPOTENCY_KEY_REUSED))
         else:

@@ -64,11 +64,15 @@ class NewEvent:
     targets: int = 0
     # None: the payload is not encoded.
     content_encoding: str | None = None
+    # As they are stored, such as "order=42".
+    tags: Sequence[str] = ()
     # Whether the sender wants a response without a body.
     empty_answer: bool = False
     key: Key | None = None
     # Of its span, if it is traced.
     traceparent: str | None = None
+    # The subscription that it is sent to; None: it goes to all that want its type.
+    addressed_to: UUID | None = None
 
     @property
     def accepted(self) -> Accepted:
@@ -103,6 +107,7 @@ class StoredEvent:
     created_at: datetime
     # Whether its deliveries are still being created.
     expanding: bool
+    tags: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +122,9 @@ class ListedEvent:
     created_at: datetime
     payload_bytes: int
     expanding: bool
+    tags: Sequence[str]
+    # None: it is not erased.
+    erased_at: datetime | None
 
 
 # The result of an item.
@@ -147,6 +155,7 @@ class EventStore:
     ) -> list[Result]:
         """Commit events without keys, with their deliveries, in one statement; return the results in order.
 
+        Those with tags are committed in one transaction with them, and with the others beside them.
         All of them are to be expanded, or none. The dispatcher ignores steady deliveries for `hidden_seconds`:
         workers are notified. Those of `lease` are stored under it where they may be sent, and it gets their rows. An id
         that was used before is answered as it is stored when the event is the same, and else it is a Conflict.
@@ -155,7 +164,10 @@ class EventStore:
             if lease is not None:
                 lease.begin()
             with _committing():
-                new = await self._insert(connection, events, hidden_seconds, lease)
+                async with contextlib.AsyncExitStack() as stack:
+                    if any(event.tags for event in events):
+                        await stack.enter_async_context(connection.transaction())
+                    new = await self._insert(connection, events, hidden_seconds, lease)
             with _committing(committed=bool(new)):
                 return await self._results(connection, events, new)
 
@@ -215,10 +227,12 @@ class EventStore:
         return await mark_due(self._pool, delivery_ids, token=lease.token)
 
     async def event(self, tenant_id: str, event_id: UUID) -> StoredEvent:
-        """Return an event with its payload. Raise NotFound, also if it is no longer retained."""
+        """Return an event with its payload. Raise NotFound, also if it is no longer retained; Erased if it was."""
         row = await self._pool.fetchrow(SQL["select_event"], event_id, tenant_id)
         if row is None:
             raise await lookups.missing(self._pool, tenant_id, Kind.EVENT, event_id)
+        if row["payload"] is None:
+            raise errors.Erased("the event was erased")
         return sql.record(StoredEvent, row)
 
     async def search(
@@ -254,8 +268,18 @@ class EventStore:
         if not events:
             return set()
         if events[0].targets:
-            return await self._insert_expanding(connection, events)
-        return await self._insert_with_deliveries(connection, events, hidden_seconds, lease)
+            new = await self._insert_expanding(connection, events)
+        else:
+            new = await self._insert_with_deliveries(connection, events, hidden_seconds, lease)
+        tagged = [(event, tag) for event in events for tag in event.tags if event.id in new]
+        if tagged:
+            await connection.execute(
+                SQL["insert_tags"],
+                [event.id for event, _ in tagged],
+                [event.tenant_id for event, _ in tagged],
+                [tag for _, tag in tagged],
+            )
+        return new
 
     async def _results(
         self, connection: postgres.Connection, events: Sequence[NewEvent], new: Collection[UUID]
@@ -303,6 +327,7 @@ class EventStore:
             [delivery[0] in with_slot for delivery, _ in rows_to_make],
             lease.token if lease is not None else None,
             lease.seconds if lease is not None else 0.0,
+            [event.addressed_to for event in events],
             timeout=_timeout_seconds(events),
         )
         if lease is not None:
@@ -361,8 +386,9 @@ def _timeout_seconds(events: Sequence[NewEvent]) -> float:
 
 
 def _answer(event: NewEvent, row: Any, deliveries: set[UUID]) -> Result:
+    # One that was erased is known by the rest.
     same = row is not None and all(
-        row[name] == getattr(event, name)
+        row[name] == getattr(event, name) or (name == "payload" and row[name] is None)
         for name in ("tenant_id", "event_type", "content_type", "content_encoding", "payload")
     )
     # Filters may have changed since, but an event for one subscription is not the same event for another one.

@@ -8,15 +8,14 @@ from typing import TypeAlias
 
 from services.platform import errors
 from services.platform.auth import identity, keys, roles
-from services.platform.auth.identity import Identity
+from services.platform.auth.identity import ACTOR_HEADER, Identity
 from services.platform.auth.known import Known
 from services.platform.auth.roles import Rule, Service
 from services.platform.process import metrics
 from services.platform.settings import AuthSettings
 
 HEADER = "authorization"
-# What a gateway sends besides its service key: the id of the API key that it acts for, or that key itself.
-ACTOR_HEADER = "webhook-actor"
+# What a gateway sends besides its service key, if not the id of the API key that it acts for: that key itself.
 KEY_HEADER = "webhook-caller-key"
 # What violations name when the key that a gateway acts for is refused, rather than the gateway's own.
 FORWARDED = frozenset((ACTOR_HEADER, KEY_HEADER))

@@ -8,10 +8,12 @@ import re
 from dataclasses import dataclass
 
 from services.platform import errors
-from services.platform.auth.roles import Role
+from services.platform.auth.roles import Capability, Role
 
 DEFAULT_TENANT = "default"
 BOOTSTRAP_KEY_ID = "bootstrap"
+# What a gateway sends besides its service key: the id of the API key that it acts for.
+ACTOR_HEADER = "webhook-actor"
 # How the audit log names a caller without a key.
 ANONYMOUS_ID = "anonymous"
 
@@ -26,6 +28,8 @@ class Identity:
     key_id: str = ""
     # None: API_KEY_REQUESTS_PER_SECOND.
     requests_per_second: float | None = None
+    # Besides those of its role.
+    capabilities: frozenset[Capability] = frozenset()
     # Whether the call came from a gateway, whose decision to trace it is followed.
     internal: bool = False
 
@@ -43,6 +47,7 @@ CALLER: contextvars.ContextVar[Identity] = contextvars.ContextVar("caller")
 
 # How a list asks for all tenants.
 ALL_TENANTS = "*"
+_ALL_CAPABILITIES = frozenset((Role.ANYBODY, Role.ADMIN))
 # Who may state a tenant other than their own.
 _ANY_TENANT = frozenset((Role.SERVICE, Role.ANYBODY, Role.ADMIN))
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
@@ -71,6 +76,18 @@ def tenant_of_list(requested: str) -> str | None:
     if requested == ALL_TENANTS and CALLER.get().role in _ANY_TENANT:
         return None
     return tenant_of(requested)
+
+
+def check_capability(capability: Capability) -> None:
+    """PermissionDenied unless the caller has a capability."""
+    caller = CALLER.get()
+    if caller.role in _ALL_CAPABILITIES or capability in caller.capabilities:
+        return
+    description = f"requires an API key with the capability {capability}, or with role {Role.ADMIN}"
+    # As for its role: so a gateway can tell it from a refusal of its service key.
+    violations = [errors.Violation(field=ACTOR_HEADER, description=description)] if caller.internal else []
+    message = f"this {description}"
+    raise errors.PermissionDenied(message, reason=errors.ErrorReason.CAPABILITY_MISSING, violations=violations)
 
 
 def check_tenant(field: str, text: str) -> str:

@@ -23,6 +23,13 @@ class Role(enum.StrEnum):
     READ = "read"
 
 
+class Capability(enum.StrEnum):
+    """What a key may do besides what its role allows. ADMIN, and a caller where no key is required, have all."""
+
+    # Erase events. Its key needs WRITE to create jobs.
+    ERASE = "erase"
+
+
 GIVEN_TO_KEYS = frozenset((Role.ADMIN, Role.WRITE, Role.INGEST, Role.READ))
 
 _INCLUDED: Mapping[Role, frozenset[Role]] = {
@@ -106,6 +113,11 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.AccessService/CreateApiKey": _ADMIN,
     "/webhook.v1.AccessService/ListApiKeys": _ADMIN,
     "/webhook.v1.AccessService/RevokeApiKey": _ADMIN,
+    "/webhook.v1.AccessService/CreateSession": Rule(Role.SERVICE, Service.ALONE),
+    "/webhook.v1.AccessService/GetSession": Rule(Role.SERVICE, Service.ALONE),
+    "/webhook.v1.AccessService/EndSession": Rule(Role.SERVICE, Service.ALONE),
+    "/webhook.v1.AccessService/ListSessions": _ADMIN,
+    "/webhook.v1.AccessService/RevokeSession": _ADMIN,
     "/webhook.v1.AuditService/ListAuditEntries": _ADMIN,
 }
 # The services of gRPC itself: health, and reflection, which describes the API.

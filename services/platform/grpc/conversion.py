@@ -40,7 +40,8 @@ def message(kind: type[Made], record: object, **others: Any) -> Made:
     for field in kind.DESCRIPTOR.fields:
         value = others[field.name] if field.name in others else getattr(record, field.name, None)
         if field.enum_type is not None and value is not None:
-            value = numbers(field.enum_type)[value]
+            known = numbers(field.enum_type)
+            value = [known[one] for one in value] if field.is_repeated else known[value]
         made[field.name] = str(value) if isinstance(value, UUID) else value
     return kind(**made)
 

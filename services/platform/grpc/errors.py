@@ -92,6 +92,7 @@ _BY_REASON: Mapping[tuple[int, str], type[errors.WebhookError]] = {
         errors.SignatureExpired,
         errors.IdempotencyKeyInUse,
         errors.Gone,
+        errors.Erased,
         errors.OutcomeUnknown,
         errors.RequestTimeout,
     )

@@ -170,6 +170,11 @@ async def ended(world: World, rows: Rows) -> AsyncIterator[None]:
         async with world.pool.acquire() as connection:
             await deliveries.end_waiting(connection, rows.ids, status=status, reason=DeliveryReason.EXPIRED)
         yield
+    async with world.pool.acquire() as connection:
+        await deliveries.end_waiting(
+            connection, rows.ids, status=DeliveryStatus.CANCELLED, reason=DeliveryReason.ERASED, in_flight=True
+        )
+    yield
 
 
 async def retried(world: World, rows: Rows) -> AsyncIterator[None]:
@@ -239,7 +244,10 @@ CASES: dict[str, tuple[Run, Pairs]] = {
     "delivery/dispatcher/begin_probes": (probes_begun, pairs(BREAKER_CHANGES[BreakerChange.BEGIN_PROBE])),
     "delivery/api/retry_deliveries": (retried, pairs(DELIVERY_CHANGES[DeliveryChange.RETRY])),
     "domain/mark_due": (given_back, pairs(DELIVERY_CHANGES[DeliveryChange.GIVE_BACK])),
-    "domain/end_waiting": (ended, pairs(DELIVERY_CHANGES[DeliveryChange.END_WAITING])),
+    "domain/end_waiting": (
+        ended,
+        pairs(DELIVERY_CHANGES[DeliveryChange.END_WAITING], DELIVERY_CHANGES[DeliveryChange.ERASE]),
+    ),
     "ingest/events/insert_events": (stored_again, set()),
     "ingest/subscriptions/set_status": (status_set, pairs(*(SUBSCRIPTION_CHANGES[change] for change in BY_OWNER))),
     "ingest/subscriptions/reset_health": (health_reset, pairs(BREAKER_CHANGES[BreakerChange.RESET])),

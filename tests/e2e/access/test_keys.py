@@ -18,6 +18,8 @@ from dev.harness import keys
 from dev.harness.keys import ADMIN_KEY, ENCRYPTION_KEY, SERVICE_KEY, Admin, bearer
 from dev.harness.stack import ROOT, Stack
 from dev.harness.waiting import wait_until
+from protos.webhook.v1 import jobs_pb2
+from services.platform import ids
 from tests.e2e.access.conftest import Channels
 
 GET_DELIVERY = "/webhook.v1.DeliveryService/GetDelivery"
@@ -298,3 +300,30 @@ async def test_a_key_that_is_sent_is_checked_even_where_none_is_required(stack: 
         assert await status(http, key, path) == 200
         assert (await http.get(path)).status_code == 404
         assert await status(http, key, "/api/v1/admin/tenants") == 403
+
+
+async def test_only_a_key_with_the_capability_erases_events(
+    http: httpx.AsyncClient, admin: Admin, channels: Channels
+) -> None:
+    wanted = {"kind": "erase", "filter": {"event_ids": [str(ids.new())]}, "dry_run": True}
+    able = await admin.created(capabilities=["erase"])
+    assert (able["capabilities"], (await admin.listed(able["id"]))["capabilities"]) == (["erase"], ["erase"])
+    for key, expected in ((await admin.key(), 403), (able["key"], 200), (ADMIN_KEY, 200)):
+        answer = await http.post("/api/v1/jobs", json=wanted, headers=bearer(key))
+        assert answer.status_code == expected, answer.text
+        if expected == 403:
+            assert answer.json()["reason"] == "CAPABILITY_MISSING"
+    request = jobs_pb2.PreviewJobRequest(kind=jobs_pb2.JOB_KIND_ERASE).SerializeToString()
+    method = "/webhook.v1.JobService/PreviewJob"
+    codes = [
+        await keys.code_of(channels["webhook.v1.JobService"], method, key, request)
+        for key in (await admin.key(), able["key"])
+    ]
+    assert codes == [grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INVALID_ARGUMENT]
+
+
+@pytest.mark.parametrize("role", ["ingest", "read"])
+async def test_a_capability_needs_a_role_that_can_use_it(http: httpx.AsyncClient, role: str) -> None:
+    body = {"name": "a test's", "role": role, "capabilities": ["erase"]}
+    answer = await http.post("/api/v1/admin/api-keys", json=body, headers=bearer(ADMIN_KEY))
+    assert (answer.status_code, [error["field"] for error in answer.json()["errors"]]) == (422, ["capabilities"])

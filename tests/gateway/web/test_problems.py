@@ -14,7 +14,8 @@ from starlette.requests import Request
 
 from services.gateway.web import problems
 from services.platform import errors, ids
-from services.platform.auth.authenticator import ACTOR_HEADER, KEY_HEADER
+from services.platform.auth.authenticator import KEY_HEADER
+from services.platform.auth.identity import ACTOR_HEADER
 from services.platform.grpc import errors as grpc_errors
 from tests.gateway.fakes import Services
 

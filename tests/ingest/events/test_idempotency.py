@@ -17,7 +17,7 @@ from tests.ingest.conftest import URL, Ingest, refused, serving
 # Like a request that is not committed yet.
 TAKE_KEY = """
 INSERT INTO idempotency_keys (tenant_id, route, key, object_id, request_hash, response, expires_at)
-VALUES ('default', $1, 'taken', gen_random_uuid(), '', '', now() + interval '1 hour')
+VALUES ('default', $1, 'taken', gen_random_uuid(), 'another', '', now() + interval '1 hour')
 """
 
 

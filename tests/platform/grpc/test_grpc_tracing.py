@@ -11,8 +11,7 @@ from dev.harness.keys import ADMIN_KEY, SERVICE_KEY
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
 from services.platform import errors
 from services.platform.auth import identity
-from services.platform.auth.authenticator import ACTOR_HEADER
-from services.platform.auth.identity import Identity
+from services.platform.auth.identity import ACTOR_HEADER, Identity
 from services.platform.grpc import client
 from services.platform.grpc.calls import Context
 from services.platform.settings import GrpcServerSettings

@@ -1,0 +1,189 @@
+// The public REST API: requests, problem documents, who is signed in, and the tenant that is acted in.
+import { signal } from "./html.js";
+
+/**
+ * @typedef {{key_id: string, name: string | null, role: "admin" | "write" | "read" | "ingest", tenant_id: string}} Caller
+ * @typedef {{required: boolean, caller: Caller | null, expires_at: string | null, version: string, development: boolean}} Session
+ * @typedef {{query?: Record<string, any>, body?: any, signal?: AbortSignal, headers?: Record<string, string>}} Options
+ */
+
+/** Who is signed in; null until that is known. @type {{value: Session | null}} */
+export const session = signal(null);
+/** The tenant that an operator acts in; empty for the key's own. */
+export const tenant = signal("");
+
+// A key is only ever in the memory of this page, and only where the gateway has no sessions.
+let key = "";
+
+/** What the API refused, or that it could not be reached. */
+export class Problem extends Error {
+  /** @param {{status?: number, reason?: string, title?: string, detail?: string, errors?: {field: string, message: string}[], request_id?: string}} document */
+  constructor(document) {
+    super(document.detail || document.title || "The request failed.");
+    this.name = "Problem";
+    this.status = document.status || 0;
+    this.reason = document.reason || "";
+    this.errors = document.errors || [];
+    this.requestId = document.request_id || "";
+  }
+
+  /** Return what is wrong with a field, if something is. @param {string} field */
+  of(field) {
+    return this.errors.find((error) => error.field === field || error.field.startsWith(`${field}.`))?.message;
+  }
+}
+
+/**
+ * Return a path with a query; lists repeat their parameter, and what is empty is left out.
+ * @param {string} path
+ * @param {Record<string, any>} [query]
+ */
+export function url(path, query = {}) {
+  const found = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) {
+    for (const one of Array.isArray(value) ? value : [value]) {
+      if (one !== undefined && one !== null && one !== "") found.append(name, String(one));
+    }
+  }
+  const text = found.toString();
+  return text ? `${path}?${text}` : path;
+}
+
+/**
+ * Make a request; throw a Problem unless the response is 2xx.
+ * @param {string} method
+ * @param {string} path
+ * @param {Options} [options]
+ */
+export async function send(method, path, { query, body, signal: abort, headers = {} } = {}) {
+  const sent = { "X-Webhook-Console": "1", ...headers };
+  if (key) sent["Authorization"] = `Bearer ${key}`;
+  if (tenant.value && path.startsWith("/api/")) sent["X-Tenant"] = tenant.value;
+  if (body !== undefined && !sent["Content-Type"]) sent["Content-Type"] = "application/json";
+  let response;
+  try {
+    response = await fetch(url(path, query), {
+      method,
+      headers: sent,
+      body: body === undefined ? undefined : typeof body === "string" ? body : JSON.stringify(body),
+      signal: abort,
+      credentials: "same-origin",
+      cache: "no-store",
+    });
+  } catch (error) {
+    if (abort?.aborted) throw error;
+    throw new Problem({ reason: "UNREACHABLE", detail: "The service cannot be reached. Is it running?" });
+  }
+  if (response.ok) return response;
+  const document = await response.json().catch(() => ({}));
+  if (response.status === 401 && session.value?.caller && path.startsWith("/api/")) {
+    key = "";
+    session.value = { ...session.value, required: true, caller: null };
+  }
+  throw new Problem({ status: response.status, title: response.statusText, ...document });
+}
+
+/** Make a request and return its JSON. @param {string} method @param {string} path @param {Options} [options] @returns {Promise<any>} */
+export async function call(method, path, options) {
+  const response = await send(method, path, options);
+  return response.status === 204 ? null : response.json();
+}
+
+/** @param {string} path @param {Record<string, any>} [query] @param {AbortSignal} [abort] @returns {Promise<any>} */
+export const get = (path, query, abort) => call("GET", path, { query, signal: abort });
+
+/**
+ * Return every item of a list, page after page, up to `most`.
+ * @param {string} path @param {Record<string, any>} query @param {AbortSignal} [abort] @param {number} [most]
+ */
+export async function all(path, query, abort, most = 1000) {
+  const items = [];
+  let cursor = "";
+  do {
+    const page = await get(path, { limit: 200, ...query, cursor }, abort);
+    items.push(...page.items);
+    cursor = page.next_cursor;
+  } while (cursor && items.length < most);
+  return { items, more: Boolean(cursor) };
+}
+
+/** Find out whether a key is required, and who is signed in. */
+export async function open() {
+  session.value = await get("/console/session").catch((problem) => {
+    if (problem.status === 404) return probe();
+    throw problem;
+  });
+}
+
+/**
+ * Sign in; throw a Problem if the key is not valid.
+ * @param {string} given
+ */
+export async function signIn(given) {
+  try {
+    session.value = await call("POST", "/console/session", { body: { key: given } });
+  } catch (problem) {
+    if (problem.status !== 404 && problem.status !== 405) throw problem;
+    key = given;
+    try {
+      const found = await probe();
+      if (!found.caller) throw new Problem({ status: 401, detail: "The API key is invalid." });
+      session.value = found;
+    } catch (failed) {
+      key = "";
+      throw failed;
+    }
+  }
+}
+
+/** Sign out here and at the gateway. */
+export async function signOut() {
+  key = "";
+  await call("DELETE", "/console/session").catch(() => null);
+  session.value = { ...session.value, required: true, caller: null };
+}
+
+/** Find the role of the caller by what it is allowed: for a gateway without sessions. @returns {Promise<Session>} */
+async function probe() {
+  const described = await get("/openapi.json").catch(() => null);
+  const known = { required: Boolean(key), expires_at: null, version: described?.info?.version || "", development: !key };
+  const may = async (path) => {
+    try {
+      await get(path, { limit: 1 });
+      return true;
+    } catch (problem) {
+      if (problem.status === 401) return null;
+      if (problem.status === 403) return false;
+      throw problem;
+    }
+  };
+  const reads = await may("/api/v1/subscriptions");
+  if (reads === null) return { ...known, required: true, caller: null };
+  if (!reads) throw new Problem({ status: 403, detail: "This key may only send events. Use one with the role read, write, or admin." });
+  const role = (await may("/api/v1/admin/tenants")) ? "admin" : "write";
+  return { ...known, caller: { key_id: key ? "key" : "anonymous", name: null, role, tenant_id: "default" } };
+}
+
+/** Whether the caller may change things, or operate the service. @param {"write" | "admin"} role */
+export function allowed(role) {
+  const own = session.value?.caller?.role;
+  return own === "admin" || own === role;
+}
+
+/**
+ * Return the command that makes a request.
+ * @param {string} method @param {string} path @param {any} [body] @param {Record<string, any>} [query]
+ */
+export function curl(method, path, body, query) {
+  const parts = [`curl -sS${method === "GET" ? "" : ` -X ${method}`} ${quoted(location.origin + url(path, query))}`];
+  if (session.value?.required) parts.push('-H "Authorization: Bearer $WEBHOOK_API_KEY"');
+  if (tenant.value) parts.push(`-H ${quoted(`X-Tenant: ${tenant.value}`)}`);
+  if (body !== undefined) {
+    parts.push(`-H 'Content-Type: application/json'`);
+    parts.push(`-d ${quoted(typeof body === "string" ? body : JSON.stringify(body))}`);
+  }
+  return parts.join(" \\\n  ");
+}
+
+/** @param {string} text */
+const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;

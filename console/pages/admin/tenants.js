@@ -1,0 +1,120 @@
+// Tenants: their quotas, and what they use of them.
+import { html, useState } from "../../lib/html.js";
+import { call, curl, get, tenant } from "../../lib/api.js";
+import { bytes, compact, count } from "../../lib/format.js";
+import { Bar, Button, Card, Code, Confirm, Curl, Dialog, Empty, Failure, Field, Fresh, IconButton, More, Page, Skeleton, Table, toast } from "../../lib/ui.js";
+import { useAction, useList } from "../../lib/query.js";
+import { OnlyAdmins } from "./only.js";
+
+const PATH = "/api/v1/admin/tenants";
+/** @type {[string, string, (value: number) => string][]} */
+const QUOTAS = [
+  ["subscriptions", "Subscriptions", count],
+  ["events_per_second", "Events per second", (value) => compact(Math.round(value * 10) / 10)],
+  ["waiting_deliveries", "Waiting deliveries", compact],
+  ["stored_bytes", "Stored bytes", bytes],
+];
+
+/** @param {{used: number, limit: number, format: (value: number) => string, label: string}} props */
+function Use({ used, limit, format, label }) {
+  const share = limit ? used / limit : 0;
+  return html`
+    <div class="num small">${format(used)} <span class="mute">of ${format(limit)}</span></div>
+    <${Bar} label=${`${label}: ${format(used)} of ${format(limit)}`} total=${limit} parts=${[[share > 0.9 ? "bad" : share > 0.7 ? "warn" : "accent", Math.min(used, limit)]]} />
+  `;
+}
+
+export default function Tenants() {
+  const list = useList((cursor, abort) => get(PATH, { limit: 50, cursor }, abort), [], { every: 10_000 });
+  const [editing, edit] = useState(/** @type {any} */ (null));
+  const [deleting, remove] = useState(/** @type {any} */ (null));
+  return html`
+    <${OnlyAdmins} title="Tenants">
+      <${Page} title="Tenants" about="Customers or teams, isolated from each other: none sees or slows another."
+        actions=${html`
+          <${Button} kind="primary" icon="plus" onClick=${() => edit({})}>New tenant<//>
+          <${Curl} items=${[
+            { label: "List", method: "GET", path: PATH },
+            { label: "Create", method: "POST", path: PATH, body: { id: "acme", name: "Acme Ltd" } },
+            { label: "Change its quotas", method: "PATCH", path: `${PATH}/acme`, body: { quotas: { events_per_second: 200 } } },
+          ]} />
+        `}>
+        <${Fresh} list=${list} />
+        <${Failure} error=${list.error} retry=${list.refresh} compact=${list.ready} />
+        <${Card} kind="flush">
+          ${list.items.length > 0 &&
+          html`
+            <${Table} label="Tenants" rows=${list.items} stale=${list.stale} columns=${[
+              { title: "Tenant", cell: (item) => html`<span class="cellmain">${item.name || item.id}</span><div class="cellsub mono">${item.id}</div>` },
+              ...QUOTAS.map(([name, label, format], index) => ({ title: label, kind: index ? "lo" : "", cell: (item) => (item.usage ? html`<${Use} used=${item.usage[name]} limit=${item.limits[name]} format=${format} label=${label} />` : html`<span class="mute">not known yet</span>`) })),
+              { title: "Weight", kind: "num lo", cell: (item) => item.weight },
+              {
+                title: "Actions",
+                unseen: true,
+                kind: "num",
+                cell: (item) => html`
+                  <span class="row end">
+                    ${item.id !== tenant.value && html`<${Button} kind="small" href=${`/?tenant=${item.id}`} title=${`Act in ${item.id}`}>Act in it<//>`}
+                    <${Button} kind="small" onClick=${() => edit(item)}>Edit<//>
+                    ${item.id !== "default" && html`<${IconButton} icon="trash" label=${`Delete the tenant ${item.id}`} onClick=${() => remove(item)} />`}
+                  </span>
+                `,
+              },
+            ]} />
+          `}
+          ${!list.ready && !list.error && html`<${Skeleton} />`}
+          ${list.ready && !list.items.length && html`<${Empty} icon="people" title="No tenants"><p>Create one for each customer or team.</p><//>`}
+        <//>
+        ${list.ready && html`<${More} list=${list} noun="tenants" />`}
+        ${editing && html`<${Edit} item=${editing} onClose=${() => edit(null)} onSaved=${list.refresh} />`}
+        ${deleting && html`<${Confirm} title=${`Delete the tenant ${deleting.id}?`} label="Delete the tenant" danger onClose=${() => remove(null)} act=${async () => { await call("DELETE", `${PATH}/${deleting.id}`); toast("The tenant is deleted"); list.refresh(); }}><p>Its API keys are revoked. Its id cannot be used again. This cannot be undone.</p><//>`}
+      <//>
+    <//>
+  `;
+}
+
+/** @param {{item: any, onClose: () => void, onSaved: () => void}} props */
+function Edit({ item, onClose, onSaved }) {
+  const fresh = !item.id;
+  const [value, set] = useState(() => ({
+    id: item.id || "",
+    name: item.name || "",
+    description: item.description || "",
+    weight: String(item.weight ?? 1),
+    ...Object.fromEntries(QUOTAS.map(([name]) => [name, item.quotas?.[name] === null || item.quotas === undefined ? "" : String(item.quotas[name])])),
+  }));
+  const put = (name) => (event) => set({ ...value, [name]: event.currentTarget.value });
+  const quotas = Object.fromEntries(QUOTAS.map(([name]) => [name, value[name] === "" ? null : Number(value[name])]));
+  const body = { ...(fresh ? { id: value.id } : {}), name: value.name, description: value.description, weight: Number(value.weight), quotas };
+  const request = fresh ? ["POST", PATH] : ["PATCH", `${PATH}/${item.id}`];
+  const act = useAction(async () => {
+    await call(request[0], request[1], { body });
+    toast(fresh ? "The tenant has been created" : "The tenant has been changed");
+    onSaved();
+    onClose();
+  });
+  const wrong = (name) => act.error?.errors?.find((error) => error.field === name)?.message;
+  const submit = (event) => {
+    event.preventDefault();
+    act.run();
+  };
+  const text = (name, label, hint, more = {}) => html`<${Field} label=${label} hint=${hint} error=${wrong(name)}>${(attributes) => html`<input ...${attributes} ...${more} value=${value[name]} onInput=${put(name)} autocomplete="off" />`}<//>`;
+  const footer = html`<${Button} onClick=${onClose}>Close<//><${Button} kind="primary" type="submit" form="tenant" busy=${act.busy}>${fresh ? "Create the tenant" : "Save"}<//>`;
+  return html`
+    <${Dialog} title=${fresh ? "New tenant" : `Tenant ${item.id}`} wide onClose=${onClose} footer=${footer}>
+      <form id="tenant" class="stack" onSubmit=${submit}>
+        <div class="pair">
+          ${fresh && text("id", "Id", "a–z 0–9 _ -. It cannot be changed, and is never used twice.", { required: true, class: "mono", pattern: "[a-z0-9][a-z0-9_\\-]{0,62}", spellcheck: "false" })}
+          ${text("name", "Name", "For people.")}
+        </div>
+        ${text("description", "Description", "")}
+        <div class="pair">
+          ${text("weight", "Weight", "How many times the share of a tenant of weight 1 it gets when there is not enough.", { type: "number", min: 1, required: true })}
+          ${QUOTAS.map(([name, label, format]) => html`<${Field} key=${name} label=${label} hint=${item.limits ? `Empty: the default. Now ${format(item.limits[name])}.` : "Empty: the default."} error=${wrong(`quotas.${name}`)}>${(attributes) => html`<input ...${attributes} type="number" min="0" step="any" value=${value[name]} onInput=${put(name)} />`}<//>`)}
+        </div>
+      </form>
+      <${Failure} compact error=${act.error} />
+      <details><summary>The same with curl</summary><${Code} wrap label="Save the tenant" text=${curl(request[0], request[1], body)} /></details>
+    <//>
+  `;
+}

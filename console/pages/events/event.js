@@ -1,0 +1,105 @@
+// An event: its payload, who got it, and who did not and why.
+import { html, useState } from "../../lib/html.js";
+import { allowed, call, get } from "../../lib/api.js";
+import { bytes, plural } from "../../lib/format.js";
+import { go, link } from "../../lib/router.js";
+import { Badge, Button, Card, Confirm, Curl, Empty, Facts, Failure, Id, Loaded, Moment, More, Page, Skeleton, Table, toast } from "../../lib/ui.js";
+import { useList, useQuery } from "../../lib/query.js";
+import { Subscription } from "../../lib/names.js";
+import { Payload, loadEvent } from "../../lib/payload.js";
+import { ROUTING } from "../../lib/words.js";
+import { DeliveryTable } from "../deliveries/table.js";
+
+/** @param {{args: string[]}} props */
+export default function EventPage({ args: [id] }) {
+  const path = `/api/v1/events/${id}`;
+  const query = useQuery((abort) => loadEvent(id, abort), [id]);
+  const [asking, ask] = useState(false);
+  const event = query.data;
+  const body = event?.raw && `{${event.event_type ? `"event_type": ${JSON.stringify(event.event_type)}, ` : ""}"payload": ${event.raw}}`;
+  return html`
+    <${Page} title=${event?.event_type || "Event"} name=${event?.event_type ? `Event: ${event.event_type}` : "Event"} back=${{ href: "/events", label: "Events" }} about=${html`<${Id} value=${id} whole />`}
+      actions=${event &&
+      html`
+        ${allowed("write") && body && html`<${Button} kind="primary" icon="send" onClick=${() => ask(true)}>Send again<//>`}
+        <${Curl} items=${[
+          { label: "Get the event", method: "GET", path },
+          { label: "Its deliveries", method: "GET", path: `${path}/deliveries` },
+          { label: "Who got it, and why not", method: "GET", path: `${path}/routing` },
+          ...(body ? [{ label: "Send it again as a new event", method: "POST", path: "/api/v1/events", body }] : []),
+        ]} />
+      `}>
+      ${event === null
+        ? html`<${Card}><${Empty} icon="search" title="This event was not found" actions=${html`<${Button} href=${link("/events")}>Events<//>`}><p>It may be older than what is kept.</p><//><//>`
+        : html`
+            <${Loaded} query=${query} rows=${6}>
+              ${(found) => html`
+                <${Card}>
+                  <${Facts} items=${[
+                    ["Type", found.event_type || html`<span class="mute">none</span>`],
+                    ["Accepted", html`<${Moment} at=${found.created_at} />`],
+                    ["Content type", found.content_type],
+                    ["Size", bytes(found.payload_bytes)],
+                    found.expanding && ["Deliveries", "are still being created"],
+                    found.tags?.length && ["Tags", found.tags.map((tag) => html`<a href=${link(`/events?${new URLSearchParams({ tag })}`)}>${tag}</a> `)],
+                  ]} />
+                <//>
+                <${Card} title="Payload"><${Payload} event=${found} /><//>
+                <${Deliveries} path=${path} />
+                <${Routing} path=${path} />
+              `}
+            <//>
+          `}
+      ${asking &&
+      html`
+        <${Confirm} title="Send this event again?" label="Send again" onClose=${() => ask(false)}
+          act=${async () => {
+            const made = await call("POST", "/api/v1/events", { body });
+            toast(made.expanding ? "Accepted: its deliveries are being created" : `Accepted: it goes to ${plural(made.deliveries ?? 0, "subscription")}`);
+            go(`/events/${made.event_id}`);
+          }}>
+          <p>A new event with the same type and payload goes to every subscription that wants it now. Receivers get another <span class="mono">webhook-id</span>. To repeat one delivery, retry it instead.</p>
+        <//>
+      `}
+    <//>
+  `;
+}
+
+/** @param {{path: string}} props */
+function Deliveries({ path }) {
+  const list = useList((cursor, abort) => get(`${path}/deliveries`, { limit: 25, cursor }, abort), [path], { every: 3000 });
+  return html`
+    <${Card} kind="flush" title="Deliveries">
+      <${Failure} compact error=${list.error} retry=${list.refresh} />
+      ${list.items.length > 0 && html`<${DeliveryTable} label="Deliveries of the event" items=${[...list.items, ...list.fresh]} onChanged=${list.replace} />`}
+      ${!list.ready && !list.error && html`<${Skeleton} rows=${3} />`}
+      ${list.ready && !list.items.length && html`<${Empty} icon="hook" title="It went to nobody"><p>No subscription wanted its type when it was accepted. Below is why.</p><//>`}
+    <//>
+    ${list.cursor && html`<${More} list=${list} noun="deliveries" />`}
+  `;
+}
+
+/** @param {{path: string}} props */
+function Routing({ path }) {
+  const list = useList(async (cursor, abort) => {
+    const page = await get(`${path}/routing`, { limit: 25, cursor }, abort);
+    return { ...page, items: page.items.map((item) => ({ ...item, id: item.subscription_id })) };
+  }, [path]);
+  return html`
+    <${Card} kind="flush" title="Who got it, and why not">
+      <${Failure} compact error=${list.error} retry=${list.refresh} />
+      ${list.items.length > 0 &&
+      html`
+        <${Table} label="Routing" rows=${list.items} columns=${[
+          { title: "Subscription", cell: (item) => html`<${Subscription} id=${item.subscription_id} />` },
+          { title: "Got it", cell: (item) => html`<${Badge} look=${item.routed ? { tone: "ok", icon: "check", label: "Yes" } : { tone: "mute", icon: "slash", label: "No" }} />` },
+          { title: "Why", kind: "why", cell: (item) => html`<span class="cellmain">${ROUTING[item.reason] || item.reason}</span><div class="cellsub">${item.explanation}</div>` },
+          { title: "Delivery", kind: "lo", cell: (item) => (item.delivery_id ? html`<${Id} value=${item.delivery_id} href=${`/deliveries/${item.delivery_id}`} />` : html`<span class="mute">–</span>`) },
+        ]} />
+      `}
+      ${!list.ready && !list.error && html`<${Skeleton} rows=${3} />`}
+      ${list.ready && !list.items.length && html`<${Empty} icon="hook" title="There are no subscriptions" actions=${allowed("write") && html`<${Button} href=${link("/subscriptions/new")} icon="plus">New subscription<//>`}><p>Events are kept, but go nowhere.</p><//>`}
+    <//>
+    ${list.cursor && html`<${More} list=${list} noun="subscriptions" />`}
+  `;
+}

@@ -1,0 +1,114 @@
+// Search events, and send one.
+import { html, useMemo, useState } from "../../lib/html.js";
+import { allowed, call, curl, get } from "../../lib/api.js";
+import { absolute, brief, bytes, plural } from "../../lib/format.js";
+import { go, here, link, param, setQuery } from "../../lib/router.js";
+import { Badge, Button, Card, Code, Curl, Dialog, Empty, Failure, Field, Fresh, More, Page, QuerySelect, QueryText, Skeleton, Table, Time, toast } from "../../lib/ui.js";
+import { useAction, useList } from "../../lib/query.js";
+import { download } from "../deliveries/list.js";
+
+const PATH = "/api/v1/events";
+const PERIODS = { "1h": 3600, "24h": 86400, "7d": 7 * 86400 };
+const NAMES = ["event_type", "idempotency_key", "provider_id", "tag", "from", "to", "order"];
+
+export default function Events() {
+  const query = here.value.query;
+  const filter = useMemo(() => {
+    const found = Object.fromEntries(NAMES.filter((name) => query.get(name)).map((name) => [name, query.getAll(name)]));
+    const since = query.get("since");
+    if (!found.from && since) found.from = [new Date(since === "all" ? 0 : Date.now() - (PERIODS[since] || PERIODS["24h"]) * 1000).toISOString()];
+    return found;
+  }, [query.toString()]);
+  const key = JSON.stringify(filter);
+  const list = useList((cursor, abort) => get(PATH, { ...filter, limit: 25, cursor }, abort), [key], { every: filter.order ? 0 : 4000 });
+  const save = useAction(() => download(PATH, { ...filter, format: "ndjson" }, "events.ndjson"));
+  const sending = param("send") === "1";
+  const narrowed = NAMES.some((name) => param(name));
+  return html`
+    <${Page} title="Events" about="What was accepted, to go to every subscription that wants its type."
+      actions=${html`
+        ${allowed("write") && html`<${Button} kind="primary" icon="send" onClick=${() => setQuery({ send: "1" })}>Send an event<//>`}
+        <${Button} icon="download" busy=${save.busy} onClick=${save.run}>NDJSON<//>
+        <${Curl} items=${[
+          { label: "Search", method: "GET", path: PATH, query: filter },
+          { label: "Send an event", method: "POST", path: PATH, body: { event_type: "order.created", payload: { order: 42 } } },
+        ]} />
+      `}>
+      <div class="filters">
+        <${QuerySelect} name="since" label="Period" options=${[["", param("from") ? "From the filter" : "Last 24 hours"], ["1h", "Last hour"], ["7d", "Last 7 days"], ["all", "Any time"]]} />
+        <${QueryText} name="event_type" label="Event type" placeholder="Type, such as order.*" />
+        <${QueryText} name="idempotency_key" label="Idempotency key" placeholder="Idempotency key" />
+        <${QueryText} name="provider_id" label="Id of the provider" placeholder="Id of the provider" />
+        ${narrowed && html`<${Button} kind="quiet" onClick=${() => go("/events")}>Remove the filters<//>`}
+      </div>
+      <${Failure} error=${save.error} compact />
+      <${Fresh} list=${list} />
+      <${Failure} error=${list.error} retry=${list.refresh} compact=${list.ready} />
+      <${Card} kind="flush">
+        ${list.items.length > 0 &&
+        html`
+          <${Table} label="Events" rows=${list.items} stale=${list.stale} columns=${[
+            { title: "Event", cell: (item) => html`<a class="cellmain" data-row href=${link(`/events/${item.id}`)}>${item.event_type || "no type"}</a><div class="cellsub mono" title=${item.id}>${brief(item.id)}</div>` },
+            { title: "Content type", kind: "lo", cell: (item) => html`${item.content_type}${item.content_encoding ? ` · ${item.content_encoding}` : ""}` },
+            { title: "Size", kind: "num", cell: (item) => bytes(item.payload_bytes) },
+            { title: "Deliveries", kind: "lo", cell: (item) => (item.expanding ? html`<${Badge} look=${{ tone: "info", icon: "dots", label: "Being created" }} />` : html`<span class="mute">created</span>`) },
+            { title: "Accepted", kind: "num", cell: (item) => html`<${Time} at=${item.created_at} />` },
+          ]} />
+        `}
+        ${!list.ready && !list.error && html`<${Skeleton} rows=${8} />`}
+        ${list.ready &&
+        !list.items.length &&
+        !list.stale &&
+        html`
+          <${Empty} icon="inbox" title=${narrowed ? "No event matches" : "No events yet"}
+            actions=${html`
+              ${param("since") !== "all" && html`<${Button} onClick=${() => setQuery({ since: "all", from: null, to: null })}>Search any time<//>`}
+              ${!narrowed && allowed("write") && html`<${Button} kind="primary" icon="send" onClick=${() => setQuery({ send: "1" })}>Send an event<//>`}
+            `}>
+            ${narrowed ? html`<p>Searched from ${list.page?.from ? absolute(list.page.from).slice(0, 17) : "the beginning"}. Keys and ids of providers are kept for a day by default.</p>` : html`<p>Send the first one here, or with curl:</p><pre class="wrap">${curl("POST", PATH, { event_type: "order.created", payload: { order: 42 } })}</pre>`}
+          <//>
+        `}
+      <//>
+      ${list.page?.scanned_to && html`<p class="small mute center">Searched back to ${absolute(list.page.scanned_to)}. “Show more” goes on from there.</p>`}
+      ${list.ready && html`<${More} list=${list} noun="events" />`}
+      ${sending && html`<${Send} onClose=${() => setQuery({ send: null })} onSent=${list.refresh} />`}
+    <//>
+  `;
+}
+
+/** @param {{onClose: () => void, onSent: () => void}} props */
+function Send({ onClose, onSent }) {
+  const [value, set] = useState({ type: "order.created", payload: '{\n  "order": 42\n}', key: "" });
+  const put = (name) => (event) => set({ ...value, [name]: event.currentTarget.value });
+  // The payload is put in as it was written, so that numbers keep their spelling.
+  const body = `{${value.type ? `"event_type": ${JSON.stringify(value.type)}, ` : ""}"payload": ${value.payload.trim()}}`;
+  const send = useAction(async () => {
+    try {
+      JSON.parse(value.payload);
+    } catch (error) {
+      throw new Error(`The payload is not JSON: ${error instanceof Error ? error.message : error}`);
+    }
+    const made = await call("POST", PATH, { body, headers: value.key ? { "Idempotency-Key": value.key } : {} });
+    toast(made.expanding ? "Accepted: its deliveries are being created" : `Accepted: it goes to ${plural(made.deliveries ?? 0, "subscription")}`);
+    onSent();
+    go(`/events/${made.event_id}`);
+  });
+  const submit = (event) => {
+    event.preventDefault();
+    send.run();
+  };
+  const footer = html`<${Button} onClick=${onClose}>Close<//><${Button} kind="primary" type="submit" form="send" icon="send" busy=${send.busy}>Send<//>`;
+  return html`
+    <${Dialog} title="Send an event" wide onClose=${onClose} footer=${footer}>
+      <form id="send" class="stack" onSubmit=${submit}>
+        <div class="pair">
+          <${Field} label="Event type" error=${send.error?.of?.("event_type")}>${(attributes) => html`<input ...${attributes} class="mono" value=${value.type} onInput=${put("type")} spellcheck="false" autocomplete="off" />`}<//>
+          <${Field} label="Idempotency key (optional)" hint="The same key sends the event only once.">${(attributes) => html`<input ...${attributes} value=${value.key} onInput=${put("key")} spellcheck="false" autocomplete="off" />`}<//>
+        </div>
+        <${Field} label="Payload" error=${send.error?.of?.("payload")}>${(attributes) => html`<textarea ...${attributes} required value=${value.payload} onInput=${put("payload")} spellcheck="false"></textarea>`}<//>
+      </form>
+      <${Failure} compact error=${send.error} />
+      <details><summary>The same with curl</summary><${Code} wrap label="Send an event" text=${curl("POST", PATH, body)} /></details>
+    <//>
+  `;
+}

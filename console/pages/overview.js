@@ -1,0 +1,176 @@
+// What happens now, and what needs somebody.
+import { html } from "../lib/html.js";
+import { all, allowed, get } from "../lib/api.js";
+import { compact, count, percent, place, plural } from "../lib/format.js";
+import { go, link, param, setQuery } from "../lib/router.js";
+import { Button, Card, Empty, Failure, Loaded, Page, Segments, Shape, Skeleton, Tile, Time } from "../lib/ui.js";
+import { useQuery } from "../lib/query.js";
+import { BREAKER, HOLDS, SUBSCRIPTION } from "../lib/words.js";
+import { Outcomes } from "../lib/chart.js";
+
+const PERIODS = { "1h": 3600, "24h": 86400, "7d": 7 * 86400 };
+const STEPS = { "1h": "1m", "24h": "5m", "7d": "1h" };
+// Older deliveries have expired, however long their retries take.
+const UNFINISHED_SECONDS = 31 * 86400;
+const SOON_SECONDS = 30 * 86400;
+const UNFINISHED = ["pending", "scheduled", "in_flight"];
+
+const ago = (seconds) => new Date(Math.floor(Date.now() / 1000 - seconds) * 1000).toISOString();
+
+/** Return the subscriptions that somebody should look at, the worst first. @param {any[]} subscriptions */
+export function attention(subscriptions) {
+  const found = [];
+  for (const subscription of subscriptions) {
+    const { breaker, status, status_reason: reason, client_certificate: certificate } = subscription;
+    const add = (rank, look, text, at) => found.push({ rank, look, text, at, subscription });
+    if (status === "disabled" && reason !== "manual") {
+      add(0, SUBSCRIPTION.disabled, reason === "gone" ? "Disabled: its receiver answered 410" : "Disabled: every attempt failed for days", subscription.status_since);
+    } else if (breaker.state !== "closed") {
+      add(1, BREAKER[breaker.state], `Breaker ${breaker.state === "open" ? "open" : "probing"}: ${plural(breaker.consecutive_failures, "failed attempt")} in a row`, breaker.since);
+    } else if (status === "unverified") {
+      add(2, SUBSCRIPTION.unverified, subscription.check_error || "Its target has not answered a challenge yet", subscription.status_since);
+    } else if (breaker.consecutive_failures > 0 && status === "active") {
+      add(4, { tone: "warn", icon: "warn", label: "Failing" }, `Failing: ${plural(breaker.consecutive_failures, "failed attempt")} in a row`, breaker.since);
+    }
+    if (certificate && Date.parse(certificate.not_after) - Date.now() < SOON_SECONDS * 1000) {
+      const over = Date.parse(certificate.not_after) < Date.now();
+      add(over ? 1 : 3, { tone: over ? "bad" : "warn", icon: "key", label: "Certificate" }, over ? "Its client certificate has expired" : "Its client certificate expires soon", certificate.not_after);
+    }
+  }
+  return found.sort((one, other) => one.rank - other.rank);
+}
+
+const HELD = ["breaker_open", "paused", "disabled", "unverified"];
+
+export default function Overview() {
+  const period = PERIODS[param("period")] ? param("period") : "24h";
+  const seconds = PERIODS[period];
+  const stats = useQuery((abort) => get("/api/v1/stats/series", { from: ago(seconds), step: STEPS[period] }, abort), [period], { every: 10_000 });
+  const waiting = useQuery(
+    async (abort) => {
+      const from = ago(UNFINISHED_SECONDS);
+      const [counts, oldest] = await Promise.all([
+        get("/api/v1/deliveries/summary", { group_by: "status", status: UNFINISHED, from }, abort),
+        get("/api/v1/deliveries", { status: UNFINISHED, from, order: "oldest", limit: 1 }, abort),
+      ]);
+      return { from, counts, more: Boolean(counts.next_cursor), oldest: oldest.items[0], total: counts.groups.reduce((sum, group) => sum + group.deliveries, 0) };
+    },
+    [],
+    { every: 10_000 },
+  );
+  const subscriptions = useQuery((abort) => all("/api/v1/subscriptions", {}, abort), [], { every: 15_000 });
+  const held = useQuery(
+    async (abort) => {
+      const from = ago(UNFINISHED_SECONDS);
+      const counted = await Promise.all(HELD.map((hold) => get("/api/v1/deliveries/summary", { group_by: "status", held_by: hold, from }, abort)));
+      return HELD.map((hold, index) => ({ hold, from, more: Boolean(counted[index].next_cursor), deliveries: counted[index].groups.reduce((sum, group) => sum + group.deliveries, 0) })).filter((one) => one.deliveries);
+    },
+    [],
+    { every: 15_000 },
+  );
+  const fresh = subscriptions.data && !subscriptions.data.items.length;
+  const from = stats.data?.from || ago(seconds);
+  const summary = stats.data?.total.summary;
+  const show = (begin, end) => go(`/deliveries?${new URLSearchParams({ from: new Date(begin * 1000).toISOString(), to: new Date(end * 1000).toISOString() })}`);
+  const list = (status) => `/deliveries?${new URLSearchParams([...(status ? [["status", status]] : []), ["from", from]])}`;
+  return html`
+    <${Page}
+      title="Overview"
+      actions=${html`<${Segments} label="Period" value=${period} onChange=${(value) => setQuery({ period: value === "24h" ? null : value })}
+        options=${[["1h", "1 h"], ["24h", "24 h"], ["7d", "7 d"]]} />`}
+    >
+      ${fresh &&
+      html`
+        <${Card}>
+          <${Empty} icon="hook" title="Add the first endpoint"
+            actions=${allowed("write") && html`<${Button} kind="primary" icon="plus" href=${link("/subscriptions/new")}>New subscription<//>`}>
+            <p>A subscription is a URL and the event types it wants. Create one, send it a test event, and watch what it answers here.</p>
+          <//>
+        <//>
+      `}
+      <${Failure} error=${stats.error} retry=${stats.refresh} compact=${Boolean(stats.data)} />
+      <div class="tiles">
+        <${Tile} label="Events accepted" value=${summary ? compact(summary.events || 0) : "…"} href=${`/events?${new URLSearchParams({ from })}`} note=${`in ${period.replace("h", " h").replace("d", " d")}`} />
+        <${Tile} label="Delivered" value=${summary ? compact(summary.delivered) : "…"} href=${list("delivered")} note=${summary && plural(summary.attempts, "attempt")} />
+        <${Tile} label="Failed" value=${summary ? compact(summary.failed) : "…"} tone=${summary?.failed ? "bad" : ""} href=${list("failed")} note=${summary?.cancelled ? `${compact(summary.cancelled)} cancelled` : ""} />
+        <${Tile} label="Success" value=${summary ? percent(summary.delivery_success_rate) : "…"} href="/statistics" note=${summary && `${percent(summary.attempt_success_rate)} of attempts`} />
+        <${Tile}
+          label="Waiting"
+          value=${waiting.data ? `${compact(waiting.data.total)}${waiting.data.more ? "+" : ""}` : waiting.error ? "–" : "…"}
+          href=${`/deliveries?${new URLSearchParams([...UNFINISHED.map((status) => ["status", status]), ["from", waiting.data?.from || ago(UNFINISHED_SECONDS)]])}`}
+          note=${waiting.data?.counts.groups.map((group) => `${compact(group.deliveries)} ${group.value.replace("_", " ")}`).join(", ")}
+        />
+        <${Tile}
+          label="Oldest waiting"
+          value=${waiting.data ? (waiting.data.oldest ? html`<${Time} at=${waiting.data.oldest.created_at} />` : "none") : waiting.error ? "–" : "…"}
+          href=${waiting.data?.oldest ? `/deliveries/${waiting.data.oldest.id}` : undefined}
+          note=${waiting.data?.oldest?.event_type || ""}
+        />
+      </div>
+      <${Card} title="Deliveries by outcome">
+        ${stats.data
+          ? html`<${Outcomes} label="Deliveries by outcome" points=${stats.data.total.points} onPick=${show} />`
+          : !stats.error && html`<${Skeleton} rows=${6} />`}
+      <//>
+      <div class="two">
+        <${Card} title="Needs attention" kind="flush">
+          <${Loaded} query=${subscriptions} rows=${3}>
+            ${(data) => {
+              const items = attention(data.items);
+              if (!items.length) {
+                return html`<${Empty} icon="check" title="Nothing needs you">
+                  <p>${data.items.length ? `${plural(data.items.length, "subscription")}${data.more ? " and more" : ""}: none is failing, disabled, or about to lose its certificate.` : "Endpoints that fail will be listed here."}</p>
+                <//>`;
+              }
+              return html`
+                <ul class="attention">
+                  ${items.slice(0, 8).map(
+                    ({ look, text, at, subscription }) => html`
+                      <li>
+                        <${Shape} look=${look} />
+                        <div class="grow">
+                          <a class="cellmain" data-row href=${link(`/subscriptions/${subscription.id}`)}>${subscription.name || place(subscription.target_url)}</a>
+                          <div class="cellsub">${text}</div>
+                        </div>
+                        <span class="small mute nowrap"><${Time} at=${at} /></span>
+                      </li>
+                    `,
+                  )}
+                </ul>
+                ${items.length > 8 && html`<p class="center"><a href=${link("/subscriptions?show=attention")}>All ${count(items.length)}</a></p>`}
+              `;
+            }}
+          <//>
+        <//>
+        <${Card} title="Held back" kind="flush">
+          <${Loaded} query=${held} rows=${3}>
+            ${(data) =>
+              data.length
+                ? html`<ul class="attention">
+                    ${data.map(
+                      ({ hold, deliveries, more, from: since }) => html`
+                        <li>
+                          <${Shape} look=${hold === "breaker_open" ? BREAKER.open : SUBSCRIPTION[hold]} />
+                          <div class="grow">
+                            <a class="cellmain" data-row href=${link(`/deliveries?${new URLSearchParams({ held_by: hold, from: since })}`)}>${HOLDS[hold]}</a>
+                            <div class="cellsub">${EXPLAINED[hold]}</div>
+                          </div>
+                          <span class="strong num">${count(deliveries)}${more ? "+" : ""}</span>
+                        </li>
+                      `,
+                    )}
+                  </ul>`
+                : html`<${Empty} icon="play" title="Nothing is held"><p>Deliveries that are due go out at once. What waits for a paused, disabled, or failing endpoint is counted here.</p><//>`}
+          <//>
+        <//>
+      </div>
+    <//>
+  `;
+}
+
+const EXPLAINED = {
+  breaker_open: "The endpoint keeps failing, so only a probe is sent from time to time",
+  paused: "Sent when somebody resumes the subscription",
+  disabled: "Sent when somebody enables the subscription",
+  unverified: "Sent once the target has answered its challenge",
+};

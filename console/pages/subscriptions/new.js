@@ -1,0 +1,99 @@
+// A new subscription: where events go, which, how they are signed, and a test before anything depends on it.
+import { html, useState } from "../../lib/html.js";
+import { allowed, call, curl, get } from "../../lib/api.js";
+import { link } from "../../lib/router.js";
+import { Button, Card, Code, Empty, Failure, Field, Icon, Page, toast } from "../../lib/ui.js";
+import { useAction, useQuery } from "../../lib/query.js";
+import { Secret } from "./signing.js";
+import { Test } from "./test.js";
+
+const STEPS = ["Endpoint", "Events", "Signing", "Test"];
+
+export default function NewSubscription() {
+  const [value, set] = useState({ target_url: "", name: "", all: true, types: /** @type {string[]} */ ([]), typed: "", scheme: "hmac-sha256" });
+  const [created, show] = useState(/** @type {any} */ (null));
+  const seen = useQuery(async (abort) => (await get("/api/v1/stats/series", { group_by: "event_type", step: "1d", limit: 50, from: new Date(Date.now() - 7 * 86_400_000).toISOString() }, abort)).groups.map((group) => group.group).filter((type) => type && type !== "other"), []);
+  const types = value.all ? [] : [...new Set([...value.types, ...value.typed.split(/[\s,]+/).filter(Boolean)])];
+  const body = { target_url: value.target_url.trim(), ...(value.name ? { name: value.name } : {}), event_types: types, ...(value.scheme === "hmac-sha256" ? {} : { signature_scheme: value.scheme }) };
+  const create = useAction(async () => {
+    show(await call("POST", "/api/v1/subscriptions", { body }));
+    toast("The subscription has been created");
+    scrollTo(0, 0);
+  });
+  const problem = create.error;
+  const wrong = (name) => problem?.of?.(name);
+  const put = (name) => (event) => set({ ...value, [name]: event.currentTarget.value });
+  const step = created ? 3 : value.target_url ? (types.length || value.all ? 2 : 1) : 0;
+  const submit = (event) => {
+    event.preventDefault();
+    create.run();
+  };
+  if (!allowed("write")) {
+    return html`<${Page} title="New subscription" back=${{ href: "/subscriptions", label: "Subscriptions" }}><${Card}><${Empty} icon="lock" title="This key may only read"><p>Sign in with a key of the role write to create subscriptions.</p><//><//><//>`;
+  }
+  return html`
+    <${Page} title=${created ? "The subscription is there" : "New subscription"} name="New subscription" back=${{ href: "/subscriptions", label: "Subscriptions" }}
+      about=${created ? html`Events that are accepted from now on are delivered to <span class="mono">${created.target_url}</span>.` : "Where events go, and which."}>
+      <ol class="steps" aria-label="Steps">${STEPS.map((name, index) => html`<li key=${name} aria-current=${index === step ? "step" : undefined}>${name}</li>`)}</ol>
+      ${created
+        ? html`
+            ${created.secret_key && html`<${Card} title="Signing secret"><${Secret} secret=${created.secret_key} /><//>`}
+            ${created.public_keys.length > 0 && html`<${Card} title="Public key"><p class="mute">Receivers verify deliveries with it. It is not secret, and is shown on the subscription’s page.</p><${Code} wrap label="Public key" text=${created.public_keys[0].public_key} /><//>`}
+            <${Card} title="Test it"><${Test} subscription=${created} path=${`/api/v1/subscriptions/${created.id}`} /><//>
+            <div class="actions">
+              <${Button} href=${link(`/subscriptions/${created.id}`)}>Go to the subscription<//>
+              <${Button} href=${link("/events?send=1")} icon="send">Send an event<//>
+            </div>
+          `
+        : html`
+            <form class="stack" onSubmit=${submit}>
+              <${Card} title="Endpoint">
+                <div class="form">
+                  <${Field} label="URL" hint="Deliveries are POSTed to it. It must answer 2xx within 15 seconds." error=${wrong("target_url")}>
+                    ${(attributes) => html`<input ...${attributes} type="url" class="mono" required placeholder="https://example.com/webhooks" value=${value.target_url} onInput=${put("target_url")} autocomplete="url" spellcheck="false" />`}
+                  <//>
+                  <${Field} label="Name (optional)" hint="a–z 0–9 . _ -; to find it by." error=${wrong("name")}>
+                    ${(attributes) => html`<input ...${attributes} maxlength="64" value=${value.name} onInput=${put("name")} autocomplete="off" spellcheck="false" />`}
+                  <//>
+                </div>
+              <//>
+              <${Card} title="Events">
+                <fieldset class="stack">
+                  <legend class="unseen">Which events</legend>
+                  <label class="check"><input type="radio" name="all" checked=${value.all} onChange=${() => set({ ...value, all: true })} /><span class="strong">Every event type</span></label>
+                  <label class="check"><input type="radio" name="all" checked=${!value.all} onChange=${() => set({ ...value, all: false })} /><span class="strong">Only some types</span></label>
+                </fieldset>
+                ${!value.all &&
+                html`
+                  ${seen.data?.length > 0 &&
+                  html`
+                    <fieldset class="stack">
+                      <legend>Seen in the last 7 days</legend>
+                      <div class="row">
+                        ${seen.data.map((type) => html`
+                          <button type="button" class="button small" aria-pressed=${value.types.includes(type)} key=${type}
+                            onClick=${() => set({ ...value, types: value.types.includes(type) ? value.types.filter((one) => one !== type) : [...value.types, type] })}>
+                            <${Icon} name=${value.types.includes(type) ? "check" : "plus"} size=${14} />${type}
+                          </button>
+                        `)}
+                      </div>
+                    </fieldset>
+                  `}
+                  <${Field} label="Types" hint="Separated by commas. order.* stands for all types that begin with order." error=${wrong("event_types")}>
+                    ${(attributes) => html`<input ...${attributes} class="mono" placeholder="order.*, invoice.paid" value=${value.typed} onInput=${put("typed")} autocomplete="off" spellcheck="false" />`}
+                  <//>
+                `}
+              <//>
+              <${Card} title="Signing">
+                <${Field} label="Scheme" hint=${value.scheme === "none" ? "Receivers cannot tell deliveries from forgeries." : "Of Standard Webhooks: receivers verify with a library of their language."} error=${wrong("signature_scheme")}>
+                  ${(attributes) => html`<select ...${attributes} onChange=${put("scheme")}>${[["hmac-sha256", "HMAC with a shared secret"], ["ed25519", "Ed25519 with a public key"], ["none", "Not signed"]].map(([key, label]) => html`<option value=${key} selected=${key === value.scheme}>${label}</option>`)}</select>`}
+                <//>
+              <//>
+              <${Failure} error=${problem} />
+              <div class="actions"><${Button} kind="primary" type="submit" busy=${create.busy}>Create the subscription<//></div>
+              ${value.target_url && html`<details><summary>The same with curl</summary><${Code} wrap label="Create a subscription" text=${curl("POST", "/api/v1/subscriptions", body)} /></details>`}
+            </form>
+          `}
+    <//>
+  `;
+}

@@ -1,0 +1,72 @@
+"""The files of the console: what they weigh, what they load, and that they are what is recorded."""
+
+import gzip
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CONSOLE = ROOT / "console"
+SERVED = (".js", ".css", ".svg", ".html")
+MAX_BYTES = 90_000
+_IMPORT = re.compile(r"""^(?:import|export)\b[^;]*?\bfrom ?"([^"]+)"|\bimport\("([^"]+)"\)""", re.MULTILINE)
+# The modules of minified files stand in one line.
+_MINIFIED = re.compile(r"""\bfrom"([^"]+)\"""")
+_ASSET = re.compile(r'"/console/assets/HASH/([^"]+)"')
+
+
+def served() -> Iterator[Path]:
+    return (path for path in sorted(CONSOLE.rglob("*")) if path.suffix in SERVED)
+
+
+def test_all_files_together_are_small() -> None:
+    whole = b"".join(path.read_bytes() for path in served())
+    assert len(gzip.compress(whole, 9)) <= MAX_BYTES
+
+
+def test_vendored_files_are_what_is_recorded() -> None:
+    command = [sys.executable, "scripts/console_vendor.py", "--check"]
+    outcome = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+
+
+def test_vendored_packages_have_a_version_a_license_and_an_integrity() -> None:
+    for package in json.loads((CONSOLE / "vendor/packages.json").read_text())["packages"]:
+        assert re.fullmatch(r"\d+\.\d+\.\d+", package["version"]), package
+        assert package["license"] in {"MIT", "Apache-2.0"}, package
+        assert package["integrity"].startswith("sha512-"), package
+
+
+def test_modules_import_only_files_that_exist() -> None:
+    for path in (path for path in served() if path.suffix == ".js"):
+        pattern = _MINIFIED if path.parent.name == "vendor" else _IMPORT
+        for found in pattern.findall(path.read_text()):
+            name = "".join(found)
+            assert name.startswith("."), f"{path.name} imports {name}: browsers know no bare names"
+            assert (path.parent / name).resolve().is_file(), f"{path.name} imports {name}"
+
+
+def test_the_page_loads_only_files_of_the_console() -> None:
+    page = (CONSOLE / "index.html").read_text()
+    named = _ASSET.findall(page)
+    assert named
+    assert [name for name in named if not (CONSOLE / name).is_file()] == []
+    # Everything that it names is an asset, but for the link to the API's description.
+    assert re.findall(r'(?:src|href)="(?!/console/assets/HASH/)([^"]+)"', page) == ["/docs"]
+
+
+def test_no_file_needs_what_the_policy_forbids() -> None:
+    page = (CONSOLE / "index.html").read_text()
+    assert not re.search(r"<style|<script(?![^>]*\bsrc=)|\son\w+=|\sstyle=", page)
+    for path in served():
+        text = path.read_text()
+        assert not re.search(r"\beval\(|new Function\(", text), path.name
+        if path.parent.name != "vendor":
+            # Payloads and answers are only ever text.
+            assert not re.search(r"innerHTML|outerHTML|AdjacentHTML|dangerously|document\.write", text), path.name
+            # An address that is fetched would be another host's; examples in texts are at example.com.
+            found = set(re.findall(r"https?://([a-z0-9.-]+)", text)) - {"example.com", "www.w3.org"}
+            assert found == set(), path.name
