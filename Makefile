@@ -23,10 +23,10 @@ export PYTHON
 COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test chart-test chaos fuzz bench lint image kind-up kind-demo kind-down format generate console-vendor lock clean
+.PHONY: help run demo test acceptance-console chart-test chaos fuzz bench lint image kind-up kind-demo kind-down format generate console-vendor lock clean
 
 help: ## Show this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' Makefile
 
 run: ## Start everything on this machine; PORT=8080 DATA_DIR=.data PROCESSES=one by default
 	@scripts/venv.sh local
@@ -39,6 +39,10 @@ demo: ## Send a webhook through a failing receiver and watch it arrive
 test: ## Run all tests; ARGS go to pytest
 	@scripts/venv.sh dev
 	@unset PORT DATA_DIR PROCESSES PYTHONDONTWRITEBYTECODE; exec $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
+
+acceptance-console: ## Use the console in a real browser, a Chromium on PATH; ARGS go to pytest
+	@scripts/venv.sh console
+	@unset PORT DATA_DIR PROCESSES; exec $(BIN)/python -m pytest tests/console/acceptance.py -n 0 -q $(ARGS)
 
 chart-test: ## Check the Helm chart and the Dockerfile, without a cluster; ARGS go to pytest
 	@scripts/chart-test.sh $(ARGS)
@@ -89,6 +93,7 @@ lock: ## Resolve the requirements again, keeping what still fits
 	$(COMPILE) pyproject.toml -o requirements/run.txt
 	$(COMPILE) --extra local -c requirements/run.txt pyproject.toml -o requirements/local.txt
 	$(COMPILE) --extra local --extra dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
+	$(COMPILE) --extra local --extra dev --extra console -c requirements/run.txt pyproject.toml -o requirements/console.txt
 	$(COMPILE) --extra local --extra bench -c requirements/run.txt pyproject.toml -o requirements/bench.txt
 	$(COMPILE) --extra local --extra chart -c requirements/run.txt pyproject.toml -o requirements/chart.txt
 	$(COMPILE) dev/benchmarks/peers/plain/requirements.in -o dev/benchmarks/peers/plain/requirements.txt
