@@ -77,6 +77,23 @@ CREATE TABLE api_keys (
 );
 CREATE INDEX api_keys_by_tenant ON api_keys (tenant_id, id);
 
+-- People who signed in at the console with a key. A session can do what its key can, and ends with it.
+CREATE TABLE sessions (
+    id         uuid PRIMARY KEY,
+    tenant_id  text NOT NULL REFERENCES tenants (id),
+    -- SHA-256 of the token in the browser's cookie.
+    token_hash bytea NOT NULL UNIQUE CHECK (length(token_hash) = 32),
+    -- SHA-256 of the key: as in api_keys, or of BOOTSTRAP_ADMIN_KEY, which is in no table.
+    key_hash   bytea NOT NULL CHECK (length(key_hash) = 32),
+    -- By which people tell their sessions apart.
+    user_agent text NOT NULL DEFAULT '' CHECK (length(user_agent) <= 256),
+    created_at timestamptz NOT NULL DEFAULT now(),
+    expires_at timestamptz NOT NULL,
+    revoked_at timestamptz
+);
+CREATE INDEX sessions_by_tenant ON sessions (tenant_id, id);
+CREATE INDEX sessions_by_key ON sessions (key_hash, id);
+
 CREATE TABLE subscriptions (
     id          uuid PRIMARY KEY,
     tenant_id   text NOT NULL REFERENCES tenants (id),

@@ -68,6 +68,7 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
             process.whole.health,
             max_payload_bytes=settings.max_payload_bytes,
             serve_operations=settings.development,
+            local_only=settings.development,
             tracer=process.tracer,
         )
 

@@ -9,6 +9,7 @@ from services.gateway.accept.routes import IngestTokens
 from services.gateway.console import sessions
 from services.gateway.console.pages import Console
 from services.gateway.resources import api_keys, audit, deliveries, events, jobs, retries, stats, tenants
+from services.gateway.resources import sessions as admin_sessions
 from services.gateway.resources.subscriptions import routes as subscriptions
 from services.gateway.resources.subscriptions import secrets
 from services.gateway.web import middleware, openapi, problems, swagger
@@ -29,11 +30,13 @@ def create(
     *,
     max_payload_bytes: int,
     serve_operations: bool,
+    local_only: bool = False,
     tracer: Tracer | None = None,
 ) -> ASGIApp:
     """Return the application; payloads may have up to `max_payload_bytes`.
 
-    It has /metrics, /healthz and /readyz if `serve_operations`; the metrics port always does.
+    It has /metrics, /healthz and /readyz if `serve_operations`; the metrics port always does. Where no key is required,
+    `local_only` serves no requests that are addressed to another machine, or made by another website.
     """
     accept = routes.routes(batches, tokens, max_payload_bytes=max_payload_bytes)
     api = described(services, with_operations=serve_operations)
@@ -44,15 +47,16 @@ def create(
     pages = swagger.routes(title=openapi.TITLE, openapi_path=OPENAPI_PATH, document=api.openapi)
     api.routes.extend(pages)
     links = {"docs": swagger.DOCS_PATH, "openapi": OPENAPI_PATH, "health": "/livez"}
-    console = [
-        *Console().routes(title=openapi.TITLE, links=links),
-        sessions.route(callers, development=serve_operations),
-    ]
-    api.routes.extend(console)
-    open_routes = [*operational, *pages, *console, *by_token]
+    console = Console().routes(title=openapi.TITLE, links=links)
+    signing_in = sessions.route(services, callers, development=serve_operations)
+    api.routes.extend([*console, signing_in])
+    open_routes = [*operational, *pages, *console, signing_in, *by_token]
     rest = middleware.Compressed(middleware.HeadAsGet(api))
     known = middleware.Authenticated(
-        middleware.Shortcut(rest, [*accept, *retries.routes(services), *pages, *console]), callers, open_routes
+        middleware.Shortcut(rest, [*accept, *retries.routes(services), *pages, *console]),
+        callers,
+        open_routes,
+        local_only=local_only,
     )
     templates = middleware.Templates(api.routes)
     metered = middleware.Metered(middleware.WellFormed(known, routes.SINGLE_HEADERS), templates)
@@ -74,7 +78,7 @@ def described(services: Backends | None = None, *, with_operations: bool = False
     )
     api.state.backends = services
     of_subscriptions = (subscriptions, secrets)
-    for resource in (*of_subscriptions, events, deliveries, jobs, stats, tenants, api_keys, audit):
+    for resource in (*of_subscriptions, events, deliveries, jobs, stats, tenants, api_keys, admin_sessions, audit):
         api.include_router(resource.router)
     paths = documentation.PATHS | (documentation.OPERATIONS if with_operations else {})
     answers = (routes.WebhookAccepted, routes.EventAccepted, routes.BatchedEventAccepted, routes.BatchedEventRefused)

@@ -24,6 +24,7 @@ from services.domain.secrets import encryption
 from services.domain.secrets.vault import Vault
 from services.domain.tenants import weights
 from services.ingest.access.service import AccessService
+from services.ingest.access.sessions import SessionStore
 from services.ingest.access.store import AccessStore
 from services.ingest.audit.service import AuditService
 from services.ingest.audit.store import AuditStore
@@ -89,6 +90,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         unexpanded = ExpansionStore(pool, expiry_hours=settings.delivery_expiry_hours)
         expander = Expander(unexpanded, ringer, closed, heard, known.of)
         committer = Committer(events, ringer, settings, expander.committed, known.of, handover)
+        sessions = SessionStore(pool)
         partitions = _Partitions(events)
         clock = Clock("Postgres")
         process.health.add_optional("clock", clock.check)
@@ -100,7 +102,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
             process.spawn("expansions", expander.run(committer.committed)),
             process.spawn("partitions", partitions.keep()),
             process.spawn("clock", _compare(clock, events)),
-            process.spawn("expired_keys", _delete_expired_keys(store)),
+            process.spawn("expired_keys", _delete_expired(store, sessions)),
         ]
 
         def register(server: grpc.aio.Server) -> None:
@@ -123,7 +125,12 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
             subscriptions = SubscriptionService(store, cache, vault, settings, policy, known.of)
             subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(subscriptions, server)
             access = AccessService(
-                AccessStore(pool, key_hours=settings.idempotency_key_hours), callers, settings.quotas, heard, known.of
+                AccessStore(pool, key_hours=settings.idempotency_key_hours),
+                sessions,
+                callers,
+                settings.quotas,
+                heard,
+                known.of,
             )
             access_pb2_grpc.add_AccessServiceServicer_to_server(access, server)
             audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(AuditStore(pool)), server)
@@ -170,11 +177,12 @@ async def _compare(clock: Clock, events: EventStore) -> None:
     await background.repeat(step, interval_seconds=CLOCK_INTERVAL_SECONDS, quiet=True)
 
 
-async def _delete_expired_keys(store: SubscriptionStore) -> None:
-    """Delete idempotency keys past their time every minute; until then such a key is free all the same."""
+async def _delete_expired(store: SubscriptionStore, sessions: SessionStore) -> None:
+    """Delete idempotency keys and sessions past their time every minute; until then they have no effect either."""
 
     async def step() -> None:
         await store.delete_expired_keys()
+        await sessions.delete_expired()
 
     await background.repeat(step, interval_seconds=EXPIRED_KEYS_INTERVAL_SECONDS, at_once=False)
 

@@ -195,6 +195,13 @@ async def key(served: Served) -> access_pb2.CreateApiKeyResponse:
     return answer
 
 
+async def session(served: Served) -> access_pb2.CreatedSession:
+    """Start a session."""
+    request = access_pb2.CreateSessionRequest(key=(await key(served)).key)
+    answer: access_pb2.CreateSessionResponse = await served.prepared("/webhook.v1.AccessService/CreateSession", request)
+    return answer.created
+
+
 def of_subscription(cls: Any, **fields: Any) -> Made:
     """Return what makes a request about a new subscription."""
 
@@ -306,6 +313,11 @@ CASES: Mapping[str, Made] = {
     ),
     "AccessService/ListApiKeys": always(access_pb2.ListApiKeysRequest(page_size=1)),
     "AccessService/RevokeApiKey": made_by(key, lambda made: access_pb2.RevokeApiKeyRequest(id=made.api_key.id)),
+    "AccessService/CreateSession": made_by(key, lambda made: access_pb2.CreateSessionRequest(key=made.key)),
+    "AccessService/GetSession": made_by(session, lambda made: access_pb2.GetSessionRequest(token=made.token)),
+    "AccessService/EndSession": made_by(session, lambda made: access_pb2.EndSessionRequest(token=made.token)),
+    "AccessService/ListSessions": always(access_pb2.ListSessionsRequest(page_size=1)),
+    "AccessService/RevokeSession": made_by(session, lambda made: access_pb2.RevokeSessionRequest(id=made.session.id)),
     "AuditService/ListAuditEntries": always(audit_pb2.ListAuditEntriesRequest(page_size=1)),
 }
 METHODS = {f"/webhook.v1.{name}": make for name, make in CASES.items()}
@@ -382,7 +394,7 @@ async def outcome(
         details=VARYING.sub("*", details.decode("latin-1")).encode("latin-1"),
         seen=[seen for seen in served.seen if seen["method"] == method],  # none of a call before, which was late
         counted={name: number - before.get(name, 0) for name, number in after.items() if number != before.get(name, 0)},
-        audit=[tuple(map(str, entry)) for entry in entries],
+        audit=[tuple(VARYING.sub("*", str(value)) for value in entry) for entry in entries],
     )
 
 

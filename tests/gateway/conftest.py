@@ -27,7 +27,11 @@ MAX_PAYLOAD_BYTES = 10_000
 
 @contextlib.asynccontextmanager
 async def gateway(
-    services_port: int, health: probes.Health | None = None, *, serve_operations: bool = True
+    services_port: int,
+    health: probes.Health | None = None,
+    *,
+    serve_operations: bool = True,
+    local_only: bool = False,
 ) -> AsyncIterator[str]:
     """Serve a gateway for the services on that port, in development mode or not, and yield its URL."""
     settings = GatewaySettings(port=0, max_payload_bytes=MAX_PAYLOAD_BYTES, accept_timeout_seconds=2.0)
@@ -52,6 +56,7 @@ async def gateway(
             health,
             max_payload_bytes=MAX_PAYLOAD_BYTES,
             serve_operations=serve_operations,
+            local_only=local_only,
         )
         async with server.serving(application, listener, name="gateway", grace_seconds=2):
             yield f"http://127.0.0.1:{port}"

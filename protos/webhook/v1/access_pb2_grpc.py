@@ -27,7 +27,8 @@ if _version_not_supported:
 
 class AccessServiceStub:
     """Tenants and API keys: who may call, and what. Served by the ingest service. A key is sent as metadata, "authorization:
-    Bearer whk_…". All RPCs except Authenticate require a key with role admin, of any tenant, and reach all tenants.
+    Bearer whk_…". All RPCs require a key with role admin, of any tenant, and reach all tenants, except those that require the
+    service key.
 
     Every RPC of this package can be refused with UNAUTHENTICATED (reason KEY_MISSING, KEY_INVALID or KEY_EXPIRED), and with
     PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN if the request states another tenant than the
@@ -85,11 +86,37 @@ class AccessServiceStub:
                 request_serializer=webhook_dot_v1_dot_access__pb2.RevokeApiKeyRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_access__pb2.RevokeApiKeyResponse.FromString,
                 _registered_method=True)
+        self.CreateSession = channel.unary_unary(
+                '/webhook.v1.AccessService/CreateSession',
+                request_serializer=webhook_dot_v1_dot_access__pb2.CreateSessionRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_access__pb2.CreateSessionResponse.FromString,
+                _registered_method=True)
+        self.GetSession = channel.unary_unary(
+                '/webhook.v1.AccessService/GetSession',
+                request_serializer=webhook_dot_v1_dot_access__pb2.GetSessionRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_access__pb2.GetSessionResponse.FromString,
+                _registered_method=True)
+        self.EndSession = channel.unary_unary(
+                '/webhook.v1.AccessService/EndSession',
+                request_serializer=webhook_dot_v1_dot_access__pb2.EndSessionRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_access__pb2.EndSessionResponse.FromString,
+                _registered_method=True)
+        self.ListSessions = channel.unary_unary(
+                '/webhook.v1.AccessService/ListSessions',
+                request_serializer=webhook_dot_v1_dot_access__pb2.ListSessionsRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_access__pb2.ListSessionsResponse.FromString,
+                _registered_method=True)
+        self.RevokeSession = channel.unary_unary(
+                '/webhook.v1.AccessService/RevokeSession',
+                request_serializer=webhook_dot_v1_dot_access__pb2.RevokeSessionRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_access__pb2.RevokeSessionResponse.FromString,
+                _registered_method=True)
 
 
 class AccessServiceServicer:
     """Tenants and API keys: who may call, and what. Served by the ingest service. A key is sent as metadata, "authorization:
-    Bearer whk_…". All RPCs except Authenticate require a key with role admin, of any tenant, and reach all tenants.
+    Bearer whk_…". All RPCs require a key with role admin, of any tenant, and reach all tenants, except those that require the
+    service key.
 
     Every RPC of this package can be refused with UNAUTHENTICATED (reason KEY_MISSING, KEY_INVALID or KEY_EXPIRED), and with
     PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN if the request states another tenant than the
@@ -97,7 +124,7 @@ class AccessServiceServicer:
     """
 
     def Authenticate(self, request, context):
-        """Returns the identity of a key, read from the database. Requires the service key: gateways call it for their callers.
+        """Returns the identity of a key, or of a session's key, read from the database. Requires the service key: gateways call it for their callers.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -160,6 +187,42 @@ class AccessServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateSession(self, request, context):
+        """Starts a session for the holder of a key: what a browser has in place of the key. Requires the service key. At most 100
+        sessions of a key are kept; the oldest ends first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSession(self, request, context):
+        """Returns a session by its token. Requires the service key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def EndSession(self, request, context):
+        """Ends a session by its token, as its holder signs out. Requires the service key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSessions(self, request, context):
+        """Lists the sessions that have not expired, newest first, including revoked ones.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeSession(self, request, context):
+        """Revokes a session permanently. Every gateway refuses it within 5 seconds. NOT_FOUND if there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccessServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -208,6 +271,31 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     request_deserializer=webhook_dot_v1_dot_access__pb2.RevokeApiKeyRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_access__pb2.RevokeApiKeyResponse.SerializeToString,
             ),
+            'CreateSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSession,
+                    request_deserializer=webhook_dot_v1_dot_access__pb2.CreateSessionRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_access__pb2.CreateSessionResponse.SerializeToString,
+            ),
+            'GetSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSession,
+                    request_deserializer=webhook_dot_v1_dot_access__pb2.GetSessionRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_access__pb2.GetSessionResponse.SerializeToString,
+            ),
+            'EndSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.EndSession,
+                    request_deserializer=webhook_dot_v1_dot_access__pb2.EndSessionRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_access__pb2.EndSessionResponse.SerializeToString,
+            ),
+            'ListSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSessions,
+                    request_deserializer=webhook_dot_v1_dot_access__pb2.ListSessionsRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_access__pb2.ListSessionsResponse.SerializeToString,
+            ),
+            'RevokeSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeSession,
+                    request_deserializer=webhook_dot_v1_dot_access__pb2.RevokeSessionRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_access__pb2.RevokeSessionResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'webhook.v1.AccessService', rpc_method_handlers)
@@ -218,7 +306,8 @@ def add_AccessServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class AccessService:
     """Tenants and API keys: who may call, and what. Served by the ingest service. A key is sent as metadata, "authorization:
-    Bearer whk_…". All RPCs except Authenticate require a key with role admin, of any tenant, and reach all tenants.
+    Bearer whk_…". All RPCs require a key with role admin, of any tenant, and reach all tenants, except those that require the
+    service key.
 
     Every RPC of this package can be refused with UNAUTHENTICATED (reason KEY_MISSING, KEY_INVALID or KEY_EXPIRED), and with
     PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN if the request states another tenant than the
@@ -458,6 +547,141 @@ class AccessService:
             '/webhook.v1.AccessService/RevokeApiKey',
             webhook_dot_v1_dot_access__pb2.RevokeApiKeyRequest.SerializeToString,
             webhook_dot_v1_dot_access__pb2.RevokeApiKeyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.AccessService/CreateSession',
+            webhook_dot_v1_dot_access__pb2.CreateSessionRequest.SerializeToString,
+            webhook_dot_v1_dot_access__pb2.CreateSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.AccessService/GetSession',
+            webhook_dot_v1_dot_access__pb2.GetSessionRequest.SerializeToString,
+            webhook_dot_v1_dot_access__pb2.GetSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EndSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.AccessService/EndSession',
+            webhook_dot_v1_dot_access__pb2.EndSessionRequest.SerializeToString,
+            webhook_dot_v1_dot_access__pb2.EndSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.AccessService/ListSessions',
+            webhook_dot_v1_dot_access__pb2.ListSessionsRequest.SerializeToString,
+            webhook_dot_v1_dot_access__pb2.ListSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.AccessService/RevokeSession',
+            webhook_dot_v1_dot_access__pb2.RevokeSessionRequest.SerializeToString,
+            webhook_dot_v1_dot_access__pb2.RevokeSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,7 +28,8 @@ GRPC_VERSION: str
 
 class AccessServiceStub:
     """Tenants and API keys: who may call, and what. Served by the ingest service. A key is sent as metadata, "authorization:
-    Bearer whk_…". All RPCs except Authenticate require a key with role admin, of any tenant, and reach all tenants.
+    Bearer whk_…". All RPCs require a key with role admin, of any tenant, and reach all tenants, except those that require the
+    service key.
 
     Every RPC of this package can be refused with UNAUTHENTICATED (reason KEY_MISSING, KEY_INVALID or KEY_EXPIRED), and with
     PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN if the request states another tenant than the
@@ -40,7 +41,7 @@ class AccessServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AccessServiceAsyncStub: ...
     Authenticate: _grpc.UnaryUnaryMultiCallable[_access_pb2.AuthenticateRequest, _access_pb2.AuthenticateResponse]
-    """Returns the identity of a key, read from the database. Requires the service key: gateways call it for their callers."""
+    """Returns the identity of a key, or of a session's key, read from the database. Requires the service key: gateways call it for their callers."""
     CreateTenant: _grpc.UnaryUnaryMultiCallable[_access_pb2.CreateTenantRequest, _access_pb2.CreateTenantResponse]
     """Creates a tenant. FAILED_PRECONDITION with reason TENANT_EXISTS if one with this id exists or existed."""
     GetTenant: _grpc.UnaryUnaryMultiCallable[_access_pb2.GetTenantRequest, _access_pb2.GetTenantResponse]
@@ -59,11 +60,24 @@ class AccessServiceStub:
     """Lists keys, newest first, including revoked and expired ones."""
     RevokeApiKey: _grpc.UnaryUnaryMultiCallable[_access_pb2.RevokeApiKeyRequest, _access_pb2.RevokeApiKeyResponse]
     """Revokes a key permanently. Every process refuses it within 5 seconds."""
+    CreateSession: _grpc.UnaryUnaryMultiCallable[_access_pb2.CreateSessionRequest, _access_pb2.CreateSessionResponse]
+    """Starts a session for the holder of a key: what a browser has in place of the key. Requires the service key. At most 100
+    sessions of a key are kept; the oldest ends first.
+    """
+    GetSession: _grpc.UnaryUnaryMultiCallable[_access_pb2.GetSessionRequest, _access_pb2.GetSessionResponse]
+    """Returns a session by its token. Requires the service key."""
+    EndSession: _grpc.UnaryUnaryMultiCallable[_access_pb2.EndSessionRequest, _access_pb2.EndSessionResponse]
+    """Ends a session by its token, as its holder signs out. Requires the service key."""
+    ListSessions: _grpc.UnaryUnaryMultiCallable[_access_pb2.ListSessionsRequest, _access_pb2.ListSessionsResponse]
+    """Lists the sessions that have not expired, newest first, including revoked ones."""
+    RevokeSession: _grpc.UnaryUnaryMultiCallable[_access_pb2.RevokeSessionRequest, _access_pb2.RevokeSessionResponse]
+    """Revokes a session permanently. Every gateway refuses it within 5 seconds. NOT_FOUND if there is none."""
 
 @_typing.type_check_only
 class AccessServiceAsyncStub(AccessServiceStub):
     """Tenants and API keys: who may call, and what. Served by the ingest service. A key is sent as metadata, "authorization:
-    Bearer whk_…". All RPCs except Authenticate require a key with role admin, of any tenant, and reach all tenants.
+    Bearer whk_…". All RPCs require a key with role admin, of any tenant, and reach all tenants, except those that require the
+    service key.
 
     Every RPC of this package can be refused with UNAUTHENTICATED (reason KEY_MISSING, KEY_INVALID or KEY_EXPIRED), and with
     PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN if the request states another tenant than the
@@ -72,7 +86,7 @@ class AccessServiceAsyncStub(AccessServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Authenticate: _aio.UnaryUnaryMultiCallable[_access_pb2.AuthenticateRequest, _access_pb2.AuthenticateResponse]  # type: ignore[assignment]
-    """Returns the identity of a key, read from the database. Requires the service key: gateways call it for their callers."""
+    """Returns the identity of a key, or of a session's key, read from the database. Requires the service key: gateways call it for their callers."""
     CreateTenant: _aio.UnaryUnaryMultiCallable[_access_pb2.CreateTenantRequest, _access_pb2.CreateTenantResponse]  # type: ignore[assignment]
     """Creates a tenant. FAILED_PRECONDITION with reason TENANT_EXISTS if one with this id exists or existed."""
     GetTenant: _aio.UnaryUnaryMultiCallable[_access_pb2.GetTenantRequest, _access_pb2.GetTenantResponse]  # type: ignore[assignment]
@@ -91,10 +105,23 @@ class AccessServiceAsyncStub(AccessServiceStub):
     """Lists keys, newest first, including revoked and expired ones."""
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_access_pb2.RevokeApiKeyRequest, _access_pb2.RevokeApiKeyResponse]  # type: ignore[assignment]
     """Revokes a key permanently. Every process refuses it within 5 seconds."""
+    CreateSession: _aio.UnaryUnaryMultiCallable[_access_pb2.CreateSessionRequest, _access_pb2.CreateSessionResponse]  # type: ignore[assignment]
+    """Starts a session for the holder of a key: what a browser has in place of the key. Requires the service key. At most 100
+    sessions of a key are kept; the oldest ends first.
+    """
+    GetSession: _aio.UnaryUnaryMultiCallable[_access_pb2.GetSessionRequest, _access_pb2.GetSessionResponse]  # type: ignore[assignment]
+    """Returns a session by its token. Requires the service key."""
+    EndSession: _aio.UnaryUnaryMultiCallable[_access_pb2.EndSessionRequest, _access_pb2.EndSessionResponse]  # type: ignore[assignment]
+    """Ends a session by its token, as its holder signs out. Requires the service key."""
+    ListSessions: _aio.UnaryUnaryMultiCallable[_access_pb2.ListSessionsRequest, _access_pb2.ListSessionsResponse]  # type: ignore[assignment]
+    """Lists the sessions that have not expired, newest first, including revoked ones."""
+    RevokeSession: _aio.UnaryUnaryMultiCallable[_access_pb2.RevokeSessionRequest, _access_pb2.RevokeSessionResponse]  # type: ignore[assignment]
+    """Revokes a session permanently. Every gateway refuses it within 5 seconds. NOT_FOUND if there is none."""
 
 class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tenants and API keys: who may call, and what. Served by the ingest service. A key is sent as metadata, "authorization:
-    Bearer whk_…". All RPCs except Authenticate require a key with role admin, of any tenant, and reach all tenants.
+    Bearer whk_…". All RPCs require a key with role admin, of any tenant, and reach all tenants, except those that require the
+    service key.
 
     Every RPC of this package can be refused with UNAUTHENTICATED (reason KEY_MISSING, KEY_INVALID or KEY_EXPIRED), and with
     PERMISSION_DENIED (reason ROLE_INSUFFICIENT, or TENANT_FORBIDDEN if the request states another tenant than the
@@ -107,7 +134,7 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_pb2.AuthenticateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.AuthenticateResponse, _abc.Awaitable[_access_pb2.AuthenticateResponse]]:
-        """Returns the identity of a key, read from the database. Requires the service key: gateways call it for their callers."""
+        """Returns the identity of a key, or of a session's key, read from the database. Requires the service key: gateways call it for their callers."""
 
     @_abc_1.abstractmethod
     def CreateTenant(
@@ -174,5 +201,47 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.RevokeApiKeyResponse, _abc.Awaitable[_access_pb2.RevokeApiKeyResponse]]:
         """Revokes a key permanently. Every process refuses it within 5 seconds."""
+
+    @_abc_1.abstractmethod
+    def CreateSession(
+        self,
+        request: _access_pb2.CreateSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.CreateSessionResponse, _abc.Awaitable[_access_pb2.CreateSessionResponse]]:
+        """Starts a session for the holder of a key: what a browser has in place of the key. Requires the service key. At most 100
+        sessions of a key are kept; the oldest ends first.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSession(
+        self,
+        request: _access_pb2.GetSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.GetSessionResponse, _abc.Awaitable[_access_pb2.GetSessionResponse]]:
+        """Returns a session by its token. Requires the service key."""
+
+    @_abc_1.abstractmethod
+    def EndSession(
+        self,
+        request: _access_pb2.EndSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.EndSessionResponse, _abc.Awaitable[_access_pb2.EndSessionResponse]]:
+        """Ends a session by its token, as its holder signs out. Requires the service key."""
+
+    @_abc_1.abstractmethod
+    def ListSessions(
+        self,
+        request: _access_pb2.ListSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.ListSessionsResponse, _abc.Awaitable[_access_pb2.ListSessionsResponse]]:
+        """Lists the sessions that have not expired, newest first, including revoked ones."""
+
+    @_abc_1.abstractmethod
+    def RevokeSession(
+        self,
+        request: _access_pb2.RevokeSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.RevokeSessionResponse, _abc.Awaitable[_access_pb2.RevokeSessionResponse]]:
+        """Revokes a session permanently. Every gateway refuses it within 5 seconds. NOT_FOUND if there is none."""
 
 def add_AccessServiceServicer_to_server(servicer: AccessServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

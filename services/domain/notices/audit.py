@@ -58,6 +58,8 @@ class Action(enum.StrEnum):
     ENTER_TENANT = "tenant.enter"
     CREATE_API_KEY = "api_key.create"
     REVOKE_API_KEY = "api_key.revoke"
+    CREATE_SESSION = "session.create"
+    REVOKE_SESSION = "session.revoke"
 
     @property
     def resource_type(self) -> str:

@@ -1,31 +1,121 @@
-"""What the console asks first, at /console/session: whether requests need a key, and who is signed in."""
+"""Signing in and out at /console/session: an API key for the token of a session, which a browser keeps in a cookie.
+
+Scripts of the page never see the token. Where no key is required, nobody needs to sign in.
+"""
 
 import json
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from protos.webhook.v1 import access_pb2 as pb
 from services.gateway.resources import models
+from services.gateway.web import browsers, problems, routing
+from services.gateway.web.backends import Backends
 from services.gateway.web.callers import ANYBODY, Callers
+from services.platform import errors
+from services.platform.auth import keys
+from services.platform.errors import ErrorReason
 from services.platform.process import metrics
+from services.platform.process.bounds import Refusals
 
 PATH = "/console/session"
+MAX_BODY_BYTES = 4096
 # Who is signed in where nobody has to be.
 _ANYBODY = {"key_id": ANYBODY.key_id, "name": None, "role": ANYBODY.role, "tenant_id": ANYBODY.tenant_id}
 
 
-def route(callers: Callers, *, development: bool) -> Route:
-    """Return the route, which needs no key."""
-    body = {
-        "required": callers.required,
-        "caller": None if callers.required else _ANYBODY,
-        "expires_at": None,
-        "version": metrics.version(),
-        "development": development,
-    }
+class SignIn(msgspec.Struct, forbid_unknown_fields=True):
+    """The body of a sign-in."""
 
-    async def session(_: Request) -> Response:
-        return Response(json.dumps(body), headers=models.NO_STORE, media_type="application/json")
+    key: str
 
-    return Route(PATH, session)
+
+def route(services: Backends, callers: Callers, *, development: bool) -> Route:
+    """Return the route, which needs no key: who signs in has none yet."""
+    handlers = _Sessions(services, callers, development=development)
+
+    async def session(request: Request) -> Response:
+        if request.method == "POST":
+            return await handlers.sign_in(request)
+        return await (handlers.sign_out(request) if request.method == "DELETE" else handlers.find(request))
+
+    return Route(PATH, session, methods=["GET", "POST", "DELETE"])
+
+
+class _Sessions:
+    def __init__(self, services: Backends, callers: Callers, *, development: bool) -> None:
+        self._access = services.access
+        self._timeout_seconds = services.timeout_seconds
+        self._required = callers.required
+        self._development = development
+        self._refusals = Refusals()
+
+    async def find(self, request: Request) -> Response:
+        """Return who is signed in, and whether anybody has to be."""
+        token = browsers.session_token(request.scope) if self._required else None
+        if token is None:
+            return self._answer(None)
+        answer = await self._access.GetSession(pb.GetSessionRequest(token=token), timeout=self._timeout_seconds)
+        return self._answer(answer.session if answer.HasField("session") else None)
+
+    async def sign_in(self, request: Request) -> Response:
+        """Start a session for the holder of a key."""
+        browsers.check_session_use(request.scope)
+        try:
+            key = _key(await routing.read(request.scope, request.receive, MAX_BODY_BYTES))
+        except routing.ClientLeft:
+            return Response(status_code=400)
+        asked = pb.CreateSessionRequest(key=key, user_agent=request.headers.get("user-agent", ""))
+        if keys.why_not(key):
+            return await self._refuse(keys.invalid())
+        answer = await self._access.CreateSession(asked, timeout=self._timeout_seconds)
+        if answer.HasField("refusal"):
+            return await self._refuse(_refused(answer.refusal))
+        session = answer.created.session
+        seconds = session.expires_at.seconds - session.created_at.seconds
+        cookie = browsers.session_cookie(request.scope, answer.created.token, max_age_seconds=seconds)
+        return self._answer(session, 201, cookie)
+
+    async def sign_out(self, request: Request) -> Response:
+        """End the session of the browser."""
+        browsers.check_session_use(request.scope)
+        token = browsers.session_token(request.scope)
+        if token is not None:
+            await self._access.EndSession(pb.EndSessionRequest(token=token), timeout=self._timeout_seconds)
+        cookie = browsers.session_cookie(request.scope, "", max_age_seconds=0)
+        return Response(status_code=204, headers=models.NO_STORE | {"set-cookie": cookie})
+
+    def _answer(self, session: pb.Session | None, status: int = 200, cookie: str | None = None) -> Response:
+        body = {
+            "required": self._required,
+            "caller": _ANYBODY if not self._required else None,
+            "expires_at": None,
+            "version": metrics.version(),
+            "development": self._development,
+        }
+        if session is not None:
+            found = models.values(session)
+            caller = {name: found[name] for name in ("key_id", "role", "tenant_id")}
+            body |= {"caller": caller | {"name": found["key_name"] or None}, "expires_at": found["expires_at"]}
+        headers = models.NO_STORE | ({"set-cookie": cookie} if cookie else {})
+        return Response(json.dumps(body), status, headers, "application/json")
+
+    async def _refuse(self, refused: errors.WebhookError) -> Response:
+        await self._refusals.pause()
+        return problems.response(refused)
+
+
+def _key(body: bytes) -> str:
+    try:
+        return msgspec.json.decode(body, type=SignIn).key
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise errors.InvalidArgument.field("key", 'is required; send {"key": "whk_…"}') from None
+
+
+def _refused(refusal: pb.Refusal) -> errors.WebhookError:
+    reason = ErrorReason.parse(refusal.reason)
+    kind = errors.PermissionDenied if reason is ErrorReason.ROLE_INSUFFICIENT else errors.Unauthenticated
+    return kind(refusal.message, reason=reason)

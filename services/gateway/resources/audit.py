@@ -17,7 +17,7 @@ from services.platform.auth import identity
 
 router = APIRouter(tags=["admin"], route_class=RoleRoute)
 
-ResourceType = Literal["subscription", "delivery", "job", "tenant", "api_key"]
+ResourceType = Literal["subscription", "delivery", "job", "tenant", "api_key", "session"]
 _NAMED = (identity.BOOTSTRAP_KEY_ID, identity.ANONYMOUS_ID, SYSTEM)
 _EXAMPLE_KEY_ID = "019ced6e-52d0-7a41-8c6e-3f9b7d2a1c58"
 _EXAMPLE_CHANGES: list[dict[str, Any]] = [

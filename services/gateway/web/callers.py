@@ -63,6 +63,12 @@ MAX_HEADER_LENGTH = keys.MAX_LENGTH + 64
 TENANT = "X-Tenant"
 TENANT_HEADER = TENANT.lower().encode()
 
+# Where a request notes the token of the session that it is signed in by.
+SESSION_TOKEN = "session_token"  # noqa: S105 - a name
+
+# Tells tokens of sessions from keys where both are known by their text: no header has it, so a token is no key.
+_OF_SESSION = "\0"
+
 _USUAL = b"Bearer "
 _ROLES: Mapping[int, Role] = {
     pb.ROLE_ADMIN: Role.ADMIN,
@@ -123,13 +129,20 @@ class Callers:
         key = keys.of_header(header[:MAX_HEADER_LENGTH].decode("latin-1"))
         if len(header) > MAX_HEADER_LENGTH or keys.why_not(key):
             raise keys.invalid()
+        return await self._find(key)
+
+    async def find_session(self, token: str) -> Caller:
+        """Return the caller with the session of this token; raise Unauthenticated if it has ended."""
+        return await self._find(_OF_SESSION + token)
+
+    async def _find(self, key: str) -> Caller:
         try:
             return await self._known.find(key.encode())
         except TimeoutError:
             raise errors.Unavailable("the API key cannot be checked now; try again") from None
 
     async def _ask(self, key: bytes) -> Caller:
-        answer = await self._call(pb.AuthenticateRequest(key=key.decode()))
+        answer = await self._call(pb.AuthenticateRequest(key=key.decode().removeprefix(_OF_SESSION)))
         if answer.HasField("refusal"):
             raise errors.Unauthenticated(answer.refusal.message, reason=errors.ErrorReason.parse(answer.refusal.reason))
         found = answer.caller
@@ -173,7 +186,10 @@ def of(scope: Scope) -> Caller:
 
 
 def key_of(scope: Scope) -> str | None:
-    """Return the API key of an authenticated request; None if it has none."""
+    """Return the API key of an authenticated request, or the token of its session; None if it has none."""
+    token: str | None = scope.get(SESSION_TOKEN)
+    if token is not None:
+        return token
     header: bytes | None = next((value for name, value in scope["headers"] if name == b"authorization"), None)
     return None if header is None else keys.of_header(header.decode("latin-1"))
 

@@ -15,8 +15,8 @@ from starlette.routing import BaseRoute, Match, Mount, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway import metrics
-from services.gateway.web import problems
-from services.gateway.web.callers import Bucket, Callers
+from services.gateway.web import browsers, problems
+from services.gateway.web.callers import SESSION_TOKEN, Bucket, Caller, Callers
 from services.platform import errors, ids
 from services.platform.http.protocol import HOLDER
 from services.platform.process.bounds import Refusals
@@ -176,13 +176,17 @@ class Authenticated:
     """Finds the caller before the body is read, puts it in the scope, and refuses requests without a valid API key.
 
     Routes in `open_routes` need no key: they are for the operator's machines, or have another credential in the
-    request. All other paths need one, even those that do not exist.
+    request. All other paths need one, even those that do not exist, or the cookie of a session. Where no key is
+    required, `local_only` requests are served without one.
     """
 
-    def __init__(self, app: ASGIApp, callers: Callers, open_routes: Sequence[BaseRoute]) -> None:
+    def __init__(
+        self, app: ASGIApp, callers: Callers, open_routes: Sequence[BaseRoute], *, local_only: bool = False
+    ) -> None:
         self._app = app
         self._callers = callers
         self._open_routes = tuple(open_routes)
+        self._local_only = local_only and not callers.required
         self._refusals = Refusals()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -193,12 +197,15 @@ class Authenticated:
                 header = value
                 break
         caller = self._callers.known(header)
-        if caller is None and any(route.matches(scope)[0] is not Match.NONE for route in self._open_routes):
+        foreign = browsers.foreign(scope) if self._local_only and header is None else None
+        if (caller is None or foreign) and self._is_open(scope):
             await self._app(scope, receive, send)
             return
         try:
+            if foreign is not None:
+                raise foreign
             if caller is None:
-                caller = await self._callers.find(header)
+                caller = await self._find(scope, header)
             if caller.bucket is not None:
                 send = _with_rate_headers(caller.bucket, send)
                 caller.bucket.take()
@@ -212,6 +219,19 @@ class Authenticated:
         scope["caller"] = caller
         scope[HOLDER] = caller.tenant_id
         await self._app(scope, receive, send)
+
+    def _is_open(self, scope: Scope) -> bool:
+        return any(route.matches(scope)[0] is not Match.NONE for route in self._open_routes)
+
+    async def _find(self, scope: Scope, header: bytes | None) -> Caller:
+        """Return the caller by the key, or else by the cookie of a session."""
+        token = browsers.session_token(scope) if header is None else None
+        if token is None:
+            return await self._callers.find(header)
+        browsers.check_session_use(scope)
+        caller = await self._callers.find_session(token)
+        scope[SESSION_TOKEN] = token
+        return caller
 
 
 def _with_rate_headers(bucket: Bucket, send: Send) -> Send:

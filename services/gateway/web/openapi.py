@@ -126,7 +126,7 @@ _EXAMPLES: dict[int, tuple[str, errors.WebhookError]] = {
 }
 _IN_USE = errors.IdempotencyKeyInUse("the first request with this Idempotency-Key is still running; try again")
 # Operations that do not act in a tenant.
-_WITHOUT_TENANT = frozenset(("create_tenant", "list_tenants", "delete_tenant", "revoke_api_key"))
+_WITHOUT_TENANT = frozenset(("create_tenant", "list_tenants", "delete_tenant", "revoke_api_key", "revoke_session"))
 _TENANT: dict[str, Any] = {
     "name": callers.TENANT,
     "in": "header",

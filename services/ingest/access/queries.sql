@@ -72,3 +72,41 @@ WITH before AS (
 UPDATE api_keys k SET revoked_at = coalesce(k.revoked_at, now())
 FROM before WHERE k.id = before.id
 RETURNING k.*, before.revoked_at IS NOT NULL AS was_revoked
+
+-- insert_session --
+-- Starts a session of the key with this digest, for $6 seconds.
+INSERT INTO sessions (id, tenant_id, token_hash, key_hash, user_agent, expires_at)
+VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6))
+
+-- delete_older_sessions --
+-- Deletes the sessions of a key beyond the newest $2.
+DELETE FROM sessions WHERE id IN (SELECT id FROM sessions WHERE key_hash = $1 ORDER BY id DESC OFFSET $2)
+
+-- select_session_by_id --
+-- Reads a session with its key, whose columns are null if it is in no table.
+SELECT s.*, k.id AS key_id, k.name AS key_name, k.role
+FROM sessions s LEFT JOIN api_keys k ON k.key_hash = s.key_hash
+WHERE s.id = $1
+
+-- select_session_by_token --
+-- Reads a session with the same columns, by the digest of its token.
+SELECT s.*, k.id AS key_id, k.name AS key_name, k.role
+FROM sessions s LEFT JOIN api_keys k ON k.key_hash = s.key_hash
+WHERE s.token_hash = $1
+
+-- select_sessions_page --
+-- Reads a page of sessions that have not expired, newest first, with the same columns; of tenant $1 unless it is null.
+SELECT s.*, k.id AS key_id, k.name AS key_name, k.role
+FROM sessions s LEFT JOIN api_keys k ON k.key_hash = s.key_hash
+WHERE s.id < $2 AND ($1::text IS NULL OR s.tenant_id = $1) AND s.expires_at > now()
+ORDER BY s.id DESC LIMIT $3
+
+-- revoke_session --
+-- Ends a session; returns its id unless it had ended.
+UPDATE sessions SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL RETURNING id
+
+-- delete_expired_sessions --
+-- Deletes up to $2 sessions that have expired, among those with ids below $1.
+DELETE FROM sessions WHERE id IN (
+    SELECT id FROM sessions WHERE id < $1 AND expires_at <= now() ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
+)

@@ -1,4 +1,4 @@
-"""AccessService: authenticates API keys, and creates and deletes tenants and keys."""
+"""AccessService: authenticates API keys and sessions, and creates and deletes tenants, keys, and sessions."""
 
 from typing import Any, TypeVar
 
@@ -6,10 +6,11 @@ from protos.webhook.v1 import access_pb2 as pb
 from protos.webhook.v1 import access_pb2_grpc
 from services.domain import limits
 from services.domain.tenants.quotas import CHANGED, Quota, Quotas
+from services.ingest.access.sessions import SessionStore
 from services.ingest.access.store import AccessStore, KeyDraft, OwnQuotas, Tenant, TenantDraft, TenantUpdate
 from services.ingest.events.idempotency import Key, key_of
 from services.platform import errors, ids, paging
-from services.platform.auth import identity, keys
+from services.platform.auth import identity, keys, roles
 from services.platform.auth.finder import Finder
 from services.platform.auth.roles import Capability, Role
 from services.platform.grpc import conversion
@@ -58,6 +59,17 @@ def _weight(request: pb.CreateTenantRequest | pb.UpdateTenantRequest) -> int:
     return request.weight if request.HasField("weight") else limits.DEFAULT_WEIGHT
 
 
+def _refusal(refused: errors.WebhookError) -> pb.Refusal:
+    return pb.Refusal(reason=refused.reason, message=refused.message)
+
+
+def _session_token(text: str) -> str:
+    """Return the token of a session; Unauthenticated for anything else, such as an API key."""
+    if not keys.may_be_session_token(text):
+        raise keys.invalid()
+    return text
+
+
 Creation = TypeVar("Creation", pb.CreateTenantRequest, pb.CreateApiKeyRequest)
 
 
@@ -75,19 +87,28 @@ def _key(route: str, request: Creation) -> Key | None:
 class AccessService(access_pb2_grpc.AccessServiceServicer):
     """Servicer of webhook.v1.AccessService."""
 
-    def __init__(self, store: AccessStore, finder: Finder, quotas: Quotas, heard: Signals, weight_of: WeightOf) -> None:
+    def __init__(
+        self,
+        store: AccessStore,
+        sessions: SessionStore,
+        finder: Finder,
+        quotas: Quotas,
+        heard: Signals,
+        weight_of: WeightOf,
+    ) -> None:
         self._store = store
+        self._sessions = sessions
         self._finder = finder
         self._quotas = quotas
         self._signals = heard
         self._weight_of = weight_of
 
     async def Authenticate(self, request: pb.AuthenticateRequest, _context: Context) -> pb.AuthenticateResponse:
-        """Return whose key it is. Not cached here: each caller has its own cache."""
+        """Return whose key it is, or whose session. Not cached here: each caller has its own cache."""
         try:
             found = await self._finder.find(request.key)
         except errors.Unauthenticated as refused:
-            return pb.AuthenticateResponse(refusal=pb.Refusal(reason=refused.reason, message=refused.message))
+            return pb.AuthenticateResponse(refusal=_refusal(refused))
         weight = self._weight_of(found.tenant_id)
         return pb.AuthenticateResponse(caller=conversion.message(pb.Caller, found, weight=weight))
 
@@ -161,6 +182,59 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
         """Revoke a key permanently."""
         revoked = await self._store.revoke_key(ids.parse("id", request.id))
         return pb.RevokeApiKeyResponse(api_key=conversion.message(pb.ApiKey, revoked))
+
+    async def CreateSession(self, request: pb.CreateSessionRequest, _context: Context) -> pb.CreateSessionResponse:
+        """Start a session for the holder of a key. Only this response contains its token."""
+        try:
+            if keys.may_be_session_token(request.key):  # else a session would never end
+                raise keys.invalid()
+            found = await self._finder.find(request.key)
+            roles.check(found.role, Role.READ)
+        except (errors.Unauthenticated, errors.PermissionDenied) as refused:
+            return pb.CreateSessionResponse(refusal=_refusal(refused))
+        token = keys.make_session_token()
+        made = await self._sessions.create(
+            found,
+            key_hash=keys.digest(request.key),
+            token_hash=keys.digest(token),
+            user_agent=request.user_agent,
+        )
+        created = pb.CreatedSession(session=conversion.message(pb.Session, made), token=token)
+        return pb.CreateSessionResponse(created=created)
+
+    async def GetSession(self, request: pb.GetSessionRequest, _context: Context) -> pb.GetSessionResponse:
+        """Return a session that has not ended."""
+        try:
+            await self._finder.find(_session_token(request.token))
+            found = await self._sessions.by_token(keys.digest(request.token))
+            if found is None:  # it expired between the two
+                raise keys.invalid()
+        except errors.Unauthenticated as refused:
+            return pb.GetSessionResponse(refusal=_refusal(refused))
+        return pb.GetSessionResponse(session=conversion.message(pb.Session, found))
+
+    async def EndSession(self, request: pb.EndSessionRequest, _context: Context) -> pb.EndSessionResponse:
+        """End a session, as its holder."""
+        found = await self._sessions.by_token(keys.digest(request.token))
+        if found is not None:
+            await self._sessions.revoke(found.id, actor=found.key_id)
+        return pb.EndSessionResponse()
+
+    async def ListSessions(self, request: pb.ListSessionsRequest, _context: Context) -> pb.ListSessionsResponse:
+        """Return a page."""
+        size = paging.page_size(request.page_size)
+        before = paging.before(request.page_token)
+        tenant_id = identity.check_tenant("tenant_id", request.tenant_id) if request.tenant_id else None
+        found = await self._sessions.page(tenant_id, before, size + 1)
+        return pb.ListSessionsResponse(
+            sessions=[conversion.message(pb.Session, session) for session in found[:size]],
+            next_page_token=paging.token(found[size - 1].id) if len(found) > size else "",
+        )
+
+    async def RevokeSession(self, request: pb.RevokeSessionRequest, _context: Context) -> pb.RevokeSessionResponse:
+        """Revoke a session permanently."""
+        revoked = await self._sessions.revoke(ids.parse("id", request.id))
+        return pb.RevokeSessionResponse(session=conversion.message(pb.Session, revoked))
 
     def _rendered(self, tenant: Tenant) -> bytes:
         return self._message(tenant).SerializeToString()

@@ -39,6 +39,21 @@ class KeyStore:
         """Return the holder of the key with this id; Unauthenticated if there is none, or it is revoked or expired."""
         return _identity(await self._pool.fetchrow(SQL["select_key_by_id"], key_id))
 
+    async def find_session(self, token_hash: bytes, *, bootstrap_hash: bytes | None) -> Identity:
+        """Return the holder of the key of a session; Unauthenticated if there is none, or one of them has ended."""
+        row = await self._pool.fetchrow(SQL["select_session"], token_hash)
+        if row is None or row["revoked"]:
+            raise errors.Unauthenticated("the session has ended; sign in again")
+        if row["expired"]:
+            raise errors.Unauthenticated(
+                "the session has expired; sign in again", reason=errors.ErrorReason.KEY_EXPIRED
+            )
+        if row["id"] is not None:
+            return _identity(row)
+        if row["key_hash"] != bootstrap_hash:
+            raise errors.Unauthenticated("the session has ended; sign in again")
+        return identity.BOOTSTRAP
+
     async def note_used(self, key_ids: Sequence[UUID]) -> None:
         """Record that these keys were used just now."""
         await self._pool.execute(SQL["note_used"], key_ids)
@@ -70,24 +85,29 @@ NOTE_INTERVAL_SECONDS = 1.0
 
 
 class Finder:
-    """Finds the bootstrap key in the settings, and all others in the database."""
+    """Finds the bootstrap key in the settings, and all others in the database, by themselves or by a session."""
 
     def __init__(self, store: KeyStore, *, bootstrap_key: str) -> None:
         self._store = store
         self._bootstrap_key = bootstrap_key.encode()
+        self._bootstrap_hash = keys.digest(bootstrap_key) if bootstrap_key else None
         self._used: set[UUID] = set()
         # On time.monotonic(), by key.
         self._noted_at: dict[UUID, float] = {}
 
     async def find(self, key: str) -> Identity:
-        """Return the current holder of a key; Unauthenticated if there is none."""
+        """Return the current holder of a key, or of the token of a session; Unauthenticated if there is none."""
+        if keys.may_be_session_token(key):
+            return self._used_now(await self._store.find_session(keys.digest(key), bootstrap_hash=self._bootstrap_hash))
         if self._bootstrap_key and hmac.compare_digest(key.encode(), self._bootstrap_key):
             return identity.BOOTSTRAP
         if not key.startswith(keys.PREFIX):
             raise keys.invalid()
-        found = await self._store.find(keys.digest(key))
-        key_id = UUID(found.key_id)
-        if key_id not in self._noted_at:
+        return self._used_now(await self._store.find(keys.digest(key)))
+
+    def _used_now(self, found: Identity) -> Identity:
+        """Remember that a key was used, unless that was noted of late, and return its holder."""
+        if found is not identity.BOOTSTRAP and (key_id := UUID(found.key_id)) not in self._noted_at:
             self._used.add(key_id)
         return found
 

@@ -1,4 +1,4 @@
-"""API keys and ingest tokens as text: how one is made, sent, told from others, and stored."""
+"""API keys, ingest tokens, and tokens of sessions as text: how one is made, sent, told from others, and stored."""
 
 import hashlib
 import re
@@ -17,6 +17,8 @@ INGEST_TOKEN_PREFIX = "whi_"  # noqa: S105 - the beginning of every token
 _TOKEN_BYTES = 32
 # What 32 bytes are in URL-safe base64.
 _INGEST_TOKEN = re.compile(INGEST_TOKEN_PREFIX + r"[A-Za-z0-9_-]{43}")
+SESSION_PREFIX = "whs_"
+_SESSION_TOKEN = re.compile(SESSION_PREFIX + r"[A-Za-z0-9_-]{43}")
 # What a header can carry in one piece: printable ASCII without spaces.
 _PRINTABLE = re.compile(r"[!-~]+")
 _BEARER = re.compile(r"bearer +([!-~]{1,256}) *", re.IGNORECASE)
@@ -35,6 +37,16 @@ def make_ingest_token() -> str:
 def may_be_ingest_token(text: str) -> bool:
     """Whether a text has the form of an ingest token."""
     return _INGEST_TOKEN.fullmatch(text) is not None
+
+
+def make_session_token() -> str:
+    """Create the token of a session: what a browser shows in place of a key."""
+    return SESSION_PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
+
+
+def may_be_session_token(text: str) -> bool:
+    """Whether a text has the form of a session's token."""
+    return _SESSION_TOKEN.fullmatch(text) is not None
 
 
 def shown(key: str) -> str:

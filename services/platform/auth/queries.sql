@@ -10,6 +10,15 @@ SELECT id, tenant_id, role, requests_per_second, capabilities,
        revoked_at IS NOT NULL AS revoked, coalesce(expires_at <= now(), false) AS expired
 FROM api_keys WHERE id = $1
 
+-- select_session --
+-- Finds a session by the digest of its token, with the same columns of its key; id is null if its key is in no table. A
+-- session ends with its key.
+SELECT k.id, k.tenant_id, k.role, k.requests_per_second, k.capabilities, s.key_hash,
+       s.revoked_at IS NOT NULL OR k.revoked_at IS NOT NULL AS revoked,
+       s.expires_at <= now() OR coalesce(k.expires_at <= now(), false) AS expired
+FROM sessions s LEFT JOIN api_keys k ON k.key_hash = s.key_hash
+WHERE s.token_hash = $1
+
 -- note_used --
 -- Notes that keys were used just now.
 UPDATE api_keys SET last_used_at = now() WHERE id = ANY($1::uuid[])

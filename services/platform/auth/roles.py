@@ -113,6 +113,11 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.AccessService/CreateApiKey": _ADMIN,
     "/webhook.v1.AccessService/ListApiKeys": _ADMIN,
     "/webhook.v1.AccessService/RevokeApiKey": _ADMIN,
+    "/webhook.v1.AccessService/CreateSession": Rule(Role.SERVICE, Service.ALONE),
+    "/webhook.v1.AccessService/GetSession": Rule(Role.SERVICE, Service.ALONE),
+    "/webhook.v1.AccessService/EndSession": Rule(Role.SERVICE, Service.ALONE),
+    "/webhook.v1.AccessService/ListSessions": _ADMIN,
+    "/webhook.v1.AccessService/RevokeSession": _ADMIN,
     "/webhook.v1.AuditService/ListAuditEntries": _ADMIN,
 }
 # The services of gRPC itself: health, and reflection, which describes the API.

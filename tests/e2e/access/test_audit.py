@@ -38,6 +38,8 @@ EXEMPT: Mapping[str, str] = {
     "webhook.v1.DeliveryService.RetryDelivery": "a batch of one",
     "webhook.v1.JobService.PreviewJob": "changes nothing",
     "webhook.v1.AccessService.Authenticate": "changes nothing",
+    "webhook.v1.AccessService.CreateSession": "test_sessions.py: a browser signs in at /console/session",
+    "webhook.v1.AccessService.EndSession": "as above: it signs out",
     "webhook.v1.SubscriptionService.CheckIngestToken": "changes nothing",
 }
 READS = ("Get", "List", "Search", "Summarize")
@@ -161,6 +163,12 @@ async def _revoke(actor: Actor) -> Prepared:
     return "DELETE", f"/api/v1/admin/api-keys/{made}", None
 
 
+async def _revoke_session(actor: Actor) -> Prepared:
+    await actor.http.post("/console/session", json={"key": actor.key}, headers={"X-Webhook-Console": "1"})
+    page = (await actor.call("GET", f"/api/v1/admin/sessions?tenant_id={actor.tenant_id}")).json()
+    return "DELETE", f"/api/v1/admin/sessions/{page['items'][0]['id']}", None
+
+
 REST: Mapping[str, tuple[Action, Prepare]] = {
     "create_subscription": (
         Action.CREATE_SUBSCRIPTION,
@@ -203,6 +211,7 @@ REST: Mapping[str, tuple[Action, Prepare]] = {
         _at("POST", "/api/v1/admin/api-keys", lambda: {"name": "another", "role": "read"}),
     ),
     "revoke_api_key": (Action.REVOKE_API_KEY, _revoke),
+    "revoke_session": (Action.REVOKE_SESSION, _revoke_session),
 }
 
 

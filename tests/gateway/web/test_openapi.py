@@ -87,6 +87,8 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "POST /api/v1/admin/api-keys create_api_key",
         "GET /api/v1/admin/api-keys list_api_keys",
         "DELETE /api/v1/admin/api-keys/{key_id} revoke_api_key",
+        "GET /api/v1/admin/sessions list_sessions",
+        "DELETE /api/v1/admin/sessions/{session_id} revoke_session",
         "GET /api/v1/admin/audit list_audit_entries",
         "GET /livez livez",
         "GET /healthz healthz",
