@@ -5,11 +5,13 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 import pytest_asyncio
 
 from dev.harness.api import Api
 from dev.harness.receiver import Receiver, receiving
+from dev.harness.stack import Stack
 from dev.harness.waiting import wait_until
 from tests.console.conftest import Window
 
@@ -30,7 +32,7 @@ async def _no_subscriptions(api: Api) -> AsyncIterator[None]:
         await api.http.delete(f"/api/v1/subscriptions/{item['id']}")
 
 
-def button(page: "Page", name: str) -> "Locator":
+def button(page: "Page | Locator", name: str) -> "Locator":
     return page.get_by_role("button", name=name, exact=True)
 
 
@@ -51,7 +53,7 @@ async def test_a_newcomer_creates_tests_and_sends_within_eight_clicks(window: Wi
     await click(button(page, "Send a test event"))
     await page.get_by_text("The endpoint works").wait_for()
     await click(page.get_by_role("link", name="Send an event"))
-    await click(button(page.get_by_role("dialog"), "Send"))  # type: ignore[arg-type]  # a locator has get_by_role, too
+    await click(button(page.get_by_role("dialog"), "Send"))
     await page.locator(".badge", has_text="Delivered").first.wait_for()
     assert clicks <= 8
     assert [request.path for request in receiver.requests] == ["/newcomer", "/newcomer"]
@@ -105,7 +107,7 @@ async def test_all_that_failed_is_recovered_by_a_job_that_was_counted_first_by_k
     async def failed() -> bool:
         query = {"subscription_id": subscription_id, "group_by": "status"}
         groups = (await api.http.get("/api/v1/deliveries/summary", params=query)).json()["groups"]
-        return groups == [{"value": "failed", "deliveries": FAILED}]
+        return bool(groups == [{"value": "failed", "deliveries": FAILED}])
 
     await wait_until(failed, what="all deliveries to have failed")
     receiver.script(then=200, path="/outage")
@@ -161,12 +163,9 @@ async def test_settings_change_only_what_was_changed(window: Window, receiver: R
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def places(console: object) -> AsyncIterator[dict[str, str]]:
+async def places(console: Stack) -> AsyncIterator[dict[str, str]]:
     """Addresses of every page, with something to show on each."""
-    import httpx
-
-    base_url: str = console.base_url  # type: ignore[attr-defined]  # a stack, as conftest.py says
-    async with receiving() as target, httpx.AsyncClient(base_url=base_url, timeout=60) as http:
+    async with receiving() as target, httpx.AsyncClient(base_url=console.base_url, timeout=60) as http:
         api = Api(http)
         target.script(then=500, path="/bad")
         good = await api.subscribe(target.url("/good"), name="good", event_types=["places.*"])

@@ -60,9 +60,12 @@ class Window:
         self.page = page
         self.faults: list[str] = []
         page.set_default_timeout(PATIENCE_MS)
-        page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
-        page.on("console", lambda said: said.type == "error" and self.faults.append(f"console: {said.text}"))
-        page.on("request", lambda asked: asked.url.startswith((base_url, "blob:")) or self.faults.append(asked.url))
+        page.on("pageerror", lambda error: self._note(f"error: {error}"))
+        page.on("console", lambda said: self._note(f"console: {said.text}") if said.type == "error" else None)
+        page.on("request", lambda asked: None if asked.url.startswith((base_url, "blob:")) else self._note(asked.url))
+
+    def _note(self, fault: str) -> None:
+        self.faults.append(fault)
 
     async def open(self, path: str) -> None:
         """Go to a page of the console, and wait until its data is there."""
