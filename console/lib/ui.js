@@ -126,7 +126,7 @@ export function Id({ value, href, whole = false }) {
 
 /** A text as it is, to copy. @param {{text: string, label: string, wrap?: boolean}} props */
 export const Code = ({ text, label, wrap = false }) => html`
-  <div class="code"><pre class=${wrap ? "wrap" : ""} tabindex="0" role="region" aria-label=${label}>${text}</pre><${Copy} text=${text} label=${`Copy: ${label}`} /></div>
+  <div class="code"><pre class=${wrap ? "wrap" : ""} tabindex="0" role="group" aria-label=${label}>${text}</pre><${Copy} text=${text} label=${`Copy: ${label}`} /></div>
 `;
 
 const said = signal("");
