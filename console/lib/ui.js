@@ -201,7 +201,7 @@ export const Facts = ({ items }) => html`
 export const Empty = ({ icon = "info", title, children, actions }) => html`
   <div class="empty">
     <span class="emptyicon"><${Icon} name=${icon} size=${24} /></span>
-    <h3>${title}</h3>
+    <h2>${title}</h2>
     <div class="measure">${children}</div>
     ${actions && html`<div class="actions">${actions}</div>`}
   </div>
