@@ -159,7 +159,9 @@ CREATE TABLE subscriptions (
     -- The secrets to verify it with. Null: the signing secrets are used.
     sealed_verification_secrets bytea,
     -- SHA-256 of the token in the subscription's own URL. Null: it has none.
-    ingest_token_hash           bytea
+    ingest_token_hash           bytea,
+    -- Where in a payload that is sent to it each tag is. Null: it looks for none.
+    tag_paths                   jsonb CHECK (jsonb_typeof(tag_paths) = 'object')
 );
 CREATE INDEX subscriptions_live ON subscriptions (tenant_id, id) WHERE deleted_at IS NULL;
 -- For caches that look for what changed since they looked last.
@@ -203,6 +205,8 @@ CREATE TABLE endpoint_tests (
     details         text
 );
 CREATE INDEX endpoint_tests_by_tenant ON endpoint_tests (tenant_id, asked_at);
+-- For workers, which take the oldest of all tenants and delete those that count no more.
+CREATE INDEX endpoint_tests_by_time ON endpoint_tests (asked_at);
 
 -- What decides whether a subscription gets an event, and whether workers may be notified of its delivery at once.
 CREATE VIEW subscription_filters AS
@@ -233,14 +237,15 @@ CREATE TABLE idempotency_keys (
     -- Empty once the event that the call created is erased: no request is compared with it any more.
     request_hash bytea NOT NULL,
     response     bytea NOT NULL,
-    PRIMARY KEY (tenant_id, route, key)
+    -- In this order, so that a key is found whatever its route is.
+    PRIMARY KEY (tenant_id, key, route)
 );
 CREATE INDEX idempotency_keys_by_expiry ON idempotency_keys (expires_at);
 -- For erasing an event. Ids come in the order of time, so that an insert touches the last page.
 CREATE INDEX idempotency_keys_by_object ON idempotency_keys (object_id);
 
--- The next four tables are partitioned by ranges of UUIDv7, one range per UTC day. The first 64 bits of a delivery's id
--- are those of its event's id, so an event, its deliveries and their attempts are in partitions of the same day.
+-- The next five tables are partitioned by ranges of UUIDv7, one range per UTC day. The first 64 bits of a delivery's id
+-- are those of its event's id, so an event, its tags, its deliveries and their attempts are in partitions of the same day.
 -- There are no foreign keys between them, because retention drops whole partitions.
 
 CREATE TABLE webhook_events (
@@ -260,6 +265,16 @@ CREATE TABLE webhook_events (
     erased_at        timestamptz,
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
+
+-- By what events are found that their senders have named so. An event without tags has no row.
+CREATE TABLE event_tags (
+    event_id  uuid NOT NULL,
+    tenant_id text NOT NULL,
+    -- Such as 'order=42': no key has a '=', and none of an event is there twice.
+    tag       text NOT NULL,
+    PRIMARY KEY (event_id, tag)
+) PARTITION BY RANGE (event_id);
+CREATE INDEX event_tags_by_tag ON event_tags (tenant_id, tag, event_id);
 
 -- Events that go to more subscriptions than deliveries are created with them: a row each until the last delivery exists.
 CREATE TABLE event_expansions (
@@ -450,6 +465,15 @@ CREATE FUNCTION uuid_of_day(day date) RETURNS uuid LANGUAGE sql IMMUTABLE STRICT
     SELECT (lpad(to_hex((extract(epoch FROM day)::bigint) * 1000), 12, '0') || repeat('0', 20))::uuid
 $$;
 
+-- The least and the greatest id that the deliveries of an event can have. Events that one process accepts in a millisecond
+-- may share them. Of any other id that begins so they are the same.
+CREATE FUNCTION least_delivery_id(id uuid) RETURNS uuid LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT (left(id::text, 18) || '-0000-000000000000')::uuid
+$$;
+CREATE FUNCTION greatest_delivery_id(id uuid) RETURNS uuid LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT (left(id::text, 18) || '-ffff-ffffffffffff')::uuid
+$$;
+
 -- Create the missing partitions of the days from first_day to last_day and return how many were created. Many processes
 -- may call it at once. A table is created and then attached, because attaching does not block writers.
 CREATE FUNCTION create_partitions(first_day date, last_day date) RETURNS integer LANGUAGE plpgsql AS $$
@@ -461,7 +485,7 @@ DECLARE
 BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('webhook:create_partitions'));
     FOR day IN SELECT generate_series(first_day, last_day, interval '1 day')::date LOOP
-        FOREACH parent IN ARRAY ARRAY['webhook_events', 'webhook_deliveries', 'unsuccessful_deliveries',
+        FOREACH parent IN ARRAY ARRAY['webhook_events', 'event_tags', 'webhook_deliveries', 'unsuccessful_deliveries',
                                       'delivery_attempts'] LOOP
             child := parent || '_' || to_char(day, 'YYYYMMDD');
             IF to_regclass(child) IS NULL THEN
@@ -658,6 +682,9 @@ CREATE TABLE delivery_stats (
 ) WITH (fillfactor = 50);
 -- For what a roll-up replaces and retention deletes.
 CREATE INDEX delivery_stats_by_minute ON delivery_stats (minute);
+-- For the largest subscriptions, and the largest types, of a tenant: each row is in one of them.
+CREATE INDEX delivery_stats_of_subscriptions ON delivery_stats (tenant_id, minute) WHERE event_type = '*';
+CREATE INDEX delivery_stats_of_types ON delivery_stats (tenant_id, minute) WHERE event_type <> '*';
 
 -- The same for each hour that is over and settled, kept for much longer: a row holds what delivery_stats has in many, one
 -- element of each array for each outcome and duration bucket.
@@ -677,6 +704,9 @@ CREATE TABLE hourly_stats (
 );
 -- For what retention deletes.
 CREATE INDEX hourly_stats_by_hour ON hourly_stats (hour);
+-- As those of delivery_stats.
+CREATE INDEX hourly_stats_of_subscriptions ON hourly_stats (tenant_id, hour) WHERE event_type = '*';
+CREATE INDEX hourly_stats_of_types ON hourly_stats (tenant_id, hour) WHERE event_type <> '*';
 
 -- How far delivery_stats is complete. A roll-up locks the only row, so that one copy works at a time.
 CREATE TABLE rollup_state (

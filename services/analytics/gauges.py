@@ -19,6 +19,7 @@ PAUSE_FACTOR = 19.0
 # Those that grow. All others are small, and part of the database's size.
 TABLES = (
     "webhook_events",
+    "event_tags",
     "webhook_deliveries",
     "unsuccessful_deliveries",
     "delivery_attempts",

@@ -2,8 +2,8 @@
 
 Every pass first makes the partitions of the days to come. Then, in one process at a time, it looks at each day
 that is past its retention. The day's partitions (webhook_deliveries, unsuccessful_deliveries, delivery_attempts,
-webhook_events: ids of a day are the same days in all four) go together, and only when no delivery of the day is in the
-queue, none has failed within RECOVERY_HOURS, and the roll-ups have settled its attempts.
+event_tags, webhook_events: ids of a day are the same days in all five) go together, and only when no delivery of the
+day is in the queue, none has failed within RECOVERY_HOURS, and the roll-ups have settled its attempts.
 
 What each step locks, so that the hot path never waits:
 

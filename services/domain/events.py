@@ -1,4 +1,4 @@
-"""What an event may look like: its type, idempotency key and content type, and which subscriptions want it.
+"""What an event may look like: its type, idempotency key, content type and tags, and which subscriptions want it.
 
 The gateway and ingest both check these, so the rules are written here once.
 """
@@ -20,6 +20,14 @@ MAX_SEARCHED = 50
 MAX_TEXT_LENGTH = 255
 TEXT_EXPECTED = f"must be 1 to {MAX_TEXT_LENGTH} printable ASCII characters"
 ENCODING_EXPECTED = "must be 1 to 64 characters, such as gzip"
+# Of an event, from its sender. The paths of a subscription may add as many.
+MAX_TAGS = 5
+TAG_KEY_PATTERN = r"[A-Za-z0-9._-]{1,64}"
+MAX_TAG_VALUE_LENGTH = 255
+TAG_KEY_EXPECTED = "must be 1 to 64 characters of A-Z a-z 0-9 . _ -"
+_TAG_VALUE_EXPECTED = f"must be 1 to {MAX_TAG_VALUE_LENGTH} printable characters, with no space around them"
+TAGS_EXPECTED = f"must be at most {MAX_TAGS} pairs with different keys, separated by commas, such as order=42"
+TAG_EXPECTED = "must be a key and a value, such as order=42"
 # The headers by which providers sign and describe what they send, by the name of the verification. The gateway passes
 # them to ingest.
 PROVIDER_HEADERS: Mapping[str, tuple[str, ...]] = {
@@ -37,6 +45,7 @@ _ENTRY_EXPECTED = f'{TYPE_EXPECTED}, and may end in ".*"'
 # How other services write "every type".
 _EVERYTHING = {"*", ".*", "**", "*.*"}
 _ALL = "is not a type; for events of all types, leave event_types empty"
+_TAG_KEY = re.compile(TAG_KEY_PATTERN)
 _TEXT = re.compile(rf"[\x20-\x7e]{{1,{MAX_TEXT_LENGTH}}}")
 # Tokens, separated by commas (RFC 9110, 8.4).
 _ENCODINGS = re.compile(r"(?=.{1,64}\Z)[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:[ \t]*,[ \t]*[!#$%&'*+.^_`|~0-9A-Za-z-]+)*")
@@ -81,6 +90,69 @@ def text_violations(field: str, values: Sequence[str]) -> list[errors.Violation]
     if all(map(is_valid_text, values)):
         return []
     return [errors.Violation(field=field, description=TEXT_EXPECTED)]
+
+
+# A tag is one text, such as "order=42", in a row and in a search. No key has a "=".
+
+
+def tag_texts(tags: Mapping[str, str]) -> list[str]:
+    """Return tags as they are stored, in alphabetical order."""
+    return sorted(f"{key}={value}" for key, value in tags.items())
+
+
+def tags_of(texts: Iterable[str]) -> dict[str, str]:
+    """Return tags by their keys, as they were stored."""
+    return {key: value for key, _, value in (text.partition("=") for text in texts)}
+
+
+def is_valid_tag_key(key: str) -> bool:
+    """Return whether this can be the key of a tag."""
+    return _TAG_KEY.fullmatch(key) is not None
+
+
+def is_valid_tag_value(value: str) -> bool:
+    """Return whether this can be the value of a tag."""
+    return 1 <= len(value) <= MAX_TAG_VALUE_LENGTH and value.isprintable() and value == value.strip()
+
+
+def tag_violations(field: str, tags: Mapping[str, str]) -> list[errors.Violation]:
+    """Return what is wrong with the tags that a sender gives an event."""
+    if len(tags) > MAX_TAGS:
+        return [errors.Violation(field=field, description=f"must have at most {MAX_TAGS} entries")]
+    found = []
+    for key, value in tags.items():
+        if not is_valid_tag_key(key):
+            why = f"the key {key[:64]!r} {TAG_KEY_EXPECTED}"
+            found.append(errors.Violation(field=field, description=why))
+        elif not is_valid_tag_value(value):
+            found.append(errors.Violation(field=f"{field}.{key}", description=_TAG_VALUE_EXPECTED))
+    return found
+
+
+def tags_of_header(field: str, text: bytes) -> dict[str, str]:
+    """Return the tags of a header such as "order=42, customer=acme"; InvalidArgument for any other."""
+    try:
+        pairs = [entry.strip(" \t").partition("=") for entry in text.decode().split(",")]
+    except UnicodeDecodeError:
+        raise errors.InvalidArgument.field(field, "must be UTF-8") from None
+    given = [(key, value) for key, equals, value in pairs if key or equals]  # a list may have empty elements
+    tags = dict(given)
+    if len(given) > MAX_TAGS or len(tags) < len(given):
+        raise errors.InvalidArgument.field(field, TAGS_EXPECTED)
+    if any(not (is_valid_tag_key(key) and is_valid_tag_value(value)) for key, value in given):
+        why = f"{TAGS_EXPECTED}; a key {TAG_KEY_EXPECTED}, a value {_TAG_VALUE_EXPECTED}"
+        raise errors.InvalidArgument.field(field, why)
+    return tags
+
+
+def searched_tag_violations(field: str, texts: Sequence[str]) -> list[errors.Violation]:
+    """Return what is wrong with the tags that a search asks for."""
+    if len(texts) > MAX_SEARCHED:
+        return [errors.Violation(field=field, description=f"must have at most {MAX_SEARCHED} values")]
+    pairs = [text.partition("=") for text in texts]
+    if all(is_valid_tag_key(key) and is_valid_tag_value(value) for key, _, value in pairs):
+        return []
+    return [errors.Violation(field=field, description=TAG_EXPECTED)]
 
 
 def like_pattern(entry: str) -> str:

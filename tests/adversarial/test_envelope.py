@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from services.domain import events
 from services.gateway.accept import envelope
 from services.platform import errors
 from tests.adversarial.calls import changed, changes
@@ -16,6 +17,18 @@ from tests.adversarial.conftest import Examples, Tally
 JSON = b"application/json"
 EVENT_TYPE = re.compile(r"[A-Za-z0-9._/:-]{1,128}")
 IDEMPOTENCY_KEY = re.compile(r"[ -~]{1,255}")
+TAG_KEY = re.compile(r"[A-Za-z0-9._-]{1,64}")
+# Valid ones, as many as an event may have.
+SENT_TAGS = st.dictionaries(
+    st.sampled_from(["order", "a.b-c_d", "0", "x" * 64, "payload", "tags"]),
+    st.sampled_from(["42", "a, b", '"}', "\\", "é😀", "=", "v" * 255]),
+    max_size=5,
+)
+# Around a payload.
+AROUND = [
+    *(b"%b", b'{"payload": %b}', b'{"event_type": "a.b", "payload": %b}'),
+    *(b'{"tags": {"a": "1"}, "event_type": "a.b", "payload": %b}', b'{"payload": %b, "tags": %b, "event_type": "a.b"}'),
+]
 KEYS = st.sampled_from(["payload", "event_type", "a", "", "é", "\x00", "😀"])
 PAYLOAD_KEYS = st.sampled_from(['"payload"', '"p\\u0061yload"'])
 TYPE_KEYS = st.sampled_from(['"event_type"', '"event\\u005Ftype"'])
@@ -128,17 +141,30 @@ def check_webhook(body: bytes) -> None:
         assert cut.payload == body
 
 
+def are_tags(value: Any) -> bool:
+    """Return whether this can be the tags of an event."""
+    if value is None:
+        return True
+    if not isinstance(value, Pairs):
+        return False
+    tags: dict[str, Any] = dict(value)
+    return len(tags) <= events.MAX_TAGS and all(
+        TAG_KEY.fullmatch(key) and type(text) is str and events.is_valid_tag_value(text) for key, text in tags.items()
+    )
+
+
 def check_event(body: bytes) -> None:
     """Check that an event is accepted if and only if it is JSON with both keys once, and its type is valid."""
     found: Any = parsed(body) if is_json(body) else None
     members = dict(found) if isinstance(found, Pairs) else {}
-    whole = isinstance(found, Pairs) and sorted(key for key, _ in found) == ["event_type", "payload"]
+    keys = sorted(key for key, _ in found) if isinstance(found, Pairs) else []
+    whole = keys in (["event_type", "payload"], ["event_type", "payload", "tags"]) and are_tags(members.get("tags"))
     event_type = members.get("event_type")
     if not (whole and type(event_type) is str and EVENT_TYPE.fullmatch(event_type)):
         with pytest.raises(errors.InvalidArgument):
             envelope.event(body, JSON)
         return
-    taken, payload = envelope.event(body, JSON)
+    taken, payload, *_ = envelope.event(body, JSON)
     assert taken == event_type
     assert parsed(payload) == members["payload"]
     assert payload in body
@@ -156,7 +182,23 @@ def test_payloads_in_any_spelling_are_extracted_from_envelopes_and_events_unchan
         assert envelope.webhook(body, JSON) == envelope.Payload(text, "application/json", enveloped=True)
         check_webhook(body)
         members = [f'{type_key}{a}:{b}"order.created"'.encode(), payload]
-        assert envelope.event(b"{" + b",".join(members[::order]) + b"}", JSON) == ("order.created", text)
+        assert envelope.event(b"{" + b",".join(members[::order]) + b"}", JSON) == ("order.created", text, {}, "")
+
+    check()
+
+
+def test_payloads_beside_tags_are_extracted_unchanged(many: settings, tally: Tally) -> None:
+    @many
+    @given(TEXTS, SPACES, SPACES, SENT_TAGS, TYPE_KEYS, st.permutations(range(3)))
+    def check(text: bytes, a: str, b: str, tags: dict[str, str], type_key: str, order: list[int]) -> None:
+        tally.add("envelopes", 1)
+        members = [
+            f'{type_key}{a}:{b}"order.created"{a}'.encode(),
+            f'"payload"{b}:{a}'.encode() + text + a.encode(),
+            f'"tags"{a}:{b}{json.dumps(tags, ensure_ascii=bool(a))}{b}'.encode(),
+        ]
+        body = f"{a}{{{b}".encode() + b",".join(members[place] for place in order) + b"}"
+        assert envelope.event(body, JSON) == ("order.created", text, tags, "")
 
     check()
 
@@ -183,7 +225,9 @@ def check_batched(text: bytes) -> None:
     members = dict(found) if isinstance(found, Pairs) else {}
     key, event_type = members.get("idempotency_key"), members.get("event_type")
     valid = (
-        sorted(keys) in (["event_type", "payload"], ["event_type", "idempotency_key", "payload"])
+        sorted(set(keys) - {"idempotency_key", "tags"}) == ["event_type", "payload"]
+        and len(set(keys)) == len(keys)
+        and are_tags(members.get("tags"))
         and type(event_type) is str
         and EVENT_TYPE.fullmatch(event_type)
         and (key is None or (type(key) is str and IDEMPOTENCY_KEY.fullmatch(key)))
@@ -200,19 +244,21 @@ def check_batched(text: bytes) -> None:
 
 def test_payloads_in_any_spelling_are_extracted_from_batches_unchanged(many: settings, tally: Tally) -> None:
     one = st.tuples(
-        TEXTS, SPACES, SPACES, st.permutations(range(3)), PAYLOAD_KEYS, TYPE_KEYS, st.none() | IDEMPOTENCY_KEYS
-    )
+        TEXTS, SPACES, SPACES, st.permutations(range(4)), PAYLOAD_KEYS, TYPE_KEYS, st.none() | IDEMPOTENCY_KEYS,
+        st.none() | SENT_TAGS,
+    )  # fmt: skip
 
     @many
     @given(st.lists(one, min_size=1, max_size=4), SPACES, SPACES)
     def check(batch: list[Any], a: str, b: str) -> None:
         tally.add("envelopes of batches", len(batch))
         written = []
-        for number, (text, before, after, order, payload_key, type_key, own_key) in enumerate(batch):
+        for number, (text, before, after, order, payload_key, type_key, own_key, tags) in enumerate(batch):
             members = [
                 f"{payload_key}{before}:{after}".encode() + text,
                 f'{type_key}{after}:{before}"order.created"'.encode(),
                 f'{own_key}{before}:{before}"k{number}"'.encode() if own_key else b"",
+                f'"tags"{after}:{after}{json.dumps(tags)}'.encode() if tags is not None else b"",
             ]
             spaced = [before.encode() + member + after.encode() for place in order if (member := members[place])]
             written.append(b"{" + b",".join(spaced) + b"}")
@@ -220,7 +266,7 @@ def test_payloads_in_any_spelling_are_extracted_from_batches_unchanged(many: set
         texts = envelope.batch(body, JSON)
         assert texts == written
         assert [envelope.batched(text) for text in texts] == [
-            ("order.created", one[0], f"k{number}" if one[6] else "") for number, one in enumerate(batch)
+            ("order.created", one[0], one[7] or {}, f"k{number}" if one[6] else "") for number, one in enumerate(batch)
         ]
 
     check()
@@ -233,6 +279,9 @@ def test_a_nearly_valid_batch_is_refused_and_a_valid_one_is_not(many: settings, 
             b'{"payload": %b, "event_type": "a.b", "idempotency_key": "k"}',
             b'{"event_type": "a.b", "payload": %b, "idempotency_key": null}',
             b'{"event_type": "a.b", "payload": %b, "payload": 1}',
+            b'{"tags": {"order": "1"}, "event_type": "a.b", "payload": %b}',
+            b'{"event_type": "a.b", "payload": %b, "tags": {"order": 1}}',
+            b'{"event_type": "a.b", "tags": {"a": "1", "b": "2"}, "payload": %b, "tags": null}',
             b"%b",
         ]
     )
@@ -250,7 +299,7 @@ def test_a_nearly_valid_batch_is_refused_and_a_valid_one_is_not(many: settings, 
 
 def test_nearly_json_is_refused_and_json_is_not(many: settings, tally: Tally) -> None:
     @many
-    @given(TEXTS, SMALL_CHANGES, st.sampled_from([b"%b", b'{"payload": %b}', b'{"event_type": "a.b", "payload": %b}']))
+    @given(TEXTS, SMALL_CHANGES, st.sampled_from(AROUND))
     def check(text: bytes, made: list[tuple[float, int, bytes]], around: bytes) -> None:
         tally.add("envelopes, broken", 2)
         body = changed(around.replace(b"%b", text), made)

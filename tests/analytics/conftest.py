@@ -197,7 +197,7 @@ class Rows:
     async def partitions(self, day: date | None = None) -> list[str]:
         """Return the names of the tables of a day, or of all days, attached or not."""
         days = f"{day:%Y%m%d}" if day else "[0-9]{8}"
-        pattern = f"^(webhook_events|webhook_deliveries|unsuccessful_deliveries|delivery_attempts)_{days}$"
+        pattern = f"^(webhook_events|event_tags|webhook_deliveries|unsuccessful_deliveries|delivery_attempts)_{days}$"
         rows = await self.pool.fetch(
             "SELECT relname::text FROM pg_class WHERE relkind = 'r' AND relname ~ $1 ORDER BY 1", pattern
         )

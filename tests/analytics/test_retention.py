@@ -14,7 +14,7 @@ from services.platform import ids
 from services.platform.stores.postgres import Pool
 from tests.analytics.conftest import Rows, eventually, today
 
-TABLES = ("delivery_attempts", "unsuccessful_deliveries", "webhook_deliveries", "webhook_events")
+TABLES = ("delivery_attempts", "event_tags", "unsuccessful_deliveries", "webhook_deliveries", "webhook_events")
 
 
 def _day(age_days: int) -> date:

@@ -180,6 +180,33 @@ async def test_a_body_is_verified_and_delivered_as_it_came_with_its_encoding(
     assert event.get("content_encoding") == encoding.get("Content-Encoding")
 
 
+async def test_a_providers_webhook_is_found_by_what_is_in_it_and_sent_again(
+    api: Api, rows: "asyncpg.Connection[asyncpg.Record]", receiver: Receiver
+) -> None:
+    paths = {"charge": "/data/object/id", "amount": "/data/object/amount"}
+    inbound = await Inbound.of(
+        api, rows, receiver.url(), verify="stripe", verification_secrets=[SECRET], tag_paths=paths
+    )
+    body = b'{"id": "evt_tagged", "type": "charge.failed", "data": {"object": {"id": "ch_tagged", "amount": 9.90}}}'
+    accepted = (await inbound.send(by_stripe(SECRET, body, int(time.time())), body)).json()
+    await inbound.send(by_stripe(SECRET, BODY, int(time.time())))
+    event = (await api.http.get(f"/api/v1/events/{accepted['event_id']}")).json()
+    assert (event["tags"], event["payload"]) == ({"charge": "ch_tagged", "amount": "9.90"}, json.loads(body))
+    for path, found in (("events", accepted["event_id"]), ("deliveries", accepted["delivery_id"])):
+        answer = (await api.http.get(f"/api/v1/{path}?tag=charge=ch_tagged&tag=charge=none")).json()
+        assert ([item["id"] for item in answer["items"]], answer["from"]) == ([found], None)
+    summary = (await api.http.get("/api/v1/deliveries/summary?group_by=event_type&tag=amount=9.90")).json()
+    assert summary["groups"] == [{"value": "charge.failed", "deliveries": 1}]
+    await receiver.wait_for(2)
+    for wanted in ({"tag": ["charge=ch_tagged"]}, {"provider_id": ["evt_tagged"]}):
+        replay = {"kind": "replay", "filter": wanted, "dry_run": True}
+        counts = (await api.http.post("/api/v1/jobs", json=replay)).json()["counts"]
+        assert (counts["matched"], counts["done"]) == (1, 1)
+    assert (await api.http.post("/api/v1/jobs", json=replay | {"dry_run": False})).status_code == 202
+    requests = await receiver.wait_for(3)
+    assert [request.body for request in requests].count(body) == 2
+
+
 async def test_an_idempotency_key_is_answered_again_marked_and_refused_with_another_body(api: Api, target: str) -> None:
     made = await api.subscribe(target)
     for path, body, other in (

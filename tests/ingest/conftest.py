@@ -43,7 +43,7 @@ URL = "https://example.com/hook"
 # Schemes of subscriptions without a secret.
 UNSIGNED: dict[str, Any] = {"signature_scheme": subscriptions_pb2.SIGNATURE_SCHEME_NONE}
 # Fields of requests that are not part of the spec.
-_OWN = ("idempotency_key", "update_mask", "etags", "all_event_types", "merge_metadata")
+_OWN = ("idempotency_key", "update_mask", "etags", "all_event_types", "merge_metadata", "merge_tag_paths")
 
 
 class Ingest:

@@ -17,7 +17,7 @@ from services.platform.stores.postgres import Connection
 from tests.ingest.conftest import Breakable, Ingest, eventually, refused, serving
 
 STATUS = health_pb2.HealthCheckResponse
-PARTITIONED = ("webhook_events", "webhook_deliveries", "unsuccessful_deliveries", "delivery_attempts")
+PARTITIONED = ("webhook_events", "event_tags", "webhook_deliveries", "unsuccessful_deliveries", "delivery_attempts")
 
 
 async def test_reflection_lists_the_services(ingest: Ingest) -> None:

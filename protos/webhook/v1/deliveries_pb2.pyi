@@ -586,6 +586,7 @@ class DeliveryFilter(_message.Message):
     TO_TIME_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     PROVIDER_ID_FIELD_NUMBER: _builtins.int
+    TAG_FIELD_NUMBER: _builtins.int
     EVENT_IDS_FIELD_NUMBER: _builtins.int
     min_attempts: _builtins.int
     """With so many attempts or more."""
@@ -634,6 +635,10 @@ class DeliveryFilter(_message.Message):
         """Of events with these ids of the provider that sent them, which are kept as long."""
 
     @_builtins.property
+    def tag(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Of events with one of these tags, such as "order=42"."""
+
+    @_builtins.property
     def event_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Of these events. Ids that no event of the tenant has match nothing."""
 
@@ -652,11 +657,12 @@ class DeliveryFilter(_message.Message):
         to_time: _timestamp_pb2.Timestamp | None = ...,
         idempotency_key: _abc.Iterable[_builtins.str] | None = ...,
         provider_id: _abc.Iterable[_builtins.str] | None = ...,
+        tag: _abc.Iterable[_builtins.str] | None = ...,
         event_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "to_time", b"to_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_kind", b"error_kind", "event_ids", b"event_ids", "event_type", b"event_type", "from_time", b"from_time", "held_by", b"held_by", "idempotency_key", b"idempotency_key", "min_attempts", b"min_attempts", "provider_id", b"provider_id", "reason", b"reason", "status", b"status", "status_code", b"status_code", "subscription_id", b"subscription_id", "to_time", b"to_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_kind", b"error_kind", "event_ids", b"event_ids", "event_type", b"event_type", "from_time", b"from_time", "held_by", b"held_by", "idempotency_key", b"idempotency_key", "min_attempts", b"min_attempts", "provider_id", b"provider_id", "reason", b"reason", "status", b"status", "status_code", b"status_code", "subscription_id", b"subscription_id", "tag", b"tag", "to_time", b"to_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -683,8 +689,8 @@ class SearchDeliveriesRequest(_message.Message):
     """next_page_token of the page before; empty means the first page."""
     @_builtins.property
     def filter(self) -> Global___DeliveryFilter:
-        """Which are wanted. Without subscription_id, idempotency_key and provider_id, from_time is 24 hours ago unless it is set, or
-        24 hours before a to_time that is in the past.
+        """Which are wanted. Without subscription_id, idempotency_key, provider_id and tag, from_time is 24 hours ago unless it is
+        set, or 24 hours before a to_time that is in the past.
         """
 
     def __init__(

@@ -353,10 +353,10 @@ class PreviewJobRequest(_message.Message):
     """Only of a replay: the subscription that gets the new deliveries; empty means each delivery's own."""
     @_builtins.property
     def filter(self) -> _deliveries_pb2.DeliveryFilter:
-        """To which deliveries. It needs from_time or subscription_id. Without status these are failed ones for a retry, and waiting
-        ones for a cancellation; for a replay it may be any. For an erasure it is about events: it needs from_time or names events
-        by event_ids (up to 1,000), idempotency_key, or provider_id, and may have event_type and to_time, and no other field:
-        the deliveries of an event share its payload.
+        """To which deliveries. It needs from_time, subscription_id, event_ids, tag, idempotency_key or provider_id. Without status
+        these are failed ones for a retry, and waiting ones for a cancellation; for a replay it may be any. For an erasure it is
+        about events: it needs from_time or names events by event_ids (up to 1,000), tag, idempotency_key, or provider_id, and
+        may have event_type and to_time, and no other field: the deliveries of an event share its payload.
         """
 
     def __init__(

@@ -550,6 +550,26 @@ class SubscriptionSpec(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class TagPathsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TARGET_URL_FIELD_NUMBER: _builtins.int
     EVENT_TYPES_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
@@ -563,6 +583,7 @@ class SubscriptionSpec(_message.Message):
     SIGNATURE_SCHEME_FIELD_NUMBER: _builtins.int
     NAME_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    TAG_PATHS_FIELD_NUMBER: _builtins.int
     SECRET_KEY_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
     VERIFICATION_SECRETS_FIELD_NUMBER: _builtins.int
@@ -623,6 +644,13 @@ class SubscriptionSpec(_message.Message):
         """Pairs to find it by, at most 20. A key has 1 to 64 characters of A-Z a-z 0-9 . _ / -, a value 1 to 512 characters."""
 
     @_builtins.property
+    def tag_paths(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Where in the payloads that are sent to this subscription tags are found, at most 5: the key of each, and a JSON Pointer
+        (RFC 6901) such as "/data/object/id", of at most 255 characters and 10 steps, to a string, a number, or a boolean.
+        Tags that the sender states come first.
+        """
+
+    @_builtins.property
     def headers(self) -> Global___CustomHeaders:
         """Headers that each request carries in addition to the service's own. An update replaces the stored ones; without
         values it removes them.
@@ -656,6 +684,7 @@ class SubscriptionSpec(_message.Message):
         signature_scheme: Global___SignatureScheme.ValueType = ...,
         name: _builtins.str | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        tag_paths: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         secret_key: _builtins.str | None = ...,
         headers: Global___CustomHeaders | None = ...,
         verification_secrets: Global___VerificationSecrets | None = ...,
@@ -663,7 +692,7 @@ class SubscriptionSpec(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_name", b"_name", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "name", b"name", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_name", b"_name", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "description", b"description", "event_types", b"event_types", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "metadata", b"metadata", "name", b"name", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "target_url", b"target_url", "timeout_seconds", b"timeout_seconds", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_name", b"_name", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "description", b"description", "event_types", b"event_types", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "metadata", b"metadata", "name", b"name", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "tag_paths", b"tag_paths", "target_url", b"target_url", "timeout_seconds", b"timeout_seconds", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__keep_when_disabled: _TypeAlias = _typing.Literal["keep_when_disabled"]  # noqa: Y015
     _WhichOneofArgType__keep_when_disabled: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled"]  # noqa: Y015
@@ -1108,6 +1137,7 @@ class UpdateSubscriptionRequest(_message.Message):
     ETAGS_FIELD_NUMBER: _builtins.int
     ALL_EVENT_TYPES_FIELD_NUMBER: _builtins.int
     MERGE_METADATA_FIELD_NUMBER: _builtins.int
+    MERGE_TAG_PATHS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     subscription_id: _builtins.str
@@ -1118,6 +1148,8 @@ class UpdateSubscriptionRequest(_message.Message):
     """True: change only these pairs of metadata, which update_mask has to name. An empty value removes a pair. Not part of
     spec, because it is not stored.
     """
+    merge_tag_paths: _builtins.bool
+    """The same for tag_paths."""
     @_builtins.property
     def spec(self) -> Global___SubscriptionSpec:
         """The new fields."""
@@ -1143,10 +1175,11 @@ class UpdateSubscriptionRequest(_message.Message):
         etags: _abc.Iterable[_builtins.str] | None = ...,
         all_event_types: _builtins.bool = ...,
         merge_metadata: _builtins.bool = ...,
+        merge_tag_paths: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_event_types", b"all_event_types", "etags", b"etags", "merge_metadata", b"merge_metadata", "spec", b"spec", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_event_types", b"all_event_types", "etags", b"etags", "merge_metadata", b"merge_metadata", "merge_tag_paths", b"merge_tag_paths", "spec", b"spec", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

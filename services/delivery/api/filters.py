@@ -41,6 +41,8 @@ class Filter:
     # Of its event.
     idempotency_keys: Sequence[str] = ()
     provider_ids: Sequence[str] = ()
+    # As they are stored, such as "order=42".
+    tags: Sequence[str] = ()
     event_ids: Sequence[UUID] = ()
     # When it was accepted; from_time is included, to_time is not.
     from_time: datetime | None = None
@@ -49,7 +51,7 @@ class Filter:
     @property
     def names_events(self) -> bool:
         """Whether it can be only of certain events, which are found by an index."""
-        return bool(self.idempotency_keys or self.provider_ids or self.event_ids)
+        return bool(self.idempotency_keys or self.provider_ids or self.tags or self.event_ids)
 
     @property
     def possible(self) -> frozenset[DeliveryStatus]:
@@ -75,6 +77,7 @@ def parse(message: pb.DeliveryFilter, *, max_events: int = events.MAX_SEARCHED) 
         *events.type_violations("event_type", message.event_type),
         *events.text_violations("idempotency_key", message.idempotency_key),
         *events.text_violations("provider_id", message.provider_id),
+        *events.searched_tag_violations("tag", message.tag),
     ]
     if set(message.status) - set(conversion.texts(pb.DeliveryStatus.DESCRIPTOR)):
         violations.append(errors.Violation(field="status", description="must be a known delivery status"))
@@ -99,6 +102,7 @@ def parse(message: pb.DeliveryFilter, *, max_events: int = events.MAX_SEARCHED) 
         min_attempts=message.min_attempts,
         idempotency_keys=list(message.idempotency_key),
         provider_ids=list(message.provider_id),
+        tags=sorted(set(message.tag)),
         event_ids=sorted({ids.parse("event_ids", text) for text in message.event_ids}),
         from_time=from_time,
         to_time=to_time,

@@ -34,7 +34,7 @@ CHUNK_DELIVERIES = 250
 MAX_NAMED = 1_000
 
 # What an event can be found by. The rest of a filter is about deliveries, which share the payload of their event.
-_FIELDS = frozenset(("event_ids", "event_type", "idempotency_key", "provider_id", "from_time", "to_time"))
+_FIELDS = frozenset(("event_ids", "tag", "event_type", "idempotency_key", "provider_id", "from_time", "to_time"))
 _BEFORE_ALL = UUID(int=0)
 
 
@@ -65,7 +65,7 @@ def check(message: deliveries_pb2.DeliveryFilter, wanted: Filter) -> None:
             raise errors.InvalidArgument.field(f"filter.{field.name}", description)
     if not wanted.names_events and wanted.from_time is None:
         raise errors.InvalidArgument.field(
-            "filter", "must have a from time, event_ids, idempotency_key, or provider_id for kind erase"
+            "filter", "must have a from time, event_ids, tag, idempotency_key, or provider_id for kind erase"
         )
 
 
@@ -80,6 +80,9 @@ async def find(
     walker = Walker(connection, SQL, tenant_id, span, limit)
     arguments = [[events.like_pattern(entry) for entry in wanted.event_types] or None, frozen_at]
     named = await search.named_events(connection, tenant_id, wanted)
+    if named is None and wanted.tags:
+        found = [*arguments, wanted.tags]
+        return walker.page([await walker.walk("find_erasable", "tagged_events", found, cost=len(wanted.tags) + 1)])
     if named is None:
         return walker.page([await walker.walk("find_erasable", "events", arguments)])
     if not named:
@@ -156,7 +159,9 @@ async def _erase_deliveries(connection: postgres.Connection, delivery_ids: Seque
 
 
 async def _finish(connection: postgres.Connection, event_ids: Sequence[UUID]) -> None:
-    await connection.execute(SQL["finish_erasing"], event_ids, min(event_ids), max(event_ids))
+    bounds = min(event_ids), max(event_ids)
+    await connection.execute(SQL["erase_tags"], event_ids, *bounds)
+    await connection.execute(SQL["finish_erasing"], event_ids, *bounds)
 
 
 def _ranges(event_ids: Sequence[UUID]) -> tuple[list[UUID], list[UUID]]:

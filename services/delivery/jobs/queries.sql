@@ -39,12 +39,18 @@ DELETE FROM job_previews
 WHERE token_hash = ANY(ARRAY(SELECT token_hash FROM job_previews WHERE expires_at <= now() ORDER BY expires_at LIMIT $1))
 
 -- forget_jobs --
--- Removes up to $3 jobs of tenant $1 that ended more than $2 days ago. Looks at none that was created since.
+-- Removes up to $3 jobs of tenant $1 that ended more than $2 days ago, and as many of those before its newest $4, once nothing
+-- of theirs is waited for. Of the former it looks at none that was created since.
 DELETE FROM jobs
 WHERE id = ANY(ARRAY(
     SELECT id FROM jobs
     WHERE tenant_id = $1 AND id < uuid_of_day((now() - make_interval(days => $2))::date + 1)
       AND ended_at < now() - make_interval(days => $2)
+    ORDER BY id LIMIT $3
+) || ARRAY(
+    SELECT id FROM jobs
+    WHERE tenant_id = $1 AND id <= (SELECT id FROM jobs WHERE tenant_id = $1 ORDER BY id DESC OFFSET $4 LIMIT 1)
+      AND ended_at IS NOT NULL AND NOT EXISTS (SELECT FROM job_chunks c WHERE c.job_id = jobs.id)
     ORDER BY id LIMIT $3
 ))
 
@@ -204,27 +210,58 @@ GROUP BY kind, status
 
 -- find_erasable --
 -- Finds, among the first $4 events of a walk between the ids $2 and $3, up to $5 of tenant $1 that are not erased, whose type is
--- like one of $6 (null stands for any), and that were accepted by $7. Returns how many it passed, and the last of them.
-WITH walked AS MATERIALIZED ({walk})
-SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY id {opposite} LIMIT 1) AS last, ARRAY(
+-- like one of $6 (null stands for any), and that were accepted by $7.
+WITH walked AS MATERIALIZED ({walk}), cut AS MATERIALIZED (
+    SELECT id FROM walked WHERE place = $4
+), reached AS MATERIALIZED (
+    SELECT coalesce((SELECT id FROM cut ORDER BY id {direction} LIMIT 1), {end}::uuid) AS id
+)
+SELECT (SELECT count(*) FROM walked) AS rows_read, (SELECT count(*) FROM cut) AS sources_left,
+       (SELECT id FROM reached) AS last, ARRAY(
     SELECT w.id FROM walked w
-    WHERE w.tenant_id = $1 AND w.erased_at IS NULL AND w.created_at <= $7
+    WHERE w.tenant_id = $1 AND w.id {within} (SELECT id FROM reached) AND w.erased_at IS NULL AND w.created_at <= $7
       AND ($6::text[] IS NULL OR w.event_type LIKE ANY($6))
     ORDER BY w.id {direction} LIMIT $5
 ) AS found
 
 -- events --
 -- Walks the events of all tenants.
-SELECT id, tenant_id, event_type, created_at, erased_at FROM webhook_events
-WHERE id > $2 AND id < $3
-ORDER BY id {direction} LIMIT $4
+SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+    SELECT id, tenant_id, event_type, created_at, erased_at FROM webhook_events
+    WHERE id > $2 AND id < $3
+    ORDER BY id {direction} LIMIT $4
+) AS e
 
 -- named_events --
--- Walks certain ones ($8).
-SELECT e.id, e.tenant_id, e.event_type, e.created_at, e.erased_at
-FROM unnest($8::uuid[]) AS named (id)
-CROSS JOIN LATERAL (SELECT * FROM webhook_events WHERE id = named.id AND id > $2 AND id < $3 OFFSET 0) AS e
-ORDER BY e.id {direction} LIMIT $4
+-- Walks certain ones ($8), of which some may not be there any more.
+SELECT named.id, e.tenant_id, e.event_type, e.created_at, e.erased_at, named.place
+FROM (
+    SELECT id, row_number() OVER (ORDER BY id {direction}) AS place
+    FROM (
+        SELECT id FROM unnest($8::uuid[]) AS asked (id) WHERE id > $2 AND id < $3 ORDER BY id {direction} LIMIT $4
+    ) AS next
+) AS named
+LEFT JOIN LATERAL (
+    SELECT tenant_id, event_type, created_at, erased_at FROM webhook_events WHERE id = named.id OFFSET 0
+) AS e ON true
+
+-- tagged_events --
+-- Walks those of a tenant ($1) that have one of the tags $8. Those that have several are there once.
+SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+    SELECT found.event_id AS id, e.tenant_id, e.event_type, e.created_at, e.erased_at
+    FROM (
+        SELECT DISTINCT t.event_id
+        FROM unnest($8::text[]) AS wanted (tag)
+        CROSS JOIN LATERAL (
+            SELECT event_id FROM event_tags
+            WHERE tenant_id = $1 AND tag = wanted.tag AND event_id > $2 AND event_id < $3
+            ORDER BY event_id {direction} LIMIT $4
+        ) AS t
+        ORDER BY t.event_id {direction} LIMIT $4
+    ) AS found
+    LEFT JOIN LATERAL (SELECT * FROM webhook_events WHERE id = found.event_id OFFSET 0) AS e ON true
+    ORDER BY found.event_id {direction}
+) AS tagged
 
 -- describe_events --
 -- Reads when the first and the last of events ($1; $2 and $3: least and greatest id) were accepted.
@@ -292,6 +329,10 @@ WHERE delivery_id = ANY($1::uuid[]) AND delivery_id BETWEEN $2 AND $3
 -- erase_hashes --
 -- Removes the hashes of the requests that brought events ($1).
 UPDATE idempotency_keys SET request_hash = '' WHERE object_id = ANY($1::uuid[]) AND request_hash <> ''
+
+-- erase_tags --
+-- Removes the tags of events ($1; $2 and $3: least and greatest id), which may be of their payloads.
+DELETE FROM event_tags WHERE event_id = ANY($1::uuid[]) AND event_id BETWEEN $2 AND $3
 
 -- finish_erasing --
 -- Notes that all that was kept of events ($1; $2 and $3: least and greatest id) is erased.

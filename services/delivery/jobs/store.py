@@ -50,8 +50,9 @@ COUNT_LOOKS = 25
 SAMPLES = 10
 TOKEN_SECONDS = 900.0
 TOKEN_PREFIX = "whj_"  # noqa: S105 - the beginning of tokens
-# Of a job, at its end; and what is removed whenever one is created.
+# Of a job, after its end; how many of a tenant are kept; and how many are removed whenever one is created.
 KEEP_DAYS = 30
+KEEP_JOBS = 1_000
 FORGET_AT_ONCE = 100
 # A chunk: about what the rate allows in this time, and at most so many deliveries.
 CHUNK_SECONDS = 0.25
@@ -100,8 +101,11 @@ class Plan:
         if kind is JobKind.ERASE:
             erasure.check(message, wanted)
             return cls(kind=kind, filter=message, frozen_at=now)
-        if not wanted.subscription_ids and not wanted.event_ids and wanted.from_time is None:
-            raise errors.InvalidArgument.field("filter", "must have a from time or a subscription_id")
+        if not (wanted.subscription_ids or wanted.names_events) and wanted.from_time is None:
+            raise errors.InvalidArgument.field(
+                "filter",
+                "must have a from time, a subscription_id, event_ids, a tag, an idempotency_key or a provider_id",
+            )
         if wanted.statuses - STATUSES[kind]:
             names = ", ".join(sorted(STATUSES[kind]))
             raise errors.InvalidArgument.field("filter.status", f"must be one of {names} for kind {kind}")
@@ -414,7 +418,7 @@ class JobStore:
                 affected=found.matched,
             ),
         )
-        await connection.execute(SQL["forget_jobs"], tenant_id, KEEP_DAYS, FORGET_AT_ONCE)
+        await connection.execute(SQL["forget_jobs"], tenant_id, KEEP_DAYS, FORGET_AT_ONCE, KEEP_JOBS)
         return _job(made)
 
     async def _counted(

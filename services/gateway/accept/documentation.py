@@ -11,6 +11,27 @@ from services.gateway.web import openapi, problems
 from services.platform import errors
 
 _EVENT_TYPE = {"type": "string", "pattern": f"^{events.TYPE_PATTERN}$", "examples": ["order.created"]}
+_TAGS = {
+    "type": "object",
+    "description": (
+        f"By what the event is found: at most {events.MAX_TAGS} pairs. A key has 1 to 64 characters of "
+        f"`A-Z a-z 0-9 . _ -`, a value 1 to {events.MAX_TAG_VALUE_LENGTH} printable characters."
+    ),
+    "maxProperties": events.MAX_TAGS,
+    "propertyNames": {"pattern": f"^{events.TAG_KEY_PATTERN}$"},
+    "additionalProperties": {"type": "string", "minLength": 1, "maxLength": events.MAX_TAG_VALUE_LENGTH},
+    "examples": [{"order": "42"}],
+}
+_TAGS_HEADER = {
+    "name": routes.TAGS_HEADER,
+    "in": "header",
+    "description": (
+        f"By what the event is found: at most {events.MAX_TAGS} pairs, separated by commas. A key has 1 to 64 "
+        f"characters of `A-Z a-z 0-9 . _ -`, a value 1 to {events.MAX_TAG_VALUE_LENGTH} printable characters in UTF-8, "
+        "without commas."
+    ),
+    "schema": {"type": "string", "examples": ["order=42, customer=acme"]},
+}
 _PAYLOAD = {
     "description": "Any JSON value. Its exact bytes are delivered, including key order, spacing, and number format."
 }
@@ -128,6 +149,7 @@ _WEBHOOK: dict[str, Any] = {
             "description": "Encoding of the body; delivered in the same header. The body is not decoded.",
             "schema": {"type": "string", "maxLength": 64},
         },
+        _TAGS_HEADER,
         openapi.IDEMPOTENCY_KEY,
     ],
     "requestBody": {
@@ -199,9 +221,10 @@ _EVENT = {
         "The payload is stored once, with a delivery for each subscription to its type that was created before. "
         "Its exact bytes are delivered as `application/json`.\n\n"
         "If the event goes to more than 100 subscriptions, its deliveries are created after the response, which has "
-        "`expanding: true` in place of `deliveries`. `get_event` tells when that is done."
+        "`expanding: true` in place of `deliveries`. `get_event` tells when that is done.\n\n"
+        f"Give tags in the body or in `{routes.TAGS_HEADER}`, not in both."
     ),
-    "parameters": [openapi.IDEMPOTENCY_KEY],
+    "parameters": [_TAGS_HEADER, openapi.IDEMPOTENCY_KEY],
     "requestBody": {
         "required": True,
         "content": {
@@ -210,7 +233,7 @@ _EVENT = {
                     "title": "EventBody",
                     "type": "object",
                     "required": ["event_type", "payload"],
-                    "properties": {"event_type": _EVENT_TYPE, "payload": _PAYLOAD},
+                    "properties": {"event_type": _EVENT_TYPE, "payload": _PAYLOAD, "tags": _TAGS},
                     "additionalProperties": False,
                 },
                 "example": {"event_type": "order.created", "payload": _EXAMPLE_PAYLOAD},
@@ -241,6 +264,7 @@ _BATCHED_EVENT = {
     "properties": {
         "event_type": _EVENT_TYPE,
         "payload": _PAYLOAD,
+        "tags": _TAGS,
         "idempotency_key": {"description": "As the header of a single event.", **openapi.IDEMPOTENCY_KEY["schema"]},
     },
     "additionalProperties": False,

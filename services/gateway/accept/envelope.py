@@ -1,6 +1,6 @@
 """Cut a payload's exact bytes out of a request body. A payload is checked, but never parsed and serialized again."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
@@ -21,6 +21,7 @@ from services.platform.http.json_text import (
 )
 
 _JSON_HEADER = JSON.encode()
+_NO_TAGS: Mapping[str, str] = {}
 OCTETS = "application/octet-stream"
 
 Decoded = TypeVar("Decoded")
@@ -35,13 +36,14 @@ class Payload(msgspec.Struct, frozen=True):
     enveloped: bool
 
 
-class BatchedEvent(NamedTuple):
-    """An event of a batch."""
+class PublishedEvent(NamedTuple):
+    """An event for every subscription to its type."""
 
     event_type: str
     payload: bytes
-    # Empty: it has none.
-    idempotency_key: str
+    tags: Mapping[str, str]
+    # Only of one in a batch. Empty: it has none.
+    idempotency_key: str = ""
 
 
 # As many as a call to ingest takes.
@@ -50,9 +52,13 @@ MAX_EVENTS = 1_000
 MAX_EXPLAINED_BYTES = 64 << 10
 
 
-class _BatchedEnvelope(msgspec.Struct, forbid_unknown_fields=True):
+class _TaggedEnvelope(msgspec.Struct, forbid_unknown_fields=True):
     event_type: msgspec.Raw
     payload: msgspec.Raw
+    tags: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+class _BatchedEnvelope(_TaggedEnvelope, forbid_unknown_fields=True):
     idempotency_key: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -70,9 +76,12 @@ _BatchEnvelope = msgspec.defstruct("_BatchEnvelope", [("events", _Elements)], fo
 class _EventEnvelope(msgspec.Struct, forbid_unknown_fields=True):
     event_type: str
     payload: msgspec.Raw
+    tags: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 _EVENT = msgspec.json.Decoder(_EventEnvelope)
+_TAGGED = msgspec.json.Decoder(_TaggedEnvelope)
+_TAGS = msgspec.json.Decoder(dict[str, str] | None)
 _BATCHED = msgspec.json.Decoder(_BatchedEnvelope)
 _BATCH = msgspec.json.Decoder(_BatchEnvelope)
 _ANY = msgspec.json.Decoder(msgspec.Raw)
@@ -110,8 +119,8 @@ def webhook(body: bytes, content_type: bytes | None, *, encoded: bool = False) -
     return Payload(body, declared or JSON, enveloped=False)
 
 
-def event(body: bytes, content_type: bytes | None) -> tuple[str, bytes]:
-    """Return the type and the payload of {"event_type", "payload"}, in either order and with nothing else.
+def event(body: bytes, content_type: bytes | None) -> PublishedEvent:
+    """Return the event of {"event_type", "payload"}, in any order, with "tags" if there are any, and nothing else.
 
     Raise UnsupportedMediaType if another type than JSON is declared, Malformed if it is not JSON or repeats a key, and
     InvalidArgument naming the fields that are unknown, missing or wrong.
@@ -122,10 +131,13 @@ def event(body: bytes, content_type: bytes | None) -> tuple[str, bytes]:
     except msgspec.ValidationError:
         raise _not_an_event(body, "body", _EventEnvelope) from None
     events.check_type("event_type", decoded.event_type)
-    type_first = _key(body) == "event_type"
-    before, after = (STRING_THEN_KEY, END) if type_first else (FIRST_KEY, STRING_THEN_END)
     try:
-        return decoded.event_type, json_text.cut(body, len(decoded.payload), before, after)
+        if decoded.tags is not msgspec.UNSET:
+            exact = _members(body, _decode(_TAGGED, body))
+            return PublishedEvent(decoded.event_type, exact["payload"], _tags(exact["tags"]))
+        type_first = _key(body) == "event_type"
+        before, after = (STRING_THEN_KEY, END) if type_first else (FIRST_KEY, STRING_THEN_END)
+        return PublishedEvent(decoded.event_type, json_text.cut(body, len(decoded.payload), before, after), _NO_TAGS)
     except RepeatedKey as error:
         raise _malformed(error) from None
 
@@ -150,15 +162,14 @@ def batch(body: bytes, content_type: bytes | None) -> list[bytes]:
         raise _malformed(error) from None
 
 
-def batched(text: bytes) -> BatchedEvent:
+def batched(text: bytes) -> PublishedEvent:
     """Return an event of a batch. Raise Malformed if it repeats a key, InvalidArgument naming the fields at fault."""
     try:
         decoded = _decode(_BATCHED, text)
     except msgspec.ValidationError:
         raise _not_an_event(text, "event", _BatchedEnvelope) from None
-    values = {name: value for name, value in msgspec.structs.asdict(decoded).items() if value is not msgspec.UNSET}
     try:
-        exact = json_text.members(text, values)
+        exact = _members(text, decoded)
     except RepeatedKey as error:
         raise problems.Malformed(f"the event {error}") from None
     event_type = _string("event_type", decoded.event_type)
@@ -168,7 +179,8 @@ def batched(text: bytes) -> BatchedEvent:
         key = _string("idempotency_key", decoded.idempotency_key)
         if not events.is_valid_text(key):
             raise errors.InvalidArgument.field("idempotency_key", events.TEXT_EXPECTED)
-    return BatchedEvent(event_type, exact["payload"], key)
+    tags = _tags(exact["tags"]) if "tags" in exact else _NO_TAGS
+    return PublishedEvent(event_type, exact["payload"], tags, key)
 
 
 def is_valid_json(body: bytes) -> bool:
@@ -178,6 +190,21 @@ def is_valid_json(body: bytes) -> bool:
     except NotJson:
         return False
     return True
+
+
+def _members(text: bytes, decoded: msgspec.Struct) -> dict[str, bytes]:
+    values = msgspec.structs.asdict(decoded)
+    return json_text.members(text, {name: value for name, value in values.items() if value is not msgspec.UNSET})
+
+
+def _tags(value: bytes) -> Mapping[str, str]:
+    try:
+        tags = _TAGS.decode(value) or _NO_TAGS
+    except (msgspec.MsgspecError, UnicodeError):
+        raise errors.InvalidArgument.field("tags", 'must be an object of strings, such as {"order": "42"}') from None
+    if violations := events.tag_violations("tags", tags):
+        raise errors.InvalidArgument.of(*violations)
+    return tags
 
 
 def _content_type(header: bytes) -> str:

@@ -109,7 +109,9 @@ MAX_ALONE = 16
 # Headers in which providers sign and identify what they send. All are passed to ingest, which knows the subscription's.
 PROVIDER_HEADERS = frozenset(name.encode() for names in events.PROVIDER_HEADERS.values() for name in names)
 # Headers that are read here and have one value, so that they must not be repeated.
-SINGLE_HEADERS = PROVIDER_HEADERS | {b"idempotency-key", b"x-event-type", b"x-hub-signature-256"}
+SINGLE_HEADERS = PROVIDER_HEADERS | {b"idempotency-key", b"x-event-type", b"x-hub-signature-256", b"x-webhook-tags"}
+TAGS_HEADER = "X-Webhook-Tags"
+_TAGS_HEADER = TAGS_HEADER.lower().encode()
 # Ingest refuses a longer value of a header that it checks, and ignores all others.
 MAX_PROVIDER_HEADER_LENGTH = 1024
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -193,6 +195,20 @@ class _Accepting:
             self._accepted.inc()
         return accepted
 
+    def _published(self, event: envelope.PublishedEvent, idempotency_key: str) -> ingest_pb2.IngestItem:
+        """Return the item of an event for every subscription to its type."""
+        item = ingest_pb2.IngestItem(
+            event_id=str(self._batches.new_id()),
+            fan_out=_FAN_OUT,
+            event_type=event.event_type,
+            content_type=routing.JSON,
+            payload=event.payload,
+            idempotency_key=idempotency_key,
+        )
+        if event.tags:
+            item.tags.update(event.tags)
+        return item
+
     def _check_size(self, payload: bytes) -> None:
         if len(payload) > self._max_payload_bytes:
             raise self._too_large()
@@ -271,6 +287,8 @@ class Webhook(_Endpoint):
             item.hub_signature.signature = signature[:MAX_SIGNATURE_LENGTH].decode("latin-1")
         if named:
             item.verification.headers.extend(_provider_headers(scope["headers"]))
+        if _TAGS_HEADER in headers:
+            item.tags.update(events.tags_of_header(TAGS_HEADER, headers[_TAGS_HEADER]))
         return item
 
     def _answer(self, accepted: ingest_pb2.Accepted) -> msgspec.Struct:
@@ -309,16 +327,13 @@ class Event(_Endpoint):
 
     def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:  # noqa: ARG002 - the path has no parameters
         _check_not_encoded(headers)
-        event_type, payload = envelope.event(body, headers.get(b"content-type"))
-        self._check_size(payload)
-        return ingest_pb2.IngestItem(
-            event_id=str(self._batches.new_id()),
-            fan_out=_FAN_OUT,
-            event_type=event_type,
-            content_type=routing.JSON,
-            payload=payload,
-            idempotency_key=_idempotency_key(headers),
-        )
+        event = envelope.event(body, headers.get(b"content-type"))
+        if _TAGS_HEADER in headers:
+            if event.tags:
+                raise errors.InvalidArgument.field(TAGS_HEADER, "cannot be combined with tags in the body")
+            event = event._replace(tags=events.tags_of_header(TAGS_HEADER, headers[_TAGS_HEADER]))
+        self._check_size(event.payload)
+        return self._published(event, _idempotency_key(headers))
 
     def _answer(self, accepted: ingest_pb2.Accepted) -> msgspec.Struct:
         if accepted.expanding:
@@ -343,6 +358,10 @@ class EventBatch(_Accepting):
             whole = time.perf_counter()
             headers = dict(scope["headers"])
             _check_not_encoded(headers)
+            if _TAGS_HEADER in headers:
+                raise errors.InvalidArgument.field(
+                    TAGS_HEADER, "must be absent: each event of a batch has its own tags"
+                )
             key = _idempotency_key(headers, MAX_BATCH_KEY_LENGTH)
             texts = envelope.batch(body, headers.get(b"content-type"))
         except errors.WebhookError as error:
@@ -392,14 +411,7 @@ class EventBatch(_Accepting):
             raise self._too_large()  # before it is read, as a single one's body is
         event = envelope.batched(text)
         self._check_size(event.payload)
-        return ingest_pb2.IngestItem(
-            event_id=str(self._batches.new_id()),
-            fan_out=_FAN_OUT,
-            event_type=event.event_type,
-            content_type=routing.JSON,
-            payload=event.payload,
-            idempotency_key=event.idempotency_key or key,
-        )
+        return self._published(event, event.idempotency_key or key)
 
 
 def routes(batches: IngestBatches, tokens: IngestTokens, *, max_payload_bytes: int) -> list[Route]:

@@ -239,6 +239,7 @@ class DeliveryFilter(models.SearchQuery):
             min_attempts=self.min_attempts,
             idempotency_key=self.idempotency_key,
             provider_id=self.provider_id,
+            tag=self.tag,
             from_time=conversion.stamp(self.from_),
             to_time=conversion.stamp(self.to),
         )

@@ -26,6 +26,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     content_type: str
     created_at: str
     payload_bytes: int
+    tags: dict[str, str]
     # The exact bytes if they are JSON, otherwise None, and payload_base64 is set.
     payload: msgspec.Raw | None
     payload_base64: str | None = None
@@ -39,13 +40,14 @@ _EXAMPLE = {
     "content_type": "application/json",
     "created_at": models.EXAMPLE_TIME,
     "payload_bytes": 25,
+    "tags": {"order": "42"},
     "payload": {"order": 42, "total": 9.90},
 }
 _SCHEMA = {
     "title": "Event",
     "description": "An accepted event.",
     "type": "object",
-    "required": ["id", "event_type", "content_type", "created_at", "payload_bytes", "payload"],
+    "required": ["id", "event_type", "content_type", "created_at", "payload_bytes", "payload", "tags"],
     "properties": {
         "id": {"type": "string", "format": "uuid"},
         "event_type": {"type": ["string", "null"], "description": "null if the event has no type."},
@@ -68,6 +70,11 @@ _SCHEMA = {
             "type": "boolean",
             "description": "true while deliveries of the event are still being created; otherwise absent.",
         },
+        "tags": {
+            "type": "object",
+            "description": "By what the event is found.",
+            "additionalProperties": {"type": "string"},
+        },
     },
 }
 
@@ -86,6 +93,7 @@ class EventSummary(models.Answer):
     created_at: models.Timestamp
     payload_bytes: int = Field(description="Size of the payload in bytes.", examples=[25])
     expanding: bool = Field(description="Whether deliveries of the event are still being created.", examples=[False])
+    tags: dict[str, str] = Field(description="By what the event is found.", examples=[{"order": "42"}])
     erased_at: models.Timestamp | None = Field(description="When it was erased; null if it was not.", examples=[None])
 
 
@@ -117,6 +125,7 @@ async def list_events(
             event_type=query.event_type,
             idempotency_key=query.idempotency_key,
             provider_id=query.provider_id,
+            tag=query.tag,
             from_time=conversion.stamp(query.from_),
             to_time=conversion.stamp(query.to),
         ),
@@ -240,4 +249,5 @@ def _event(message: pb.Event) -> Event:
         payload_base64=None if inline else base64.b64encode(payload).decode(),
         content_encoding=message.content_encoding or None,
         expanding=message.expanding,
+        tags=dict(message.tags),
     )

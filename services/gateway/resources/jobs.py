@@ -73,6 +73,17 @@ class JobFilter(models.Request):
     min_attempts: Annotated[int, Field(strict=True, ge=0, le=1_000_000)] = Field(
         0, description="With at least so many attempts.", examples=[1]
     )
+    tag: Texts = Field([], description="Of events with these tags.", examples=[["order=42"]])
+    idempotency_key: Texts = Field(
+        [],
+        description="Of events that were accepted under these idempotency keys, for as long as keys are kept.",
+        examples=[["order-42"]],
+    )
+    provider_id: Texts = Field(
+        [],
+        description="Of events with these ids of the provider that sent them, which are kept as long.",
+        examples=[["evt_1NG8Du2eZvKYlo2CUI79vXWy"]],
+    )
     event_ids: Annotated[list[models.Uuid], Field(max_length=MAX_EVENTS)] = Field(
         [],
         description="Of these events: up to 50, or to erase up to 1,000. An id that no event has matches nothing.",
@@ -81,7 +92,10 @@ class JobFilter(models.Request):
     from_: models.Moment | None = Field(
         None,
         alias="from",
-        description="Accepted at this time or later. Required unless `subscription_id` or `event_ids` is given.",
+        description=(
+            "Accepted at this time or later. Required unless `subscription_id`, `event_ids`, `tag`, `idempotency_key` "
+            "or `provider_id` is given."
+        ),
         examples=[models.EXAMPLE_TIME],
     )
     to: models.Moment | None = Field(None, description="Accepted before this time. Default: now.")
@@ -97,6 +111,9 @@ class JobFilter(models.Request):
             error_kind=self.error_kind,
             held_by=self.held_by,
             min_attempts=self.min_attempts,
+            tag=self.tag,
+            idempotency_key=self.idempotency_key,
+            provider_id=self.provider_id,
             event_ids=self.event_ids,
             from_=self.from_,
             to=self.to,
@@ -136,8 +153,8 @@ class JobBody(models.Request):
     filter: JobFilter | None = Field(
         None,
         description=(
-            "Which deliveries, or to erase which events. It needs a `from`, a `subscription_id`, or `event_ids`. "
-            "Required without `token`."
+            "Which deliveries, or to erase which events. It needs a `from`, a `subscription_id`, `event_ids`, a `tag`, "
+            "an `idempotency_key` or a `provider_id`. Required without `token`."
         ),
     )
     to_subscription_id: models.Uuid | None = Field(
@@ -188,6 +205,9 @@ class StoredFilter(models.Answer):
     error_kind: list[str]
     held_by: list[str]
     min_attempts: int
+    tag: list[str] = Field(examples=[["order=42"]])
+    idempotency_key: list[str]
+    provider_id: list[str]
     event_ids: list[str]
     from_: models.Timestamp | None = Field(serialization_alias="from")
     to: models.Timestamp | None

@@ -175,12 +175,15 @@ class SearchQuery(PageQuery):
         description="With this id of the provider that sent it, which is kept as long.",
         examples=[["evt_1NG8Du2eZvKYlo2CUI79vXWy"]],
     )
+    tag: list[str] = Field(
+        default_factory=list, description="With this tag: a key and a value.", examples=[["order=42"]]
+    )
     from_: Moment | None = Field(
         None,
         alias="from",
         description=(
             "Accepted at this time or later. Default: 24 hours ago, or 24 hours before `to` if that is in the past; "
-            "any time if there is a `subscription_id`, `idempotency_key` or `provider_id`."
+            "any time if there is a `subscription_id`, `idempotency_key`, `provider_id` or `tag`."
         ),
     )
     to: Moment | None = Field(None, description="Accepted before this time. Default: any time.")

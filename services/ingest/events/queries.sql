@@ -85,6 +85,10 @@ WITH stored AS (
 )
 SELECT id FROM stored
 
+-- insert_tags --
+-- Stores tags ($1 to $3: event, tenant, tag) of events that are new.
+INSERT INTO event_tags (event_id, tenant_id, tag) SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[])
+
 -- select_expansions --
 -- Reads up to $2 events that are not expanded, from id $1 on, with how many deliveries each is still to get.
 SELECT event_id, tenant_id, greatest(targets - made, 0) AS unmade FROM event_expansions WHERE event_id >= $1 ORDER BY event_id LIMIT $2
@@ -162,8 +166,9 @@ WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3
 SELECT id, event_id FROM webhook_deliveries WHERE event_id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3
 
 -- select_event --
--- Reads one event with its payload, and whether it is still to get deliveries.
-SELECT e.*, EXISTS (SELECT FROM event_expansions x WHERE x.event_id = e.id) AS expanding
+-- Reads one event with its payload and its tags, and whether it is still to get deliveries.
+SELECT e.*, EXISTS (SELECT FROM event_expansions x WHERE x.event_id = e.id) AS expanding,
+       ARRAY(SELECT tag FROM event_tags t WHERE t.event_id = e.id ORDER BY tag) AS tags
 FROM webhook_events e WHERE e.id = $1 AND e.tenant_id = $2
 
 -- select_accepted --
@@ -202,32 +207,63 @@ WHERE s.tenant_id = $1 AND s.id = $5
 
 -- find_events --
 -- Finds, among the first $4 events of a walk between the ids $2 and $3, up to $5 of tenant $1 whose type is like one of $6;
--- null stands for any. Returns how many it passed, and the last of them.
-WITH walked AS MATERIALIZED ({walk})
-SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY id {opposite} LIMIT 1) AS last, ARRAY(
+-- null stands for any.
+WITH walked AS MATERIALIZED ({walk}), cut AS MATERIALIZED (
+    SELECT id FROM walked WHERE place = $4
+), reached AS MATERIALIZED (
+    SELECT coalesce((SELECT id FROM cut ORDER BY id {direction} LIMIT 1), {end}::uuid) AS id
+)
+SELECT (SELECT count(*) FROM walked) AS rows_read, (SELECT count(*) FROM cut) AS sources_left,
+       (SELECT id FROM reached) AS last, ARRAY(
     SELECT w.id FROM walked w
-    WHERE w.tenant_id = $1 AND ($6::text[] IS NULL OR w.event_type LIKE ANY($6))
+    WHERE w.tenant_id = $1 AND w.id {within} (SELECT id FROM reached)
+      AND ($6::text[] IS NULL OR w.event_type LIKE ANY($6))
     ORDER BY w.id {direction} LIMIT $5
 ) AS found
 
 -- events --
 -- Walks the events of all tenants.
-SELECT id, tenant_id, event_type FROM webhook_events
-WHERE id > $2 AND id < $3
-ORDER BY id {direction} LIMIT $4
+SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+    SELECT id, tenant_id, event_type FROM webhook_events
+    WHERE id > $2 AND id < $3
+    ORDER BY id {direction} LIMIT $4
+) AS e
 
 -- named_events --
--- Walks certain ones ($7).
-SELECT e.id, e.tenant_id, e.event_type
-FROM unnest($7::uuid[]) AS named (id)
-CROSS JOIN LATERAL (SELECT * FROM webhook_events WHERE id = named.id AND id > $2 AND id < $3 OFFSET 0) AS e
-ORDER BY e.id {direction} LIMIT $4
+-- Walks certain ones ($7), of which some may not be there any more.
+SELECT named.id, e.tenant_id, e.event_type, named.place
+FROM (
+    SELECT id, row_number() OVER (ORDER BY id {direction}) AS place
+    FROM (
+        SELECT id FROM unnest($7::uuid[]) AS asked (id) WHERE id > $2 AND id < $3 ORDER BY id {direction} LIMIT $4
+    ) AS next
+) AS named
+LEFT JOIN LATERAL (SELECT tenant_id, event_type FROM webhook_events WHERE id = named.id OFFSET 0) AS e ON true
+
+-- tagged_events --
+-- Walks those of a tenant ($1) that have one of the tags $7. Those that have several are there once.
+SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+    SELECT found.event_id AS id, e.tenant_id, e.event_type
+    FROM (
+        SELECT DISTINCT t.event_id
+        FROM unnest($7::text[]) AS wanted (tag)
+        CROSS JOIN LATERAL (
+            SELECT event_id FROM event_tags
+            WHERE tenant_id = $1 AND tag = wanted.tag AND event_id > $2 AND event_id < $3
+            ORDER BY event_id {direction} LIMIT $4
+        ) AS t
+        ORDER BY t.event_id {direction} LIMIT $4
+    ) AS found
+    LEFT JOIN LATERAL (SELECT * FROM webhook_events WHERE id = found.event_id OFFSET 0) AS e ON true
+    ORDER BY found.event_id {direction}
+) AS tagged
 
 -- select_listed --
 -- Reads events ($1; $2 and $3: least and greatest id) without their payloads.
 SELECT e.id, e.tenant_id, e.event_type, e.content_type, e.content_encoding, e.created_at,
        coalesce(octet_length(e.payload), 0) AS payload_bytes, e.erased_at,
-       EXISTS (SELECT FROM event_expansions x WHERE x.event_id = e.id OFFSET 0) AS expanding
+       EXISTS (SELECT FROM event_expansions x WHERE x.event_id = e.id OFFSET 0) AS expanding,
+       ARRAY(SELECT tag FROM event_tags t WHERE t.event_id = e.id AND t.event_id BETWEEN $2 AND $3 ORDER BY tag) AS tags
 FROM webhook_events e
 WHERE e.id = ANY($1::uuid[]) AND e.id BETWEEN $2 AND $3
 

@@ -1,4 +1,4 @@
-"""Finds events: by type and time on a walk, and by an idempotency key or a provider's id at once."""
+"""Finds events: by type and time or by a tag on a walk, and by an idempotency key or a provider's id at once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +23,8 @@ class Filter:
     event_types: Sequence[str] = ()
     idempotency_keys: Sequence[str] = ()
     provider_ids: Sequence[str] = ()
+    # As they are stored, such as "order=42".
+    tags: Sequence[str] = ()
     # When it was accepted; from_time is included, to_time is not.
     from_time: datetime | None = None
     to_time: datetime | None = None
@@ -30,7 +32,7 @@ class Filter:
     @property
     def names_events(self) -> bool:
         """Whether only certain events can have it, which are found by an index."""
-        return bool(self.idempotency_keys or self.provider_ids)
+        return bool(self.idempotency_keys or self.provider_ids or self.tags)
 
 
 def parse(message: pb.EventFilter) -> Filter:
@@ -40,6 +42,7 @@ def parse(message: pb.EventFilter) -> Filter:
         *events.type_violations("event_type", message.event_type),
         *events.text_violations("idempotency_key", message.idempotency_key),
         *events.text_violations("provider_id", message.provider_id),
+        *events.searched_tag_violations("tag", message.tag),
     ]
     if violations:
         raise errors.InvalidArgument.of(*violations)
@@ -47,6 +50,7 @@ def parse(message: pb.EventFilter) -> Filter:
         event_types=list(message.event_type),
         idempotency_keys=list(message.idempotency_key),
         provider_ids=list(message.provider_id),
+        tags=sorted(set(message.tag)),
         from_time=from_time,
         to_time=to_time,
     )
@@ -58,9 +62,14 @@ async def find(connection: postgres.Connection, tenant_id: str, wanted: Filter, 
     patterns = [events.like_pattern(entry) for entry in wanted.event_types] or None
     if not wanted.names_events:
         return walker.page([await walker.walk("find_events", "events", [patterns])])
+    if not wanted.idempotency_keys and not wanted.provider_ids:
+        arguments = [patterns, wanted.tags]
+        return walker.page([await walker.walk("find_events", "tagged_events", arguments, cost=len(wanted.tags) + 1)])
     named: Sequence[UUID] = await lookups.keyed_events(
         connection, tenant_id, keys=wanted.idempotency_keys, provider_ids=wanted.provider_ids
     )
+    if wanted.tags:
+        named = await lookups.tagged(connection, named, wanted.tags)
     if not named:
         return walker.page([Part((), None)])
     return walker.page([await walker.walk("find_events", "named_events", [patterns, named])])

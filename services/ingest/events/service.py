@@ -37,6 +37,7 @@ from services.ingest.subscriptions.cache import SubscriptionCache
 from services.ingest.subscriptions.record import Kind, Subscription, Target
 from services.ingest.subscriptions.secrets import TYPED, Verification
 from services.ingest.subscriptions.store import no_subscription
+from services.ingest.subscriptions.tag_paths import TagPaths
 from services.platform import errors, ids, paging
 from services.platform.auth import identity
 from services.platform.clock import Clock
@@ -166,7 +167,9 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     async def GetEvent(self, request: ingest_pb2.GetEventRequest, _context: Context) -> ingest_pb2.GetEventResponse:
         """Return an event."""
         event = await self._store.event(identity.tenant_of(request.tenant_id), ids.parse("event_id", request.event_id))
-        found = conversion.message(ingest_pb2.Event, event, payload_bytes=len(event.payload))
+        found = conversion.message(
+            ingest_pb2.Event, event, payload_bytes=len(event.payload), tags=rules.tags_of(event.tags)
+        )
         return ingest_pb2.GetEventResponse(event=found)
 
     async def ListEvents(
@@ -182,7 +185,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         paged = walks.Paged.of(span, request.page_token, by_default=not request.filter.HasField("from_time"))
         found, reached = await self._store.search(tenant_id, wanted, paged.rest, size)
         return ingest_pb2.ListEventsResponse(
-            events=[conversion.message(ingest_pb2.Event, event) for event in found],
+            events=[conversion.message(ingest_pb2.Event, event, tags=rules.tags_of(event.tags)) for event in found],
             next_page_token=paged.token(reached),
             from_time=conversion.stamp(paged.whole.from_time),
             to_time=conversion.stamp(wanted.to_time),
@@ -359,6 +362,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             raise errors.InvalidArgument.field("content_encoding", rules.ENCODING_EXPECTED)
         targets: Sequence[Target]
         content = NOTHING
+        paths: TagPaths | None = None
         target = item.WhichOneof("target")
         if target == "subscription_id":
             subscription = await self._subscription(tenant_id, item.subscription_id, item.ingest_token, kept)
@@ -368,6 +372,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
                 if content.challenge:
                     return Handshake(challenge=content.challenge)
                 event_type = content.event_type or event_type
+            paths = subscription.paths
             wanted = subscription.filter.wants(event_type, typed=subscription.verification in TYPED)
             targets = subscription.targets if wanted else ()
             route = f"ingest/{subscription.id}"
@@ -391,6 +396,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             ],
             targets=more,
             content_encoding=item.content_encoding or None,
+            tags=_tags(item, paths, payload) if item.tags or paths is not None else (),
             empty_answer=content.empty_answer,
             key=_key(tenant_id, route, content.delivery_id, item, event_type, content_type, payload),
             traceparent=traceparent,
@@ -506,6 +512,17 @@ def _payload(item: ingest_pb2.IngestItem) -> bytes:
     return payload
 
 
+def _tags(item: ingest_pb2.IngestItem, paths: TagPaths | None, payload: bytes) -> Sequence[str]:
+    """Return the tags that an item states, and those at its subscription's paths, as they are stored.
+
+    InvalidArgument for what is stated and is no tag.
+    """
+    if violations := rules.tag_violations("tags", item.tags):
+        raise errors.InvalidArgument.of(*violations)
+    found = {} if paths is None or item.content_encoding else paths.tags(payload)
+    return rules.tag_texts({**found, **item.tags})
+
+
 def _check_fan_out(item: ingest_pb2.IngestItem) -> None:
     """InvalidArgument for an event to all with what requires one subscription, or without its type."""
     if item.enveloped:
@@ -537,7 +554,8 @@ def _key(
         return key_of(tenant_id, f"{route}/provider", delivery_id)
     if item.idempotency_key:
         described = (event_type.encode(), content_type.encode(), item.content_encoding.encode())
-        return key_of(tenant_id, route, item.idempotency_key, *described, payload)
+        tags = (text.encode() for text in rules.tag_texts(item.tags)) if item.tags else ()
+        return key_of(tenant_id, route, item.idempotency_key, *described, payload, *tags)
     return None
 
 

@@ -64,6 +64,8 @@ class NewEvent:
     targets: int = 0
     # None: the payload is not encoded.
     content_encoding: str | None = None
+    # As they are stored, such as "order=42".
+    tags: Sequence[str] = ()
     # Whether the sender wants a response without a body.
     empty_answer: bool = False
     key: Key | None = None
@@ -103,6 +105,7 @@ class StoredEvent:
     created_at: datetime
     # Whether its deliveries are still being created.
     expanding: bool
+    tags: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +120,7 @@ class ListedEvent:
     created_at: datetime
     payload_bytes: int
     expanding: bool
+    tags: Sequence[str]
     # None: it is not erased.
     erased_at: datetime | None
 
@@ -149,6 +153,7 @@ class EventStore:
     ) -> list[Result]:
         """Commit events without keys, with their deliveries, in one statement; return the results in order.
 
+        Those with tags are committed in one transaction with them, and with the others beside them.
         All of them are to be expanded, or none. The dispatcher ignores steady deliveries for `hidden_seconds`:
         workers are notified. Those of `lease` are stored under it where they may be sent, and it gets their rows. An id
         that was used before is answered as it is stored when the event is the same, and else it is a Conflict.
@@ -157,7 +162,10 @@ class EventStore:
             if lease is not None:
                 lease.begin()
             with _committing():
-                new = await self._insert(connection, events, hidden_seconds, lease)
+                async with contextlib.AsyncExitStack() as stack:
+                    if any(event.tags for event in events):
+                        await stack.enter_async_context(connection.transaction())
+                    new = await self._insert(connection, events, hidden_seconds, lease)
             with _committing(committed=bool(new)):
                 return await self._results(connection, events, new)
 
@@ -258,8 +266,18 @@ class EventStore:
         if not events:
             return set()
         if events[0].targets:
-            return await self._insert_expanding(connection, events)
-        return await self._insert_with_deliveries(connection, events, hidden_seconds, lease)
+            new = await self._insert_expanding(connection, events)
+        else:
+            new = await self._insert_with_deliveries(connection, events, hidden_seconds, lease)
+        tagged = [(event, tag) for event in events for tag in event.tags if event.id in new]
+        if tagged:
+            await connection.execute(
+                SQL["insert_tags"],
+                [event.id for event, _ in tagged],
+                [event.tenant_id for event, _ in tagged],
+                [tag for _, tag in tagged],
+            )
+        return new
 
     async def _results(
         self, connection: postgres.Connection, events: Sequence[NewEvent], new: Collection[UUID]

@@ -138,10 +138,11 @@ def patched(request: pb.UpdateSubscriptionRequest, stored: Subscription) -> pb.S
     for name in messages.ENUMS:
         spec.ClearField(name)  # type: ignore[arg-type]  # an update keeps them anyway
     request.update_mask.MergeMessage(request.spec, spec, replace_message_field=True, replace_repeated_field=True)
-    if request.merge_metadata and labels.METADATA in paths:
-        merged = {**labels.pairs(stored.metadata), **request.spec.metadata}
-        spec.metadata.clear()
-        spec.metadata.update({key: value for key, value in merged.items() if value})
+    for name in messages.PAIRS:
+        if getattr(request, f"merge_{name}") and name in paths:
+            merged = {**labels.pairs(getattr(stored, name)), **getattr(request.spec, name)}
+            getattr(spec, name).clear()
+            getattr(spec, name).update({key: value for key, value in merged.items() if value})
     for name in _NONE_IF_UNSET & paths:
         if not request.spec.HasField(name):  # type: ignore[arg-type]  # one of _NONE_IF_UNSET
             getattr(spec, name).SetInParent()
@@ -345,7 +346,7 @@ def _shown(column: str, value: Any) -> Any:
         return msgspec.UNSET
     if column == "target_url":
         return origin(value)
-    if column == "retry_policy" and value is not None:
+    if column in {"retry_policy", "tag_paths"} and value is not None:
         return msgspec.json.decode(value)
     return value
 

@@ -14,7 +14,7 @@ from services.domain.egress.policy import EgressDenied, Policy
 from services.domain.retry_policy import Asked, RetryPolicy, RetrySettings
 from services.domain.secrets.signatures import SignatureScheme
 from services.domain.secrets.vault import Secrets
-from services.ingest.subscriptions import labels
+from services.ingest.subscriptions import labels, tag_paths
 from services.ingest.subscriptions.client_certificates import ClientCertificate, Facts
 from services.ingest.subscriptions.record import (
     CLIENT_CERTIFICATE,
@@ -34,6 +34,8 @@ from services.platform.grpc import conversion
 _FIELDS = pb.SubscriptionSpec.DESCRIPTOR.fields_by_name
 # Enums: an update that does not name one keeps what is stored.
 ENUMS = {name: _FIELDS[name].enum_type for name in Spec.__struct_fields__ if _FIELDS[name].enum_type is not None}
+# Maps of texts, stored as JSON.
+PAIRS = (labels.METADATA, tag_paths.TAG_PATHS)
 # Of a new subscription, where unset means something.
 _DEFAULTS: Mapping[str, Any] = {
     "kind": Kind.NORMAL,
@@ -79,6 +81,7 @@ def draft(
     Raise InvalidArgument naming each field at fault.
     """
     found = [*refused, *_denied(spec.target_url, policy), *labels.metadata_violations(spec.metadata)]
+    found += tag_paths.violations(spec.tag_paths)
     values = {name: _value(spec, name, stored, found) for name in Spec.__struct_fields__}
     if spec.HasField("retry_policy"):
         try:
@@ -117,8 +120,8 @@ def _value(spec: pb.SubscriptionSpec, name: str, stored: Subscription | None, fo
         elif value and name != "signature_scheme":
             return type(_DEFAULTS[name])(texts[value])
         return _DEFAULTS[name] if stored is None else getattr(stored, name)
-    if name == labels.METADATA:
-        return labels.text(spec.metadata)
+    if name in PAIRS:
+        return labels.text(value)
     if field.is_repeated:
         return tuple(value)
     if field.message_type is not None or (field.has_presence and not spec.HasField(name)):  # type: ignore[arg-type]
@@ -131,7 +134,8 @@ def spec(subscription: Subscription) -> pb.SubscriptionSpec:
     found: dict[str, Any] = {name: getattr(subscription, name) for name in Spec.__struct_fields__}
     for name, enum in ENUMS.items():
         found[name] = conversion.numbers(enum)[found[name]]
-    found[labels.METADATA] = labels.pairs(subscription.metadata)
+    for name in PAIRS:
+        found[name] = labels.pairs(found[name])
     if subscription.sealed_secrets is None:
         found["signature_scheme"] = pb.SIGNATURE_SCHEME_NONE
     if subscription.retry_policy is not None:

@@ -23,6 +23,7 @@ from services.domain.states import BreakerState, StatusReason, SubscriptionState
 from services.ingest.subscriptions import client_certificates, labels, secrets
 from services.ingest.subscriptions.client_certificates import ClientCertificate
 from services.ingest.subscriptions.secrets import Verification
+from services.ingest.subscriptions.tag_paths import TagPaths
 from services.platform import errors
 
 # What a record takes in memory, and each entry of its lists, besides the text in them; measured, and rounded up.
@@ -57,6 +58,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     name: str | None
     # JSON of its pairs; None when it has none.
     metadata: str | None
+    # The same: a path for the key of each tag.
+    tag_paths: str | None
     kind: Kind
     keep_when_disabled: bool
     # None: no limit, or the default of the service.
@@ -116,6 +119,7 @@ class Subscription(Spec, frozen=True, kw_only=True, dict=True):
             self.description,
             self.name,
             self.metadata,
+            self.tag_paths,
             self.retry_policy,
             self.client_certificate,
         )
@@ -126,7 +130,7 @@ class Subscription(Spec, frozen=True, kw_only=True, dict=True):
             + sum(ENTRY_BYTES + len(entry) for entry in (*self.event_types, *self.header_names))
         )
 
-    # Made once: every event reads both.
+    # Made once: every event reads them.
 
     @functools.cached_property
     def filter(self) -> TypeFilter:
@@ -139,6 +143,11 @@ class Subscription(Spec, frozen=True, kw_only=True, dict=True):
         if self.status is SubscriptionState.DISABLED and not self.keep_when_disabled:
             return ()
         return ((self.id, self.status is SubscriptionState.ACTIVE and self.rate_limit_per_second is None),)
+
+    @functools.cached_property
+    def paths(self) -> TagPaths | None:
+        """Where it finds the tags of what is sent to it; None if nowhere."""
+        return None if self.tag_paths is None else TagPaths(labels.pairs(self.tag_paths))
 
 
 class Breaker(msgspec.Struct, frozen=True, kw_only=True):

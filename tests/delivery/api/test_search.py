@@ -29,6 +29,8 @@ STATES = tuple(DeliveryStatus)
 TYPES = ("order.created", "order.item.added", "order_paid", "orders", None)
 ANSWERS = ((503, "http_5xx"), (429, "http_4xx"), (None, "timeout"), (None, None))
 REASONS = ("retries_exhausted", "expired")
+LISTED = ("failed", "cancelled")
+TAGS = ("order=1", "order=2", "customer=acme")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,7 @@ class Row:
     reason: str | None
     answer: tuple[int | None, str | None]
     attempts: int
+    tags: Sequence[str] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +75,9 @@ async def rows(stores: Stores) -> AsyncIterator[Rows]:
             )
             event_id = ids.new()
             other = ids.of_delivery(event_id, theirs)
+            await made.pool.execute(
+                "INSERT INTO event_tags (event_id, tenant_id, tag) VALUES ($1, 'other', $2)", event_id, TAGS[0]
+            )
             await deliveries.insert(
                 made.pool, [(other, event_id)], subscription_id=theirs, tenant_id="other", status="failed"
             )
@@ -108,9 +114,15 @@ async def _row(world: World, subscriptions: Sequence[UUID], number: int, chance:
             f"UPDATE {table} SET attempt_count = $2, last_status_code = $3, last_error_kind = $4 WHERE {key} = $1",
             delivery_id, attempts, *answer,
         )  # fmt: skip
+    tags = chance.sample(TAGS, number % 3)
+    await world.pool.execute(
+        "INSERT INTO event_tags (event_id, tenant_id, tag)"
+        " SELECT event_id, tenant_id, unnest($2::text[]) FROM webhook_deliveries WHERE id = $1",
+        delivery_id, tags,
+    )  # fmt: skip
     return Row(
         id=delivery_id, subscription_id=owner, status=status, event_type=event_type, reason=reason,
-        answer=answer if status != "delivered" else (None, None), attempts=attempts,
+        answer=answer if status != "delivered" else (None, None), attempts=attempts, tags=tags,
     )  # fmt: skip
 
 
@@ -194,6 +206,40 @@ FILTERS: Mapping[str, Wanted] = {
         lambda _: {"held_by": ["paused"]},
         lambda rows, row: row.status == "pending" and row.subscription_id == rows.paused,
     ),
+    "a tag": (lambda _: {"tag": ["order=1"]}, lambda _, row: "order=1" in row.tags),
+    "two tags": (
+        lambda _: {"tag": ["order=2", "customer=acme"]},
+        lambda _, row: not {"order=2", "customer=acme"}.isdisjoint(row.tags),
+    ),
+    "a tag that none has": (lambda _: {"tag": ["order=3"]}, lambda _rows, _row: False),
+    "a tag of what was delivered": (
+        lambda _: {"tag": ["order=1"], "status": [state("delivered")]},
+        lambda _, row: "order=1" in row.tags and row.status == "delivered",
+    ),
+    "a tag of failed and cancelled ones of a subscription": (
+        lambda rows: {
+            "tag": ["order=1", "order=2"],
+            "status": [state("failed"), state("cancelled")],
+            "subscription_id": [str(rows.subscriptions[0])],
+        },
+        lambda rows, row: (
+            not {"order=1", "order=2"}.isdisjoint(row.tags)
+            and row.status in {"failed", "cancelled"}
+            and row.subscription_id == rows.subscriptions[0]
+        ),
+    ),
+    "a tag of unfinished ones of a type": (
+        lambda _: {
+            "tag": ["customer=acme"],
+            "status": [state("pending"), state("scheduled")],
+            "event_type": ["order.*"],
+        },
+        lambda _, row: (
+            "customer=acme" in row.tags
+            and row.status in {"pending", "scheduled"}
+            and row.event_type in {"order.created", "order.item.added"}
+        ),
+    ),
     "no hold": (lambda _: {"held_by": ["breaker_open"]}, lambda _rows, _row: False),
     "what cannot be": (
         lambda _: {"status": [state("delivered")], "error_kind": ["timeout"]},
@@ -223,6 +269,50 @@ async def test_a_page_that_may_read_few_rows_says_how_far_it_got_and_the_next_on
     wanted, matches = FILTERS[name]
     expected = sorted((row.id for row in rows.all if matches(rows, row)), reverse=not ascending)
     assert await searched(rows, page_size=2, ascending=ascending, **wanted(rows)) == expected
+
+
+@pytest.mark.parametrize("page_size", [1, 40])
+@pytest.mark.parametrize(
+    "name", ["no such type", "no such type of subscriptions", "no such code of subscriptions", "no such reason"]
+)
+async def test_a_page_reads_so_many_rows_of_all_subscriptions_together(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch, name: str, page_size: int
+) -> None:
+    """However many subscriptions and states are wanted; and the next pages get to the end."""
+    monkeypatch.setattr(walks, "WALK_ROWS", 30)
+    monkeypatch.setattr(walks, "FIRST_ROWS", 12)
+    read: list[int] = []
+    step = walks.Walker.step
+
+    async def counted(walker: walks.Walker, *arguments: Any) -> Any:
+        row = await step(walker, *arguments)
+        read.append(row["rows_read"])
+        return row
+
+    monkeypatch.setattr(walks.Walker, "step", counted)
+    asked = {"subscription_id": [str(owner) for owner in rows.subscriptions]}
+    every: dict[str, dict[str, Any]] = {
+        "no such type": {"event_type": ["none"]},
+        "no such type of subscriptions": {"event_type": ["none"], **asked},
+        "no such code of subscriptions": {
+            "status": [state("failed"), state("cancelled")],
+            "status_code": ["418"],
+            **asked,
+        },
+        "no such reason": {"reason": ["worker_lost"]},
+    }
+    request = pb.SearchDeliveriesRequest(filter=pb.DeliveryFilter(**every[name]), page_size=page_size)
+    pages = 0
+    while True:
+        answer = await rows.shared.client.SearchDeliveries(request)
+        assert list(answer.deliveries) == []
+        assert sum(read) <= max(30, page_size + 1)
+        read.clear()
+        pages += 1
+        request.page_token = answer.next_page_token
+        if not answer.next_page_token:
+            break
+    assert pages <= len(rows.all)
 
 
 async def test_a_search_that_stops_early_says_so(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,6 +405,54 @@ async def test_a_search_goes_back_a_day_unless_it_names_a_subscription_or_a_time
     await world.pool.execute("DELETE FROM webhook_deliveries WHERE id = $1", old)
 
 
+@pytest.mark.parametrize("ascending", [False, True], ids=["newest", "oldest"])
+@pytest.mark.parametrize("page_size", [1, 3, 200])
+async def test_tagged_events_of_one_moment_and_those_without_deliveries_are_passed_in_order(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch, page_size: int, *, ascending: bool
+) -> None:
+    """Their deliveries have ids in the same range, in another order than their own."""
+    monkeypatch.setattr(walks, "WALK_ROWS", 12)
+    monkeypatch.setattr(walks, "FIRST_ROWS", 2)
+    pool = rows.shared.world.pool
+    begin = ids.least_at(datetime.now(UTC)).int | (7 << 76) | (2 << 62)
+    # Three ranges of twelve events: of each three, one has no delivery, and one has no tag.
+    events = [UUID(int=begin + (each % 3 << 64) + each) for each in range(36)]
+    pairs = [
+        (ids.of_delivery(name, owner), name) for name in events[::3] + events[1::3] for owner in rows.subscriptions
+    ]
+    for owner in rows.subscriptions:
+        own = [pair for pair in pairs if pair[0] == ids.of_delivery(pair[1], owner)]
+        await deliveries.insert(pool, own, subscription_id=owner, status="failed")
+    tagged = events[::3] + events[2::3]
+    await pool.execute(
+        "INSERT INTO event_tags (event_id, tenant_id, tag) SELECT unnest($1::uuid[]), 'default', 'moment=1'", tagged
+    )
+    expected = sorted((name for name, event_id in pairs if event_id in tagged), reverse=not ascending)
+    assert len(expected) == 36
+    for status in ([], [state("failed")], [state("failed"), state("pending")]):
+        assert (
+            await searched(rows, page_size=page_size, ascending=ascending, tag=["moment=1"], status=status) == expected
+        )
+    for table in ("unsuccessful_deliveries", "webhook_deliveries"):
+        await pool.execute(f"DELETE FROM {table} WHERE id = ANY($1::uuid[])", expected)
+        await pool.execute(f"DELETE FROM {table} WHERE id = ANY($1::uuid[])", [name for name, _ in pairs])
+
+
+async def test_a_tag_is_found_whenever_its_event_was_accepted(rows: Rows) -> None:
+    world, owner = rows.shared.world, rows.subscriptions[0]
+    await world.pool.execute("SELECT create_partitions((now() - interval '3 days')::date, now()::date)")
+    event_id = ids.shifted(ids.new(), -26 * 3600)
+    old = ids.of_delivery(event_id, owner)
+    await deliveries.insert(world.pool, [(old, event_id)], subscription_id=owner, status="failed")
+    await world.pool.execute(
+        "INSERT INTO event_tags (event_id, tenant_id, tag) VALUES ($1, 'default', 'age=old')", event_id
+    )
+    assert await searched(rows, tag=["age=old"]) == [old]
+    assert await searched(rows, tag=["age=old"], from_time=datetime.now(UTC) - timedelta(hours=24)) == []
+    await world.pool.execute("DELETE FROM unsuccessful_deliveries WHERE id = $1", old)
+    await world.pool.execute("DELETE FROM webhook_deliveries WHERE id = $1", old)
+
+
 async def test_a_subscription_of_another_tenant_is_not_found(rows: Rows) -> None:
     for owner in (rows.other.subscription_id, ids.new()):
         asked = pb.DeliveryFilter(subscription_id=[str(rows.subscriptions[0]), str(owner)])
@@ -343,6 +481,10 @@ async def test_each_tenant_finds_its_own(rows: Rows) -> None:
         ({"error_kind": ["success"]}, "error_kind"),
         ({"held_by": ["rate_limit"]}, "held_by"),
         ({"min_attempts": -1}, "min_attempts"),
+        ({"tag": ["order"]}, "tag"),
+        ({"tag": ["order="]}, "tag"),
+        ({"tag": ["=42"]}, "tag"),
+        ({"tag": ["order=42"] * 51}, "tag"),
         ({"error_kind": ["timeout"] * 51}, "error_kind"),
         ({"from_time": datetime(2026, 1, 2, tzinfo=UTC), "to_time": datetime(2026, 1, 2, tzinfo=UTC)}, "to_time"),
     ],
@@ -486,6 +628,7 @@ async def test_what_is_wanted_is_counted_in_groups(
     rows: Rows, monkeypatch: pytest.MonkeyPatch, name: str, counted: int
 ) -> None:
     monkeypatch.setattr(store, "COUNTED", counted)
+    monkeypatch.setattr(store, "COUNTED_AT_ONCE", 5)
     for wanted, matches in (FILTERS["nothing"], FILTERS["statuses of two places"], FILTERS["no hold"]):
         expected = Counter(GROUPS[name](row) for row in rows.all if matches(rows, row))
         found, token = Counter[str](), ""

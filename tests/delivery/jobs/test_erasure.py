@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import dataclasses
 import secrets
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -124,6 +125,21 @@ def echo(secret: bytes, **fields: Any) -> Reply:
 
 
 # -- what is left --
+
+
+async def test_an_erasure_by_tag_erases_the_tags_of_what_it_erases(world: World) -> None:
+    owner = await world.subscription("https://receiver.example/hook")
+    tagged = [dataclasses.replace(event(SECRET, owner), tags=["customer=acme", f"n={number}"]) for number in range(3)]
+    tagged += [dataclasses.replace(event(SECRET), tags=["customer=other"])]
+    for made in tagged:
+        await stored(world, made)
+    job = await finished(world, store_of(world), await created(world, DeliveryFilter(tag=["customer=acme", "n=0"])))
+    assert (job.matched, job.done) == (3, 3)
+    left = await world.pool.fetch("SELECT event_id, tag FROM event_tags")
+    assert [(row["event_id"], row["tag"]) for row in left] == [(tagged[3].id, "customer=other")]
+    assert await world.pool.fetchval("SELECT count(*) FROM webhook_events WHERE payload IS NOT NULL") == 1
+    again = await created(world, DeliveryFilter(tag=["customer=acme"]))
+    assert again.matched == 0
 
 
 async def test_an_erasure_leaves_no_byte_of_the_payload_in_any_row_of_any_table(

@@ -107,7 +107,7 @@ async def test_a_retry_job_gives_each_failed_delivery_one_attempt(world: World, 
 
 
 async def test_a_job_without_a_bound_is_invalid(world: World) -> None:
-    with pytest.raises(errors.InvalidArgument, match="must have a from time or a subscription_id"):
+    with pytest.raises(errors.InvalidArgument, match="must have a from time, a subscription_id, event_ids, a tag"):
         await created(store_of(world), RETRY, of())
 
 
@@ -242,6 +242,30 @@ async def test_a_job_without_subscriptions_is_for_all_of_its_tenant_and_no_other
     now = await finished(world, store, await created(store, RETRY, wanted))
     assert now.done == 6
     assert await world.statuses(theirs) == {"failed": 3}
+
+
+async def test_a_job_can_be_of_the_events_with_a_tag_or_a_key(world: World) -> None:
+    subscription = await world.subscription("https://receiver.example/hook")
+    mended = sorted(await failed(world, subscription, 30))
+    await failed(world, subscription, 5)
+    await world.pool.execute(
+        "INSERT INTO event_tags (event_id, tenant_id, tag)"
+        " SELECT event_id, tenant_id, 'order=42' FROM webhook_deliveries WHERE id = ANY($1::uuid[])",
+        mended[:20],
+    )
+    await world.pool.execute(
+        "INSERT INTO idempotency_keys (tenant_id, route, key, object_id, expires_at, request_hash, response)"
+        " SELECT tenant_id, 'events', 'k' || n, event_id, now() + interval '1 hour', '', ''"
+        " FROM webhook_deliveries JOIN unnest($1::uuid[]) WITH ORDINALITY AS m (id, n) USING (id)",
+        mended[20:22],
+    )
+    store = store_of(world)
+    job = await finished(world, store, await created(store, RETRY, of(tag=["order=42", "order=43"])))
+    assert (job.matched, job.done, job.skipped, job.gone) == (20, 20, 0, 0)
+    job = await finished(world, store, await created(store, RETRY, of(idempotency_key=["k2", "k1"])))
+    assert (job.matched, job.done, job.skipped, job.gone) == (2, 2, 0, 0)
+    assert await world.statuses(subscription) == {"pending": 22, "failed": 13}
+    assert (await store.preview("default", RETRY, of(provider_id=["k1"]))).matched == 0
 
 
 async def test_results_follow_what_becomes_of_deliveries(world: World) -> None:
@@ -508,9 +532,25 @@ async def test_jobs_that_ended_long_ago_are_removed_with_the_next(world: World) 
         await store.get("default", shifted)
 
 
+async def test_a_tenant_keeps_its_newest_jobs_and_those_that_have_not_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "KEEP_JOBS", 3)
+    subscription = await world.subscription("https://receiver.example/hook")
+    store = store_of(world)
+    running = await created(store, RETRY, of(await world.subscription("https://receiver.example/other")))
+    await store.pause("default", running.id)
+    for _ in range(5):
+        await finished(world, store, await created(store, RETRY, of(subscription)))
+    made = [job.id for job in await store.page("default", status=None, before=paging.NEWEST, limit=50)]
+    last = await created(store, RETRY, of(subscription))
+    left = [job.id for job in await store.page("default", status=None, before=paging.NEWEST, limit=50)]
+    assert left == [last.id, *made[:2], running.id]
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("select_jobs", ("default", paging.NEWEST, None, 50)), ("forget_jobs", ("default", jobs.KEEP_DAYS, 100))],
+    [("select_jobs", ("default", paging.NEWEST, None, 50)), ("forget_jobs", ("default", jobs.KEEP_DAYS, 100, 1_000))],
 )
 async def test_jobs_of_other_tenants_and_recent_ones_are_not_read_for_a_tenants(
     world: World, name: str, arguments: tuple[Any, ...]

@@ -26,7 +26,9 @@ from tests.delivery.world import World
 DAYS = 14
 ROWS_PER_DAY = 400
 BATCH = 100
-_PARTITION = re.compile(r"(webhook_events|webhook_deliveries|unsuccessful_deliveries|delivery_attempts)_(\d{8})")
+_PARTITION = re.compile(
+    r"(webhook_events|event_tags|webhook_deliveries|unsuccessful_deliveries|delivery_attempts)_(\d{8})"
+)
 QUEUE = "delivery_queue"
 
 
@@ -73,6 +75,11 @@ async def _fill(connection: Connection) -> Data:
         await connection.execute(
             "INSERT INTO webhook_events (id, tenant_id, content_type, payload)"
             " SELECT id, 'default', 'application/json', repeat('x', 500)::bytea FROM unnest($1::uuid[]) AS id",
+            event_ids,
+        )
+        await connection.execute(
+            "INSERT INTO event_tags (event_id, tenant_id, tag)"
+            " SELECT id, 'default', 'order=' || n FROM unnest($1::uuid[]) AS id CROSS JOIN generate_series(1, 2) AS n",
             event_ids,
         )
         # A few deliveries of each day are unfinished in each state, as after an outage; the rest is delivered.
@@ -226,6 +233,12 @@ def late_arguments(data: Data) -> list[Any]:
     return [some, [ids.new()] * len(some), requests, [2] * len(some), owners, tenants, *rest, types, details, events]
 
 
+def settle_arguments(data: Data) -> list[Any]:
+    some = data.delivery_ids
+    rest: list[Any] = [1, True, True, 503, "http_5xx"]
+    return [some, *([value] * len(some) for value in rest), min(some), max(some)]
+
+
 def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
     """Return every statement that a batch of ids runs, with its arguments."""
     some = data.delivery_ids
@@ -242,7 +255,7 @@ def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
         "lock_late_ended": (worker.SQL["lock_late_ended"], [some, least, greatest]),
         "select_attempts_of_claims": (worker.SQL["select_attempts_of_claims"], [some, least, greatest, tokens]),
         "record_late": (worker.SQL["record_late"], late_arguments(data)),
-        "settle_late": (worker.SQL["settle_late"], [some, [1] * len(some), [True] * len(some), least, greatest]),
+        "settle_late": (worker.SQL["settle_late"], settle_arguments(data)),
         "select_payload": (worker.SQL["select_payload"], [data.event_ids[0]]),
         "take_due": (dispatcher.SQL["take_due"], [some, 10.0]),
         "keep_leases": (dispatcher.SQL["keep_leases"], [some, 0.0]),
@@ -397,6 +410,18 @@ async def test_a_page_of_a_subscription_reads_no_partition_whole(data: Data) -> 
         assert touched(found) <= 2 * (50 + DAYS + 1)
 
 
+async def test_a_look_for_test_events_reads_none_that_wait_for_nothing(data: Data) -> None:
+    """Those of the last minute stay for the rate, of all tenants."""
+    await data.connection.execute(
+        "INSERT INTO endpoint_tests (id, subscription_id, tenant_id, actor, asked_at)"
+        " SELECT gen_random_uuid(), gen_random_uuid(), 'default', 'a', now() - interval '30 seconds'"
+        " FROM generate_series(1, 5000)"
+    )
+    await data.connection.execute("ANALYZE endpoint_tests")
+    found = await plan(data.connection, worker.SQL["take_tests"], *[[], 10, 10.0, 60.0, False])
+    assert sum(_passed(node) for node in nodes(found) if node.get("Relation Name") == "endpoint_tests") == 0
+
+
 STEP = 50
 # Statements that search, each on its walk, and their parameters after those of a step: filters that match nothing, so
 # that each row that is passed is looked at as much as it can be.
@@ -404,6 +429,17 @@ SEARCHES: list[tuple[str, str, Callable[[Data], list[Any]]]] = [
     ("find_in_history", "history", lambda _: ["delivered", ["a.%"], 1, None]),
     ("find_in_history", "history_of_subscriptions", lambda data: [None, ["a.%"], 1, *[data.subscriptions[:3]] * 2]),
     ("find_in_history", "history_of_events", lambda data: [None, ["a.%"], 1, None, *ranges(data)]),
+    ("find_in_history", "history_of_tags", lambda _: [None, ["a.%"], 1, None, ["order=1", "order=2"]]),
+    (
+        "find_unsuccessful_like",
+        "unsuccessful_of_tags",
+        lambda _: [["failed"], ["expired"], ["a.%"], None, None, 0, None, ["order=1", "order=2"]],
+    ),
+    (
+        "find_unfinished",
+        "queue_of_tags",
+        lambda _: [["pending"], ["a.%"], None, None, 0, ["paused"], None, ["order=1", "order=2"]],
+    ),
     ("find_unsuccessful_like", "unsuccessful", lambda _: [["failed"], ["expired"], ["a.%"], None, None, 0, None]),
     (
         "find_unsuccessful_like",

@@ -352,3 +352,76 @@ async def test_an_event_waits_with_the_weight_of_its_tenant(
     for path in (WEBHOOK, f"{WEBHOOK}/{TOKEN}"):
         assert (await client.post(path, content=b"{}")).status_code == 202
     assert weights == [1, 3]
+
+
+# -- tags --
+
+
+async def test_tags_of_a_webhook_and_of_an_event_are_passed_on(client: httpx.AsyncClient, services: Services) -> None:
+    header = {b"x-webhook-tags": "order=42 ,customer=ac=me, ,\tname=M\u00fcller".encode()}
+    expected = {"order": "42", "customer": "ac=me", "name": "M\u00fcller"}
+    token_path = f"{WEBHOOK}/{TOKEN}"
+    for path, body in ((WEBHOOK, b"1"), (token_path, b"1"), (EVENTS, b'{"event_type": "a", "payload": %b}' % EXACT)):
+        assert (await client.post(path, content=body, headers=header)).status_code == 202
+        assert dict(services.items[-1].tags) == expected
+    body = b'{"payload": %b, "tags": {"order": "42", "customer": "a, b"}, "event_type": "a"}' % EXACT
+    assert (await client.post(EVENTS, content=body)).status_code == 202
+    item = services.items[-1]
+    assert (dict(item.tags), item.payload) == ({"order": "42", "customer": "a, b"}, EXACT)
+    for body in (b'{"payload": 1, "tags": null, "event_type": "a"}', b'{"payload": 1, "tags": {}, "event_type": "a"}'):
+        assert (await client.post(EVENTS, content=body, headers={"x-webhook-tags": ","})).status_code == 202
+        assert not services.items[-1].tags
+
+
+WRONG_TAGS = [
+    *("order", "order=", "=42", "order=42,order=43", "a b=1", "a=\u00a0", f"{'k' * 65}=1", f"a={'v' * 256}"),
+    ",".join(f"a{number}=1" for number in range(6)),
+]
+
+
+@pytest.mark.parametrize("value", [*(text.encode() for text in WRONG_TAGS), b"a=\xff", b"a=\xe2\x80\x8b"])
+@pytest.mark.parametrize("path", [WEBHOOK, EVENTS])
+async def test_a_wrong_header_of_tags_is_named(
+    client: httpx.AsyncClient, services: Services, path: str, value: bytes
+) -> None:
+    body = b'{"event_type": "a", "payload": 1}'
+    answer = await client.post(path, content=body, headers={b"x-webhook-tags": value})
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "X-Webhook-Tags")
+    assert services.items == []
+
+
+@pytest.mark.parametrize(
+    ("tags", "field"),
+    [
+        (b'["order=42"]', "tags"),
+        (b'{"order": 42}', "tags"),
+        (b'{"a b": "1"}', "tags"),
+        (b'{"order": ""}', "tags.order"),
+        (b'{"order": " 42"}', "tags.order"),
+        (b'{"order": "\\u0000"}', "tags.order"),
+        (b'{"order": "\\ud83d"}', "tags"),
+        (b'{"a": "1", "b": "1", "c": "1", "d": "1", "e": "1", "f": "1"}', "tags"),
+    ],
+    ids=str,
+)
+async def test_wrong_tags_in_a_body_are_named(
+    client: httpx.AsyncClient, services: Services, tags: bytes, field: str
+) -> None:
+    event = b'{"event_type": "a", "payload": 1, "tags": %b}' % tags
+    answer = await client.post(EVENTS, content=event)
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
+    answer = await client.post(f"{EVENTS}/batch", content=b'{"events": [%b]}' % event)
+    (result,) = answer.json()["results"]
+    assert (result["error"]["status"], result["error"]["errors"][0]["field"]) == (422, field)
+    assert services.items == []
+
+
+async def test_tags_are_stated_in_one_place(client: httpx.AsyncClient, services: Services) -> None:
+    header = {"X-Webhook-Tags": "order=42"}
+    event = {"event_type": "a", "payload": 1, "tags": {"order": "42"}}
+    for path, body in ((EVENTS, event), (f"{EVENTS}/batch", {"events": [event]})):
+        answer = await client.post(path, json=body, headers=header)
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "X-Webhook-Tags")
+    answer = await client.post(EVENTS, json=event, headers=[("X-Webhook-Tags", "a=1"), ("X-Webhook-Tags", "b=1")])
+    assert (answer.status_code, answer.json()["reason"]) == (400, "HEADER_REPEATED")
+    assert services.items == []

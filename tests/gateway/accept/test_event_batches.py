@@ -226,3 +226,9 @@ async def test_the_path_of_batches_is_no_event(client: httpx.AsyncClient, servic
     answer = await client.request(method, BATCH)
     assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
     assert services.requests == []
+
+
+async def test_events_of_a_batch_have_tags_of_their_own(client: httpx.AsyncClient, services: Services) -> None:
+    await send(client, EVENT | {"tags": {"order": "1"}}, EVENT | {"event_type": "b", "tags": None}, EVENT)
+    assert sorted((item.event_type, dict(item.tags)) for item in services.items if item.tags) == [("a", {"order": "1"})]
+    assert len(services.items) == 3

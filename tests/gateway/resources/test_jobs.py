@@ -24,6 +24,23 @@ async def test_a_job_is_created_with_its_filter(client: httpx.AsyncClient, servi
     assert request.filter.from_time.ToJsonString() == "2026-03-14T00:00:00Z"
 
 
+async def test_a_job_of_certain_events_needs_no_time(client: httpx.AsyncClient, services: Services) -> None:
+    named = {"tag": ["order=42", "a=b"], "idempotency_key": ["k"], "provider_id": ["evt_1"]}
+    services.job.filter.tag.append("order=42")
+    services.job.filter.provider_id.append("evt_1")
+    answer = await client.post("/api/v1/jobs", json={"kind": "retry", "filter": named})
+    assert answer.status_code == 202
+    (request,) = services.requests
+    wanted = request.filter
+    assert {name: list(getattr(wanted, name)) for name in named} == named
+    shown = answer.json()["filter"]
+    assert {name: shown[name] for name in named} == {
+        "tag": ["order=42"],
+        "idempotency_key": [],
+        "provider_id": ["evt_1"],
+    }
+
+
 async def test_a_dry_run_creates_nothing(client: httpx.AsyncClient, services: Services) -> None:
     services.preview.token = "whj_token"
     services.preview.reasons.add(reason="expired", deliveries=3)

@@ -36,6 +36,7 @@ async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
         "description": "d",
         "name": None,
         "metadata": {},
+        "tag_paths": {},
         "has_secret": True,
         "signature_scheme": "hmac-sha256",
         "public_keys": [],
@@ -319,7 +320,7 @@ async def test_a_search_passes_its_filters_on_and_says_what_was_searched(
     asked = (
         f"subscription_id={ID}&status=failed&status=pending&reason=expired&event_type=order.*&event_type=a"
         "&status_code=5xx&error_kind=timeout&held_by=paused&min_attempts=2&order=oldest&limit=7&cursor=abc"
-        "&idempotency_key=k&provider_id=p&provider_id=q"
+        "&idempotency_key=k&provider_id=p&provider_id=q&tag=order%3D42&tag=a=b=c"
         "&from=2026-03-14T15:09:26Z&to=2026-03-14T16:09:26%2B00:00"
     )
     answer = (await client.get(f"/api/v1/deliveries?{asked}")).json()
@@ -341,6 +342,7 @@ async def test_a_search_passes_its_filters_on_and_says_what_was_searched(
             min_attempts=2,
             idempotency_key=["k"],
             provider_id=["p", "q"],
+            tag=["order=42", "a=b=c"],
             from_time=conversion.stamp(since),
             to_time=conversion.stamp(since + timedelta(hours=1)),
         ),
@@ -403,9 +405,10 @@ async def test_lines_that_end_early_end_with_the_problem_and_the_cursor(
 
 async def test_a_search_of_events_passes_its_filters_on(client: httpx.AsyncClient, services: Services) -> None:
     services.event = ingest_pb2.Event(
-        id=ID, event_type="a.b", content_type="text/plain", created_at=NOW, payload_bytes=7, tenant_id="default"
-    )
-    asked = "event_type=a.*&event_type=b&idempotency_key=k&provider_id=p&order=oldest&limit=7&cursor=abc"
+        id=ID, event_type="a.b", content_type="text/plain", created_at=NOW, payload_bytes=7, tenant_id="default",
+        tags={"order": "42"},
+    )  # fmt: skip
+    asked = "event_type=a.*&event_type=b&idempotency_key=k&provider_id=p&tag=order=42&order=oldest&limit=7&cursor=abc"
     answer = await client.get(f"/api/v1/events?{asked}&from=2026-03-14T15:09:26Z&to=2026-03-14T16:09:26Z")
     moment = "2026-03-14T15:09:26.535Z"
     item = {
@@ -416,6 +419,7 @@ async def test_a_search_of_events_passes_its_filters_on(client: httpx.AsyncClien
         "created_at": moment,
         "payload_bytes": 7,
         "expanding": False,
+        "tags": {"order": "42"},
         "erased_at": None,
     }
     assert answer.json() == {"items": [item], "next_cursor": "more", "from": moment, "to": None, "scanned_to": moment}
@@ -426,6 +430,7 @@ async def test_a_search_of_events_passes_its_filters_on(client: httpx.AsyncClien
             event_type=["a.*", "b"],
             idempotency_key=["k"],
             provider_id=["p"],
+            tag=["order=42"],
             from_time=conversion.stamp(since),
             to_time=conversion.stamp(since + timedelta(hours=1)),
         ),

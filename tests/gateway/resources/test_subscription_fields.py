@@ -187,3 +187,12 @@ async def test_a_wrong_filter_is_named(
     answer = await client.get(SUBSCRIPTIONS, params=query)
     assert (answer.status_code, [found["field"] for found in answer.json()["errors"]]) == (422, [field])
     assert services.requests == []
+
+
+async def test_paths_of_tags_are_passed_on_and_shown(client: httpx.AsyncClient, services: Services) -> None:
+    path = await create(client, tag_paths={"order": "/data/a~1b"})
+    assert dict(services.requests[-1].spec.tag_paths) == {"order": "/data/a~1b"}
+    assert (await client.get(path)).json()["tag_paths"] == {"order": "/data/a~1b"}
+    for wrong in ("data", "", "/a~", "/a" * 11, "/" + "a" * 255, 1):
+        answer = await client.post(SUBSCRIPTIONS, json=BODY | {"tag_paths": {"order": wrong}})
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "tag_paths.order")

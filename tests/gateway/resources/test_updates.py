@@ -63,6 +63,17 @@ async def test_a_patch_merges_metadata_and_null_removes_one_pair_or_all(
     assert (dict(every.spec.metadata), every.merge_metadata, list(every.update_mask.paths)) == ({}, False, ["metadata"])
 
 
+async def test_a_patch_merges_paths_of_tags(client: httpx.AsyncClient, services: Services) -> None:
+    some = await asked(client, services, {"tag_paths": {"order": "/data/id", "old": None}})
+    assert (dict(some.spec.tag_paths), some.merge_tag_paths) == ({"order": "/data/id", "old": ""}, True)
+    every = await asked(client, services, {"tag_paths": None})
+    assert (dict(every.spec.tag_paths), every.merge_tag_paths, list(every.update_mask.paths)) == (
+        {},
+        False,
+        ["tag_paths"],
+    )
+
+
 async def test_a_put_replaces_headers(client: httpx.AsyncClient, services: Services) -> None:
     path = (await create(client)).headers["location"]
     assert (await client.put(path, json={"target_url": URL, "headers": {"X-A": "1"}})).status_code == 200

@@ -553,3 +553,67 @@ async def test_a_caller_that_leaves_does_not_take_its_event_back(ingest: Ingest)
         return len(await ingest.deliveries(event_id)) == 1
 
     await eventually(stored, "the event to be stored")
+
+
+# -- tags --
+
+
+async def test_tags_are_stored_with_their_event_and_no_row_without(ingest: Ingest) -> None:
+    made = await ingest.create()
+    tagged = await ingest.send(made.id, tags={"order": "42", "customer": "M\u00fcller = Co, Ltd."})
+    to_all = await ingest.send(event_type="order.created", tags={"order": "42"}, idempotency_key="k")
+    plain = await ingest.send(made.id)
+    rows = await ingest.pool.fetch(
+        "SELECT event_id, tag FROM event_tags WHERE tenant_id = $1 ORDER BY event_id, tag", ingest.tenant_id
+    )
+    assert [(str(row["event_id"]), row["tag"]) for row in rows] == [
+        (tagged.event_id, "customer=M\u00fcller = Co, Ltd."),
+        (tagged.event_id, "order=42"),
+        (to_all.event_id, "order=42"),
+    ]
+    assert dict((await ingest.event(tagged.event_id)).tags) == {"order": "42", "customer": "M\u00fcller = Co, Ltd."}
+    assert not (await ingest.event(plain.event_id)).tags
+    assert len(await ingest.deliveries(tagged.event_id)) == 1
+
+
+async def test_tags_of_a_repeated_event_are_stored_once(ingest: Ingest) -> None:
+    made, event_id = await ingest.create(), str(ids.new())
+    for _ in range(2):
+        await ingest.send(made.id, event_id=event_id, tags={"order": "42"})
+    keyed = [await ingest.send(made.id, idempotency_key="k", tags={"order": "1", "a": "b"}) for _ in range(2)]
+    assert keyed[0].event_id == keyed[1].event_id
+    assert keyed[1].replayed
+    assert await ingest.count("event_tags") == 3
+    for tags in ({}, {"order": "1"}, {"order": "1", "a": "c"}):
+        error = await refused(ingest.send(made.id, idempotency_key="k", tags=tags))
+        assert error.reason == errors.ErrorReason.IDEMPOTENCY_KEY_REUSED
+
+
+async def test_events_with_tags_are_committed_beside_others(ingest: Ingest) -> None:
+    made = await ingest.create()
+    items = [ingest.item(made.id, tags={"n": str(number)} if number % 2 else {}) for number in range(20)]
+    results = await ingest.batch(*items, ingest.item(made.id, tags={"n": ""}), ingest.item(tags={"n": "x"}))
+    assert [result.WhichOneof("outcome") for result in results] == ["accepted"] * 20 + ["error"] * 2
+    assert results[20].error.field == "tags.n"
+    for number, result in enumerate(results[:20]):
+        tags = dict((await ingest.event(result.accepted.event_id)).tags)
+        assert tags == ({"n": str(number)} if number % 2 else {})
+
+
+@pytest.mark.parametrize(
+    ("tags", "field"),
+    [
+        ({"a b": "1"}, "tags"),
+        ({"": "1"}, "tags"),
+        ({"k" * 65: "1"}, "tags"),
+        ({"order": "1 "}, "tags.order"),
+        ({"order": "v" * 256}, "tags.order"),
+        ({"order": "a\x00b"}, "tags.order"),
+        ({str(number): "1" for number in range(6)}, "tags"),
+    ],
+    ids=str,
+)
+async def test_wrong_tags_are_named_and_nothing_is_stored(ingest: Ingest, tags: dict[str, str], field: str) -> None:
+    made = await ingest.create()
+    assert fields(await refused(ingest.send(made.id, tags=tags))) == [field]
+    assert await ingest.count() == 0

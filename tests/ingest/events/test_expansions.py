@@ -98,8 +98,9 @@ async def test_a_fan_out_up_to_the_bound_has_its_deliveries_with_the_answer(inge
 async def test_an_event_says_that_it_is_expanding_while_it_is(ingest: Ingest) -> None:
     await subscribe(ingest, MANY)
     async with no_chunks(ingest):
-        accepted = await ingest.send(event_type=TYPE)
-        assert (await ingest.event(accepted.event_id)).expanding
+        accepted = await ingest.send(event_type=TYPE, tags={"order": "42"})
+        event = await ingest.event(accepted.event_id)
+        assert (event.expanding, dict(event.tags)) == (True, {"order": "42"})
     await expanded(ingest)
 
 

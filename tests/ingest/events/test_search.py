@@ -106,6 +106,36 @@ async def test_events_are_found_by_the_senders_key_and_the_providers_id(tenant: 
     assert await searched(await tenant.of("another"), idempotency_key=["order 1"]) == []
 
 
+@pytest.mark.parametrize("rows", [2, 20_000], ids=["in small steps", "at once"])
+async def test_events_are_found_by_their_tags(tenant: Ingest, monkeypatch: pytest.MonkeyPatch, rows: int) -> None:
+    monkeypatch.setattr(walks, "WALK_ROWS", rows)
+    monkeypatch.setattr(walks, "FIRST_ROWS", 1)
+    subscription = (await tenant.create()).id
+    await send(tenant, 3)
+    given = [{"order": "1"}, {"order": "1", "customer": "acme"}, {"customer": "acme"}, {"order": "2"}]
+    sent = [(await tenant.send(subscription, event_type="a.b", tags=tags)).event_id for tags in given]
+    keyed = (await tenant.send(event_type="a.c", idempotency_key="k", tags={"order": "1"})).event_id
+    for ascending in (False, True):
+        for page_size in (1, 200):
+
+            async def found(**wanted: Any) -> list[str]:
+                return await searched(tenant, ascending=ascending, page_size=page_size, **wanted)  # noqa: B023 - called here
+
+            def in_order(*names: str) -> list[str]:
+                return sorted(names, reverse=not ascending)  # noqa: B023 - called here
+
+            assert await found(tag=["order=1"]) == in_order(sent[0], sent[1], keyed)
+            assert await found(tag=["order=1", "customer=acme"]) == in_order(*sent[:3], keyed)
+            assert await found(tag=["order=1"], event_type=["a.c"]) == [keyed]
+            assert await found(tag=["order=1"], idempotency_key=["k"]) == [keyed]
+            assert await found(tag=["order=2"], idempotency_key=["k"]) == []
+            assert await found(tag=["order=3"]) == []
+    assert await searched(await tenant.of("another"), tag=["order=1"]) == []
+    (event,) = (await asked(tenant, tag=["order=2"])).events
+    assert dict(event.tags) == dict((await tenant.event(sent[3])).tags) == {"order": "2"}
+    assert not (await asked(tenant, tag=["order=1"])).HasField("from_time")
+
+
 async def test_the_time_is_that_of_the_id_and_goes_back_a_day_by_default(tenant: Ingest) -> None:
     sent = list(await send(tenant))
     first, last = (ids.moment_of(UUID(sent[place])) for place in (0, -1))
@@ -138,6 +168,7 @@ async def test_a_search_that_stops_early_says_how_far_it_got(tenant: Ingest, mon
         ({"event_type": ["*"]}, "event_type.0"),
         ({"idempotency_key": [""]}, "idempotency_key"),
         ({"provider_id": ["a"] * 51}, "provider_id"),
+        ({"tag": ["order"]}, "tag"),
         ({"from_time": datetime(2026, 1, 2, tzinfo=UTC), "to_time": datetime(2026, 1, 1, tzinfo=UTC)}, "to_time"),
     ],
 )

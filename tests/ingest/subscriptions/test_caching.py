@@ -425,6 +425,7 @@ def _version(version: int) -> Subscription:
         description="",
         name=f"v{version}",
         metadata='{"version": "some"}',
+        tag_paths=None,
         version=version,
         created_at=now,
         updated_at=now,

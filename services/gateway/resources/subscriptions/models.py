@@ -30,6 +30,7 @@ _VERIFIED_EXAMPLE: dict[str, Any] = {
     "event_types": ["payment_intent.*"],
     "verify": "stripe",
     "verification_secrets": ["whsec_of-the-endpoint-at-stripe"],
+    "tag_paths": {"payment": "/data/object/id"},
 }
 
 _PATCH_EXAMPLE: dict[str, Any] = {
@@ -51,6 +52,9 @@ _SPEC_NAMES = {"verify": "verification"}
 
 _HeaderValue = Annotated[str, Field(min_length=1, max_length=limits.MAX_HEADER_VALUE_LENGTH)]
 _Name = Annotated[str, Field(pattern=f"^{limits.SUBSCRIPTION_NAME_PATTERN}$")]
+_TagPath = Annotated[
+    str, Field(min_length=1, max_length=limits.MAX_TAG_PATH_LENGTH, pattern=f"^{limits.TAG_PATH_PATTERN}$")
+]
 _MetadataValue = Annotated[str, Field(min_length=1, max_length=limits.MAX_METADATA_VALUE_LENGTH)]
 
 
@@ -112,6 +116,16 @@ class SubscriptionBody(models.Request):
             "Pairs to find the subscription by; the service does not use them. At most 20; a key has 1 to 64 "
             "characters of `A-Z a-z 0-9 . _ / -`, a value 1 to 512 characters. Absent or null: none."
         ),
+    )
+    tag_paths: dict[str, _TagPath] | None = Field(
+        None,
+        max_length=events.MAX_TAGS,
+        description=(
+            "Where in webhooks to this subscription tags are found, by which events are then searched: the key of each "
+            "tag, and a JSON Pointer to a string, a number, or a boolean in the payload. At most 5; tags in "
+            "`X-Webhook-Tags` come first. Absent or null: none."
+        ),
+        examples=[_VERIFIED_EXAMPLE["tag_paths"]],
     )
     keep_when_disabled: bool = Field(
         default=True,
@@ -204,7 +218,7 @@ def _nullable(name: str) -> Any:
 class SubscriptionPatch(SubscriptionBody):
     """The fields to change (JSON Merge Patch, RFC 7396): absent keeps the stored value, null removes it.
 
-    `headers`, `metadata`, and `retry_policy` are merged field by field.
+    `headers`, `metadata`, `tag_paths`, and `retry_policy` are merged field by field.
     """
 
     model_config = ConfigDict(json_schema_extra={"examples": [_PATCH_EXAMPLE]})
@@ -218,6 +232,7 @@ class SubscriptionPatch(SubscriptionBody):
     headers: dict[str, _HeaderValue | None] | None = _nullable("headers")  # type: ignore[assignment]
     # Null removes one pair.
     metadata: dict[str, _MetadataValue | None] | None = _nullable("metadata")  # type: ignore[assignment]
+    tag_paths: dict[str, _TagPath | None] | None = _nullable("tag_paths")  # type: ignore[assignment]
 
 
 class Breaker(models.Answer):
@@ -253,6 +268,9 @@ class Subscription(models.Answer):
         description="Unique among the tenant's subscriptions; null if it has none.", examples=[_EXAMPLE["name"]]
     )
     metadata: dict[str, str] = Field(description="Pairs to find it by.", examples=[_EXAMPLE["metadata"]])
+    tag_paths: dict[str, str] = Field(
+        description="Where in webhooks to this subscription tags are found.", examples=[_VERIFIED_EXAMPLE["tag_paths"]]
+    )
     has_secret: bool = Field(description="Whether deliveries are signed.", examples=[True])
     signature_scheme: parts.DeliveryScheme = Field(
         description="How deliveries are signed; `none` without a secret.", examples=["hmac-sha256"]
@@ -381,10 +399,10 @@ def spec(body: SubscriptionBody) -> pb.SubscriptionSpec:
 def _asked(body: SubscriptionBody, name: str) -> Any:
     value = getattr(body, name)
     field = _SPEC[_SPEC_NAMES.get(name, name)]
-    if name in {"headers", "metadata"}:
+    if name in {"headers", "metadata", "tag_paths"}:
         texts = {key: text or "" for key, text in (value or {}).items()}
         merge = isinstance(body, SubscriptionPatch) and value is not None
-        return texts if name == "metadata" else pb.CustomHeaders(values=texts, merge=merge)
+        return pb.CustomHeaders(values=texts, merge=merge) if name == "headers" else texts
     if name == "verification_secrets":
         return pb.VerificationSecrets(values=value or ())
     if name == "client_certificate":

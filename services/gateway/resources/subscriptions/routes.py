@@ -179,8 +179,9 @@ async def update_subscription(
 ) -> Subscription:
     """Apply a JSON Merge Patch ([RFC 7396](https://www.rfc-editor.org/rfc/rfc7396)).
 
-    An absent field keeps its value, and null resets it to its default or removes it. `headers`, `metadata`, and
-    `retry_policy` are merged field by field: `{"headers": {"X-Old": null}}` removes one header and keeps the others.
+    An absent field keeps its value, and null resets it to its default or removes it. `headers`, `metadata`,
+    `tag_paths`, and `retry_policy` are merged field by field: `{"headers": {"X-Old": null}}` removes one header and
+    keeps the others.
     """
     request = pb.UpdateSubscriptionRequest(
         subscription_id=subscription_id,
@@ -188,6 +189,7 @@ async def update_subscription(
         etags=etags.wanted(if_match),
         update_mask=subscription_bodies.update_mask(body),
         merge_metadata=body.metadata is not None,
+        merge_tag_paths=body.tag_paths is not None,
     )
     answer = await services.call(services.subscriptions.UpdateSubscription, request)
     return _answered(answer.subscription, response)
