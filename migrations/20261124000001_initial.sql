@@ -205,6 +205,8 @@ CREATE TABLE endpoint_tests (
     details         text
 );
 CREATE INDEX endpoint_tests_by_tenant ON endpoint_tests (tenant_id, asked_at);
+-- For workers, which take the oldest of all tenants and delete those that count no more.
+CREATE INDEX endpoint_tests_by_time ON endpoint_tests (asked_at);
 
 -- What decides whether a subscription gets an event, and whether workers may be notified of its delivery at once.
 CREATE VIEW subscription_filters AS
@@ -235,7 +237,8 @@ CREATE TABLE idempotency_keys (
     -- Empty once the event that the call created is erased: no request is compared with it any more.
     request_hash bytea NOT NULL,
     response     bytea NOT NULL,
-    PRIMARY KEY (tenant_id, route, key)
+    -- In this order, so that a key is found whatever its route is.
+    PRIMARY KEY (tenant_id, key, route)
 );
 CREATE INDEX idempotency_keys_by_expiry ON idempotency_keys (expires_at);
 -- For erasing an event. Ids come in the order of time, so that an insert touches the last page.
@@ -260,6 +263,8 @@ CREATE TABLE webhook_events (
     traceparent      text,
     -- When all that was kept of it was erased: the payload is the first to go.
     erased_at        timestamptz,
+    -- The only subscription that it was sent to. Null: it goes to all that want its type.
+    addressed_to     uuid,
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
 
@@ -569,6 +574,9 @@ CREATE TABLE jobs (
     subscriptions   uuid[] NOT NULL,
     -- Of a replay: who gets the new deliveries. Null: the subscription of each.
     to_subscription_id uuid,
+    -- Of a replay that walks through events: those that to_subscription_id has no delivery of, or all that it wants. Null: it
+    -- walks through deliveries.
+    only_events     text CHECK (only_events IN ('missing', 'all')),
     rate_per_second integer NOT NULL CHECK (rate_per_second BETWEEN 1 AND 10000),
     created_by      text NOT NULL,
     created_at      timestamptz NOT NULL DEFAULT now(),
@@ -619,6 +627,7 @@ CREATE TABLE job_previews (
     kind          text NOT NULL,
     filter        jsonb NOT NULL,
     to_subscription_id uuid,
+    only_events   text,
     frozen_at     timestamptz NOT NULL,
     expires_at    timestamptz NOT NULL,
     matched       bigint NOT NULL,
@@ -679,6 +688,9 @@ CREATE TABLE delivery_stats (
 ) WITH (fillfactor = 50);
 -- For what a roll-up replaces and retention deletes.
 CREATE INDEX delivery_stats_by_minute ON delivery_stats (minute);
+-- For the largest subscriptions, and the largest types, of a tenant: each row is in one of them.
+CREATE INDEX delivery_stats_of_subscriptions ON delivery_stats (tenant_id, minute) WHERE event_type = '*';
+CREATE INDEX delivery_stats_of_types ON delivery_stats (tenant_id, minute) WHERE event_type <> '*';
 
 -- The same for each hour that is over and settled, kept for much longer: a row holds what delivery_stats has in many, one
 -- element of each array for each outcome and duration bucket.
@@ -698,6 +710,9 @@ CREATE TABLE hourly_stats (
 );
 -- For what retention deletes.
 CREATE INDEX hourly_stats_by_hour ON hourly_stats (hour);
+-- As those of delivery_stats.
+CREATE INDEX hourly_stats_of_subscriptions ON hourly_stats (tenant_id, hour) WHERE event_type = '*';
+CREATE INDEX hourly_stats_of_types ON hourly_stats (tenant_id, hour) WHERE event_type <> '*';
 
 -- How far delivery_stats is complete. A roll-up locks the only row, so that one copy works at a time.
 CREATE TABLE rollup_state (

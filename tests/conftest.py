@@ -41,6 +41,7 @@ SLOW = (
     "e2e/test_configurations.py",
     "dev/benchmarks/test_bench.py",
     "dev/chaos/test_run.py",
+    "dev/chaos/test_recovery.py",
     "docs/test_quickstarts.py",
     "e2e",
     "dev/test_image.py",

@@ -1,5 +1,7 @@
 """Entry: python -m dev.chaos [--seed N] [--events N] [--faults N] [--kinds A,B] [--rate N] [--shape S] [--scenario A].
 
+The scenario `recovery` has options of its own: [--deliveries N] [--kills N] [--measure].
+
 Exit status: 0 if the promise was kept, 1 if it was broken, 130 if the run was interrupted.
 """
 
@@ -15,12 +17,13 @@ from pathlib import Path
 
 import uvloop
 
-from dev.chaos import run, schedule, stack, verdict
+from dev.chaos import recovery, run, schedule, stack, verdict
 from dev.chaos.scenarios import SCENARIOS
 from dev.harness.supervisor import cancel_on_signals
 from services.platform.process import lifecycle
 
 DEFAULT_RATE = 100.0
+RECOVERY = "recovery"
 # So many large events that some of them wait for longer than a lease.
 LARGE_EVENTS = 200
 
@@ -45,6 +48,8 @@ def main() -> None:
 
 async def _main(options: argparse.Namespace, folder: Path, say: run.Say) -> bool:
     cancel_on_signals()
+    if options.scenario == RECOVERY:
+        return await _recover(options, folder, say)
     scenario, shape = SCENARIOS.get(options.scenario), schedule.SHAPES[options.shape]
     if scenario:
         load, faults = scenario.load(options.rate), scenario.schedule(shape)
@@ -80,6 +85,14 @@ async def _main(options: argparse.Namespace, folder: Path, say: run.Say) -> bool
     return judged.ok and not wrong
 
 
+async def _recover(options: argparse.Namespace, folder: Path, say: run.Say) -> bool:
+    say(f"{options.deliveries} failed deliveries, {options.kills} kills; data in {folder}")
+    asked = recovery.Options(deliveries=options.deliveries, kills=options.kills, measure=options.measure)
+    report = await recovery.run(stack.make_plan(folder, schedule.SHAPES["five"]), asked, say)
+    say(recovery.as_text(report))
+    return not report.wrong
+
+
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m dev.chaos", description="Prove that no accepted event is lost.")
     parser.add_argument("--seed", type=int, default=1, help="seed of the faults, which repeats a failed run")
@@ -88,7 +101,10 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=DEFAULT_RATE, help="events a second")
     parser.add_argument("--shape", choices=sorted(schedule.SHAPES), default="five", help="as PROCESSES of make run")
     parser.add_argument("--kinds", type=_names, default=[], help="kinds of faults, by name or prefix")
-    parser.add_argument("--scenario", choices=sorted(SCENARIOS), help="one fault of a fixed length instead")
+    parser.add_argument("--scenario", choices=sorted([*SCENARIOS, RECOVERY]), help="what is fixed instead")
+    parser.add_argument("--deliveries", type=int, default=1000, help="of recovery: how many failed")
+    parser.add_argument("--kills", type=int, default=recovery.KILLS, help="of recovery: of processes that run its job")
+    parser.add_argument("--measure", action="store_true", help="of recovery: measure pace and latency, too")
     parser.add_argument(
         "--subscriptions", type=int, help="how many others the tenant has, which change and want none of the events"
     )
@@ -99,6 +115,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
         schedule.chosen(options.kinds, schedule.SHAPES[options.shape])
     except ValueError as error:
         parser.error(str(error))
+    if options.scenario == RECOVERY and options.shape != "five":
+        parser.error("--scenario recovery: is of the shape five, in which a process that runs jobs sends nothing")
     if options.keep and options.keep.exists() and any(options.keep.iterdir()):
         parser.error(f"--keep {options.keep}: is not empty, and the verdict would be about what is in it, too")
     return options

@@ -53,19 +53,26 @@ GROUP BY 1, 2, 3, 4, 5
 
 -- rank_subscriptions --
 -- The $5 subscriptions of tenants ($1) with the most attempts, and ends of deliveries, in the hours from $2 to before $3
--- and the minutes from $3 to before $4.
+-- and the minutes from $3 to before $4. Of more than $6 rows of a tenant's hours, and of its minutes, the newest rank. Ranges of
+-- (tenant_id, minute) leave the plan no index but that of the tenant's: others' rows are not passed.
 SELECT subscription_id::text AS name
 FROM (
-    SELECT subscription_id, attempts + deliveries AS volume
-    FROM delivery_stats
-    WHERE tenant_id = ANY($1::text[]) AND event_type = '*' AND minute >= $3 AND minute < $4
-      AND subscription_id <> '00000000-0000-0000-0000-000000000000'
+    SELECT s.subscription_id, s.attempts + s.deliveries AS volume
+    FROM unnest($1::text[]) AS tenant (id) CROSS JOIN LATERAL (
+        SELECT subscription_id, attempts, deliveries FROM delivery_stats
+        WHERE (tenant_id, minute) >= (tenant.id, $3) AND (tenant_id, minute) < (tenant.id, $4) AND event_type = '*'
+        ORDER BY tenant_id DESC, minute DESC LIMIT $6
+    ) AS s
     UNION ALL
     SELECT h.subscription_id, u.attempts + u.deliveries
-    FROM hourly_stats h CROSS JOIN LATERAL unnest(h.attempts, h.deliveries) AS u (attempts, deliveries)
-    WHERE h.tenant_id = ANY($1::text[]) AND h.event_type = '*' AND h.hour >= $2 AND h.hour < $3
-      AND h.subscription_id <> '00000000-0000-0000-0000-000000000000'
+    FROM unnest($1::text[]) AS tenant (id) CROSS JOIN LATERAL (
+        SELECT subscription_id, attempts, deliveries FROM hourly_stats
+        WHERE (tenant_id, hour) >= (tenant.id, $2) AND (tenant_id, hour) < (tenant.id, $3) AND event_type = '*'
+        ORDER BY tenant_id DESC, hour DESC LIMIT $6
+    ) AS h
+    CROSS JOIN LATERAL unnest(h.attempts, h.deliveries) AS u (attempts, deliveries)
 ) AS counted
+WHERE subscription_id <> '00000000-0000-0000-0000-000000000000'
 GROUP BY subscription_id
 ORDER BY sum(volume) DESC, subscription_id
 LIMIT $5
@@ -74,16 +81,22 @@ LIMIT $5
 -- The same of event types: those with the most attempts, ends of deliveries, and accepted events.
 SELECT event_type AS name
 FROM (
-    SELECT event_type, attempts + deliveries + events AS volume
-    FROM delivery_stats
-    WHERE tenant_id = ANY($1::text[]) AND subscription_id = '00000000-0000-0000-0000-000000000000'
-      AND event_type NOT IN ('*', 'other') AND minute >= $3 AND minute < $4
+    SELECT s.event_type, s.attempts + s.deliveries + s.events AS volume
+    FROM unnest($1::text[]) AS tenant (id) CROSS JOIN LATERAL (
+        SELECT event_type, attempts, deliveries, events FROM delivery_stats
+        WHERE (tenant_id, minute) >= (tenant.id, $3) AND (tenant_id, minute) < (tenant.id, $4) AND event_type <> '*'
+        ORDER BY tenant_id DESC, minute DESC LIMIT $6
+    ) AS s
     UNION ALL
     SELECT h.event_type, u.attempts + u.deliveries + u.events
-    FROM hourly_stats h CROSS JOIN LATERAL unnest(h.attempts, h.deliveries, h.events) AS u (attempts, deliveries, events)
-    WHERE h.tenant_id = ANY($1::text[]) AND h.subscription_id = '00000000-0000-0000-0000-000000000000'
-      AND h.event_type NOT IN ('*', 'other') AND h.hour >= $2 AND h.hour < $3
+    FROM unnest($1::text[]) AS tenant (id) CROSS JOIN LATERAL (
+        SELECT event_type, attempts, deliveries, events FROM hourly_stats
+        WHERE (tenant_id, hour) >= (tenant.id, $2) AND (tenant_id, hour) < (tenant.id, $3) AND event_type <> '*'
+        ORDER BY tenant_id DESC, hour DESC LIMIT $6
+    ) AS h
+    CROSS JOIN LATERAL unnest(h.attempts, h.deliveries, h.events) AS u (attempts, deliveries, events)
 ) AS counted
+WHERE event_type <> 'other'
 GROUP BY event_type
 ORDER BY sum(volume) DESC, event_type
 LIMIT $5

@@ -21,6 +21,8 @@ ALL_TYPES = "*"
 OTHER_TYPES = "other"
 # How many types of a tenant get rows of their own: the largest of each minute, and of each hour.
 MOST_TYPES = 200
+# Rows of a tenant's hours, and of its minutes, that are read to find its largest subscriptions or types: the newest.
+RANKED_ROWS = 20_000
 # Roll-ups and detaching a partition may outlast the pool's ten seconds.
 LONG_STATEMENT_TIMEOUT_SECONDS = 60.0
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -148,9 +150,12 @@ class StatsStore:
     async def largest(
         self, tenants: Sequence[str], start: datetime, middle: datetime, end: datetime, limit: int, *, by_type: bool
     ) -> list[str]:
-        """Return the largest subscriptions or event types in the hours before `middle`, and the minutes after it."""
+        """Return the largest subscriptions or event types in the hours before `middle`, and the minutes after it.
+
+        Of a tenant with very many of them only the newest hours and minutes count.
+        """
         query = _queries["rank_event_types" if by_type else "rank_subscriptions"]
-        rows = await self._pool.fetch(query, tenants, start, middle, end, limit)
+        rows = await self._pool.fetch(query, tenants, start, middle, end, limit, RANKED_ROWS)
         return [row["name"] for row in rows]
 
     async def roll_up_hour(self, settle: timedelta) -> datetime | None:

@@ -12,8 +12,8 @@ from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.domain")
 
-# Routes of a tenant that are looked at: each of its subscriptions that something was sent to is one.
-ROUTES_LIMIT = 20_000
+# Events that keys may stand for: a key can be used once for each subscription that something is sent to.
+KEYED_LIMIT = 10_000
 
 
 class Kind(StrEnum):
@@ -31,7 +31,7 @@ async def keyed_events(
     found: set[UUID] | None = None
     for values, of_provider in ((keys, False), (provider_ids, True)):
         if values:
-            rows = await connection.fetch(SQL["select_keyed_events"], tenant_id, values, of_provider, ROUTES_LIMIT)
+            rows = await connection.fetch(SQL["select_keyed_events"], tenant_id, values, of_provider, KEYED_LIMIT)
             these = {row["object_id"] for row in rows}
             found = these if found is None else found & these
     return sorted(found or ())

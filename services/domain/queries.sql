@@ -74,22 +74,16 @@ WITH locked AS (
 SELECT id FROM ended
 
 -- select_keyed_events --
--- Reads the events of tenant $1 that were accepted under one of the idempotency keys $2, or have one of them as their
--- provider's id ($3). It goes from route to route of the tenant, $4 at most, since a key is unique only within one.
-WITH RECURSIVE routes AS (
-    (SELECT route, 1 AS number FROM idempotency_keys WHERE tenant_id = $1 ORDER BY route LIMIT 1)
-    UNION ALL
-    SELECT next.route, routes.number + 1 FROM routes CROSS JOIN LATERAL (
-        SELECT k.route FROM idempotency_keys k
-        WHERE k.tenant_id = $1 AND k.route > routes.route ORDER BY k.route LIMIT 1
-    ) AS next
-    WHERE routes.number < $4
-)
-SELECT found.object_id FROM routes CROSS JOIN LATERAL (
+-- Reads up to $4 events of tenant $1 that were accepted under one of the idempotency keys $2, or have one of them as their
+-- provider's id ($3). A key is unique only within a route, such as that of a subscription.
+SELECT found.object_id FROM unnest($2::text[]) AS asked (key)
+CROSS JOIN LATERAL (
     SELECT object_id FROM idempotency_keys
-    WHERE tenant_id = $1 AND route = routes.route AND key = ANY($2::text[]) AND expires_at > now()
+    WHERE tenant_id = $1 AND key = asked.key AND expires_at > now() AND $3 = (route LIKE '%/provider')
+      AND (route = 'events' OR route LIKE 'ingest/%')
+    LIMIT $4
 ) AS found
-WHERE $3 = (routes.route LIKE '%/provider') AND (routes.route = 'events' OR routes.route LIKE 'ingest/%')
+LIMIT $4
 
 -- select_tagged --
 -- Reads which of the events $1 ($2 and $3: least and greatest id) have one of the tags $4.

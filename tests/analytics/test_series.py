@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import json
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -16,6 +17,7 @@ from prometheus_client import REGISTRY
 from protos.webhook.v1 import analytics_pb2 as pb
 from protos.webhook.v1 import analytics_pb2_grpc
 from services.analytics import rollup, series
+from services.analytics import store as store_module
 from services.analytics.__main__ import SERVICES
 from services.analytics.series import Ages, Reader, parse
 from services.analytics.service import AnalyticsService
@@ -186,6 +188,73 @@ async def test_series_by_subscription_lists_the_largest_and_sums_up_the_others(
     other = by_group(answer)["other"].summary
     assert (other.delivered, dict(other.attempts_by_outcome)) == (3, {"success": 3})
     assert 10 <= other.latency.p99_ms <= 15
+
+
+@pytest.mark.parametrize("group", [SUBSCRIPTION, EVENT_TYPE])
+async def test_the_newest_rows_decide_which_groups_are_the_largest(
+    stub: Stub, store: StatsStore, rows: Rows, monkeypatch: pytest.MonkeyPatch, group: pb.StatsGroup.ValueType
+) -> None:
+    old, new = [await rows.subscription() for _ in range(2)]
+    for subscription_id, event_type, minutes, number in ((old, "old", 9, 3), (new, "new", 3, 1)):
+        for _ in range(number):
+            age = timedelta(minutes=minutes)
+            await rows.attempt(subscription_id=subscription_id, event_type=event_type, age=age, duration_ms=12)
+    await roll_up(store, rows)
+    names = {SUBSCRIPTION: (str(old), str(new)), EVENT_TYPE: ("old", "new")}[group]
+    for read, largest, attempts in ((20_000, names[0], 3), (2, names[1], 1)):
+        # The newest minute has a row of the new one, and one of all subscriptions.
+        monkeypatch.setattr(store_module, "RANKED_ROWS", read if group is SUBSCRIPTION else max(1, read - 1))
+        answer = await stub.GetStatsSeries(asking(group_by=group, limit=1))
+        assert (answer.groups[0].group, answer.groups[0].summary.attempts) == (largest, attempts)
+
+
+@pytest.mark.parametrize("name", ["rank_subscriptions", "rank_event_types"])
+async def test_the_largest_groups_of_a_tenant_are_found_among_so_many_rows(store: StatsStore, name: str) -> None:
+    """Whatever there is of other tenants, and before."""
+    async with store._pool.acquire() as connection:
+        transaction = connection.transaction()
+        await transaction.start()
+        for statement in FILL_STATS:
+            await connection.execute(statement, store_module.ALL_SUBSCRIPTIONS)
+        await connection.execute("ANALYZE delivery_stats, hourly_stats")
+        types = "text[], timestamptz, timestamptz, timestamptz, bigint, bigint"
+        await connection.execute(f"PREPARE ranked ({types}) AS {store_module._queries[name]}")
+        await connection.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        explained = await connection.fetchval(
+            "EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE ranked"
+            " ('{default}', now() - interval '2 days', now() - interval '1 day', now(), 10, 50)"
+        )
+        await transaction.rollback()
+        await connection.execute("DEALLOCATE ranked")
+    scans = [node for node in nodes(json.loads(explained)[0]["Plan"]) if node.get("Relation Name")]
+    assert len(scans) == 2
+    for scan in scans:
+        assert scan["Actual Rows"] * scan["Actual Loops"] + scan.get("Rows Removed by Filter", 0) <= 50, scan
+
+
+# For two tenants, a row of a subscription and one of a type in each minute, and in each hour, of two days.
+FILL_STATS = [
+    """
+    INSERT INTO delivery_stats (minute, subscription_id, tenant_id, event_type, outcome, duration_bucket, attempts)
+    SELECT now() - make_interval(mins => n), CASE WHEN kind = '*' THEN gen_random_uuid() ELSE $1 END, tenant, kind,
+           'success', 1, 1
+    FROM generate_series(1, 1440) AS n, unnest('{default,other}'::text[]) AS tenant, unnest('{*,a}'::text[]) AS kind
+    """,
+    """
+    INSERT INTO hourly_stats (hour, subscription_id, tenant_id, event_type, outcome, duration_bucket, attempts,
+                              deliveries, events, duration_ms_total)
+    SELECT now() - make_interval(mins => 1440 + n), CASE WHEN kind = '*' THEN gen_random_uuid() ELSE $1 END, tenant,
+           kind, '{success}', '{1}', '{1}', '{1}', '{1}', '{1}'
+    FROM generate_series(1, 1440) AS n, unnest('{default,other}'::text[]) AS tenant, unnest('{*,a}'::text[]) AS kind
+    """,
+]
+
+
+def nodes(node: Any) -> Iterator[Any]:
+    """Return the nodes of a plan."""
+    yield node
+    for child in node.get("Plans", ()):
+        yield from nodes(child)
 
 
 async def test_series_by_event_type_is_of_all_subscriptions(stub: Stub, store: StatsStore, rows: Rows) -> None:

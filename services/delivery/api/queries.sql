@@ -93,7 +93,7 @@ WHERE event_id = $1 AND id >= $2 AND id < $3 AND ($4::text IS NULL OR status = $
 ORDER BY id DESC LIMIT $5
 
 -- count_by --
--- Counts deliveries ($1; $2 and $3: least and greatest id) by what they have in common ($4), the largest group first.
+-- Counts deliveries ($1; $2 and $3: least and greatest id) by what they have in common ($4).
 SELECT coalesce(key, '') AS key, count(*) AS deliveries
 FROM (
     SELECT CASE $4 WHEN 'subscription' THEN d.subscription_id::text
@@ -111,7 +111,6 @@ FROM (
     WHERE d.id = ANY($1::uuid[]) AND d.id BETWEEN $2 AND $3
 ) AS keyed
 GROUP BY key
-ORDER BY count(*) DESC, key
 
 -- lock_queued --
 -- Locks the rows of a tenant's unfinished deliveries ($1) in the queue.
@@ -242,14 +241,20 @@ LIMIT 1
 SELECT id FROM subscriptions WHERE tenant_id = $1 LIMIT $2
 
 -- find_in_history --
--- Finds, among the first $4 deliveries of a walk through history between the ids $2 and $3, up to $5 of tenant $1
--- that ended with status $6, whose type is like one of $7, that had $8 attempts or more, of subscriptions $9; null stands for any. Of one that
--- is unfinished the queue knows the attempts. Returns how many it passed, and the last of them. OFFSET 0 has a row looked up for
--- each that is passed, in place of reading all to look them up in memory.
-WITH walked AS MATERIALIZED ({walk})
-SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY id {opposite} LIMIT 1) AS last, ARRAY(
+-- Finds, among the first $4 deliveries of each source of a walk through history between the ids $2 and $3, up to $5 of tenant
+-- $1 that ended with status $6, whose type is like one of $7, that had $8 attempts or more, of subscriptions $9; null stands
+-- for any. Of one that is unfinished the queue knows the attempts. OFFSET 0 has a row looked up for each that is passed, in
+-- place of reading all to look them up in memory.
+WITH walked AS MATERIALIZED ({walk}), cut AS MATERIALIZED (
+    SELECT id FROM walked WHERE place = $4
+), reached AS MATERIALIZED (
+    SELECT coalesce((SELECT id FROM cut ORDER BY id {direction} LIMIT 1), {end}::uuid) AS id
+)
+SELECT (SELECT count(*) FROM walked) AS rows_read, (SELECT count(*) FROM cut) AS sources_left,
+       (SELECT id FROM reached) AS last, ARRAY(
     SELECT w.id FROM walked w
-    WHERE w.tenant_id = $1 AND ($9::uuid[] IS NULL OR w.subscription_id = ANY($9))
+    WHERE w.tenant_id = $1 AND w.id {within} (SELECT id FROM reached)
+      AND ($9::uuid[] IS NULL OR w.subscription_id = ANY($9))
       AND ($6::text IS NULL OR w.status = $6::text::delivery_status)
       AND ($7::text[] IS NULL OR w.event_type LIKE ANY($7))
       AND ($8::integer = 0 OR w.attempt_count >= $8 OR w.status = 'pending' AND EXISTS (
@@ -260,75 +265,89 @@ SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY 
 
 -- history --
 -- Walks the history of all tenants.
-SELECT id, subscription_id, tenant_id, status, event_type, attempt_count FROM webhook_deliveries
-WHERE id > $2 AND id < $3
-ORDER BY id {direction} LIMIT $4
-
--- history_of_subscriptions --
--- Walks that of subscriptions ($10), each by its index, which the ranges of (subscription_id, id) leave no choice about.
-SELECT d.id, d.subscription_id, d.tenant_id, d.status, d.event_type, d.attempt_count
-FROM unnest($10::uuid[]) AS owner (id)
-CROSS JOIN LATERAL (
-    SELECT * FROM webhook_deliveries
-    WHERE (subscription_id, id) > (owner.id, $2) AND (subscription_id, id) < (owner.id, $3) AND id > $2 AND id < $3
-    ORDER BY subscription_id {direction}, id {direction} LIMIT $4
-) AS d
-ORDER BY d.id {direction} LIMIT $4
-
--- history_of_events --
--- Walks that of events ($10), whose deliveries have ids from one of $11 to the one of $12 that belongs to it, as have those of
--- other events of the same millisecond.
-SELECT d.id, d.subscription_id, d.tenant_id, d.status, d.event_type, d.attempt_count
-FROM unnest($10::uuid[], $11::uuid[], $12::uuid[]) AS event (id, least, most)
-CROSS JOIN LATERAL (
-    SELECT * FROM webhook_deliveries
-    WHERE id BETWEEN event.least AND event.most AND id > $2 AND id < $3 AND event_id = event.id
+SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+    SELECT id, subscription_id, tenant_id, status, event_type, attempt_count FROM webhook_deliveries
+    WHERE id > $2 AND id < $3
     ORDER BY id {direction} LIMIT $4
 ) AS d
-ORDER BY d.id {direction} LIMIT $4
+
+-- history_of_subscriptions --
+-- Walks that of subscriptions ($10), each by its index, which the ranges of (subscription_id, id) leave no choice about. With
+-- both bounds of id, too, the generic plan takes them for narrow and walks the primary key (5 million rows a day: 18 s).
+SELECT d.* FROM unnest($10::uuid[]) AS owner (id)
+CROSS JOIN LATERAL (
+    SELECT *, row_number() OVER (ORDER BY subscription_id {direction}, id {direction}) AS place FROM (
+        SELECT id, subscription_id, tenant_id, status, event_type, attempt_count FROM webhook_deliveries
+        WHERE (subscription_id, id) > (owner.id, $2) AND (subscription_id, id) < (owner.id, $3) AND id > $2
+        ORDER BY subscription_id {direction}, id {direction} LIMIT $4
+    ) AS own
+) AS d
+
+-- history_of_events --
+-- Walks that of events ($10). The ids of their deliveries are in ranges, from one of $11 to the one of $12 that belongs to it,
+-- with those of other events of the same millisecond. The ranges do not overlap: they are read one after the other until
+-- there are $4.
+SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+    SELECT d.*
+    FROM (SELECT * FROM unnest($11::uuid[], $12::uuid[]) AS r (least, most) ORDER BY least {direction}) AS range
+    CROSS JOIN LATERAL (
+        SELECT id, subscription_id, tenant_id, status, event_type, attempt_count FROM webhook_deliveries
+        WHERE id BETWEEN range.least AND range.most AND id > $2 AND id < $3 AND event_id = ANY($10::uuid[])
+        ORDER BY id {direction} LIMIT $4
+    ) AS d
+    LIMIT $4
+) AS listed
 
 -- history_of_tags --
 -- Walks that of a tenant's events with one of the tags $10: through the ids that their deliveries can have, and at the end of
 -- each range past a row without a tenant for each of its events, so that those without deliveries are passed as well.
-SELECT d.id, d.subscription_id, d.tenant_id, d.status, d.event_type, d.attempt_count
-FROM (
-    SELECT least_delivery_id(t.event_id) AS least, greatest_delivery_id(t.event_id) AS greatest, count(*)::integer AS events
+SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+    SELECT d.id, d.subscription_id, d.tenant_id, d.status, d.event_type, d.attempt_count
     FROM (
-        SELECT DISTINCT named.event_id
-        FROM unnest($10::text[]) AS wanted (tag)
-        CROSS JOIN LATERAL (
-            SELECT event_id FROM event_tags
-            WHERE tenant_id = $1 AND tag = wanted.tag
-              AND event_id >= least_delivery_id($2) AND greatest_delivery_id(event_id) > $2
-              AND event_id <= greatest_delivery_id($3) AND least_delivery_id(event_id) < $3
-            ORDER BY event_id {direction} LIMIT $4
-        ) AS named
-        ORDER BY named.event_id {direction} LIMIT $4
-    ) AS t
-    GROUP BY least, greatest
-    ORDER BY least {direction}
-) AS near
-CROSS JOIN LATERAL (
-    (
-        SELECT id, subscription_id, tenant_id, status, event_type, attempt_count FROM webhook_deliveries h
-        WHERE id BETWEEN near.least AND near.greatest AND id > $2 AND id < $3
-          AND EXISTS (SELECT FROM event_tags WHERE event_id = h.event_id AND tag = ANY($10) OFFSET 0)
-        ORDER BY id {direction} LIMIT $4
-    )
-    UNION ALL
-    SELECT CASE '{direction}' WHEN 'ASC' THEN near.greatest ELSE near.least END, NULL, NULL, NULL, NULL, NULL FROM generate_series(1, near.events)
-) AS d
-ORDER BY near.least {direction}, d.id {direction} LIMIT $4
+        SELECT least_delivery_id(t.event_id) AS least, greatest_delivery_id(t.event_id) AS greatest, count(*)::integer AS events
+        FROM (
+            SELECT DISTINCT named.event_id
+            FROM unnest($10::text[]) AS wanted (tag)
+            CROSS JOIN LATERAL (
+                SELECT event_id FROM event_tags
+                WHERE tenant_id = $1 AND tag = wanted.tag
+                  AND event_id >= least_delivery_id($2) AND greatest_delivery_id(event_id) > $2
+                  AND event_id <= greatest_delivery_id($3) AND least_delivery_id(event_id) < $3
+                ORDER BY event_id {direction} LIMIT $4
+            ) AS named
+            ORDER BY named.event_id {direction} LIMIT $4
+        ) AS t
+        GROUP BY least, greatest
+        ORDER BY least {direction}
+    ) AS near
+    CROSS JOIN LATERAL (
+        (
+            SELECT id, subscription_id, tenant_id, status, event_type, attempt_count FROM webhook_deliveries h
+            WHERE id BETWEEN near.least AND near.greatest AND id > $2 AND id < $3
+              AND EXISTS (SELECT FROM event_tags WHERE event_id = h.event_id AND tag = ANY($10) OFFSET 0)
+            ORDER BY id {direction} LIMIT $4
+        )
+        UNION ALL
+        SELECT CASE '{direction}' WHEN 'ASC' THEN near.greatest ELSE near.least END, NULL, NULL, NULL, NULL, NULL FROM generate_series(1, near.events)
+    ) AS d
+    ORDER BY near.least {direction}, d.id {direction} LIMIT $4
+) AS tagged
 
 -- find_unsuccessful_like --
--- Finds, among the first $4 deliveries of a walk through those that failed or were cancelled, between the ids $2 and $3, up to
--- $5 of tenant $1 that ended for one of the reasons $7, whose type is like one of $8, whose last attempt got one of the status
--- codes $9 or ended with one of the errors $10, that had $11 attempts or more, of subscriptions $12; null stands for any. $6:
--- the states.
-WITH walked AS MATERIALIZED ({walk})
-SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY id {opposite} LIMIT 1) AS last, ARRAY(
+-- Finds, among the first $4 deliveries of each source of a walk through those that failed or were cancelled, between the ids $2
+-- and $3, up to $5 of tenant $1 that ended for one of the reasons $7, whose type is like one of $8, whose last attempt got one
+-- of the status codes $9 or ended with one of the errors $10, that had $11 attempts or more, of subscriptions $12; null stands
+-- for any. $6: the states.
+WITH walked AS MATERIALIZED ({walk}), cut AS MATERIALIZED (
+    SELECT id FROM walked WHERE place = $4
+), reached AS MATERIALIZED (
+    SELECT coalesce((SELECT id FROM cut ORDER BY id {direction} LIMIT 1), {end}::uuid) AS id
+)
+SELECT (SELECT count(*) FROM walked) AS rows_read, (SELECT count(*) FROM cut) AS sources_left,
+       (SELECT id FROM reached) AS last, ARRAY(
     SELECT w.id FROM walked w
-    WHERE w.tenant_id = $1 AND w.attempt_count >= $11::integer AND ($12::uuid[] IS NULL OR w.subscription_id = ANY($12))
+    WHERE w.tenant_id = $1 AND w.id {within} (SELECT id FROM reached)
+      AND w.attempt_count >= $11::integer AND ($12::uuid[] IS NULL OR w.subscription_id = ANY($12))
       AND ($9::integer[] IS NULL OR w.last_status_code = ANY($9)) AND ($10::text[] IS NULL OR w.last_error_kind = ANY($10))
       AND ($7::text[] IS NULL AND $8::text[] IS NULL OR EXISTS (
           SELECT FROM webhook_deliveries d
@@ -340,92 +359,104 @@ SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY 
 
 -- unsuccessful --
 -- Walks those of a tenant ($1).
-SELECT u.id, u.subscription_id, u.tenant_id, u.attempt_count, u.last_status_code, u.last_error_kind
-FROM unnest($6::text[]) AS asked (status)
+SELECT u.* FROM unnest($6::text[]) AS asked (status)
 CROSS JOIN LATERAL (
-    SELECT * FROM unsuccessful_deliveries
-    WHERE tenant_id = $1 AND status = asked.status::delivery_status AND id > $2 AND id < $3
-    ORDER BY id {direction} LIMIT $4
+    SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+        SELECT id, subscription_id, tenant_id, attempt_count, last_status_code, last_error_kind
+        FROM unsuccessful_deliveries
+        WHERE tenant_id = $1 AND status = asked.status::delivery_status AND id > $2 AND id < $3
+        ORDER BY id {direction} LIMIT $4
+    ) AS own
 ) AS u
-ORDER BY u.id {direction} LIMIT $4
 
 -- unsuccessful_of_subscriptions --
 -- Walks those of subscriptions ($12).
-SELECT u.id, u.subscription_id, u.tenant_id, u.attempt_count, u.last_status_code, u.last_error_kind
-FROM unnest($6::text[]) AS asked (status) CROSS JOIN unnest($12::uuid[]) AS owner (id)
+SELECT u.* FROM unnest($6::text[]) AS asked (status) CROSS JOIN unnest($12::uuid[]) AS owner (id)
 CROSS JOIN LATERAL (
-    SELECT * FROM unsuccessful_deliveries
-    WHERE subscription_id = owner.id AND status = asked.status::delivery_status AND id > $2 AND id < $3
-    ORDER BY id {direction} LIMIT $4
+    SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+        SELECT id, subscription_id, tenant_id, attempt_count, last_status_code, last_error_kind
+        FROM unsuccessful_deliveries
+        WHERE subscription_id = owner.id AND status = asked.status::delivery_status AND id > $2 AND id < $3
+        ORDER BY id {direction} LIMIT $4
+    ) AS own
 ) AS u
-ORDER BY u.id {direction} LIMIT $4
 
 -- unsuccessful_of_events --
--- Walks those of events ($13), whose deliveries have ids from one of $14 to the one of $15 that belongs to it, as have those
--- of other events of the same millisecond.
-SELECT u.id, u.subscription_id, u.tenant_id, u.attempt_count, u.last_status_code, u.last_error_kind
-FROM unnest($6::text[]) AS asked (status) CROSS JOIN unnest($13::uuid[], $14::uuid[], $15::uuid[]) AS event (id, least, most)
-CROSS JOIN LATERAL (
-    SELECT * FROM unsuccessful_deliveries listed
-    WHERE tenant_id = $1 AND status = asked.status::delivery_status AND id BETWEEN event.least AND event.most
-      AND id > $2 AND id < $3
-      AND EXISTS (SELECT FROM webhook_deliveries d WHERE d.id = listed.id AND d.event_id = event.id OFFSET 0)
-    ORDER BY id {direction} LIMIT $4
-) AS u
-ORDER BY u.id {direction} LIMIT $4
+-- Walks those of events ($13) in one state, by the ranges ($14 and $15) that the ids of their deliveries are in, as
+-- history_of_events does.
+SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+    SELECT u.*
+    FROM (SELECT * FROM unnest($14::uuid[], $15::uuid[]) AS r (least, most) ORDER BY least {direction}) AS range
+    CROSS JOIN LATERAL (
+        SELECT id, subscription_id, tenant_id, attempt_count, last_status_code, last_error_kind
+        FROM unsuccessful_deliveries listed
+        WHERE tenant_id = $1 AND status = ($6::text[])[1]::delivery_status AND id BETWEEN range.least AND range.most
+          AND id > $2 AND id < $3
+          AND EXISTS (SELECT FROM webhook_deliveries d WHERE d.id = listed.id AND d.event_id = ANY($13::uuid[]) OFFSET 0)
+        ORDER BY id {direction} LIMIT $4
+    ) AS u
+    LIMIT $4
+) AS listed
 
 -- unsuccessful_of_tags --
 -- Walks those of a tenant's events with one of the tags $13, as history_of_tags does.
-SELECT u.id, u.subscription_id, u.tenant_id, u.attempt_count, u.last_status_code, u.last_error_kind
-FROM (
-    SELECT least_delivery_id(t.event_id) AS least, greatest_delivery_id(t.event_id) AS greatest, count(*)::integer AS events
+SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+    SELECT u.id, u.subscription_id, u.tenant_id, u.attempt_count, u.last_status_code, u.last_error_kind
     FROM (
-        SELECT DISTINCT named.event_id
-        FROM unnest($13::text[]) AS wanted (tag)
-        CROSS JOIN LATERAL (
-            SELECT event_id FROM event_tags
-            WHERE tenant_id = $1 AND tag = wanted.tag
-              AND event_id >= least_delivery_id($2) AND greatest_delivery_id(event_id) > $2
-              AND event_id <= greatest_delivery_id($3) AND least_delivery_id(event_id) < $3
-            ORDER BY event_id {direction} LIMIT $4
-        ) AS named
-        ORDER BY named.event_id {direction} LIMIT $4
-    ) AS t
-    GROUP BY least, greatest
-    ORDER BY least {direction}
-) AS near
-CROSS JOIN LATERAL (
-    (
-        SELECT ended.id, ended.subscription_id, ended.tenant_id, ended.attempt_count, ended.last_status_code,
-               ended.last_error_kind
-        FROM unnest($6::text[]) AS asked (status)
-        CROSS JOIN LATERAL (
-            SELECT * FROM unsuccessful_deliveries listed
-            WHERE tenant_id = $1 AND status = asked.status::delivery_status AND id BETWEEN near.least AND near.greatest
-              AND id > $2 AND id < $3
-              AND EXISTS (
-                  SELECT FROM webhook_deliveries d JOIN event_tags t ON t.event_id = d.event_id AND t.tag = ANY($13)
-                  WHERE d.id = listed.id OFFSET 0
-              )
-            ORDER BY id {direction} LIMIT $4
-        ) AS ended
-        ORDER BY ended.id {direction} LIMIT $4
-    )
-    UNION ALL
-    SELECT CASE '{direction}' WHEN 'ASC' THEN near.greatest ELSE near.least END, NULL, NULL, NULL, NULL, NULL FROM generate_series(1, near.events)
-) AS u
-ORDER BY near.least {direction}, u.id {direction} LIMIT $4
+        SELECT least_delivery_id(t.event_id) AS least, greatest_delivery_id(t.event_id) AS greatest, count(*)::integer AS events
+        FROM (
+            SELECT DISTINCT named.event_id
+            FROM unnest($13::text[]) AS wanted (tag)
+            CROSS JOIN LATERAL (
+                SELECT event_id FROM event_tags
+                WHERE tenant_id = $1 AND tag = wanted.tag
+                  AND event_id >= least_delivery_id($2) AND greatest_delivery_id(event_id) > $2
+                  AND event_id <= greatest_delivery_id($3) AND least_delivery_id(event_id) < $3
+                ORDER BY event_id {direction} LIMIT $4
+            ) AS named
+            ORDER BY named.event_id {direction} LIMIT $4
+        ) AS t
+        GROUP BY least, greatest
+        ORDER BY least {direction}
+    ) AS near
+    CROSS JOIN LATERAL (
+        (
+            SELECT ended.id, ended.subscription_id, ended.tenant_id, ended.attempt_count, ended.last_status_code,
+                   ended.last_error_kind
+            FROM unnest($6::text[]) AS asked (status)
+            CROSS JOIN LATERAL (
+                SELECT * FROM unsuccessful_deliveries listed
+                WHERE tenant_id = $1 AND status = asked.status::delivery_status AND id BETWEEN near.least AND near.greatest
+                  AND id > $2 AND id < $3
+                  AND EXISTS (
+                      SELECT FROM webhook_deliveries d JOIN event_tags t ON t.event_id = d.event_id AND t.tag = ANY($13)
+                      WHERE d.id = listed.id OFFSET 0
+                  )
+                ORDER BY id {direction} LIMIT $4
+            ) AS ended
+            ORDER BY ended.id {direction} LIMIT $4
+        )
+        UNION ALL
+        SELECT CASE '{direction}' WHEN 'ASC' THEN near.greatest ELSE near.least END, NULL, NULL, NULL, NULL, NULL FROM generate_series(1, near.events)
+    ) AS u
+    ORDER BY near.least {direction}, u.id {direction} LIMIT $4
+) AS tagged
 
 -- find_unfinished --
 -- Finds, among the first $4 deliveries of a walk through the queue, up to $5 between the ids $2 and $3 of tenant $1 that are
 -- in one of the states $6, whose type is like one of $7, whose last attempt got one of the status codes $8 or ended with one of
 -- the errors $9, that had $10 attempts or more, and that one of $11 keeps from being sent though they are due; of subscriptions
 -- $12. Null stands for any.
-WITH walked AS MATERIALIZED ({walk})
-SELECT (SELECT count(*) FROM walked) AS passed,
-       (SELECT delivery_id FROM walked ORDER BY delivery_id {opposite} LIMIT 1) AS last, ARRAY(
+WITH walked AS MATERIALIZED ({walk}), cut AS MATERIALIZED (
+    SELECT delivery_id AS id FROM walked WHERE place = $4
+), reached AS MATERIALIZED (
+    SELECT coalesce((SELECT id FROM cut ORDER BY id {direction} LIMIT 1), {end}::uuid) AS id
+)
+SELECT (SELECT count(*) FROM walked) AS rows_read, (SELECT count(*) FROM cut) AS sources_left,
+       (SELECT id FROM reached) AS last, ARRAY(
     SELECT w.delivery_id FROM walked w
-    WHERE w.tenant_id = $1 AND w.delivery_id > $2 AND w.delivery_id < $3 AND w.attempt_count >= $10::integer
+    WHERE w.tenant_id = $1 AND w.delivery_id > $2 AND w.delivery_id < $3
+      AND w.delivery_id {within} (SELECT id FROM reached) AND w.attempt_count >= $10::integer
       AND ($12::uuid[] IS NULL OR w.subscription_id = ANY($12))
       AND CASE WHEN w.claim_token IS NOT NULL THEN 'in_flight' WHEN w.scheduled THEN 'scheduled' ELSE 'pending' END
           = ANY($6::text[])
@@ -444,16 +475,18 @@ SELECT (SELECT count(*) FROM walked) AS passed,
 
 -- queue --
 -- Walks the queue of all tenants.
-SELECT delivery_id, subscription_id, tenant_id, claim_token, scheduled, due_at, attempt_count, last_status_code,
-       last_error_kind
-FROM delivery_queue
-WHERE delivery_id > $2 AND delivery_id < $3
-ORDER BY delivery_id {direction} LIMIT $4
+SELECT *, row_number() OVER (ORDER BY delivery_id {direction}) AS place FROM (
+    SELECT delivery_id, subscription_id, tenant_id, claim_token, scheduled, due_at, attempt_count, last_status_code,
+           last_error_kind
+    FROM delivery_queue
+    WHERE delivery_id > $2 AND delivery_id < $3
+    ORDER BY delivery_id {direction} LIMIT $4
+) AS q
 
 -- queue_of_subscriptions --
 -- Reads that of subscriptions ($13) in no order, which tells something only if it is less than $4.
 SELECT q.delivery_id, q.subscription_id, q.tenant_id, q.claim_token, q.scheduled, q.due_at, q.attempt_count,
-       q.last_status_code, q.last_error_kind
+       q.last_status_code, q.last_error_kind, 0 AS place
 FROM unnest($13::uuid[]) AS owner (id)
 CROSS JOIN LATERAL (
     SELECT * FROM delivery_queue
@@ -463,49 +496,54 @@ CROSS JOIN LATERAL (
 LIMIT $4
 
 -- queue_of_events --
--- Walks that of events ($13), whose deliveries have ids from one of $14 to the one of $15 that belongs to it, as have those of
--- other events of the same millisecond.
-SELECT q.delivery_id, q.subscription_id, q.tenant_id, q.claim_token, q.scheduled, q.due_at, q.attempt_count,
-       q.last_status_code, q.last_error_kind
-FROM unnest($13::uuid[], $14::uuid[], $15::uuid[]) AS event (id, least, most)
-CROSS JOIN LATERAL (
-    SELECT * FROM delivery_queue
-    WHERE delivery_id BETWEEN event.least AND event.most AND delivery_id > $2 AND delivery_id < $3 AND event_id = event.id
-    ORDER BY delivery_id {direction} LIMIT $4
-) AS q
-ORDER BY q.delivery_id {direction} LIMIT $4
+-- Walks that of events ($13), by the ranges ($14 and $15) that the ids of their deliveries are in, as history_of_events does.
+SELECT *, row_number() OVER (ORDER BY delivery_id {direction}) AS place FROM (
+    SELECT q.*
+    FROM (SELECT * FROM unnest($14::uuid[], $15::uuid[]) AS r (least, most) ORDER BY least {direction}) AS range
+    CROSS JOIN LATERAL (
+        SELECT delivery_id, subscription_id, tenant_id, claim_token, scheduled, due_at, attempt_count, last_status_code,
+               last_error_kind
+        FROM delivery_queue
+        WHERE delivery_id BETWEEN range.least AND range.most AND delivery_id > $2 AND delivery_id < $3
+          AND event_id = ANY($13::uuid[])
+        ORDER BY delivery_id {direction} LIMIT $4
+    ) AS q
+    LIMIT $4
+) AS listed
 
 -- queue_of_tags --
 -- Walks that of a tenant's events with one of the tags $13, as history_of_tags does.
-SELECT q.delivery_id, q.subscription_id, q.tenant_id, q.claim_token, q.scheduled, q.due_at, q.attempt_count,
-       q.last_status_code, q.last_error_kind
-FROM (
-    SELECT least_delivery_id(t.event_id) AS least, greatest_delivery_id(t.event_id) AS greatest, count(*)::integer AS events
+SELECT *, row_number() OVER (ORDER BY delivery_id {direction}) AS place FROM (
+    SELECT q.delivery_id, q.subscription_id, q.tenant_id, q.claim_token, q.scheduled, q.due_at, q.attempt_count,
+           q.last_status_code, q.last_error_kind
     FROM (
-        SELECT DISTINCT named.event_id
-        FROM unnest($13::text[]) AS wanted (tag)
-        CROSS JOIN LATERAL (
-            SELECT event_id FROM event_tags
-            WHERE tenant_id = $1 AND tag = wanted.tag
-              AND event_id >= least_delivery_id($2) AND greatest_delivery_id(event_id) > $2
-              AND event_id <= greatest_delivery_id($3) AND least_delivery_id(event_id) < $3
-            ORDER BY event_id {direction} LIMIT $4
-        ) AS named
-        ORDER BY named.event_id {direction} LIMIT $4
-    ) AS t
-    GROUP BY least, greatest
-    ORDER BY least {direction}
-) AS near
-CROSS JOIN LATERAL (
-    (
-        SELECT delivery_id, subscription_id, tenant_id, claim_token, scheduled, due_at, attempt_count, last_status_code,
-               last_error_kind
-        FROM delivery_queue waiting
-        WHERE delivery_id BETWEEN near.least AND near.greatest AND delivery_id > $2 AND delivery_id < $3
-          AND EXISTS (SELECT FROM event_tags WHERE event_id = waiting.event_id AND tag = ANY($13) OFFSET 0)
-        ORDER BY delivery_id {direction} LIMIT $4
-    )
-    UNION ALL
-    SELECT CASE '{direction}' WHEN 'ASC' THEN near.greatest ELSE near.least END, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM generate_series(1, near.events)
-) AS q
-ORDER BY near.least {direction}, q.delivery_id {direction} LIMIT $4
+        SELECT least_delivery_id(t.event_id) AS least, greatest_delivery_id(t.event_id) AS greatest, count(*)::integer AS events
+        FROM (
+            SELECT DISTINCT named.event_id
+            FROM unnest($13::text[]) AS wanted (tag)
+            CROSS JOIN LATERAL (
+                SELECT event_id FROM event_tags
+                WHERE tenant_id = $1 AND tag = wanted.tag
+                  AND event_id >= least_delivery_id($2) AND greatest_delivery_id(event_id) > $2
+                  AND event_id <= greatest_delivery_id($3) AND least_delivery_id(event_id) < $3
+                ORDER BY event_id {direction} LIMIT $4
+            ) AS named
+            ORDER BY named.event_id {direction} LIMIT $4
+        ) AS t
+        GROUP BY least, greatest
+        ORDER BY least {direction}
+    ) AS near
+    CROSS JOIN LATERAL (
+        (
+            SELECT delivery_id, subscription_id, tenant_id, claim_token, scheduled, due_at, attempt_count, last_status_code,
+                   last_error_kind
+            FROM delivery_queue waiting
+            WHERE delivery_id BETWEEN near.least AND near.greatest AND delivery_id > $2 AND delivery_id < $3
+              AND EXISTS (SELECT FROM event_tags WHERE event_id = waiting.event_id AND tag = ANY($13) OFFSET 0)
+            ORDER BY delivery_id {direction} LIMIT $4
+        )
+        UNION ALL
+        SELECT CASE '{direction}' WHEN 'ASC' THEN near.greatest ELSE near.least END, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL FROM generate_series(1, near.events)
+    ) AS q
+    ORDER BY near.least {direction}, q.delivery_id {direction} LIMIT $4
+) AS tagged

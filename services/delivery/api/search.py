@@ -28,7 +28,10 @@ SQL = sql.Queries("services.delivery.api")
 # A tenant with no more subscriptions is searched by those, which others' deliveries do not lie between: its part of the
 # queue, and history, where each subscription costs a walk of its own.
 OWNERS_LIMIT = 1_000
-WALKERS_LIMIT = 20
+WALKERS_LIMIT = 50
+# What it costs to look a delivery up in history, which may be far from the others, and so on disk: as much as so many
+# rows of a list.
+LOOK_UP = 3
 # Look-ups for each event that is passed because it has a tag, besides that of the tag itself.
 TAGGED_COST = 2
 
@@ -57,7 +60,7 @@ async def find(connection: postgres.Connection, tenant_id: str, wanted: Filter, 
         if DeliveryStatus.DELIVERED in possible:
             parts.append(await places.history(DeliveryStatus.DELIVERED))
         if listed := possible & LISTED:
-            parts.append(await places.unsuccessful(listed))
+            parts += await places.unsuccessful(listed)
         if unfinished := possible & UNFINISHED:
             parts.append(await places.queue(unfinished))
     return walker.page(parts)
@@ -96,10 +99,10 @@ class _Places:
         # What is wanted of the last attempt.
         self._last = list(wanted.status_codes) or None, list(wanted.error_kinds) or None
         self._asked = list(wanted.subscription_ids) or None
-        ranges = [ids.delivery_range(event_id) for event_id in of_events or ()]
-        # The events, and between which ids those of their deliveries are.
+        # The events, and between which ids those of their deliveries are; events of a millisecond share those.
         self._events = None
         if of_events is not None:
+            ranges = sorted({ids.delivery_range(event_id) for event_id in of_events})
             self._events = [list(of_events), [least for least, _ in ranges], [most for _, most in ranges]]
 
     async def history(self, status: DeliveryStatus | None) -> Part:
@@ -112,23 +115,25 @@ class _Places:
             return await self._tagged("find_in_history", "history_of_tags", arguments)
         if self._asked or 0 < len(self._owners) <= WALKERS_LIMIT:
             walk = "history_of_subscriptions"
-            return await self._walk("find_in_history", walk, [*arguments, self._owners], cost=len(self._owners))
+            return await self._walk("find_in_history", walk, [*arguments, self._owners], sources=len(self._owners))
         return await self._walk("find_in_history", "history", arguments)
 
-    async def unsuccessful(self, statuses: Collection[DeliveryStatus]) -> Part:
+    async def unsuccessful(self, statuses: Collection[DeliveryStatus]) -> Sequence[Part]:
         """Search what failed or was cancelled: by tenant, unless only some of its subscriptions are wanted."""
         wanted, find = self._wanted, "find_unsuccessful_like"
         reasons = list(wanted.reasons) or None
-        arguments = [sorted(statuses), reasons, self._types, *self._last, wanted.min_attempts, self._asked]
+        rest = [reasons, self._types, *self._last, wanted.min_attempts, self._asked]
         if self._events is not None:
-            return await self._of_events(find, "unsuccessful_of_events", arguments)
+            walk = "unsuccessful_of_events"
+            return [await self._of_events(find, walk, [[status], *rest]) for status in sorted(statuses)]
+        arguments, sources = [sorted(statuses), *rest], len(statuses)
         if wanted.tags:
-            return await self._tagged(find, "unsuccessful_of_tags", arguments)
+            return [await self._tagged(find, "unsuccessful_of_tags", arguments)]
+        cost = LOOK_UP if reasons or self._types else 1
         if self._asked:
-            return await self._walk(
-                find, "unsuccessful_of_subscriptions", arguments, cost=len(statuses) * len(self._asked)
-            )
-        return await self._walk(find, "unsuccessful", arguments, cost=len(statuses))
+            sources *= len(self._asked)
+            return [await self._walk(find, "unsuccessful_of_subscriptions", arguments, sources=sources, cost=cost)]
+        return [await self._walk(find, "unsuccessful", arguments, sources=sources, cost=cost)]
 
     async def queue(self, statuses: Collection[DeliveryStatus]) -> Part:
         """Search what is unfinished.
@@ -142,21 +147,23 @@ class _Places:
             return await self._of_events(find, "queue_of_events", arguments)
         if wanted.tags:
             return await self._tagged(find, "queue_of_tags", arguments)
+        cost = LOOK_UP if self._types else 1
         if self._owners:
-            row = await self._walker.step(find, "queue_of_subscriptions", [*arguments, self._owners], walks.WALK_ROWS)
-            if row["passed"] < walks.WALK_ROWS:
+            rows = walks.WALK_ROWS // cost // 2
+            row = await self._walker.step(find, "queue_of_subscriptions", [*arguments, self._owners], rows)
+            if row["rows_read"] < rows:
                 return Part(row["found"], None)
-        return await self._walk(find, "queue", arguments)
+        return await self._walk(find, "queue", arguments, cost=cost)
 
     async def _of_events(self, find: str, walk: str, arguments: Sequence[Any]) -> Part:
         assert self._events is not None, "they are asked for"
         if not self._events[0]:
             return Part((), None)
-        return await self._walk(find, walk, [*arguments, *self._events], cost=len(self._events[0]))
+        return await self._walk(find, walk, [*arguments, *self._events])
 
     async def _tagged(self, find: str, walk: str, arguments: Sequence[Any]) -> Part:
         tags = self._wanted.tags
         return await self._walk(find, walk, [*arguments, tags], cost=TAGGED_COST + len(tags))
 
-    async def _walk(self, find: str, walk: str, arguments: Sequence[Any], *, cost: int = 1) -> Part:
-        return await self._walker.walk(find, walk, arguments, cost=cost)
+    async def _walk(self, find: str, walk: str, arguments: Sequence[Any], *, sources: int = 1, cost: int = 1) -> Part:
+        return await self._walker.walk(find, walk, arguments, sources=sources, cost=cost)

@@ -19,6 +19,10 @@ MAX_VALUE_CHARACTERS = 512
 MASKED = "***"
 # Names of receivers' headers whose values may let somebody in: cookies, tokens, and login responses.
 _CREDENTIAL = re.compile("cookie|auth|token|secret|password|api-?key|session|credential")
+# Names of those whose values are addresses, and what of an address may let somebody in.
+_ADDRESSES = frozenset({"location", "content-location", "refresh", "link"})
+_USER = re.compile(r"//[^/?#\s@]*@")
+_QUERY = re.compile(r"[?#][^\s<>\"']*")
 
 Header: TypeAlias = tuple[str, str]
 
@@ -102,8 +106,15 @@ def decoded(text: str) -> Details:
     return msgspec.json.decode(text, type=Details)
 
 
+def masked_address(text: str) -> str:
+    """Return a text with addresses without what signs somebody in: users, queries and fragments."""
+    return _QUERY.sub("?" + MASKED, _USER.sub(f"//{MASKED}@", text))
+
+
 def _received(header: tuple[bytes, bytes]) -> Header:
     name, value = (part.decode("latin-1") for part in header)
+    if name in _ADDRESSES:
+        return name, masked_address(value)
     return name, MASKED if _CREDENTIAL.search(name) else value
 
 

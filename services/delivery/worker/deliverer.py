@@ -12,7 +12,7 @@ import structlog
 
 from services.delivery.destinations import destination
 from services.delivery.destinations.destination import Answer, SendError
-from services.delivery.destinations.details import Trail
+from services.delivery.destinations.details import Trail, masked_address
 from services.delivery.destinations.registry import Destinations
 from services.delivery.settings import RECORDING_SECONDS, WorkerSettings
 from services.delivery.worker import metrics, outcomes
@@ -297,7 +297,7 @@ def _refusal(answer: Answer) -> str:
     if answer.status_code not in _REDIRECTS or not answer.location:
         return said
     place = destination.header_text(answer.location, MAX_LOCATION_CHARACTERS)
-    return f"{said} and points to {place}; redirects are not followed"
+    return f"{said} and points to {masked_address(place)}; redirects are not followed"
 
 
 def _tell(activity: Activity, outcome: Outcome) -> None:

@@ -209,10 +209,12 @@ SET started_at = excluded.started_at, recorded_at = now(), duration_ms = exclude
     details = excluded.details
 
 -- settle_late --
--- Counts late attempts ($2) of locked deliveries ($1; $4 and $5: least and greatest id), in the queue or, of those that have
--- ended, in history; and ends as delivered the unfinished ones that one of them delivered ($3).
+-- Counts late attempts ($2) of locked deliveries ($1; $7 and $8: least and greatest id), in the queue or, of those that have
+-- ended, in history; and ends as delivered the unfinished ones that one of them delivered ($3). Where one of them is the last
+-- attempt ($4), what it got ($5 and $6) is what the delivery's last attempt got.
 WITH late AS (
-    SELECT * FROM unnest($1::uuid[], $2::int[], $3::bool[]) AS l (id, attempts, delivered)
+    SELECT * FROM unnest($1::uuid[], $2::int[], $3::bool[], $4::bool[], $5::smallint[], $6::text[])
+        AS l (id, attempts, delivered, is_last, status_code, error_kind)
 ), ended AS (
     DELETE FROM delivery_queue q
     USING late
@@ -220,19 +222,30 @@ WITH late AS (
     RETURNING q.delivery_id AS id, q.attempt_count + late.attempts AS attempt_count
 ), counted AS (
     UPDATE delivery_queue q
-    SET attempt_count = q.attempt_count + late.attempts
+    SET attempt_count = q.attempt_count + late.attempts,
+        last_status_code = CASE WHEN late.is_last THEN late.status_code ELSE q.last_status_code END,
+        last_error_kind = CASE WHEN late.is_last THEN late.error_kind ELSE q.last_error_kind END
     FROM late
     WHERE NOT late.delivered AND q.delivery_id = late.id AND q.delivery_id = ANY($1::uuid[])
 ), finished AS (
     UPDATE webhook_deliveries d
     SET status = 'delivered', reason = NULL, completed_at = now(), attempt_count = e.attempt_count
     FROM ended e
-    WHERE d.id = e.id AND d.id BETWEEN $4 AND $5
+    WHERE d.id = e.id AND d.id BETWEEN $7 AND $8
+), listed AS (
+    UPDATE unsuccessful_deliveries u
+    SET attempt_count = u.attempt_count + late.attempts,
+        last_status_code = CASE WHEN late.is_last THEN late.status_code ELSE u.last_status_code END,
+        last_error_kind = CASE WHEN late.is_last THEN late.error_kind ELSE u.last_error_kind END
+    FROM late CROSS JOIN LATERAL (
+        SELECT subscription_id, status FROM webhook_deliveries WHERE id = late.id AND id BETWEEN $7 AND $8 OFFSET 0
+    ) AS d
+    WHERE u.subscription_id = d.subscription_id AND u.status = d.status AND u.id = late.id AND u.id BETWEEN $7 AND $8
 )
 UPDATE webhook_deliveries d
 SET attempt_count = d.attempt_count + late.attempts
 FROM late
-WHERE d.id = late.id AND d.id BETWEEN $4 AND $5 AND d.status <> 'pending'
+WHERE d.id = late.id AND d.id BETWEEN $7 AND $8 AND d.status <> 'pending'
 
 -- lock_endpoints --
 -- Locks those of the subscriptions $1 that are there and whose endpoint is still the one of version $2: what was seen of an

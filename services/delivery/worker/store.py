@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -388,7 +388,19 @@ class WorkerStore:
             if rows:
                 await connection.execute(SQL["record_late"], *map(list, zip(*rows, strict=True)))
                 await connection.execute(SQL["settle_late"], *map(list, zip(*settled, strict=True)), *bounds)
-        return [delivery_id for delivery_id, _, delivered in settled if delivered]
+        return [each.id for each in settled if each.delivered]
+
+
+class _Settled(NamedTuple):
+    """What late attempts make of a delivery, in the order of the parameters of settle_late."""
+
+    id: UUID
+    new_attempts: int
+    delivered: bool
+    # Whether one of them is the delivery's last attempt, and what that got.
+    is_last: bool
+    status_code: int | None
+    error_kind: str | None
 
 
 class _QueuedAgain(Exception):
@@ -400,34 +412,35 @@ def _late(
     queued: Mapping[UUID, int],
     ended: Mapping[UUID, int],
     known: Mapping[tuple[UUID, UUID, int], Any],
-) -> tuple[list[tuple[Any, ...]], list[tuple[UUID, int, bool]]]:
-    """Return the rows of late attempts to write, and for each delivery how many are new and whether they deliver it.
+) -> tuple[list[tuple[Any, ...]], list[_Settled]]:
+    """Return the rows of late attempts to write, and what they make of each delivery.
 
     `queued` and `ended` are the attempts so far of deliveries that are unfinished, and of those that are not.
     """
     rows: list[tuple[Any, ...]] = []
-    settled: list[tuple[UUID, int, bool]] = []
+    settled: list[_Settled] = []
     for outcome in outcomes:
         claim = outcome.claim
         before_count = queued.get(claim.id, ended.get(claim.id))
         if before_count is None:  # retention dropped its day
             continue
         count = before_count
-        written = []
+        written: dict[int, Attempt] = {}
         for request, attempt in enumerate(outcome.attempts, 1):
             before = known.get((claim.id, claim.token, request))
             if before is not None and before["outcome"] != AttemptOutcome.INTERRUPTED:
                 continue
             if before is None:
                 count += 1
-            delivers = attempt.outcome == AttemptOutcome.SUCCESS and claim.id in queued
-            written.append(delivers)
+            number = count if before is None else before["number"]
+            delivers = _delivers(attempt) and claim.id in queued
+            written[number] = attempt
             rows.append(
                 (
                     claim.id,
                     claim.token,
                     request,
-                    count if before is None else before["number"],
+                    number,
                     claim.subscription_id,
                     claim.tenant_id,
                     attempt.started_at,
@@ -443,8 +456,22 @@ def _late(
                 )
             )
         if written:
-            settled.append((claim.id, count - before_count, any(written)))
+            last = written.get(count)
+            settled.append(
+                _Settled(
+                    id=claim.id,
+                    new_attempts=count - before_count,
+                    delivered=claim.id in queued and any(map(_delivers, written.values())),
+                    is_last=last is not None,
+                    status_code=None if last is None else last.status_code,
+                    error_kind=None if last is None or _delivers(last) else last.outcome,
+                )
+            )
     return rows, settled
+
+
+def _delivers(attempt: Attempt) -> bool:
+    return attempt.outcome == AttemptOutcome.SUCCESS
 
 
 def _delivery_id(outcome: Outcome) -> UUID:

@@ -1,5 +1,5 @@
 -- insert_events --
--- Stores events ($1 to $5, $11 and $12) and, for those that are new, their deliveries ($6 to $10) in history and in the
+-- Stores events ($1 to $5, $11, $12 and $16) and, for those that are new, their deliveries ($6 to $10) in history and in the
 -- queue, each left alone by the dispatcher for the seconds of $9; returns the ids of the new events. Where it is to look at
 -- once, subscriptions get a turn unless they have one: those that are paused or disabled none.
 -- Deliveries that a worker keeps a slot for ($13) are stored as a claim would leave them, under its token ($14) for $15
@@ -9,9 +9,9 @@
 -- none, so that theirs conflict with nothing but a repetition in the same batch. Ids are taken in one order everywhere, so
 -- that batches which repeat each other's events do not deadlock.
 WITH stored AS (
-    INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding)
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $11::text[], $12::text[])
-        AS e (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding)
+    INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding, addressed_to)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $11::text[], $12::text[], $16::uuid[])
+        AS e (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding, addressed_to)
     ORDER BY e.id
     ON CONFLICT (id) DO NOTHING
     RETURNING id, tenant_id, event_type
@@ -207,42 +207,56 @@ WHERE s.tenant_id = $1 AND s.id = $5
 
 -- find_events --
 -- Finds, among the first $4 events of a walk between the ids $2 and $3, up to $5 of tenant $1 whose type is like one of $6;
--- null stands for any. Returns how many it passed, and the last of them.
-WITH walked AS MATERIALIZED ({walk})
-SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY id {opposite} LIMIT 1) AS last, ARRAY(
+-- null stands for any.
+WITH walked AS MATERIALIZED ({walk}), cut AS MATERIALIZED (
+    SELECT id FROM walked WHERE place = $4
+), reached AS MATERIALIZED (
+    SELECT coalesce((SELECT id FROM cut ORDER BY id {direction} LIMIT 1), {end}::uuid) AS id
+)
+SELECT (SELECT count(*) FROM walked) AS rows_read, (SELECT count(*) FROM cut) AS sources_left,
+       (SELECT id FROM reached) AS last, ARRAY(
     SELECT w.id FROM walked w
-    WHERE w.tenant_id = $1 AND ($6::text[] IS NULL OR w.event_type LIKE ANY($6))
+    WHERE w.tenant_id = $1 AND w.id {within} (SELECT id FROM reached)
+      AND ($6::text[] IS NULL OR w.event_type LIKE ANY($6))
     ORDER BY w.id {direction} LIMIT $5
 ) AS found
 
 -- events --
 -- Walks the events of all tenants.
-SELECT id, tenant_id, event_type FROM webhook_events
-WHERE id > $2 AND id < $3
-ORDER BY id {direction} LIMIT $4
+SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+    SELECT id, tenant_id, event_type FROM webhook_events
+    WHERE id > $2 AND id < $3
+    ORDER BY id {direction} LIMIT $4
+) AS e
 
 -- named_events --
--- Walks certain ones ($7).
-SELECT e.id, e.tenant_id, e.event_type
-FROM unnest($7::uuid[]) AS named (id)
-CROSS JOIN LATERAL (SELECT * FROM webhook_events WHERE id = named.id AND id > $2 AND id < $3 OFFSET 0) AS e
-ORDER BY e.id {direction} LIMIT $4
+-- Walks certain ones ($7), of which some may not be there any more.
+SELECT named.id, e.tenant_id, e.event_type, named.place
+FROM (
+    SELECT id, row_number() OVER (ORDER BY id {direction}) AS place
+    FROM (
+        SELECT id FROM unnest($7::uuid[]) AS asked (id) WHERE id > $2 AND id < $3 ORDER BY id {direction} LIMIT $4
+    ) AS next
+) AS named
+LEFT JOIN LATERAL (SELECT tenant_id, event_type FROM webhook_events WHERE id = named.id OFFSET 0) AS e ON true
 
 -- tagged_events --
 -- Walks those of a tenant ($1) that have one of the tags $7. Those that have several are there once.
-SELECT found.event_id AS id, e.tenant_id, e.event_type
-FROM (
-    SELECT DISTINCT t.event_id
-    FROM unnest($7::text[]) AS wanted (tag)
-    CROSS JOIN LATERAL (
-        SELECT event_id FROM event_tags
-        WHERE tenant_id = $1 AND tag = wanted.tag AND event_id > $2 AND event_id < $3
-        ORDER BY event_id {direction} LIMIT $4
-    ) AS t
-    ORDER BY t.event_id {direction} LIMIT $4
-) AS found
-LEFT JOIN LATERAL (SELECT * FROM webhook_events WHERE id = found.event_id OFFSET 0) AS e ON true
-ORDER BY found.event_id {direction}
+SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+    SELECT found.event_id AS id, e.tenant_id, e.event_type
+    FROM (
+        SELECT DISTINCT t.event_id
+        FROM unnest($7::text[]) AS wanted (tag)
+        CROSS JOIN LATERAL (
+            SELECT event_id FROM event_tags
+            WHERE tenant_id = $1 AND tag = wanted.tag AND event_id > $2 AND event_id < $3
+            ORDER BY event_id {direction} LIMIT $4
+        ) AS t
+        ORDER BY t.event_id {direction} LIMIT $4
+    ) AS found
+    LEFT JOIN LATERAL (SELECT * FROM webhook_events WHERE id = found.event_id OFFSET 0) AS e ON true
+    ORDER BY found.event_id {direction}
+) AS tagged
 
 -- select_listed --
 -- Reads events ($1; $2 and $3: least and greatest id) without their payloads.

@@ -1,10 +1,13 @@
 """Walks: lists in the order of the ids whose pages read a bounded number of rows.
 
 Where no index has what is wanted, a page must not read until it is full. A walk goes through the rows between two ids
-in steps. A statement of a step takes $1: what it may see, $2 and $3: the ids between which it reads, $4: how many rows,
-$5: how many it returns, and then whatever its conditions need. It returns `passed`, how many rows it read, `last`, the
-id of the last of them, and `found`, the ids of those that are wanted. Steps grow until the page is full, nothing is
-left, or WALK_ROWS were read. Then the page says how far it got, and the next one goes on from there.
+in steps. It may merge several sources, such as the rows of each of some subscriptions, each in the order of the ids. A
+statement of a step takes $1: what it may see, $2 and $3: the ids between which it reads, $4: how many rows of each
+source, $5: how many it returns, and then whatever its conditions need. A source that has more ends the step where its
+last row is: before that, no row of any source was left out. The statement returns `rows_read`, `sources_left`: how many
+sources have more, `last`: the id at which the step ended, and `found`: the ids of the rows up to there that are wanted.
+Steps grow until the page is full, nothing is left, or WALK_ROWS were read. Then the page says how far it got, and the
+next one goes on from there.
 """
 
 import dataclasses
@@ -20,7 +23,7 @@ from services.platform.stores import postgres
 from services.platform.stores.sql import Queries
 
 # Rows that a page reads of a place at most, and those of its first step.
-WALK_ROWS = 20_000
+WALK_ROWS = 10_000
 FIRST_ROWS = 250
 STEP_GROWTH = 4
 
@@ -136,24 +139,27 @@ class Walker:
         self._span = span
         self._limit = limit
 
-    async def walk(self, find: str, walk: str, arguments: Sequence[Any], *, cost: int = 1) -> Part:
-        """Walk in growing steps. `cost`: the rows that a step reads for each that it passes."""
+    async def walk(self, find: str, walk: str, arguments: Sequence[Any], *, sources: int = 1, cost: int = 1) -> Part:
+        """Walk in growing steps. `sources`: how many the statement merges; `cost`: that of a row to that of others."""
         # One more than the page has says whether there is another page.
-        span, found, left, most = self._span, list[UUID](), WALK_ROWS, self._limit + 1
-        rows = max(most, FIRST_ROWS // cost)
+        span, found, most = self._span, list[UUID](), self._limit + 1
+        left = max(WALK_ROWS // cost, most)
+        least = rows = max(1, max(most, FIRST_ROWS) // sources)
         while True:
             row = await self.step(find, walk, arguments, rows, span)
             found += row["found"]
-            if len(found) >= most or row["passed"] < rows:
+            if not row["sources_left"] or len(found) >= most:
                 return Part(found, None)
-            left -= rows * cost
+            left -= row["rows_read"]
             span = span.beyond(row["last"])
-            if left < most * cost:
+            # Of the other sources there is no more to read than there was now.
+            others = row["rows_read"] - row["sources_left"] * rows
+            rows = min(rows * STEP_GROWTH, (left - others) // row["sources_left"])
+            if rows < least:
                 return Part(found, row["last"])
-            rows = min(rows * STEP_GROWTH, left // cost)
 
     async def step(self, find: str, walk: str, arguments: Sequence[Any], rows: int, span: Span | None = None) -> Any:
-        """Take a single step of so many rows."""
+        """Take a single step of so many rows of each source."""
         span = span or self._span
         made = statement(self._queries, find, walk, ascending=span.ascending)
         return await self._connection.fetchrow(
@@ -192,9 +198,12 @@ class Walker:
 
 def statement(queries: Queries, find: str, walk: str, *, ascending: bool) -> str:
     """Return the statement that finds what is wanted on a walk in this direction."""
-    return _made(queries[find], queries[walk], *(("ASC", "DESC") if ascending else ("DESC", "ASC")))
+    return _made(queries[find], queries[walk], ascending=ascending)
 
 
 @functools.cache  # bounded by the number of statements
-def _made(find: str, walk: str, direction: str, opposite: str) -> str:
-    return find.format(walk=walk.format(direction=direction), direction=direction, opposite=opposite)
+def _made(find: str, walk: str, *, ascending: bool) -> str:
+    direction = "ASC" if ascending else "DESC"
+    # Up to the end of a step, and the end of all steps.
+    within, end = ("<=", "$3") if ascending else (">=", "$2")
+    return find.format(walk=walk.format(direction=direction), direction=direction, within=within, end=end)

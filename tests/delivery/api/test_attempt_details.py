@@ -172,6 +172,25 @@ def test_headers_are_bounded_printable_and_masked() -> None:
     assert len(trail.encoded().encode()) < 3 * MAX_HEADER_BYTES
 
 
+@pytest.mark.parametrize("name", [b"location", b"content-location", b"link", b"refresh"])
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (b"https://login.example/a/b", "https://login.example/a/b"),
+        (b"/b?token=t&x=1#f", "/b?***"),
+        (b"https://user:pass@login.example/b#access_token=t", "https://***@login.example/b?***"),
+        (b'</c?sig=s>; rel="next", </d#e>', '</c?***>; rel="next", </d?***>'),
+        (b"5; url='https://a.example/?code=c'", "5; url='https://a.example/?***'"),
+    ],
+)
+def test_the_address_that_a_receiver_points_to_is_kept_without_what_signs_somebody_in(
+    name: bytes, value: bytes, shown: str
+) -> None:
+    trail = Trail()
+    trail.response_headers = [(name, value)]
+    assert details.decoded(trail.encoded()).response_headers == [(name.decode(), shown)]
+
+
 # -- who asked --
 
 

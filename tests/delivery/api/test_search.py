@@ -29,6 +29,7 @@ STATES = tuple(DeliveryStatus)
 TYPES = ("order.created", "order.item.added", "order_paid", "orders", None)
 ANSWERS = ((503, "http_5xx"), (429, "http_4xx"), (None, "timeout"), (None, None))
 REASONS = ("retries_exhausted", "expired")
+LISTED = ("failed", "cancelled")
 TAGS = ("order=1", "order=2", "customer=acme")
 
 
@@ -268,6 +269,50 @@ async def test_a_page_that_may_read_few_rows_says_how_far_it_got_and_the_next_on
     wanted, matches = FILTERS[name]
     expected = sorted((row.id for row in rows.all if matches(rows, row)), reverse=not ascending)
     assert await searched(rows, page_size=2, ascending=ascending, **wanted(rows)) == expected
+
+
+@pytest.mark.parametrize("page_size", [1, 40])
+@pytest.mark.parametrize(
+    "name", ["no such type", "no such type of subscriptions", "no such code of subscriptions", "no such reason"]
+)
+async def test_a_page_reads_so_many_rows_of_all_subscriptions_together(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch, name: str, page_size: int
+) -> None:
+    """However many subscriptions and states are wanted; and the next pages get to the end."""
+    monkeypatch.setattr(walks, "WALK_ROWS", 30)
+    monkeypatch.setattr(walks, "FIRST_ROWS", 12)
+    read: list[int] = []
+    step = walks.Walker.step
+
+    async def counted(walker: walks.Walker, *arguments: Any) -> Any:
+        row = await step(walker, *arguments)
+        read.append(row["rows_read"])
+        return row
+
+    monkeypatch.setattr(walks.Walker, "step", counted)
+    asked = {"subscription_id": [str(owner) for owner in rows.subscriptions]}
+    every: dict[str, dict[str, Any]] = {
+        "no such type": {"event_type": ["none"]},
+        "no such type of subscriptions": {"event_type": ["none"], **asked},
+        "no such code of subscriptions": {
+            "status": [state("failed"), state("cancelled")],
+            "status_code": ["418"],
+            **asked,
+        },
+        "no such reason": {"reason": ["worker_lost"]},
+    }
+    request = pb.SearchDeliveriesRequest(filter=pb.DeliveryFilter(**every[name]), page_size=page_size)
+    pages = 0
+    while True:
+        answer = await rows.shared.client.SearchDeliveries(request)
+        assert list(answer.deliveries) == []
+        assert sum(read) <= max(30, page_size + 1)
+        read.clear()
+        pages += 1
+        request.page_token = answer.next_page_token
+        if not answer.next_page_token:
+            break
+    assert pages <= len(rows.all)
 
 
 async def test_a_search_that_stops_early_says_so(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -583,6 +628,7 @@ async def test_what_is_wanted_is_counted_in_groups(
     rows: Rows, monkeypatch: pytest.MonkeyPatch, name: str, counted: int
 ) -> None:
     monkeypatch.setattr(store, "COUNTED", counted)
+    monkeypatch.setattr(store, "COUNTED_AT_ONCE", 5)
     for wanted, matches in (FILTERS["nothing"], FILTERS["statuses of two places"], FILTERS["no hold"]):
         expected = Counter(GROUPS[name](row) for row in rows.all if matches(rows, row))
         found, token = Counter[str](), ""

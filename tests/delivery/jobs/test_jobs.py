@@ -379,7 +379,7 @@ async def test_a_replay_to_a_subscription_of_another_tenant_is_not_found(world: 
     others = World(pool=world.pool, database_url=world.database_url, redis_url=world.redis_url, tenant_id="other")
     theirs = await others.subscription("https://receiver.example/hook")
     for make in (store_of(world).create, store_of(world).preview):
-        fields = {"rate_per_second": 1} if make.__name__ == "create" else {}
+        fields: dict[str, Any] = {"rate_per_second": 1} if make.__name__ == "create" else {}
         with pytest.raises(errors.NotFound):
             await make("default", JobKind.REPLAY, of(subscription), to_subscription_id=theirs, **fields)
 
@@ -532,9 +532,25 @@ async def test_jobs_that_ended_long_ago_are_removed_with_the_next(world: World) 
         await store.get("default", shifted)
 
 
+async def test_a_tenant_keeps_its_newest_jobs_and_those_that_have_not_ended(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "KEEP_JOBS", 3)
+    subscription = await world.subscription("https://receiver.example/hook")
+    store = store_of(world)
+    running = await created(store, RETRY, of(await world.subscription("https://receiver.example/other")))
+    await store.pause("default", running.id)
+    for _ in range(5):
+        await finished(world, store, await created(store, RETRY, of(subscription)))
+    made = [job.id for job in await store.page("default", status=None, before=paging.NEWEST, limit=50)]
+    last = await created(store, RETRY, of(subscription))
+    left = [job.id for job in await store.page("default", status=None, before=paging.NEWEST, limit=50)]
+    assert left == [last.id, *made[:2], running.id]
+
+
 @pytest.mark.parametrize(
     ("name", "arguments"),
-    [("select_jobs", ("default", paging.NEWEST, None, 50)), ("forget_jobs", ("default", jobs.KEEP_DAYS, 100))],
+    [("select_jobs", ("default", paging.NEWEST, None, 50)), ("forget_jobs", ("default", jobs.KEEP_DAYS, 100, 1_000))],
 )
 async def test_jobs_of_other_tenants_and_recent_ones_are_not_read_for_a_tenants(
     world: World, name: str, arguments: tuple[Any, ...]

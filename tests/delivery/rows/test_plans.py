@@ -233,6 +233,12 @@ def late_arguments(data: Data) -> list[Any]:
     return [some, [ids.new()] * len(some), requests, [2] * len(some), owners, tenants, *rest, types, details, events]
 
 
+def settle_arguments(data: Data) -> list[Any]:
+    some = data.delivery_ids
+    rest: list[Any] = [1, True, True, 503, "http_5xx"]
+    return [some, *([value] * len(some) for value in rest), min(some), max(some)]
+
+
 def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
     """Return every statement that a batch of ids runs, with its arguments."""
     some = data.delivery_ids
@@ -249,7 +255,7 @@ def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
         "lock_late_ended": (worker.SQL["lock_late_ended"], [some, least, greatest]),
         "select_attempts_of_claims": (worker.SQL["select_attempts_of_claims"], [some, least, greatest, tokens]),
         "record_late": (worker.SQL["record_late"], late_arguments(data)),
-        "settle_late": (worker.SQL["settle_late"], [some, [1] * len(some), [True] * len(some), least, greatest]),
+        "settle_late": (worker.SQL["settle_late"], settle_arguments(data)),
         "select_payload": (worker.SQL["select_payload"], [data.event_ids[0]]),
         "take_due": (dispatcher.SQL["take_due"], [some, 10.0]),
         "keep_leases": (dispatcher.SQL["keep_leases"], [some, 0.0]),
@@ -320,7 +326,7 @@ async def test_storing_events_reads_the_subscriptions_of_deliveries_with_a_slot_
     arguments = [
         events, ["default"] * BATCH, [None] * BATCH, ["text/plain"] * BATCH, ["x"] * BATCH,
         [ids.of_delivery(event, owner) for event in events], events, [owner] * BATCH,
-        [10.0] * BATCH, 168, [None] * BATCH, [None] * BATCH, with_slot, ids.new(), 60.0,
+        [10.0] * BATCH, 168, [None] * BATCH, [None] * BATCH, with_slot, ids.new(), 60.0, [None] * BATCH,
     ]  # fmt: skip
     found = await plan(data.connection, ingest.SQL["insert_events"], *arguments)
     for table in ("subscriptions", "subscription_health"):
@@ -402,6 +408,18 @@ async def test_a_page_of_a_subscription_reads_no_partition_whole(data: Data) -> 
         found = await plan(data.connection, api.SQL[name], *arguments, "scheduled", 50, *more)
         assert whole(found) == []
         assert touched(found) <= 2 * (50 + DAYS + 1)
+
+
+async def test_a_look_for_test_events_reads_none_that_wait_for_nothing(data: Data) -> None:
+    """Those of the last minute stay for the rate, of all tenants."""
+    await data.connection.execute(
+        "INSERT INTO endpoint_tests (id, subscription_id, tenant_id, actor, asked_at)"
+        " SELECT gen_random_uuid(), gen_random_uuid(), 'default', 'a', now() - interval '30 seconds'"
+        " FROM generate_series(1, 5000)"
+    )
+    await data.connection.execute("ANALYZE endpoint_tests")
+    found = await plan(data.connection, worker.SQL["take_tests"], *[[], 10, 10.0, 60.0, False])
+    assert sum(_passed(node) for node in nodes(found) if node.get("Relation Name") == "endpoint_tests") == 0
 
 
 STEP = 50

@@ -51,8 +51,8 @@ async def test_a_failure_is_recorded_with_its_kind_and_a_message(shared: Shared,
     ("location", "message"),
     [
         (
-            b"https://elsewhere.example/x?y",
-            "the receiver responded with 308 and points to https://elsewhere.example/x?y;",
+            b"https://elsewhere.example/x?token=y#z",
+            "the receiver responded with 308 and points to https://elsewhere.example/x?***;",
         ),
         (b"/a\x1b[2J\xff", "the receiver responded with 308 and points to /a\\x1b[2J\\xff;"),
         (b"/" + b"a" * 5000, f"the receiver responded with 308 and points to /{'a' * 299}\u2026;"),

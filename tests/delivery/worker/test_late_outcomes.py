@@ -162,6 +162,60 @@ async def test_the_last_attempt_of_a_delivery_that_lost_its_workers_stays_the_la
     assert (last["outcome"], last["final"]) == ("http_5xx", True)
 
 
+CODES = {"success": 200, "http_4xx": 404, "http_5xx": 503}
+
+
+def answered(claimed: Claim, *kinds: str) -> Outcome:
+    """Return an outcome whose attempts have status codes."""
+    attempts = [attempt(kind, claimed, status_code=CODES.get(kind)) for kind in kinds]
+    return outcomes.decide(claimed, attempts, POLICY)
+
+
+async def last_answer(world: World, delivery_id: UUID) -> tuple[Any, ...]:
+    """Return what searches know of the last attempt: number, status code and error."""
+    row = await world.pool.fetchrow(
+        "SELECT attempt_count, last_status_code, last_error_kind FROM delivery_queue WHERE delivery_id = $1"
+        " UNION ALL"
+        " SELECT attempt_count, last_status_code, last_error_kind FROM unsuccessful_deliveries WHERE id = $1",
+        delivery_id,
+    )
+    return tuple(row or ())
+
+
+async def test_what_a_late_attempt_got_is_what_the_last_attempt_got_if_it_is_the_last(
+    world: World, store: WorkerStore
+) -> None:
+    delivery_id = await made(world)
+    first = await claim(store, delivery_id)
+    await lose(world, first)
+    assert await last_answer(world, delivery_id) == (1, None, "interrupted")
+    second = await claim(store, delivery_id)
+    await store.record([answered(first, "http_5xx")])
+    assert await last_answer(world, delivery_id) == (1, 503, "http_5xx")
+    await lose(world, second)
+    third = await claim(store, delivery_id)
+    await store.record([answered(third, "timeout")])
+    # The second is not the last any more.
+    await store.record([answered(second, "http_4xx")])
+    assert await last_answer(world, delivery_id) == (3, None, "timeout")
+
+
+async def test_what_a_late_attempt_got_is_found_of_a_delivery_that_has_ended(world: World, store: WorkerStore) -> None:
+    delivery_id = await made(world)
+    await world.set(delivery_id, interrupted_count=9)
+    first = await claim(store, delivery_id)
+    await lose(world, first)
+    assert await last_answer(world, delivery_id) == (1, None, "interrupted")
+    await store.record([answered(first, "connection_lost", "http_5xx")])
+    assert await last_answer(world, delivery_id) == (2, 503, "http_5xx")
+    again = await made(world)
+    first = await claim(store, again)
+    await lose(world, first)
+    await world.put(again, status="failed")
+    await store.record([answered(first, "success")])
+    assert await last_answer(world, again) == (1, 200, None)
+
+
 async def test_late_outcomes_of_several_deliveries_are_recorded_together(world: World, store: WorkerStore) -> None:
     subscription = await world.subscription("http://127.0.0.1:1/")
     delivery_ids = await world.deliver_many(subscription, 5)

@@ -26,7 +26,7 @@ def test_accepted_events_are_not_lost_under_faults_of_every_family(short_folder:
     found = json.loads(figures.read_text())
     assert found["accepted"] == EVENTS
     assert (found["lost"], found["unexplained_duplicates"], found["mismatched"]) == (0, 0, 0)
-    assert not _processes_in(folder)
+    assert not processes_in(folder)
 
 
 @pytest.mark.chaos
@@ -41,10 +41,10 @@ def test_an_interrupted_run_leaves_nothing(short_folder: Path, until: str) -> No
         process.stdout.read()
     assert seen
     assert process.returncode == 130
-    assert not _processes_in(folder)
+    assert not processes_in(folder)
 
 
-def _processes_in(folder: Path) -> list[psutil.Process]:
+def processes_in(folder: Path) -> list[psutil.Process]:
     """Return the processes that still run on the data of the run."""
     return [process for process in psutil.process_iter() if _works_in(process, folder.resolve())]
 
