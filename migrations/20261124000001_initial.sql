@@ -263,6 +263,8 @@ CREATE TABLE webhook_events (
     traceparent      text,
     -- When all that was kept of it was erased: the payload is the first to go.
     erased_at        timestamptz,
+    -- The only subscription that it was sent to. Null: it goes to all that want its type.
+    addressed_to     uuid,
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
 
@@ -572,6 +574,9 @@ CREATE TABLE jobs (
     subscriptions   uuid[] NOT NULL,
     -- Of a replay: who gets the new deliveries. Null: the subscription of each.
     to_subscription_id uuid,
+    -- Of a replay that walks through events: those that to_subscription_id has no delivery of, or all that it wants. Null: it
+    -- walks through deliveries.
+    only_events     text CHECK (only_events IN ('missing', 'all')),
     rate_per_second integer NOT NULL CHECK (rate_per_second BETWEEN 1 AND 10000),
     created_by      text NOT NULL,
     created_at      timestamptz NOT NULL DEFAULT now(),
@@ -622,6 +627,7 @@ CREATE TABLE job_previews (
     kind          text NOT NULL,
     filter        jsonb NOT NULL,
     to_subscription_id uuid,
+    only_events   text,
     frozen_at     timestamptz NOT NULL,
     expires_at    timestamptz NOT NULL,
     matched       bigint NOT NULL,

@@ -26,55 +26,57 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from protos.webhook.v1 import deliveries_pb2 as webhook_dot_v1_dot_deliveries__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15webhook/v1/jobs.proto\x12\nwebhook.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bwebhook/v1/deliveries.proto\"c\n\tJobCounts\x12\x0f\n\x07matched\x18\x01 \x01(\x03\x12\x18\n\x10matched_is_exact\x18\x02 \x01(\x08\x12\x0c\n\x04\x64one\x18\x03 \x01(\x03\x12\x0f\n\x07skipped\x18\x04 \x01(\x03\x12\x0c\n\x04gone\x18\x05 \x01(\x03\"@\n\nJobResults\x12\x11\n\tdelivered\x18\x01 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x02 \x01(\x03\x12\x0f\n\x07waiting\x18\x03 \x01(\x03\"\xb4\x04\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12!\n\x04kind\x18\x03 \x01(\x0e\x32\x13.webhook.v1.JobKind\x12%\n\x06status\x18\x04 \x01(\x0e\x32\x15.webhook.v1.JobStatus\x12*\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x1a.webhook.v1.DeliveryFilter\x12\x17\n\x0frate_per_second\x18\x06 \x01(\x05\x12%\n\x06\x63ounts\x18\x07 \x01(\x0b\x32\x15.webhook.v1.JobCounts\x12\'\n\x07results\x18\x08 \x01(\x0b\x32\x16.webhook.v1.JobResults\x12\r\n\x05\x65rror\x18\t \x01(\t\x12\x12\n\ncreated_by\x18\n \x01(\t\x12.\n\ncreated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08moved_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10\x65stimated_end_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12to_subscription_id\x18\x10 \x01(\t\"\x9f\x01\n\tJobSample\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\x12\x12\n\nevent_type\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x65vent_id\x18\x06 \x01(\t\"4\n\x0eJobReasonCount\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x12\n\ndeliveries\x18\x02 \x01(\x03\"\x91\x01\n\x11PreviewJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.webhook.v1.JobKind\x12*\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x1a.webhook.v1.DeliveryFilter\x12\x1a\n\x12to_subscription_id\x18\x04 \x01(\t\"\xb3\x02\n\x12PreviewJobResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x34\n\x10token_expires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x06\x63ounts\x18\x03 \x01(\x0b\x32\x15.webhook.v1.JobCounts\x12-\n\toldest_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tnewest_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07reasons\x18\x06 \x03(\x0b\x32\x1a.webhook.v1.JobReasonCount\x12&\n\x07samples\x18\x07 \x03(\x0b\x32\x15.webhook.v1.JobSample\"\xb8\x01\n\x10\x43reateJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.webhook.v1.JobKind\x12*\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x1a.webhook.v1.DeliveryFilter\x12\x17\n\x0frate_per_second\x18\x04 \x01(\x05\x12\r\n\x05token\x18\x05 \x01(\t\x12\x1a\n\x12to_subscription_id\x18\x06 \x01(\t\"1\n\x11\x43reateJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.webhook.v1.Job\"2\n\rGetJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\".\n\x0eGetJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.webhook.v1.Job\"r\n\x0fListJobsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12%\n\x06status\x18\x02 \x01(\x0e\x32\x15.webhook.v1.JobStatus\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"J\n\x10ListJobsResponse\x12\x1d\n\x04jobs\x18\x01 \x03(\x0b\x32\x0f.webhook.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x0fPauseJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"0\n\x10PauseJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.webhook.v1.Job\"5\n\x10ResumeJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"1\n\x11ResumeJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.webhook.v1.Job\"5\n\x10\x43\x61ncelJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"1\n\x11\x43\x61ncelJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.webhook.v1.Job*u\n\x07JobKind\x12\x18\n\x14JOB_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eJOB_KIND_RETRY\x10\x01\x12\x13\n\x0fJOB_KIND_CANCEL\x10\x02\x12\x13\n\x0fJOB_KIND_REPLAY\x10\x03\x12\x12\n\x0eJOB_KIND_ERASE\x10\x04*\xb8\x01\n\tJobStatus\x12\x1a\n\x16JOB_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATUS_QUEUED\x10\x01\x12\x16\n\x12JOB_STATUS_RUNNING\x10\x02\x12\x15\n\x11JOB_STATUS_PAUSED\x10\x03\x12\x18\n\x14JOB_STATUS_SUCCEEDED\x10\x04\x12\x15\n\x11JOB_STATUS_FAILED\x10\x05\x12\x18\n\x14JOB_STATUS_CANCELLED\x10\x06\x32\x86\x04\n\nJobService\x12K\n\nPreviewJob\x12\x1d.webhook.v1.PreviewJobRequest\x1a\x1e.webhook.v1.PreviewJobResponse\x12H\n\tCreateJob\x12\x1c.webhook.v1.CreateJobRequest\x1a\x1d.webhook.v1.CreateJobResponse\x12?\n\x06GetJob\x12\x19.webhook.v1.GetJobRequest\x1a\x1a.webhook.v1.GetJobResponse\x12\x45\n\x08ListJobs\x12\x1b.webhook.v1.ListJobsRequest\x1a\x1c.webhook.v1.ListJobsResponse\x12\x45\n\x08PauseJob\x12\x1b.webhook.v1.PauseJobRequest\x1a\x1c.webhook.v1.PauseJobResponse\x12H\n\tResumeJob\x12\x1c.webhook.v1.ResumeJobRequest\x1a\x1d.webhook.v1.ResumeJobResponse\x12H\n\tCancelJob\x12\x1c.webhook.v1.CancelJobRequest\x1a\x1d.webhook.v1.CancelJobResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x15webhook/v1/jobs.proto\x12\nwebhook.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bwebhook/v1/deliveries.proto\"c\n\tJobCounts\x12\x0f\n\x07matched\x18\x01 \x01(\x03\x12\x18\n\x10matched_is_exact\x18\x02 \x01(\x08\x12\x0c\n\x04\x64one\x18\x03 \x01(\x03\x12\x0f\n\x07skipped\x18\x04 \x01(\x03\x12\x0c\n\x04gone\x18\x05 \x01(\x03\"@\n\nJobResults\x12\x11\n\tdelivered\x18\x01 \x01(\x03\x12\x0e\n\x06\x66\x61iled\x18\x02 \x01(\x03\x12\x0f\n\x07waiting\x18\x03 \x01(\x03\"\xde\x04\n\x03Job\x12\n\n\x02id\x18\x01 \x01(\t\x12\x11\n\ttenant_id\x18\x02 \x01(\t\x12!\n\x04kind\x18\x03 \x01(\x0e\x32\x13.webhook.v1.JobKind\x12%\n\x06status\x18\x04 \x01(\x0e\x32\x15.webhook.v1.JobStatus\x12*\n\x06\x66ilter\x18\x05 \x01(\x0b\x32\x1a.webhook.v1.DeliveryFilter\x12\x17\n\x0frate_per_second\x18\x06 \x01(\x05\x12%\n\x06\x63ounts\x18\x07 \x01(\x0b\x32\x15.webhook.v1.JobCounts\x12\'\n\x07results\x18\x08 \x01(\x0b\x32\x16.webhook.v1.JobResults\x12\r\n\x05\x65rror\x18\t \x01(\t\x12\x12\n\ncreated_by\x18\n \x01(\t\x12.\n\ncreated_at\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstarted_at\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08moved_at\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nded_at\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x34\n\x10\x65stimated_end_at\x18\x0f \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x1a\n\x12to_subscription_id\x18\x10 \x01(\t\x12(\n\x04only\x18\x12 \x01(\x0e\x32\x1a.webhook.v1.ReplayedEvents\"\x9f\x01\n\tJobSample\x12\x13\n\x0b\x64\x65livery_id\x18\x01 \x01(\t\x12\x17\n\x0fsubscription_id\x18\x02 \x01(\t\x12\x12\n\nevent_type\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12.\n\ncreated_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x65vent_id\x18\x06 \x01(\t\"4\n\x0eJobReasonCount\x12\x0e\n\x06reason\x18\x01 \x01(\t\x12\x12\n\ndeliveries\x18\x02 \x01(\x03\"\xbb\x01\n\x11PreviewJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.webhook.v1.JobKind\x12*\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x1a.webhook.v1.DeliveryFilter\x12\x1a\n\x12to_subscription_id\x18\x04 \x01(\t\x12(\n\x04only\x18\x05 \x01(\x0e\x32\x1a.webhook.v1.ReplayedEvents\"\xb3\x02\n\x12PreviewJobResponse\x12\r\n\x05token\x18\x01 \x01(\t\x12\x34\n\x10token_expires_at\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12%\n\x06\x63ounts\x18\x03 \x01(\x0b\x32\x15.webhook.v1.JobCounts\x12-\n\toldest_at\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12-\n\tnewest_at\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07reasons\x18\x06 \x03(\x0b\x32\x1a.webhook.v1.JobReasonCount\x12&\n\x07samples\x18\x07 \x03(\x0b\x32\x15.webhook.v1.JobSample\"\xe2\x01\n\x10\x43reateJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12!\n\x04kind\x18\x02 \x01(\x0e\x32\x13.webhook.v1.JobKind\x12*\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x1a.webhook.v1.DeliveryFilter\x12\x17\n\x0frate_per_second\x18\x04 \x01(\x05\x12\r\n\x05token\x18\x05 \x01(\t\x12\x1a\n\x12to_subscription_id\x18\x06 \x01(\t\x12(\n\x04only\x18\x08 \x01(\x0e\x32\x1a.webhook.v1.ReplayedEvents\"1\n\x11\x43reateJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.webhook.v1.Job\"2\n\rGetJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\".\n\x0eGetJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.webhook.v1.Job\"r\n\x0fListJobsRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12%\n\x06status\x18\x02 \x01(\x0e\x32\x15.webhook.v1.JobStatus\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"J\n\x10ListJobsResponse\x12\x1d\n\x04jobs\x18\x01 \x03(\x0b\x32\x0f.webhook.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x0fPauseJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"0\n\x10PauseJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.webhook.v1.Job\"5\n\x10ResumeJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"1\n\x11ResumeJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.webhook.v1.Job\"5\n\x10\x43\x61ncelJobRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x0e\n\x06job_id\x18\x02 \x01(\t\"1\n\x11\x43\x61ncelJobResponse\x12\x1c\n\x03job\x18\x01 \x01(\x0b\x32\x0f.webhook.v1.Job*u\n\x07JobKind\x12\x18\n\x14JOB_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eJOB_KIND_RETRY\x10\x01\x12\x13\n\x0fJOB_KIND_CANCEL\x10\x02\x12\x13\n\x0fJOB_KIND_REPLAY\x10\x03\x12\x12\n\x0eJOB_KIND_ERASE\x10\x04*g\n\x0eReplayedEvents\x12\x1f\n\x1bREPLAYED_EVENTS_UNSPECIFIED\x10\x00\x12\x1b\n\x17REPLAYED_EVENTS_MISSING\x10\x01\x12\x17\n\x13REPLAYED_EVENTS_ALL\x10\x02*\xb8\x01\n\tJobStatus\x12\x1a\n\x16JOB_STATUS_UNSPECIFIED\x10\x00\x12\x15\n\x11JOB_STATUS_QUEUED\x10\x01\x12\x16\n\x12JOB_STATUS_RUNNING\x10\x02\x12\x15\n\x11JOB_STATUS_PAUSED\x10\x03\x12\x18\n\x14JOB_STATUS_SUCCEEDED\x10\x04\x12\x15\n\x11JOB_STATUS_FAILED\x10\x05\x12\x18\n\x14JOB_STATUS_CANCELLED\x10\x06\x32\x86\x04\n\nJobService\x12K\n\nPreviewJob\x12\x1d.webhook.v1.PreviewJobRequest\x1a\x1e.webhook.v1.PreviewJobResponse\x12H\n\tCreateJob\x12\x1c.webhook.v1.CreateJobRequest\x1a\x1d.webhook.v1.CreateJobResponse\x12?\n\x06GetJob\x12\x19.webhook.v1.GetJobRequest\x1a\x1a.webhook.v1.GetJobResponse\x12\x45\n\x08ListJobs\x12\x1b.webhook.v1.ListJobsRequest\x1a\x1c.webhook.v1.ListJobsResponse\x12\x45\n\x08PauseJob\x12\x1b.webhook.v1.PauseJobRequest\x1a\x1c.webhook.v1.PauseJobResponse\x12H\n\tResumeJob\x12\x1c.webhook.v1.ResumeJobRequest\x1a\x1d.webhook.v1.ResumeJobResponse\x12H\n\tCancelJob\x12\x1c.webhook.v1.CancelJobRequest\x1a\x1d.webhook.v1.CancelJobResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'protos.webhook.v1.jobs_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOBKIND']._serialized_start=2353
-  _globals['_JOBKIND']._serialized_end=2470
-  _globals['_JOBSTATUS']._serialized_start=2473
-  _globals['_JOBSTATUS']._serialized_end=2657
+  _globals['_JOBKIND']._serialized_start=2479
+  _globals['_JOBKIND']._serialized_end=2596
+  _globals['_REPLAYEDEVENTS']._serialized_start=2598
+  _globals['_REPLAYEDEVENTS']._serialized_end=2701
+  _globals['_JOBSTATUS']._serialized_start=2704
+  _globals['_JOBSTATUS']._serialized_end=2888
   _globals['_JOBCOUNTS']._serialized_start=99
   _globals['_JOBCOUNTS']._serialized_end=198
   _globals['_JOBRESULTS']._serialized_start=200
   _globals['_JOBRESULTS']._serialized_end=264
   _globals['_JOB']._serialized_start=267
-  _globals['_JOB']._serialized_end=831
-  _globals['_JOBSAMPLE']._serialized_start=834
-  _globals['_JOBSAMPLE']._serialized_end=993
-  _globals['_JOBREASONCOUNT']._serialized_start=995
-  _globals['_JOBREASONCOUNT']._serialized_end=1047
-  _globals['_PREVIEWJOBREQUEST']._serialized_start=1050
-  _globals['_PREVIEWJOBREQUEST']._serialized_end=1195
-  _globals['_PREVIEWJOBRESPONSE']._serialized_start=1198
-  _globals['_PREVIEWJOBRESPONSE']._serialized_end=1505
-  _globals['_CREATEJOBREQUEST']._serialized_start=1508
-  _globals['_CREATEJOBREQUEST']._serialized_end=1692
-  _globals['_CREATEJOBRESPONSE']._serialized_start=1694
-  _globals['_CREATEJOBRESPONSE']._serialized_end=1743
-  _globals['_GETJOBREQUEST']._serialized_start=1745
-  _globals['_GETJOBREQUEST']._serialized_end=1795
-  _globals['_GETJOBRESPONSE']._serialized_start=1797
-  _globals['_GETJOBRESPONSE']._serialized_end=1843
-  _globals['_LISTJOBSREQUEST']._serialized_start=1845
-  _globals['_LISTJOBSREQUEST']._serialized_end=1959
-  _globals['_LISTJOBSRESPONSE']._serialized_start=1961
-  _globals['_LISTJOBSRESPONSE']._serialized_end=2035
-  _globals['_PAUSEJOBREQUEST']._serialized_start=2037
-  _globals['_PAUSEJOBREQUEST']._serialized_end=2089
-  _globals['_PAUSEJOBRESPONSE']._serialized_start=2091
-  _globals['_PAUSEJOBRESPONSE']._serialized_end=2139
-  _globals['_RESUMEJOBREQUEST']._serialized_start=2141
-  _globals['_RESUMEJOBREQUEST']._serialized_end=2194
-  _globals['_RESUMEJOBRESPONSE']._serialized_start=2196
-  _globals['_RESUMEJOBRESPONSE']._serialized_end=2245
-  _globals['_CANCELJOBREQUEST']._serialized_start=2247
-  _globals['_CANCELJOBREQUEST']._serialized_end=2300
-  _globals['_CANCELJOBRESPONSE']._serialized_start=2302
-  _globals['_CANCELJOBRESPONSE']._serialized_end=2351
-  _globals['_JOBSERVICE']._serialized_start=2660
-  _globals['_JOBSERVICE']._serialized_end=3178
+  _globals['_JOB']._serialized_end=873
+  _globals['_JOBSAMPLE']._serialized_start=876
+  _globals['_JOBSAMPLE']._serialized_end=1035
+  _globals['_JOBREASONCOUNT']._serialized_start=1037
+  _globals['_JOBREASONCOUNT']._serialized_end=1089
+  _globals['_PREVIEWJOBREQUEST']._serialized_start=1092
+  _globals['_PREVIEWJOBREQUEST']._serialized_end=1279
+  _globals['_PREVIEWJOBRESPONSE']._serialized_start=1282
+  _globals['_PREVIEWJOBRESPONSE']._serialized_end=1589
+  _globals['_CREATEJOBREQUEST']._serialized_start=1592
+  _globals['_CREATEJOBREQUEST']._serialized_end=1818
+  _globals['_CREATEJOBRESPONSE']._serialized_start=1820
+  _globals['_CREATEJOBRESPONSE']._serialized_end=1869
+  _globals['_GETJOBREQUEST']._serialized_start=1871
+  _globals['_GETJOBREQUEST']._serialized_end=1921
+  _globals['_GETJOBRESPONSE']._serialized_start=1923
+  _globals['_GETJOBRESPONSE']._serialized_end=1969
+  _globals['_LISTJOBSREQUEST']._serialized_start=1971
+  _globals['_LISTJOBSREQUEST']._serialized_end=2085
+  _globals['_LISTJOBSRESPONSE']._serialized_start=2087
+  _globals['_LISTJOBSRESPONSE']._serialized_end=2161
+  _globals['_PAUSEJOBREQUEST']._serialized_start=2163
+  _globals['_PAUSEJOBREQUEST']._serialized_end=2215
+  _globals['_PAUSEJOBRESPONSE']._serialized_start=2217
+  _globals['_PAUSEJOBRESPONSE']._serialized_end=2265
+  _globals['_RESUMEJOBREQUEST']._serialized_start=2267
+  _globals['_RESUMEJOBREQUEST']._serialized_end=2320
+  _globals['_RESUMEJOBRESPONSE']._serialized_start=2322
+  _globals['_RESUMEJOBRESPONSE']._serialized_end=2371
+  _globals['_CANCELJOBREQUEST']._serialized_start=2373
+  _globals['_CANCELJOBREQUEST']._serialized_end=2426
+  _globals['_CANCELJOBRESPONSE']._serialized_start=2428
+  _globals['_CANCELJOBRESPONSE']._serialized_end=2477
+  _globals['_JOBSERVICE']._serialized_start=2891
+  _globals['_JOBSERVICE']._serialized_end=3409
 # @@protoc_insertion_point(module_scope)

@@ -57,6 +57,30 @@ CAPABILITY_ERASE, or with role admin.
 """
 Global___JobKind: _TypeAlias = JobKind  # noqa: Y015
 
+class _ReplayedEvents:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReplayedEventsEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReplayedEvents.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REPLAYED_EVENTS_UNSPECIFIED: _ReplayedEvents.ValueType  # 0
+    """Those of the deliveries that the filter matches."""
+    REPLAYED_EVENTS_MISSING: _ReplayedEvents.ValueType  # 1
+    """Those that the subscription wants, by its event_types, and has no delivery of."""
+    REPLAYED_EVENTS_ALL: _ReplayedEvents.ValueType  # 2
+    """All that it wants."""
+
+class ReplayedEvents(_ReplayedEvents, metaclass=_ReplayedEventsEnumTypeWrapper):
+    """Which events a replay to a subscription is about."""
+
+REPLAYED_EVENTS_UNSPECIFIED: ReplayedEvents.ValueType  # 0
+"""Those of the deliveries that the filter matches."""
+REPLAYED_EVENTS_MISSING: ReplayedEvents.ValueType  # 1
+"""Those that the subscription wants, by its event_types, and has no delivery of."""
+REPLAYED_EVENTS_ALL: ReplayedEvents.ValueType  # 2
+"""All that it wants."""
+Global___ReplayedEvents: _TypeAlias = ReplayedEvents  # noqa: Y015
+
 class _JobStatus:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -187,6 +211,7 @@ class Job(_message.Message):
     ENDED_AT_FIELD_NUMBER: _builtins.int
     ESTIMATED_END_AT_FIELD_NUMBER: _builtins.int
     TO_SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    ONLY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7."""
     tenant_id: _builtins.str
@@ -203,6 +228,8 @@ class Job(_message.Message):
     """Who created it: the id of an API key, "bootstrap", or "anonymous"."""
     to_subscription_id: _builtins.str
     """Of a replay: the subscription that gets the new deliveries; empty means each delivery's own."""
+    only: Global___ReplayedEvents.ValueType
+    """Of a replay that is about events, in place of deliveries: which."""
     @_builtins.property
     def filter(self) -> _deliveries_pb2.DeliveryFilter:
         """Which deliveries it is about, with the states and the end that were implied."""
@@ -256,10 +283,11 @@ class Job(_message.Message):
         ended_at: _timestamp_pb2.Timestamp | None = ...,
         estimated_end_at: _timestamp_pb2.Timestamp | None = ...,
         to_subscription_id: _builtins.str = ...,
+        only: Global___ReplayedEvents.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created_at", b"created_at", "ended_at", b"ended_at", "estimated_end_at", b"estimated_end_at", "filter", b"filter", "moved_at", b"moved_at", "results", b"results", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created_at", b"created_at", "created_by", b"created_by", "ended_at", b"ended_at", "error", b"error", "estimated_end_at", b"estimated_end_at", "filter", b"filter", "id", b"id", "kind", b"kind", "moved_at", b"moved_at", "rate_per_second", b"rate_per_second", "results", b"results", "started_at", b"started_at", "status", b"status", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created_at", b"created_at", "created_by", b"created_by", "ended_at", b"ended_at", "error", b"error", "estimated_end_at", b"estimated_end_at", "filter", b"filter", "id", b"id", "kind", b"kind", "moved_at", b"moved_at", "only", b"only", "rate_per_second", b"rate_per_second", "results", b"results", "started_at", b"started_at", "status", b"status", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -345,12 +373,17 @@ class PreviewJobRequest(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     TO_SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    ONLY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     kind: Global___JobKind.ValueType
     """What it would do."""
     to_subscription_id: _builtins.str
     """Only of a replay: the subscription that gets the new deliveries; empty means each delivery's own."""
+    only: Global___ReplayedEvents.ValueType
+    """Only of a replay with to_subscription_id: it is about these events of the tenant, but for those that were sent to another
+    subscription alone. The filter then needs from_time, and may have event_type and to_time, and no other field.
+    """
     @_builtins.property
     def filter(self) -> _deliveries_pb2.DeliveryFilter:
         """To which deliveries. It needs from_time, subscription_id, event_ids, tag, idempotency_key or provider_id. Without status
@@ -366,10 +399,11 @@ class PreviewJobRequest(_message.Message):
         kind: Global___JobKind.ValueType = ...,
         filter: _deliveries_pb2.DeliveryFilter | None = ...,
         to_subscription_id: _builtins.str = ...,
+        only: Global___ReplayedEvents.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "kind", b"kind", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "kind", b"kind", "only", b"only", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -445,6 +479,7 @@ class CreateJobRequest(_message.Message):
     RATE_PER_SECOND_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     TO_SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    ONLY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
     kind: Global___JobKind.ValueType
@@ -454,6 +489,8 @@ class CreateJobRequest(_message.Message):
     token: _builtins.str
     """Token of a preview, whose kind and filter the job has; empty means none. NOT_FOUND once it was used or has expired."""
     to_subscription_id: _builtins.str
+    """As for PreviewJob. Leave it out with a token."""
+    only: Global___ReplayedEvents.ValueType
     """As for PreviewJob. Leave it out with a token."""
     @_builtins.property
     def filter(self) -> _deliveries_pb2.DeliveryFilter:
@@ -468,10 +505,11 @@ class CreateJobRequest(_message.Message):
         rate_per_second: _builtins.int = ...,
         token: _builtins.str = ...,
         to_subscription_id: _builtins.str = ...,
+        only: Global___ReplayedEvents.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "kind", b"kind", "rate_per_second", b"rate_per_second", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "kind", b"kind", "only", b"only", "rate_per_second", b"rate_per_second", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -17,21 +17,21 @@ FROM jobs WHERE tenant_id = $1 AND status IN ('queued', 'running', 'paused')
 -- insert_job --
 -- Creates a job.
 INSERT INTO jobs (id, tenant_id, kind, filter, subscriptions, rate_per_second, created_by, frozen_at, matched, matched_exact,
-                  to_subscription_id)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                  to_subscription_id, only_events)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
 RETURNING *
 
 -- insert_preview --
 -- Keeps a preview for $8 seconds.
 INSERT INTO job_previews (token_hash, tenant_id, kind, filter, frozen_at, matched, matched_exact, expires_at,
-                          to_subscription_id)
-VALUES ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8), $9)
+                          to_subscription_id, only_events)
+VALUES ($1, $2, $3, $4, $5, $6, $7, now() + make_interval(secs => $8), $9, $10)
 RETURNING expires_at
 
 -- take_preview --
 -- Takes a preview of tenant $2, so that its token starts one job.
 DELETE FROM job_previews WHERE token_hash = $1 AND tenant_id = $2 AND expires_at > now()
-RETURNING kind, filter, frozen_at, matched, matched_exact, to_subscription_id
+RETURNING kind, filter, frozen_at, matched, matched_exact, to_subscription_id, only_events
 
 -- forget_previews --
 -- Removes up to $1 previews that have expired.
@@ -351,3 +351,39 @@ WHERE (SELECT count(*) FROM sums) > 0 AND s.tenant_id = $1 AND s.day = a.day
 -- Records the place of a locked job that walks through events: it is done with those up to $2, and with the deliveries of $3,
 -- unless that is null, up to $4.
 UPDATE jobs SET at_event = $2, in_event = $3, at_delivery = $4 WHERE id = $1
+
+-- select_wanting --
+-- Reads what subscription $1 of tenant $2 wants, and whether nothing is sent to it.
+SELECT event_types, status = 'disabled' OR deleted_at IS NOT NULL AS blocked FROM subscriptions WHERE id = $1 AND tenant_id = $2
+
+-- find_wanted --
+-- Finds, among the first $4 events of a walk between the ids $2 and $3, up to $5 of tenant $1 that subscription $8 wants: that
+-- have no type, or one like one of $6, and one like one of $10 (null stands for any), that were not sent to another one alone,
+-- that were accepted by $7, whose payload is there, and whose deliveries are not still being made. With $9, only those that
+-- it has no delivery of. Returns how many it passed, and the last of them.
+WITH walked AS MATERIALIZED ({walk})
+SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY id {opposite} LIMIT 1) AS last, ARRAY(
+    SELECT w.id FROM walked w
+    WHERE w.tenant_id = $1 AND w.retained AND w.created_at <= $7 AND (w.addressed_to IS NULL OR w.addressed_to = $8)
+      AND ($6::text[] IS NULL OR w.event_type IS NULL OR w.event_type LIKE ANY($6))
+      AND ($10::text[] IS NULL OR w.event_type LIKE ANY($10))
+      AND NOT EXISTS (SELECT FROM event_expansions x WHERE x.event_id = w.id OFFSET 0)
+      AND NOT ($9 AND EXISTS (
+          SELECT FROM webhook_deliveries d
+          WHERE d.subscription_id = $8 AND d.event_id = w.id
+            AND d.id BETWEEN (left(w.id::text, 18) || '-0000-000000000000')::uuid
+                         AND (left(w.id::text, 18) || '-ffff-ffffffffffff')::uuid
+          OFFSET 0
+      ))
+    ORDER BY w.id {direction} LIMIT $5
+) AS found
+
+-- events_to_send --
+-- Walks the events of all tenants.
+SELECT id, tenant_id, event_type, created_at, addressed_to, payload IS NOT NULL AS retained FROM webhook_events
+WHERE id > $2 AND id < $3
+ORDER BY id {direction} LIMIT $4
+
+-- select_event_types --
+-- Reads the types of events ($1; $2 and $3: least and greatest id).
+SELECT id, event_type FROM webhook_events WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3 ORDER BY id

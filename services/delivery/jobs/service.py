@@ -5,6 +5,7 @@ from uuid import UUID
 
 from protos.webhook.v1 import jobs_pb2 as pb
 from protos.webhook.v1 import jobs_pb2_grpc
+from services.delivery.jobs.missed import Only
 from services.delivery.jobs.runner import JOBS
 from services.delivery.jobs.store import (
     DEFAULT_RATE_PER_SECOND,
@@ -23,8 +24,9 @@ from services.platform.stores.signals import Signals
 
 _KINDS = pb.JobKind.DESCRIPTOR
 # What a token stands for.
-_OF_TOKEN = frozenset({"kind", "filter", "to_subscription_id"})
+_OF_TOKEN = frozenset({"kind", "filter", "to_subscription_id", "only"})
 _STATUSES = pb.JobStatus.DESCRIPTOR
+_ONLY = pb.ReplayedEvents.DESCRIPTOR
 
 
 class JobService(jobs_pb2_grpc.JobServiceServicer):
@@ -41,6 +43,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
             _kind(request.kind),
             request.filter,
             to_subscription_id=_target(request.to_subscription_id),
+            only=_only(request.only),
         )
         return _preview(found)
 
@@ -62,6 +65,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
                 request.filter,
                 rate_per_second=rate,
                 to_subscription_id=_target(request.to_subscription_id),
+                only=_only(request.only),
             )
         self._heard.wake(JOBS)
         return pb.CreateJobResponse(job=_message(job))
@@ -107,6 +111,12 @@ def _kind(kind: pb.JobKind.ValueType) -> JobKind:
 
 def _target(subscription_id: str) -> UUID | None:
     return ids.parse("to_subscription_id", subscription_id) if subscription_id else None
+
+
+def _only(only: pb.ReplayedEvents.ValueType) -> Only | None:
+    if only != pb.REPLAYED_EVENTS_UNSPECIFIED and only not in conversion.texts(_ONLY):
+        raise errors.InvalidArgument.field("only", f"must be one of {', '.join(Only)}")
+    return Only(conversion.texts(_ONLY)[only]) if only else None
 
 
 def _status(status: pb.JobStatus.ValueType) -> JobStatus | None:

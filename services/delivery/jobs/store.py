@@ -23,8 +23,9 @@ from protos.webhook.v1 import deliveries_pb2
 from services.delivery.api import filters, search
 from services.delivery.api.filters import Filter
 from services.delivery.api.store import DeliveryStore
-from services.delivery.jobs import erasure
+from services.delivery.jobs import erasure, missed
 from services.delivery.jobs.erasure import Place
+from services.delivery.jobs.missed import Only
 from services.domain import deliveries
 from services.domain.notices import audit
 from services.domain.notices.audit import Action, FieldChange
@@ -33,7 +34,7 @@ from services.platform import errors, ids
 from services.platform.auth import identity
 from services.platform.auth.roles import Capability
 from services.platform.stores import postgres, sql
-from services.platform.stores.walks import Span
+from services.platform.stores.walks import Found, Span
 
 SQL = sql.Queries("services.delivery.jobs")
 
@@ -87,12 +88,21 @@ class Plan:
     frozen_at: datetime
     # Of a replay: who gets the new deliveries; None: the subscription of each.
     to_subscription_id: UUID | None = None
+    # Of a replay of events to it, in place of deliveries.
+    only: Only | None = None
 
     @classmethod
     def of(
-        cls, kind: JobKind, message: deliveries_pb2.DeliveryFilter, now: datetime, to_subscription_id: UUID | None
+        cls,
+        kind: JobKind,
+        message: deliveries_pb2.DeliveryFilter,
+        now: datetime,
+        to_subscription_id: UUID | None,
+        only: Only | None,
     ) -> "Plan":
         """Return the plan for what is asked now; InvalidArgument for what cannot be done to deliveries."""
+        if only is not None and to_subscription_id is None:
+            raise errors.InvalidArgument.field("only", "requires to_subscription_id")
         if to_subscription_id is not None and kind is not JobKind.REPLAY:
             raise errors.InvalidArgument.field("to_subscription_id", f"requires kind {JobKind.REPLAY}")
         wanted = parsed(kind, message)
@@ -101,6 +111,9 @@ class Plan:
         if kind is JobKind.ERASE:
             erasure.check(message, wanted)
             return cls(kind=kind, filter=message, frozen_at=now)
+        if only is not None:
+            missed.check(message, wanted)
+            return cls(kind=kind, filter=message, frozen_at=now, to_subscription_id=to_subscription_id, only=only)
         if not (wanted.subscription_ids or wanted.names_events) and wanted.from_time is None:
             raise errors.InvalidArgument.field(
                 "filter",
@@ -119,6 +132,11 @@ class Plan:
         if wanted.to_time is None or wanted.to_time > now:
             filled.to_time.FromDatetime(now)
         return cls(kind=kind, filter=filled, frozen_at=now, to_subscription_id=to_subscription_id)
+
+    @property
+    def is_of_events(self) -> bool:
+        """Whether it walks through events, and counts them."""
+        return self.kind is JobKind.ERASE or self.only is not None
 
     @property
     def touches(self) -> Sequence[UUID]:
@@ -143,6 +161,7 @@ class Job:
     status: JobStatus
     filter: deliveries_pb2.DeliveryFilter
     to_subscription_id: UUID | None
+    only: Only | None
     rate_per_second: int
     created_by: str
     created_at: datetime
@@ -227,8 +246,17 @@ def _parsed(text: str) -> deliveries_pb2.DeliveryFilter:
 
 def _job(row: Any) -> Job:
     return sql.record(
-        Job, row, kind=JobKind(row["kind"]), status=JobStatus(row["status"]), filter=_parsed(row["filter"])
+        Job,
+        row,
+        kind=JobKind(row["kind"]),
+        status=JobStatus(row["status"]),
+        filter=_parsed(row["filter"]),
+        only=_only(row),
     )
+
+
+def _only(row: Any) -> Only | None:
+    return None if row["only_events"] is None else Only(row["only_events"])
 
 
 class JobStore:
@@ -258,17 +286,18 @@ class JobStore:
         message: deliveries_pb2.DeliveryFilter,
         *,
         to_subscription_id: UUID | None = None,
+        only: Only | None = None,
     ) -> Preview:
         """Count what a job would do now, and keep it for the job that its token starts."""
         async with self._pool.acquire() as connection:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
-                plan = await self._plan(connection, tenant_id, kind, message, to_subscription_id)
+                plan = await self._plan(connection, tenant_id, kind, message, to_subscription_id, only)
                 found = await self._counted(connection, tenant_id, plan, described=True)
             found.token = TOKEN_PREFIX + secrets.token_urlsafe(32)
             found.token_expires_at = await connection.fetchval(
                 SQL["insert_preview"],
                 _hash(found.token), tenant_id, kind, plan.json, plan.frozen_at, found.matched, found.exact,
-                TOKEN_SECONDS, plan.to_subscription_id,
+                TOKEN_SECONDS, plan.to_subscription_id, plan.only,
             )  # fmt: skip
             await connection.execute(SQL["forget_previews"], FORGET_AT_ONCE)
         return found
@@ -281,11 +310,12 @@ class JobStore:
         *,
         rate_per_second: int,
         to_subscription_id: UUID | None = None,
+        only: Only | None = None,
     ) -> Job:
         """Create a job for what its filter matches now; Conflict while the tenant's others do not allow it."""
         async with self._pool.acquire() as connection:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
-                plan = await self._plan(connection, tenant_id, kind, message, to_subscription_id)
+                plan = await self._plan(connection, tenant_id, kind, message, to_subscription_id, only)
                 found = await self._counted(connection, tenant_id, plan, described=False)
             async with connection.transaction():
                 return await self._insert(connection, tenant_id, plan, found, rate_per_second)
@@ -302,6 +332,7 @@ class JobStore:
                 filter=_parsed(row["filter"]),
                 frozen_at=row["frozen_at"],
                 to_subscription_id=row["to_subscription_id"],
+                only=_only(row),
             )
             found = Preview(matched=row["matched"], exact=row["matched_exact"])
             return await self._insert(connection, tenant_id, plan, found, rate_per_second)
@@ -372,9 +403,10 @@ class JobStore:
         kind: JobKind,
         message: deliveries_pb2.DeliveryFilter,
         to_subscription_id: UUID | None,
+        only: Only | None,
     ) -> Plan:
         _check_caller(kind)
-        plan = Plan.of(kind, message, await connection.fetchval(SQL["select_now"]), to_subscription_id)
+        plan = Plan.of(kind, message, await connection.fetchval(SQL["select_now"]), to_subscription_id, only)
         if to_subscription_id is not None and not await connection.fetchval(
             SQL["subscription_takes"], to_subscription_id, tenant_id
         ):
@@ -398,7 +430,7 @@ class JobStore:
         made = await connection.fetchrow(
             SQL["insert_job"],
             job_id, tenant_id, plan.kind, plan.json, subscriptions, rate_per_second, caller, plan.frozen_at,
-            found.matched, found.exact, plan.to_subscription_id,
+            found.matched, found.exact, plan.to_subscription_id, plan.only,
         )  # fmt: skip
         changes = [
             FieldChange(field="kind", after=plan.kind),
@@ -407,6 +439,8 @@ class JobStore:
         told = json_format.MessageToDict(plan.filter, preserving_proto_field_name=True)
         if plan.to_subscription_id is not None:
             changes.append(FieldChange(field="to_subscription_id", after=str(plan.to_subscription_id)))
+        if plan.only is not None:
+            changes.append(FieldChange(field="only", after=plan.only))
         changes += [FieldChange(field=f"filter.{name}", after=value) for name, value in told.items()]
         await audit.record(
             connection,
@@ -428,9 +462,8 @@ class JobStore:
         wanted = parsed(plan.kind, plan.filter)
         span, preview = Span.of(wanted, ascending=True), Preview()
         for _ in range(COUNT_LOOKS):
-            if plan.kind is JobKind.ERASE:
-                arguments = wanted, plan.frozen_at, span.after, COUNTED_AT_ONCE
-                found = await erasure.find(connection, tenant_id, *arguments)
+            if plan.is_of_events:
+                found = await self._find_events(connection, tenant_id, plan, wanted, span.after)
             else:
                 found = await search.find(connection, tenant_id, wanted, span, COUNTED_AT_ONCE)
             preview.matched += len(found.ids)
@@ -444,21 +477,32 @@ class JobStore:
             span = span.beyond(found.reached)
         return preview
 
+    async def _find_events(
+        self, connection: postgres.Connection, tenant_id: str, plan: Plan, wanted: Filter, after: UUID
+    ) -> Found:
+        if plan.only is None or plan.to_subscription_id is None:
+            return await erasure.find(connection, tenant_id, wanted, plan.frozen_at, after, COUNTED_AT_ONCE)
+        by = await missed.wanting(connection, tenant_id, plan.to_subscription_id)
+        return await missed.find(
+            connection, tenant_id, wanted, by, plan.only,
+            frozen_at=plan.frozen_at, after=max(after, self._oldest()), limit=COUNTED_AT_ONCE,
+        )  # fmt: skip
+
     async def _describe(
         self, connection: postgres.Connection, preview: Preview, found: Sequence[UUID], plan: Plan
     ) -> None:
         bounds = min(found), max(found)
         if not preview.samples:
             some = found[:SAMPLES]
-            query = "select_event_samples" if plan.kind is JobKind.ERASE else "select_samples"
+            query = "select_event_samples" if plan.is_of_events else "select_samples"
             preview.samples = await connection.fetch(SQL[query], some, min(some), max(some))
-        if plan.kind is JobKind.ERASE:
+        if plan.is_of_events:
             rows = await connection.fetch(SQL["describe_events"], found, *bounds)
         else:
             arguments = found, *bounds, self._oldest(), plan.to_subscription_id, self._recovery
             rows = await connection.fetch(SQL["describe"], *arguments)
         for row in rows:
-            if plan.kind is not JobKind.ERASE:
+            if not plan.is_of_events:
                 preview.reasons[row["reason"]] += row["deliveries"]
                 preview.skipped += row["blocked"]
                 preview.gone += row["gone"]
@@ -493,14 +537,17 @@ class JobStore:
             job = _job(row)
             locked.append(job.id)
             limit = max(1, min(math.ceil(job.rate_per_second * CHUNK_SECONDS), CHUNK_DELIVERIES))
-            do = self._erase if job.kind is JobKind.ERASE else self._do
-            chunk = await do(connection, job, parsed(job.kind, job.filter), limit)
+            chunk = await self._do(connection, job, parsed(job.kind, job.filter), limit)
             moved = await self._record(connection, job, chunk)
         if chunk.ended:
             deliveries.DELIVERIES_ENDED.labels(DeliveryStatus.CANCELLED).inc(chunk.ended)
         return moved
 
     async def _do(self, connection: postgres.Connection, job: Job, wanted: Filter, limit: int) -> _Chunk:
+        if job.kind is JobKind.ERASE:
+            return await self._erase(connection, job, wanted, limit)
+        if job.only is not None and job.to_subscription_id is not None:
+            return await self._replay_events(connection, job, wanted, job.to_subscription_id, job.only, limit)
         span = Span.of(wanted, ascending=True).beyond(job.at_delivery)
         found = await search.find(connection, job.tenant_id, wanted, span, limit)
         chunk = await self._act(connection, job, sorted(set(found.ids)), wanted.statuses) if found.ids else _Chunk()
@@ -553,6 +600,38 @@ class JobStore:
         if done:
             await connection.execute(SQL["insert_chunk"], job.id, job.chunks, done, LOOK_SECONDS)
         return _Chunk(done=done, gone=len(gone), skipped=len(rows) - len(gone) - len(done))
+
+    async def _replay_events(
+        self,
+        connection: postgres.Connection,
+        job: Job,
+        wanted: Filter,
+        subscription_id: UUID,
+        only: Only,
+        limit: int,
+    ) -> _Chunk:
+        await self._deliveries.check_quota(connection, job.tenant_id)
+        by = await missed.wanting(connection, job.tenant_id, subscription_id)
+        found = await missed.find(
+            connection, job.tenant_id, wanted, by, only,
+            frozen_at=job.frozen_at, after=max(job.at_event, self._oldest()), limit=limit,
+        )  # fmt: skip
+        reached = found.reached
+        if reached is not None:
+            await connection.execute(SQL["move_in_events"], job.id, reached, None, reached)
+        if by.blocked or not found.ids:
+            return _Chunk(skipped=len(found.ids), reached=reached)
+        rows = await connection.fetch(SQL["select_event_types"], found.ids, min(found.ids), max(found.ids))
+        new = {ids.of_replay(row["id"], subscription_id, job.id): row for row in rows}
+        made = await connection.fetch(
+            SQL["insert_replayed"],
+            list(new), [row["id"] for row in new.values()], [subscription_id] * len(new),
+            [row["event_type"] for row in new.values()], job.tenant_id, self._expiry_hours, _actor(job),
+        )  # fmt: skip
+        done = [row["id"] for row in made]
+        if done:
+            await connection.execute(SQL["insert_chunk"], job.id, job.chunks, done, LOOK_SECONDS)
+        return _Chunk(done=done, skipped=len(found.ids) - len(done), reached=reached)
 
     def _oldest(self) -> UUID:
         """Return the least id of the days that are not about to be removed."""

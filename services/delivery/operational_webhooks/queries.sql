@@ -57,9 +57,10 @@ WHERE (r.status <> 'disabled' OR r.keep_when_disabled) AND r.id <> s.id
 -- Stores events ($1 to $4: id, tenant, type, payload), each with its one delivery ($5 and $6: id, subscription), due at
 -- once; they live for $7 hours.
 WITH stored AS (
-    INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload)
-    SELECT id, tenant_id, event_type, 'application/json', payload
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[]) AS e (id, tenant_id, event_type, payload)
+    INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload, addressed_to)
+    SELECT id, tenant_id, event_type, 'application/json', payload, subscription_id
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bytea[], $6::uuid[])
+        AS e (id, tenant_id, event_type, payload, subscription_id)
 ), made AS (
     INSERT INTO webhook_deliveries (id, event_id, subscription_id, tenant_id, event_type)
     SELECT delivery_id, id, subscription_id, tenant_id, event_type

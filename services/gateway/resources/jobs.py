@@ -162,6 +162,15 @@ class JobBody(models.Request):
         description="Only for `replay`: the subscription that gets the new deliveries. Default: each delivery's own.",
         examples=[None],
     )
+    only: Literal["missing", "all"] | None = Field(
+        None,
+        description=(
+            "Only for `replay` with `to_subscription_id`, which then is about events, in place of deliveries: "
+            "`missing`: those that the subscription wants, by its `event_types`, and has no delivery of. `all`: all "
+            "that it wants. The filter then has `from`, and may have `to` and `event_type`."
+        ),
+        examples=[None],
+    )
     rate_per_second: Annotated[int, Field(strict=True, ge=1, le=MAX_RATE)] | None = Field(
         None, description="The most deliveries, or to erase events, per second. Default: 500.", examples=[50]
     )
@@ -228,6 +237,10 @@ class Job(models.Answer):
     )
     filter: StoredFilter
     to_subscription_id: str | None = Field(description="Who gets the deliveries of a `replay`.", examples=[None])
+    only: str | None = Field(
+        description="Which events a `replay` is about: `missing` or `all`; null if it is about deliveries.",
+        examples=[None],
+    )
     rate_per_second: int = Field(description="The most deliveries, or to erase events, per second.", examples=[500])
     counts: JobCounts
     results: JobResults | None = Field(description="null for `cancel` and `erase`.")
@@ -292,7 +305,13 @@ class RecoverBody(models.Request):
         alias="from", description="Deliveries that were accepted at this time or later.", examples=[models.EXAMPLE_TIME]
     )
     to: models.Moment | None = Field(None, description="Accepted before this time. Default: now.")
-    only: Literal["failed"] = Field("failed", description="`failed`: deliveries that failed.")
+    only: Literal["failed", "missing", "all"] = Field(
+        "failed",
+        description=(
+            "`failed`: deliveries that failed are retried. `missing`: events that the subscription wants, by its "
+            "`event_types`, and has no delivery of are replayed to it. `all`: all events that it wants are."
+        ),
+    )
     rate_per_second: Annotated[int, Field(strict=True, ge=1, le=MAX_RATE)] | None = Field(
         None, description="The most deliveries per second. Default: 500.", examples=[50]
     )
@@ -325,7 +344,7 @@ async def create_job(body: JobBody, services: backends.Injected, response: Respo
     """
     kind = conversion.numbers(pb.JobKind.DESCRIPTOR)[body.kind] if body.kind else pb.JOB_KIND_UNSPECIFIED
     if body.token is not None:
-        for name in ("kind", "filter", "to_subscription_id"):
+        for name in ("kind", "filter", "to_subscription_id", "only"):
             if getattr(body, name) is not None:
                 raise errors.InvalidArgument.field(name, "cannot be combined with token, which has it")
         if body.dry_run:
@@ -336,7 +355,9 @@ async def create_job(body: JobBody, services: backends.Injected, response: Respo
         raise errors.InvalidArgument.field("kind" if body.kind is None else "filter", "is required without token")
     wanted = body.filter.message()
     if body.dry_run:
-        asked = pb.PreviewJobRequest(kind=kind, filter=wanted, to_subscription_id=body.to_subscription_id or "")
+        asked = pb.PreviewJobRequest(
+            kind=kind, filter=wanted, to_subscription_id=body.to_subscription_id or "", only=_only(body.only)
+        )
         answer = await services.call(services.jobs.PreviewJob, asked)
         return Response(_preview(answer).model_dump_json(), headers=models.NO_STORE, media_type=JSON)
     created = pb.CreateJobRequest(
@@ -344,6 +365,7 @@ async def create_job(body: JobBody, services: backends.Injected, response: Respo
         filter=wanted,
         rate_per_second=body.rate_per_second or 0,
         to_subscription_id=body.to_subscription_id or "",
+        only=_only(body.only),
     )
     return await _create(services, created, response)
 
@@ -351,7 +373,7 @@ async def create_job(body: JobBody, services: backends.Injected, response: Respo
 @router.post(
     "/api/v1/subscriptions/{subscription_id}/recover",
     operation_id="recover_subscription",
-    summary="Retry what failed for a subscription",
+    summary="Recover what a subscription did not get",
     status_code=202,
     response_description="The job, which begins within moments.",
     response_model=Job,
@@ -360,9 +382,20 @@ async def create_job(body: JobBody, services: backends.Injected, response: Respo
 async def recover_subscription(
     subscription_id: models.SubscriptionId, body: RecoverBody, services: backends.Injected, response: Response
 ) -> Any:
-    """Create a job of kind `retry` for the deliveries of one subscription that failed in a time."""
-    wanted = message(subscription_id=[subscription_id], status=["failed"], from_=body.from_, to=body.to)
-    request = pb.CreateJobRequest(kind=pb.JOB_KIND_RETRY, filter=wanted, rate_per_second=body.rate_per_second or 0)
+    """Create a job for what one subscription did not get in a time.
+
+    It retries deliveries that failed, or replays events: those that the subscription has no delivery of, or all that it
+    wants. Events that were sent to another subscription alone are not among them.
+    """
+    request = pb.CreateJobRequest(rate_per_second=body.rate_per_second or 0)
+    if body.only == "failed":
+        request.kind = pb.JOB_KIND_RETRY
+        wanted = message(subscription_id=[subscription_id], status=["failed"], from_=body.from_, to=body.to)
+    else:
+        request.kind, request.only = pb.JOB_KIND_REPLAY, _only(body.only)
+        request.to_subscription_id = subscription_id
+        wanted = message(from_=body.from_, to=body.to)
+    request.filter.CopyFrom(wanted)
     return await _create(services, request, response)
 
 
@@ -434,6 +467,10 @@ async def cancel_job(job_id: JobId, services: backends.Injected) -> Job:
     """End a job before it is complete. What it has done stays done."""
     answer = await services.call(services.jobs.CancelJob, pb.CancelJobRequest(job_id=job_id))
     return _job(answer.job)
+
+
+def _only(only: str | None) -> pb.ReplayedEvents.ValueType:
+    return conversion.numbers(pb.ReplayedEvents.DESCRIPTOR)[only] if only else pb.REPLAYED_EVENTS_UNSPECIFIED
 
 
 async def _create(services: backends.Backends, request: pb.CreateJobRequest, response: Response) -> Job:

@@ -1,5 +1,5 @@
 -- insert_events --
--- Stores events ($1 to $5, $11 and $12) and, for those that are new, their deliveries ($6 to $10) in history and in the
+-- Stores events ($1 to $5, $11, $12 and $16) and, for those that are new, their deliveries ($6 to $10) in history and in the
 -- queue, each left alone by the dispatcher for the seconds of $9; returns the ids of the new events. Where it is to look at
 -- once, subscriptions get a turn unless they have one: those that are paused or disabled none.
 -- Deliveries that a worker keeps a slot for ($13) are stored as a claim would leave them, under its token ($14) for $15
@@ -9,9 +9,9 @@
 -- none, so that theirs conflict with nothing but a repetition in the same batch. Ids are taken in one order everywhere, so
 -- that batches which repeat each other's events do not deadlock.
 WITH stored AS (
-    INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding)
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $11::text[], $12::text[])
-        AS e (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding)
+    INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding, addressed_to)
+    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $11::text[], $12::text[], $16::uuid[])
+        AS e (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding, addressed_to)
     ORDER BY e.id
     ON CONFLICT (id) DO NOTHING
     RETURNING id, tenant_id, event_type

@@ -361,12 +361,13 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         if item.content_encoding and not rules.is_valid_encoding(item.content_encoding):
             raise errors.InvalidArgument.field("content_encoding", rules.ENCODING_EXPECTED)
         targets: Sequence[Target]
+        addressed_to = None
         content = NOTHING
         paths: TagPaths | None = None
         target = item.WhichOneof("target")
         if target == "subscription_id":
             subscription = await self._subscription(tenant_id, item.subscription_id, item.ingest_token, kept)
-            tenant_id = subscription.tenant_id
+            tenant_id, addressed_to = subscription.tenant_id, subscription.id
             if subscription.verification is not Verification.AUTO or item.HasField("hub_signature"):
                 content = self._verifier.verified(subscription, item)
                 if content.challenge:
@@ -400,6 +401,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             empty_answer=content.empty_answer,
             key=_key(tenant_id, route, content.delivery_id, item, event_type, content_type, payload),
             traceparent=traceparent,
+            addressed_to=addressed_to,
         )
 
     async def _subscription(self, tenant_id: str, text: str, ingest_token: str, kept: "_Kept") -> Subscription:

@@ -71,6 +71,8 @@ class NewEvent:
     key: Key | None = None
     # Of its span, if it is traced.
     traceparent: str | None = None
+    # The subscription that it is sent to; None: it goes to all that want its type.
+    addressed_to: UUID | None = None
 
     @property
     def accepted(self) -> Accepted:
@@ -325,6 +327,7 @@ class EventStore:
             [delivery[0] in with_slot for delivery, _ in rows_to_make],
             lease.token if lease is not None else None,
             lease.seconds if lease is not None else 0.0,
+            [event.addressed_to for event in events],
             timeout=_timeout_seconds(events),
         )
         if lease is not None:

@@ -379,7 +379,7 @@ async def test_a_replay_to_a_subscription_of_another_tenant_is_not_found(world: 
     others = World(pool=world.pool, database_url=world.database_url, redis_url=world.redis_url, tenant_id="other")
     theirs = await others.subscription("https://receiver.example/hook")
     for make in (store_of(world).create, store_of(world).preview):
-        fields = {"rate_per_second": 1} if make.__name__ == "create" else {}
+        fields: dict[str, Any] = {"rate_per_second": 1} if make.__name__ == "create" else {}
         with pytest.raises(errors.NotFound):
             await make("default", JobKind.REPLAY, of(subscription), to_subscription_id=theirs, **fields)
 

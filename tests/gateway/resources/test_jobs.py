@@ -7,6 +7,7 @@ import pytest
 
 from protos.webhook.v1 import deliveries_pb2, jobs_pb2
 from services.platform import errors, ids
+from services.platform.auth import identity
 from tests.gateway.fakes import Services
 
 SUBSCRIPTION = str(ids.new())
@@ -103,3 +104,46 @@ async def test_jobs_are_listed_by_status(client: httpx.AsyncClient, services: Se
     answer = await client.get("/api/v1/jobs", params={"status": "paused", "limit": 1})
     assert (answer.status_code, answer.json()["next_cursor"]) == (200, "more")
     assert (services.requests[-1].status, services.requests[-1].page_size) == (jobs_pb2.JOB_STATUS_PAUSED, 1)
+
+
+async def test_events_to_erase_are_passed_on_by_their_ids(client: httpx.AsyncClient, services: Services) -> None:
+    event_ids = [str(ids.new()) for _ in range(60)]
+    body = {"kind": "erase", "filter": {"event_ids": event_ids}}
+    assert (await client.post("/api/v1/jobs", json=body)).status_code == 202
+    (request,) = services.requests
+    assert request.kind == jobs_pb2.JOB_KIND_ERASE
+    assert list(request.filter.event_ids) == event_ids
+
+
+async def test_a_caller_without_a_capability_is_forbidden(client: httpx.AsyncClient, services: Services) -> None:
+    # As a service says it of the API key that the gateway acts for.
+    violation = errors.Violation(
+        field=identity.ACTOR_HEADER, description="requires an API key with the capability erase"
+    )
+    services.failure = errors.PermissionDenied(
+        "this requires an API key with the capability erase",
+        reason=errors.ErrorReason.CAPABILITY_MISSING,
+        violations=[violation],
+    )
+    answer = await client.post("/api/v1/jobs", json={"kind": "erase", "filter": {"event_ids": [str(ids.new())]}})
+    assert (answer.status_code, answer.json()["reason"]) == (403, "CAPABILITY_MISSING")
+
+
+@pytest.mark.parametrize(
+    ("only", "passed_on"),
+    [("missing", jobs_pb2.REPLAYED_EVENTS_MISSING), ("all", jobs_pb2.REPLAYED_EVENTS_ALL)],
+)
+async def test_what_a_subscription_missed_is_recovered_by_a_replay_of_events(
+    client: httpx.AsyncClient, services: Services, only: str, passed_on: int
+) -> None:
+    path = f"/api/v1/subscriptions/{SUBSCRIPTION}/recover"
+    answer = await client.post(path, json={"from": "2026-03-14T00:00:00Z", "only": only})
+    assert answer.status_code == 202
+    body = {"kind": "replay", "to_subscription_id": SUBSCRIPTION, "only": only, "dry_run": True}
+    answer = await client.post("/api/v1/jobs", json=body | {"filter": {"from": "2026-03-14T00:00:00Z"}})
+    assert answer.status_code == 200
+    recovery, dry_run = services.requests
+    assert recovery.kind == jobs_pb2.JOB_KIND_REPLAY
+    for request in (recovery, dry_run):
+        assert (request.to_subscription_id, request.only) == (SUBSCRIPTION, passed_on)
+        assert [field.name for field, _ in request.filter.ListFields()] == ["from_time"]
