@@ -23,7 +23,7 @@ export PYTHON
 COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test chart-test chaos acceptance-recovery acceptance-search fuzz bench lint image kind-up kind-demo kind-down format generate console-vendor lock clean
+.PHONY: help run demo test chart-test chaos acceptance-console acceptance-recovery acceptance-search fuzz bench lint image kind-up kind-demo kind-down format generate console-vendor lock clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,10 @@ chart-test: ## Check the Helm chart and the Dockerfile, without a cluster; ARGS 
 chaos: ## Prove that nothing accepted is lost: ARGS="--seed 7 --events 20000 --faults 25"
 	@scripts/venv.sh dev
 	@exec $(BIN)/python -m dev.chaos $(ARGS)
+
+acceptance-console: ## Use the console in a real browser, a Chromium on PATH; ARGS go to pytest
+	@scripts/venv.sh console
+	@unset PORT DATA_DIR PROCESSES; exec $(BIN)/python -m pytest tests/console/acceptance.py -n 0 -q $(ARGS)
 
 acceptance-recovery: ## Recover 100,000 failed deliveries by a job that is killed 20 times, and measure it
 	@scripts/venv.sh dev
@@ -97,6 +101,7 @@ lock: ## Resolve the requirements again, keeping what still fits
 	$(COMPILE) pyproject.toml -o requirements/run.txt
 	$(COMPILE) --extra local -c requirements/run.txt pyproject.toml -o requirements/local.txt
 	$(COMPILE) --extra local --extra dev -c requirements/run.txt pyproject.toml -o requirements/dev.txt
+	$(COMPILE) --extra local --extra dev --extra console -c requirements/run.txt pyproject.toml -o requirements/console.txt
 	$(COMPILE) --extra local --extra bench -c requirements/run.txt pyproject.toml -o requirements/bench.txt
 	$(COMPILE) --extra local --extra chart -c requirements/run.txt pyproject.toml -o requirements/chart.txt
 	$(COMPILE) dev/benchmarks/peers/plain/requirements.in -o dev/benchmarks/peers/plain/requirements.txt

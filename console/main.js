@@ -87,7 +87,7 @@ async function lookup(text) {
     }
     return "";
   }
-  for (const name of ["idempotency_key", "provider_id", "tag"]) {
+  for (const name of ["idempotency_key", "provider_id", ...(text.includes("=") ? ["tag"] : [])]) {
     try {
       const found = await get("/api/v1/deliveries", { [name]: text, limit: 2 });
       if (found.items.length === 1) return `/deliveries/${found.items[0].id}`;
@@ -123,7 +123,7 @@ function Find() {
     <form class="find" role="search" onSubmit=${submit}>
       <${Icon} name="search" />
       <input name="find" id="find" type="search" autocomplete="off" spellcheck="false" onInput=${clear} onBlur=${clear}
-        aria-label="Find an id, an idempotency key, or a name" placeholder="Find an id, a key, a name…" />
+        aria-label="Find an id, an idempotency key, a tag, or a name" placeholder="Find an id, a key, a tag, a name…" />
       <kbd aria-hidden="true">/</kbd>
       <div role="status">${state.message && html`<div>${state.message}</div>`}</div>
     </form>
@@ -131,7 +131,7 @@ function Find() {
 }
 
 const KEYS = [
-  ["/", "Find an id, an idempotency key, or a name"],
+  ["/", "Find an id, an idempotency key, a tag, or a name"],
   ["j  k", "Next and previous row of a list"],
   ["Enter", "Open the row"],
   ["x", "Choose the row, to act on several"],

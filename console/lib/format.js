@@ -157,11 +157,20 @@ export const isId = (text) => UUID.test(text);
  */
 export function rawMember(text, name) {
   const label = `"${name}":`;
-  const at = text.indexOf(label);
-  if (at < 0) return "";
   let depth = 0;
   let quoted = false;
-  const start = at + label.length;
+  let start = 0;
+  // Only at the top: a tag may have the same name.
+  for (let index = 0; index < text.length && !start; index += 1) {
+    const letter = text[index];
+    if (!quoted && depth === 1 && text.startsWith(label, index)) start = index + label.length;
+    else if (quoted && letter === "\\") index += 1;
+    else if (letter === '"') quoted = !quoted;
+    else if (!quoted && "{[".includes(letter)) depth += 1;
+    else if (!quoted && "}]".includes(letter)) depth -= 1;
+  }
+  if (!start) return "";
+  depth = 0;
   for (let index = start; index < text.length; index += 1) {
     const letter = text[index];
     if (quoted) {

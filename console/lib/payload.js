@@ -2,6 +2,7 @@
 import { html, useState } from "./html.js";
 import { Problem, send } from "./api.js";
 import { bytes, pretty, rawMember } from "./format.js";
+import { link } from "./router.js";
 import { decoded } from "./verify.js";
 import { Code, Segments } from "./ui.js";
 
@@ -30,6 +31,9 @@ function textOf(found) {
 
 /** Return the payload as verifying needs it. @param {any} event */
 export const exactPayload = (event) => event && { bytes: event.bytes, text: event.raw ?? textOf(event.bytes) };
+
+/** What an event is found by. @param {{tags: Record<string, string>}} props */
+export const Tags = ({ tags }) => html`${Object.entries(tags).map((pair) => html`<div><a href=${link(`/deliveries?${new URLSearchParams({ tag: pair.join("="), since: "all" })}`)}>${pair.join("=")}</a></div>`)}`;
 
 // Beyond this a browser takes long to lay the text out.
 const MOST = 200_000;

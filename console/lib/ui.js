@@ -126,7 +126,7 @@ export function Id({ value, href, whole = false }) {
 
 /** A text as it is, to copy. @param {{text: string, label: string, wrap?: boolean}} props */
 export const Code = ({ text, label, wrap = false }) => html`
-  <div class="code"><pre class=${wrap ? "wrap" : ""} tabindex="0" role="region" aria-label=${label}>${text}</pre><${Copy} text=${text} label=${`Copy: ${label}`} /></div>
+  <div class="code"><pre class=${wrap ? "wrap" : ""} tabindex="0" role="group" aria-label=${label}>${text}</pre><${Copy} text=${text} label=${`Copy: ${label}`} /></div>
 `;
 
 const said = signal("");
@@ -201,7 +201,7 @@ export const Facts = ({ items }) => html`
 export const Empty = ({ icon = "info", title, children, actions }) => html`
   <div class="empty">
     <span class="emptyicon"><${Icon} name=${icon} size=${24} /></span>
-    <h3>${title}</h3>
+    <h2>${title}</h2>
     <div class="measure">${children}</div>
     ${actions && html`<div class="actions">${actions}</div>`}
   </div>

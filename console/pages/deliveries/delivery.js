@@ -6,7 +6,7 @@ import { link } from "../../lib/router.js";
 import { Badge, Button, Card, Code, Confirm, Curl, Empty, Facts, Failure, Icon, Id, Loaded, Moment, Page, Segments, Time, toast } from "../../lib/ui.js";
 import { useAction, useQuery } from "../../lib/query.js";
 import { Subscription } from "../../lib/names.js";
-import { Payload, exactPayload, loadEvent } from "../../lib/payload.js";
+import { Payload, Tags, exactPayload, loadEvent } from "../../lib/payload.js";
 import { programs, signedBy, verify } from "../../lib/verify.js";
 import { Attempt } from "../../lib/attempt.js";
 import { AuditTable } from "../admin/entries.js";
@@ -102,7 +102,7 @@ function Body({ delivery, onChanged }) {
           delivery.reason && ["Reason", REASONS[delivery.reason] || delivery.reason],
           ["Attempts", delivery.attempt_count],
           delivery.trace_id && ["Trace", html`<${Id} value=${delivery.trace_id} />`],
-          delivery.tags?.length && ["Tags", delivery.tags.map((tag) => html`<a href=${link(`/deliveries?${new URLSearchParams({ tag })}`)}>${tag}</a> `)],
+          Object.keys(event.data?.tags || {}).length > 0 && ["Tags", html`<${Tags} tags=${event.data.tags} />`],
         ]}
       />
     <//>

@@ -78,6 +78,7 @@ function Panel({ onClose }) {
       <form id="filters" class="filtergrid" onSubmit=${apply}>
         ${select("subscription_id", "Subscription", [...subscriptions().values()].map((one) => [one.id, nameOf(one)]))}
         ${text("event_type", "Event type", "order.* stands for all that begin so")}
+        ${text("tag", "Tag", "Such as order=42")}
         ${text("status_code", "Status code", "Such as 503, or 5xx", { inputmode: "text" })}
         ${select("error_kind", "Error", Object.keys(ERRORS).map((kind) => [kind, errorName(kind)]))}
         ${select("reason", "Reason of the end", Object.entries(REASONS))}

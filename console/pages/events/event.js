@@ -6,7 +6,7 @@ import { go, link } from "../../lib/router.js";
 import { Badge, Button, Card, Confirm, Curl, Empty, Facts, Failure, Id, Loaded, Moment, More, Page, Skeleton, Table, toast } from "../../lib/ui.js";
 import { useList, useQuery } from "../../lib/query.js";
 import { Subscription } from "../../lib/names.js";
-import { Payload, loadEvent } from "../../lib/payload.js";
+import { Payload, Tags, loadEvent } from "../../lib/payload.js";
 import { ROUTING } from "../../lib/words.js";
 import { DeliveryTable } from "../deliveries/table.js";
 
@@ -41,7 +41,7 @@ export default function EventPage({ args: [id] }) {
                     ["Content type", found.content_type],
                     ["Size", bytes(found.payload_bytes)],
                     found.expanding && ["Deliveries", "are still being created"],
-                    found.tags?.length && ["Tags", found.tags.map((tag) => html`<a href=${link(`/events?${new URLSearchParams({ tag })}`)}>${tag}</a> `)],
+                    Object.keys(found.tags || {}).length > 0 && ["Tags", html`<${Tags} tags=${found.tags} />`],
                   ]} />
                 <//>
                 <${Card} title="Payload"><${Payload} event=${found} /><//>

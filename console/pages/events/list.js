@@ -37,6 +37,7 @@ export default function Events() {
       <div class="filters">
         <${QuerySelect} name="since" label="Period" options=${[["", param("from") ? "From the filter" : "Last 24 hours"], ["1h", "Last hour"], ["7d", "Last 7 days"], ["all", "Any time"]]} />
         <${QueryText} name="event_type" label="Event type" placeholder="Type, such as order.*" />
+        <${QueryText} name="tag" label="Tag" placeholder="Tag, such as order=42" />
         <${QueryText} name="idempotency_key" label="Idempotency key" placeholder="Idempotency key" />
         <${QueryText} name="provider_id" label="Id of the provider" placeholder="Id of the provider" />
         ${narrowed && html`<${Button} kind="quiet" onClick=${() => go("/events")}>Remove the filters<//>`}

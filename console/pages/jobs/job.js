@@ -63,7 +63,7 @@ function Body({ job }) {
   const seen = counts.done + counts.skipped + counts.gone;
   const list = (more = {}) => {
     const query = new URLSearchParams(Object.entries(more));
-    for (const name of ["subscription_id", "event_type", "status_code", "error_kind", "reason", "held_by"]) for (const value of filter[name]) query.append(name, value);
+    for (const name of ["subscription_id", "event_type", "tag", "idempotency_key", "provider_id", "status_code", "error_kind", "reason", "held_by"]) for (const value of filter[name] || []) query.append(name, value);
     if (filter.from) query.set("from", filter.from);
     if (filter.to) query.set("to", filter.to);
     return `/deliveries?${query}`;

@@ -18,6 +18,7 @@ export function subject(job) {
   const parts = [
     filter.status.join(" or ").replaceAll("_", " "),
     filter.event_type.join(", "),
+    filter.tag?.join(", "),
     filter.status_code.join(", "),
     filter.error_kind.map(errorName).join(", "),
     filter.reason.map((one) => REASONS[one] || one).join(", "),

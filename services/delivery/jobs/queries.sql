@@ -372,11 +372,17 @@ SELECT event_types, status = 'disabled' OR deleted_at IS NOT NULL AS blocked FRO
 -- Finds, among the first $4 events of a walk between the ids $2 and $3, up to $5 of tenant $1 that subscription $8 wants: that
 -- have no type, or one like one of $6, and one like one of $10 (null stands for any), that were not sent to another one alone,
 -- that were accepted by $7, whose payload is there, and whose deliveries are not still being made. With $9, only those that
--- it has no delivery of. Returns how many it passed, and the last of them.
-WITH walked AS MATERIALIZED ({walk})
-SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY id {opposite} LIMIT 1) AS last, ARRAY(
+-- it has no delivery of.
+WITH walked AS MATERIALIZED ({walk}), cut AS MATERIALIZED (
+    SELECT id FROM walked WHERE place = $4
+), reached AS MATERIALIZED (
+    SELECT coalesce((SELECT id FROM cut ORDER BY id {direction} LIMIT 1), {end}::uuid) AS id
+)
+SELECT (SELECT count(*) FROM walked) AS rows_read, (SELECT count(*) FROM cut) AS sources_left,
+       (SELECT id FROM reached) AS last, ARRAY(
     SELECT w.id FROM walked w
-    WHERE w.tenant_id = $1 AND w.retained AND w.created_at <= $7 AND (w.addressed_to IS NULL OR w.addressed_to = $8)
+    WHERE w.tenant_id = $1 AND w.id {within} (SELECT id FROM reached)
+      AND w.retained AND w.created_at <= $7 AND (w.addressed_to IS NULL OR w.addressed_to = $8)
       AND ($6::text[] IS NULL OR w.event_type IS NULL OR w.event_type LIKE ANY($6))
       AND ($10::text[] IS NULL OR w.event_type LIKE ANY($10))
       AND NOT EXISTS (SELECT FROM event_expansions x WHERE x.event_id = w.id OFFSET 0)
@@ -392,9 +398,11 @@ SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY 
 
 -- events_to_send --
 -- Walks the events of all tenants.
-SELECT id, tenant_id, event_type, created_at, addressed_to, payload IS NOT NULL AS retained FROM webhook_events
-WHERE id > $2 AND id < $3
-ORDER BY id {direction} LIMIT $4
+SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+    SELECT id, tenant_id, event_type, created_at, addressed_to, payload IS NOT NULL AS retained FROM webhook_events
+    WHERE id > $2 AND id < $3
+    ORDER BY id {direction} LIMIT $4
+) AS e
 
 -- select_event_types --
 -- Reads the types of events ($1; $2 and $3: least and greatest id).
