@@ -7,16 +7,18 @@ the winner, and reads in a second statement what that committed.
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from uuid import UUID
 
 import asyncpg
-from google.protobuf.message import Message
 
 from services.domain import events
 from services.platform import errors
 from services.platform.settings import Hours, Settings
 from services.platform.stores import postgres, sql
+
+if TYPE_CHECKING:  # workers, which have no calls, read the settings
+    from google.protobuf.message import Message
 
 SQL = sql.Queries("services.domain")
 EXPIRED_CHUNK = 10_000
@@ -62,7 +64,7 @@ def key_of(tenant_id: str, route: str, key: str, *request: bytes) -> Key:
     return Key(tenant_id=tenant_id, route=route, key=key, request_hash=digest.digest())
 
 
-def key_of_request(tenant_id: str, route: str, request: Message) -> Key | None:
+def key_of_request(tenant_id: str, route: str, request: "Message") -> Key | None:
     """Return the key in the field `idempotency_key` of a request, with a digest of the others; None without one."""
     key: str = getattr(request, "idempotency_key")  # noqa: B009 - those that are given have it
     if not key:
