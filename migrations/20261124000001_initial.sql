@@ -601,7 +601,13 @@ CREATE TABLE jobs (
     -- Of what is done, what has ended since.
     delivered       bigint NOT NULL DEFAULT 0,
     failed          bigint NOT NULL DEFAULT 0,
-    error           text
+    error           text,
+    -- From when on, and from how many deliveries that it had looked at, its pace is measured; and the same for later on. Null
+    -- while it does nothing.
+    window_at        timestamptz,
+    window_from      bigint,
+    next_window_at   timestamptz,
+    next_window_from bigint
 ) WITH (fillfactor = 50);
 CREATE INDEX jobs_by_tenant ON jobs (tenant_id, id);
 -- Those that have not ended, which are few.

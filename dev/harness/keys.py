@@ -105,10 +105,12 @@ async def code_of(
     actor: str | None = None,
     caller_key: str | None = None,
 ) -> grpc.StatusCode:
-    """Call a method with an encoded request and return the status code."""
-    call: Any = channel.unary_unary(method)
+    """Call a method with an encoded request and return the status code, also of one that answers with a stream."""
+    call: Any = channel.unary_stream(method)
     try:
-        await call(request, metadata=metadata(key, actor=actor, caller_key=caller_key), timeout=CALL_SECONDS)
+        answers = call(request, metadata=metadata(key, actor=actor, caller_key=caller_key), timeout=CALL_SECONDS)
+        async for _ in answers:
+            pass
     except grpc.aio.AioRpcError as error:
         return error.code()
     return grpc.StatusCode.OK

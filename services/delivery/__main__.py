@@ -70,6 +70,7 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
             retention_hours=settings.log_retention_hours,
             recovery_hours=settings.recovery_hours,
             expiry_hours=settings.delivery_expiry_hours,
+            key_hours=settings.idempotency_key_hours,
         )
         loops = [process.spawn("redis_gauges", metrics.keep_redis(client))]
         with background.only_while(lambda: duty.held):

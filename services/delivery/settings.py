@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from services.domain.egress.policy import EgressSettings
+from services.domain.idempotency import IdempotencySettings
 from services.domain.retry_policy import ExpirySettings, RetrySettings
 from services.domain.secrets.encryption import EncryptionSettings
 from services.domain.tenants.quotas import QuotaSettings
@@ -34,7 +35,7 @@ class LeaseSettings(PostgresSettings, RedisSettings, ExpirySettings):
     lease_seconds: Seconds = 60.0
 
 
-class DeliverySettings(LeaseSettings, QuotaSettings, GrpcServerSettings, TracingDoorSettings):
+class DeliverySettings(LeaseSettings, QuotaSettings, IdempotencySettings, GrpcServerSettings, TracingDoorSettings):
     """What the delivery service reads from the environment."""
 
     own_service_keys: ClassVar[Sequence[str]] = ("delivery_service_key",)

@@ -73,6 +73,49 @@ WITH locked AS (
 )
 SELECT id FROM ended
 
+-- take_keys --
+-- Takes idempotency keys that are free or past their time, in one order everywhere so that batches do not deadlock;
+-- returns the objects whose key was taken. $7: hours that they are kept. $8: how long it waits for another transaction that
+-- takes the same key. That is set before the first key is taken, for the rows are sorted, and undone after the last.
+WITH taken AS (
+    INSERT INTO idempotency_keys (tenant_id, route, key, object_id, request_hash, response, expires_at)
+    SELECT k.tenant_id, k.route, k.key, k.object_id, k.request_hash, k.response, now() + make_interval(hours => $7)
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::bytea[], $6::bytea[])
+        AS k (tenant_id, route, key, object_id, request_hash, response)
+    CROSS JOIN set_config('lock_timeout', $8, true)
+    ORDER BY k.tenant_id, k.route, k.key
+    ON CONFLICT (tenant_id, route, key) DO UPDATE
+    SET object_id = excluded.object_id, request_hash = excluded.request_hash, response = excluded.response,
+        expires_at = excluded.expires_at
+    WHERE idempotency_keys.expires_at <= now()
+    RETURNING object_id
+)
+SELECT array_agg(object_id) AS won, set_config('lock_timeout', '0', true) FROM taken
+
+-- give_back_keys --
+-- Forgets keys whose object was refused after all.
+DELETE FROM idempotency_keys i
+USING unnest($1::text[], $2::text[], $3::text[]) AS k (tenant_id, route, key)
+WHERE i.tenant_id = k.tenant_id AND i.route = k.route AND i.key = k.key
+
+-- select_winners --
+-- Reads what the calls that took these keys had sent, and were answered, unless that is past its time.
+SELECT i.tenant_id, i.route, i.key, i.request_hash, i.response
+FROM unnest($1::text[], $2::text[], $3::text[]) AS k (tenant_id, route, key)
+JOIN idempotency_keys i ON i.tenant_id = k.tenant_id AND i.route = k.route AND i.key = k.key
+WHERE i.expires_at > now()
+
+-- delete_expired_keys --
+-- Deletes up to $1 expired keys; returns how many.
+WITH deleted AS (
+    DELETE FROM idempotency_keys
+    WHERE (tenant_id, route, key) IN (
+        SELECT tenant_id, route, key FROM idempotency_keys WHERE expires_at <= now() LIMIT $1 FOR UPDATE SKIP LOCKED
+    )
+    RETURNING 1
+)
+SELECT count(*) FROM deleted
+
 -- select_keyed_events --
 -- Reads up to $4 events of tenant $1 that were accepted under one of the idempotency keys $2, or have one of them as their
 -- provider's id ($3). A key is unique only within a route, such as that of a subscription.

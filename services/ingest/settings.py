@@ -6,12 +6,12 @@ from typing import ClassVar
 from pydantic import Field
 
 from services.domain.egress.policy import EgressSettings
+from services.domain.idempotency import IdempotencySettings
 from services.domain.retry_policy import RetrySettings
 from services.domain.secrets.encryption import EncryptionSettings
 from services.domain.tenants.quotas import QuotaSettings
 from services.platform.settings import (
     GrpcServerSettings,
-    Hours,
     PostgresSettings,
     RedisSettings,
     constant,
@@ -27,6 +27,7 @@ class IngestSettings(
     EgressSettings,
     EncryptionSettings,
     QuotaSettings,
+    IdempotencySettings,
     TracingDoorSettings,
 ):
     """What the ingest service reads from the environment."""
@@ -37,8 +38,6 @@ class IngestSettings(
     ingest_service_key: str = Field("", repr=False)
     # Keys are made here: without the first one nobody could.
     bootstrap_required: ClassVar[bool] = True
-    # How long an Idempotency-Key is remembered.
-    idempotency_key_hours: Hours = 24
     # Events that wait to be committed; beyond this bound ingest returns RESOURCE_EXHAUSTED.
     ingest_queue_events: int = constant(5_000)
     ingest_queue_bytes: int = constant(128 << 20)

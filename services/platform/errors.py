@@ -19,7 +19,8 @@
     │   ├── TenantOverloaded         RESOURCE_EXHAUSTED    429    yes
     │   └── QuotaExceeded            RESOURCE_EXHAUSTED    429    yes
     └── Unavailable                  UNAVAILABLE           503    yes
-        └── OutcomeUnknown           UNAVAILABLE           503    yes
+        ├── OutcomeUnknown           UNAVAILABLE           503    yes
+        └── StreamEnded              UNAVAILABLE           503    yes
 
 Anything else that escapes is a bug: INTERNAL, 500, logged with its trace and answered without it.
 The gRPC side is in grpc/errors.py; the HTTP side in the gateway's problems.py.
@@ -128,6 +129,7 @@ class ErrorReason(enum.StrEnum):
     QUOTA_STORED_BYTES = "QUOTA_STORED_BYTES"
     UNAVAILABLE = "UNAVAILABLE"
     OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
+    STREAM_ENDED = "STREAM_ENDED"
 
     @property
     def uri(self) -> str:
@@ -331,6 +333,12 @@ class OutcomeUnknown(Unavailable):
     """Contact was lost before the outcome was known: what was asked may have been done."""
 
     reason = ErrorReason.OUTCOME_UNKNOWN
+
+
+class StreamEnded(Unavailable):
+    """A stream of responses is as old as it may be, or its process stops; another call goes on with it."""
+
+    reason = ErrorReason.STREAM_ENDED
 
 
 # Whether an error that is not of this tree means Unavailable: stores/availability.py adds to it where there are stores.

@@ -142,21 +142,20 @@ class _Identified(grpc.StreamStreamClientInterceptor):
 
 
 def methods(channel: Any) -> Iterator[Method]:
-    """Return every method of this project's services that reflection lists; all of them are unary."""
+    """Return every method of this project's services that reflection lists; all of them take one request."""
     database = ProtoReflectionDescriptorDatabase(grpc.intercept_channel(channel, _Identified()))
     pool = DescriptorPool(database)
     for name in database.get_services():
         if name.startswith(OURS):
             for method in pool.FindServiceByName(name).methods:
                 assert not method.client_streaming
-                assert not method.server_streaming
                 yield Method(path=f"/{name}/{method.name}", request=method.input_type, channel=channel)
 
 
 def unary(channel: Any, path: str, data: bytes, metadata: Metadata = ()) -> grpc.StatusCode:
-    """Return the status of a unary call."""
-    call = channel.unary_unary(path, request_serializer=None, response_deserializer=None)
-    return _status(lambda: call(data, timeout=TIMEOUT_SECONDS, metadata=(*credentials(path), *metadata)))
+    """Return the status of a call with one request, and one response or a stream of them."""
+    call = channel.unary_stream(path, request_serializer=None, response_deserializer=None)
+    return _status(lambda: list(call(data, timeout=TIMEOUT_SECONDS, metadata=(*credentials(path), *metadata))))
 
 
 def stream(

@@ -40,7 +40,7 @@ NONSENSE = [b"\xff", b"\x0a\x7f", SHAPES["groups 10,000 deep"], SHAPES["every fi
 
 @pytest.fixture(scope="module")
 def methods(stack: Stack) -> Iterator[list[calls.Method]]:
-    """Every unary method of this project's services."""
+    """Every method of this project's services."""
     channels = [grpc.insecure_channel(f"127.0.0.1:{stack.ports[server]}") for server in SERVERS]
     yield [method for channel in channels for method in calls.methods(channel)]
     for channel in channels:

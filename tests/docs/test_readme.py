@@ -60,7 +60,7 @@ def test_the_grpc_client_publishes(stack: Stack, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert [line.split()[0] for line in lines] == [
-        *("subscribed", "accepted", "accepted", "refused", "delivery", "INVALID_ARGUMENT", "fields"),
+        *("subscribed", "accepted", "accepted", "refused", "delivery", "found", "found", "INVALID_ARGUMENT", "fields"),
     ]
     assert lines[1].endswith("deliveries: 1")
     assert lines[-1] == "fields at fault: ['subscription_id']"

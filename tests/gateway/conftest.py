@@ -31,10 +31,13 @@ async def gateway(
     health: probes.Health | None = None,
     *,
     serve_operations: bool = True,
+    accept_timeout_seconds: float = 2.0,
     local_only: bool = False,
 ) -> AsyncIterator[str]:
     """Serve a gateway for the services on that port, in development mode or not, and yield its URL."""
-    settings = GatewaySettings(port=0, max_payload_bytes=MAX_PAYLOAD_BYTES, accept_timeout_seconds=2.0)
+    settings = GatewaySettings(
+        port=0, max_payload_bytes=MAX_PAYLOAD_BYTES, accept_timeout_seconds=accept_timeout_seconds
+    )
     health = health or probes.Health()
     async with grpc_client.channel(f"127.0.0.1:{services_port}") as channel:
         channels = Channels(ingest=channel, delivery=channel, analytics=channel)

@@ -169,6 +169,9 @@ class Services(
             events=[self.event], next_page_token=self._next(request), from_time=NOW, scanned_to=NOW
         )
 
+    def StreamEvents(self, request: Any, context: Context) -> AsyncIterator[ingest_pb2.StreamEventsResponse]:
+        raise NotImplementedError
+
     async def CreateSubscription(self, request: Any, _context: Context) -> subscriptions_pb2.CreateSubscriptionResponse:
         await self._called(request)
         status = subscriptions_pb2.SubscriptionStatus(
@@ -260,6 +263,11 @@ class Services(
             deliveries=[self.delivery], next_page_token=self._next(request), from_time=NOW, scanned_to=NOW
         )
 
+    def StreamDeliveries(
+        self, request: Any, context: Context
+    ) -> AsyncIterator[deliveries_pb2.StreamDeliveriesResponse]:
+        raise NotImplementedError
+
     async def SummarizeDeliveries(self, request: Any, _context: Context) -> deliveries_pb2.SummarizeDeliveriesResponse:
         await self._called(request)
         counts = [
@@ -303,7 +311,7 @@ class Services(
 
     async def CreateJob(self, request: Any, _context: Context) -> jobs_pb2.CreateJobResponse:
         await self._called(request)
-        return jobs_pb2.CreateJobResponse(job=self.job)
+        return jobs_pb2.CreateJobResponse(job=self.job, replayed=request.idempotency_key == "again")
 
     async def GetJob(self, request: Any, _context: Context) -> jobs_pb2.GetJobResponse:
         await self._called(request)

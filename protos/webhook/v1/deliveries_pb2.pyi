@@ -757,6 +757,88 @@ class SearchDeliveriesResponse(_message.Message):
 Global___SearchDeliveriesResponse: _TypeAlias = SearchDeliveriesResponse  # noqa: Y015
 
 @_typing.final
+class StreamDeliveriesRequest(_message.Message):
+    """Asks for all deliveries that are wanted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    ASCENDING_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owning tenant; empty means the caller's own."""
+    ascending: _builtins.bool
+    """The oldest first, in place of the newest."""
+    page_token: _builtins.str
+    """The last next_page_token of a stream that ended early, or of a page of SearchDeliveries; empty means from the beginning."""
+    @_builtins.property
+    def filter(self) -> Global___DeliveryFilter:
+        """Which are wanted, as in SearchDeliveriesRequest."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        filter: Global___DeliveryFilter | None = ...,
+        ascending: _builtins.bool = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ascending", b"ascending", "filter", b"filter", "page_token", b"page_token", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamDeliveriesRequest: _TypeAlias = StreamDeliveriesRequest  # noqa: Y015
+
+@_typing.final
+class StreamDeliveriesResponse(_message.Message):
+    """Some of the deliveries, in the order of acceptance, without attempts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FROM_TIME_FIELD_NUMBER: _builtins.int
+    TO_TIME_FIELD_NUMBER: _builtins.int
+    SCANNED_TO_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Opaque: another call goes on after these. Empty in the last message."""
+    @_builtins.property
+    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Delivery]:
+        """Up to 200. There may be none in a message that tells how far the search got."""
+
+    @_builtins.property
+    def from_time(self) -> _timestamp_pb2.Timestamp:
+        """What is searched: from here on; unset if from the beginning."""
+
+    @_builtins.property
+    def to_time(self) -> _timestamp_pb2.Timestamp:
+        """And up to here; unset if up to now."""
+
+    @_builtins.property
+    def scanned_to(self) -> _timestamp_pb2.Timestamp:
+        """Set where few of many deliveries are wanted: how far the search got."""
+
+    def __init__(
+        self,
+        *,
+        deliveries: _abc.Iterable[Global___Delivery] | None = ...,
+        next_page_token: _builtins.str = ...,
+        from_time: _timestamp_pb2.Timestamp | None = ...,
+        to_time: _timestamp_pb2.Timestamp | None = ...,
+        scanned_to: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["from_time", b"from_time", "scanned_to", b"scanned_to", "to_time", b"to_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries", "from_time", b"from_time", "next_page_token", b"next_page_token", "scanned_to", b"scanned_to", "to_time", b"to_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamDeliveriesResponse: _TypeAlias = StreamDeliveriesResponse  # noqa: Y015
+
+@_typing.final
 class SummarizeDeliveriesRequest(_message.Message):
     """Asks for counts of the deliveries that are wanted."""
 

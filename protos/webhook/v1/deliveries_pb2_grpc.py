@@ -50,6 +50,11 @@ class DeliveryServiceStub:
                 request_serializer=webhook_dot_v1_dot_deliveries__pb2.SearchDeliveriesRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_deliveries__pb2.SearchDeliveriesResponse.FromString,
                 _registered_method=True)
+        self.StreamDeliveries = channel.unary_stream(
+                '/webhook.v1.DeliveryService/StreamDeliveries',
+                request_serializer=webhook_dot_v1_dot_deliveries__pb2.StreamDeliveriesRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_deliveries__pb2.StreamDeliveriesResponse.FromString,
+                _registered_method=True)
         self.SummarizeDeliveries = channel.unary_unary(
                 '/webhook.v1.DeliveryService/SummarizeDeliveries',
                 request_serializer=webhook_dot_v1_dot_deliveries__pb2.SummarizeDeliveriesRequest.SerializeToString,
@@ -97,6 +102,15 @@ class DeliveryServiceServicer:
 
     def SearchDeliveries(self, request, context):
         """Finds deliveries of a tenant by what is known of them, without attempts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamDeliveries(self, request, context):
+        """Finds all of them, and sends page after page as fast as they are read. A stream lasts for a minute at most, and ends when
+        the process stops: with UNAVAILABLE, reason STREAM_ENDED. Another call goes on from the last next_page_token. Only a
+        stream that ends with OK has sent everything.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,6 +180,11 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
                     servicer.SearchDeliveries,
                     request_deserializer=webhook_dot_v1_dot_deliveries__pb2.SearchDeliveriesRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_deliveries__pb2.SearchDeliveriesResponse.SerializeToString,
+            ),
+            'StreamDeliveries': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamDeliveries,
+                    request_deserializer=webhook_dot_v1_dot_deliveries__pb2.StreamDeliveriesRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_deliveries__pb2.StreamDeliveriesResponse.SerializeToString,
             ),
             'SummarizeDeliveries': grpc.unary_unary_rpc_method_handler(
                     servicer.SummarizeDeliveries,
@@ -275,6 +294,33 @@ class DeliveryService:
             '/webhook.v1.DeliveryService/SearchDeliveries',
             webhook_dot_v1_dot_deliveries__pb2.SearchDeliveriesRequest.SerializeToString,
             webhook_dot_v1_dot_deliveries__pb2.SearchDeliveriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamDeliveries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/webhook.v1.DeliveryService/StreamDeliveries',
+            webhook_dot_v1_dot_deliveries__pb2.StreamDeliveriesRequest.SerializeToString,
+            webhook_dot_v1_dot_deliveries__pb2.StreamDeliveriesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,11 @@ class DeliveryServiceStub:
     """Lists the deliveries of a subscription or of an event, newest first, without attempts."""
     SearchDeliveries: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.SearchDeliveriesRequest, _deliveries_pb2.SearchDeliveriesResponse]
     """Finds deliveries of a tenant by what is known of them, without attempts."""
+    StreamDeliveries: _grpc.UnaryStreamMultiCallable[_deliveries_pb2.StreamDeliveriesRequest, _deliveries_pb2.StreamDeliveriesResponse]
+    """Finds all of them, and sends page after page as fast as they are read. A stream lasts for a minute at most, and ends when
+    the process stops: with UNAVAILABLE, reason STREAM_ENDED. Another call goes on from the last next_page_token. Only a
+    stream that ends with OK has sent everything.
+    """
     SummarizeDeliveries: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.SummarizeDeliveriesRequest, _deliveries_pb2.SummarizeDeliveriesResponse]
     """Counts the deliveries that are wanted in groups."""
     RetryDelivery: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.RetryDeliveryRequest, _deliveries_pb2.RetryDeliveryResponse]
@@ -76,6 +81,11 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     """Lists the deliveries of a subscription or of an event, newest first, without attempts."""
     SearchDeliveries: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.SearchDeliveriesRequest, _deliveries_pb2.SearchDeliveriesResponse]  # type: ignore[assignment]
     """Finds deliveries of a tenant by what is known of them, without attempts."""
+    StreamDeliveries: _aio.UnaryStreamMultiCallable[_deliveries_pb2.StreamDeliveriesRequest, _deliveries_pb2.StreamDeliveriesResponse]  # type: ignore[assignment]
+    """Finds all of them, and sends page after page as fast as they are read. A stream lasts for a minute at most, and ends when
+    the process stops: with UNAVAILABLE, reason STREAM_ENDED. Another call goes on from the last next_page_token. Only a
+    stream that ends with OK has sent everything.
+    """
     SummarizeDeliveries: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.SummarizeDeliveriesRequest, _deliveries_pb2.SummarizeDeliveriesResponse]  # type: ignore[assignment]
     """Counts the deliveries that are wanted in groups."""
     RetryDelivery: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.RetryDeliveryRequest, _deliveries_pb2.RetryDeliveryResponse]  # type: ignore[assignment]
@@ -128,6 +138,17 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_deliveries_pb2.SearchDeliveriesResponse, _abc.Awaitable[_deliveries_pb2.SearchDeliveriesResponse]]:
         """Finds deliveries of a tenant by what is known of them, without attempts."""
+
+    @_abc_1.abstractmethod
+    def StreamDeliveries(
+        self,
+        request: _deliveries_pb2.StreamDeliveriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_deliveries_pb2.StreamDeliveriesResponse], _abc.AsyncIterator[_deliveries_pb2.StreamDeliveriesResponse]]:
+        """Finds all of them, and sends page after page as fast as they are read. A stream lasts for a minute at most, and ends when
+        the process stops: with UNAVAILABLE, reason STREAM_ENDED. Another call goes on from the last next_page_token. Only a
+        stream that ends with OK has sent everything.
+        """
 
     @_abc_1.abstractmethod
     def SummarizeDeliveries(

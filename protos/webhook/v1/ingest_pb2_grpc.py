@@ -56,6 +56,11 @@ class IngestServiceStub:
                 request_serializer=webhook_dot_v1_dot_ingest__pb2.ListEventsRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_ingest__pb2.ListEventsResponse.FromString,
                 _registered_method=True)
+        self.StreamEvents = channel.unary_stream(
+                '/webhook.v1.IngestService/StreamEvents',
+                request_serializer=webhook_dot_v1_dot_ingest__pb2.StreamEventsRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_ingest__pb2.StreamEventsResponse.FromString,
+                _registered_method=True)
         self.ListEventRoutes = channel.unary_unary(
                 '/webhook.v1.IngestService/ListEventRoutes',
                 request_serializer=webhook_dot_v1_dot_ingest__pb2.ListEventRoutesRequest.SerializeToString,
@@ -96,6 +101,15 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StreamEvents(self, request, context):
+        """Finds all of them, and sends page after page as fast as they are read. A stream lasts for a minute at most, and ends when
+        the process stops: with UNAVAILABLE, reason STREAM_ENDED. Another call goes on from the last next_page_token. Only a
+        stream that ends with OK has sent everything.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListEventRoutes(self, request, context):
         """Lists the subscriptions of an event's tenant, newest first, with why each got the event or not. Deleted subscriptions
         are not listed.
@@ -126,6 +140,11 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.ListEvents,
                     request_deserializer=webhook_dot_v1_dot_ingest__pb2.ListEventsRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_ingest__pb2.ListEventsResponse.SerializeToString,
+            ),
+            'StreamEvents': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamEvents,
+                    request_deserializer=webhook_dot_v1_dot_ingest__pb2.StreamEventsRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_ingest__pb2.StreamEventsResponse.SerializeToString,
             ),
             'ListEventRoutes': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEventRoutes,
@@ -243,6 +262,33 @@ class IngestService:
             '/webhook.v1.IngestService/ListEvents',
             webhook_dot_v1_dot_ingest__pb2.ListEventsRequest.SerializeToString,
             webhook_dot_v1_dot_ingest__pb2.ListEventsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamEvents(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/webhook.v1.IngestService/StreamEvents',
+            webhook_dot_v1_dot_ingest__pb2.StreamEventsRequest.SerializeToString,
+            webhook_dot_v1_dot_ingest__pb2.StreamEventsResponse.FromString,
             options,
             channel_credentials,
             insecure,

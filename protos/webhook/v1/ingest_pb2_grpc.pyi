@@ -43,6 +43,11 @@ class IngestServiceStub:
     """Reads an accepted event with its payload. FAILED_PRECONDITION with reason EVENT_ERASED if it was erased."""
     ListEvents: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.ListEventsRequest, _ingest_pb2.ListEventsResponse]
     """Finds events of a tenant by what is known of them, without payloads."""
+    StreamEvents: _grpc.UnaryStreamMultiCallable[_ingest_pb2.StreamEventsRequest, _ingest_pb2.StreamEventsResponse]
+    """Finds all of them, and sends page after page as fast as they are read. A stream lasts for a minute at most, and ends when
+    the process stops: with UNAVAILABLE, reason STREAM_ENDED. Another call goes on from the last next_page_token. Only a
+    stream that ends with OK has sent everything.
+    """
     ListEventRoutes: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.ListEventRoutesRequest, _ingest_pb2.ListEventRoutesResponse]
     """Lists the subscriptions of an event's tenant, newest first, with why each got the event or not. Deleted subscriptions
     are not listed.
@@ -63,6 +68,11 @@ class IngestServiceAsyncStub(IngestServiceStub):
     """Reads an accepted event with its payload. FAILED_PRECONDITION with reason EVENT_ERASED if it was erased."""
     ListEvents: _aio.UnaryUnaryMultiCallable[_ingest_pb2.ListEventsRequest, _ingest_pb2.ListEventsResponse]  # type: ignore[assignment]
     """Finds events of a tenant by what is known of them, without payloads."""
+    StreamEvents: _aio.UnaryStreamMultiCallable[_ingest_pb2.StreamEventsRequest, _ingest_pb2.StreamEventsResponse]  # type: ignore[assignment]
+    """Finds all of them, and sends page after page as fast as they are read. A stream lasts for a minute at most, and ends when
+    the process stops: with UNAVAILABLE, reason STREAM_ENDED. Another call goes on from the last next_page_token. Only a
+    stream that ends with OK has sent everything.
+    """
     ListEventRoutes: _aio.UnaryUnaryMultiCallable[_ingest_pb2.ListEventRoutesRequest, _ingest_pb2.ListEventRoutesResponse]  # type: ignore[assignment]
     """Lists the subscriptions of an event's tenant, newest first, with why each got the event or not. Deleted subscriptions
     are not listed.
@@ -104,6 +114,17 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_pb2.ListEventsResponse, _abc.Awaitable[_ingest_pb2.ListEventsResponse]]:
         """Finds events of a tenant by what is known of them, without payloads."""
+
+    @_abc_1.abstractmethod
+    def StreamEvents(
+        self,
+        request: _ingest_pb2.StreamEventsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_ingest_pb2.StreamEventsResponse], _abc.AsyncIterator[_ingest_pb2.StreamEventsResponse]]:
+        """Finds all of them, and sends page after page as fast as they are read. A stream lasts for a minute at most, and ends when
+        the process stops: with UNAVAILABLE, reason STREAM_ENDED. Another call goes on from the last next_page_token. Only a
+        stream that ends with OK has sent everything.
+        """
 
     @_abc_1.abstractmethod
     def ListEventRoutes(

@@ -211,6 +211,7 @@ class Job(_message.Message):
     ENDED_AT_FIELD_NUMBER: _builtins.int
     ESTIMATED_END_AT_FIELD_NUMBER: _builtins.int
     TO_SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    CURRENT_RATE_PER_SECOND_FIELD_NUMBER: _builtins.int
     ONLY_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7."""
@@ -228,6 +229,10 @@ class Job(_message.Message):
     """Who created it: the id of an API key, "bootstrap", or "anonymous"."""
     to_subscription_id: _builtins.str
     """Of a replay: the subscription that gets the new deliveries; empty means each delivery's own."""
+    current_rate_per_second: _builtins.float
+    """How many deliveries it has looked at in a second, in the last 10 to 20 seconds; unset while it is not running, and in its
+    first second.
+    """
     only: Global___ReplayedEvents.ValueType
     """Of a replay that is about events, in place of deliveries: which."""
     @_builtins.property
@@ -260,8 +265,8 @@ class Job(_message.Message):
 
     @_builtins.property
     def estimated_end_at(self) -> _timestamp_pb2.Timestamp:
-        """When it is expected to have looked at all deliveries, as fast as so far; unset while it is not running, and where this is not
-        known.
+        """When it is expected to have looked at all deliveries, at its current rate; unset while it is not running, and where this is
+        not known.
         """
 
     def __init__(
@@ -283,13 +288,16 @@ class Job(_message.Message):
         ended_at: _timestamp_pb2.Timestamp | None = ...,
         estimated_end_at: _timestamp_pb2.Timestamp | None = ...,
         to_subscription_id: _builtins.str = ...,
+        current_rate_per_second: _builtins.float | None = ...,
         only: Global___ReplayedEvents.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created_at", b"created_at", "ended_at", b"ended_at", "estimated_end_at", b"estimated_end_at", "filter", b"filter", "moved_at", b"moved_at", "results", b"results", "started_at", b"started_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_current_rate_per_second", b"_current_rate_per_second", "counts", b"counts", "created_at", b"created_at", "current_rate_per_second", b"current_rate_per_second", "ended_at", b"ended_at", "estimated_end_at", b"estimated_end_at", "filter", b"filter", "moved_at", b"moved_at", "results", b"results", "started_at", b"started_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "created_at", b"created_at", "created_by", b"created_by", "ended_at", b"ended_at", "error", b"error", "estimated_end_at", b"estimated_end_at", "filter", b"filter", "id", b"id", "kind", b"kind", "moved_at", b"moved_at", "only", b"only", "rate_per_second", b"rate_per_second", "results", b"results", "started_at", b"started_at", "status", b"status", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_current_rate_per_second", b"_current_rate_per_second", "counts", b"counts", "created_at", b"created_at", "created_by", b"created_by", "current_rate_per_second", b"current_rate_per_second", "ended_at", b"ended_at", "error", b"error", "estimated_end_at", b"estimated_end_at", "filter", b"filter", "id", b"id", "kind", b"kind", "moved_at", b"moved_at", "only", b"only", "rate_per_second", b"rate_per_second", "results", b"results", "started_at", b"started_at", "status", b"status", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__current_rate_per_second: _TypeAlias = _typing.Literal["current_rate_per_second"]  # noqa: Y015
+    _WhichOneofArgType__current_rate_per_second: _TypeAlias = _typing.Literal["_current_rate_per_second", b"_current_rate_per_second"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__current_rate_per_second) -> _WhichOneofReturnType__current_rate_per_second | None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
 
@@ -479,6 +487,7 @@ class CreateJobRequest(_message.Message):
     RATE_PER_SECOND_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
     TO_SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     ONLY_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The owning tenant; empty means the caller's own."""
@@ -490,6 +499,11 @@ class CreateJobRequest(_message.Message):
     """Token of a preview, whose kind and filter the job has; empty means none. NOT_FOUND once it was used or has expired."""
     to_subscription_id: _builtins.str
     """As for PreviewJob. Leave it out with a token."""
+    idempotency_key: _builtins.str
+    """Chosen by the caller, unique per tenant, 1 to 255 printable ASCII characters; empty means none. A repeated call with the
+    same key returns the job of the first one, as it is now, if it asks for the same. If not, it is INVALID_ARGUMENT with
+    reason IDEMPOTENCY_KEY_REUSED, and while the first is still running FAILED_PRECONDITION with reason IDEMPOTENCY_KEY_IN_USE.
+    """
     only: Global___ReplayedEvents.ValueType
     """As for PreviewJob. Leave it out with a token."""
     @_builtins.property
@@ -505,11 +519,12 @@ class CreateJobRequest(_message.Message):
         rate_per_second: _builtins.int = ...,
         token: _builtins.str = ...,
         to_subscription_id: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
         only: Global___ReplayedEvents.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "kind", b"kind", "only", b"only", "rate_per_second", b"rate_per_second", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "idempotency_key", b"idempotency_key", "kind", b"kind", "only", b"only", "rate_per_second", b"rate_per_second", "tenant_id", b"tenant_id", "to_subscription_id", b"to_subscription_id", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -522,6 +537,9 @@ class CreateJobResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     JOB_FIELD_NUMBER: _builtins.int
+    REPLAYED_FIELD_NUMBER: _builtins.int
+    replayed: _builtins.bool
+    """Whether an earlier call with the same idempotency_key created it."""
     @_builtins.property
     def job(self) -> Global___Job:
         """The job."""
@@ -530,10 +548,11 @@ class CreateJobResponse(_message.Message):
         self,
         *,
         job: Global___Job | None = ...,
+        replayed: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job", "replayed", b"replayed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

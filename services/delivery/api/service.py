@@ -1,6 +1,9 @@
 """DeliveryService: look-ups, manual retries, cancellations."""
 
 import dataclasses
+import functools
+from collections.abc import AsyncIterator, Sequence
+from typing import TypeVar
 
 from protos.webhook.v1 import deliveries_pb2 as pb
 from protos.webhook.v1 import deliveries_pb2_grpc
@@ -21,7 +24,7 @@ from services.platform.grpc import conversion
 from services.platform.grpc import errors as grpc_errors
 from services.platform.grpc.calls import Context
 from services.platform.stores import walks
-from services.platform.stores.walks import Paged, Span
+from services.platform.stores.walks import Found, Paged, Span
 from services.platform.tracing import spans
 
 _STATUSES = pb.DeliveryStatus.DESCRIPTOR
@@ -69,13 +72,17 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         size = paging.page_size(request.page_size)
         wanted, paged = _paged(request, ascending=request.ascending)
         found, reached = await self._store.search(tenant_id, wanted, paged.rest, size)
-        return pb.SearchDeliveriesResponse(
-            deliveries=[_message(delivery) for delivery in found],
-            next_page_token=paged.token(reached),
-            from_time=conversion.stamp(paged.whole.from_time),
-            to_time=conversion.stamp(wanted.to_time),
-            scanned_to=conversion.stamp(reached.scanned_to),
-        )
+        return _page(pb.SearchDeliveriesResponse, wanted, paged, found, reached)
+
+    async def StreamDeliveries(
+        self, request: pb.StreamDeliveriesRequest, _context: Context
+    ) -> AsyncIterator[pb.StreamDeliveriesResponse]:
+        """Read page after page."""
+        tenant_id = identity.tenant_of(request.tenant_id)
+        wanted, paged = _paged(request, ascending=request.ascending)
+        search = functools.partial(self._store.search, tenant_id, wanted)
+        async for page, found, reached in walks.pages(paged, search):
+            yield _page(pb.StreamDeliveriesResponse, wanted, page, found, reached)
 
     async def SummarizeDeliveries(
         self, request: pb.SummarizeDeliveriesRequest, _context: Context
@@ -132,7 +139,9 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
 
 
 def _paged(
-    request: pb.SearchDeliveriesRequest | pb.SummarizeDeliveriesRequest, *, ascending: bool = False
+    request: pb.SearchDeliveriesRequest | pb.StreamDeliveriesRequest | pb.SummarizeDeliveriesRequest,
+    *,
+    ascending: bool = False,
 ) -> tuple[Filter, Paged]:
     """Return what a request wants, and the page of it that it asks for."""
     wanted = filters.parse(request.filter)
@@ -140,6 +149,19 @@ def _paged(
         wanted = dataclasses.replace(wanted, from_time=walks.default_from(wanted))
     span = Span.of(wanted, ascending=ascending)
     return wanted, Paged.of(span, request.page_token, by_default=not request.filter.HasField("from_time"))
+
+
+_Page = TypeVar("_Page", pb.SearchDeliveriesResponse, pb.StreamDeliveriesResponse)
+
+
+def _page(kind: type[_Page], wanted: Filter, paged: Paged, found: Sequence[Delivery], reached: Found) -> _Page:
+    return kind(
+        deliveries=[_message(delivery) for delivery in found],
+        next_page_token=paged.token(reached),
+        from_time=conversion.stamp(paged.whole.from_time),
+        to_time=conversion.stamp(wanted.to_time),
+        scanned_to=conversion.stamp(reached.scanned_to),
+    )
 
 
 def _status(status: pb.DeliveryStatus.ValueType) -> DeliveryStatus | None:

@@ -19,7 +19,7 @@ FROM jobs WHERE tenant_id = $1 AND status IN ('queued', 'running', 'paused')
 INSERT INTO jobs (id, tenant_id, kind, filter, subscriptions, rate_per_second, created_by, frozen_at, matched, matched_exact,
                   to_subscription_id, only_events)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-RETURNING *
+RETURNING *, now() AS now
 
 -- insert_preview --
 -- Keeps a preview for $8 seconds.
@@ -56,30 +56,32 @@ WHERE id = ANY(ARRAY(
 
 -- select_job --
 -- Reads a job of a tenant.
-SELECT * FROM jobs WHERE id = $1 AND tenant_id = $2
+SELECT *, now() AS now FROM jobs WHERE id = $1 AND tenant_id = $2
 
 -- lock_job --
 -- The same, to change it.
-SELECT * FROM jobs WHERE id = $1 AND tenant_id = $2 FOR UPDATE
+SELECT *, now() AS now FROM jobs WHERE id = $1 AND tenant_id = $2 FOR UPDATE
 
 -- select_jobs --
 -- Reads a page of a tenant's jobs, newest first; in any state if $3 is null.
-SELECT * FROM jobs
+SELECT *, now() AS now FROM jobs
 WHERE tenant_id = $1 AND id < $2 AND ($3::text IS NULL OR status = $3)
 ORDER BY id DESC LIMIT $4
 
 -- select_all_jobs --
 -- The same of all tenants.
-SELECT * FROM jobs
+SELECT *, now() AS now FROM jobs
 WHERE id < $1 AND ($2::text IS NULL OR status = $2)
 ORDER BY id DESC LIMIT $3
 
 -- set_job_status --
 -- Puts a locked job into state $2. One that goes on does so at once, and does not catch up.
 UPDATE jobs
-SET status = $2, error = NULL, due_at = now(), moved_at = CASE WHEN moved_at IS NOT NULL THEN now() END, ended_at = CASE WHEN $2 = 'cancelled' THEN now() END
+SET status = $2, error = NULL, due_at = now(), moved_at = CASE WHEN moved_at IS NOT NULL THEN now() END,
+    ended_at = CASE WHEN $2 = 'cancelled' THEN now() END, window_at = NULL, window_from = NULL, next_window_at = NULL,
+    next_window_from = NULL
 WHERE id = $1
-RETURNING *
+RETURNING *, now() AS now
 
 -- lock_due_job --
 -- Locks the job that is due and had its last chunk longest ago, unless another process has it. Jobs take turns: in the order of
@@ -92,13 +94,23 @@ FOR UPDATE SKIP LOCKED
 -- move_job --
 -- Records a chunk of a locked job: the place up to which it has looked ($2), what was done ($3 to $5: done, skipped, gone), its
 -- state ($6) and error ($7), what it has matched ($8, and $9: whether this is exact), and the seconds that what was done takes
--- at its rate ($10), of which it catches up for at most a second.
+-- at its rate ($10), of which it catches up for at most a second. Its pace is measured from a time on that is $11 seconds ago
+-- or longer, once it has worked for so long.
 UPDATE jobs
 SET at_delivery = $2, done = done + $3, skipped = skipped + $4, gone = gone + $5, status = $6, error = $7, matched = $8,
     matched_exact = $9, chunks = chunks + 1, started_at = coalesce(started_at, now()), moved_at = clock_timestamp(),
     due_at = greatest(due_at, now() - interval '1 second') + make_interval(secs => $10),
-    ended_at = CASE WHEN $6 IN ('succeeded', 'failed') THEN clock_timestamp() END
-WHERE id = $1
+    ended_at = CASE WHEN $6 IN ('succeeded', 'failed') THEN clock_timestamp() END,
+    window_at = CASE WHEN w.turns THEN coalesce(next_window_at, clock_timestamp()) ELSE window_at END,
+    window_from = CASE WHEN w.turns THEN coalesce(next_window_from, w.looked_at) ELSE window_from END,
+    next_window_at = CASE WHEN w.turns THEN clock_timestamp() ELSE next_window_at END,
+    next_window_from = CASE WHEN w.turns THEN w.looked_at ELSE next_window_from END
+FROM (
+    SELECT id, next_window_at IS NULL OR next_window_at < now() - make_interval(secs => $11) AS turns,
+           done + skipped + gone + $3 + $4 + $5 AS looked_at
+    FROM jobs WHERE id = $1
+) AS w
+WHERE jobs.id = w.id
 
 -- put_off_job --
 -- Lets a job wait for $2 seconds and says why.
@@ -360,11 +372,17 @@ SELECT event_types, status = 'disabled' OR deleted_at IS NOT NULL AS blocked FRO
 -- Finds, among the first $4 events of a walk between the ids $2 and $3, up to $5 of tenant $1 that subscription $8 wants: that
 -- have no type, or one like one of $6, and one like one of $10 (null stands for any), that were not sent to another one alone,
 -- that were accepted by $7, whose payload is there, and whose deliveries are not still being made. With $9, only those that
--- it has no delivery of. Returns how many it passed, and the last of them.
-WITH walked AS MATERIALIZED ({walk})
-SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY id {opposite} LIMIT 1) AS last, ARRAY(
+-- it has no delivery of.
+WITH walked AS MATERIALIZED ({walk}), cut AS MATERIALIZED (
+    SELECT id FROM walked WHERE place = $4
+), reached AS MATERIALIZED (
+    SELECT coalesce((SELECT id FROM cut ORDER BY id {direction} LIMIT 1), {end}::uuid) AS id
+)
+SELECT (SELECT count(*) FROM walked) AS rows_read, (SELECT count(*) FROM cut) AS sources_left,
+       (SELECT id FROM reached) AS last, ARRAY(
     SELECT w.id FROM walked w
-    WHERE w.tenant_id = $1 AND w.retained AND w.created_at <= $7 AND (w.addressed_to IS NULL OR w.addressed_to = $8)
+    WHERE w.tenant_id = $1 AND w.id {within} (SELECT id FROM reached)
+      AND w.retained AND w.created_at <= $7 AND (w.addressed_to IS NULL OR w.addressed_to = $8)
       AND ($6::text[] IS NULL OR w.event_type IS NULL OR w.event_type LIKE ANY($6))
       AND ($10::text[] IS NULL OR w.event_type LIKE ANY($10))
       AND NOT EXISTS (SELECT FROM event_expansions x WHERE x.event_id = w.id OFFSET 0)
@@ -380,9 +398,11 @@ SELECT (SELECT count(*) FROM walked) AS passed, (SELECT id FROM walked ORDER BY 
 
 -- events_to_send --
 -- Walks the events of all tenants.
-SELECT id, tenant_id, event_type, created_at, addressed_to, payload IS NOT NULL AS retained FROM webhook_events
-WHERE id > $2 AND id < $3
-ORDER BY id {direction} LIMIT $4
+SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
+    SELECT id, tenant_id, event_type, created_at, addressed_to, payload IS NOT NULL AS retained FROM webhook_events
+    WHERE id > $2 AND id < $3
+    ORDER BY id {direction} LIMIT $4
+) AS e
 
 -- select_event_types --
 -- Reads the types of events ($1; $2 and $3: least and greatest id).

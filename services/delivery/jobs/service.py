@@ -1,6 +1,5 @@
 """JobService: what callers ask for of jobs."""
 
-from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from protos.webhook.v1 import jobs_pb2 as pb
@@ -15,6 +14,7 @@ from services.delivery.jobs.store import (
     JobStore,
     Preview,
 )
+from services.domain import idempotency
 from services.domain.states import JobKind, JobStatus
 from services.platform import errors, ids, paging
 from services.platform.auth import identity
@@ -53,22 +53,24 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
         rate = request.rate_per_second or DEFAULT_RATE_PER_SECOND
         if not 1 <= rate <= MAX_RATE_PER_SECOND:
             raise errors.InvalidArgument.field("rate_per_second", f"must be between 1 and {MAX_RATE_PER_SECOND}")
+        key = idempotency.key_of_request(tenant_id, "jobs", request)
         if request.token:
             for field, _ in request.ListFields():
                 if field.name in _OF_TOKEN:
                     raise errors.InvalidArgument.field(field.name, "cannot be combined with token, which has it")
-            job = await self._store.start(tenant_id, request.token, rate_per_second=rate)
+            made = await self._store.start(tenant_id, request.token, rate_per_second=rate, key=key)
         else:
-            job = await self._store.create(
+            made = await self._store.create(
                 tenant_id,
                 _kind(request.kind),
                 request.filter,
                 rate_per_second=rate,
                 to_subscription_id=_target(request.to_subscription_id),
+                key=key,
                 only=_only(request.only),
             )
         self._heard.wake(JOBS)
-        return pb.CreateJobResponse(job=_message(job))
+        return pb.CreateJobResponse(job=_message(made.job), replayed=made.replayed)
 
     async def GetJob(self, request: pb.GetJobRequest, _context: Context) -> pb.GetJobResponse:
         """Read one."""
@@ -141,18 +143,7 @@ def _message(job: Job) -> pb.Job:
             gone=job.gone,
         ),
         results=results if job.kind not in WITHOUT_RESULTS else None,
-        estimated_end_at=_estimate(job),
     )
-
-
-def _estimate(job: Job) -> datetime | None:
-    """Return when a job ends if it goes on as fast as so far."""
-    if job.status is not JobStatus.RUNNING or not job.matched_exact or not job.looked_at:
-        return None
-    if job.started_at is None or job.moved_at is None:
-        return None
-    took = max(job.moved_at - job.started_at, timedelta(seconds=job.looked_at / job.rate_per_second))
-    return datetime.now(UTC) + took * (max(job.matched - job.looked_at, 0) / job.looked_at)
 
 
 def _preview(found: Preview) -> pb.PreviewJobResponse:

@@ -11,10 +11,10 @@ import hashlib
 import math
 import secrets
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from google.protobuf import json_format
@@ -26,7 +26,8 @@ from services.delivery.api.store import DeliveryStore
 from services.delivery.jobs import erasure, missed
 from services.delivery.jobs.erasure import Place
 from services.delivery.jobs.missed import Only
-from services.domain import deliveries
+from services.domain import deliveries, idempotency
+from services.domain.idempotency import Key
 from services.domain.notices import audit
 from services.domain.notices.audit import Action, FieldChange
 from services.domain.states import UNFINISHED_JOBS, WAITING, DeliveryReason, DeliveryStatus, JobKind, JobStatus
@@ -58,6 +59,9 @@ FORGET_AT_ONCE = 100
 # A chunk: about what the rate allows in this time, and at most so many deliveries.
 CHUNK_SECONDS = 0.25
 CHUNK_DELIVERIES = 500
+# What is called a job's current rate is that of this time, up to twice as long, and from its first second on.
+WINDOW_SECONDS = 10.0
+MIN_WINDOW_SECONDS = 1.0
 # Between looks at what became of a chunk.
 LOOK_SECONDS = 1.0
 MAX_LOOK_SECONDS = 300.0
@@ -181,11 +185,32 @@ class Job:
     delivered: int
     failed: int
     error: str | None
+    # Since when its pace is measured, and how many deliveries it had looked at by then.
+    window_at: datetime | None
+    window_from: int | None
+    # When this was read.
+    now: datetime
 
     @property
     def looked_at(self) -> int:
         """Return how many of the matched deliveries it has looked at."""
         return self.done + self.skipped + self.gone
+
+    @property
+    def current_rate_per_second(self) -> float | None:
+        """Return how many it has looked at in a second lately; None while it does nothing, and in its first second."""
+        if self.status is not JobStatus.RUNNING or self.window_at is None or self.window_from is None:
+            return None
+        seconds = (self.now - self.window_at).total_seconds()
+        return round((self.looked_at - self.window_from) / seconds, 2) if seconds >= MIN_WINDOW_SECONDS else None
+
+    @property
+    def estimated_end_at(self) -> datetime | None:
+        """Return when it will have looked at all deliveries at its current rate; None if that is not known."""
+        if not self.current_rate_per_second or not self.matched_exact:
+            return None
+        left = max(self.matched - self.looked_at, 0)
+        return self.now + timedelta(seconds=left / self.current_rate_per_second)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -240,6 +265,19 @@ def _check_caller(kind: JobKind) -> None:
         identity.check_capability(Capability.ERASE)
 
 
+class Created(NamedTuple):
+    """A job, and whether an earlier request with the same idempotency key created it."""
+
+    job: Job
+    replayed: bool
+
+
+def _kept(job: Job | None) -> bytes:
+    """Return what is kept with an idempotency key: the job's row has the rest."""
+    assert job is not None, "it was made"
+    return job.id.bytes
+
+
 def _parsed(text: str) -> deliveries_pb2.DeliveryFilter:
     return json_format.Parse(text, deliveries_pb2.DeliveryFilter())
 
@@ -270,9 +308,12 @@ class JobStore:
         retention_hours: int,
         recovery_hours: int,
         expiry_hours: int,
+        key_hours: int,
     ) -> None:
         self._pool = pool
         self._expiry_hours = expiry_hours
+        # Of idempotency keys.
+        self._key_hours = key_hours
         self._deliveries = of_deliveries
         self._retention = timedelta(hours=retention_hours)
         self._recovery = timedelta(hours=recovery_hours)
@@ -310,19 +351,29 @@ class JobStore:
         *,
         rate_per_second: int,
         to_subscription_id: UUID | None = None,
+        key: Key | None = None,
         only: Only | None = None,
-    ) -> Job:
+    ) -> Created:
         """Create a job for what its filter matches now; Conflict while the tenant's others do not allow it."""
-        async with self._pool.acquire() as connection:
-            async with connection.transaction(isolation="repeatable_read", readonly=True):
-                plan = await self._plan(connection, tenant_id, kind, message, to_subscription_id, only)
-                found = await self._counted(connection, tenant_id, plan, described=False)
-            async with connection.transaction():
-                return await self._insert(connection, tenant_id, plan, found, rate_per_second)
+        # Nothing is counted for a repeated request.
+        if key is not None and (first := await idempotency.first(self._pool, key)) is not None:
+            return await self._repeated(tenant_id, first)
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            plan = await self._plan(connection, tenant_id, kind, message, to_subscription_id, only)
+            found = await self._counted(connection, tenant_id, plan, described=False)
 
-    async def start(self, tenant_id: str, token: str, *, rate_per_second: int) -> Job:
+        async def insert(connection: postgres.Connection, job_id: UUID) -> Job:
+            return await self._insert(connection, tenant_id, job_id, plan, found, rate_per_second)
+
+        return await self._once(tenant_id, key, insert)
+
+    async def start(self, tenant_id: str, token: str, *, rate_per_second: int, key: Key | None = None) -> Created:
         """Create the job of a preview; NotFound for a token that was used, has expired, or is another tenant's."""
-        async with self._pool.acquire() as connection, connection.transaction():
+
+        async def insert(connection: postgres.Connection, job_id: UUID) -> Job:
             row = await connection.fetchrow(SQL["take_preview"], _hash(token), tenant_id)
             if row is None:
                 raise errors.NotFound("the token was used, has expired, or never existed; preview the job again")
@@ -335,7 +386,22 @@ class JobStore:
                 only=_only(row),
             )
             found = Preview(matched=row["matched"], exact=row["matched_exact"])
-            return await self._insert(connection, tenant_id, plan, found, rate_per_second)
+            return await self._insert(connection, tenant_id, job_id, plan, found, rate_per_second)
+
+        return await self._once(tenant_id, key, insert)
+
+    async def _once(
+        self, tenant_id: str, key: Key | None, insert: Callable[[postgres.Connection, UUID], Awaitable[Job]]
+    ) -> Created:
+        """Create a job with its key; for a key that was used, return the job that it made, as it is now."""
+        job_id = ids.new()
+        made, first = await idempotency.once(
+            self._pool, key, job_id, lambda connection: insert(connection, job_id), _kept, hours=self._key_hours
+        )
+        return await self._repeated(tenant_id, first) if made is None else Created(made, replayed=False)
+
+    async def _repeated(self, tenant_id: str, first: bytes) -> Created:
+        return Created(await self.get(tenant_id, UUID(bytes=first)), replayed=True)
 
     async def get(self, tenant_id: str, job_id: UUID) -> Job:
         """Return a job; NotFound when the tenant has none of this id."""
@@ -414,7 +480,13 @@ class JobStore:
         return plan
 
     async def _insert(
-        self, connection: postgres.Connection, tenant_id: str, plan: Plan, found: Preview, rate_per_second: int
+        self,
+        connection: postgres.Connection,
+        tenant_id: str,
+        job_id: UUID,
+        plan: Plan,
+        found: Preview,
+        rate_per_second: int,
     ) -> Job:
         subscriptions = plan.touches
         await connection.execute(SQL["lock_jobs_of_tenant"], tenant_id)
@@ -426,7 +498,7 @@ class JobStore:
         if row["unfinished"] >= MAX_UNFINISHED:
             message = f"{MAX_UNFINISHED} jobs of the tenant are not finished; wait for one, or cancel one"
             raise errors.Conflict(message, reason=errors.ErrorReason.TOO_MANY_JOBS)
-        caller, job_id = identity.CALLER.get().key_id, ids.new()
+        caller = identity.CALLER.get().key_id
         made = await connection.fetchrow(
             SQL["insert_job"],
             job_id, tenant_id, plan.kind, plan.json, subscriptions, rate_per_second, caller, plan.frozen_at,
@@ -654,7 +726,7 @@ class JobStore:
         await connection.execute(
             SQL["move_job"],
             job.id, chunk.reached or job.at_delivery, len(chunk.done), skipped, gone, status, error, matched, exact,
-            len(chunk.done) / job.rate_per_second,
+            len(chunk.done) / job.rate_per_second, WINDOW_SECONDS,
         )  # fmt: skip
         return Moved(job=job, done=len(chunk.done), skipped=skipped, gone=gone, status=status)
 

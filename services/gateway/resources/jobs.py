@@ -26,9 +26,15 @@ MAX_VALUES = 50
 MAX_EVENTS = 1_000
 
 _CONFLICT = (
-    "A job of this kind that is not finished touches the same subscription (`JOB_CONFLICT`), or five jobs of the "
-    "tenant are not finished (`TOO_MANY_JOBS`)."
+    f"{openapi.KEY_IN_USE} Or a job of this kind that is not finished touches the same subscription (`JOB_CONFLICT`), "
+    "or five jobs of the tenant are not finished (`TOO_MANY_JOBS`)."
 )
+_CREATED: dict[str, Any] = {
+    "headers": {
+        "Location": {"description": "Path of the job.", "schema": {"type": "string"}},
+        **openapi.REPLAYED_HEADER,
+    }
+}
 _FINISHED = "The job has ended (`JOB_FINISHED`)."
 
 _EXAMPLE: dict[str, Any] = {
@@ -254,8 +260,15 @@ class Job(models.Answer):
     started_at: models.Timestamp | None
     moved_at: models.Timestamp | None = Field(description="When it did something last.")
     ended_at: models.Timestamp | None
+    current_rate_per_second: float | None = Field(
+        description=(
+            "How many deliveries it goes through in a second, measured over the last 10 to 20 seconds; null while it "
+            "is not running, and in its first second."
+        ),
+        examples=[49.8],
+    )
     estimated_end_at: models.Timestamp | None = Field(
-        description="When it will have looked at all deliveries, as fast as so far; null while it is not running."
+        description="When it will have looked at all deliveries at its current rate; null if that is not known."
     )
 
 
@@ -331,16 +344,20 @@ class JobsQuery(models.ListQuery):
     response_description="The job, which begins within moments.",
     response_model=Job,
     responses={
-        **openapi.problems(*openapi.WITH_BODY, 404, described={409: _CONFLICT}),
+        **openapi.problems(*openapi.WITH_BODY, 404, described={409: _CONFLICT, 422: openapi.KEY_REUSED}),
+        202: _CREATED,
         200: {"model": JobPreview, "description": "With `dry_run`: what the job would do."},
     },
 )
-async def create_job(body: JobBody, services: backends.Injected, response: Response) -> Any:
+async def create_job(
+    body: JobBody, services: backends.Injected, response: Response, idempotency_key: models.IdempotencyKey = None
+) -> Any:
     """Create a job, or with `dry_run` count what it would do.
 
     A job works through its deliveries a few hundred at a time, at its rate, and survives restarts. Each delivery is
     changed at most once. Rate limits, circuit breakers, and pauses of subscriptions apply as always. The deliveries of
-    a job are those that match when it is created, or when its dry run was made.
+    a job are those that match when it is created, or when its dry run was made. A repeated request with the same
+    `Idempotency-Key` returns the job of the first one as it is now; a dry run ignores the key.
     """
     kind = conversion.numbers(pb.JobKind.DESCRIPTOR)[body.kind] if body.kind else pb.JOB_KIND_UNSPECIFIED
     if body.token is not None:
@@ -349,7 +366,9 @@ async def create_job(body: JobBody, services: backends.Injected, response: Respo
                 raise errors.InvalidArgument.field(name, "cannot be combined with token, which has it")
         if body.dry_run:
             raise errors.InvalidArgument.field("dry_run", "cannot be combined with token")
-        started = pb.CreateJobRequest(token=body.token, rate_per_second=body.rate_per_second or 0)
+        started = pb.CreateJobRequest(
+            token=body.token, rate_per_second=body.rate_per_second or 0, idempotency_key=idempotency_key or ""
+        )
         return await _create(services, started, response)
     if body.kind is None or body.filter is None:
         raise errors.InvalidArgument.field("kind" if body.kind is None else "filter", "is required without token")
@@ -365,6 +384,7 @@ async def create_job(body: JobBody, services: backends.Injected, response: Respo
         filter=wanted,
         rate_per_second=body.rate_per_second or 0,
         to_subscription_id=body.to_subscription_id or "",
+        idempotency_key=idempotency_key or "",
         only=_only(body.only),
     )
     return await _create(services, created, response)
@@ -377,17 +397,24 @@ async def create_job(body: JobBody, services: backends.Injected, response: Respo
     status_code=202,
     response_description="The job, which begins within moments.",
     response_model=Job,
-    responses=openapi.problems(*openapi.WITH_BODY, 404, described={409: _CONFLICT}),
+    responses={
+        **openapi.problems(*openapi.WITH_BODY, 404, described={409: _CONFLICT, 422: openapi.KEY_REUSED}),
+        202: _CREATED,
+    },
 )
 async def recover_subscription(
-    subscription_id: models.SubscriptionId, body: RecoverBody, services: backends.Injected, response: Response
+    subscription_id: models.SubscriptionId,
+    body: RecoverBody,
+    services: backends.Injected,
+    response: Response,
+    idempotency_key: models.IdempotencyKey = None,
 ) -> Any:
     """Create a job for what one subscription did not get in a time.
 
     It retries deliveries that failed, or replays events: those that the subscription has no delivery of, or all that it
     wants. Events that were sent to another subscription alone are not among them.
     """
-    request = pb.CreateJobRequest(rate_per_second=body.rate_per_second or 0)
+    request = pb.CreateJobRequest(rate_per_second=body.rate_per_second or 0, idempotency_key=idempotency_key or "")
     if body.only == "failed":
         request.kind = pb.JOB_KIND_RETRY
         wanted = message(subscription_id=[subscription_id], status=["failed"], from_=body.from_, to=body.to)
@@ -476,6 +503,8 @@ def _only(only: str | None) -> pb.ReplayedEvents.ValueType:
 async def _create(services: backends.Backends, request: pb.CreateJobRequest, response: Response) -> Job:
     answer = await services.call(services.jobs.CreateJob, request)
     response.headers["location"] = f"/api/v1/jobs/{answer.job.id}"
+    if answer.replayed:
+        response.headers[openapi.REPLAYED] = "true"
     return _job(answer.job)
 
 

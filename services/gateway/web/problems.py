@@ -186,6 +186,7 @@ STATUS: dict[type[Exception], int] = {
     errors.QuotaExceeded: 429,
     errors.Unavailable: 503,
     errors.OutcomeUnknown: 503,
+    errors.StreamEnded: 503,
     errors.WebhookError: 500,
 }
 

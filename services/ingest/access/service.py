@@ -1,14 +1,14 @@
 """AccessService: authenticates API keys and sessions, and creates and deletes tenants, keys, and sessions."""
 
-from typing import Any, TypeVar
+from typing import Any
 
 from protos.webhook.v1 import access_pb2 as pb
 from protos.webhook.v1 import access_pb2_grpc
 from services.domain import limits
+from services.domain.idempotency import Key, key_of_request
 from services.domain.tenants.quotas import CHANGED, Quota, Quotas
 from services.ingest.access.sessions import SessionStore
 from services.ingest.access.store import AccessStore, KeyDraft, OwnQuotas, Tenant, TenantDraft, TenantUpdate
-from services.ingest.events.idempotency import Key, key_of
 from services.platform import errors, ids, paging
 from services.platform.auth import identity, keys, roles
 from services.platform.auth.finder import Finder
@@ -70,18 +70,9 @@ def _session_token(text: str) -> str:
     return text
 
 
-Creation = TypeVar("Creation", pb.CreateTenantRequest, pb.CreateApiKeyRequest)
-
-
-def _key(route: str, request: Creation) -> Key | None:
+def _key(route: str, request: pb.CreateTenantRequest | pb.CreateApiKeyRequest) -> Key | None:
     """Return the idempotency key of a request, in the caller's tenant; None if it has none."""
-    if not request.idempotency_key:
-        return None
-    asked = type(request)()
-    asked.CopyFrom(request)
-    asked.ClearField("idempotency_key")
-    tenant_id = identity.CALLER.get().tenant_id
-    return key_of(tenant_id, route, request.idempotency_key, asked.SerializeToString(deterministic=True))
+    return key_of_request(identity.CALLER.get().tenant_id, route, request)
 
 
 class AccessService(access_pb2_grpc.AccessServiceServicer):

@@ -6,12 +6,11 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 from uuid import UUID
 
-from services.domain import limits
+from services.domain import idempotency, limits
+from services.domain.idempotency import Key
 from services.domain.notices import audit
 from services.domain.notices.audit import Action, FieldChange
 from services.domain.tenants.quotas import FRESH_SECONDS, RANGES, Quota
-from services.ingest.events import idempotency
-from services.ingest.events.idempotency import Key
 from services.ingest.subscriptions.store import no_tenant
 from services.platform import errors, ids
 from services.platform.auth import identity

@@ -18,10 +18,10 @@ from uuid import UUID
 import asyncpg
 import structlog
 
+from services.domain import idempotency
 from services.domain.deliveries import Handover, Lease, Leased
 from services.domain.doorbell import MAX_WAITING_IDS, RUNG_SECONDS, Ringer, Rung
 from services.ingest import metrics
-from services.ingest.events import idempotency
 from services.ingest.events.store import MAY_BE_STORED, Accepted, EventStore, NewEvent, Result
 from services.ingest.settings import IngestSettings
 from services.platform import errors

@@ -1,5 +1,6 @@
 """Finds events: by type and time or by a tag on a walk, and by an idempotency key or a provider's id at once."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,8 +10,8 @@ from protos.webhook.v1 import ingest_pb2 as pb
 from services.domain import events, lookups
 from services.platform import errors
 from services.platform.grpc import conversion
-from services.platform.stores import postgres, sql
-from services.platform.stores.walks import Found, Part, Span, Walker
+from services.platform.stores import postgres, sql, walks
+from services.platform.stores.walks import Found, Paged, Part, Span, Walker
 
 SQL = sql.Queries("services.ingest.events")
 
@@ -54,6 +55,15 @@ def parse(message: pb.EventFilter) -> Filter:
         from_time=from_time,
         to_time=to_time,
     )
+
+
+def paged(request: pb.ListEventsRequest | pb.StreamEventsRequest) -> tuple[Filter, Paged]:
+    """Return what a request wants, and the page of it that it asks for."""
+    wanted = parse(request.filter)
+    if wanted.from_time is None and not wanted.names_events:
+        wanted = dataclasses.replace(wanted, from_time=walks.default_from(wanted))
+    span = Span.of(wanted, ascending=request.ascending)
+    return wanted, Paged.of(span, request.page_token, by_default=not request.filter.HasField("from_time"))
 
 
 async def find(connection: postgres.Connection, tenant_id: str, wanted: Filter, span: Span, limit: int) -> Found:

@@ -6,13 +6,12 @@ event's deliveries are children of, however much later their attempts are made.
 
 import asyncio
 import contextlib
-import dataclasses
 import enum
 import functools
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
 import structlog
@@ -21,15 +20,24 @@ from google.protobuf import timestamp_pb2
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
 from services.domain import events as rules
 from services.domain.gates import Gates
+from services.domain.idempotency import Key, key_of
 from services.domain.notices.activity import Activity
 from services.domain.secrets.vault import Vault
 from services.ingest import metrics
 from services.ingest.events import search
 from services.ingest.events.committer import Committer
 from services.ingest.events.expansions import Expander
-from services.ingest.events.idempotency import Key, key_of
 from services.ingest.events.routing import RoutingStore
-from services.ingest.events.store import MAY_BE_STORED, Accepted, Answer, EventStore, Handshake, NewEvent, Result
+from services.ingest.events.store import (
+    MAY_BE_STORED,
+    Accepted,
+    Answer,
+    EventStore,
+    Handshake,
+    ListedEvent,
+    NewEvent,
+    Result,
+)
 from services.ingest.events.verification import NOTHING, Verifier
 from services.ingest.quotas.guard import Guard
 from services.ingest.subscriptions import secrets
@@ -47,6 +55,7 @@ from services.platform.grpc.calls import Context
 from services.platform.http import json_text
 from services.platform.http.json_text import NotJson
 from services.platform.stores import walks
+from services.platform.stores.walks import Found, Paged
 from services.platform.tracing import spans
 from services.platform.tracing.spans import Attributes, Span, Tracer
 
@@ -178,19 +187,19 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         """Return a page of the events that are wanted."""
         tenant_id = identity.tenant_of(request.tenant_id)
         size = paging.page_size(request.page_size)
-        wanted = search.parse(request.filter)
-        if wanted.from_time is None and not wanted.names_events:
-            wanted = dataclasses.replace(wanted, from_time=walks.default_from(wanted))
-        span = walks.Span.of(wanted, ascending=request.ascending)
-        paged = walks.Paged.of(span, request.page_token, by_default=not request.filter.HasField("from_time"))
+        wanted, paged = search.paged(request)
         found, reached = await self._store.search(tenant_id, wanted, paged.rest, size)
-        return ingest_pb2.ListEventsResponse(
-            events=[conversion.message(ingest_pb2.Event, event, tags=rules.tags_of(event.tags)) for event in found],
-            next_page_token=paged.token(reached),
-            from_time=conversion.stamp(paged.whole.from_time),
-            to_time=conversion.stamp(wanted.to_time),
-            scanned_to=conversion.stamp(reached.scanned_to),
-        )
+        return _page(ingest_pb2.ListEventsResponse, wanted, paged, found, reached)
+
+    async def StreamEvents(
+        self, request: ingest_pb2.StreamEventsRequest, _context: Context
+    ) -> AsyncIterator[ingest_pb2.StreamEventsResponse]:
+        """Read page after page."""
+        tenant_id = identity.tenant_of(request.tenant_id)
+        wanted, paged = search.paged(request)
+        found_on = functools.partial(self._store.search, tenant_id, wanted)
+        async for page, found, reached in walks.pages(paged, found_on):
+            yield _page(ingest_pb2.StreamEventsResponse, wanted, page, found, reached)
 
     async def ListEventRoutes(
         self, request: ingest_pb2.ListEventRoutesRequest, _context: Context
@@ -425,6 +434,21 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             message = "a system subscription receives only operational webhooks"
             raise errors.Conflict(message, reason=errors.ErrorReason.SUBSCRIPTION_IS_SYSTEM)
         return subscription
+
+
+_Page = TypeVar("_Page", ingest_pb2.ListEventsResponse, ingest_pb2.StreamEventsResponse)
+
+
+def _page(
+    kind: type[_Page], wanted: search.Filter, paged: Paged, found: Sequence[ListedEvent], reached: Found
+) -> _Page:
+    return kind(
+        events=[conversion.message(ingest_pb2.Event, event, tags=rules.tags_of(event.tags)) for event in found],
+        next_page_token=paged.token(reached),
+        from_time=conversion.stamp(paged.whole.from_time),
+        to_time=conversion.stamp(wanted.to_time),
+        scanned_to=conversion.stamp(reached.scanned_to),
+    )
 
 
 class _NoSubscription(enum.Enum):

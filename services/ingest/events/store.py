@@ -10,11 +10,11 @@ from uuid import UUID
 import asyncpg
 import msgspec
 
-from services.domain import lookups
+from services.domain import idempotency, lookups
 from services.domain.deliveries import Lease, mark_due
+from services.domain.idempotency import Key
 from services.domain.lookups import Kind
-from services.ingest.events import idempotency, search
-from services.ingest.events.idempotency import Key
+from services.ingest.events import search
 from services.ingest.events.search import Filter
 from services.platform import clock, errors, ids
 from services.platform.stores import postgres, sql

@@ -13,13 +13,13 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from protos.webhook.v1 import subscriptions_pb2_grpc
+from services.domain import idempotency
 from services.domain.egress.policy import Policy
+from services.domain.idempotency import key_of
 from services.domain.retry_policy import RetrySettings
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.signatures import Key
 from services.domain.secrets.vault import NONE, Secret, Secrets, Vault
-from services.ingest.events import idempotency
-from services.ingest.events.idempotency import key_of
 from services.ingest.subscriptions import client_certificates, labels, messages, secrets
 from services.ingest.subscriptions.cache import SubscriptionCache
 from services.ingest.subscriptions.changes import STATUS_CHANGES, Certificate, Rotation, Rules, StatusChange

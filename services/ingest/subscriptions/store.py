@@ -9,16 +9,15 @@ from uuid import UUID
 
 import asyncpg
 
-from services.domain import deliveries
+from services.domain import deliveries, idempotency
 from services.domain.egress import targets
+from services.domain.idempotency import Key
 from services.domain.notices import audit, operational_facts
 from services.domain.notices.audit import Action, FieldChange
 from services.domain.notices.operational_facts import EventType, Fact
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.vault import NONE, Secret, Vault
 from services.domain.states import StatusReason, SubscriptionChange, SubscriptionState
-from services.ingest.events import idempotency
-from services.ingest.events.idempotency import Key
 from services.ingest.quotas.store import check_subscriptions
 from services.ingest.subscriptions import changes as field_changes
 from services.ingest.subscriptions import secrets as signing_secrets

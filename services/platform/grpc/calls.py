@@ -4,11 +4,12 @@ A far call comes by gRPC (server.py), a near one from another role of the same p
 """
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import grpc
 import structlog
@@ -20,6 +21,7 @@ from services.platform.auth.authenticator import Authenticator, Metadata
 from services.platform.auth.identity import Identity
 from services.platform.grpc import errors as grpc_errors
 from services.platform.grpc.places import Places
+from services.platform.grpc.streams import Streams
 from services.platform.process import logs, metrics, shares
 from services.platform.process.bounds import Refusals
 from services.platform.stores import postgres
@@ -28,7 +30,8 @@ from services.platform.tracing.spans import Kind, Span, Tracer
 
 log = structlog.get_logger(__name__)
 
-# Of a call without a deadline of its own. One that has a deadline is cancelled when it passes.
+# Of a call without a deadline of its own, unless it answers with a stream. One that has a deadline is cancelled when it
+# passes.
 CALL_SECONDS = 30.0
 # From the moment that a call is let in, or the message before, to the end of its message.
 MESSAGE_SECONDS = 10.0
@@ -43,6 +46,8 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 Behavior: TypeAlias = Callable[[Any], Awaitable[Any]]
 Answer: TypeAlias = Callable[[Any, Any], Awaitable[Any]]
 Parse: TypeAlias = Callable[[Any], Any]
+# Finds the caller again; Unauthenticated once their key was revoked or has expired.
+Admit: TypeAlias = Callable[[], Awaitable[Identity]]
 # Sees the caller, the method, and the request of each call before it is handled.
 Enter: TypeAlias = Callable[[Identity, str, Any], Awaitable[None]]
 
@@ -53,7 +58,7 @@ _FAILURES = frozenset({"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNA
 class Calls:
     """Lets the calls of a role in or not, counts and times them, and turns what they raise into a status.
 
-    `taken` is how many calls may be in progress; `enter` sees each call of every caller first.
+    `taken` is how many calls may be in progress, beside `streams`; `enter` sees each call of every caller first.
     """
 
     def __init__(
@@ -61,12 +66,14 @@ class Calls:
         role: str,
         authenticator: Authenticator,
         taken: Places,
+        streams: Streams,
         enter: Enter | None = None,
         tracer: Tracer | None = None,
     ) -> None:
         self._role = role
         self._authenticator = authenticator
         self._places = taken
+        self.streams = streams
         self._refusals = Refusals()
         self._enter = enter
         self._tracer = tracer
@@ -84,11 +91,15 @@ class Calls:
         request_id = _metadatum(metadata, ids.REQUEST_ID_HEADER)
         ids.CURRENT_REQUEST_ID.set(ids.sane_request_id(request_id))
         shares.OWNER.set(KEYS)
+        admit = functools.partial(self._authenticator.admit, method, metadata)
         try:
-            caller = await self._authenticator.admit(method, metadata)
+            caller = await admit()
         except Exception as error:  # noqa: BLE001 - raised again where errors become statuses
             return _answering(method, self._refusing(error))
         span = _span(self._tracer, method, caller, metadata)
+        if _is_stream(method, handler):
+            streaming = _Streaming(caller, method, handler, self._enter, self.streams, admit)
+            return _answering(method, streaming, span, lasting=True)
         return _answering(method, _Acting(caller, method, handler, self._enter, self._places), span)
 
     def _refusing(self, error: Exception) -> Behavior:
@@ -100,10 +111,18 @@ class Calls:
         return refuse
 
 
+class _Taken(Protocol):
+    """Places for calls in progress."""
+
+    def taken(self, caller: Identity) -> contextlib.AbstractContextManager[asyncio.Semaphore | None]:
+        """Take one."""
+        ...
+
+
 class _Acting:
     """A method for a caller that was let in: receives what it is sent, in time and within the caller's places."""
 
-    def __init__(self, caller: Identity, method: str, handler: Handler, enter: Enter | None, taken: Places) -> None:
+    def __init__(self, caller: Identity, method: str, handler: Handler, enter: Enter | None, taken: _Taken) -> None:
         self._caller = caller
         self._method = method
         self._parse = handler.request_deserializer
@@ -125,7 +144,10 @@ class _Acting:
             sent = await _received(context, receiving)
             if sent is grpc.aio.EOF:
                 raise errors.InvalidArgument("the call has no message")
-            return await postgres.repeat_rolled_back(functools.partial(self._of_one, context, sent))
+            return await self._answer(context, sent)
+
+    async def _answer(self, context: Any, sent: bytes) -> Any:
+        return await postgres.repeat_rolled_back(functools.partial(self._of_one, context, sent))
 
     async def _of_one(self, context: Any, sent: bytes) -> Any:
         return await self._respond(context, await self._entered(sent))
@@ -146,9 +168,41 @@ class _Acting:
             return await found
         if inspect.isawaitable(found):  # it writes its responses itself
             return await found
-        async for response in found:
-            await context.write(response)
+        async with contextlib.aclosing(found):
+            async for response in found:
+                await self._write(context, response)
         return None
+
+    async def _write(self, context: Any, response: Any) -> None:
+        await context.write(response)
+
+
+class _Streaming(_Acting):
+    """A method that answers one request with many responses, for as long as a stream may last.
+
+    It is not repeated when Postgres rolls it back, since some responses may have been sent. A caller who may not make
+    the call any more gets no further one.
+    """
+
+    def __init__(
+        self, caller: Identity, method: str, handler: Handler, enter: Enter | None, streams: Streams, admit: Admit
+    ) -> None:
+        super().__init__(caller, method, handler, enter, streams)
+        self._streams = streams
+        self._admit = admit
+
+    async def _answer(self, context: Any, sent: bytes) -> Any:
+        async with self._streams.bounded():
+            return await self._of_one(context, sent)
+
+    async def _write(self, context: Any, response: Any) -> None:
+        await self._admit()  # found in memory for seconds
+        await super()._write(context, response)
+
+
+def _is_stream(method: str, handler: Handler) -> bool:
+    """Whether a call may last: gRPC's own methods end like others, and who sends many messages has to send them."""
+    return handler.response_streaming and not handler.request_streaming and not method.startswith(roles.OF_GRPC)
 
 
 def _span(tracer: Tracer | None, method: str, caller: Identity, metadata: Metadata) -> Span | None:
@@ -165,8 +219,13 @@ def _metadatum(metadata: Metadata, wanted: str) -> str | None:
     return next((str(value) for name, value in metadata if name == wanted), None)
 
 
-def _answering(method: str, inner: Behavior, span: Span | None = None) -> Callable[[Any, Any], Awaitable[Any]]:
-    """Wrap a method so that it is counted, timed, and traced, and its errors become statuses."""
+def _answering(
+    method: str, inner: Behavior, span: Span | None = None, *, lasting: bool = False
+) -> Callable[[Any, Any], Awaitable[Any]]:
+    """Wrap a method so that it is counted, timed, and traced, and its errors become statuses.
+
+    A `lasting` one has no deadline but its caller's.
+    """
     duration = metrics.RPC_SECONDS.labels(method)
 
     async def answer(_messages: object, context: Any) -> Any:
@@ -177,7 +236,7 @@ def _answering(method: str, inner: Behavior, span: Span | None = None) -> Callab
             spans.CURRENT.set(span)
         try:
             # A deadline that passes cancels this, and the statement that is out; what must be whole is shielded.
-            if context.time_remaining() is None:
+            if context.time_remaining() is None and not lasting:
                 async with asyncio.timeout(CALL_SECONDS):
                     response = await inner(context)
             else:

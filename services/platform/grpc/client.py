@@ -19,8 +19,8 @@ from services.platform.tracing import spans
 _Metadata: TypeAlias = Sequence[tuple[str, str | bytes]]
 _Options: TypeAlias = Sequence[tuple[str, int | str]]
 
-# For the calls that are out on a channel whose certificate was renewed: as long as a call may take.
-CLOSE_GRACE_SECONDS = 30.0
+# For the calls that are out on a channel whose certificate was renewed: as long as a call or a stream may take.
+CLOSE_GRACE_SECONDS = 90.0
 
 _OPTIONS = (
     # The other services are never behind a proxy: gRPC would ask the one in http_proxy even for 127.0.0.1.
@@ -45,9 +45,10 @@ _OWN_CONNECTION = ("grpc.use_local_subchannel_pool", 1)
 
 
 class _Carrying:
-    """A channel whose unary calls carry the service key, and the request and the trace that they belong to.
+    """A channel whose calls carry the service key, and the request and the trace that they belong to.
 
-    A client interceptor would make a task for each of them. Calls on behalf of tenants share the channel.
+    A client interceptor would make a task for each of them. Unary calls on behalf of tenants share the channel; streams
+    last, and take no place of theirs.
     """
 
     def __init__(self, channel: grpc.aio.Channel, service_key: str) -> None:
@@ -60,22 +61,31 @@ class _Carrying:
         call: Any = self._channel.unary_unary(*arguments, **options)
 
         def carrying(request: Any, *, metadata: _Metadata = (), **options: Any) -> Any:
-            span = spans.CURRENT.get()
-            traced = () if span is None else ((spans.TRACEPARENT, span.traceparent),)
-            request_id = ids.CURRENT_REQUEST_ID.get()
-            asked = () if request_id is None else ((ids.REQUEST_ID_HEADER, request_id),)
-            made = functools.partial(call, request, metadata=(*metadata, *self._metadata, *asked, *traced), **options)
+            made = functools.partial(call, request, metadata=self._carried(metadata), **options)
             return made() if OWNER.get() is None else self._shared(made, options.get("timeout"))
 
         return carrying
 
+    def unary_stream(self, *arguments: Any, **options: Any) -> Any:
+        """Return a call whose responses are a stream, as a stub makes it."""
+        call: Any = self._channel.unary_stream(*arguments, **options)
+
+        def carrying(request: Any, *, metadata: _Metadata = (), **options: Any) -> Any:
+            return call(request, metadata=self._carried(metadata), **options)
+
+        return carrying
+
+    def _carried(self, metadata: _Metadata) -> _Metadata:
+        """Return the metadata of a call that is made now."""
+        span = spans.CURRENT.get()
+        traced = () if span is None else ((spans.TRACEPARENT, span.traceparent),)
+        request_id = ids.CURRENT_REQUEST_ID.get()
+        asked = () if request_id is None else ((ids.REQUEST_ID_HEADER, request_id),)
+        return (*metadata, *self._metadata, *asked, *traced)
+
     async def _shared(self, made: Callable[[], Any], wait_seconds: float | None) -> Any:
         async with self._shares.taken(wait_seconds=wait_seconds):
             return await made()
-
-    def unary_stream(self, *arguments: Any, **options: Any) -> Any:
-        """Not supported: all RPCs of this service are unary."""
-        return self._channel.unary_stream(*arguments, **options)
 
 
 class _NearFirst:
@@ -107,7 +117,7 @@ class _NearFirst:
         return call
 
     def unary_stream(self, *arguments: Any, **options: Any) -> Any:
-        """Not supported: all RPCs of this service are unary."""
+        """Return a call whose responses are a stream, as a stub makes it. It is always made over the network."""
         return self._channel.unary_stream(*arguments, **options)
 
 
@@ -143,13 +153,20 @@ class _Renewed:
 
     def unary_unary(self, *arguments: Any, **options: Any) -> Callable[..., Any]:
         """Return a call, as a stub makes it, on the channel that is current when it is called."""
-        made_on, method = self._channel, self._channel.unary_unary(*arguments, **options)
+        return self._current("unary_unary", *arguments, **options)
+
+    def unary_stream(self, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        """Return the same for a call whose responses are a stream."""
+        return self._current("unary_stream", *arguments, **options)
+
+    def _current(self, kind: str, *arguments: Any, **options: Any) -> Callable[..., Any]:
+        made_on, method = self._channel, getattr(self._channel, kind)(*arguments, **options)
 
         def call(*request: Any, **more: Any) -> Any:
             nonlocal made_on, method
             channel = self._now()
             if made_on is not channel:
-                made_on, method = channel, channel.unary_unary(*arguments, **options)
+                made_on, method = channel, getattr(channel, kind)(*arguments, **options)
             return method(*request, **more)
 
         return call
@@ -160,10 +177,6 @@ class _Renewed:
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
         await self._channel.close()
-
-    def unary_stream(self, *arguments: Any, **options: Any) -> Any:
-        """Not supported: all RPCs of this service are unary."""
-        return self._channel.unary_stream(*arguments, **options)
 
     def _now(self) -> grpc.aio.Channel:
         if self._made_for is not self._certificates.current:

@@ -94,6 +94,7 @@ _BY_REASON: Mapping[tuple[int, str], type[errors.WebhookError]] = {
         errors.Gone,
         errors.Erased,
         errors.OutcomeUnknown,
+        errors.StreamEnded,
         errors.RequestTimeout,
     )
 }

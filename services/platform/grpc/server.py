@@ -17,6 +17,7 @@ from services.platform.grpc import places, tls
 from services.platform.grpc.calls import Calls, Enter, Handler
 from services.platform.grpc.near import Near
 from services.platform.grpc.places import Places
+from services.platform.grpc.streams import Streams
 from services.platform.grpc.tls import Certificates
 from services.platform.process import background
 from services.platform.process.lifecycle import Process
@@ -34,8 +35,9 @@ MAX_CONNECTIONS = 4096
 WINDOW_BYTES = 64 << 10
 # A soft limit: half as much again is still taken now and then.
 MAX_METADATA_BYTES = 16 << 10
-# For the calls that are out on a connection whose age is up: as long as a call may take.
-CONNECTION_GRACE_MS = 30_000
+# For the calls that are out on a connection whose age is up: as long as a call may take, beside the time that a stream
+# lasts, which is that age again.
+CONNECTION_GRACE_SECONDS = 30.0
 
 Found: TypeAlias = "grpc.RpcMethodHandler[Any, Any] | None"
 Register = Callable[[grpc.aio.Server], None]
@@ -56,6 +58,11 @@ class _Interceptor(grpc.aio.ServerInterceptor):
         """Add the services of a role."""
         self._calls.append(calls)
         self._by_service |= dict.fromkeys(services, calls)
+
+    def end_streams(self) -> None:
+        """End the streams of all roles."""
+        for calls in self._calls:
+            calls.streams.end()
 
     async def intercept_service(
         self,
@@ -163,6 +170,7 @@ class _Server:
 
     async def _stop(self, grace_seconds: float) -> None:
         await self._health.enter_graceful_shutdown()
+        self._interceptor.end_streams()
         await self._grpc.stop(grace_seconds)
 
 
@@ -185,7 +193,10 @@ def _options(settings: GrpcServerSettings, message_bytes: int) -> Sequence[tuple
         ("grpc.keepalive_timeout_ms", 20_000),
         # A client that is sent away looks the name up again, and so finds copies that came after it had connected.
         ("grpc.max_connection_age_ms", round(settings.grpc_max_connection_age_seconds * 1000)),
-        ("grpc.max_connection_age_grace_ms", CONNECTION_GRACE_MS),
+        (
+            "grpc.max_connection_age_grace_ms",
+            round((settings.grpc_max_connection_age_seconds + CONNECTION_GRACE_SECONDS) * 1000),
+        ),
     )
 
 
@@ -211,7 +222,8 @@ async def serving(
 
     async with process.whole.share("grpc_server", created) as server:
         taken = Places(places.MAX_CALLS, message_bytes=server.message_bytes)
-        calls = Calls(process.role, authenticator, taken, enter, process.tracer)
+        streams = Streams(seconds=settings.grpc_max_connection_age_seconds, message_bytes=server.message_bytes)
+        calls = Calls(process.role, authenticator, taken, streams, enter, process.tracer)
         port, near = await server.add(process.role, services, register, calls, settings.grpc_port)
         follower = process.spawn("grpc_health", server.follow(process.role, process.health.serving))
         process.whole.near[process.role] = near

@@ -12,10 +12,10 @@ next one goes on from there.
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from services.platform import ids, paging
@@ -29,6 +29,8 @@ STEP_GROWTH = 4
 
 # How far back a search goes by default, where nothing else bounds it.
 WINDOW = timedelta(hours=24)
+
+_T = TypeVar("_T")
 
 _BEFORE_ALL = UUID(int=0)
 # Nothing was made before.
@@ -101,6 +103,10 @@ class Paged:
         whole = dataclasses.replace(span, after=after) if by_default else span
         return cls(whole=whole, rest=whole.beyond(last))
 
+    def after(self, found: "Found") -> "Paged | None":
+        """Return the next page; None if there is none."""
+        return None if found.reached is None else dataclasses.replace(self, rest=self.rest.beyond(found.reached))
+
     def token(self, found: "Found") -> str:
         """Return the token of the next page; '' if there is none."""
         return "" if found.reached is None else paging.span_token(found.reached, self.whole.after)
@@ -120,6 +126,17 @@ class Found:
     def scanned_to(self) -> datetime | None:
         """How far a page got that ended before it was full."""
         return ids.moment_of(self.reached) if self.reached is not None and self.cut else None
+
+
+async def pages(
+    paged: Paged, search: Callable[[Span, int], Awaitable[tuple[Sequence[_T], Found]]]
+) -> AsyncIterator[tuple[Paged, Sequence[_T], Found]]:
+    """Yield page after page of a search; one that Postgres rolls back is searched again."""
+    page: Paged | None = paged
+    while page is not None:
+        found, reached = await postgres.repeat_rolled_back(functools.partial(search, page.rest, paging.MAX_PAGE_SIZE))
+        yield page, found, reached
+        page = page.after(reached)
 
 
 class Part(NamedTuple):

@@ -271,6 +271,64 @@ async def test_a_page_that_may_read_few_rows_says_how_far_it_got_and_the_next_on
     assert await searched(rows, page_size=2, ascending=ascending, **wanted(rows)) == expected
 
 
+async def streamed(rows: Rows, **fields: Any) -> list[pb.StreamDeliveriesResponse]:
+    """Return the messages of a stream."""
+    return [each async for each in rows.shared.client.StreamDeliveries(pb.StreamDeliveriesRequest(**fields))]
+
+
+@pytest.mark.parametrize("name", FILTERS)
+@pytest.mark.parametrize("ascending", [False, True], ids=["newest", "oldest"])
+async def test_a_stream_has_all_that_a_filter_finds_in_order(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch, name: str, *, ascending: bool
+) -> None:
+    monkeypatch.setattr(paging, "MAX_PAGE_SIZE", 7)
+    wanted, matches = FILTERS[name]
+    expected = sorted((row.id for row in rows.all if matches(rows, row)), reverse=not ascending)
+    answers = await streamed(rows, filter=pb.DeliveryFilter(**wanted(rows)), ascending=ascending)
+    assert [UUID(found.id) for answer in answers for found in answer.deliveries] == expected
+    assert [bool(answer.next_page_token) for answer in answers] == [*[True] * (len(answers) - 1), False]
+    assert len(answers) >= len(expected) / 7
+
+
+async def test_a_stream_goes_on_from_any_of_its_tokens_and_from_those_of_pages(
+    rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paging, "MAX_PAGE_SIZE", 20)
+    answers = await streamed(rows)
+    assert len(answers) > 2
+    found = [[each.id for each in answer.deliveries] for answer in answers]
+    for number, answer in enumerate(answers[:-1]):
+        rest = await streamed(rows, page_token=answer.next_page_token)
+        assert [[each.id for each in one.deliveries] for one in rest] == found[number + 1 :]
+        # Of the window that was chosen at its beginning.
+        assert {one.from_time.ToJsonString() for one in rest} == {answers[0].from_time.ToJsonString()}
+    page = await rows.shared.client.SearchDeliveries(pb.SearchDeliveriesRequest(page_size=5))
+    rest = await streamed(rows, page_token=page.next_page_token)
+    listed = [each.id for each in page.deliveries] + [each.id for one in rest for each in one.deliveries]
+    assert listed == [name for names in found for name in names]
+
+
+async def test_a_stream_that_finds_little_says_how_far_it_got(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(walks, "WALK_ROWS", 8)
+    monkeypatch.setattr(walks, "FIRST_ROWS", 2)
+    monkeypatch.setattr(paging, "MAX_PAGE_SIZE", 1)
+    answers = await streamed(rows, filter=pb.DeliveryFilter(event_type=["no.such"]))
+    assert len(answers) > 2
+    assert all(answer.HasField("scanned_to") for answer in answers[:-1])
+    assert not answers[-1].HasField("scanned_to")
+    assert not any(answer.deliveries for answer in answers)
+
+
+async def test_a_stream_of_what_is_wrong_or_of_another_tenant_has_no_message(rows: Rows) -> None:
+    for wanted, refused in (
+        (pb.DeliveryFilter(status_code=["600"]), errors.InvalidArgument),
+        (pb.DeliveryFilter(subscription_id=[str(rows.other.subscription_id)]), errors.NotFound),
+    ):
+        assert isinstance(await refusal(streamed(rows, filter=wanted)), refused)
+    found = await streamed(rows, tenant_id="other")
+    assert [UUID(each.id) for one in found for each in one.deliveries] == [rows.other.id]
+
+
 @pytest.mark.parametrize("page_size", [1, 40])
 @pytest.mark.parametrize(
     "name", ["no such type", "no such type of subscriptions", "no such code of subscriptions", "no such reason"]

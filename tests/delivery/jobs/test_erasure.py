@@ -19,8 +19,8 @@ from services.delivery.jobs import erasure
 from services.delivery.jobs.store import Job, JobStore
 from services.delivery.worker import outcomes
 from services.delivery.worker.store import WorkerStore
+from services.domain.idempotency import key_of
 from services.domain.states import AttemptOutcome, JobKind, JobStatus
-from services.ingest.events.idempotency import key_of
 from services.ingest.events.store import EventStore, NewEvent
 from services.platform import errors, ids
 from services.platform.auth import identity
@@ -55,7 +55,7 @@ def since(age: timedelta = timedelta(hours=1), **fields: Any) -> DeliveryFilter:
 
 
 async def created(world: World, wanted: DeliveryFilter, *, rate_per_second: int = 10_000) -> Job:
-    return await store_of(world).create("default", ERASE, wanted, rate_per_second=rate_per_second)
+    return (await store_of(world).create("default", ERASE, wanted, rate_per_second=rate_per_second)).job
 
 
 async def erased(world: World, *event_ids: UUID) -> Job:
@@ -254,7 +254,8 @@ async def test_an_erased_event_cannot_be_read_retried_or_replayed(world: World) 
         wanted = DeliveryFilter(subscription_id=[str(subscription)])
         preview = await store.preview("default", kind, wanted)
         assert (preview.matched, preview.gone) == (1, 1)
-        now = await finished(world, store, await store.create("default", kind, wanted, rate_per_second=10_000))
+        made = await store.create("default", kind, wanted, rate_per_second=10_000)
+        now = await finished(world, store, made.job)
         assert (now.matched, now.done, now.gone) == (1, 0, 1)
 
 
@@ -418,7 +419,8 @@ async def test_a_preview_of_an_erasure_says_what_its_job_then_does(world: World)
     assert preview.oldest_at
     assert await world.statuses(subscription) == {"pending": 12}
     late = await world.deliver(subscription)
-    now = await finished(world, store, await store.start("default", preview.token, rate_per_second=10_000))
+    started = await store.start("default", preview.token, rate_per_second=10_000)
+    now = await finished(world, store, started.job)
     assert (now.matched, now.done, now.skipped, now.gone) == (12, 12, 0, 0)
     assert (await world.row(late))["status"] == "pending"
 

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import dataclasses
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import grpc
 import pytest
 
 from dev.harness import deliveries
@@ -17,12 +19,15 @@ from protos.webhook.v1 import deliveries_pb2, jobs_pb2, jobs_pb2_grpc
 from protos.webhook.v1.deliveries_pb2 import DeliveryFilter
 from services.delivery.jobs import store as jobs
 from services.delivery.jobs.store import Job, JobStore
+from services.domain import idempotency
+from services.domain.idempotency import Key
 from services.domain.states import JobKind, JobStatus
 from services.platform import errors, ids, paging
 from services.platform.auth import identity
 from services.platform.auth.identity import Identity
 from services.platform.auth.roles import Role
 from services.platform.grpc import client as grpc_client
+from services.platform.grpc import errors as grpc_errors
 from tests.delivery.world import World
 
 MANY = 1_200
@@ -37,7 +42,7 @@ def _caller() -> Iterator[None]:
 
 
 def store_of(world: World) -> JobStore:
-    return JobStore(world.pool, world.store(), retention_hours=72, recovery_hours=72, expiry_hours=168)
+    return JobStore(world.pool, world.store(), retention_hours=72, recovery_hours=72, expiry_hours=168, key_hours=24)
 
 
 def of(*subscription_ids: UUID, **fields: Any) -> DeliveryFilter:
@@ -52,7 +57,7 @@ async def failed(world: World, subscription_id: UUID, number: int) -> list[UUID]
 
 
 async def created(store: JobStore, kind: JobKind, wanted: DeliveryFilter, *, rate_per_second: int = 10_000) -> Job:
-    return await store.create("default", kind, wanted, rate_per_second=rate_per_second)
+    return (await store.create("default", kind, wanted, rate_per_second=rate_per_second)).job
 
 
 async def finished(world: World, store: JobStore, job: Job) -> Job:
@@ -364,10 +369,10 @@ async def test_a_replay_to_another_subscription_gives_it_each_event_once(world: 
     event_id = (await world.row(one))["event_id"]
     await deliveries.insert(world.pool, [(ids.of_delivery(event_id, second), event_id)], subscription_id=second)
     store = store_of(world)
-    job = await store.create(
+    made = await store.create(
         "default", JobKind.REPLAY, of(first, second), rate_per_second=10_000, to_subscription_id=new
     )
-    now = await finished(world, store, job)
+    now = await finished(world, store, made.job)
     assert (now.matched, now.done, now.skipped) == (2, 1, 1)
     assert await world.statuses(new) == {"pending": 1}
     await world.agrees()
@@ -390,6 +395,147 @@ async def test_a_target_is_only_for_replays(world: World) -> None:
         await store_of(world).preview("default", RETRY, of(subscription), to_subscription_id=subscription)
 
 
+# -- the rate --
+
+
+async def moved(world: World, store: JobStore, job: Job) -> Job:
+    """Do a chunk of a job, and return the job."""
+    await world.pool.execute("UPDATE jobs SET due_at = now() WHERE id = $1", job.id)
+    assert await store.move()
+    return await store.get("default", job.id)
+
+
+async def test_the_current_rate_is_that_of_the_last_seconds_and_says_when_the_job_ends(world: World) -> None:
+    subscription = await world.subscription("https://receiver.example/hook")
+    made = await created(store_of(world), RETRY, of(subscription))
+    now = made.now
+    job = dataclasses.replace(
+        made, status=JobStatus.RUNNING, window_at=now - timedelta(seconds=20), window_from=100, matched=1_100,
+        done=550, skipped=30, gone=20,
+    )  # fmt: skip
+    assert (job.current_rate_per_second, job.estimated_end_at) == (25.0, now + timedelta(seconds=20))
+    stalled = dataclasses.replace(job, window_from=600)
+    assert (stalled.current_rate_per_second, stalled.estimated_end_at) == (0.0, None)
+    assert dataclasses.replace(job, matched_exact=False).estimated_end_at is None
+    for changes in ({"status": JobStatus.PAUSED}, {"window_at": now - timedelta(seconds=0.5)}, {"window_at": None}):
+        other = dataclasses.replace(job, **changes)
+        assert (other.current_rate_per_second, other.estimated_end_at) == (None, None)
+
+
+async def test_the_rate_is_measured_anew_every_ten_seconds_and_after_a_pause(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "CHUNK_DELIVERIES", 5)
+    subscription = await world.subscription("https://receiver.example/hook")
+    await failed(world, subscription, 40)
+    store = store_of(world)
+    job = await created(store, RETRY, of(subscription))
+    assert job.window_at is None
+    for looked_at, measured_from in ((5, 5), (10, 5)):
+        job = await moved(world, store, job)
+        assert (job.looked_at, job.window_from) == (looked_at, measured_from)
+    for looked_at, measured_from in ((15, 5), (20, 15)):
+        later = "UPDATE jobs SET window_at = window_at - $1::interval, next_window_at = next_window_at - $1::interval"
+        await world.pool.execute(later, timedelta(seconds=3_600))
+        job = await moved(world, store, job)
+        assert (job.looked_at, job.window_from) == (looked_at, measured_from)
+        assert job.current_rate_per_second is not None
+    assert (await store.pause("default", job.id)).window_at is None
+    await store.resume("default", job.id)
+    job = await moved(world, store, job)
+    assert (job.looked_at, job.window_from) == (25, 25)
+
+
+# -- repeated requests --
+
+
+def key_of(wanted: DeliveryFilter, key: str = "one", tenant_id: str = "default") -> Key:
+    request = jobs_pb2.CreateJobRequest(kind=jobs_pb2.JOB_KIND_RETRY, filter=wanted, idempotency_key=key)
+    made = idempotency.key_of_request(tenant_id, "jobs", request)
+    assert made
+    return made
+
+
+async def test_a_repeated_call_with_a_key_returns_the_job_as_it_is_now(world: World, receiver: Receiver) -> None:
+    subscription = await world.subscription(receiver.url())
+    await failed(world, subscription, 3)
+    async with client_of(world) as client:
+        request = jobs_pb2.CreateJobRequest(
+            kind=jobs_pb2.JOB_KIND_RETRY, filter=of(subscription), rate_per_second=2_000, idempotency_key="one"
+        )
+        first = await client.CreateJob(request)
+        assert not first.replayed
+
+        async def complete() -> bool:
+            found = await client.GetJob(jobs_pb2.GetJobRequest(job_id=first.job.id))
+            return bool(found.job.status == jobs_pb2.JOB_STATUS_SUCCEEDED and found.job.results.delivered == 3)
+
+        await wait_until(complete, what="the job and its deliveries")
+        again = await client.CreateJob(request)
+        assert (again.replayed, again.job.id, again.job.counts.done) == (True, first.job.id, 3)
+        request.rate_per_second = 1
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await client.CreateJob(request)
+        assert grpc_errors.from_rpc_error(raised.value).reason == "IDEMPOTENCY_KEY_REUSED"
+    assert len(receiver.requests) == 3
+
+
+async def test_requests_with_one_key_at_once_create_one_job(world: World) -> None:
+    subscription = await world.subscription("https://receiver.example/hook")
+    await failed(world, subscription, 3)
+    store, wanted = store_of(world), of(subscription)
+    makes = [store.create("default", RETRY, wanted, rate_per_second=1, key=key_of(wanted)) for _ in range(6)]
+    made = await asyncio.gather(*makes)
+    assert len({one.job.id for one in made}) == 1
+    assert sorted(one.replayed for one in made) == [False, *[True] * 5]
+    assert await world.pool.fetchval("SELECT count(*) FROM jobs") == 1
+
+
+async def test_a_repeated_start_with_a_key_returns_the_job_that_its_token_started(world: World) -> None:
+    subscription = await world.subscription("https://receiver.example/hook")
+    store = store_of(world)
+    token = (await store.preview("default", RETRY, of(subscription))).token
+    key = key_of(of(subscription))
+    first = await store.start("default", token, rate_per_second=1, key=key)
+    again = await store.start("default", token, rate_per_second=1, key=key)
+    assert (again.job.id, first.replayed, again.replayed) == (first.job.id, False, True)
+
+
+async def test_a_repeated_request_counts_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    subscription = await world.subscription("https://receiver.example/hook")
+    store, wanted = store_of(world), of(subscription)
+    first = await store.create("default", RETRY, wanted, rate_per_second=1, key=key_of(wanted))
+    monkeypatch.delattr(JobStore, "_counted")
+    again = await store.create("default", RETRY, wanted, rate_per_second=1, key=key_of(wanted))
+    assert (again.job.id, again.replayed) == (first.job.id, True)
+
+
+async def test_the_key_of_a_request_that_was_refused_is_free(world: World) -> None:
+    subscription = await world.subscription("https://receiver.example/hook")
+    store, wanted = store_of(world), of(subscription)
+    other = await created(store, RETRY, wanted)
+    with pytest.raises(errors.Conflict) as raised:
+        await store.create("default", RETRY, wanted, rate_per_second=1, key=key_of(wanted))
+    assert raised.value.reason == "JOB_CONFLICT"
+    await store.cancel("default", other.id)
+    made = await store.create("default", RETRY, wanted, rate_per_second=1, key=key_of(wanted))
+    assert not made.replayed
+
+
+async def test_a_key_is_of_a_tenant_and_ends(world: World) -> None:
+    await world.pool.execute("INSERT INTO tenants (id, name) VALUES ('other', 'other') ON CONFLICT DO NOTHING")
+    store = store_of(world)
+    wanted = DeliveryFilter()
+    wanted.from_time.FromDatetime(datetime.now(UTC) - timedelta(hours=1))
+    mine = await store.create("default", RETRY, wanted, rate_per_second=1, key=key_of(wanted))
+    theirs = await store.create("other", RETRY, wanted, rate_per_second=1, key=key_of(wanted, tenant_id="other"))
+    assert (mine.replayed, theirs.replayed, theirs.job.id == mine.job.id) == (False, False, False)
+    await store.cancel("default", mine.job.id)
+    await world.pool.execute("UPDATE idempotency_keys SET expires_at = now()")
+    later = await store.create("default", RETRY, wanted, rate_per_second=1, key=key_of(wanted))
+    assert (later.replayed, later.job.id == mine.job.id) == (False, False)
+
+
 # -- previews --
 
 
@@ -406,8 +552,8 @@ async def test_a_preview_says_what_its_job_then_does(world: World) -> None:
     assert await world.statuses(subscription) == {"failed": 12}
 
     late = await failed(world, subscription, 3)
-    job = await store.start("default", preview.token, rate_per_second=10_000)
-    now = await finished(world, store, job)
+    made = await store.start("default", preview.token, rate_per_second=10_000)
+    now = await finished(world, store, made.job)
     assert (now.matched, now.done, now.skipped, now.gone) == (12, 11, 0, 1)
     assert {(await world.row(name))["status"] for name in late} == {"failed"}
 
@@ -418,7 +564,7 @@ async def test_a_token_starts_one_job_of_its_tenant(world: World) -> None:
     token = (await store.preview("default", RETRY, of(subscription))).token
     with pytest.raises(errors.NotFound):
         await store.start("other", token, rate_per_second=1)
-    await finished(world, store, await store.start("default", token, rate_per_second=1))
+    await finished(world, store, (await store.start("default", token, rate_per_second=1)).job)
     with pytest.raises(errors.NotFound):
         await store.start("default", token, rate_per_second=1)
 

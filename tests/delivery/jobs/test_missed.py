@@ -52,7 +52,8 @@ async def recovered(world: World, subscription_id: UUID, only: Only, **fields: A
     preview = await store.preview(
         "default", JobKind.REPLAY, lately(**fields), to_subscription_id=subscription_id, only=only
     )
-    job = await finished(world, store, await store.start("default", preview.token, rate_per_second=10_000))
+    made = await store.start("default", preview.token, rate_per_second=10_000)
+    job = await finished(world, store, made.job)
     assert (job.matched, job.only) == (preview.matched, only)
     return job
 
@@ -103,9 +104,10 @@ async def test_events_are_replayed_once_whatever_happens_to_the_processes(
     subscription = await world.subscription("https://receiver.example/hook")
     wanted = [await published(world) for _ in range(10)]
     store = store_of(world)
-    job = await store.create(
+    made = await store.create(
         "default", JobKind.REPLAY, lately(), rate_per_second=10_000, to_subscription_id=subscription, only=Only.ALL
     )
+    job = made.job
     late = await published(world)
 
     async def fail(*_arguments: object) -> None:

@@ -25,6 +25,7 @@ from services.delivery.dispatcher import sweeper
 from services.delivery.worker.store import Claim, WorkerStore
 from services.ingest import __main__ as ingest
 from services.ingest.settings import IngestSettings
+from services.platform import clock
 from services.platform.grpc import client
 from services.platform.process import lifecycle
 from tests.delivery import sending
@@ -110,11 +111,12 @@ async def test_a_success_is_one_final_attempt(shared: Shared, receiver: Receiver
 # -- retries --
 
 
-async def test_a_large_payload_has_more_time(world: World, receiver: Receiver) -> None:
+async def test_a_large_payload_has_more_time(world: World, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "BYTES_PER_SECOND", clock.FREE_BYTES / 20)  # 20 s more, also for a busy machine
     receiver.script(then=Reply(delay_seconds=1.5))
     subscription = await world.subscription(receiver.url())
     small = await world.deliver(subscription, b"1")
-    large = await world.deliver(subscription, b"1" * (13 << 20))
+    large = await world.deliver(subscription, b"1" * 2 * clock.FREE_BYTES)
     async with world.running(delivery_timeout_seconds=1.0, retry_base_seconds=600.0):
         await world.in_state(small, "scheduled")
         await world.in_state(large, "delivered")

@@ -42,7 +42,7 @@ EXEMPT: Mapping[str, str] = {
     "webhook.v1.AccessService.EndSession": "as above: it signs out",
     "webhook.v1.SubscriptionService.CheckIngestToken": "changes nothing",
 }
-READS = ("Get", "List", "Search", "Summarize")
+READS = ("Get", "List", "Search", "Stream", "Summarize")
 URL = "https://example.com/hook/path-of-a-credential?token=query-of-a-credential"
 
 

@@ -143,9 +143,9 @@ def stating() -> Iterator[MethodDescriptor]:
 
 async def _refusal(channel: grpc.aio.Channel, method: str, key: str, request: Any) -> errors.WebhookError | None:
     try:
-        await channel.unary_unary(method)(
-            request.SerializeToString(), metadata=keys.metadata(key), timeout=keys.CALL_SECONDS
-        )
+        call: Any = channel.unary_stream(method)  # which gets a single response, too
+        async for _ in call(request.SerializeToString(), metadata=keys.metadata(key), timeout=keys.CALL_SECONDS):
+            pass
     except grpc.aio.AioRpcError as error:
         return grpc_errors.from_rpc_error(error)
     return None

@@ -91,6 +91,34 @@ async def test_what_failed_of_a_subscription_is_recovered_by_a_retry(
     assert (await client.post(path, json={})).status_code == 422
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/api/v1/jobs", {"kind": "retry", "filter": FILTER}),
+        ("/api/v1/jobs", {"token": "whj_token"}),
+        (f"/api/v1/subscriptions/{SUBSCRIPTION}/recover", {"from": "2026-03-14T00:00:00Z"}),
+    ],
+)
+async def test_the_key_of_a_request_is_passed_on_and_a_repeated_answer_says_so(
+    client: httpx.AsyncClient, services: Services, path: str, body: dict[str, Any]
+) -> None:
+    for key, replayed in (("first", None), ("again", "true")):
+        answer = await client.post(path, json=body, headers={"Idempotency-Key": key})
+        assert answer.status_code == 202
+        assert answer.headers.get("idempotent-replayed") == replayed
+        assert answer.headers["location"] == f"/api/v1/jobs/{services.job.id}"
+        assert services.requests[-1].idempotency_key == key
+    await client.post(path, json=body)
+    assert services.requests[-1].idempotency_key == ""
+    assert (await client.post(path, json=body, headers=[(b"Idempotency-Key", b"\xe9")])).status_code == 422
+
+
+async def test_a_dry_run_takes_no_key(client: httpx.AsyncClient, services: Services) -> None:
+    body = {"kind": "cancel", "filter": FILTER, "dry_run": True}
+    assert (await client.post("/api/v1/jobs", json=body, headers={"Idempotency-Key": "again"})).status_code == 200
+    assert [type(request) for request in services.requests] == [jobs_pb2.PreviewJobRequest]
+
+
 @pytest.mark.parametrize("verb", ["pause", "resume", "cancel"])
 async def test_a_job_that_has_ended_is_a_conflict(client: httpx.AsyncClient, services: Services, verb: str) -> None:
     path = f"/api/v1/jobs/{ids.new()}"

@@ -180,7 +180,7 @@ def test_post_operations_that_create_an_object_accept_an_idempotency_key(operati
     assert takers == {
         *("ingest_webhook", "ingest_webhook_with_token", "publish_event", "publish_events"),
         *("create_subscription", "create_ingest_token", "rotate_subscription_secret"),
-        *("create_tenant", "create_api_key"),
+        *("create_job", "recover_subscription", "create_tenant", "create_api_key"),
     }
 
 

@@ -6,8 +6,8 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from services.domain.idempotency import Key
 from services.ingest.events.committer import MAX_DELIVERIES, _groups
-from services.ingest.events.idempotency import Key
 from services.ingest.events.store import NewEvent
 from services.platform import ids
 

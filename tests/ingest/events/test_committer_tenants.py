@@ -13,9 +13,9 @@ from prometheus_client import REGISTRY
 from dev.harness.keys import ADMIN_KEY
 from protos.webhook.v1 import access_pb2, access_pb2_grpc
 from services.domain.doorbell import RUNG_SECONDS, Rung
+from services.domain.idempotency import Key
 from services.ingest.events import committer
 from services.ingest.events.committer import PIECE_BYTES, SHARED_BYTES, Committer, _pieces, _size
-from services.ingest.events.idempotency import Key
 from services.ingest.events.store import Accepted, NewEvent, Result
 from services.ingest.settings import IngestSettings
 from services.platform import errors, ids

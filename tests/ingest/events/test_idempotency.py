@@ -8,8 +8,8 @@ import pytest
 
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2
-from services.ingest.events import idempotency
-from services.ingest.events.idempotency import key_of
+from services.domain import idempotency
+from services.domain.idempotency import key_of
 from services.platform import errors, ids
 from services.platform.stores import postgres
 from tests.ingest.conftest import URL, Ingest, refused, serving

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from protos.webhook.v1 import ingest_pb2 as pb
-from services.platform import errors, ids
+from services.platform import errors, ids, paging
 from services.platform.grpc import conversion
 from services.platform.stores import walks
 from tests.ingest.conftest import CALL_SECONDS, Ingest, fields, refused
@@ -147,6 +147,38 @@ async def test_the_time_is_that_of_the_id_and_goes_back_a_day_by_default(tenant:
     assert abs(answer.from_time.ToDatetime(UTC) - day_ago) < timedelta(minutes=5)
     assert (await asked(tenant, token=answer.next_page_token)).from_time == answer.from_time
     assert not (await asked(tenant, idempotency_key=["a"])).HasField("from_time")
+
+
+async def streamed(tenant: Ingest, *, token: str = "", ascending: bool = False, **wanted: Any) -> list[list[str]]:
+    """Return the ids of each message of a stream; only the last one has no token."""
+    request = pb.StreamEventsRequest(
+        tenant_id=tenant.tenant_id, filter=pb.EventFilter(**wanted), ascending=ascending, page_token=token
+    )
+    answers = [answer async for answer in tenant.events.StreamEvents(request, timeout=CALL_SECONDS)]
+    assert [bool(answer.next_page_token) for answer in answers] == [*[True] * (len(answers) - 1), False]
+    return [[event.id for event in answer.events] for answer in answers]
+
+
+@pytest.mark.parametrize("ascending", [False, True], ids=["newest", "oldest"])
+async def test_a_stream_has_all_events_that_are_found_in_order_and_goes_on_from_a_page(
+    tenant: Ingest, monkeypatch: pytest.MonkeyPatch, *, ascending: bool
+) -> None:
+    monkeypatch.setattr(paging, "MAX_PAGE_SIZE", 3)
+    sent = await send(tenant)
+    expected = sorted(sent, reverse=not ascending)
+    assert await streamed(tenant, ascending=ascending) == [expected[:3], expected[3:6], expected[6:9], expected[9:]]
+    orders = [name for name in expected if sent[name].startswith("order.")]
+    found = await streamed(tenant, ascending=ascending, event_type=["order.*"])
+    assert [name for names in found for name in names] == orders
+    page = await asked(tenant, page_size=2, ascending=ascending)
+    rest = await streamed(tenant, token=page.next_page_token, ascending=ascending)
+    assert [name for names in rest for name in names] == expected[2:]
+
+
+async def test_a_stream_of_what_is_wrong_names_the_field(ingest: Ingest) -> None:
+    error = await refused(streamed(ingest, event_type=["*"]))
+    assert isinstance(error, errors.InvalidArgument)
+    assert fields(error) == ["event_type.0"]
 
 
 async def test_a_search_that_stops_early_says_how_far_it_got(tenant: Ingest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -333,10 +333,11 @@ async def test_a_change_that_a_new_primary_lacks_is_published_again(pair: Pair) 
         await client.client_kill_filter(_type="pubsub")
 
         async def told() -> bool:
-            assert await _wants(pair.second, made.id, "t1")
             return await _copied_version(pair, made.id) == b"2"
 
         await eventually(told, "Redis to hold the new version")
+        # A server on a busy machine may have read the old one before that.
+        await _seen(pair.second, made.id, "t1")
 
 
 async def test_a_change_that_a_full_redis_cannot_take_is_seen_all_the_same(pair: Pair) -> None:

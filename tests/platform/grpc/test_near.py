@@ -49,6 +49,9 @@ class Servicer(ingest_pb2_grpc.IngestServiceServicer):
     async def ListEvents(self, request: object, context: object) -> ingest_pb2.ListEventsResponse:
         raise NotImplementedError
 
+    def StreamEvents(self, request: object, context: object) -> AsyncIterator[ingest_pb2.StreamEventsResponse]:
+        raise NotImplementedError
+
     async def ListEventRoutes(self, request: object, context: object) -> ingest_pb2.ListEventRoutesResponse:
         raise NotImplementedError
 

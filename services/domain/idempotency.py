@@ -11,12 +11,14 @@ from typing import TypeVar
 from uuid import UUID
 
 import asyncpg
+from google.protobuf.message import Message
 
 from services.domain import events
 from services.platform import errors
+from services.platform.settings import Hours, Settings
 from services.platform.stores import postgres, sql
 
-SQL = sql.Queries("services.ingest.events")
+SQL = sql.Queries("services.domain")
 EXPIRED_CHUNK = 10_000
 # How long a request waits for another with the same key: a commit takes milliseconds, and accepting has a deadline.
 WAIT_SECONDS = 0.25
@@ -25,6 +27,13 @@ WAIT_SECONDS = 0.25
 _ERASED = b""
 
 Made = TypeVar("Made")
+
+
+class IdempotencySettings(Settings):
+    """What those who take keys agree on."""
+
+    # How long an Idempotency-Key is remembered.
+    idempotency_key_hours: Hours = 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +60,17 @@ def key_of(tenant_id: str, route: str, key: str, *request: bytes) -> Key:
         digest.update(len(part).to_bytes(8, "big"))
         digest.update(part)
     return Key(tenant_id=tenant_id, route=route, key=key, request_hash=digest.digest())
+
+
+def key_of_request(tenant_id: str, route: str, request: Message) -> Key | None:
+    """Return the key in the field `idempotency_key` of a request, with a digest of the others; None without one."""
+    key: str = getattr(request, "idempotency_key")  # noqa: B009 - those that are given have it
+    if not key:
+        return None
+    asked = type(request)()
+    asked.CopyFrom(request)
+    asked.ClearField("idempotency_key")
+    return key_of(tenant_id, route, key, asked.SerializeToString(deterministic=True))
 
 
 def in_use() -> errors.IdempotencyKeyInUse:
@@ -80,13 +100,13 @@ async def once(
         transaction = connection.transaction()
         await transaction.start()
         won: set[UUID] = set()
-        refused: errors.Conflict | None = None
+        refused: errors.WebhookError | None = None
         try:
             made = await make(connection)
             answer = render(made)
             won = await take(connection, [(object_id, key, answer)], hours=hours)
-        except errors.Conflict as error:
-            refused = error  # perhaps with what this very key made
+        except (errors.Conflict, errors.NotFound) as error:
+            refused = error  # perhaps with what this very key made, or because of what it used up
         except asyncpg.LockNotAvailableError:
             await transaction.rollback()
             raise in_use() from None
@@ -153,6 +173,14 @@ async def winners(
         else:
             results.append(row["response"])
     return results
+
+
+async def first(pool: postgres.Pool, key: Key) -> bytes | None:
+    """Return the response to the request that used a key, or None; InvalidArgument if that was another request."""
+    (found,) = await winners(pool, [key])
+    if isinstance(found, errors.InvalidArgument):
+        raise found
+    return found if isinstance(found, bytes) else None
 
 
 async def delete_expired(pool: postgres.Pool) -> int:
