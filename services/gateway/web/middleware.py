@@ -206,6 +206,7 @@ class Authenticated:
                 raise foreign
             if caller is None:
                 caller = await self._find(scope, header)
+                send = _not_stored(scope, send)
             if caller.bucket is not None:
                 send = _with_rate_headers(caller.bucket, send)
                 caller.bucket.take()
@@ -232,6 +233,24 @@ class Authenticated:
         caller = await self._callers.find_session(token)
         scope[SESSION_TOKEN] = token
         return caller
+
+
+def _not_stored(scope: Scope, send: Send) -> Send:
+    """Return a `send` that lets no cache keep the response to a request that is signed in by a session.
+
+    Shared caches keep no response to a request with Authorization (RFC 9111, 3.5), but know nothing of cookies.
+    """
+    if SESSION_TOKEN not in scope:
+        return send
+
+    async def send_not_stored(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = message.get("headers", ())
+            others = [(name, value) for name, value in headers if name.lower() != b"cache-control"]
+            message["headers"] = [*others, (b"cache-control", b"no-store")]
+        await send(message)
+
+    return send_not_stored
 
 
 def _with_rate_headers(bucket: Bucket, send: Send) -> Send:

@@ -111,6 +111,16 @@ async def test_no_other_website_uses_a_session(browser: httpx.AsyncClient) -> No
     assert (await browser.get("/api/v1/subscriptions", headers=bearer("whk_" + "x" * 43))).status_code == 401
 
 
+async def test_no_cache_keeps_what_a_session_reads(browser: httpx.AsyncClient, admin: Admin) -> None:
+    key = await admin.key(role="read")
+    await signed_in(browser, key)
+    for path, status in (("/api/v1/subscriptions", 200), (f"/api/v1/subscriptions/{ids.new()}", 404)):
+        answer = await browser.get(path)
+        assert (answer.status_code, answer.headers.get_list("cache-control")) == (status, ["no-store"])
+    # Caches know what Authorization means.
+    assert "cache-control" not in (await browser.get("/api/v1/subscriptions", headers=bearer(key))).headers
+
+
 async def test_a_session_acts_in_other_tenants_as_its_key_does(
     browser: httpx.AsyncClient, admin: Admin, a_name: str
 ) -> None:
