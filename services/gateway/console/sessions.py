@@ -14,15 +14,17 @@ from protos.webhook.v1 import access_pb2 as pb
 from services.gateway.resources import models
 from services.gateway.web import browsers, problems, routing
 from services.gateway.web.backends import Backends
-from services.gateway.web.callers import ANYBODY, Callers
+from services.gateway.web.callers import ANYBODY, Bucket, Caller, Callers
 from services.platform import errors
-from services.platform.auth import keys
+from services.platform.auth import keys, known
 from services.platform.errors import ErrorReason
 from services.platform.process import metrics
-from services.platform.process.bounds import Refusals
+from services.platform.process.bounds import BoundedCache, Refusals
 
 PATH = "/console/session"
 MAX_BODY_BYTES = 4096
+# With one key at this process: each writes an entry of the audit log.
+SIGN_INS_PER_SECOND = 10.0
 # Who is signed in where nobody has to be.
 _ANYBODY = {"key_id": ANYBODY.key_id, "name": None, "role": ANYBODY.role, "tenant_id": ANYBODY.tenant_id}
 
@@ -48,16 +50,20 @@ def route(services: Backends, callers: Callers, *, development: bool) -> Route:
 class _Sessions:
     def __init__(self, services: Backends, callers: Callers, *, development: bool) -> None:
         self._access = services.access
+        self._callers = callers
         self._timeout_seconds = services.timeout_seconds
         self._required = callers.required
         self._development = development
         self._refusals = Refusals()
+        # By key id.
+        self._sign_ins: BoundedCache[str, Bucket] = BoundedCache(known.SIZE, keep_used=True)
 
     async def find(self, request: Request) -> Response:
         """Return who is signed in, and whether anybody has to be."""
         token = browsers.session_token(request.scope) if self._required else None
-        if token is None:
+        if token is None or (caller := await self._caller_of(token)) is None:
             return self._answer(None)
+        _count(caller)
         answer = await self._access.GetSession(pb.GetSessionRequest(token=token), timeout=self._timeout_seconds)
         return self._answer(answer.session if answer.HasField("session") else None)
 
@@ -68,9 +74,15 @@ class _Sessions:
             key = _key(await routing.read(request.scope, request.receive, MAX_BODY_BYTES))
         except routing.ClientLeft:
             return Response(status_code=400)
-        asked = pb.CreateSessionRequest(key=key, user_agent=request.headers.get("user-agent", ""))
         if keys.why_not(key):
             return await self._refuse(keys.invalid())
+        try:
+            caller = await self._callers.find_key(key)
+        except errors.Unauthenticated as refused:
+            return await self._refuse(refused)
+        _count(caller)
+        self._sign_ins_of(caller.key_id).take()
+        asked = pb.CreateSessionRequest(key=key, user_agent=request.headers.get("user-agent", ""))
         answer = await self._access.CreateSession(asked, timeout=self._timeout_seconds)
         if answer.HasField("refusal"):
             return await self._refuse(_refused(answer.refusal))
@@ -83,10 +95,28 @@ class _Sessions:
         """End the session of the browser."""
         browsers.check_session_use(request.scope)
         token = browsers.session_token(request.scope)
-        if token is not None:
+        if token is not None and await self._caller_of(token):
             await self._access.EndSession(pb.EndSessionRequest(token=token), timeout=self._timeout_seconds)
         cookie = browsers.session_cookie(request.scope, "", max_age_seconds=0)
         return Response(status_code=204, headers=models.NO_STORE | {"set-cookie": cookie})
+
+    async def _caller_of(self, token: str) -> Caller | None:
+        """Return the caller with a session, or None if it has ended.
+
+        Made-up tokens are looked up as made-up keys are: few at once, and none again and again.
+        """
+        try:
+            return await self._callers.find_session(token)
+        except errors.Unauthenticated:
+            await self._refusals.pause()
+            return None
+
+    def _sign_ins_of(self, key_id: str) -> Bucket:
+        found = self._sign_ins.get(key_id)
+        if found is None:
+            found = Bucket(SIGN_INS_PER_SECOND)
+            self._sign_ins.put(key_id, found)
+        return found
 
     def _answer(self, session: pb.Session | None, status: int = 200, cookie: str | None = None) -> Response:
         body = {
@@ -106,6 +136,12 @@ class _Sessions:
     async def _refuse(self, refused: errors.WebhookError) -> Response:
         await self._refusals.pause()
         return problems.response(refused)
+
+
+def _count(caller: Caller) -> None:
+    """Count a request of a caller; raise RateLimited if there were too many."""
+    if caller.bucket is not None:
+        caller.bucket.take()
 
 
 def _key(body: bytes) -> str:

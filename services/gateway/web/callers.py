@@ -129,13 +129,14 @@ class Callers:
         key = keys.of_header(header[:MAX_HEADER_LENGTH].decode("latin-1"))
         if len(header) > MAX_HEADER_LENGTH or keys.why_not(key):
             raise keys.invalid()
-        return await self._find(key)
+        return await self.find_key(key)
 
     async def find_session(self, token: str) -> Caller:
         """Return the caller with the session of this token; raise Unauthenticated if it has ended."""
-        return await self._find(_OF_SESSION + token)
+        return await self.find_key(_OF_SESSION + token)
 
-    async def _find(self, key: str) -> Caller:
+    async def find_key(self, key: str) -> Caller:
+        """Return the caller with this key, whose form is that of one; raise Unauthenticated if it is invalid."""
         try:
             return await self._known.find(key.encode())
         except TimeoutError:

@@ -1,5 +1,7 @@
 """People who sign in with a key: the cookie, what it allows, and how it ends."""
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -239,3 +241,34 @@ async def test_a_key_has_a_bounded_number_of_sessions(keyed: Stack, browser: htt
     assert len(kept) == sessions.MAX_SESSIONS
     assert newest in {row["id"] for row in kept}
     assert first not in {row["id"] for row in kept}
+
+
+async def test_signing_in_has_a_rate(browser: httpx.AsyncClient, admin: Admin) -> None:
+    body = {"key": await admin.key(role="read")}
+    began_at = time.monotonic()
+    answers = await asyncio.gather(*(browser.post(SESSION, json=body, headers=CHANGE) for _ in range(40)))
+    seconds = time.monotonic() - began_at
+    refused = [answer for answer in answers if answer.status_code != 201]
+    # A burst of ten, and then ten a second.
+    assert 10 <= 40 - len(refused) <= 10 + 10 * seconds
+    for answer in refused:
+        found = answer.status_code, answer.json()["reason"], answer.headers["retry-after"]
+        assert found == (429, "RATE_LIMITED", "1")
+
+
+async def test_the_rate_of_a_key_is_that_of_its_sessions(browser: httpx.AsyncClient, admin: Admin) -> None:
+    await signed_in(browser, await admin.key(role="read", requests_per_second=2))
+    began_at = time.monotonic()
+    answers = await asyncio.gather(*(browser.get(SESSION) for _ in range(30)))
+    seconds = time.monotonic() - began_at
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert {answer.status_code for answer in answers} <= {200, 429}
+    assert 30 - len(refused) <= 2 + 2 * seconds
+
+
+async def test_a_made_up_token_is_nobodys(browser: httpx.AsyncClient) -> None:
+    cookie = {"Cookie": f"webhook_session=whs_{'x' * 43}"}
+    for _ in range(2):  # the second is refused from memory
+        answer = await browser.get(SESSION, headers=cookie)
+        assert (answer.status_code, answer.json()["caller"]) == (200, None)
+        assert (await browser.delete(SESSION, headers=CHANGE | cookie)).status_code == 204
