@@ -3,7 +3,7 @@ import { classes, html, render, signal, useEffect, useRef, useState } from "./li
 import { Problem, allowed, get, open, session, signIn, signOut, tenant } from "./lib/api.js";
 import { isId, remember, theme, zone } from "./lib/format.js";
 import { go, here, intercept, link, route, setQuery, visits } from "./lib/router.js";
-import { Button, Dialog, Empty, Failure, Field, Icon, IconButton, Page, Segments, Skeleton, Toasts } from "./lib/ui.js";
+import { Button, Dialog, Empty, Failure, Field, Icon, IconButton, Page, Segments, Skeleton, Toasts, toast } from "./lib/ui.js";
 
 const MENU = [
   ["", [["/", "Overview", "home", "o"]]],
@@ -65,7 +65,7 @@ function Menu() {
               <div class="strong">${caller.name || (caller.key_id === "anonymous" ? "No sign-in needed" : "Signed in")}</div>
               <div class="mute">${caller.role} in ${caller.tenant_id}</div>
             </div>
-            ${session.value.required && html`<${IconButton} icon="door" label="Sign out" onClick=${signOut} />`}
+            ${session.value.required && html`<${IconButton} icon="door" label="Sign out" onClick=${() => signOut().catch((problem) => toast(problem.message, "bad"))} />`}
           </div>
         `}
       </div>

@@ -136,10 +136,10 @@ export async function signIn(given) {
   }
 }
 
-/** Sign out here and at the gateway. */
+/** Sign out here and at the gateway; throw a Problem if the session may still be valid. */
 export async function signOut() {
-  key = "";
-  await call("DELETE", "/console/session").catch(() => null);
+  if (key) key = "";
+  else await call("DELETE", "/console/session");
   session.value = { ...session.value, required: true, caller: null };
 }
 

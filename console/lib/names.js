@@ -1,6 +1,6 @@
 // Names of subscriptions, of which deliveries have only the ids.
 import { html, signal } from "./html.js";
-import { all, tenant } from "./api.js";
+import { all, session, tenant } from "./api.js";
 import { brief, place } from "./format.js";
 import { link } from "./router.js";
 
@@ -13,7 +13,7 @@ const FRESH_MS = 15_000;
 
 /** Return what is known of subscriptions by their ids, and look again now and then. */
 export function subscriptions() {
-  const owner = `of ${tenant.value}`;
+  const owner = `${session.value?.caller?.key_id} in ${tenant.value}`;
   if (asked !== owner || Date.now() - askedAt > FRESH_MS) {
     if (asked !== owner && asked) known.value = new Map();
     asked = owner;

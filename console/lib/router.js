@@ -61,20 +61,21 @@ export const param = (name) => here.value.query.get(name) || "";
 /** Return all values of a parameter. @param {string} name */
 export const params = (name) => here.value.query.getAll(name);
 
+// What a path names goes into paths of the API: an id has none of the characters that lead elsewhere.
 /** @type {[RegExp, string, () => Promise<any>][]} */
 const ROUTES = [
   [/^\/$/, "Overview", () => import("../pages/overview.js")],
   [/^\/deliveries$/, "Deliveries", () => import("../pages/deliveries/list.js")],
-  [/^\/deliveries\/([^/]+)$/, "Delivery", () => import("../pages/deliveries/delivery.js")],
+  [/^\/deliveries\/([\w-]+)$/, "Delivery", () => import("../pages/deliveries/delivery.js")],
   [/^\/live$/, "Live tail", () => import("../pages/deliveries/live.js")],
   [/^\/events$/, "Events", () => import("../pages/events/list.js")],
-  [/^\/events\/([^/]+)$/, "Event", () => import("../pages/events/event.js")],
+  [/^\/events\/([\w-]+)$/, "Event", () => import("../pages/events/event.js")],
   [/^\/subscriptions$/, "Subscriptions", () => import("../pages/subscriptions/list.js")],
   [/^\/subscriptions\/new$/, "New subscription", () => import("../pages/subscriptions/new.js")],
-  [/^\/subscriptions\/([^/]+)$/, "Subscription", () => import("../pages/subscriptions/subscription.js")],
+  [/^\/subscriptions\/([\w-]+)$/, "Subscription", () => import("../pages/subscriptions/subscription.js")],
   [/^\/inbound$/, "Inbound", () => import("../pages/subscriptions/inbound.js")],
   [/^\/jobs$/, "Jobs", () => import("../pages/jobs/list.js")],
-  [/^\/jobs\/([^/]+)$/, "Job", () => import("../pages/jobs/job.js")],
+  [/^\/jobs\/([\w-]+)$/, "Job", () => import("../pages/jobs/job.js")],
   [/^\/statistics$/, "Statistics", () => import("../pages/statistics.js")],
   [/^\/keys$/, "API keys", () => import("../pages/admin/keys.js")],
   [/^\/audit$/, "Audit log", () => import("../pages/admin/audit.js")],
@@ -88,7 +89,7 @@ export const route = computed(() => {
   const { path } = here.value;
   for (const [pattern, title, load] of ROUTES) {
     const found = pattern.exec(path);
-    if (found) return { path, title, load, args: found.slice(1).map(decodeURIComponent) };
+    if (found) return { path, title, load, args: found.slice(1) };
   }
   return null;
 });

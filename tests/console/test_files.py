@@ -58,6 +58,13 @@ def test_the_page_loads_only_files_of_the_console() -> None:
     assert re.findall(r'(?:src|href)="(?!/console/assets/HASH/)([^"]+)"', page) == ["/docs"]
 
 
+def test_paths_of_pages_name_only_ids() -> None:
+    # Pages put what a path names into paths of the API: one that is not just letters may lead to another of these.
+    patterns = re.findall(r"^  \[/\^(.+?)\$/, ", (CONSOLE / "lib/router.js").read_text(), re.MULTILINE)
+    assert r"\/deliveries\/([\w-]+)" in patterns
+    assert {group for pattern in patterns for group in re.findall(r"\(.*?\)", pattern)} == {r"([\w-]+)"}
+
+
 def test_no_file_needs_what_the_policy_forbids() -> None:
     page = (CONSOLE / "index.html").read_text()
     assert not re.search(r"<style|<script(?![^>]*\bsrc=)|\son\w+=|\sstyle=", page)
