@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 from uuid import UUID
 
 import pytest
@@ -15,6 +15,7 @@ from dev.harness.stores import Stores
 from protos.webhook.v1 import deliveries_pb2 as pb
 from services.delivery.api import search, store
 from services.delivery.api.filters import Filter
+from services.domain import lookups
 from services.domain.states import DeliveryStatus
 from services.platform import errors, ids, paging
 from services.platform.stores import walks
@@ -647,6 +648,29 @@ async def test_the_deliveries_of_events_are_found_by_the_senders_key_and_the_pro
         assert await searched(rows, idempotency_key=keys) == []
     finally:
         await world.pool.execute("DELETE FROM idempotency_keys")
+
+
+async def test_events_that_have_a_key_are_not_compared_with_each_that_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+
+    class Compared(UUID):
+        def __eq__(self, other: object) -> bool:
+            nonlocal compared
+            compared += 1
+            return super().__eq__(other)
+
+        __hash__ = UUID.__hash__
+
+    keyed = [Compared(int=ids.new().int) for _ in range(200)]
+
+    async def keyed_events(*_: object, **__: object) -> list[UUID]:
+        return list(keyed)
+
+    monkeypatch.setattr(lookups, "keyed_events", keyed_events)
+    named = [UUID(int=keyed[0].int), *(ids.new() for _ in range(200))]
+    wanted = Filter(idempotency_keys=["order-1"], event_ids=named)
+    assert await search.named_events(cast("Connection", None), "acme", wanted) == keyed[:1]
+    assert compared < len(keyed)
 
 
 @pytest.mark.parametrize("status", STATES)
