@@ -76,7 +76,8 @@ async def named_events(connection: postgres.Connection, tenant_id: str, wanted: 
         keyed = await lookups.keyed_events(
             connection, tenant_id, keys=wanted.idempotency_keys, provider_ids=wanted.provider_ids
         )
-        named = [name for name in keyed if name in wanted.event_ids] if wanted.event_ids else keyed
+        asked = set(wanted.event_ids)
+        named = [name for name in keyed if name in asked] if asked else keyed
     elif not wanted.event_ids:
         return None
     return await lookups.tagged(connection, named, wanted.tags) if wanted.tags else named

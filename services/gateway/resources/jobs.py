@@ -53,7 +53,7 @@ JobId = Annotated[models.Uuid, Field(description="Id of the job.", examples=[EXA
 class JobFilter(models.Request):
     """Which deliveries, or to erase which events: those that match every field, and one of the values of each list.
 
-    Events to erase are found by `event_ids`, `event_type`, `from`, and `to`.
+    Events to erase are found by `event_ids`, `tag`, `idempotency_key`, `provider_id`, `event_type`, `from`, and `to`.
     """
 
     subscription_id: Annotated[list[models.Uuid], Field(max_length=MAX_VALUES)] = Field(
