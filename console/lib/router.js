@@ -83,12 +83,21 @@ const ROUTES = [
   [/^\/sign-in$/, "Overview", () => import("../pages/overview.js")],
 ];
 
+/** Return a part of a path as it was written; one that is not encoded as it should be stays as it is. @param {string} part */
+function decodedPart(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 /** The page of the path, with what the path names. */
 export const route = computed(() => {
   const { path } = here.value;
   for (const [pattern, title, load] of ROUTES) {
     const found = pattern.exec(path);
-    if (found) return { path, title, load, args: found.slice(1).map(decodeURIComponent) };
+    if (found) return { path, title, load, args: found.slice(1).map(decodedPart) };
   }
   return null;
 });
