@@ -412,7 +412,7 @@ async def recover_subscription(
     """Create a job for what one subscription did not get in a time.
 
     It retries deliveries that failed, or replays events: those that the subscription has no delivery of, or all that it
-    wants. Events that were sent to another subscription alone are not among them.
+    wants. Events that were sent only to another subscription are not among them.
     """
     request = pb.CreateJobRequest(rate_per_second=body.rate_per_second or 0, idempotency_key=idempotency_key or "")
     if body.only == "failed":
