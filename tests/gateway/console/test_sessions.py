@@ -10,6 +10,7 @@ from starlette.requests import Request
 from protos.webhook.v1 import access_pb2 as pb
 from services.gateway.console import sessions
 from services.platform.auth import keys
+from services.platform.process.bounds import Refusals
 
 
 class _Access:
@@ -30,7 +31,7 @@ async def test_made_up_tokens_are_refused_as_slowly_as_made_up_keys(monkeypatch:
     async def pause(_: object) -> None:
         paused.append("paused")
 
-    monkeypatch.setattr(sessions.Refusals, "pause", pause)
+    monkeypatch.setattr(Refusals, "pause", pause)
     access = _Access()
     services: Any = SimpleNamespace(access=access, timeout_seconds=1.0)
     callers: Any = SimpleNamespace(required=True)
