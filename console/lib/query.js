@@ -101,9 +101,13 @@ export function useList(page, depends, { every = 0 } = {}) {
     },
     async next() {
       setMore({ loading: true, error: null });
+      const { cursor } = state;
       try {
-        const found = await page(state.cursor);
-        set((before) => ({ ...before, items: [...before.items, ...found.items], cursor: found.next_cursor || "" }));
+        const found = await page(cursor);
+        // Meanwhile something else may be listed, or the same from its beginning.
+        set((before) =>
+          shown.current === key && before.cursor === cursor ? { ...before, items: [...before.items, ...found.items], cursor: found.next_cursor || "" } : before,
+        );
         setMore({ loading: false, error: null });
       } catch (error) {
         setMore({ loading: false, error });

@@ -62,6 +62,7 @@ export const REASONS = {
   payload_gone: "Payload gone",
   cancelled: "Cancelled by hand",
   subscription_deleted: "Subscription deleted",
+  erased: "Event erased",
 };
 
 /** @type {Record<string, string>} */

@@ -127,6 +127,20 @@ async def test_all_that_failed_is_recovered_by_a_job_that_was_counted_first_by_k
     await page.locator("a.tile", has_text="Delivered since").get_by_text(str(FAILED), exact=True).wait_for()
 
 
+async def test_a_job_that_erases_is_shown_with_its_events(window: Window, api: Api) -> None:
+    accepted = await api.http.post("/api/v1/events", json={"event_type": "erased.order", "payload": {}})
+    event_id = accepted.json()["event_id"]
+    job = await api.http.post("/api/v1/jobs", json={"kind": "erase", "filter": {"event_ids": [event_id]}})
+    page = window.page
+    await window.open(f"/jobs/{job.json()['id']}")
+    await page.get_by_role("heading", name="Erase 1 event", level=1).wait_for()
+    await page.get_by_role("heading", name="Which events").wait_for()
+    assert await page.locator(f'main a[href="/events/{event_id}"]').count() == 1
+    assert await page.get_by_text("Search them").count() == 0
+    await window.open("/jobs")
+    await page.get_by_role("link", name="Erase 1 event").wait_for()
+
+
 async def test_what_is_new_waits_until_somebody_wants_it(window: Window, receiver: Receiver, api: Api) -> None:
     subscription_id = await api.subscribe(receiver.url("/calm"), event_types=["none.of.these"])
     await api.until(await api.sent(subscription_id), "delivered")

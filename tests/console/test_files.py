@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from services.domain.states import DeliveryReason, DeliveryStatus, JobKind, JobStatus
+
 ROOT = Path(__file__).resolve().parents[2]
 CONSOLE = ROOT / "console"
 SERVED = (".js", ".css", ".svg", ".html")
@@ -38,6 +40,19 @@ def test_vendored_packages_have_a_version_a_license_and_an_integrity() -> None:
         assert re.fullmatch(r"\d+\.\d+\.\d+", package["version"]), package
         assert package["license"] in {"MIT", "Apache-2.0"}, package
         assert package["integrity"].startswith("sha512-"), package
+
+
+def test_there_are_words_for_every_state_reason_and_kind_of_job() -> None:
+    words = (CONSOLE / "lib/words.js").read_text()
+    for name, values in (
+        ("DELIVERY", DeliveryStatus),
+        ("REASONS", DeliveryReason),
+        ("JOB", JobStatus),
+        ("JOBS", JobKind),
+    ):
+        found = re.search(rf"export const {name} = \{{(.*?)\}};", words, re.DOTALL)
+        assert found, name
+        assert [value for value in values if f" {value}: " not in found[1]] == [], name
 
 
 def test_modules_import_only_files_that_exist() -> None:

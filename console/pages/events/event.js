@@ -30,7 +30,7 @@ export default function EventPage({ args: [id] }) {
         ]} />
       `}>
       ${event === null
-        ? html`<${Card}><${Empty} icon="search" title="This event was not found" actions=${html`<${Button} href=${link("/events")}>Events<//>`}><p>It may be older than what is kept.</p><//><//>`
+        ? html`<${Card}><${Empty} icon="search" title="This event was not found" actions=${html`<${Button} href=${link("/events")}>Events<//>`}><p>It may be older than what is kept, or was erased.</p><//><//>`
         : html`
             <${Loaded} query=${query} rows=${6}>
               ${(found) => html`

@@ -6,8 +6,12 @@ import { link } from "../../lib/router.js";
 import { Badge, Bar, Button, Card, Confirm, Curl, Empty, Facts, Failure, Icon, Id, Loaded, Moment, Page, Tile, Time, toast } from "../../lib/ui.js";
 import { useAction, useQuery } from "../../lib/query.js";
 import { Subscription } from "../../lib/names.js";
-import { HOLDS, JOB, JOBS, REASONS, actorName, errorName, sentence } from "../../lib/words.js";
+import { HOLDS, JOB, REASONS, actorName, errorName, sentence } from "../../lib/words.js";
+import { isOfEvents, name as title } from "./list.js";
 
+// Of the events that a job names, so many are listed.
+const MOST_EVENTS = 20;
+const ONLY = { missing: "Events that it has no delivery of", all: "All events that it wants" };
 const ENDED = ["succeeded", "failed", "cancelled"];
 
 /** @param {{args: string[]}} props */
@@ -30,7 +34,7 @@ export default function JobPage({ args: [id] }) {
   const live = job && !ENDED.includes(job.status);
   const may = allowed("write") && live;
   return html`
-    <${Page} title=${job ? `${JOBS[job.kind] || job.kind} ${count(job.counts.matched)} deliveries` : "Job"} name="Job" back=${{ href: "/jobs", label: "Jobs" }} about=${html`<${Id} value=${id} whole />`}
+    <${Page} title=${job ? title(job) : "Job"} name="Job" back=${{ href: "/jobs", label: "Jobs" }} about=${html`<${Id} value=${id} whole />`}
       actions=${job &&
       html`
         ${may && job.status !== "paused" && html`<${Button} icon="pause" busy=${act.busy} onClick=${() => act.run("pause")}>Pause<//>`}
@@ -61,6 +65,7 @@ export default function JobPage({ args: [id] }) {
 function Body({ job }) {
   const { counts, results, filter } = job;
   const seen = counts.done + counts.skipped + counts.gone;
+  // Without status: those that it has changed are in another state now.
   const list = (more = {}) => {
     const query = new URLSearchParams(Object.entries(more));
     for (const name of ["subscription_id", "event_type", "tag", "idempotency_key", "provider_id", "status_code", "error_kind", "reason", "held_by"]) for (const value of filter[name] || []) query.append(name, value);
@@ -68,7 +73,9 @@ function Body({ job }) {
     if (filter.to) query.set("to", filter.to);
     return `/deliveries?${query}`;
   };
-  // Without status: those that it has changed are in another state now.
+  // A search of deliveries takes neither events nor, for what was replayed to another subscription, that one.
+  const findable = !isOfEvents(job) && !filter.event_ids.length;
+  const outcome = (status) => (findable && !job.to_subscription_id ? list({ status }) : undefined);
   const elapsed = job.started_at ? (Date.parse(job.ended_at || job.moved_at || job.started_at) - Date.parse(job.started_at)) / 1000 : 0;
   return html`
     <${Card}>
@@ -85,13 +92,13 @@ function Body({ job }) {
       ${job.error && html`<div class="note warn"><${Icon} name="warn" /><span class="break">${job.error}</span></div>`}
     <//>
     <div class="tiles">
-      <${Tile} label="Done" value=${count(counts.done)} note=${{ retry: "made pending again", replay: "replayed", cancel: "cancelled" }[job.kind] || ""} />
+      <${Tile} label="Done" value=${count(counts.done)} note=${{ retry: "made pending again", replay: "replayed", cancel: "cancelled", erase: "erased" }[job.kind] || ""} />
       <${Tile} label="Skipped" value=${count(counts.skipped)} note="changed meanwhile" />
       <${Tile} label="Gone" value=${count(counts.gone)} note="payload no longer kept" />
       ${results &&
       html`
-        <${Tile} label="Delivered since" tone="ok" value=${count(results.delivered)} href=${list({ status: "delivered" })} />
-        <${Tile} label="Failed again" tone=${results.failed ? "bad" : ""} value=${count(results.failed)} href=${list({ status: "failed" })} />
+        <${Tile} label="Delivered since" tone="ok" value=${count(results.delivered)} href=${outcome("delivered")} />
+        <${Tile} label="Failed again" tone=${results.failed ? "bad" : ""} value=${count(results.failed)} href=${outcome("failed")} />
         <${Tile} label="Still waiting" value=${count(results.waiting)} note="pending, scheduled, in flight" />
       `}
     </div>
@@ -106,12 +113,15 @@ function Body({ job }) {
         </div>
       <//>
     `}
-    <${Card} title="Which deliveries" actions=${html`<a class="small" href=${link(list())}>Search them</a>`}>
+    <${Card} title=${isOfEvents(job) ? "Which events" : "Which deliveries"} actions=${findable && html`<a class="small" href=${link(list())}>Search them</a>`}>
       <${Facts} items=${[
-        ["State", filter.status.length ? filter.status.map(sentence).join(", ") : "any"],
+        !isOfEvents(job) && ["State", filter.status.length ? filter.status.map(sentence).join(", ") : "any"],
         filter.subscription_id.length > 0 && ["Subscriptions", filter.subscription_id.map((id) => html`<div><${Subscription} id=${id} /></div>`)],
         filter.event_type.length > 0 && ["Event types", filter.event_type.join(", ")],
-        filter.tag?.length > 0 && ["Tags", filter.tag.join(", ")],
+        filter.tag.length > 0 && ["Tags", filter.tag.join(", ")],
+        filter.event_ids.length > 0 && ["Events", html`${filter.event_ids.slice(0, MOST_EVENTS).map((id) => html`<div><${Id} value=${id} href=${`/events/${id}`} /></div>`)}${filter.event_ids.length > MOST_EVENTS && `and ${count(filter.event_ids.length - MOST_EVENTS)} more`}`],
+        filter.idempotency_key.length > 0 && ["Idempotency keys", filter.idempotency_key.join(", ")],
+        filter.provider_id.length > 0 && ["Ids of the provider", filter.provider_id.join(", ")],
         filter.status_code.length > 0 && ["Status codes", filter.status_code.join(", ")],
         filter.error_kind.length > 0 && ["Errors", filter.error_kind.map(errorName).join(", ")],
         filter.reason.length > 0 && ["Reasons", filter.reason.map((one) => REASONS[one] || one).join(", ")],
@@ -119,6 +129,7 @@ function Body({ job }) {
         filter.min_attempts > 0 && ["Attempts at least", filter.min_attempts],
         ["Accepted from", filter.from ? absolute(filter.from) : "the beginning"],
         ["Accepted before", filter.to ? absolute(filter.to) : "now"],
+        job.only && ["Only", ONLY[job.only] || job.only],
         job.to_subscription_id && ["Replayed to", html`<${Subscription} id=${job.to_subscription_id} />`],
         ["Created", html`<${Moment} at=${job.created_at} />`],
         ["Created by", actorName(job.created_by)],

@@ -11,6 +11,15 @@ import { Recover } from "../deliveries/recover.js";
 
 const PATH = "/api/v1/jobs";
 
+/** Whether a job is about events, and not about deliveries. @param {any} job */
+export const isOfEvents = (job) => job.kind === "erase" || Boolean(job.only);
+
+/** Return what a job does, and to how many. @param {any} job */
+export function name(job) {
+  const { matched } = job.counts;
+  return `${JOBS[job.kind] || job.kind} ${isOfEvents(job) ? plural(matched, "event") : plural(matched, "delivery", "deliveries")}`;
+}
+
 /** Return what a job is about, in a few words. @param {any} job */
 export function subject(job) {
   const { filter } = job;
@@ -18,7 +27,10 @@ export function subject(job) {
   const parts = [
     filter.status.join(" or ").replaceAll("_", " "),
     filter.event_type.join(", "),
-    filter.tag?.join(", "),
+    filter.tag.join(", "),
+    filter.event_ids.length && plural(filter.event_ids.length, "event"),
+    filter.idempotency_key.join(", "),
+    filter.provider_id.join(", "),
     filter.status_code.join(", "),
     filter.error_kind.map(errorName).join(", "),
     filter.reason.map((one) => REASONS[one] || one).join(", "),
@@ -63,7 +75,7 @@ export default function Jobs() {
         html`
           <${Table} label="Jobs" rows=${list.items} stale=${list.stale} columns=${[
             { title: "State", cell: (job) => html`<${Badge} look=${JOB[job.status]} />` },
-            { title: "Job", cell: (job) => html`<a class="cellmain" data-row href=${link(`/jobs/${job.id}`)}>${JOBS[job.kind] || job.kind} ${plural(job.counts.matched, "delivery", "deliveries")}</a><div class="cellsub">${subject(job)}</div>` },
+            { title: "Job", cell: (job) => html`<a class="cellmain" data-row href=${link(`/jobs/${job.id}`)}>${name(job)}</a><div class="cellsub">${subject(job)}</div>` },
             { title: "Progress", cell: (job) => html`<${Progress} job=${job} />` },
             { title: "Rate", kind: "num lo", cell: (job) => `${count(job.rate_per_second)}/s` },
             { title: "Created", kind: "num lo", cell: (job) => html`<${Time} at=${job.created_at} />` },

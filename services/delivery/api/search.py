@@ -76,7 +76,7 @@ async def named_events(connection: postgres.Connection, tenant_id: str, wanted: 
         keyed = await lookups.keyed_events(
             connection, tenant_id, keys=wanted.idempotency_keys, provider_ids=wanted.provider_ids
         )
-        asked = frozenset(wanted.event_ids)
+        asked = set(wanted.event_ids)
         named = [name for name in keyed if name in asked] if asked else keyed
     elif not wanted.event_ids:
         return None

@@ -65,7 +65,10 @@ class _Sessions:
             return self._answer(None)
         _count(caller)
         answer = await self._access.GetSession(pb.GetSessionRequest(token=token), timeout=self._timeout_seconds)
-        return self._answer(answer.session if answer.HasField("session") else None)
+        if not answer.HasField("session"):
+            await self._refusals.pause()  # tokens can be made up
+            return self._answer(None)
+        return self._answer(answer.session)
 
     async def sign_in(self, request: Request) -> Response:
         """Start a session for the holder of a key."""

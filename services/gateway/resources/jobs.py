@@ -53,7 +53,7 @@ JobId = Annotated[models.Uuid, Field(description="Id of the job.", examples=[EXA
 class JobFilter(models.Request):
     """Which deliveries, or to erase which events: those that match every field, and one of the values of each list.
 
-    Events to erase are found by `event_ids`, `event_type`, `from`, and `to`.
+    Events to erase are found by `event_ids`, `tag`, `idempotency_key`, `provider_id`, `event_type`, `from`, and `to`.
     """
 
     subscription_id: Annotated[list[models.Uuid], Field(max_length=MAX_VALUES)] = Field(
@@ -412,7 +412,7 @@ async def recover_subscription(
     """Create a job for what one subscription did not get in a time.
 
     It retries deliveries that failed, or replays events: those that the subscription has no delivery of, or all that it
-    wants. Events that were sent to another subscription alone are not among them.
+    wants. Events that were sent only to another subscription are not among them.
     """
     request = pb.CreateJobRequest(rate_per_second=body.rate_per_second or 0, idempotency_key=idempotency_key or "")
     if body.only == "failed":
