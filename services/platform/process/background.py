@@ -25,6 +25,13 @@ PAUSED_SECONDS = 1.0
 _MAY_RUN: contextvars.ContextVar[Callable[[], bool] | None] = contextvars.ContextVar("may_run", default=None)
 
 
+def end_if_cancelled() -> None:
+    """Raise CancelledError if this task was cancelled, and what it awaited has hidden that, as redis-py may."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 class Alarm:
     """Ends a wait: at once, or at the earliest of the times for which it is set."""
 
@@ -85,6 +92,7 @@ async def repeat(
     failure: type[Exception] | None = None
     may_run = _MAY_RUN.get()
     while True:
+        end_if_cancelled()
         while may_run is not None and not may_run():  # noqa: ASYNC110 - a process stands by for hours
             await asyncio.sleep(PAUSED_SECONDS)
         if wake is not None and failure is None:

@@ -155,6 +155,7 @@ class Signals:
                     self._pubsub = pubsub
                     while True:
                         await self._read(pubsub)
+                        background.end_if_cancelled()
             finally:
                 if self.client.watcher is not None:
                     self.client.watcher.doubt()

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import random
 import signal
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -161,3 +163,20 @@ async def test_what_a_redis_that_hangs_for_a_moment_did_not_take_is_told_when_it
                     with pytest.raises(redis.REDIS_AWAY):
                         await one.flush()
             assert await goes_off(alarm)
+
+
+async def test_listening_ends_whenever_it_is_cancelled(redis_url: str) -> None:
+    """A read that ends in the moment of the cancellation may hide it."""
+    chance = random.Random(7)
+    for _ in range(150):
+        async with redis.client(RedisSettings(redis_url=redis_url, _env_file=None), "test") as client:
+            made = Signals(client)
+            listening = asyncio.create_task(made.listen())
+            end_at = time.monotonic() + chance.random() * 0.02
+            while time.monotonic() < end_at:
+                if chance.random() < 0.3:
+                    await made.confirm()
+                await asyncio.sleep(0)
+            listening.cancel()
+            _, hung = await asyncio.wait([listening], timeout=PATIENCE_SECONDS)
+            assert not hung
