@@ -18,7 +18,7 @@ from services.platform.settings import Settings
 
 START_TIMEOUT_SECONDS = 60.0
 POLL_SECONDS = 0.1
-PROBE_TIMEOUT_SECONDS = 1.5
+PROBE_TIMEOUT_SECONDS = 5.0
 # The title of the API, by which the demo recognizes the service.
 TITLE = "Webhook delivery service"
 # The default of 5 s is right for production, but long for someone who watches. The screen says so.
