@@ -195,7 +195,7 @@ async def test_the_newest_rows_decide_which_groups_are_the_largest(
     stub: Stub, store: StatsStore, rows: Rows, monkeypatch: pytest.MonkeyPatch, group: pb.StatsGroup.ValueType
 ) -> None:
     old, new = [await rows.subscription() for _ in range(2)]
-    for subscription_id, event_type, minutes, number in ((old, "old", 9, 3), (new, "new", 3, 1)):
+    for subscription_id, event_type, minutes, number in ((old, "old", 4, 3), (new, "new", 3, 1)):
         for _ in range(number):
             age = timedelta(minutes=minutes)
             await rows.attempt(subscription_id=subscription_id, event_type=event_type, age=age, duration_ms=12)

@@ -176,9 +176,9 @@ async def test_tenant_of_weight_3_gets_three_times_the_places_in_commits(
         await asyncio.gather(*sends)
         rows = await ingest.pool.fetch("SELECT tenant_id FROM webhook_events ORDER BY xmin::text::bigint")
     order = [row["tenant_id"] for row in rows]
-    before_the_last = order[: len(order) - order[::-1].index("default")]
-    # 24 of weight 3 go with 8 of weight 1, and some of what went first, while not all were there.
-    assert before_the_last.count("light") <= 18
+    heavy = [place for place, tenant_id in enumerate(order) if tenant_id == "default"]
+    # 18 of weight 3 go with 6 of weight 1, and some of what went first, while not all were there. The last may be late.
+    assert order[: heavy[17]].count("light") <= 12
 
 
 @pytest.mark.parametrize(
