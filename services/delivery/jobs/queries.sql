@@ -299,7 +299,7 @@ ORDER BY e.place
 
 -- erase_payloads --
 -- Removes the payloads of events ($1; $2 and $3: least and greatest id), which get no more deliveries; returns how many bytes
--- they had. It waits for whoever is making deliveries of one of them.
+-- they had. It waits for transactions that are making deliveries of one of them.
 WITH before AS MATERIALIZED (
     SELECT id, octet_length(payload) AS bytes FROM webhook_events
     WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3 AND payload IS NOT NULL
@@ -325,7 +325,7 @@ CROSS JOIN LATERAL (
 ORDER BY d.id
 
 -- lock_queue --
--- Locks the rows of deliveries ($1) in the queue, whoever has them in hand.
+-- Locks the rows of deliveries ($1) in the queue, leased or not.
 SELECT delivery_id FROM delivery_queue WHERE delivery_id = ANY($1::uuid[]) ORDER BY delivery_id FOR UPDATE
 
 -- lock_history --

@@ -7,7 +7,8 @@ import time
 
 from prometheus_client import Counter, Gauge
 
-from services.delivery.jobs.store import WITHOUT_RESULTS, JobStore, Moved
+from services.delivery.jobs.plans import WITHOUT_RESULTS
+from services.delivery.jobs.store import JobStore, Moved
 from services.domain.doorbell import Ringer
 from services.domain.states import UNFINISHED_JOBS, JobKind, JobStatus
 from services.platform.process import background

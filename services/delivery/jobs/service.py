@@ -5,15 +5,9 @@ from uuid import UUID
 from protos.webhook.v1 import jobs_pb2 as pb
 from protos.webhook.v1 import jobs_pb2_grpc
 from services.delivery.jobs.missed import Only
+from services.delivery.jobs.plans import WITHOUT_RESULTS, Job, Preview
 from services.delivery.jobs.runner import JOBS
-from services.delivery.jobs.store import (
-    DEFAULT_RATE_PER_SECOND,
-    MAX_RATE_PER_SECOND,
-    WITHOUT_RESULTS,
-    Job,
-    JobStore,
-    Preview,
-)
+from services.delivery.jobs.store import DEFAULT_RATE_PER_SECOND, MAX_RATE_PER_SECOND, JobStore
 from services.domain import idempotency
 from services.domain.states import JobKind, JobStatus
 from services.platform import errors, ids, paging

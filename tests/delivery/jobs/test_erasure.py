@@ -16,7 +16,8 @@ from dev.harness import deliveries
 from dev.harness.receiver import Receiver, Reply
 from protos.webhook.v1.deliveries_pb2 import DELIVERY_STATUS_FAILED, DeliveryFilter
 from services.delivery.jobs import erasure
-from services.delivery.jobs.store import Job, JobStore
+from services.delivery.jobs.plans import Job
+from services.delivery.jobs.store import JobStore
 from services.delivery.worker import outcomes
 from services.delivery.worker.store import WorkerStore
 from services.domain.idempotency import key_of

@@ -18,7 +18,8 @@ from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2, jobs_pb2, jobs_pb2_grpc
 from protos.webhook.v1.deliveries_pb2 import DeliveryFilter
 from services.delivery.jobs import store as jobs
-from services.delivery.jobs.store import Job, JobStore
+from services.delivery.jobs.plans import Job
+from services.delivery.jobs.store import JobStore
 from services.domain import idempotency
 from services.domain.idempotency import Key
 from services.domain.states import JobKind, JobStatus

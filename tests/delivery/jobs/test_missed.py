@@ -11,7 +11,8 @@ import pytest
 from protos.webhook.v1.deliveries_pb2 import DeliveryFilter
 from services.delivery.jobs import store as jobs
 from services.delivery.jobs.missed import Only
-from services.delivery.jobs.store import Job, JobStore
+from services.delivery.jobs.plans import Job
+from services.delivery.jobs.store import JobStore
 from services.domain.states import JobKind
 from services.platform import errors, ids
 from services.platform.auth import identity
