@@ -86,5 +86,5 @@ SELECT tenant_id, CASE n % 100 WHEN 0 THEN 'events' ELSE 'ingest/' || subscripti
 FROM settled WHERE n % 100 IN (0, 50)
 
 -- analyze --
--- Makes visible what is there, and brings the planner's statistics up to date, as autovacuum does by itself.
+-- Marks pages as visible to all and updates the statistics of the planner, as autovacuum does by itself.
 VACUUM (ANALYZE) webhook_events, webhook_deliveries, unsuccessful_deliveries, delivery_queue, idempotency_keys, subscriptions

@@ -1,1 +1,1 @@
-"""What stands in for a network between processes: a name server, and a proxy that delays and cuts."""
+"""A network for tests: a name server, and a proxy that delays data and cuts connections."""

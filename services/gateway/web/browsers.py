@@ -1,9 +1,9 @@
 """What only browsers send: the cookie of a session, and where a request comes from.
 
-A browser adds the cookie to any request to the gateway, whoever makes it. So a request that changes something and is
-signed in by the cookie must have a header, which a page of another website cannot add: the gateway never allows that
-(CORS). Without keys, in development, a request is served if it is addressed to this machine, and no other website made
-it: a website can give its own name this machine's address (DNS rebinding).
+A browser adds the cookie to every request to the gateway, no matter which site makes it. So a request that changes
+something and is signed in by the cookie must have a header, which a page of another website cannot add: the gateway
+never allows that (CORS). Without keys, in development, a request is served if it is addressed to this machine, and no
+other website made it: a website can give its own name this machine's address (DNS rebinding).
 """
 
 import functools
