@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 POLL_SECONDS = 0.02
 # What should happen soon may take long on a busy machine. This is how long a failure takes to be reported.
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 120.0
 
 
 @overload
