@@ -37,7 +37,7 @@ from services.ingest.settings import IngestSettings
 from services.platform import errors, ids
 from services.platform.process import lifecycle
 from services.platform.process.whole import Whole
-from tests.delivery.world import LOOPBACK, Counted, World, until_true
+from tests.delivery.world import LOOPBACK, PATIENT, Counted, World, until_true
 from tests.ingest.conftest import Ingest
 
 
@@ -93,7 +93,7 @@ async def test_process_with_all_roles_accepts_and_delivers_a_webhook(world: Worl
 
 # -- handing over --
 
-PATIENT: dict[str, Any] = {"delivery_timeout_seconds": 30.0, "worker_concurrency": 64}
+MANY_SLOTS: dict[str, Any] = {**PATIENT, "worker_concurrency": 64}
 
 
 @dataclass(kw_only=True)
@@ -149,7 +149,7 @@ async def test_a_delivery_is_handed_over_without_a_doorbell_and_without_a_claim(
 ) -> None:
     receiver.script(Reply(hang=True), then=200)
     subscription = await world.subscription(receiver.url(), secret_key="whsec_c2VjcmV0")
-    async with together(world, **PATIENT) as running:
+    async with together(world, **MANY_SLOTS) as running:
         delivery_id = await running.send(subscription, event_type="order.created", payload=b'{"n": 1}')
         (request,) = await receiver.wait_for(1)
         assert (await world.row(delivery_id))["status"] == "in_flight"
@@ -262,7 +262,7 @@ async def test_what_is_over_a_bound_is_not_handed_over(world: World, receiver: R
     receiver.script(then=Reply(hang=True))
     subscription = await world.subscription(receiver.url())
     (number,) = bound.values()
-    async with together(world, **{**PATIENT, **bound}) as running:
+    async with together(world, **{**MANY_SLOTS, **bound}) as running:
         for _ in range(number + 2):
             await running.send(subscription)
         await wait_until(lambda: running.rung() + running.handed_over() >= number + 2, what="all to be sent or rung")
@@ -311,7 +311,7 @@ async def is_held_up(world: World) -> bool:
 
 async def test_a_worker_that_stops_waits_for_what_is_being_stored(world: World, receiver: Receiver) -> None:
     subscription, event_id = await world.subscription(receiver.url()), ids.new()
-    async with together(world, **PATIENT) as running:
+    async with together(world, **MANY_SLOTS) as running:
         async with held_up(world, event_id):
             sending = asyncio.create_task(running.send(subscription, event_id=str(event_id)))
             await until_true(lambda: is_held_up(world), "the event to wait")
@@ -325,7 +325,7 @@ async def test_a_worker_that_stops_waits_for_what_is_being_stored(world: World, 
 
 async def test_what_is_stored_after_the_worker_has_stopped_is_given_back(world: World, receiver: Receiver) -> None:
     subscription, event_id = await world.subscription(receiver.url()), ids.new()
-    async with together(world, **PATIENT) as running:
+    async with together(world, **MANY_SLOTS) as running:
         async with held_up(world, event_id):
             sending = asyncio.create_task(running.send(subscription, event_id=str(event_id)))
             await until_true(lambda: is_held_up(world), "the event to wait")
@@ -364,7 +364,7 @@ async def test_an_event_of_an_unknown_outcome_is_sent_once_and_before_its_lease_
         raise errors.OutcomeUnknown("the connection was lost")
 
     subscription, event_id = await world.subscription(receiver.url()), ids.new()
-    async with together(world, **PATIENT) as running:
+    async with together(world, **MANY_SLOTS) as running:
         monkeypatch.setattr(EventStore, "insert_events", lost)
         with pytest.raises(grpc.aio.AioRpcError):
             await running.send(subscription, event_id=str(event_id))
@@ -381,7 +381,7 @@ async def test_an_event_of_an_unknown_outcome_is_sent_once_and_before_its_lease_
 
 async def test_an_event_whose_caller_went_away_is_sent_once(world: World, receiver: Receiver) -> None:
     subscription, event_id = await world.subscription(receiver.url()), ids.new()
-    async with together(world, **PATIENT) as running:
+    async with together(world, **MANY_SLOTS) as running:
         async with held_up(world, event_id):
             sending = asyncio.create_task(running.send(subscription, event_id=str(event_id)))
             await until_true(lambda: is_held_up(world), "the event to wait")
@@ -418,7 +418,7 @@ async def test_what_is_stored_beside_a_repeat_that_cannot_be_read_is_sent_before
         raise asyncpg.AdminShutdownError("terminating connection")
 
     subscription, again = await world.subscription(receiver.url()), ids.new()
-    async with together(world, **PATIENT, lease_seconds=600.0) as running:
+    async with together(world, **MANY_SLOTS) as running:
         first = await running.send(subscription, event_id=str(again))
         await world.in_state(first, "delivered")
         new, old = (running.client.item(str(subscription), event_id=str(event_id)) for event_id in (ids.new(), again))

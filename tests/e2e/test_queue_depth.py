@@ -23,7 +23,7 @@ BACKLOG = 5_000
 @pytest.fixture(scope="module")
 def small(short_folder: Path) -> Iterator[Stack]:
     """A stack whose worker has eight slots."""
-    environment = {"WORKER_CONCURRENCY": str(SLOTS)}
+    environment = {"WORKER_CONCURRENCY": str(SLOTS), "DELIVERY_TIMEOUT_SECONDS": "30"}
     with stacks.running(short_folder / "small", environment=environment, processes="one") as running:
         yield running
 
@@ -101,8 +101,9 @@ async def test_queue_depth_counts_no_delivery_that_no_worker_may_send(
 
 
 async def test_a_burst_raises_the_depth_and_draining_lowers_it(small: Stack, world: World, receiver: Receiver) -> None:
-    # Slow until the burst was measured: while nothing happens, that is done every few seconds only.
-    receiver.script(then=Reply(delay_seconds=5))
+    # Slow until the burst was measured: while nothing happens, that is done every few seconds only. Responses that come
+    # before would tell the worker that it is the endpoints which are slow.
+    receiver.script(then=Reply(delay_seconds=28))
     scraped = Scraped(small)
     assert scraped.value("worker", "webhook_worker_slots") == SLOTS
     await wait_until(lambda: (scraped.depth, scraped.busy) == (0, 0), what="nothing to do")
@@ -112,7 +113,8 @@ async def test_a_burst_raises_the_depth_and_draining_lowers_it(small: Stack, wor
     # Two subscriptions use three sevenths each, and the last slot is free.
     await wait_until(lambda: scraped.busy >= SLOTS - 2, what="the worker to be busy")
     await wait_until(lambda: scraped.depth >= 200, what="the burst to show")
-    receiver.script(then=Reply(delay_seconds=0.1))
+    receiver.script(then=Reply())
+    receiver.release()
     await wait_until(lambda: scraped.depth < 200, what="the depth to fall")
     await wait_until(lambda: (scraped.depth, scraped.busy) == (0, 0), what="all to be sent")
     for subscription in subscriptions:

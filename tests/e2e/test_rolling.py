@@ -112,7 +112,7 @@ class Cluster:
         await wait_until(lambda: self._ready)
         sent: set[asyncio.Task[None]] = set()
         limits = httpx.Limits(max_keepalive_connections=50, keepalive_expiry=60)
-        async with httpx.AsyncClient(timeout=15, headers=bearer(self.key), limits=limits) as client:
+        async with httpx.AsyncClient(timeout=60, headers=bearer(self.key), limits=limits) as client:
             try:
                 began = time.monotonic()
                 for number in itertools.count():
@@ -235,14 +235,14 @@ async def test_gateways_stay_ready_and_answer_503_soon_while_postgres_is_away(
     await asyncio.to_thread(postgres.stop, StopMode.IMMEDIATE)
     try:
         url = f"http://127.0.0.1:{cluster.gateways[0].port}{cluster.path}"
-        async with httpx.AsyncClient(timeout=15, headers=bearer(cluster.key)) as client:
+        async with httpx.AsyncClient(timeout=60, headers=bearer(cluster.key)) as client:
             first = await client.post(url, content=b'{"payload": 1}')
             assert (first.status_code, first.headers["retry-after"]) == (503, "1")
             for _ in range(5):
                 began = time.monotonic()
                 answer = await client.post(url, content=b'{"payload": 1}')
                 assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-                assert time.monotonic() - began < 10
+                assert time.monotonic() - began < 20  # a call that has no deadline would wait until Postgres is back
             ops = f"http://127.0.0.1:{cluster.gateways[0].ops_port}/readyz"
 
             async def degraded() -> dict[str, str]:

@@ -349,15 +349,15 @@ async def test_a_body_that_drips_is_cut(
 async def test_a_request_in_pieces_that_ends_in_time_is_served_and_its_connection_kept(
     url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(protocol, "HEAD_SECONDS", 1.0)
-    monkeypatch.setattr(protocol, "REQUEST_SECONDS", 1.5)
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 2.5)
+    monkeypatch.setattr(protocol, "REQUEST_SECONDS", 3.0)
     async with connected(url) as client:
         for _ in range(2):
             for piece in (HEAD[:20], HEAD[20:] + BODY[:-5], BODY[-5:]):
                 await client.send(piece)
                 await asyncio.sleep(0.05)
             assert (await client.answer())[0] == 202
-            assert await client.stays(1.6)
+            assert await client.stays(3.1)
 
 
 @pytest.mark.parametrize("ends", [b"\r\n", b"\n", b"\r\n" * 500], ids=["CR LF", "LF", "many"])
@@ -390,12 +390,12 @@ async def test_a_client_that_does_not_read_its_answer_is_cut(monkeypatch: pytest
 
 
 async def test_a_client_that_begins_to_read_in_time_gets_all_of_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol, "REQUEST_SECONDS", 1.5)
+    monkeypatch.setattr(protocol, "REQUEST_SECONDS", 3.0)
     application = Application(answer_bytes=32 << 20)
     async with serving(application) as url, connected(url) as client:
         for _ in range(2):
             await client.send(HEAD + BODY)
             await asyncio.sleep(0.2)
             assert await client.length() == application.answer_bytes
-            assert await client.stays(1.6)
+            assert await client.stays(3.1)
         assert application.answered == 2

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import structlog
 
+from dev.harness.waiting import PATIENCE_SECONDS, wait_until
 from services.ingest.quotas import rates
 from services.ingest.quotas.rates import BLOCK_SECONDS, Rates
 from services.platform.process import lifecycle
@@ -37,7 +38,8 @@ async def test_a_tenant_gets_its_rate_and_no_more_over_all_processes(client: Cli
     rate, seconds, got = 400.0, 1.0, 0
     loop = asyncio.get_running_loop()
     begun = loop.time()
-    while loop.time() - begun < seconds:
+    # While a busy machine stands still the bucket is full, and no more comes into it.
+    while loop.time() - begun < seconds or (got <= rate and loop.time() - begun < PATIENCE_SECONDS):
         for process in processes:
             got += taken(process, rate, most=1000)
             await process.renew()
@@ -45,7 +47,7 @@ async def test_a_tenant_gets_its_rate_and_no_more_over_all_processes(client: Cli
     passed = loop.time() - begun
     # What was in the bucket, what was added, and two blocks for each process.
     assert got <= rate * (1 + passed) + len(processes) * 2 * rate * BLOCK_SECONDS
-    # More than was in the bucket. While a busy machine stands still it is full.
+    # More than was in the bucket.
     assert got > rate
 
 
@@ -170,9 +172,12 @@ async def test_a_loop_renews_what_is_wanted(client: Client) -> None:
     owner.spawn("event_rates", process.run())
     try:
         got = 0
-        for _ in range(100):
+
+        def enough() -> bool:
+            nonlocal got
             got += taken(process, 200.0, most=20)
-            await asyncio.sleep(0.005)
-        assert got >= 200
+            return got >= 200
+
+        await wait_until(enough, what="the bucket to be had")
     finally:
         await owner.cancel_all()

@@ -77,7 +77,7 @@ async def test_a_change_is_whole_though_its_deadline_passes(alone: Ingest) -> No
         await connection.execute("SELECT FROM subscriptions FOR UPDATE")
         request = alone.change(made.id, target_url=URL, description="after")
         with pytest.raises(grpc.aio.AioRpcError) as raised:
-            await alone.subscriptions.UpdateSubscription(request, timeout=2.0)  # enough for the call to arrive
+            await alone.subscriptions.UpdateSubscription(request, timeout=4.0)  # enough for the call to arrive
         assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await asyncio.sleep(0.2)
     await eventually(lambda: _described(alone, made.id, "after"), "the change to be made")

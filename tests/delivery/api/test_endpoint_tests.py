@@ -9,13 +9,14 @@ import pytest
 import standardwebhooks
 
 from dev.harness.receiver import Receiver, Reply
+from dev.harness.waiting import PATIENCE_SECONDS
 from protos.webhook.v1 import deliveries_pb2 as pb
 from services.delivery.api import endpoint_tests as asking
 from services.delivery.worker import endpoint_tests as sending
 from services.platform import errors, ids
 from services.platform.grpc import errors as grpc_errors
 from tests.delivery.conftest import Shared
-from tests.delivery.world import Client, Counted, World, until_true
+from tests.delivery.world import PATIENT, Client, Counted, World, until_true
 
 SECRET = "whsec_" + "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0"
 
@@ -230,11 +231,11 @@ async def test_a_test_event_waits_for_room_at_its_host(
     receiver.script(then=Reply(hang=True), path="/busy")
     await world.deliver(await world.subscription(receiver.url("/busy")))
     subscription = await world.subscription(receiver.url("/new"))
-    async with world.delivery() as client, world.worker(target_host_concurrency=1, delivery_timeout_seconds=30):
+    async with world.delivery() as client, world.worker(target_host_concurrency=1, **PATIENT):
         await receiver.wait_for(1, path="/busy")
         asked = asyncio.create_task(ask(client, subscription))
 
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await had_no_room.wait()
         assert receiver.on("/new") == []
         receiver.release()

@@ -113,7 +113,7 @@ async def test_a_connection_is_closed_when_the_receiver_is_about_to_drop_it(
 
     async with sending.sender(LOOPBACK) as sender, sending.serving(answer) as server:
         await sender.send(post(server.url()), timeout_seconds=30)
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(20):
             await closed.wait()
 
 

@@ -105,7 +105,7 @@ async def test_missing_response_is_a_timeout_at_the_deadline(sender: HttpSender,
     started = time.monotonic()
     found = await failure(sender, receiver.url(), timeout_seconds=0.5)
     assert (found.kind, found.status_code) == (AttemptOutcome.TIMEOUT, None)
-    assert 0.49 <= time.monotonic() - started < 10
+    assert 0.49 <= time.monotonic() - started < 20
     await wait_until(lambda: receiver.in_flight == 0, what="the request to be given up")
 
 
@@ -120,8 +120,8 @@ async def test_missing_response_is_a_timeout_at_the_deadline(sender: HttpSender,
 async def test_a_drip_is_a_timeout_with_the_status_once_it_is_known(
     sender: HttpSender, parts: list[bytes], status: int | None
 ) -> None:
-    async with sending.serving(sending.answering(*parts, pause_seconds=0.15)) as server:
-        found = await failure(sender, server.url(), timeout_seconds=1.5)
+    async with sending.serving(sending.answering(*parts, pause_seconds=0.2)) as server:
+        found = await failure(sender, server.url(), timeout_seconds=3.0)
     assert (found.kind, found.status_code) == (AttemptOutcome.TIMEOUT, status)
 
 

@@ -64,7 +64,7 @@ async def test_depth_does_not_count_deliveries_that_wait_for_an_endpoint_at_its_
         depth, held = gauges()
         return depth <= 50 and held >= 800
 
-    async with world.running(worker_concurrency=8, delivery_timeout_seconds=5.0):
+    async with world.running(worker_concurrency=8):
         await world.deliver_many(subscription, 1_000)
         await wait_until(measured, what="the deliveries to be held")
 

@@ -27,7 +27,7 @@ from services.platform import ids
 from services.platform.stores import redis
 from services.platform.stores.signals import Signals
 from tests.delivery import sending
-from tests.delivery.world import RUNG, Client, Counted, World, one_failure, outcomes, ring, until_true
+from tests.delivery.world import PATIENT, RUNG, Client, Counted, World, one_failure, outcomes, ring, until_true
 
 TURNS = "webhook_dispatcher_turn_duration_seconds_count"
 # A breaker that opens after the third failure and then waits for the test.
@@ -88,6 +88,8 @@ async def rows(world: World, subscription: UUID) -> list[asyncpg.Record]:
     """Return the row versions of a subscription's deliveries: equal if none was written."""
     found: list[asyncpg.Record] = await world.pool.fetch(
         "SELECT d.id, d.xmin::text AS written, q.xmin::text AS queued, q.claim_token, q.due_at,"
+        # A worker has yet to hear of it.
+        " q.claim_token IS NULL AND NOT q.scheduled AND q.due_at > clock_timestamp() AS rung,"
         " coalesce(q.attempt_count, d.attempt_count) AS attempt_count"
         " FROM webhook_deliveries d LEFT JOIN delivery_queue q ON q.delivery_id = d.id"
         " WHERE d.subscription_id = $1 ORDER BY d.id",
@@ -107,7 +109,7 @@ async def at_rest(world: World, subscription: UUID) -> list[asyncpg.Record]:
             await asyncio.sleep(0.1)
             if await rows(world, subscription) != found:
                 return False
-        return all(row["claim_token"] is None for row in found)
+        return all(row["claim_token"] is None and not row["rung"] for row in found)
 
     await until_true(resting, "the deliveries to be at rest")
     return found
@@ -156,7 +158,7 @@ async def test_an_endpoint_that_hangs_holds_its_bound_and_no_other_endpoint(worl
     receiver.script(then=Reply(hang=True), path="/hang")
     hanging, other = await world.subscription(receiver.url("/hang")), await world.subscription(receiver.url())
     await world.deliver_many(hanging, 200)
-    async with world.running(worker_concurrency=16, delivery_timeout_seconds=30.0):
+    async with world.running(worker_concurrency=16, **PATIENT):
         await receiver.wait_for(12, path="/hang")
         await world.deliver_many(other, 50)
         await world.all_in(other, "delivered", 50)
@@ -270,8 +272,7 @@ async def test_breaker_is_half_open_and_sends_nothing_else_during_a_probe(world:
     subscription = await world.subscription(receiver.url())
     await open_breaker(world, subscription)
     await world.deliver_many(subscription, 20)
-    patient: dict[str, Any] = {"delivery_timeout_seconds": 30.0}
-    async with world.delivery(), world.delivery(), world.worker(**patient), world.worker(**patient):
+    async with world.delivery(), world.delivery(), world.worker(**PATIENT), world.worker(**PATIENT):
         await some_turns()
         assert not receiver.requests
         await cool_down(world, subscription)
@@ -296,7 +297,7 @@ async def test_a_retry_by_hand_is_the_probe_of_an_open_breaker_and_the_next_one_
     subscription = await world.subscription(receiver.url())
     await open_breaker(world, subscription)
     delivery_ids = await world.deliver_many(subscription, 10)
-    async with world.running(delivery_timeout_seconds=30.0) as client:
+    async with world.running(**PATIENT) as client:
         await some_turns()
         assert not receiver.requests
         await retry(world, client, delivery_ids[6])
@@ -320,7 +321,7 @@ async def test_a_retry_by_hand_that_fails_opens_the_breaker_for_longer(world: Wo
     await open_breaker(world, subscription)
     delivery_ids = await world.deliver_many(subscription, 10)
     await world.put(delivery_ids[3], status="failed", reason="retries_exhausted")
-    async with world.running(**BREAKER, delivery_timeout_seconds=30.0) as client:
+    async with world.running(**BREAKER, **PATIENT) as client:
         for delivery_id in delivery_ids[3:6]:
             await retry(world, client, delivery_id)
         receiver.release()
@@ -449,7 +450,7 @@ async def test_a_recovered_endpoint_is_fed_with_a_growing_rate(world: World, rec
     await open_breaker(world, subscription)
     await world.deliver_many(subscription, 300)
     # A busy machine responds late; a request that timed out would be sent again.
-    async with world.running(delivery_timeout_seconds=10, lease_seconds=30):
+    async with world.running(**PATIENT):
         await some_turns()
         assert not receiver.requests
         await cool_down(world, subscription)
@@ -661,14 +662,15 @@ async def test_a_rate_limit_holds_over_all_workers_and_costs_no_attempt(world: W
     rate, burst = 20.0, 10
     subscription = await world.subscription(receiver.url())
     await limit_rate(world, subscription, rate, burst)
-    await world.deliver_many(subscription, 400)
+    await world.deliver_many(subscription, 2_000)
     began = time.monotonic()
     async with world.delivery() as client, world.worker(), world.worker(), world.worker():
         await receiver.wait_for(70)
 
         async def one_is_held() -> bool:
             query = "SELECT delivery_id FROM delivery_queue WHERE claim_token IS NULL AND due_at <= now() LIMIT 1"
-            return await held_by(world, client, await world.pool.fetchval(query)) == "rate_limit"
+            waiting = await world.pool.fetchval(query)
+            return waiting is not None and await held_by(world, client, waiting) == "rate_limit"
 
         await until_true(one_is_held, "one that is held for the rate")
         await world.pool.execute(

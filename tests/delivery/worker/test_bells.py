@@ -30,9 +30,9 @@ async def test_a_bell_for_nothing_is_a_no_op_and_counted(world: World, receiver:
     async with world.worker():
         subscription = await world.subscription(receiver.url())
         ended = [await world.deliver(subscription, status=status) for status in ("delivered", "failed", "cancelled")]
-        scheduled = await world.deliver(subscription, status="scheduled", due_in=60)
-        leased = await world.deliver(subscription, due_in=60)
-        await world.lease(leased, seconds=60)
+        scheduled = await world.deliver(subscription, status="scheduled", due_in=RUNG)
+        leased = await world.deliver(subscription, due_in=RUNG)
+        await world.lease(leased, seconds=RUNG)
         stale = Counted("webhook_doorbells_stale_total")
         before = [await world.row(delivery_id) for delivery_id in (*ended, scheduled, leased)]
         await ring(ringer, *ended, scheduled, leased, ids.new(), UUID(int=0))
@@ -77,7 +77,7 @@ async def test_foreign_bells_do_not_keep_workers_from_hearing_the_next(
         ]
         for fields in strange:
             await client.xadd(STREAM, fields)
-    delivery_id = await world.deliver(await world.subscription(receiver.url()), due_in=60)
+    delivery_id = await world.deliver(await world.subscription(receiver.url()), due_in=RUNG)
     await ring(ringer, delivery_id)
     async with world.worker():
         assert (await world.in_state(delivery_id))["status"] == "delivered"

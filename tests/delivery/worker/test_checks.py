@@ -14,6 +14,7 @@ import pytest
 import standardwebhooks
 
 from dev.harness.receiver import Receiver, Reply
+from dev.harness.waiting import PATIENCE_SECONDS
 from protos.webhook.v1 import deliveries_pb2
 from services.delivery.destinations import destination
 from services.delivery.destinations.destination import Answer
@@ -25,7 +26,7 @@ from services.domain.egress.policy import Policy
 from services.ingest.subscriptions import store as ingest
 from services.platform.stores.signals import Signals
 from tests.delivery.waking import run_and_wake
-from tests.delivery.world import World, until_true
+from tests.delivery.world import PATIENT, World, until_true
 
 SECRET = "whsec_" + "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0"
 CHALLENGE = "4dTp-J0qvP1kXp6f"
@@ -159,10 +160,10 @@ async def test_a_challenge_waits_for_room_at_the_host_of_its_target(
     receiver.script(then=Reply(hang=True), path="/busy")
     receiver.script(then=Reply(body=plain), path="/new")
     await world.deliver(await world.subscription(receiver.url("/busy")))
-    async with world.worker(**ON, target_host_concurrency=1, delivery_timeout_seconds=30):
+    async with world.worker(**ON, **PATIENT, target_host_concurrency=1):
         await receiver.wait_for(1, path="/busy")
         subscription = await unverified(world, receiver.url("/new"))
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             await had_no_room.wait()
         assert receiver.on("/new") == []
         receiver.release()
@@ -265,10 +266,10 @@ async def test_nothing_is_sent_to_a_target_that_egress_denies(world: World, rece
 
 
 async def test_an_answer_of_the_target_before_does_not_verify_the_next_one(world: World, receiver: Receiver) -> None:
-    receiver.script(then=Reply(body=plain, delay_seconds=60), path="/before")
+    receiver.script(then=Reply(body=plain, hang=True), path="/before")
     receiver.script(then=Reply(status=500), path="/next")
     subscription = await unverified(world, receiver.url("/before"))
-    async with world.worker(**ON, delivery_timeout_seconds=20):
+    async with world.worker(**ON, **PATIENT):
         await receiver.wait_for(1, path="/before")
         await world.change_target(subscription, receiver.url("/next"))
         await world.pool.execute(ingest.SQL["ask_for_check"], subscription, world.tenant_id)
@@ -286,7 +287,7 @@ async def test_hanging_targets_of_a_tenant_delay_no_check_of_another(
     receiver.script(then=Reply(body=plain))
     for _ in range(20):
         await unverified(world, receiver.url("/hangs"))
-    async with world.worker(**ON, delivery_timeout_seconds=30):
+    async with world.worker(**ON, **PATIENT):
         await receiver.wait_for(7, path="/hangs")
         await world.pool.execute("INSERT INTO tenants (id, name) VALUES ('quiet', 'Quiet') ON CONFLICT DO NOTHING")
         quiet = await unverified(world, receiver.url())

@@ -16,7 +16,7 @@ from services.domain.states import StatusReason
 from services.platform import ids
 from services.platform.stores import redis
 from services.platform.stores.signals import Signals
-from tests.delivery.world import World, attempt, one_failure, until_true
+from tests.delivery.world import PATIENT, World, attempt, one_failure, until_true
 
 QUICK: dict[str, Any] = {"retry_base_seconds": 0.05, "retry_limit": 50, "breaker_failures": 3}
 
@@ -52,7 +52,7 @@ async def test_requests_that_hang_at_an_endpoint_leave_the_next_one_its_lane(wor
     """They fill the lane until their timeout: without a check in Postgres, nothing would be claimed."""
     receiver.script(then=Reply(hang=True), path="/old")
     subscription = await world.subscription(receiver.url("/old"))
-    async with world.running(worker_concurrency=128, delivery_timeout_seconds=30.0):
+    async with world.running(worker_concurrency=128, **PATIENT):
         await world.deliver_many(subscription, 100)
         await receiver.wait_for(32, path="/old")
         await world.change_target(subscription, receiver.url("/new"))
@@ -65,7 +65,7 @@ async def test_requests_that_hang_at_an_endpoint_leave_the_next_one_its_lane(wor
 async def test_an_answer_of_the_endpoint_before_neither_disables_nor_counts(world: World, receiver: Receiver) -> None:
     receiver.script(then=Reply(status=410, hang=True), path="/old")
     subscription = await world.subscription(receiver.url("/old"))
-    async with world.running(**QUICK):
+    async with world.running(**QUICK, **PATIENT):
         await world.deliver_many(subscription, 5)
         await receiver.wait_for(5, path="/old")
         await world.change_target(subscription, receiver.url("/new"))

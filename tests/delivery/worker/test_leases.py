@@ -9,7 +9,7 @@ import pytest
 import structlog
 
 from dev.harness.receiver import Receiver, Reply
-from dev.harness.waiting import wait_until
+from dev.harness.waiting import PATIENCE_SECONDS, wait_until
 from services.delivery.worker.deliverer import ClaimLost, Deliverer, Held
 from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.scheduler import Scheduler
@@ -21,7 +21,7 @@ from services.platform import ids
 from services.platform.stores import redis
 from services.platform.stores.signals import Signals
 from tests.delivery import sending
-from tests.delivery.world import LOOPBACK, RUNG, Counted, World, attempt, ring, until_true
+from tests.delivery.world import LOOPBACK, PATIENT, RUNG, Counted, World, attempt, ring, until_true
 
 
 @pytest.fixture
@@ -128,7 +128,8 @@ async def test_delivery_held_by_a_worker_for_longer_than_a_lease_is_sent_once(
             await world.deliver(subscription, b"x" * 100)
         await world.all_in(subscription, "failed", 8)
     assert renewed() > 0
-    assert len(receiver.requests) == 8
+    # On a busy machine the time of a request may be up before the receiver has it.
+    assert len({request.headers["webhook-id"] for request in receiver.requests}) == len(receiver.requests) <= 8
     rows = await world.pool.fetch("SELECT outcome, number FROM delivery_attempts")
     assert {(row["outcome"], row["number"]) for row in rows} == {("timeout", 1)}
 
@@ -138,12 +139,12 @@ async def test_an_outcome_under_a_lost_claim_is_recorded_and_only_a_success_chan
     world: World, receiver: Receiver, ringer: Ringer, status: int
 ) -> None:
     receiver.script(Reply(status=status, hang=True))
-    async with world.worker():
+    async with world.worker(**PATIENT):
         delivery_id = await world.deliver(await world.subscription(receiver.url()), due_in=RUNG)
         lost = Counted("webhook_claims_lost_total")
         await ring(ringer, delivery_id)
         await receiver.wait_for(1)
-        token = await world.lease(delivery_id, seconds=60)
+        token = await world.lease(delivery_id, seconds=RUNG)
         receiver.release()
 
         async def recorded() -> bool:
@@ -186,7 +187,7 @@ async def test_an_outcome_that_cannot_be_recorded_keeps_no_other_from_being_reco
             strict=True,
         )
     ]
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         await asyncio.gather(*(recorder.record(outcome) for outcome in made))
     states = [(await world.row(claim.id))["status"] for claim in claims]
     assert states == ["in_flight", "in_flight", "in_flight", "failed"]

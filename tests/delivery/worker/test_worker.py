@@ -14,19 +14,19 @@ from dev.harness.waiting import wait_until
 from services.delivery.worker import broker
 from services.domain.doorbell import GROUP, STREAM, Ringer
 from tests.delivery import sending
-from tests.delivery.world import RUNG, Counted, World, heard_one, outcomes, ring, until_true
+from tests.delivery.world import PATIENT, RUNG, Counted, World, heard_one, outcomes, ring, until_true
 
 # Sessions belong to another role, so pg_stat_activity does not show them.
 BLOCKED = "SELECT count(*) FROM pg_locks WHERE NOT granted"
 # Half a second for requests in flight, the rest for handing back.
 SHORT_GRACE = 4.0
-# For a busy machine; without an end, the requests and statements of these tests would take 30 s and more.
-STOPPED_SECONDS = SHORT_GRACE + 10.0
+# For a busy machine; without an end, the requests and locks of these tests would last for minutes.
+STOPPED_SECONDS = SHORT_GRACE + 40.0
 
 
 async def test_worker_claims_only_deliveries_that_have_a_slot(world: World, receiver: Receiver, ringer: Ringer) -> None:
     receiver.script(then=Reply(hang=True))
-    async with world.worker(worker_concurrency=2, shutdown_grace_seconds=SHORT_GRACE):
+    async with world.worker(worker_concurrency=2, **PATIENT, shutdown_grace_seconds=SHORT_GRACE):
         subscription = await world.subscription(receiver.url())
         await ring(ringer, *await world.deliver_many(subscription, 20, due_in=RUNG))
         await receiver.wait_for(2)
@@ -58,7 +58,7 @@ async def test_delivery_rung_for_again_while_claimed_is_not_claimed_twice(
 ) -> None:
     """Its lease expires while the first outcome waits to be recorded: the worker must not claim it again."""
     receiver.script(200, then=Reply(hang=True))
-    async with world.worker(worker_concurrency=1):
+    async with world.worker(worker_concurrency=1, **PATIENT):
         subscription = await world.subscription(receiver.url())
         await heard_one(world, ringer, subscription)
         delivery_id = await world.deliver(subscription, due_in=RUNG)
@@ -90,7 +90,7 @@ async def test_a_delivery_is_handed_back_when_postgres_fails_before_it_is_sent(
 ) -> None:
     """Two large payloads, and a budget for one: the second is claimed, and read after the first is sent."""
     receiver.script(Reply(hang=True))
-    async with world.worker(claimed_payload_bytes=10, large_payload_budget_bytes=100):
+    async with world.worker(claimed_payload_bytes=10, large_payload_budget_bytes=100, **PATIENT):
         subscription = await world.subscription(receiver.url())
         first = await world.deliver(subscription, b"x" * 100, due_in=RUNG)
         second = await world.deliver(subscription, b"y" * 100, due_in=RUNG)
@@ -112,20 +112,21 @@ async def test_a_delivery_is_handed_back_when_postgres_fails_before_it_is_sent(
 
 # A worker that is told to stop finishes what it can and hands back the rest at once.
 
-# A worker with one slot holds up to 100 ids of bells with 64 each, and checks this when it has more.
-ACCEPTED = 2
+# A worker with one slot hears no more bells while 100 ids wait for it. Of bells with 64 ids each it takes two, and
+# another one when the endpoint of the first has not responded for a moment, whose ids then wait for nobody else.
+ACCEPTED = 3
 
 
 async def test_a_request_in_flight_is_finished_within_the_grace_period(
     world: World, receiver: Receiver, ringer: Ringer
 ) -> None:
     receiver.script(then=Reply(delay_seconds=0.8))
-    async with world.worker(shutdown_grace_seconds=40.0):
+    async with world.worker(shutdown_grace_seconds=100.0):
         delivery_id = await world.deliver(await world.subscription(receiver.url()), due_in=RUNG)
         await ring(ringer, delivery_id)
         await receiver.wait_for(1)
         stopping = time.monotonic()
-    assert time.monotonic() - stopping < 20
+    assert time.monotonic() - stopping < 60
     assert (await world.row(delivery_id))["status"] == "delivered"
     assert outcomes(await world.attempts(delivery_id)) == ["success"]
 
@@ -134,8 +135,8 @@ async def test_a_request_that_hangs_at_the_stop_is_handed_back_with_an_interrupt
     world: World, receiver: Receiver, ringer: Ringer
 ) -> None:
     receiver.script(Reply(hang=True))
-    async with world.worker(delivery_timeout_seconds=30.0, shutdown_grace_seconds=SHORT_GRACE):
-        delivery_id = await world.deliver(await world.subscription(receiver.url()), due_in=60)
+    async with world.worker(**PATIENT, shutdown_grace_seconds=SHORT_GRACE):
+        delivery_id = await world.deliver(await world.subscription(receiver.url()), due_in=RUNG)
         await ring(ringer, delivery_id)
         await receiver.wait_for(1)
         stopping = time.monotonic()
@@ -163,9 +164,9 @@ async def test_a_repeated_request_that_hangs_at_the_stop_leaves_both_attempts(wo
 
     async with sending.serving(answer) as server:
         subscription = await world.subscription(server.url())
-        async with world.worker(delivery_timeout_seconds=30.0, shutdown_grace_seconds=SHORT_GRACE):
+        async with world.worker(**PATIENT, shutdown_grace_seconds=SHORT_GRACE):
             await heard_one(world, ringer, subscription)
-            delivery_id = await world.deliver(subscription, due_in=60)
+            delivery_id = await world.deliver(subscription, due_in=RUNG)
             await ring(ringer, delivery_id)
             await wait_until(lambda: len(server.connections) == 2, what="the repeated request")
     assert outcomes(await world.attempts(delivery_id)) == ["connection_lost", "interrupted"]
@@ -179,8 +180,8 @@ async def test_ids_and_bells_that_were_not_claimed_are_due_at_once_after_a_stop(
     monkeypatch.setattr(broker, "READ_MESSAGES_IN_HASTE", 1)
     receiver.script(then=Reply(hang=True))
     for _ in range(8):
-        await ring(ringer, *await world.deliver_many(await world.subscription(receiver.url()), 64, due_in=60))
-    async with world.worker(worker_concurrency=1, delivery_timeout_seconds=30.0, shutdown_grace_seconds=SHORT_GRACE):
+        await ring(ringer, *await world.deliver_many(await world.subscription(receiver.url()), 64, due_in=RUNG))
+    async with world.worker(worker_concurrency=1, **PATIENT, shutdown_grace_seconds=SHORT_GRACE):
         await receiver.wait_for(1)
         async with redis.asyncio.Redis.from_url(world.redis_url) as client:
 
@@ -207,7 +208,7 @@ async def test_deliveries_that_a_worker_took_from_postgres_are_due_at_once_after
 ) -> None:
     receiver.script(then=Reply(hang=True))
     async with world.worker(
-        redis_url="redis://127.0.0.1:1/0", worker_concurrency=1, shutdown_grace_seconds=SHORT_GRACE
+        redis_url="redis://127.0.0.1:1/0", worker_concurrency=1, **PATIENT, shutdown_grace_seconds=SHORT_GRACE
     ):
         subscription = await world.subscription(receiver.url())
         await world.deliver_many(subscription, 400)

@@ -18,8 +18,9 @@ from protos.webhook.v1.ingest_pb2 import BatchIngestResponse as Response
 from services.gateway.accept import batches as ingest_batches
 from services.gateway.accept.batches import IngestBatches
 from services.gateway.settings import GatewaySettings
+from services.gateway.web import retries as calls
 from services.gateway.web.callers import Caller
-from services.gateway.web.retries import KNOWN_AWAY_SECONDS, Retries
+from services.gateway.web.retries import KNOWN_AWAY_SECONDS, MIN_CALL_SECONDS, Retries
 from services.platform import errors, ids
 from services.platform.auth.roles import Role
 from services.platform.clock import Clock, ClockOff
@@ -41,6 +42,31 @@ def refusal(
 def accepted(request: Request) -> Response:
     results = [ingest_pb2.IngestResult(accepted=ingest_pb2.Accepted(event_id=item.event_id)) for item in request.items]
     return Response(results=results)
+
+
+class Time:
+    """The clock of deadlines, which only calls and the pauses between them move: a busy machine changes nothing."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.now += seconds
+        await asyncio.sleep(0)
+
+
+TIME = Time()
+
+
+@pytest.fixture(autouse=True)
+def _still(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no time pass by itself."""
+    monkeypatch.setattr(ingest_batches, "time", TIME)
+    monkeypatch.setattr(calls, "time", TIME)
+    monkeypatch.setattr(calls, "asyncio", TIME)
 
 
 class Ingest:
@@ -66,8 +92,20 @@ async def works(request: Request, _: float) -> Response:
 
 
 async def hangs(_: Request, timeout_seconds: float) -> Response:
-    await asyncio.sleep(timeout_seconds)
+    await TIME.sleep(timeout_seconds)
     raise refusal(grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+def hangs_until(may_end: asyncio.Event, name: str = "") -> Callable[[Request, float], Awaitable[Response]]:
+    """Return what answers no call with events that are so called, until it may; then their time is over."""
+
+    async def answer(request: Request, timeout_seconds: float) -> Response:
+        if not any(one.event_id.startswith(name) for one in request.items):
+            return accepted(request)
+        await may_end.wait()
+        return await hangs(request, timeout_seconds)
+
+    return answer
 
 
 async def is_away(_: Request, __: float) -> Response:
@@ -138,20 +176,22 @@ async def test_a_batch_that_was_not_answered_is_sent_once_more(
 async def test_a_call_that_is_not_answered_in_time_is_unavailable(
     fails: Callable[[Request, float], Awaitable[Response]],
 ) -> None:
-    started = time.monotonic()
+    started = TIME.now
     with pytest.raises(errors.Unavailable):
-        await batches(Ingest(fails), accept_timeout_seconds=0.3).accept(item("a"), 1, "acme")
-    assert time.monotonic() - started < 10
+        await batches(Ingest(fails)).accept(item("a"), 1, "acme")
+    assert TIME.now - started == pytest.approx(2.0, abs=2 * MIN_CALL_SECONDS)
 
 
 async def test_an_event_that_waited_too_long_is_not_sent() -> None:
-    ingest = Ingest(hangs)
-    sender = batches(ingest, accept_timeout_seconds=0.3, ingest_batches_in_flight=1)
+    may_end = asyncio.Event()
+    ingest = Ingest(hangs_until(may_end))
+    sender = batches(ingest, ingest_batches_in_flight=1)
     first = asyncio.create_task(sender.accept(item("a"), 1, "acme"))
     await wait_until(lambda: ingest.sent)
-    results = await asyncio.gather(
-        first, *(sender.accept(item(name), 1, "acme") for name in "bc"), return_exceptions=True
-    )
+    others = [asyncio.create_task(sender.accept(item(name), 1, "acme")) for name in "bc"]
+    await wait_until(lambda: len(sender._shared) == 2, what="the others to wait")
+    may_end.set()
+    results = await asyncio.gather(first, *others, return_exceptions=True)
     # The first one was sent, so its outcome is unknown; the others were not.
     assert [type(result) for result in results] == [errors.OutcomeUnknown, errors.Unavailable, errors.Unavailable]
     assert {name for batch in ingest.sent for name in batch} == {"a"}
@@ -178,7 +218,7 @@ Answers = list[Callable[[Request, float], Awaitable[Response]]]
 )
 async def test_an_event_that_may_be_stored_is_never_reported_as_not_stored(answers: Answers, known: bool) -> None:  # noqa: FBT001 - a parameter
     with pytest.raises(errors.Unavailable) as raised:
-        await batches(Ingest(*answers), accept_timeout_seconds=0.3).accept(item("a"), 1, "acme")
+        await batches(Ingest(*answers)).accept(item("a"), 1, "acme")
     if known:
         assert (raised.value.reason, raised.value.message) == ("UNAVAILABLE", ingest_batches.NOT_STORED)
     else:
@@ -200,7 +240,7 @@ async def test_calls_have_less_time_once_the_store_is_known_to_be_down_until_one
     sender = IngestBatches(ingest, retries, GatewaySettings())  # type: ignore[arg-type]  # it calls no more
 
     def known_to_be_down() -> bool:
-        return retries.deadline() < time.monotonic() + 0.9
+        return retries.deadline() < TIME.now + 0.9
 
     async def fails() -> None:
         with pytest.raises(errors.Unavailable):
@@ -227,7 +267,7 @@ async def test_a_large_event_has_more_time_and_delays_no_small_one() -> None:
 
     async def takes_long(request: Request, timeout_seconds: float) -> Response:
         await may_end.wait()
-        if timeout_seconds < 0.8:
+        if timeout_seconds < 0.8:  # which is more than a small event has
             raise refusal(grpc.StatusCode.DEADLINE_EXCEEDED)
         return accepted(request)
 
@@ -386,23 +426,25 @@ async def test_items_left_out_by_ingest_and_later_ones_of_their_tenant_get_a_cal
 
 async def test_an_event_that_may_be_stored_by_a_shared_call_is_not_said_to_be_unsaved_by_its_own() -> None:
     ingest = Ingest(leaves_slow_ones_out, has_no_store)
-    slow, fast = await together(batches(ingest, accept_timeout_seconds=0.4), "slow1", "fast1")
+    slow, fast = await together(batches(ingest), "slow1", "fast1")
     assert isinstance(fast, ingest_pb2.Accepted)
     assert isinstance(slow, errors.OutcomeUnknown)
 
 
 async def test_an_event_that_waited_for_long_gives_no_other_tenant_its_deadline() -> None:
-    ingest = Ingest(hangs)
-    sender = batches(ingest, ingest_batches_in_flight=1, accept_timeout_seconds=1.0)
+    may_end = asyncio.Event()
+    ingest = Ingest(hangs_until(may_end))
+    sender = batches(ingest, ingest_batches_in_flight=1)
     waited = [asyncio.create_task(sender.accept(item(name), 1, "slow")) for name in ("slow1", "slow2")]
     await wait_until(lambda: ingest.sent)
     ingest.answer_with(works)
     if ingest.sent == [["slow1", "slow2"]]:
         waited.append(asyncio.create_task(sender.accept(item("slow3"), 1, "slow")))
-    await asyncio.sleep(ingest_batches.MAX_SKEW_SECONDS + 0.05)
+    TIME.now += ingest_batches.MAX_SKEW_SECONDS + 0.05
     fresh = await sender.accept(item("fast1"), 1, "fast")
     assert fresh.event_id == "fast1"
     assert ["fast1"] in ingest.sent
+    may_end.set()
     await asyncio.gather(*waited, return_exceptions=True)
 
 
@@ -427,21 +469,16 @@ async def test_large_events_share_no_call_with_other_tenants() -> None:
 
 
 async def test_a_tenant_with_hanging_calls_delays_no_other_and_does_not_mark_ingest_as_down() -> None:
-    async def hangs_for_slow_ones(request: Request, timeout_seconds: float) -> Response:
-        if any(one.event_id.startswith("slow") for one in request.items):
-            return await hangs(request, timeout_seconds)
-        return accepted(request)
-
-    ingest = Ingest(hangs_for_slow_ones)
+    may_end = asyncio.Event()
+    ingest = Ingest(hangs_until(may_end, "slow"))
     retries = Retries(1.5)
     sender = IngestBatches(ingest, retries, GatewaySettings())  # type: ignore[arg-type]  # it calls no more
     slow = [asyncio.create_task(sender.accept(item(f"slow{number}"), 1, "slow")) for number in range(20)]
     await wait_until(lambda: ingest.sent)
-    beside = 0
-    while not all(task.done() for task in slow):
+    for _ in range(10):
         await sender.accept(item("fast"), 1, "fast")
-        beside += not any(task.done() for task in slow)
-        await asyncio.sleep(0.01)
-    assert beside >= 3
+    assert not any(task.done() for task in slow)
+    may_end.set()
+    await asyncio.wait(slow)
     assert {type(task.exception()) for task in slow} <= {errors.OutcomeUnknown, errors.Unavailable}
-    assert retries.deadline() - time.monotonic() > KNOWN_AWAY_SECONDS + 0.1
+    assert retries.deadline() - TIME.now > KNOWN_AWAY_SECONDS + 0.1

@@ -214,12 +214,13 @@ def sending(pieces: int, piece: bytes) -> Any:
 
 
 async def test_a_body_has_more_time_as_more_of_it_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routing, "UPLOAD_TIMEOUT_SECONDS", 0.5)
-    monkeypatch.setattr(clock, "UPLOAD_BYTES_PER_SECOND", 1000)
-    body = await routing.read({"headers": []}, sending(8, b"x" * 500), 10_000)
-    assert body == b"x" * 4000
+    monkeypatch.setattr(routing, "UPLOAD_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(clock, "UPLOAD_BYTES_PER_SECOND", 100)
+    # Each piece is worth five seconds.
+    body = await routing.read({"headers": []}, sending(15, b"x" * 500), 10_000)
+    assert body == b"x" * 7500
     with pytest.raises(errors.RequestTimeout):
-        await routing.read({"headers": []}, sending(8, b"x"), 10_000)
+        await routing.read({"headers": []}, sending(15, b"x"), 10_000)
 
 
 def test_large_payloads_get_more_time() -> None:

@@ -16,9 +16,9 @@ from protos.webhook.v1 import deliveries_pb2 as pb
 from services.delivery.destinations.http import resolver
 from services.domain.egress.policy import Policy
 from services.domain.states import Hold
-from tests.delivery.world import Client, Counted, World, until_true
+from tests.delivery.world import PATIENT, Client, Counted, World, until_true
 
-PATIENT: dict[str, Any] = {"delivery_timeout_seconds": 30.0, "worker_concurrency": 64}
+MANY_SLOTS: dict[str, Any] = {**PATIENT, "worker_concurrency": 64}
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ async def test_receivers_of_one_tenant_that_hang_leave_many_slots_to_another(
     world: World, quiet: World, receiver: Receiver, other_receiver: Receiver
 ) -> None:
     """Also to endpoints without history, several at a time."""
-    async with world.running(**PATIENT):
+    async with world.running(**MANY_SLOTS):
         hanging = await hang(world, receiver, 100)
         await wait_until(lambda: receiver.in_flight >= 48, what="the worker to be full of what hangs")
         subscriptions = [await quiet.subscription(other_receiver.url(f"/{number}")) for number in range(6)]
@@ -92,7 +92,7 @@ async def test_a_tenant_has_its_bound_over_all_workers_and_what_is_over_it_is_he
     world: World, quiet: World, receiver: Receiver, other_receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("services.delivery.worker.__main__.PRESENCE_SECONDS", 0.1)
-    bound: dict[str, Any] = {**PATIENT, "tenant_concurrency": 16}
+    bound: dict[str, Any] = {**MANY_SLOTS, "tenant_concurrency": 16}
     async with world.delivery() as client, world.worker(**bound), world.worker(**bound):
         counted = Counted("webhook_worker_ids_total", source="doorbell")
 
@@ -129,7 +129,7 @@ async def test_a_host_has_its_bound_over_all_tenants_and_each_of_them_gets_throu
     world: World, quiet: World, receiver: Receiver, other_receiver: Receiver
 ) -> None:
     """Two tenants of one chat vendor; one of them has hanging channels there."""
-    async with world.running(**PATIENT, target_host_concurrency=16) as client:
+    async with world.running(**MANY_SLOTS, target_host_concurrency=16) as client:
         hanging = await hang(world, receiver, 30)
         await wait_until(lambda: receiver.in_flight >= 12, what="the host to be at its bound")
         subscription = await quiet.subscription(receiver.url("/quick"))
@@ -155,7 +155,7 @@ async def test_large_payloads_of_one_tenant_leave_memory_to_those_of_another(
 ) -> None:
     receiver.script(then=Reply(hang=True))
     size = 70_000
-    async with world.running(**PATIENT, large_payload_budget_bytes=8 * size):
+    async with world.running(**MANY_SLOTS, large_payload_budget_bytes=8 * size):
         for _ in range(20):
             await world.deliver(await world.subscription(receiver.url()), b"x" * size)
         await wait_until(lambda: receiver.in_flight == 7, what="the tenant to have its part of the memory")
@@ -179,7 +179,7 @@ async def test_hanging_names_of_one_tenant_do_not_delay_those_of_another(
     monkeypatch.setattr(resolver, "QUERIES", 12)
     name_server.hang("*.hanging.co.uk")
     name_server.say("*.quiet.co.uk", "127.0.0.1")
-    async with world.delivery(), world.worker(**PATIENT, policy=Policy.parse(["127.0.0.0/8", "*.quiet.co.uk"])):
+    async with world.delivery(), world.worker(**MANY_SLOTS, policy=Policy.parse(["127.0.0.0/8", "*.quiet.co.uk"])):
         hanging = []
         for number in range(100):
             hanging.append(await world.subscription(f"http://{number}.hanging.co.uk/"))
