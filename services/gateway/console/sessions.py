@@ -71,7 +71,7 @@ class _Sessions:
         return self._answer(answer.session)
 
     async def sign_in(self, request: Request) -> Response:
-        """Start a session for the holder of a key."""
+        """Start a session for the holder of a key, in place of the one that the browser has."""
         browsers.check_session_use(request.scope)
         try:
             key = _key(await routing.read(request.scope, request.receive, MAX_BODY_BYTES))
@@ -89,6 +89,7 @@ class _Sessions:
         answer = await self._access.CreateSession(asked, timeout=self._timeout_seconds)
         if answer.HasField("refusal"):
             return await self._refuse(_refused(answer.refusal))
+        await self._end(request)
         session = answer.created.session
         seconds = session.expires_at.seconds - session.created_at.seconds
         cookie = browsers.session_cookie(request.scope, answer.created.token, max_age_seconds=seconds)
@@ -97,11 +98,15 @@ class _Sessions:
     async def sign_out(self, request: Request) -> Response:
         """End the session of the browser."""
         browsers.check_session_use(request.scope)
+        await self._end(request)
+        cookie = browsers.session_cookie(request.scope, "", max_age_seconds=0)
+        return Response(status_code=204, headers=models.NO_STORE | {"set-cookie": cookie})
+
+    async def _end(self, request: Request) -> None:
+        """End the session whose token the browser has, unless it has ended."""
         token = browsers.session_token(request.scope)
         if token is not None and await self._caller_of(token):
             await self._access.EndSession(pb.EndSessionRequest(token=token), timeout=self._timeout_seconds)
-        cookie = browsers.session_cookie(request.scope, "", max_age_seconds=0)
-        return Response(status_code=204, headers=models.NO_STORE | {"set-cookie": cookie})
 
     async def _caller_of(self, token: str) -> Caller | None:
         """Return the caller with a session, or None if it has ended.

@@ -32,7 +32,7 @@ async def respond(
     """Return a response with everything that a search finds from its page on; `items` are those of an answer.
 
     What is wrong with the request is found before it begins. If a later page cannot be had, the last line has the
-    problem and the cursor of that page.
+    problem and the cursor of that page: also when the key or the session of the caller has ended meanwhile.
     """
     request.page_size = paging.MAX_PAGE_SIZE
     first = await services.call(method, request)
@@ -45,6 +45,7 @@ async def respond(
                 return
             request.page_token = answer.next_page_token
             try:
+                await services.check_session()
                 answer = await services.call(method, request)
             except (errors.WebhookError, grpc.aio.AioRpcError) as error:
                 refused = error if isinstance(error, errors.WebhookError) else problems.refusal_of(error)

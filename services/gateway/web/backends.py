@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Protocol, TypeAlias, TypeVar
@@ -53,6 +54,7 @@ OfTenant = TypeVar("OfTenant", bound=_OfTenant)
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 Method: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[Request, Answer]"
+SessionCheck: TypeAlias = Callable[[], Awaitable[object]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +82,8 @@ class Backends:
     # The caller on whose behalf the calls are made, once it is known, and its API key.
     caller: Caller | None = None
     key: str | None = dataclasses.field(default=None, repr=False)
+    # Of a caller who is signed in by a session: raises Unauthenticated once it has ended.
+    session_check: "SessionCheck | None" = dataclasses.field(default=None, repr=False)
 
     @classmethod
     def over(cls, channels: Channels, *, timeout_seconds: float) -> "Backends":
@@ -95,9 +99,17 @@ class Backends:
             timeout_seconds=timeout_seconds,
         )
 
-    def acting_for(self, caller: Caller, key: str | None) -> "Backends":
-        """Return the same, for calls on behalf of this caller with this API key."""
-        return dataclasses.replace(self, caller=caller, key=key)
+    def acting_for(self, caller: Caller, key: str | None, session_check: "SessionCheck | None" = None) -> "Backends":
+        """Return the same, for calls on behalf of this caller with this API key, or the token of a session."""
+        return dataclasses.replace(self, caller=caller, key=key, session_check=session_check)
+
+    async def check_session(self) -> None:
+        """Raise Unauthenticated if the caller's session has ended since the request began.
+
+        Whether their key has, the services look at with each call.
+        """
+        if self.session_check is not None:
+            await self.session_check()
 
     async def call(
         self, method: "Method[OfTenant, Answer]", request: OfTenant, *, timeout_seconds: float | None = None
@@ -160,7 +172,8 @@ class Backends:
 async def _of(request: fastapi.Request) -> Backends:
     """Return the stubs for the caller, the only ones that a route gets."""
     backends: Backends = request.app.state.backends
-    return backends.acting_for(callers.of(request.scope), callers.key_of(request.scope))
+    scope = request.scope
+    return backends.acting_for(callers.of(scope), callers.key_of(scope), scope.get(callers.SESSION_CHECK))
 
 
 # The type of a route parameter that receives the stubs for the caller.

@@ -63,8 +63,9 @@ MAX_HEADER_LENGTH = keys.MAX_LENGTH + 64
 TENANT = "X-Tenant"
 TENANT_HEADER = TENANT.lower().encode()
 
-# Where a request notes the token of the session that it is signed in by.
+# Where a request notes the token of the session that it is signed in by, and what finds out whether it has ended since.
 SESSION_TOKEN = "session_token"  # noqa: S105 - a name
+SESSION_CHECK = "session_check"
 
 # Tells tokens of sessions from keys where both are known by their text: no header has it, so a token is no key.
 _OF_SESSION = "\0"

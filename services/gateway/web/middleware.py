@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.gateway import metrics
 from services.gateway.web import browsers, problems
-from services.gateway.web.callers import SESSION_TOKEN, Bucket, Caller, Callers
+from services.gateway.web.callers import SESSION_CHECK, SESSION_TOKEN, Bucket, Caller, Callers
 from services.platform import errors, ids
 from services.platform.http.protocol import HOLDER
 from services.platform.process.bounds import Refusals
@@ -232,6 +232,7 @@ class Authenticated:
         browsers.check_session_use(scope)
         caller = await self._callers.find_session(token)
         scope[SESSION_TOKEN] = token
+        scope[SESSION_CHECK] = functools.partial(self._callers.find_session, token)
         return caller
 
 

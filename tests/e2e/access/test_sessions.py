@@ -153,12 +153,27 @@ async def test_signing_out_ends_the_session(browser: httpx.AsyncClient, admin: A
     assert len(await listed(admin.http, resource_id=session_id)) == 2
 
 
+async def test_signing_in_again_ends_the_session_before(browser: httpx.AsyncClient, admin: Admin) -> None:
+    made = await admin.created(role="read")
+    before = await signed_in(browser, made["key"])
+    cookie = {"Cookie": f"webhook_session={browser.cookies['webhook_session']}"}
+    other = await admin.created(role="read")
+    await signed_in(browser, other["key"])
+    browser.cookies.clear()
+    assert (await browser.get(SESSION, headers=cookie)).json()["caller"] is None
+    (ended, _) = await listed(admin.http, resource_id=before)
+    assert (ended["action"], ended["actor"]) == ("session.revoke", made["id"])
+
+
 async def test_admins_list_and_revoke_sessions(
     browser: httpx.AsyncClient, http: httpx.AsyncClient, admin: Admin, a_name: str
 ) -> None:
     await admin.tenant(a_name)
     key = await admin.key(a_name, "read")
-    sessions_of_key = [await signed_in(browser, key) for _ in range(2)]
+    sessions_of_key = []
+    for _ in range(2):
+        browser.cookies.clear()  # as another browser
+        sessions_of_key.append(await signed_in(browser, key))
     page = await http.get(SESSIONS, params={"tenant_id": a_name, "limit": 1}, headers=bearer(ADMIN_KEY))
     rest = {"tenant_id": a_name, "cursor": page.json()["next_cursor"]}
     found = page.json()["items"] + (await http.get(SESSIONS, params=rest, headers=bearer(ADMIN_KEY))).json()["items"]

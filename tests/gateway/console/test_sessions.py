@@ -1,17 +1,25 @@
-"""Finding out who is signed in, which strangers may ask as often as they like."""
+"""Who is signed in, which strangers may ask as often as they like, and what ends with a session."""
 
 import json
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 from starlette.requests import Request
 
 from protos.webhook.v1 import access_pb2 as pb
+from protos.webhook.v1 import ingest_pb2
+from services.gateway import app
 from services.gateway.console import sessions
+from services.gateway.web.backends import Backends, Channels
 from services.gateway.web.callers import ANYBODY, Caller
+from services.platform import ids
 from services.platform.auth import keys
+from services.platform.grpc import client as grpc_client
+from services.platform.process import probes
 from services.platform.process.bounds import Refusals
+from tests.gateway.fakes import NOW, Services
 
 
 class _Access:
@@ -56,3 +64,39 @@ async def test_made_up_tokens_are_refused_as_slowly_as_made_up_keys(monkeypatch:
     assert paused == []
     assert await caller(keys.make_session_token()) is None
     assert paused == ["paused"]
+
+
+class _Ended:
+    """Callers of whom one is signed in, until a request has begun."""
+
+    required = True
+
+    def __init__(self) -> None:
+        self.finds = 0
+
+    def known(self, _header: bytes | None) -> Caller | None:
+        return None
+
+    async def find_session(self, _token: str) -> Caller:
+        self.finds += 1
+        if self.finds > 1:
+            raise keys.invalid()
+        return ANYBODY
+
+
+async def test_lines_end_with_the_session_that_reads_them(services: Services) -> None:
+    services.event = ingest_pb2.Event(id=str(ids.new()), content_type="text/plain", created_at=NOW)
+    nothing: Any = None
+    callers: Any = _Ended()
+    async with grpc_client.channel(f"127.0.0.1:{services.port}") as channel:
+        backends = Backends.over(Channels(ingest=channel, delivery=channel, analytics=channel), timeout_seconds=60)
+        application = app.create(
+            backends, nothing, callers, nothing, probes.Health(), max_payload_bytes=1, serve_operations=False
+        )
+        transport = httpx.ASGITransport(application)
+        cookie = {"cookie": f"webhook_session={keys.make_session_token()}"}
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost", headers=cookie) as browser:
+            answer = await browser.get("/api/v1/events?format=ndjson")
+    first, last = [json.loads(line) for line in answer.text.splitlines()]
+    assert first["id"] == services.event.id
+    assert (last["error"]["status"], last["next_cursor"]) == (401, "more")
