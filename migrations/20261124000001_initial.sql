@@ -640,6 +640,7 @@ CREATE TABLE job_previews (
     matched_exact boolean NOT NULL
 );
 CREATE INDEX job_previews_by_expiry ON job_previews (expires_at);
+CREATE INDEX job_previews_by_tenant ON job_previews (tenant_id, expires_at);
 
 -- The running workers. While Redis is away, each allows itself its share of every rate limit.
 CREATE TABLE workers (

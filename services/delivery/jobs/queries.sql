@@ -38,6 +38,12 @@ RETURNING kind, filter, frozen_at, matched, matched_exact, to_subscription_id, o
 DELETE FROM job_previews
 WHERE token_hash = ANY(ARRAY(SELECT token_hash FROM job_previews WHERE expires_at <= now() ORDER BY expires_at LIMIT $1))
 
+-- forget_older_previews --
+-- Removes the previews of tenant $1 but for the newest $2.
+DELETE FROM job_previews
+WHERE tenant_id = $1
+  AND expires_at <= (SELECT expires_at FROM job_previews WHERE tenant_id = $1 ORDER BY expires_at DESC OFFSET $2 LIMIT 1)
+
 -- forget_jobs --
 -- Removes up to $3 jobs of tenant $1 that ended more than $2 days ago, and as many of those before its newest $4, once nothing
 -- of theirs is waited for. Of the former it looks at none that was created since.

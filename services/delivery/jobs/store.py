@@ -6,11 +6,14 @@ another one does the same chunk. So no delivery is retried twice by a job, whate
 A job that erases does so with events (erasure.py), which it counts in place of deliveries.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import math
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -47,10 +50,15 @@ MAX_MATCHED = 10_000_000
 # How many deliveries are counted exactly, and those that are read at once for it.
 COUNTED = 100_000
 COUNTED_AT_ONCE = 5_000
-# Counting ends after so many looks that found little, too: then there are at least so many.
+# Counting ends after so many looks that found little, too, and after so long: then there are at least so many.
 COUNT_LOOKS = 25
+COUNT_SECONDS = 5.0
+# Dry runs of a tenant at once in a process: each reads much, and holds a snapshot of the database meanwhile.
+MAX_PREVIEWING = 4
 SAMPLES = 10
 TOKEN_SECONDS = 900.0
+# Dry runs of a tenant that are kept for their tokens; the oldest are removed first.
+MAX_PREVIEWS = 1_000
 TOKEN_PREFIX = "whj_"  # noqa: S105 - the beginning of tokens
 # Of a job, after its end; how many of a tenant are kept; and how many are removed whenever one is created.
 KEEP_DAYS = 30
@@ -146,6 +154,8 @@ class JobStore:
         # Of idempotency keys.
         self._key_hours = key_hours
         self._deliveries = of_deliveries
+        # How many dry runs of a tenant are in progress.
+        self._previewing: Counter[str] = Counter()
         self._retention = timedelta(hours=retention_hours)
         self._recovery = timedelta(hours=recovery_hours)
 
@@ -161,7 +171,7 @@ class JobStore:
         only: Only | None = None,
     ) -> Preview:
         """Count what a job would do now, and keep it for the job that its token starts."""
-        async with self._pool.acquire() as connection:
+        async with self._previews(tenant_id), self._pool.acquire() as connection:
             async with connection.transaction(isolation="repeatable_read", readonly=True):
                 plan = await self._plan(connection, tenant_id, kind, message, to_subscription_id, only)
                 found = await self._counted(connection, tenant_id, plan, described=True)
@@ -172,6 +182,7 @@ class JobStore:
                 TOKEN_SECONDS, plan.to_subscription_id, plan.only,
             )  # fmt: skip
             await connection.execute(SQL["forget_previews"], FORGET_AT_ONCE)
+            await connection.execute(SQL["forget_older_previews"], tenant_id, MAX_PREVIEWS)
         return found
 
     async def create(
@@ -358,12 +369,26 @@ class JobStore:
         await connection.execute(SQL["forget_jobs"], tenant_id, KEEP_DAYS, FORGET_AT_ONCE, KEEP_JOBS)
         return _job(made)
 
+    @contextlib.asynccontextmanager
+    async def _previews(self, tenant_id: str) -> AsyncIterator[None]:
+        """Take one of the places for dry runs of a tenant; TenantOverloaded if there is none."""
+        if self._previewing[tenant_id] >= MAX_PREVIEWING:
+            raise errors.TenantOverloaded(f"{MAX_PREVIEWING} dry runs of the tenant are in progress; try again")
+        self._previewing[tenant_id] += 1
+        try:
+            yield
+        finally:
+            self._previewing[tenant_id] -= 1
+            if not self._previewing[tenant_id]:
+                del self._previewing[tenant_id]
+
     async def _counted(
         self, connection: postgres.Connection, tenant_id: str, plan: Plan, *, described: bool
     ) -> Preview:
-        """Count what a plan is about, exactly up to COUNTED."""
+        """Count what a plan is about, exactly up to COUNTED and for COUNT_SECONDS."""
         wanted = parsed(plan.kind, plan.filter)
         span, preview = Span.of(wanted, ascending=True), Preview()
+        ends_at = time.monotonic() + COUNT_SECONDS
         for _ in range(COUNT_LOOKS):
             if plan.is_of_events:
                 found = await self._find_events(connection, tenant_id, plan, wanted, span.after)
@@ -375,7 +400,7 @@ class JobStore:
             if found.reached is None:
                 preview.exact = True
                 break
-            if preview.matched >= COUNTED:
+            if preview.matched >= COUNTED or time.monotonic() > ends_at:
                 break
             span = span.beyond(found.reached)
         return preview

@@ -18,6 +18,7 @@ from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2, jobs_pb2, jobs_pb2_grpc
 from protos.webhook.v1.deliveries_pb2 import DeliveryFilter
 from services.delivery.jobs import store as jobs
+from services.delivery.jobs.missed import Only
 from services.delivery.jobs.plans import Job
 from services.delivery.jobs.store import JobStore
 from services.domain import idempotency
@@ -579,6 +580,44 @@ async def test_a_token_that_has_expired_starts_nothing(world: World) -> None:
         await store.start("default", token, rate_per_second=1)
     await store.preview("default", RETRY, of(subscription))
     assert await world.pool.fetchval("SELECT count(*) FROM job_previews") == 1
+
+
+async def test_a_tenant_has_few_dry_runs_at_once_and_others_have_theirs(world: World) -> None:
+    subscription = await world.subscription("https://receiver.example/hook")
+    store, wanted = store_of(world), of(subscription)
+    running = [asyncio.create_task(store.preview("default", RETRY, wanted)) for _ in range(jobs.MAX_PREVIEWING)]
+    await asyncio.sleep(0)  # each has begun
+    with pytest.raises(errors.TenantOverloaded):
+        await store.preview("default", RETRY, wanted)
+    with pytest.raises(errors.NotFound):
+        await store.preview("other", RETRY, wanted)
+    await asyncio.gather(*running)
+    assert (await store.preview("default", RETRY, wanted)).exact
+
+
+async def test_a_tenant_keeps_its_newest_dry_runs(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "MAX_PREVIEWS", 2)
+    subscription = await world.subscription("https://receiver.example/hook")
+    store = store_of(world)
+    oldest, *newest = [(await store.preview("default", RETRY, of(subscription))).token for _ in range(3)]
+    await store.preview("other", RETRY, DeliveryFilter(tag=["order=1"]))
+    with pytest.raises(errors.NotFound):
+        await store.start("default", oldest, rate_per_second=1)
+    for token in newest:
+        await finished(world, store, (await store.start("default", token, rate_per_second=1)).job)
+
+
+async def test_counting_ends_after_its_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "COUNT_SECONDS", -1.0)
+    monkeypatch.setattr(jobs, "COUNTED_AT_ONCE", 5)
+    subscription = await world.subscription("https://receiver.example/hook")
+    await failed(world, subscription, 12)
+    since = DeliveryFilter()
+    since.from_time.FromDatetime(datetime.now(UTC) - timedelta(hours=1))
+    store = store_of(world)
+    of_deliveries = await store.preview("default", RETRY, of(subscription))
+    of_events = await store.preview("default", JobKind.REPLAY, since, to_subscription_id=subscription, only=Only.ALL)
+    assert {(found.matched, found.exact) for found in (of_deliveries, of_events)} == {(5, False)}
 
 
 async def test_counts_over_the_bound_are_at_least(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
