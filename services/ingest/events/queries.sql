@@ -173,7 +173,8 @@ FROM webhook_events e WHERE e.id = $1 AND e.tenant_id = $2
 
 -- select_accepted --
 -- Reads what decides where an event ($1) of tenant $2 went.
-SELECT e.id, e.event_type, e.created_at, EXISTS (SELECT FROM event_expansions x WHERE x.event_id = e.id) AS expanding
+SELECT e.id, e.event_type, e.created_at, e.addressed_to,
+       EXISTS (SELECT FROM event_expansions x WHERE x.event_id = e.id) AS expanding
 FROM webhook_events e WHERE e.id = $1 AND e.tenant_id = $2
 
 -- select_routes --

@@ -1,8 +1,9 @@
 """Why each subscription got an event, or did not.
 
-Which subscriptions an event goes to is decided when it is accepted, and nothing is stored about the others. So the
-answer is found again: from the event's deliveries, and from the subscriptions as they are now. Of one that was changed
-after the event was accepted, only what it would get now is known.
+Which subscriptions an event goes to is decided when it is accepted. Of an event for a single one that is stored; of
+others nothing is about those that did not get it. So the answer is found again: from the event's deliveries, and from
+the subscriptions as they are now. Of one that was changed after the event was accepted, only what it would get now is
+known.
 """
 
 import enum
@@ -22,10 +23,11 @@ from services.platform.stores import postgres, sql
 SQL = sql.Queries("services.ingest.events")
 
 
-_TYPED = "The event was sent to one subscription, not to all subscriptions to its type."
-_UNTYPED = (
-    "The event was sent to one subscription: to another one, or to this one, if its type could not be read and"
-    " event_types are limited."
+_ADDRESSED = "The event was sent to another subscription, not to all that want its type."
+_UNREAD = "The event was sent to this subscription, but its type could not be read, and event_types are limited."
+_UNKNOWN = (
+    "With its settings of now it would get the event. It may have been created or changed in the moment in which the"
+    " event was accepted."
 )
 
 
@@ -72,6 +74,8 @@ class _Accepted:
     id: UUID
     event_type: str | None
     created_at: datetime
+    # Its only subscription; None: it goes to all that want its type.
+    addressed_to: UUID | None
     expanding: bool
 
 
@@ -138,10 +142,8 @@ def _got(event: _Accepted, row: Any) -> tuple[RouteReason, str]:
 
 
 def _missed(event: _Accepted, row: Any) -> tuple[RouteReason, str]:
-    if row["kind"] == Kind.SYSTEM:
-        return RouteReason.SYSTEM, "A system subscription gets only operational events."
-    if row["created_at"] > event.created_at:
-        return RouteReason.CREATED_LATER, "The subscription was created after the event was accepted."
+    if never := _why_never(event, row):
+        return never
     why_not = _why_not_wanted(event, row)
     if row["changed_at"] > event.created_at:
         return RouteReason.CHANGED_SINCE, _what_changed(row, why_not)
@@ -149,7 +151,20 @@ def _missed(event: _Accepted, row: Any) -> tuple[RouteReason, str]:
         return why_not
     if event.expanding:
         return RouteReason.EXPANDING, "The deliveries of the event are still being created."
-    return RouteReason.ADDRESSED, _UNTYPED if event.event_type is None else _TYPED
+    if event.addressed_to is not None:
+        return RouteReason.EVENT_TYPE, _UNREAD
+    return RouteReason.CHANGED_SINCE, _UNKNOWN
+
+
+def _why_never(event: _Accepted, row: Any) -> tuple[RouteReason, str] | None:
+    """Return why a subscription did not get the event whatever its settings were."""
+    if row["kind"] == Kind.SYSTEM:
+        return RouteReason.SYSTEM, "A system subscription gets only operational events."
+    if event.addressed_to not in (None, row["id"]):
+        return RouteReason.ADDRESSED, _ADDRESSED
+    if row["created_at"] > event.created_at:
+        return RouteReason.CREATED_LATER, "The subscription was created after the event was accepted."
+    return None
 
 
 def _what_changed(row: Any, why_not: tuple[RouteReason, str] | None) -> str:

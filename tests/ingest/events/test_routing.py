@@ -57,6 +57,17 @@ async def test_an_event_for_one_subscription_says_so_of_the_others(ingest: Inges
     sent = await ingest.send(target.id, event_type="a")
     assert await reason(ingest, sent.event_id, target.id) == (True, "matched")
     assert await reason(ingest, sent.event_id, other.id) == (False, "addressed")
+    # Whatever became of the others since.
+    await ingest.update(other.id, URL, event_types=["b"], all_event_types=True)
+    assert await reason(ingest, sent.event_id, other.id) == (False, "addressed")
+    assert await reason(ingest, sent.event_id, (await ingest.create()).id) == (False, "addressed")
+
+
+async def test_an_event_whose_type_could_not_be_read_is_not_said_to_be_for_another(ingest: Ingest) -> None:
+    target = await ingest.create(event_types=["a"])
+    sent = await ingest.send(target.id)
+    await ingest.pool.execute("DELETE FROM webhook_deliveries WHERE subscription_id = $1", UUID(target.id))
+    assert await reason(ingest, sent.event_id, target.id) == (False, "event_type")
 
 
 async def test_an_event_without_a_type_passes_every_filter(ingest: Ingest) -> None:
@@ -116,6 +127,7 @@ async def test_an_event_that_is_expanding_says_so(ingest: Ingest) -> None:
     async with ingest.pool.acquire() as connection:
         transaction = connection.transaction()
         await transaction.start()
+        await connection.execute("UPDATE webhook_events SET addressed_to = NULL WHERE id = $1", UUID(sent.event_id))
         await connection.execute(
             "INSERT INTO event_expansions (event_id, tenant_id, event_type, stored_at, targets)"
             " VALUES ($1, $2, 'a', now(), 2)",
