@@ -298,33 +298,37 @@ SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
     LIMIT $4
 ) AS listed
 
+-- tagged --
+-- Finds the first $4 of a tenant's events with one of the tags in the last parameter: between which ids their deliveries can
+-- be, and how many of the events share that range. It is part of the next walk, and of those of the other places.
+SELECT least_delivery_id(t.event_id) AS least, greatest_delivery_id(t.event_id) AS greatest, count(*)::integer AS events
+FROM (
+    SELECT DISTINCT named.event_id
+    FROM unnest({last}::text[]) AS wanted (tag)
+    CROSS JOIN LATERAL (
+        SELECT event_id FROM event_tags
+        WHERE tenant_id = $1 AND tag = wanted.tag
+          AND event_id >= least_delivery_id($2) AND greatest_delivery_id(event_id) > $2
+          AND event_id <= greatest_delivery_id($3) AND least_delivery_id(event_id) < $3
+        ORDER BY event_id {direction} LIMIT $4
+    ) AS named
+    ORDER BY named.event_id {direction} LIMIT $4
+) AS t
+GROUP BY least, greatest
+ORDER BY least {direction}
+
 -- history_of_tags --
--- Walks that of a tenant's events with one of the tags $10: through the ids that their deliveries can have, and at the end of
--- each range past a row without a tenant for each of its events, so that those without deliveries are passed as well.
+-- Walks that of a tenant's events with one of the tags in the last parameter: through the ids that their deliveries can have,
+-- and at the end of each range past a row without a tenant for each of its events, so that those without deliveries are passed
+-- as well.
 SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
     SELECT d.id, d.subscription_id, d.tenant_id, d.status, d.event_type, d.attempt_count
-    FROM (
-        SELECT least_delivery_id(t.event_id) AS least, greatest_delivery_id(t.event_id) AS greatest, count(*)::integer AS events
-        FROM (
-            SELECT DISTINCT named.event_id
-            FROM unnest($10::text[]) AS wanted (tag)
-            CROSS JOIN LATERAL (
-                SELECT event_id FROM event_tags
-                WHERE tenant_id = $1 AND tag = wanted.tag
-                  AND event_id >= least_delivery_id($2) AND greatest_delivery_id(event_id) > $2
-                  AND event_id <= greatest_delivery_id($3) AND least_delivery_id(event_id) < $3
-                ORDER BY event_id {direction} LIMIT $4
-            ) AS named
-            ORDER BY named.event_id {direction} LIMIT $4
-        ) AS t
-        GROUP BY least, greatest
-        ORDER BY least {direction}
-    ) AS near
+    FROM ({tagged}) AS near
     CROSS JOIN LATERAL (
         (
             SELECT id, subscription_id, tenant_id, status, event_type, attempt_count FROM webhook_deliveries h
             WHERE id BETWEEN near.least AND near.greatest AND id > $2 AND id < $3
-              AND EXISTS (SELECT FROM event_tags WHERE event_id = h.event_id AND tag = ANY($10) OFFSET 0)
+              AND EXISTS (SELECT FROM event_tags WHERE event_id = h.event_id AND tag = ANY({last}::text[]) OFFSET 0)
             ORDER BY id {direction} LIMIT $4
         )
         UNION ALL
@@ -399,26 +403,10 @@ SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
 ) AS listed
 
 -- unsuccessful_of_tags --
--- Walks those of a tenant's events with one of the tags $13, as history_of_tags does.
+-- Walks those of a tenant's events with one of the tags in the last parameter, as history_of_tags does.
 SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
     SELECT u.id, u.subscription_id, u.tenant_id, u.attempt_count, u.last_status_code, u.last_error_kind
-    FROM (
-        SELECT least_delivery_id(t.event_id) AS least, greatest_delivery_id(t.event_id) AS greatest, count(*)::integer AS events
-        FROM (
-            SELECT DISTINCT named.event_id
-            FROM unnest($13::text[]) AS wanted (tag)
-            CROSS JOIN LATERAL (
-                SELECT event_id FROM event_tags
-                WHERE tenant_id = $1 AND tag = wanted.tag
-                  AND event_id >= least_delivery_id($2) AND greatest_delivery_id(event_id) > $2
-                  AND event_id <= greatest_delivery_id($3) AND least_delivery_id(event_id) < $3
-                ORDER BY event_id {direction} LIMIT $4
-            ) AS named
-            ORDER BY named.event_id {direction} LIMIT $4
-        ) AS t
-        GROUP BY least, greatest
-        ORDER BY least {direction}
-    ) AS near
+    FROM ({tagged}) AS near
     CROSS JOIN LATERAL (
         (
             SELECT ended.id, ended.subscription_id, ended.tenant_id, ended.attempt_count, ended.last_status_code,
@@ -429,7 +417,7 @@ SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
                 WHERE tenant_id = $1 AND status = asked.status::delivery_status AND id BETWEEN near.least AND near.greatest
                   AND id > $2 AND id < $3
                   AND EXISTS (
-                      SELECT FROM webhook_deliveries d JOIN event_tags t ON t.event_id = d.event_id AND t.tag = ANY($13)
+                      SELECT FROM webhook_deliveries d JOIN event_tags t ON t.event_id = d.event_id AND t.tag = ANY({last}::text[])
                       WHERE d.id = listed.id OFFSET 0
                   )
                 ORDER BY id {direction} LIMIT $4
@@ -512,34 +500,18 @@ SELECT *, row_number() OVER (ORDER BY delivery_id {direction}) AS place FROM (
 ) AS listed
 
 -- queue_of_tags --
--- Walks that of a tenant's events with one of the tags $13, as history_of_tags does.
+-- Walks that of a tenant's events with one of the tags in the last parameter, as history_of_tags does.
 SELECT *, row_number() OVER (ORDER BY delivery_id {direction}) AS place FROM (
     SELECT q.delivery_id, q.subscription_id, q.tenant_id, q.claim_token, q.scheduled, q.due_at, q.attempt_count,
            q.last_status_code, q.last_error_kind
-    FROM (
-        SELECT least_delivery_id(t.event_id) AS least, greatest_delivery_id(t.event_id) AS greatest, count(*)::integer AS events
-        FROM (
-            SELECT DISTINCT named.event_id
-            FROM unnest($13::text[]) AS wanted (tag)
-            CROSS JOIN LATERAL (
-                SELECT event_id FROM event_tags
-                WHERE tenant_id = $1 AND tag = wanted.tag
-                  AND event_id >= least_delivery_id($2) AND greatest_delivery_id(event_id) > $2
-                  AND event_id <= greatest_delivery_id($3) AND least_delivery_id(event_id) < $3
-                ORDER BY event_id {direction} LIMIT $4
-            ) AS named
-            ORDER BY named.event_id {direction} LIMIT $4
-        ) AS t
-        GROUP BY least, greatest
-        ORDER BY least {direction}
-    ) AS near
+    FROM ({tagged}) AS near
     CROSS JOIN LATERAL (
         (
             SELECT delivery_id, subscription_id, tenant_id, claim_token, scheduled, due_at, attempt_count, last_status_code,
                    last_error_kind
             FROM delivery_queue waiting
             WHERE delivery_id BETWEEN near.least AND near.greatest AND delivery_id > $2 AND delivery_id < $3
-              AND EXISTS (SELECT FROM event_tags WHERE event_id = waiting.event_id AND tag = ANY($13) OFFSET 0)
+              AND EXISTS (SELECT FROM event_tags WHERE event_id = waiting.event_id AND tag = ANY({last}::text[]) OFFSET 0)
             ORDER BY delivery_id {direction} LIMIT $4
         )
         UNION ALL

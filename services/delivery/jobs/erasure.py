@@ -8,12 +8,11 @@ history, in the order that all keep to: so what a worker records at the same mom
 erased, or comes late. An event with many deliveries takes several chunks, and is noted as erased in the last of them.
 """
 
-import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from uuid import UUID
 
 from protos.webhook.v1 import deliveries_pb2
@@ -73,10 +72,8 @@ async def find(
     connection: postgres.Connection, tenant_id: str, wanted: Filter, frozen_at: datetime, after: UUID, limit: int
 ) -> Found:
     """Return the first `limit` events beyond `after` that are wanted, accepted by `frozen_at`, and not erased."""
-    span = Span.of(wanted, ascending=True).beyond(after)
-    # Ids come from clocks that may differ. What comes in meanwhile is not passed.
-    latest = ids.least_at(frozen_at + timedelta(seconds=ids.MAX_CLOCK_DIFFERENCE_SECONDS))
-    span = dataclasses.replace(span, before=min(span.before, latest))
+    # What comes in meanwhile is not passed.
+    span = Span.of(wanted, ascending=True).beyond(after).until(frozen_at)
     walker = Walker(connection, SQL, tenant_id, span, limit)
     arguments = [[events.like_pattern(entry) for entry in wanted.event_types] or None, frozen_at]
     named = await search.named_events(connection, tenant_id, wanted)

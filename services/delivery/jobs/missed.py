@@ -3,16 +3,15 @@
 An event that was sent to another subscription alone is never among them.
 """
 
-import dataclasses
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
 
 from protos.webhook.v1 import deliveries_pb2
 from services.delivery.api.filters import Filter
 from services.domain import events
-from services.platform import errors, ids
+from services.platform import errors
 from services.platform.stores import postgres, sql
 from services.platform.stores.walks import Found, Span, Walker
 
@@ -67,10 +66,8 @@ async def find(
     limit: int,
 ) -> Found:
     """Return the first `limit` events beyond `after` that were accepted by `frozen_at`, and can be sent."""
-    span = Span.of(wanted, ascending=True).beyond(after)
-    # Ids come from clocks that may differ. What comes in meanwhile is not passed.
-    latest = ids.least_at(frozen_at + timedelta(seconds=ids.MAX_CLOCK_DIFFERENCE_SECONDS))
-    span = dataclasses.replace(span, before=min(span.before, latest))
+    # What comes in meanwhile is not passed.
+    span = Span.of(wanted, ascending=True).beyond(after).until(frozen_at)
     own, asked = (
         [events.like_pattern(entry) for entry in entries] or None for entries in (by.event_types, wanted.event_types)
     )

@@ -26,6 +26,8 @@ from services.platform.stores.sql import Queries
 WALK_ROWS = 10_000
 FIRST_ROWS = 250
 STEP_GROWTH = 4
+# The part of a walk by tags, which is written once for those through several places.
+TAGGED = "tagged"
 
 # How far back a search goes by default, where nothing else bounds it.
 WINDOW = timedelta(hours=24)
@@ -79,6 +81,11 @@ class Span:
     def from_time(self) -> datetime | None:
         """The time of its first ids; None if it has all from the beginning."""
         return ids.moment_of(UUID(int=self.after.int + 1)) if self.after.int else None
+
+    def until(self, moment: datetime) -> "Span":
+        """Return the part of it that may have been made by then; ids come from clocks that may differ."""
+        latest = ids.least_at(moment + timedelta(seconds=ids.MAX_CLOCK_DIFFERENCE_SECONDS))
+        return dataclasses.replace(self, before=min(self.before, latest))
 
     def beyond(self, place: UUID) -> "Span":
         """Return what is left of it beyond an id."""
@@ -178,10 +185,9 @@ class Walker:
     async def step(self, find: str, walk: str, arguments: Sequence[Any], rows: int, span: Span | None = None) -> Any:
         """Take a single step of so many rows of each source."""
         span = span or self._span
-        made = statement(self._queries, find, walk, ascending=span.ascending)
-        return await self._connection.fetchrow(
-            made, self._sees, span.after, span.before, rows, self._limit + 1, *arguments
-        )
+        parameters = self._sees, span.after, span.before, rows, self._limit + 1, *arguments
+        made = statement(self._queries, find, walk, ascending=span.ascending, parameters=len(parameters))
+        return await self._connection.fetchrow(made, *parameters)
 
     def page(self, parts: Sequence[Part]) -> Found:
         """Return the page of what was found in several places, no further than the walks of each of them got."""
@@ -213,14 +219,15 @@ class Walker:
         return Found(ids=found, reached=shortest, cut=True)
 
 
-def statement(queries: Queries, find: str, walk: str, *, ascending: bool) -> str:
-    """Return the statement that finds what is wanted on a walk in this direction."""
-    return _made(queries[find], queries[walk], ascending=ascending)
+def statement(queries: Queries, find: str, walk: str, *, ascending: bool, parameters: int) -> str:
+    """Return the statement that finds what is wanted on a walk in this direction, with so many parameters."""
+    return _made(queries[find], queries[walk], queries.get(TAGGED, ""), ascending=ascending, last=parameters)
 
 
 @functools.cache  # bounded by the number of statements
-def _made(find: str, walk: str, *, ascending: bool) -> str:
-    direction = "ASC" if ascending else "DESC"
+def _made(find: str, walk: str, tagged: str, *, ascending: bool, last: int) -> str:
+    names = {"direction": "ASC" if ascending else "DESC", "last": f"${last}"}
     # Up to the end of a step, and the end of all steps.
     within, end = ("<=", "$3") if ascending else (">=", "$2")
-    return find.format(walk=walk.format(direction=direction), direction=direction, within=within, end=end)
+    walk = walk.format(**names, tagged=tagged.format(**names))
+    return find.format(**names, walk=walk, within=within, end=end)

@@ -476,9 +476,9 @@ def ranges(data: Data) -> list[list[UUID]]:
 async def test_a_step_of_a_search_reads_no_more_rows_than_it_passes(
     data: Data, find: str, walk: str, arguments: Callable[[Data], list[Any]], *, ascending: bool
 ) -> None:
-    query = walks.statement(api.SQL, find, walk, ascending=ascending)
-    bounds = [UUID(int=0), UUID(int=2**128 - 1)]
-    found = await plan(data.connection, query, "default", *bounds, STEP, STEP, *arguments(data))
+    parameters = ["default", UUID(int=0), UUID(int=2**128 - 1), STEP, STEP, *arguments(data)]
+    query = walks.statement(api.SQL, find, walk, ascending=ascending, parameters=len(parameters))
+    found = await plan(data.connection, query, *parameters)
     assert whole(found) == []
     # A row of each partition may be read ahead; each row that is passed may be looked up in another table.
     owners = 1 if "_of_" not in walk else 3
