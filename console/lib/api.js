@@ -12,9 +12,6 @@ export const session = signal(null);
 /** The tenant that an operator acts in; empty for the key's own. */
 export const tenant = signal("");
 
-// A key is only ever in the memory of this page, and only where the gateway has no sessions.
-let key = "";
-
 /** What the API refused, or that it could not be reached. */
 export class Problem extends Error {
   /** @param {{status?: number, reason?: string, title?: string, detail?: string, errors?: {field: string, message: string}[], request_id?: string}} document */
@@ -57,7 +54,6 @@ export function url(path, query = {}) {
  */
 export async function send(method, path, { query, body, signal: abort, headers = {} } = {}) {
   const sent = { "X-Webhook-Console": "1", ...headers };
-  if (key) sent["Authorization"] = `Bearer ${key}`;
   if (tenant.value && path.startsWith("/api/")) sent["X-Tenant"] = tenant.value;
   if (body !== undefined && !sent["Content-Type"]) sent["Content-Type"] = "application/json";
   let response;
@@ -77,7 +73,6 @@ export async function send(method, path, { query, body, signal: abort, headers =
   if (response.ok) return response;
   const document = await response.json().catch(() => ({}));
   if (response.status === 401 && session.value?.caller && path.startsWith("/api/")) {
-    key = "";
     session.value = { ...session.value, required: true, caller: null };
   }
   throw new Problem({ status: response.status, title: response.statusText, ...document });
@@ -109,10 +104,7 @@ export async function all(path, query, abort, most = 1000) {
 
 /** Find out whether a key is required, and who is signed in. */
 export async function open() {
-  session.value = await get("/console/session").catch((problem) => {
-    if (problem.status === 404) return probe();
-    throw problem;
-  });
+  session.value = await get("/console/session");
 }
 
 /**
@@ -120,48 +112,13 @@ export async function open() {
  * @param {string} given
  */
 export async function signIn(given) {
-  try {
-    session.value = await call("POST", "/console/session", { body: { key: given } });
-  } catch (problem) {
-    if (problem.status !== 404 && problem.status !== 405) throw problem;
-    key = given;
-    try {
-      const found = await probe();
-      if (!found.caller) throw new Problem({ status: 401, detail: "The API key is invalid." });
-      session.value = found;
-    } catch (failed) {
-      key = "";
-      throw failed;
-    }
-  }
+  session.value = await call("POST", "/console/session", { body: { key: given } });
 }
 
 /** Sign out here and at the gateway; throw a Problem if the session may still be valid. */
 export async function signOut() {
-  if (key) key = "";
-  else await call("DELETE", "/console/session");
+  await call("DELETE", "/console/session");
   session.value = { ...session.value, required: true, caller: null };
-}
-
-/** Find the role of the caller by what it is allowed: for a gateway without sessions. @returns {Promise<Session>} */
-async function probe() {
-  const described = await get("/openapi.json").catch(() => null);
-  const known = { required: Boolean(key), expires_at: null, version: described?.info?.version || "", development: !key };
-  const may = async (path) => {
-    try {
-      await get(path, { limit: 1 });
-      return true;
-    } catch (problem) {
-      if (problem.status === 401) return null;
-      if (problem.status === 403) return false;
-      throw problem;
-    }
-  };
-  const reads = await may("/api/v1/subscriptions");
-  if (reads === null) return { ...known, required: true, caller: null };
-  if (!reads) throw new Problem({ status: 403, detail: "This key may only send events. Use one with the role read, write, or admin." });
-  const role = (await may("/api/v1/admin/tenants")) ? "admin" : "write";
-  return { ...known, caller: { key_id: key ? "key" : "anonymous", name: null, role, tenant_id: "default" } };
 }
 
 /** Whether the caller may change things, or operate the service. @param {"write" | "admin"} role */

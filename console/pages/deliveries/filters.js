@@ -18,6 +18,8 @@ const LISTS = [
   ["idempotency_key", "Idempotency key"],
   ["provider_id", "Provider id"],
 ];
+// What may contain a comma is entered a line each.
+const LINES = ["tag", "idempotency_key", "provider_id"];
 const PERIODS = { "1h": 3600, "24h": 86400, "7d": 7 * 86400 };
 const NAMES = { "1h": "Last hour", "24h": "Last 24 hours", "7d": "Last 7 days", all: "Any time" };
 
@@ -44,21 +46,21 @@ const local = (at) => {
 /** @param {{onClose: () => void}} props */
 function Panel({ onClose }) {
   const [value, set] = useState(() => {
-    const found = Object.fromEntries(LISTS.map(([name]) => [name, params(name).join(", ")]));
+    const found = Object.fromEntries(LISTS.map(([name]) => [name, params(name).join(LINES.includes(name) ? "\n" : ", ")]));
     return { ...found, min_attempts: param("min_attempts"), from: param("from") && local(param("from")), to: param("to") && local(param("to")), order: param("order") };
   });
   const put = (name) => (event) => set({ ...value, [name]: event.currentTarget.value });
   const apply = (event) => {
     event.preventDefault();
     const changes = /** @type {Record<string, any>} */ ({ min_attempts: value.min_attempts, order: value.order });
-    for (const [name] of LISTS) changes[name] = value[name].split(",").map((one) => one.trim()).filter(Boolean);
+    for (const [name] of LISTS) changes[name] = value[name].split(LINES.includes(name) ? "\n" : ",").map((one) => one.trim()).filter(Boolean);
     for (const name of ["from", "to"]) changes[name] = value[name] ? new Date(value[name]).toISOString() : null;
     if (changes.from) changes.since = null;
     setQuery(changes, { replace: false });
     onClose();
   };
-  const text = (name, label, hint, more = {}) => html`
-    <${Field} label=${label} hint=${hint}>${(attributes) => html`<input ...${attributes} ...${more} value=${value[name]} onInput=${put(name)} spellcheck="false" autocomplete="off" />`}<//>
+  const text = (name, label, hint, more) => html`
+    <${Field} label=${label} hint=${hint}>${(attributes) => html`<${LINES.includes(name) ? "textarea" : "input"} ...${attributes} ...${LINES.includes(name) ? { rows: 1, style: { minHeight: "0" } } : more} value=${value[name]} onInput=${put(name)} spellcheck="false" autocomplete="off" />`}<//>
   `;
   const select = (name, label, options) => html`
     <${Field} label=${label}>
@@ -78,7 +80,7 @@ function Panel({ onClose }) {
       <form id="filters" class="filtergrid" onSubmit=${apply}>
         ${select("subscription_id", "Subscription", [...subscriptions().values()].map((one) => [one.id, nameOf(one)]))}
         ${text("event_type", "Event type", "order.* stands for all that begin so")}
-        ${text("tag", "Tag", "Such as order=42")}
+        ${text("tag", "Tag", "Such as order=42, one a line")}
         ${text("status_code", "Status code", "Such as 503, or 5xx", { inputmode: "text" })}
         ${select("error_kind", "Error", Object.keys(ERRORS).map((kind) => [kind, errorName(kind)]))}
         ${select("reason", "Reason of the end", Object.entries(REASONS))}

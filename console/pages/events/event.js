@@ -16,7 +16,9 @@ export default function EventPage({ args: [id] }) {
   const query = useQuery((abort) => loadEvent(id, abort), [id]);
   const [asking, ask] = useState(false);
   const event = query.data;
-  const body = event?.raw && `{${event.event_type ? `"event_type": ${JSON.stringify(event.event_type)}, ` : ""}"payload": ${event.raw}}`;
+  // The payload as it was written: a browser that read and wrote it again would change its numbers.
+  const kept = event && Object.entries({ event_type: event.event_type, tags: event.tags }).filter(([, value]) => value && Object.keys(value).length);
+  const body = event?.raw && `{${kept.map(([name, value]) => `"${name}": ${JSON.stringify(value)}, `).join("")}"payload": ${event.raw}}`;
   return html`
     <${Page} title=${event?.event_type || "Event"} name=${event?.event_type ? `Event: ${event.event_type}` : "Event"} back=${{ href: "/events", label: "Events" }} about=${html`<${Id} value=${id} whole />`}
       actions=${event &&
@@ -58,7 +60,7 @@ export default function EventPage({ args: [id] }) {
             toast(made.expanding ? "Accepted: its deliveries are being created" : `Accepted: it goes to ${plural(made.deliveries ?? 0, "subscription")}`);
             go(`/events/${made.event_id}`);
           }}>
-          <p>A new event with the same type and payload goes to every subscription that wants it now. Receivers get another <span class="mono">webhook-id</span>. To repeat one delivery, retry it instead.</p>
+          <p>A new event with the same type, tags, and payload goes to every subscription that wants it now. Receivers get another <span class="mono">webhook-id</span>. To repeat one delivery, retry it instead.</p>
         <//>
       `}
     <//>
