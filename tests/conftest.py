@@ -43,6 +43,7 @@ SLOW = (
     "dev/chaos/test_run.py",
     "dev/chaos/test_recovery.py",
     "docs/test_quickstarts.py",
+    "console",
     "e2e",
     "dev/test_image.py",
     "dev/embedded",

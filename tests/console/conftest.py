@@ -1,5 +1,7 @@
 """A browser, the service as `make run` starts it, and pages that note what they must not do."""
 
+import importlib.util
+import json
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -11,14 +13,15 @@ import pytest_asyncio
 
 from dev.harness import stack as stacks
 from dev.harness.api import TLS, Api
+from dev.harness.receiver import receiving
 from dev.harness.stack import Stack
 
 if TYPE_CHECKING:
-    from playwright.async_api import Browser, Page
+    from playwright.async_api import Browser, Locator, Page
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # For what is waited for; a busy machine takes long, and what is broken never comes.
-PATIENCE_MS = 60_000
+PATIENCE_MS = 120_000
 # The console allows no eval; waiting by polling in the page needs none.
 ENVIRONMENT = {"RETRY_BASE_SECONDS": "0.2", "RETRY_LIMIT": "1", "RECORD_ATTEMPT_DETAILS": "all"}
 
@@ -43,12 +46,15 @@ async def browser() -> AsyncIterator["Browser"]:
     program = next(filter(None, map(shutil.which, PROGRAMS)), None)
     if program is None:
         pytest.skip("there is no Chromium on PATH")
+    if importlib.util.find_spec("playwright") is None:
+        pytest.skip("Playwright is not installed; make acceptance-console installs it")
     # Not before it is known that there is a browser: its driver is a process of its own.
     from playwright.async_api import async_playwright
 
     async with async_playwright() as playwright:
-        # Containers have no user namespaces for its sandbox. The pages are our own.
-        started = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        # Containers have no user namespaces for its sandbox, and little shared memory. The pages are our own.
+        options = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        started = await playwright.chromium.launch(executable_path=program, args=options)
         yield started
         await started.close()
 
@@ -79,10 +85,79 @@ class Window:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def window(browser: "Browser", console: Stack) -> AsyncIterator[Window]:
+async def window(browser: "Browser", console: Stack, api: Api) -> AsyncIterator[Window]:
     """A window that has seen nothing yet; a test fails for what it must not do."""
     context = await browser.new_context(base_url=console.base_url, viewport={"width": 1280, "height": 800})
     opened = Window(await context.new_page(), console.base_url)
     yield opened
     await context.close()
+    # One to every type would get the events of the next test.
+    for item in (await api.http.get("/api/v1/subscriptions")).json()["items"]:
+        await api.http.delete(f"/api/v1/subscriptions/{item['id']}")
     assert opened.faults == []
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def places(console: Stack) -> AsyncIterator[dict[str, str]]:
+    """Addresses of every page, with something to show on each."""
+    async with receiving() as target, httpx.AsyncClient(base_url=console.base_url, timeout=60) as http:
+        api = Api(http)
+        target.script(then=500, path="/bad")
+        good = await api.subscribe(target.url("/good"), name="good", event_types=["places.*"])
+        bad = await api.subscribe(target.url("/bad"), name="bad", event_types=["places.*"])
+        accepted = await http.post("/api/v1/events", json={"event_type": "places.seen", "payload": {"order": 1}})
+        event_id = accepted.json()["event_id"]
+        deliveries = (await http.get(f"/api/v1/events/{event_id}/deliveries")).json()["items"]
+        by_target = {item["subscription_id"]: item["id"] for item in deliveries}
+        await api.until(by_target[good], "delivered")
+        await api.until(by_target[bad], "failed")
+        job = {"kind": "retry", "filter": {"subscription_id": [bad]}, "rate_per_second": 5}
+        job_id = (await http.post("/api/v1/jobs", json=job)).json()["id"]
+        yield {
+            "overview": "/",
+            "deliveries": "/deliveries",
+            "delivery that failed": f"/deliveries/{by_target[bad]}",
+            "delivery that arrived": f"/deliveries/{by_target[good]}",
+            "live": "/live",
+            "events": "/events",
+            "event": f"/events/{event_id}",
+            "sending": "/events?send=1",
+            "subscriptions": "/subscriptions",
+            "subscription": f"/subscriptions/{bad}",
+            "its settings": f"/subscriptions/{bad}?view=settings",
+            "its signing": f"/subscriptions/{bad}?view=signing",
+            "its inbound": f"/subscriptions/{bad}?view=inbound",
+            "its test": f"/subscriptions/{bad}?view=test",
+            "new subscription": "/subscriptions/new",
+            "inbound": "/inbound",
+            "jobs": "/jobs",
+            "job": f"/jobs/{job_id}",
+            "statistics": "/statistics?by=event_type&period=1h",
+            "keys": "/keys",
+            "audit": "/audit",
+            "tenants": "/tenants",
+            "system": "/system",
+            "nothing found": "/deliveries?event_type=nothing.like.it",
+            "in a tenant": "/deliveries?tenant=default",
+        }
+
+
+def button(page: "Page | Locator", name: str) -> "Locator":
+    return page.get_by_role("button", name=name, exact=True)
+
+
+async def violations(page: "Page", *schemes: str) -> list[str]:
+    """Return what axe-core finds on a page in these color schemes."""
+    from axe_playwright_python.base import AXE_FILE_PATH
+
+    options = json.dumps({"resultTypes": ["violations"]})
+    # Not by a script element, which the policy forbids.
+    await page.evaluate(AXE_FILE_PATH.read_text())
+    found: list[str] = []
+    for scheme in schemes:
+        await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]  # one of them
+        results = await page.evaluate(f"axe.run(document, {options})")
+        for violation in results["violations"]:
+            targets = [node["target"] for node in violation["nodes"]][:3]
+            found.append(f"{scheme}: {violation['id']} {targets}")
+    return found
