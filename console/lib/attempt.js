@@ -24,7 +24,7 @@ export function Phases({ phases }) {
 const Headers = ({ headers }) => html`<dl class="headers">${headers.map(({ name, value }) => html`<dt>${name}</dt><dd>${value}</dd>`)}</dl>`;
 
 /**
- * @param {{attempt: any, open?: boolean, more?: string}} props `more`: the list of those that failed in the same way.
+ * @param {{attempt: Api.Attempt, open?: boolean, more?: string}} props `more`: the list of those that failed in the same way.
  */
 export function Attempt({ attempt, open = false, more }) {
   const { error, details, status_code: code } = attempt;

@@ -26,7 +26,7 @@ export function subscriptions() {
   return known.value;
 }
 
-/** Return the name of a subscription, or where it leads. @param {any} subscription */
+/** Return the name of a subscription, or where it leads. @param {Api.Subscription} subscription */
 export const nameOf = (subscription) => subscription.name || place(subscription.target_url);
 
 /** A subscription by its id. @param {{id: string}} props */

@@ -14,7 +14,7 @@ const encoded = (bytes) => btoa(String.fromCharCode(...new Uint8Array(bytes)));
  * @typedef {{id: string, timestamp: string, signatures: string[], body: Uint8Array<ArrayBuffer>, text: string | null}} Signed
  */
 
-/** Return what an attempt has of a signature; null without one. @param {any} attempt @param {{bytes: Uint8Array<ArrayBuffer>, text: string | null}} payload @returns {Signed | null} */
+/** Return what an attempt has of a signature; null without one. @param {Api.Attempt} attempt @param {{bytes: Uint8Array<ArrayBuffer>, text: string | null}} payload @returns {Signed | null} */
 export function signedBy(attempt, payload) {
   const headers = new Map((attempt?.details?.request_headers || []).map(({ name, value }) => [name.toLowerCase(), value]));
   const signature = headers.get("webhook-signature");

@@ -160,7 +160,7 @@ async def test_an_installation_without_redis_delivers_and_fails_the_test_with_th
 async def test_target_gets_what_waits_once_it_has_echoed_a_challenge(short_folder: Path, receiver: Receiver) -> None:
     environment = {**ENVIRONMENT, "ENDPOINT_VERIFICATION": "echo"}
     with stacks.running(short_folder / "verified", environment=environment, processes="one") as stack:
-        async with httpx.AsyncClient(base_url=stack.base_url, timeout=15) as http:
+        async with httpx.AsyncClient(base_url=stack.base_url, timeout=60) as http:
             api = Api(http)
             subscription = await api.subscribe(receiver.url())
             delivery_id = await api.sent(subscription)

@@ -96,7 +96,7 @@ async def test_a_job_goes_on_when_the_process_that_runs_it_is_killed_and_retries
         return found.json() if found.status_code == 200 else {"counts": {"done": 0}, "status": "running"}
 
     async def has_begun() -> bool:
-        return bool((await progress())["counts"]["done"] >= FAILED // 5)
+        return bool((await progress())["counts"]["done"] >= FAILED // 20)
 
     await wait_until(has_begun, what="a part of the job")
     assert (await progress())["status"] == "running"

@@ -46,7 +46,7 @@ export default function DeliveryPage({ args: [id] }) {
   `;
 }
 
-/** @param {{delivery: any, onChanged: (delivery: any) => void}} props */
+/** @param {{delivery: Api.Delivery, onChanged: (delivery: Api.Delivery) => void}} props */
 function Actions({ delivery, onChanged }) {
   const [cancelling, cancel] = useState(false);
   const path = `/api/v1/deliveries/${delivery.id}`;
@@ -80,7 +80,7 @@ function Actions({ delivery, onChanged }) {
   `;
 }
 
-/** @param {{delivery: any, onChanged: () => void}} props */
+/** @param {{delivery: Api.Delivery, onChanged: () => void}} props */
 function Body({ delivery, onChanged }) {
   const event = useQuery((abort) => loadEvent(delivery.event_id, abort), [delivery.event_id]);
   const attempts = [...delivery.attempts].reverse();
@@ -122,7 +122,7 @@ function Body({ delivery, onChanged }) {
   `;
 }
 
-/** @param {{delivery: any, event: any}} props */
+/** @param {{delivery: Api.Delivery, event: any}} props */
 function Verify({ delivery, event }) {
   const [language, choose] = useState("Python");
   const [secret, setSecret] = useState("");
@@ -166,7 +166,7 @@ function Verify({ delivery, event }) {
   `;
 }
 
-/** @param {{delivery: any, onChanged: () => void}} props */
+/** @param {{delivery: Api.Delivery, onChanged: () => void}} props */
 function Siblings({ delivery, onChanged }) {
   const query = useQuery((abort) => get(`/api/v1/events/${delivery.event_id}/deliveries`, { limit: 20 }, abort), [delivery.event_id, delivery.status]);
   const others = query.data?.items.filter((item) => item.id !== delivery.id) || [];

@@ -8,7 +8,7 @@ import { Subscription } from "../../lib/names.js";
 import { useAction } from "../../lib/query.js";
 import { DELIVERY, HOLDS, REASONS, errorName } from "../../lib/words.js";
 
-/** What came of a delivery last, in few words. @param {{delivery: any}} props */
+/** What came of a delivery last, in few words. @param {{delivery: Api.DeliverySummary}} props */
 export function Outcome({ delivery }) {
   const { status, held_by: held, last_status_code: code, last_error_kind: kind, reason } = delivery;
   if (held) return html`<span class="tone-warn">${HOLDS[held] || held}</span>`;
@@ -18,7 +18,7 @@ export function Outcome({ delivery }) {
   return last || html`<span class="mute">–</span>`;
 }
 
-/** When the next thing happens to a delivery, or when it ended. @param {{delivery: any}} props */
+/** When the next thing happens to a delivery, or when it ended. @param {{delivery: Api.DeliverySummary}} props */
 const Next = ({ delivery }) => {
   if (delivery.completed_at) return html`<span class="mute">ended <${Time} at=${delivery.completed_at} /></span>`;
   if (delivery.status === "scheduled" && delivery.next_attempt_at) return html`<span class="mute">next <${Time} at=${delivery.next_attempt_at} /></span>`;
@@ -26,7 +26,7 @@ const Next = ({ delivery }) => {
 };
 
 /**
- * @param {{items: any[], stale?: boolean, label?: string, without?: string, onChanged?: (delivery: any) => void}} props
+ * @param {{items: Api.DeliverySummary[], stale?: boolean, label?: string, without?: string, onChanged?: (delivery: Api.Delivery) => void}} props
  *   `without`: a column that would say the same in each row.
  */
 export function DeliveryTable({ items, stale, label = "Deliveries", without = "", onChanged }) {

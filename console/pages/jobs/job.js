@@ -61,7 +61,7 @@ export default function JobPage({ args: [id] }) {
   `;
 }
 
-/** @param {{job: any}} props */
+/** @param {{job: Api.Job}} props */
 function Body({ job }) {
   const { counts, results, filter } = job;
   const seen = counts.done + counts.skipped + counts.gone;

@@ -11,16 +11,16 @@ import { Recover } from "../deliveries/recover.js";
 
 const PATH = "/api/v1/jobs";
 
-/** Whether a job is about events, and not about deliveries. @param {any} job */
+/** Whether a job is about events, and not about deliveries. @param {Api.Job} job */
 export const isOfEvents = (job) => job.kind === "erase" || Boolean(job.only);
 
-/** Return what a job does, and to how many. @param {any} job */
+/** Return what a job does, and to how many. @param {Api.Job} job */
 export function name(job) {
   const { matched } = job.counts;
   return `${JOBS[job.kind] || job.kind} ${isOfEvents(job) ? plural(matched, "event") : plural(matched, "delivery", "deliveries")}`;
 }
 
-/** Return what a job is about, in a few words. @param {any} job */
+/** Return what a job is about, in a few words. @param {Api.Job} job */
 export function subject(job) {
   const { filter } = job;
   const known = subscriptions();
@@ -40,7 +40,7 @@ export function subject(job) {
   return parts.filter(Boolean).join(" · ");
 }
 
-/** @param {{job: any}} props */
+/** @param {{job: Api.Job}} props */
 export function Progress({ job }) {
   const { matched, done, skipped, gone } = job.counts;
   const seen = done + skipped + gone;

@@ -15,7 +15,7 @@ const ROWS = 100;
 const DAY_MS = 86_400_000;
 const UNFINISHED = ["pending", "scheduled", "in_flight"];
 
-/** @param {any} subscription @param {string} text */
+/** @param {Api.Subscription} subscription @param {string} text */
 const matches = (subscription, text) =>
   [subscription.name, subscription.target_url, subscription.id, subscription.description, ...subscription.event_types, ...Object.entries(subscription.metadata).map((pair) => pair.join("="))].some((part) => part?.toLowerCase().includes(text));
 

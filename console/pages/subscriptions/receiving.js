@@ -16,7 +16,7 @@ export const VERIFY = {
   none: ["Not verified", "Signatures are ignored."],
 };
 
-/** @param {{subscription: any, path: string, onChanged: () => void}} props */
+/** @param {{subscription: Api.Subscription, path: string, onChanged: () => void}} props */
 export function Receiving({ subscription, path, onChanged }) {
   const [token, show] = useState(/** @type {any} */ (null));
   const [asking, ask] = useState("");

@@ -25,7 +25,7 @@ function policyOf(value) {
   return { base_seconds: Number(value.base), factor: Number(value.factor), cap_seconds: Number(value.cap), limit: Number(value.limit) };
 }
 
-/** @param {any} subscription */
+/** @param {Api.Subscription} subscription */
 const inputs = (subscription) => ({
   target_url: subscription.target_url,
   name: subscription.name || "",
@@ -70,7 +70,7 @@ function patch(before, after) {
   return found;
 }
 
-/** @param {{subscription: any, path: string, onChanged: () => void}} props */
+/** @param {{subscription: Api.Subscription, path: string, onChanged: () => void}} props */
 export function Settings({ subscription, path, onChanged }) {
   const [base, setBase] = useState(subscription);
   const before = inputs(base);

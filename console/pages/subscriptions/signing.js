@@ -12,7 +12,7 @@ export const Secret = ({ secret }) => html`
   <${Code} wrap label="Signing secret" text=${secret} />
 `;
 
-/** @param {{subscription: any, path: string, onChanged: () => void}} props */
+/** @param {{subscription: Api.Subscription, path: string, onChanged: () => void}} props */
 export function Signing({ subscription, path, onChanged }) {
   const [rotating, rotate] = useState(false);
   return html`
@@ -33,7 +33,7 @@ export function Signing({ subscription, path, onChanged }) {
   `;
 }
 
-/** @param {{subscription: any, path: string, onClose: () => void}} props */
+/** @param {{subscription: Api.Subscription, path: string, onClose: () => void}} props */
 function Rotate({ subscription, path, onClose }) {
   const [value, set] = useState({ overlap_hours: "24", signature_scheme: subscription.signature_scheme === "none" ? "hmac-sha256" : subscription.signature_scheme, secret_key: "" });
   const [rotated, show] = useState(/** @type {any} */ (null));

@@ -73,7 +73,7 @@ export default function SubscriptionPage({ args: [id] }) {
   `;
 }
 
-/** @param {{subscription: any, path: string, onChanged: () => void}} props */
+/** @param {{subscription: Api.Subscription, path: string, onChanged: () => void}} props */
 function Actions({ subscription, path, onChanged }) {
   const [asking, ask] = useState("");
   const act = useAction(async (verb, said) => {
@@ -119,7 +119,7 @@ function Actions({ subscription, path, onChanged }) {
   `;
 }
 
-/** @param {{subscription: any}} props */
+/** @param {{subscription: Api.Subscription}} props */
 function State({ subscription }) {
   const { status, status_reason: reason, status_since: since, breaker } = subscription;
   const notes = [];
@@ -134,7 +134,7 @@ function State({ subscription }) {
   return html`${notes.map((note) => html`<div class="note warn"><${Icon} name="warn" /><span class="break">${note}</span></div>`)}`;
 }
 
-/** @param {{subscription: any, path: string}} props */
+/** @param {{subscription: Api.Subscription, path: string}} props */
 function Overview({ subscription, path }) {
   const from = () => new Date(Date.now() - DAY_MS).toISOString();
   const stats = useQuery((abort) => get("/api/v1/stats/series", { from: from(), step: "5m", subscription_id: subscription.id }, abort), [subscription.id], { every: 15_000 });

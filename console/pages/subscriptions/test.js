@@ -5,7 +5,7 @@ import { Button, Failure, Icon } from "../../lib/ui.js";
 import { useAction } from "../../lib/query.js";
 import { Attempt } from "../../lib/attempt.js";
 
-/** @param {{subscription: any, path: string, kind?: string}} props */
+/** @param {{subscription: Api.Subscription, path: string, kind?: string}} props */
 export function Test({ subscription, path, kind = "primary" }) {
   const [tested, set] = useState(/** @type {any} */ (null));
   const test = useAction(async () => set(await call("POST", `${path}/test`)));

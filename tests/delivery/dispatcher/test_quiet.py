@@ -1,6 +1,6 @@
 """The dispatcher waits where nothing is due, and is there when something is: told by signals, or by what it knows.
 
-Here nobody looks without a reason for a minute, so that what comes in time was told of.
+Here nobody looks without a reason for longer than a test waits, so that what comes in time was told of.
 """
 
 import dataclasses
@@ -9,21 +9,21 @@ from collections.abc import AsyncIterator
 import pytest
 
 from dev.harness.receiver import Receiver, Reply
-from dev.harness.waiting import wait_until
+from dev.harness.waiting import PATIENCE_SECONDS, wait_until
 from services.domain.deliveries import DUE
 from services.platform.stores import redis, signals
 from services.platform.stores.signals import Signals
 from tests.delivery.world import Counted, World
 
 TURNS = "webhook_dispatcher_turn_duration_seconds_count"
-MINUTE = 60.0
+LONG = 10 * PATIENCE_SECONDS
 
 
 @pytest.fixture(autouse=True)
 def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(signals, "QUIET_SECONDS", MINUTE)
-    monkeypatch.setattr("services.delivery.worker.bells.SILENCE_SECONDS", MINUTE)
-    monkeypatch.setattr("services.delivery.dispatcher.sweeper.CHECK_SECONDS", MINUTE)
+    monkeypatch.setattr(signals, "QUIET_SECONDS", LONG)
+    monkeypatch.setattr("services.delivery.worker.bells.SILENCE_SECONDS", LONG)
+    monkeypatch.setattr("services.delivery.dispatcher.sweeper.CHECK_SECONDS", LONG)
 
 
 @pytest.fixture
