@@ -18,7 +18,7 @@ from tests.gateway.fakes import Services
 
 WEBHOOK = f"/api/v1/webhooks/ingest/{ids.new()}"
 # For a busy machine; a call without a deadline of its own would take much longer.
-SOON_SECONDS = 10.0
+SOON_SECONDS = 20.0
 UNAVAILABLE = errors.Unavailable("the database or Redis cannot be reached; try again")
 
 
