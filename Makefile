@@ -55,7 +55,7 @@ acceptance-recovery: ## Recover 100,000 failed deliveries by a job that is kille
 	@scripts/venv.sh dev
 	@exec $(BIN)/python -m dev.chaos --scenario recovery --deliveries 100000 --kills 20 --measure $(ARGS)
 
-acceptance-search: ## Search 10 million deliveries, which takes 10 GB of disk: ARGS="--deliveries 1000000"
+acceptance-search: ## Search 10 million deliveries, which takes 7 GB of disk: ARGS="--deliveries 1000000"
 	@scripts/venv.sh dev
 	@exec $(BIN)/python -m dev.scale $(ARGS)
 

@@ -16,7 +16,7 @@ from dev.scale import run
 def main() -> None:
     """Run once."""
     parser = argparse.ArgumentParser(prog="python -m dev.scale", description="Search very many deliveries.")
-    parser.add_argument("--deliveries", type=int, default=10_000_000, help="about 0.8 GB on disk for each million")
+    parser.add_argument("--deliveries", type=int, default=10_000_000, help="about 0.7 GB on disk for each million")
     parser.add_argument("--repeats", type=int, default=5, help="of each request, after a first one")
     parser.add_argument("--keep", type=Path, help="folder for the data, which is kept, and used again for a day")
     options = parser.parse_args()
