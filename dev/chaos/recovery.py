@@ -39,9 +39,8 @@ AT_ONCE = 10_000
 PACE, PACE_TOLERANCE, PACE_SECONDS, PACE_BEGIN_SECONDS = 50, 2, 30.0, 3.0
 STOP_SECONDS = 2.0
 WATCH_SECONDS = 3.0
-# And others beside it: webhooks a second, in slices with and without it in turn.
-OTHERS_RATE, SLICE_SECONDS, SLICES, MOST_RATIO = 50.0, 10.0, 3, 1.2
-BESIDE_RATE = 200
+# And others beside it: webhooks a second, in slices beside it, alone, and beside as many ordinary webhooks in turn.
+OTHERS_RATE, SLICE_SECONDS, SLICES, MOST_RATIO = 50.0, 10.0, 4, 1.2
 MEASURED = 20_000
 ENDPOINTS = ("a", "b", "c")
 
@@ -221,19 +220,24 @@ class _Recovery:
         await self._api.call("POST", f"{path}/resume")
         await self._next_chunk(path)
         report.bound("seconds until a cancellation stopped it", await self._stopped(path, "cancel"), 0, STOP_SECONDS)
-        body["rate_per_second"] = BESIDE_RATE
         path = f"/api/v1/jobs/{(await self._api.call('POST', '/api/v1/jobs', body))['id']}"
-        alone, beside = list[float](), list[float]()
+        alone, beside, ordinary = list[float](), list[float](), list[float]()
         for number in range(SLICES):
             beside += await self._latencies(others, f"beside-{number}")
             await self._api.call("POST", f"{path}/pause")
             await settle(self._stack.database_url, lambda _: None)
             alone += await self._latencies(others, f"alone-{number}")
+            async with asyncio.TaskGroup() as group:
+                measuring = group.create_task(self._latencies(others, f"ordinary-{number}"))
+                group.create_task(self._send(str(subscription_id), f"besides-{number}", float(PACE)))
+            ordinary += measuring.result()
             await self._api.call("POST", f"{path}/resume")
         await self._api.call("POST", f"{path}/cancel")
         report.lines.append(f"{'webhooks to others beside the job, and alone':<58}{len(beside):>6}{len(alone):>6}")
         report.bound("their p99 alone, in ms", 1000 * _p99(alone), 0, math.inf)
-        report.bound("their p99 beside it, in ms", 1000 * _p99(beside), 0, math.inf)
+        report.bound("their p99 beside as many ordinary webhooks, in ms", 1000 * _p99(ordinary), 0, math.inf)
+        report.bound("their p99 beside the job, in ms", 1000 * _p99(beside), 0, math.inf)
+        report.bound("their p99 beside it, to that beside ordinary ones", _p99(beside) / _p99(ordinary), 0, math.inf)
         report.bound("their p99 beside it, to that alone", _p99(beside) / _p99(alone), 0, MOST_RATIO)
 
     def _runners(self) -> Sequence[str]:
@@ -305,10 +309,9 @@ class _Recovery:
             await asyncio.sleep(0.05)
         return max(answered_at, stopped_at) - asked_at
 
-    async def _latencies(self, subscription_id: str, name: str) -> list[float]:
-        """Send webhooks at a steady rate; return the seconds from each request for it until it arrived."""
+    async def _send(self, subscription_id: str, name: str, rate: float) -> dict[str, float]:
+        """Send webhooks for the time of a slice; return when the request for each began, by its key."""
         begun_at: dict[str, float] = {}
-        seen = len(self._receiver.requests)
 
         async def send(key: str) -> None:
             begun_at[key] = time.monotonic()
@@ -316,9 +319,15 @@ class _Recovery:
 
         start = time.monotonic()
         async with asyncio.TaskGroup() as group:
-            for number in range(int(OTHERS_RATE * SLICE_SECONDS)):
-                await asyncio.sleep(max(0.0, start + number / OTHERS_RATE - time.monotonic()))
+            for number in range(int(rate * SLICE_SECONDS)):
+                await asyncio.sleep(max(0.0, start + number / rate - time.monotonic()))
                 group.create_task(send(f"{name}-{number}"))
+        return begun_at
+
+    async def _latencies(self, subscription_id: str, name: str) -> list[float]:
+        """Send webhooks at a steady rate; return the seconds from each request for it until it arrived."""
+        seen = len(self._receiver.requests)
+        begun_at = await self._send(subscription_id, name, OTHERS_RATE)
 
         def arrived() -> dict[str, float] | None:
             requests = itertools.islice(self._receiver.requests, seen, None)

@@ -17,7 +17,7 @@ FROM unnest($1::uuid[], $2::text[]) AS s (id, tenant_id)
 -- event of its own. Four fifths are of tenant 'default' and its subscriptions $6, the first of which get the most; the others
 -- of the subscriptions $7 of the tenants $8. The first subscription was down from the middle on, for a sixteenth of the time.
 -- The fourth one is paused, with what was accepted in the last sixteenth. One event in a hundred has an idempotency key, and
--- one a provider's id.
+-- one a provider's id. One in ten has two tags: one that no other has, and one of a thousand.
 WITH numbered AS MATERIALIZED (
     SELECT n, n::float8 / $3 AS part, md5('event' || n) AS event_bits, md5('delivery' || n) AS delivery_bits,
            lpad(to_hex((extract(epoch FROM $4::timestamptz) * 1000)::bigint + ($5::float8 * 1000 * n / $3)::bigint), 12, '0')
@@ -79,6 +79,11 @@ WITH numbered AS MATERIALIZED (
            status = 'scheduled', CASE status WHEN 'scheduled' THEN status_code END, tenant_id,
            CASE status WHEN 'scheduled' THEN error_kind END
     FROM settled WHERE status IN ('pending', 'scheduled', 'in_flight')
+), tagged AS (
+    INSERT INTO event_tags (event_id, tenant_id, tag)
+    SELECT event_id, tenant_id, tag
+    FROM settled CROSS JOIN LATERAL unnest(ARRAY['order=' || n, 'customer=' || n / 10 % 1000]) AS tag
+    WHERE n % 10 = 0
 )
 INSERT INTO idempotency_keys (tenant_id, route, key, object_id, expires_at, request_hash, response)
 SELECT tenant_id, CASE n % 100 WHEN 0 THEN 'events' ELSE 'ingest/' || subscription_id || '/provider' END,
@@ -87,4 +92,4 @@ FROM settled WHERE n % 100 IN (0, 50)
 
 -- analyze --
 -- Marks pages as visible to all and updates the statistics of the planner, as autovacuum does by itself.
-VACUUM (ANALYZE) webhook_events, webhook_deliveries, unsuccessful_deliveries, delivery_queue, idempotency_keys, subscriptions
+VACUUM (ANALYZE) webhook_events, event_tags, webhook_deliveries, unsuccessful_deliveries, delivery_queue, idempotency_keys, subscriptions

@@ -18,9 +18,14 @@ def _named(made: Made, number: int) -> list[str]:
 
 
 def _keys(made: Made, prefix: str, first: int, number: int) -> list[str]:
-    """Return the newest keys of tenant 'default': one event in a hundred has one, from the first number on."""
+    """Return the newest names of tenant 'default' that one event in a hundred has, from the first number on."""
     numbers = (each for each in range(made.number, 0, -1) if each % 100 == first and rows.is_of_default(each))
     return [f"{prefix}{each}" for each in itertools.islice(numbers, number)]
+
+
+def _customers() -> list[str]:
+    """Return tags that one event in ten thousand has each."""
+    return [f"customer={number}" for number in range(MANY)]
 
 
 # Searches of deliveries. Those that find nothing have to look at whatever might be it.
@@ -94,6 +99,22 @@ DELIVERIES: Mapping[str, Callable[[Made], Parameters]] = {
     },
     "a key": lambda made: {"idempotency_key": _keys(made, "key-", 0, 1)},
     "a provider's id": lambda made: {"provider_id": _keys(made, "evt_", 50, 1)},
+    "a tag of one event": lambda made: {"tag": _keys(made, "order=", 0, 1)},
+    "a tag of many events": lambda _: {"tag": ["customer=7"]},
+    "a tag that none has": lambda _: {"tag": ["order=none"]},
+    "many tags of one event each": lambda made: {"tag": _keys(made, "order=", 0, MANY)},
+    "many tags of many events": lambda _: {"tag": _customers()},
+    "failed ones of a tag of many events": lambda made: {
+        "tag": ["customer=7"],
+        "status": ["failed"],
+        "from": [made.at(0).isoformat()],
+    },
+    "a type that none has of many tags": lambda made: {
+        "tag": _customers(),
+        "event_type": ["no.such.type"],
+        "from": [made.at(0).isoformat()],
+    },
+    "unfinished ones of many tags": lambda _: {"tag": _customers(), "status": ["pending", "scheduled"]},
     "many keys": lambda made: {"idempotency_key": _keys(made, "key-", 0, MANY)},
     "many keys of failed ones": lambda made: {"idempotency_key": _keys(made, "key-", 0, MANY), "status": ["failed"]},
 }
@@ -101,6 +122,8 @@ EVENTS: Mapping[str, Callable[[Made], Parameters]] = {
     "all events": lambda _: {},
     "events of a rare type": lambda _: {"event_type": ["rare.type"]},
     "events of a type that none has": lambda _: {"event_type": ["no.such.type"]},
+    "events of a tag of one event": lambda made: {"tag": _keys(made, "order=", 0, 1)},
+    "events of many tags": lambda _: {"tag": _customers()},
     "events of many keys": lambda made: {"idempotency_key": _keys(made, "key-", 0, MANY)},
 }
 # Of up to 10,000 deliveries at a time.
@@ -109,4 +132,5 @@ SUMMARIES: Mapping[str, Callable[[Made], Parameters]] = {
     "failed by error": lambda _: {"group_by": ["error_kind"], "status": ["failed"]},
     "failed by hour": lambda _: {"group_by": ["hour"], "status": ["failed"]},
     "many subscriptions": lambda made: {"group_by": ["subscription"], "subscription_id": _named(made, MANY)},
+    "of many tags by status": lambda _: {"group_by": ["status"], "tag": _customers()},
 }

@@ -164,19 +164,20 @@ class DeliveryStore:
             return await self._select(connection, tenant_id, found.ids), found
 
     async def count(self, tenant_id: str, wanted: Filter, span: Span, group: str) -> tuple[Mapping[str, int], Found]:
-        """Return how many of the first COUNTED deliveries that are wanted are in each group, the largest first."""
+        """Return how many of the first COUNTED deliveries that are wanted are in each group, the largest first.
+
+        They are found page by page, so that no statement takes long.
+        """
+        counts, number = Counter[str](), 0
         async with self._snapshot() as connection:
-            found = await search.find(connection, tenant_id, wanted, span, COUNTED)
-            if not found.ids:
-                return {}, found
-            if group == "hour":
-                hours = Counter(ids.moment_of(name).strftime("%Y-%m-%dT%H:00:00Z") for name in found.ids)
-                return dict(hours.most_common()), found
-            counts = Counter[str]()
-            for first in range(0, len(found.ids), COUNTED_AT_ONCE):
-                some = found.ids[first : first + COUNTED_AT_ONCE]
-                rows = await connection.fetch(SQL["count_by"], some, min(some), max(some), group)
-                counts.update({row["key"]: row["deliveries"] for row in rows})
+            while True:
+                limit = min(COUNTED_AT_ONCE, COUNTED - number)
+                found = await search.find(connection, tenant_id, wanted, span, limit)
+                counts.update(await _count(connection, found.ids, group))
+                number += len(found.ids)
+                if found.reached is None or found.cut or number >= COUNTED:
+                    break
+                span = span.beyond(found.reached)
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))), found
 
     async def retry(
@@ -383,6 +384,16 @@ class DeliveryStore:
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
             yield connection
+
+
+async def _count(connection: postgres.Connection, delivery_ids: Sequence[UUID], group: str) -> Mapping[str, int]:
+    """Return how many of some deliveries are in each group."""
+    if group == "hour":
+        return Counter(ids.moment_of(name).strftime("%Y-%m-%dT%H:00:00Z") for name in delivery_ids)
+    if not delivery_ids:
+        return {}
+    rows = await connection.fetch(SQL["count_by"], delivery_ids, min(delivery_ids), max(delivery_ids), group)
+    return {row["key"]: row["deliveries"] for row in rows}
 
 
 async def _find(

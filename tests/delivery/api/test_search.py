@@ -732,6 +732,30 @@ async def test_what_is_wanted_is_counted_in_groups(
         assert found == expected
 
 
+async def test_no_statement_of_a_count_reads_much(rows: Rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A count reads as many deliveries as it counts, but not all at once."""
+    monkeypatch.setattr(walks, "WALK_ROWS", 24)
+    monkeypatch.setattr(walks, "FIRST_ROWS", 2)
+    monkeypatch.setattr(store, "COUNTED_AT_ONCE", 9)
+    read: list[int] = []
+    step = walks.Walker.step
+
+    async def counted(walker: walks.Walker, *arguments: Any) -> Any:
+        row = await step(walker, *arguments)
+        read.append(row["rows_read"])
+        return row
+
+    monkeypatch.setattr(walks.Walker, "step", counted)
+    answer = await rows.shared.client.SummarizeDeliveries(
+        pb.SummarizeDeliveriesRequest(
+            filter=pb.DeliveryFilter(), group_by=pb.DeliveryGroup.Value("DELIVERY_GROUP_STATUS")
+        )
+    )
+    assert {group.value: group.deliveries for group in answer.groups} == Counter(row.status for row in rows.all)
+    assert max(read) <= 24
+    assert len(read) > 1
+
+
 async def test_a_summary_needs_a_group(rows: Rows) -> None:
     error = await refusal(rows.shared.client.SummarizeDeliveries(pb.SummarizeDeliveriesRequest()))
     assert isinstance(error, errors.InvalidArgument)
