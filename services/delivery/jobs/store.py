@@ -64,11 +64,10 @@ TOKEN_PREFIX = "whj_"  # noqa: S105 - the beginning of tokens
 KEEP_DAYS = 30
 KEEP_JOBS = 1_000
 FORGET_AT_ONCE = 100
-# A chunk: about what the rate allows in this time, and at most so many deliveries. Others wait behind a chunk in the
-# hands of a worker; a small one is made no smaller, because each has a price.
-CHUNK_SECONDS = 0.05
+# A chunk: about what the rate allows in this time, and at most so many deliveries. Others wait behind it in the hands of a
+# worker, so it is no larger than is worth a transaction.
+CHUNK_SECONDS = 0.1
 CHUNK_DELIVERIES = 500
-SMALL_CHUNK, SMALL_CHUNK_SECONDS = 10, 0.25
 # What is called a job's current rate is that of this time, up to twice as long (plans.MIN_WINDOW_SECONDS at least).
 WINDOW_SECONDS = 10.0
 # Between looks at what became of a chunk.
@@ -466,7 +465,8 @@ class JobStore:
                 return None
             job = _job(row)
             locked.append(job.id)
-            chunk = await self._do(connection, job, parsed(job.kind, job.filter), _chunk_size(job.rate_per_second))
+            limit = max(1, min(math.ceil(job.rate_per_second * CHUNK_SECONDS), CHUNK_DELIVERIES))
+            chunk = await self._do(connection, job, parsed(job.kind, job.filter), limit)
             moved = await self._record(connection, job, chunk)
         if chunk.ended:
             deliveries.DELIVERIES_ENDED.labels(DeliveryStatus.CANCELLED).inc(chunk.ended)
@@ -623,12 +623,6 @@ class JobStore:
 
 def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
-
-
-def _chunk_size(rate_per_second: int) -> int:
-    """Return how many deliveries a chunk has at most."""
-    small = min(SMALL_CHUNK, math.ceil(rate_per_second * SMALL_CHUNK_SECONDS))
-    return min(max(small, math.ceil(rate_per_second * CHUNK_SECONDS)), CHUNK_DELIVERIES)
 
 
 def _actor(job: Job) -> str:
