@@ -5,6 +5,7 @@ import { isId, remember, theme, zone } from "./lib/format.js";
 import { go, here, intercept, link, route, setQuery, visits } from "./lib/router.js";
 import { Button, Dialog, Empty, Failure, Field, Icon, IconButton, Page, Segments, Skeleton, Toasts, toast } from "./lib/ui.js";
 
+/** @type {[string, string[][]][]} */
 const MENU = [
   ["", [["/", "Overview", "home", "o"]]],
   ["Traffic", [["/deliveries", "Deliveries", "send", "d"], ["/events", "Events", "inbox", "e"], ["/live", "Live tail", "live", "l"], ["/jobs", "Jobs", "job", "j"], ["/statistics", "Statistics", "chart", "t"]]],

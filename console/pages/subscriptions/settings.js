@@ -17,7 +17,7 @@ function policyInputs(policy) {
   return { policy: "exponential", base: String(policy.base_seconds), factor: String(policy.factor), cap: String(policy.cap_seconds), limit: String(policy.limit) };
 }
 
-/** Return what the inputs say as a policy; null for the default. @param {any} value */
+/** Return what the inputs say as a policy; null for the default. @param {any} value @returns {any} */
 function policyOf(value) {
   if (value.policy === "default") return null;
   if (value.policy === "standard-webhooks") return { name: "standard-webhooks" };
@@ -70,7 +70,7 @@ function patch(before, after) {
   return found;
 }
 
-/** @param {{subscription: Api.Subscription, path: string, onChanged: () => void}} props */
+/** @param {{subscription: Api.Subscription & {etag?: string}, path: string, onChanged: () => void}} props */
 export function Settings({ subscription, path, onChanged }) {
   const [base, setBase] = useState(subscription);
   const before = inputs(base);
