@@ -64,8 +64,8 @@ TOKEN_PREFIX = "whj_"  # noqa: S105 - the beginning of tokens
 KEEP_DAYS = 30
 KEEP_JOBS = 1_000
 FORGET_AT_ONCE = 100
-# A chunk: about what the rate allows in this time, and at most so many deliveries. Others wait behind it in the hands of
-# a worker, so it is no larger than is worth a transaction.
+# A chunk: about what the rate allows in this time, and at most so many deliveries. Others wait behind it in the hands
+# of a worker, so it is no larger than is worth a transaction.
 CHUNK_SECONDS = 0.1
 CHUNK_DELIVERIES = 500
 # What is called a job's current rate is that of this time, up to twice as long (plans.MIN_WINDOW_SECONDS at least).
