@@ -103,7 +103,7 @@ async def test_retries_at_once_share_transactions_and_each_leaves_an_audit_entry
     async with api.world.pool.acquire() as connection, connection.transaction():
         # The first one waits until all have come.
         await connection.execute("SELECT FROM webhook_deliveries WHERE id = ANY($1) FOR UPDATE", delivery_ids)
-        calls = [asyncio.create_task(retry(api, delivery_id)) for delivery_id in delivery_ids]
+        calls = [retry(api, delivery_id) for delivery_id in delivery_ids]
         await wait_until(lambda: began == len(delivery_ids), what="all to be asked for")
     answers = await asyncio.gather(*calls)
     assert [answer.delivery.id for answer in answers] == [str(delivery_id) for delivery_id in delivery_ids]
