@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import signal
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
 import redis
@@ -25,6 +26,8 @@ class Faults:
         self.spans: list[Span] = []
         # Faults that are active now, for the progress line.
         self.on: list[Fault] = []
+        # By subject: on a slow machine a fault lasts longer than planned, and the next one of the same process waits.
+        self._alone: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._stack = stack
         self._receiver = receiver
         self._say = say
@@ -54,6 +57,10 @@ class Faults:
 
     async def _at_its_time(self, fault: Fault, begun_at: float) -> None:
         await asyncio.sleep(max(0.0, begun_at + fault.at_seconds - time.monotonic()))
+        async with self._alone[fault.subject]:
+            await self._inject(fault, begun_at)
+
+    async def _inject(self, fault: Fault, begun_at: float) -> None:
         began_at = time.monotonic()
         self.on.append(fault)
         self._say(f"{began_at - begun_at:7.1f} s  {fault.kind.name} of {fault.subject}")
@@ -90,7 +97,8 @@ class Faults:
 
     async def _rolling_restart(self, fault: Fault) -> None:  # noqa: ARG002 - it is all of them
         for name in self._stack.instances:
-            await self._restart_one(name)
+            async with self._alone[name]:
+                await self._restart_one(name)
 
     async def _restart_one(self, name: str) -> None:
         part = self._stack.parts[name]
