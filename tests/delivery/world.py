@@ -59,7 +59,7 @@ WORKER_SETTINGS: dict[str, Any] = {
     "retry_jitter": 0.1,
     "retry_after_cap_seconds": 3600.0,
     # Long enough for any request on a busy machine; a subscription that shall time out gets a timeout of its own.
-    "delivery_timeout_seconds": 30.0,
+    "delivery_timeout_seconds": 15.0,
     "max_response_bytes": 64 << 10,
     "stored_response_bytes": 4 << 10,
     "claimed_payload_bytes": 64 << 10,

@@ -23,7 +23,7 @@ BACKLOG = 5_000
 @pytest.fixture(scope="module")
 def small(short_folder: Path) -> Iterator[Stack]:
     """A stack whose worker has eight slots."""
-    environment = {"WORKER_CONCURRENCY": str(SLOTS), "DELIVERY_TIMEOUT_SECONDS": "30"}
+    environment = {"WORKER_CONCURRENCY": str(SLOTS), "DELIVERY_TIMEOUT_SECONDS": "30", "LEASE_SECONDS": "60"}
     with stacks.running(short_folder / "small", environment=environment, processes="one") as running:
         yield running
 

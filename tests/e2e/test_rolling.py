@@ -24,7 +24,9 @@ from dev.harness.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUESTS_PER_SECOND = 50
-# Long enough for the load balancer of this file to see that a gateway is stopping, also on a busy machine.
+# Long enough for the load balancer of this file to see that a gateway is stopping, also on a busy machine; copies of
+# ingest are chosen by gRPC, which hears of it at once.
+GATEWAY_DRAIN_SECONDS = 6
 DRAIN_SECONDS = 3
 LOOK_SECONDS = 0.1
 OUTAGE_SECONDS = 1.3
@@ -170,7 +172,8 @@ def running(short_folder: Path) -> Iterator[Cluster]:
         folder.mkdir()
         ingests = [Copy(role="ingest", folder=folder, environment=environment) for _ in range(2)]
         addresses = {"INGEST_ADDR": "ipv4:" + ",".join(f"127.0.0.1:{ingest.port}" for ingest in ingests)}
-        gateways = [Copy(role="gateway", folder=folder, environment=environment | addresses) for _ in range(2)]
+        of_gateways = environment | addresses | {"DRAIN_SECONDS": str(GATEWAY_DRAIN_SECONDS)}
+        gateways = [Copy(role="gateway", folder=folder, environment=of_gateways) for _ in range(2)]
         copies = [*ingests, *gateways]
         try:
             for one in copies:
