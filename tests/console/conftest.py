@@ -5,7 +5,7 @@ import json
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import httpx
 import pytest
@@ -146,7 +146,7 @@ def button(page: "Page | Locator", name: str) -> "Locator":
     return page.get_by_role("button", name=name, exact=True)
 
 
-async def violations(page: "Page", *schemes: str) -> list[str]:
+async def violations(page: "Page", *schemes: Literal["light", "dark"]) -> list[str]:
     """Return what axe-core finds on a page in these color schemes."""
     from axe_playwright_python.base import AXE_FILE_PATH
 
@@ -155,7 +155,7 @@ async def violations(page: "Page", *schemes: str) -> list[str]:
     await page.evaluate(AXE_FILE_PATH.read_text())
     found: list[str] = []
     for scheme in schemes:
-        await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]  # one of them
+        await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         results = await page.evaluate(f"axe.run(document, {options})")
         for violation in results["violations"]:
             targets = [node["target"] for node in violation["nodes"]][:3]
