@@ -17,7 +17,7 @@ from services.delivery.dispatcher import limiter
 from services.domain import doorbell, gates
 from services.domain.doorbell import Ringer, Stream
 from services.domain.egress.policy import Policy
-from services.platform.stores import redis, signals
+from services.platform.stores import postgres, redis, signals
 from services.platform.stores.signals import Signals
 from tests.delivery import sending
 from tests.delivery.sending import Naming
@@ -37,6 +37,8 @@ def _looking_often() -> Iterator[None]:
     """Look for what is due as often as without Redis: tests write rows that nobody tells of."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(signals, "QUIET_SECONDS", 0.1)
+        # Nor is a Postgres that takes long to accept a connection one that is away.
+        patch.setattr(postgres, "CONNECT_TIMEOUT_SECONDS", 10.0)
         yield
 
 

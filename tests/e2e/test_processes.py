@@ -73,10 +73,11 @@ async def test_a_process_that_is_killed_while_it_sends_leaves_a_delivery_that_is
 
     await wait_until(answers, what="the next process to answer")
     found = await shaped_api.until(delivery_id, "delivered")
-    interrupted, delivered = found["attempts"]
-    assert interrupted["error"]["kind"] == "interrupted"
+    # One, unless the machine is so busy that the next lease runs out, too.
+    *interrupted, delivered = found["attempts"]
+    assert {attempt["error"]["kind"] for attempt in interrupted} == {"interrupted"}
     assert delivered["status_code"] == 200
-    assert [request.headers["webhook-id"] for request in receiver.requests] == [delivery_id] * 2
+    assert {request.headers["webhook-id"] for request in receiver.requests} == {delivery_id}
 
 
 async def test_a_stop_under_load_interrupts_no_request_and_sends_nothing_twice(

@@ -32,9 +32,9 @@ async def test_a_worker_killed_in_mid_request_loses_time_and_no_delivery(
     quick.kill_role("worker")
     # The lease of 10 s, and the dispatcher's next turn.
     delivered = await api.until(delivery, "delivered")
-    interrupted, success = delivered["attempts"]
-    assert interrupted["error"]["kind"] == "interrupted"
-    assert interrupted["status_code"] is None
+    # One, unless the machine is so busy that the next lease runs out, too.
+    *interrupted, success = delivered["attempts"]
+    assert {(attempt["error"]["kind"], attempt["status_code"]) for attempt in interrupted} == {("interrupted", None)}
     assert success["status_code"] == 200
     assert {request.headers["webhook-id"] for request in receiver.requests} == {delivery}
 

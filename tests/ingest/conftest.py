@@ -32,6 +32,7 @@ from services.ingest.subscriptions.secrets import Verification
 from services.platform import errors, ids
 from services.platform.grpc import errors as grpc_errors
 from services.platform.process import lifecycle
+from services.platform.stores import postgres as postgres_store
 from services.platform.stores.postgres import Pool
 
 if TYPE_CHECKING:  # the asynchronous stubs exist only for the type checker
@@ -243,6 +244,14 @@ def _patience() -> Iterator[None]:
         patch.setattr(doorbell, "RING_TIMEOUT_SECONDS", 10.0)
         patch.setattr(rates, "TIMEOUT_SECONDS", 10.0)
         patch.setattr(cache, "REDIS_TIMEOUT_SECONDS", 10.0)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _connecting_patiently() -> Iterator[None]:
+    """Let a Postgres that takes long to accept a connection not be one that is away."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(postgres_store, "CONNECT_TIMEOUT_SECONDS", 10.0)
         yield
 
 
