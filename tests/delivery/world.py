@@ -286,8 +286,9 @@ class World:
         """Settings of a worker on these stores. The timeout may be longer than an operator's may."""
         stores = {"database_url": as_runtime(self.database_url), "redis_url": self.redis_url}
         wanted = {**SETTINGS, **WORKER_SETTINGS, **stores, **changes}
-        timeout = {"delivery_timeout_seconds": wanted.pop("delivery_timeout_seconds")}
-        return WorkerSettings(**wanted).model_copy(update=timeout)
+        timeout = wanted["delivery_timeout_seconds"]
+        made = WorkerSettings(**{**wanted, "delivery_timeout_seconds": min(timeout, 30.0)})
+        return made.model_copy(update={"delivery_timeout_seconds": timeout})
 
     @contextlib.asynccontextmanager
     async def delivery(self, **changes: Any) -> AsyncIterator[Client]:
