@@ -127,6 +127,20 @@ async def _row(world: World, subscriptions: Sequence[UUID], number: int, chance:
     )  # fmt: skip
 
 
+def count_rows(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the list to which each statement of a walk adds how many rows it has read."""
+    read: list[int] = []
+    step = walks.Walker.step
+
+    async def counted(walker: walks.Walker, *arguments: Any) -> Any:
+        row = await step(walker, *arguments)
+        read.append(row["rows_read"])
+        return row
+
+    monkeypatch.setattr(walks.Walker, "step", counted)
+    return read
+
+
 async def searched(rows: Rows, *, page_size: int = 200, ascending: bool = False, **wanted: Any) -> list[UUID]:
     """Return what is found on all pages."""
     found, token = list[UUID](), ""
@@ -340,15 +354,7 @@ async def test_a_page_reads_so_many_rows_of_all_subscriptions_together(
     """However many subscriptions and states are wanted; and the next pages get to the end."""
     monkeypatch.setattr(walks, "WALK_ROWS", 30)
     monkeypatch.setattr(walks, "FIRST_ROWS", 12)
-    read: list[int] = []
-    step = walks.Walker.step
-
-    async def counted(walker: walks.Walker, *arguments: Any) -> Any:
-        row = await step(walker, *arguments)
-        read.append(row["rows_read"])
-        return row
-
-    monkeypatch.setattr(walks.Walker, "step", counted)
+    read = count_rows(monkeypatch)
     asked = {"subscription_id": [str(owner) for owner in rows.subscriptions]}
     every: dict[str, dict[str, Any]] = {
         "no such type": {"event_type": ["none"]},
@@ -737,15 +743,7 @@ async def test_no_statement_of_a_count_reads_much(rows: Rows, monkeypatch: pytes
     monkeypatch.setattr(walks, "WALK_ROWS", 24)
     monkeypatch.setattr(walks, "FIRST_ROWS", 2)
     monkeypatch.setattr(store, "COUNTED_AT_ONCE", 9)
-    read: list[int] = []
-    step = walks.Walker.step
-
-    async def counted(walker: walks.Walker, *arguments: Any) -> Any:
-        row = await step(walker, *arguments)
-        read.append(row["rows_read"])
-        return row
-
-    monkeypatch.setattr(walks.Walker, "step", counted)
+    read = count_rows(monkeypatch)
     answer = await rows.shared.client.SummarizeDeliveries(
         pb.SummarizeDeliveriesRequest(
             filter=pb.DeliveryFilter(), group_by=pb.DeliveryGroup.Value("DELIVERY_GROUP_STATUS")

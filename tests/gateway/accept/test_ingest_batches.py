@@ -63,7 +63,7 @@ TIME = Time()
 
 @pytest.fixture(autouse=True)
 def _still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no time pass by itself."""
+    """Stop the clock: time passes only when a test moves it."""
     monkeypatch.setattr(ingest_batches, "time", TIME)
     monkeypatch.setattr(calls, "time", TIME)
     monkeypatch.setattr(calls, "asyncio", TIME)

@@ -25,7 +25,7 @@ NAME = "webhook.v1.NewService"
 STREAM, CALL = f"/{NAME}/Stream", f"/{NAME}/Call"
 KEY = "whk_of_a_tenant_00000000000000000000"
 OTHER_KEY = "whk_of_another_one_00000000000000000"
-# A bound for what ends by itself long before it.
+# A generous upper bound. What it guards ends much sooner.
 PATIENCE_SECONDS = 60.0
 
 
