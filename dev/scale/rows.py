@@ -53,8 +53,8 @@ async def make(connection: Connection, number: int, *, target_url: str, say: Cal
     """Make so many deliveries, and what belongs to them."""
     made = Made(
         number=number,
-        # Not so late that anything is accepted in the future.
-        from_time=datetime.now(UTC) - SPAN - timedelta(seconds=1),
+        # Not so late that anything is accepted in the future. Whole seconds, as ids have no more than milliseconds.
+        from_time=datetime.now(UTC).replace(microsecond=0) - SPAN - timedelta(seconds=1),
         subscriptions=[ids.new() for _ in range(SUBSCRIPTIONS)],
     )
     tenants = [f"other-{place}" for place in range(OTHERS)]

@@ -22,6 +22,9 @@ RARE = {
     "three places and a rare type",
     "in flight",
     "failed ones of a rare type",
+    "a tag of many events",
+    "failed ones of a tag of many events",
+    "unfinished ones of many tags",
     "many keys of failed ones",
 }
 
