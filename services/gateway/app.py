@@ -12,7 +12,7 @@ from services.gateway.resources import api_keys, audit, deliveries, events, jobs
 from services.gateway.resources import sessions as admin_sessions
 from services.gateway.resources.subscriptions import routes as subscriptions
 from services.gateway.resources.subscriptions import secrets
-from services.gateway.web import middleware, openapi, problems, swagger
+from services.gateway.web import middleware, openapi, problems, received, swagger
 from services.gateway.web.backends import Backends
 from services.gateway.web.callers import Callers
 from services.platform.process import metrics, probes
@@ -82,5 +82,5 @@ def described(services: Backends | None = None, *, with_operations: bool = False
         api.include_router(resource.router)
     paths = documentation.PATHS | (documentation.OPERATIONS if with_operations else {})
     answers = (routes.WebhookAccepted, routes.EventAccepted, routes.BatchedEventAccepted, routes.BatchedEventRefused)
-    openapi.install(api, paths, *answers)
+    openapi.install(api, paths, *answers, webhooks=received.WEBHOOKS, schemas=received.SCHEMAS)
     return api

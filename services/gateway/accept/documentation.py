@@ -265,7 +265,11 @@ _BATCHED_EVENT = {
         "event_type": _EVENT_TYPE,
         "payload": _PAYLOAD,
         "tags": _TAGS,
-        "idempotency_key": {"description": "As the header of a single event.", **openapi.IDEMPOTENCY_KEY["schema"]},
+        "idempotency_key": {
+            "description": "As the header of a single event.",
+            "examples": ["order-41-paid"],
+            **openapi.IDEMPOTENCY_KEY["schema"],
+        },
     },
     "additionalProperties": False,
 }
@@ -342,11 +346,16 @@ _BATCH: dict[str, Any] = {
     },
 }
 
-_LIVENESS = {"type": "object", "properties": {"status": {"enum": ["ok", "failing"]}}}
+_LIVENESS = {
+    "title": "Liveness",
+    "type": "object",
+    "properties": {"status": {"title": "LivenessStatus", "enum": ["ok", "failing"]}},
+}
 _HEALTH = {
+    "title": "Health",
     "type": "object",
     "properties": {
-        "status": {"enum": ["ok", "failing", "ready", "not ready"]},
+        "status": {"title": "HealthStatus", "enum": ["ok", "failing", "ready", "not ready"]},
         "failures": {"type": "object", "additionalProperties": {"type": "string"}},
         "degraded": {"type": "object", "additionalProperties": {"type": "string"}},
     },

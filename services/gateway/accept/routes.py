@@ -13,6 +13,7 @@ import asyncio
 import re
 import time
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 import grpc
@@ -122,12 +123,20 @@ _HANDSHAKE = ingest_pb2.INGEST_STATUS_HANDSHAKE
 _REPLAYED = ((openapi.REPLAYED.lower().encode(), b"true"),)
 
 
+class WebhookStatus(StrEnum):
+    """What becomes of a webhook."""
+
+    PENDING = "pending"
+    # The subscription does not want its type; nothing is delivered.
+    FILTERED = "filtered"
+
+
 class WebhookAccepted(msgspec.Struct, frozen=True):
     """The response to a webhook."""
 
     delivery_id: str | None
     event_id: str
-    status: str
+    status: WebhookStatus
 
 
 class EventAccepted(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -293,8 +302,8 @@ class Webhook(_Endpoint):
 
     def _answer(self, accepted: ingest_pb2.Accepted) -> msgspec.Struct:
         if accepted.status == _FILTERED:
-            return WebhookAccepted(None, accepted.event_id, "filtered")
-        return WebhookAccepted(accepted.delivery_id, accepted.event_id, "pending")
+            return WebhookAccepted(None, accepted.event_id, WebhookStatus.FILTERED)
+        return WebhookAccepted(accepted.delivery_id, accepted.event_id, WebhookStatus.PENDING)
 
 
 class TokenWebhook(Webhook):

@@ -1,13 +1,13 @@
 """API keys. Requires role admin."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import ConfigDict, Field
 
 from protos.webhook.v1 import access_pb2 as pb
 from services.domain import limits
-from services.gateway.resources import models
+from services.gateway.resources import enums, models
 from services.gateway.web import backends, callers, openapi
 from services.gateway.web.routing import JsonRoute
 from services.platform import errors
@@ -20,8 +20,6 @@ router = APIRouter(
     strict_content_type=False,  # a body without a Content-Type is JSON
 )
 
-Role = Literal["admin", "write", "ingest", "read"]
-Capability = Literal["erase"]
 _EXAMPLE: dict[str, Any] = {
     "tenant_id": "acme",
     "name": "shop, production",
@@ -44,13 +42,13 @@ class ApiKeyBody(models.Request):
     name: str = Field(
         min_length=1, max_length=limits.MAX_NAME_LENGTH, description="For people, such as who uses the key."
     )
-    role: Role = Field(
+    role: enums.Role = Field(
         description=(
             "`admin`: everything, including tenants and API keys; for the operator. `write`: changes subscriptions and "
             "deliveries, and includes `ingest` and `read`. `ingest`: only sends events. `read`: only reads."
         )
     )
-    capabilities: list[Capability] = Field(
+    capabilities: list[enums.Capability] = Field(
         [],
         max_length=1,
         description=(
@@ -75,7 +73,7 @@ class ApiKey(models.Answer):
     id: models.Uuid = Field(examples=[_EXAMPLE_ID])
     tenant_id: str = Field(examples=[_EXAMPLE["tenant_id"]])
     name: str = Field(examples=[_EXAMPLE["name"]])
-    role: Role = Field(examples=[_EXAMPLE["role"]])
+    role: enums.Role = Field(examples=[_EXAMPLE["role"]])
     prefix: str = Field(description="The key's first ten characters.", examples=[_EXAMPLE_KEY[:10]])
     created_at: models.Timestamp
     expires_at: models.Timestamp | None = Field(description="null if it never expires.")
@@ -84,7 +82,9 @@ class ApiKey(models.Answer):
         description="Exact to about a minute; null if never used.", examples=[None]
     )
     requests_per_second: float | None = Field(description="null for the service's default.", examples=[200.0])
-    capabilities: list[Capability] = Field(description="What it may do besides what its role allows.", examples=[[]])
+    capabilities: list[enums.Capability] = Field(
+        description="What it may do besides what its role allows.", examples=[[]]
+    )
 
 
 class CreatedApiKey(ApiKey):

@@ -1,7 +1,7 @@
 """The audit log: who changed what, and which admin acted in another tenant. Requires role admin."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from fastapi import APIRouter, Query
@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from protos.webhook.v1 import audit_pb2 as pb
 from services.domain.notices.audit import SYSTEM, Action
-from services.gateway.resources import models
+from services.gateway.resources import enums, models
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import RoleRoute
 from services.platform import errors, ids
@@ -17,7 +17,6 @@ from services.platform.auth import identity
 
 router = APIRouter(tags=["admin"], route_class=RoleRoute)
 
-ResourceType = Literal["subscription", "delivery", "job", "tenant", "api_key", "session"]
 _NAMED = (identity.BOOTSTRAP_KEY_ID, identity.ANONYMOUS_ID, SYSTEM)
 _EXAMPLE_KEY_ID = "019ced6e-52d0-7a41-8c6e-3f9b7d2a1c58"
 _EXAMPLE_CHANGES: list[dict[str, Any]] = [
@@ -45,7 +44,7 @@ class AuditQuery(models.ListQuery):
         examples=[_EXAMPLE_KEY_ID],
     )
     action: Action | None = Field(None, description="Only this action.")
-    resource_type: ResourceType | None = Field(None, description="Only changes to objects of this type.")
+    resource_type: enums.ResourceType | None = Field(None, description="Only changes to objects of this type.")
     resource_id: str | None = Field(
         None,
         pattern="^[A-Za-z0-9_-]{1,63}$",

@@ -1,22 +1,20 @@
 """Deliveries of events to subscriptions, with every attempt."""
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
 from protos.webhook.v1 import deliveries_pb2 as pb
 from services.domain import limits
-from services.gateway.resources import models, ndjson, retries
+from services.gateway.resources import enums, models, ndjson, retries
 from services.gateway.resources.retries import fields
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import RoleRoute
 from services.platform.grpc import conversion
 
 router = APIRouter(tags=["deliveries"], route_class=RoleRoute)
-
-Status = Literal["pending", "scheduled", "in_flight", "delivered", "failed", "cancelled"]
 
 _GROUP = pb.DeliveryGroup.DESCRIPTOR
 _ATTEMPTS = limits.Range(0, 1_000_000)
@@ -27,7 +25,7 @@ _CANCEL_CONFLICT = "A worker is sending the delivery, or it has ended."
 class AttemptError(models.Answer):
     """Why an attempt failed."""
 
-    kind: str = Field(
+    kind: enums.ErrorKind = Field(
         description=(
             "`http_3xx`, `http_4xx`, `http_5xx`, `timeout`, `dns`, `connect`, `tls`, `connection_lost`, "
             "`invalid_response`, `egress_denied`, `invalid_request`, `secret_unreadable`, or `interrupted`."
@@ -125,14 +123,14 @@ class DeliverySummary(models.Answer):
     event_id: models.Uuid = Field(examples=[models.EXAMPLE_EVENT_ID])
     subscription_id: models.Uuid = Field(examples=[models.EXAMPLE_SUBSCRIPTION_ID])
     event_type: str | None = Field(description="null if the event has no type.", examples=["order.created"])
-    status: Status = Field(
+    status: enums.DeliveryStatus = Field(
         description=(
             "`pending`: waiting for a worker. `scheduled`: waiting for `next_attempt_at`. `in_flight`: being sent. "
             "`delivered`, `failed`, `cancelled`: ended."
         ),
         examples=["scheduled"],
     )
-    reason: str | None = Field(
+    reason: enums.DeliveryReason | None = Field(
         description=(
             "Why it failed or was cancelled: `retries_exhausted`, `expired`, `worker_lost`, `payload_gone`, "
             "`cancelled`, `subscription_deleted` or `erased`; otherwise null."
@@ -146,7 +144,7 @@ class DeliverySummary(models.Answer):
     expires_at: models.Timestamp | None = Field(
         description="After this time the delivery fails with reason `expired`; null once it has ended."
     )
-    held_by: str | None = Field(
+    held_by: enums.Hold | None = Field(
         description=(
             "Why a due delivery is not sent now: `paused`, `disabled`, `unverified` (its target has not answered a "
             "challenge), `breaker_open`, `recovering` (its endpoint failed until recently), `concurrency` (its "
@@ -158,7 +156,7 @@ class DeliverySummary(models.Answer):
         description="Status code of the last attempt; null if it got no response, and once it is delivered.",
         examples=[503],
     )
-    last_error_kind: str | None = Field(
+    last_error_kind: enums.ErrorKind | None = Field(
         description="`kind` of the last attempt's error; null before the first, and once it is delivered.",
         examples=["http_5xx"],
     )
@@ -191,13 +189,7 @@ class DeliveryPage(models.Answer):
 class DeliveriesQuery(models.ListQuery):
     """The page and the filter of a list of deliveries."""
 
-    status: Status | None = Field(None, description="Only deliveries with this status.")
-
-
-Reason = Literal[
-    "retries_exhausted", "expired", "worker_lost", "payload_gone", "cancelled", "subscription_deleted", "erased"
-]
-Hold = Literal["paused", "disabled", "unverified", "breaker_open"]
+    status: enums.DeliveryStatus | None = Field(None, description="Only deliveries with this status.")
 
 
 class DeliveryFilter(models.SearchQuery):
@@ -206,8 +198,8 @@ class DeliveryFilter(models.SearchQuery):
     subscription_id: list[models.Uuid] = Field(
         default_factory=list, description="To this subscription, which may be deleted."
     )
-    status: list[Status] = Field(default_factory=list, description="With this status.")
-    reason: list[Reason] = Field(default_factory=list, description="Failed or cancelled for this reason.")
+    status: list[enums.DeliveryStatus] = Field(default_factory=list, description="With this status.")
+    reason: list[enums.DeliveryReason] = Field(default_factory=list, description="Failed or cancelled for this reason.")
     status_code: list[str] = Field(
         default_factory=list,
         description=(
@@ -221,7 +213,9 @@ class DeliveryFilter(models.SearchQuery):
         description="Whose last attempt ended with this kind of error, such as `timeout`. Finds no delivered ones.",
         examples=[["timeout"]],
     )
-    held_by: list[Hold] = Field(default_factory=list, description="That are due, but are not sent for this reason.")
+    held_by: list[enums.SearchedHold] = Field(
+        default_factory=list, description="That are due, but are not sent for this reason."
+    )
     min_attempts: Annotated[int, models.Within(_ATTEMPTS)] = Field(0, description="With this many attempts or more.")
 
     def message(self) -> pb.DeliveryFilter:
@@ -289,9 +283,7 @@ def _lines(answer: pb.SearchDeliveriesResponse) -> Iterator[Mapping[str, Any]]:
 class SummaryQuery(DeliveryFilter):
     """Which deliveries are counted, and by what."""
 
-    group_by: Literal["subscription", "event_type", "status", "error_kind", "hour"] = Field(
-        description="What they are counted by."
-    )
+    group_by: enums.SummaryGroup = Field(description="What they are counted by.")
 
 
 class DeliveryCount(models.Answer):

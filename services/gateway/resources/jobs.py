@@ -1,15 +1,14 @@
 """Jobs: what is done to many deliveries at once."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
 from pydantic import ConfigDict, Field
 
 from protos.webhook.v1 import deliveries_pb2
 from protos.webhook.v1 import jobs_pb2 as pb
-from services.gateway.resources import models
-from services.gateway.resources.deliveries import Status
+from services.gateway.resources import enums, models
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import JSON, JsonRoute
 from services.platform import errors
@@ -17,8 +16,6 @@ from services.platform.grpc import conversion
 
 router = APIRouter(tags=["jobs"], route_class=JsonRoute)
 
-Kind = Literal["retry", "replay", "cancel", "erase"]
-JobStatus = Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"]
 EXAMPLE_JOB_ID = "019ced7a-4be1-7d20-91f3-6a0c8e5d2b17"
 MAX_RATE = 10_000
 # Values of one field of a filter, and events that it names.
@@ -59,7 +56,7 @@ class JobFilter(models.Request):
     subscription_id: Annotated[list[models.Uuid], Field(max_length=MAX_VALUES)] = Field(
         [], description="To these subscriptions. Default: all.", examples=[[models.EXAMPLE_SUBSCRIPTION_ID]]
     )
-    status: Annotated[list[Status], Field(max_length=MAX_VALUES)] = Field(
+    status: Annotated[list[enums.DeliveryStatus], Field(max_length=MAX_VALUES)] = Field(
         [],
         description=(
             "With these statuses. To retry: `failed` (default), `cancelled`, `delivered`, `scheduled`. To cancel: "
@@ -146,7 +143,7 @@ class JobBody(models.Request):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
-    kind: Kind | None = Field(
+    kind: enums.JobKind | None = Field(
         None,
         description=(
             "`retry` sends each delivery again now, with its full retry schedule and the same `webhook-id`. `cancel` "
@@ -168,7 +165,7 @@ class JobBody(models.Request):
         description="Only for `replay`: the subscription that gets the new deliveries. Default: each delivery's own.",
         examples=[None],
     )
-    only: Literal["missing", "all"] | None = Field(
+    only: enums.ReplayedEvents | None = Field(
         None,
         description=(
             "Only for `replay` with `to_subscription_id`, which then is about events, in place of deliveries: "
@@ -233,8 +230,8 @@ class Job(models.Answer):
 
     id: models.Uuid = Field(examples=[EXAMPLE_JOB_ID])
     tenant_id: str = Field(description="The job's tenant.", examples=["acme"])
-    kind: Kind = Field(examples=["retry"])
-    status: JobStatus = Field(
+    kind: enums.JobKind = Field(examples=["retry"])
+    status: enums.JobStatus = Field(
         description=(
             "`queued`: not begun. `running`. `paused`: does nothing until it is resumed. `succeeded`: it has looked at "
             "all of its deliveries. `failed`: see `error`. `cancelled`."
@@ -243,7 +240,7 @@ class Job(models.Answer):
     )
     filter: StoredFilter
     to_subscription_id: str | None = Field(description="Who gets the deliveries of a `replay`.", examples=[None])
-    only: str | None = Field(
+    only: enums.ReplayedEvents | None = Field(
         description="Which events a `replay` is about: `missing` or `all`; null if it is about deliveries.",
         examples=[None],
     )
@@ -318,7 +315,7 @@ class RecoverBody(models.Request):
         alias="from", description="Deliveries that were accepted at this time or later.", examples=[models.EXAMPLE_TIME]
     )
     to: models.Moment | None = Field(None, description="Accepted before this time. Default: now.")
-    only: Literal["failed", "missing", "all"] = Field(
+    only: enums.Recovered = Field(
         "failed",
         description=(
             "`failed`: deliveries that failed are retried. `missing`: events that the subscription wants, by its "
@@ -333,7 +330,7 @@ class RecoverBody(models.Request):
 class JobsQuery(models.ListQuery):
     """The page and the filter of a list of jobs."""
 
-    status: JobStatus | None = Field(None, description="Only jobs with this status.")
+    status: enums.JobStatus | None = Field(None, description="Only jobs with this status.")
 
 
 @router.post(

@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, core_schema
 
 from services.domain import events, limits
+from services.gateway.resources import enums
 from services.gateway.web import openapi
 from services.platform import errors, ids, paging
 from services.platform.grpc import conversion
@@ -187,11 +188,11 @@ class SearchQuery(PageQuery):
         ),
     )
     to: Moment | None = Field(None, description="Accepted before this time. Default: any time.")
-    format: Literal["json", "ndjson"] = Field(
+    format: enums.ListFormat = Field(
         "json",
         description="`ndjson`: everything that is found from `cursor` on, an object a line, whatever `limit` is.",
     )
-    order: Literal["newest", "oldest"] = Field("newest", description="Whether the newest or the oldest come first.")
+    order: enums.ListOrder = Field("newest", description="Whether the newest or the oldest come first.")
 
     def check_period(self) -> None:
         """Raise InvalidArgument unless `to` is after `from`."""

@@ -6,8 +6,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import Field
 
 from protos.webhook.v1 import access_pb2 as pb
-from services.gateway.resources import models
-from services.gateway.resources.api_keys import Role
+from services.gateway.resources import enums, models
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import RoleRoute
 
@@ -24,7 +23,7 @@ class Session(models.Answer):
     tenant_id: str = Field(description="The key's tenant.", examples=["acme"])
     key_id: str = Field(description="Id of the key; `bootstrap` for `BOOTSTRAP_ADMIN_KEY`.", examples=[_EXAMPLE_KEY_ID])
     key_name: str = Field(description="The key's name; empty for `BOOTSTRAP_ADMIN_KEY`.", examples=["ops, Ada"])
-    role: Role = Field(description="The key's role.", examples=["write"])
+    role: enums.Role = Field(description="The key's role.", examples=["write"])
     user_agent: str = Field(description="What the browser called itself.", examples=["Mozilla/5.0 (X11; Linux x86_64)"])
     created_at: models.Timestamp
     expires_at: models.Timestamp

@@ -9,7 +9,7 @@ from google.protobuf import duration_pb2
 from pydantic import Field
 
 from protos.webhook.v1 import analytics_pb2 as pb
-from services.gateway.resources import models
+from services.gateway.resources import enums, models
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import JSON, RoleRoute
 from services.platform.grpc import conversion
@@ -80,9 +80,7 @@ class Stats(models.Answer):
     latency_ms: Latency | None = Field(description="null if no attempt received a response.")
 
 
-Step = Literal["1m", "5m", "1h", "1d"]
-_STEPS: tuple[Step, ...] = ("1m", "5m", "1h", "1d")
-GroupBy = Literal["outcome", "subscription", "event_type"]
+_STEPS: tuple[enums.StatsStep, ...] = ("1m", "5m", "1h", "1d")
 
 
 class SeriesQuery(models.TenantsQuery):
@@ -97,12 +95,12 @@ class SeriesQuery(models.TenantsQuery):
     to: models.Moment | None = Field(
         None, description="End, not included, rounded up to a step. Default: now, also for a later time."
     )
-    step: Step | None = Field(
+    step: enums.StatsStep | None = Field(
         None,
         description="Length of a step, in UTC: at most 1,500 of them, and 5,000 points in all groups. Default: the "
         "shortest that makes at most 300 points.",
     )
-    group_by: GroupBy | None = Field(None, description="What the groups are. Default: no groups.")
+    group_by: enums.StatsGrouping | None = Field(None, description="What the groups are. Default: no groups.")
     subscription_id: list[models.Uuid] = Field(
         [],
         max_length=100,
@@ -139,11 +137,11 @@ class StatsOverTime(models.Answer):
 
     from_: models.Timestamp = Field(alias="from", description="Start of the first step.")
     to: models.Timestamp = Field(description="End of the last step.")
-    step: Step = Field(examples=["5m"])
+    step: enums.StatsStep = Field(examples=["5m"])
     complete_to: models.Timestamp = Field(
         description="When the latest numbers were computed: steps that end later are not complete."
     )
-    group_by: GroupBy | None = Field(examples=["event_type"])
+    group_by: enums.StatsGrouping | None = Field(examples=["event_type"])
     total: StatsSeries
     groups: list[StatsGroup] = Field(description="Empty without `group_by`.")
 

@@ -30,6 +30,7 @@ Stores events and delivers them to subscribed URLs. Deliveries are signed and re
 * Every response has an `X-Request-Id`: your own if you send one. Keys with a rate limit also get `RateLimit` headers.
 * Times are RFC 3339 in UTC. Ids are UUIDv7, which sort by time.
 """
+LICENSE = {"name": "Apache License 2.0", "identifier": "Apache-2.0"}
 # In the order in which a new user needs them.
 TAGS = [
     {"name": "subscriptions", "description": "Which events are sent where."},
@@ -40,6 +41,7 @@ TAGS = [
     {"name": "statistics", "description": "Counts and latencies of attempts."},
     {"name": "admin", "description": "Tenants, API keys and the audit log. Requires role `admin`."},
     {"name": "operations", "description": "Health and metrics. No API key is needed."},
+    {"name": "received", "description": "What receivers get."},
 ]
 
 KEY_IN_USE = "The first request with this `Idempotency-Key` is still running (`IDEMPOTENCY_KEY_IN_USE`): try again."
@@ -178,12 +180,22 @@ def ref(name: str) -> dict[str, str]:
     return {"$ref": _SCHEMA_PREFIX + name}
 
 
-def install(app: FastAPI, paths: dict[str, dict[str, Any]], *structs: type[msgspec.Struct]) -> None:
-    """Add these paths, and the schemas of these structs, to the OpenAPI document of `app`."""
+def install(
+    app: FastAPI,
+    paths: dict[str, dict[str, Any]],
+    *structs: type[msgspec.Struct],
+    webhooks: dict[str, dict[str, Any]],
+    schemas: dict[str, dict[str, Any]],
+) -> None:
+    """Add these paths, webhooks, schemas, and the schemas of these structs to the OpenAPI document of `app`."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _build(app, paths, structs)
+            built = _build(app, paths, structs)
+            built["webhooks"] = webhooks
+            built["components"]["schemas"].update(schemas)
+            _name_schemas(built)
+            app.openapi_schema = built
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # as FastAPI's manual has it
@@ -198,7 +210,7 @@ def _build(app: FastAPI, paths: dict[str, dict[str, Any]], structs: tuple[type[m
         routes=app.routes,
         tags=TAGS,
         servers=[{"url": "/", "description": "This server"}],
-        license_info=None,
+        license_info=LICENSE,
     )
     # Within a tag the plain ASGI routes come first, then those of the resources in their order.
     described = dict(paths)
@@ -215,6 +227,43 @@ def _build(app: FastAPI, paths: dict[str, dict[str, Any]], structs: tuple[type[m
         _SCHEME: {"type": "http", "scheme": "bearer", "description": "An API key: `whk_…`"}
     }
     return built
+
+
+def _name_schemas(document: dict[str, Any]) -> None:
+    """Move every object and enum with a title out of the operations: generators name their types by the schemas.
+
+    Titles of fields go, which repeat the fields' names: generators would make a type of each.
+    """
+    schemas = document["components"]["schemas"]
+
+    def named(node: Any, *, field: bool = False) -> Any:
+        if isinstance(node, list):
+            return [named(item) for item in node]
+        if not isinstance(node, dict):
+            return node
+        found = {
+            key: value
+            if key in {"example", "examples", "default", "enum"}
+            else {name: named(schema, field=True) for name, schema in value.items()}
+            if key == "properties"
+            else named(value, field=key in {"schema", "items", "additionalProperties"})
+            for key, value in node.items()
+        }
+        if "enum" in found:  # msgspec leaves the type out
+            found.setdefault("type", "string")
+        title = found.get("title")
+        if isinstance(title, str) and {"properties", "enum"} & found.keys():
+            schemas[title] = found
+            return ref(title)
+        if field and isinstance(title, str):
+            del found["title"]
+        return found
+
+    for part in ("paths", "webhooks"):
+        document[part] = named(document[part])
+    for name, schema in list(schemas.items()):
+        schemas[name] = {key: value for key, value in schema.items() if key != "title"}
+        schemas[name] = named(schemas[name])
 
 
 def _access(operation: dict[str, Any]) -> dict[str, Any]:

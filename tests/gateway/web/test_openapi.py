@@ -3,11 +3,15 @@
 import importlib
 import json
 import pkgutil
+import re
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from services import gateway
+from services.domain.notices import operational_facts
 from services.gateway import app
 from services.gateway.web import problems
 from services.gateway.web.routing import JsonRoute, RoleRoute, least_role
@@ -15,6 +19,11 @@ from services.gateway.web.routing import JsonRoute, RoleRoute, least_role
 METHODS = {"get", "put", "post", "delete", "patch"}
 OPERATIONAL = {"livez", "healthz", "readyz", "metrics"}
 # Operations without an API key: public ones, and those with another proof.
+# Schemas of responses that have an example as a whole.
+EXEMPLIFIED = {
+    *("Problem", "FieldError", "WebhookAccepted", "EventAccepted", "BatchedEventAccepted", "Handshake", "Event"),
+    *("OperationalEvent", "OperationalEventData", "Health", "Liveness"),
+}
 OPEN = OPERATIONAL | {"ingest_webhook_with_token"}
 
 
@@ -268,7 +277,17 @@ def test_a_key_is_in_the_answer_that_makes_it_alone(document: dict[str, Any]) ->
 
 
 def test_a_newcomer_finds_first_what_is_needed_first(document: dict[str, Any]) -> None:
-    tags = ["subscriptions", "webhooks", "events", "deliveries", "jobs", "statistics", "admin", "operations"]
+    tags = [
+        "subscriptions",
+        "webhooks",
+        "events",
+        "deliveries",
+        "jobs",
+        "statistics",
+        "admin",
+        "operations",
+        "received",
+    ]
     assert [tag["name"] for tag in document["tags"]] == tags
 
 
@@ -277,3 +296,97 @@ def test_swagger_fills_in_no_parameter_that_belongs_to_one_request(operations: d
     for name, operation in operations.items():
         for parameter in operation.get("parameters", ()):
             assert "example" not in parameter, (name, parameter["name"])
+
+
+def schemas_in(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield everything in the document that may be a schema, with its path; no examples."""
+    if isinstance(node, dict):
+        yield path, node
+        for key, value in node.items():
+            if key not in {"example", "examples", "default"}:
+                yield from schemas_in(value, f"{path}/{key}")
+    elif isinstance(node, list):
+        for place, value in enumerate(node):
+            yield from schemas_in(value, f"{path}/{place}")
+
+
+def test_objects_and_enums_are_named_schemas_as_generators_need_them(document: dict[str, Any]) -> None:
+    named = {f"/components/schemas/{name}" for name in document["components"]["schemas"]}
+    inline = {
+        path
+        for path, schema in schemas_in(document)
+        if path not in named
+        and (
+            ("properties" in schema and not path.endswith("/properties"))
+            or (isinstance(schema.get("enum"), list) and len(schema["enum"]) > 1)
+        )
+    }
+    assert inline == set()
+
+
+def test_schemas_have_a_type_or_say_that_they_may_be_anything(document: dict[str, Any]) -> None:
+    for name, schema in document["components"]["schemas"].items():
+        assert schema.get("type") in {"object", "string"}, name
+        for field, value in schema.get("properties", {}).items():
+            said = {"type", "$ref", "anyOf", "const", "enum", "allOf"} & {*value}
+            assert said or field in {"payload", "before", "after"}, (name, field)
+
+
+def test_formats_stand_beside_the_type_that_has_them(document: dict[str, Any]) -> None:
+    assert [path for path, schema in schemas_in(document) if {"anyOf", "format"} <= {*schema}] == []
+
+
+def test_requests_require_only_what_is_refused_without(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    bodies = {
+        name: set(schema["required"])
+        for name, schema in schemas.items()
+        if name.endswith("Body") and "required" in schema
+    }
+    assert bodies == {
+        "SubscriptionBody": {"target_url"},
+        "ClientCertificateBody": {"certificate", "private_key"},
+        "EventBody": {"event_type", "payload"},
+        "EventBatchBody": {"events"},
+        "RecoverBody": {"from"},
+        "TenantBody": {"id"},
+        "ApiKeyBody": {"name", "role"},
+    }
+    assert not {name for name, schema in schemas.items() if name.endswith("Patch") and schema.get("required")}
+    queried = {
+        (operation["operationId"], parameter["name"])
+        for item in document["paths"].values()
+        for operation in item.values()
+        for parameter in operation.get("parameters", ())
+        if parameter.get("required") and parameter["in"] != "path"
+    }
+    assert queried == {("get_delivery_summary", "group_by")}
+
+
+def test_fields_of_responses_have_an_example_unless_their_type_has_one(document: dict[str, Any]) -> None:
+    """What is a time, an enum, an object, or a flag explains itself."""
+    for name, schema in document["components"]["schemas"].items():
+        if schema.get("type") != "object" or name.endswith(("Body", "Patch", "Filter")) or "examples" in schema:
+            continue
+        for field, value in schema["properties"].items():
+            types = [one.get("type") for one in value.get("anyOf", [value])]
+            if "string" in types and not value.get("format"):
+                formats = [one.get("format") for one in value.get("anyOf", [])]
+                assert "examples" in value or any(formats) or "enum" in value or name in EXEMPLIFIED, (name, field)
+
+
+def test_the_license_is_named(document: dict[str, Any]) -> None:
+    assert document["info"]["license"] == {"name": "Apache License 2.0", "identifier": "Apache-2.0"}
+
+
+def test_receivers_find_the_headers_of_deliveries_in_the_document(document: dict[str, Any]) -> None:
+    page = (Path(__file__).parents[3] / "docs/reference/deliveries.md").read_text()
+    table = page.partition("## The request")[2].partition("## ")[0].replace("`", "")
+    described = {
+        name for row in re.findall(r"^\| ([A-Za-z0-9, -]+) \|", table, re.MULTILINE) for name in row.split(", ")
+    }
+    of_http = {"header", "Content-Type", "Content-Encoding", "Accept", "Accept-Encoding", "User-Agent"}
+    for webhook in document["webhooks"].values():
+        assert {parameter["name"] for parameter in webhook["post"]["parameters"]} == described - of_http
+    types = document["components"]["schemas"]["OperationalEventType"]["enum"]
+    assert {*types, "delivery.exhausted"} == {*operational_facts.EventType}

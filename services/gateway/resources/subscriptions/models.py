@@ -1,7 +1,7 @@
 """Subscriptions as the REST API has them: what is asked for, what is answered, and their messages of gRPC."""
 
 import copy
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 from pydantic import AfterValidator, ConfigDict, Field
@@ -9,7 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.domain import events, limits
 from services.domain.egress import targets
-from services.gateway.resources import models
+from services.gateway.resources import enums, models
 from services.gateway.resources.subscriptions import parts
 from services.platform.grpc import conversion
 
@@ -40,16 +40,12 @@ _PATCH_EXAMPLE: dict[str, Any] = {
     "metadata": {"customer": "acme", "team": None},
 }
 
-Verify = Literal["auto", "required", "github", "stripe", "shopify", "slack", "standard-webhooks", "none"]
-Status = Literal["active", "paused", "disabled", "unverified"]
-BreakerState = Literal["closed", "open", "half_open"]
-Kind = Literal["normal", "system"]
-
 _SPEC = pb.SubscriptionSpec.DESCRIPTOR.fields_by_name
 # Where a field has another name over gRPC.
 _SPEC_NAMES = {"verify": "verification"}
 
 
+_Url = Annotated[str, Field(max_length=targets.MAX_URL_LENGTH, json_schema_extra={"format": "uri"})]
 _HeaderValue = Annotated[str, Field(min_length=1, max_length=limits.MAX_HEADER_VALUE_LENGTH)]
 _Name = Annotated[str, Field(pattern=f"^{limits.SUBSCRIPTION_NAME_PATTERN}$")]
 _TagPath = Annotated[
@@ -63,13 +59,11 @@ class SubscriptionBody(models.Request):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE, _VERIFIED_EXAMPLE]})
 
-    target_url: str = Field(
-        max_length=targets.MAX_URL_LENGTH,
+    target_url: _Url = Field(
         description=(
             "Absolute http or https URL without credentials, to which deliveries are POSTed. Its host must resolve to "
             "public addresses, and ports of services other than web servers are not allowed."
         ),
-        json_schema_extra={"format": "uri"},
     )
     secret_key: str | None = Field(
         None,
@@ -82,7 +76,7 @@ class SubscriptionBody(models.Request):
         ),
         json_schema_extra={"writeOnly": True},
     )
-    signature_scheme: parts.DeliveryScheme | None = Field(
+    signature_scheme: enums.DeliveryScheme | None = Field(
         None,
         description=(
             "How deliveries are signed. `hmac-sha256`: with a secret that the receiver also has (`v1`, and "
@@ -167,7 +161,7 @@ class SubscriptionBody(models.Request):
         ),
         json_schema_extra={"writeOnly": True},
     )
-    verify: Verify | None = Field(
+    verify: enums.Verification | None = Field(
         None,
         description=(
             "Signature required on incoming webhooks; others return 401 and are not stored. `auto`: "
@@ -189,7 +183,7 @@ class SubscriptionBody(models.Request):
         ),
         json_schema_extra={"writeOnly": True},
     )
-    kind: Kind | None = Field(
+    kind: enums.SubscriptionKind | None = Field(
         None,
         description=(
             "`normal`: receives the tenant's events. `system`: receives only events about the tenant's other "
@@ -224,7 +218,7 @@ class SubscriptionPatch(SubscriptionBody):
     model_config = ConfigDict(json_schema_extra={"examples": [_PATCH_EXAMPLE]})
 
     # Null means the default, and is refused where there is none.
-    target_url: str | None = _nullable("target_url")  # type: ignore[assignment]
+    target_url: _Url | None = Field(None, description=SubscriptionBody.model_fields["target_url"].description)  # type: ignore[assignment]
     event_types: list[str] | None = _nullable("event_types")  # type: ignore[assignment]
     description: str | None = _nullable("description")  # type: ignore[assignment]
     keep_when_disabled: bool | None = _nullable("keep_when_disabled")  # type: ignore[assignment]
@@ -238,7 +232,7 @@ class SubscriptionPatch(SubscriptionBody):
 class Breaker(models.Answer):
     """Circuit breaker: delays deliveries while the endpoint fails."""
 
-    state: BreakerState = Field(
+    state: enums.BreakerState = Field(
         description="`closed`: deliveries are sent. `open`: they wait. `half_open`: one of them is tried.",
         examples=["closed"],
     )
@@ -272,7 +266,7 @@ class Subscription(models.Answer):
         description="Where in webhooks to this subscription tags are found.", examples=[_VERIFIED_EXAMPLE["tag_paths"]]
     )
     has_secret: bool = Field(description="Whether deliveries are signed.", examples=[True])
-    signature_scheme: parts.DeliveryScheme = Field(
+    signature_scheme: enums.DeliveryScheme = Field(
         description="How deliveries are signed; `none` without a secret.", examples=["hmac-sha256"]
     )
     public_keys: list[parts.PublicKey] = Field(
@@ -282,14 +276,14 @@ class Subscription(models.Answer):
         description="Replaced secrets that are still valid, newest first.", examples=[[]]
     )
     has_ingest_token: bool = Field(description="Whether it has an ingest token.", examples=[False])
-    status: Status = Field(
+    status: enums.SubscriptionStatus = Field(
         description=(
             "`paused` and `disabled`: deliveries wait until it is resumed or enabled. `unverified`: they wait until "
             "its target has answered a challenge."
         ),
         examples=["active"],
     )
-    status_reason: str | None = Field(
+    status_reason: enums.StatusReason | None = Field(
         description=(
             "Why it is disabled: `manual`, `gone` (the receiver responded with 410), or `failing` (all attempts failed "
             "for days); otherwise null."
@@ -320,12 +314,12 @@ class Subscription(models.Answer):
         description="Names of the headers that each request carries in addition to the service's own.",
         examples=[["Authorization"]],
     )
-    verify: Verify = Field(description="Signature required on incoming webhooks.", examples=["stripe"])
+    verify: enums.Verification = Field(description="Signature required on incoming webhooks.", examples=["stripe"])
     has_verification_secret: bool = Field(
         description="Whether webhooks are verified with `verification_secrets` instead of `secret_key`.",
         examples=[True],
     )
-    kind: Kind = Field(
+    kind: enums.SubscriptionKind = Field(
         description="`system`: receives only events about the tenant's other subscriptions.",
         examples=["normal"],
     )

@@ -1,16 +1,11 @@
 """What the models of a subscription consist of: retry policies, client certificates, and the keys that sign."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
 from services.domain import limits
-from services.gateway.resources import models
-
-# How a secret signs.
-SecretScheme = Literal["hmac-sha256", "ed25519"]
-# How the deliveries of a subscription are signed; it may have no secret.
-DeliveryScheme = Literal["hmac-sha256", "ed25519", "none"]
+from services.gateway.resources import enums, models
 
 RULES_OF_SECRETS = (
     "After the prefix `whsec_` or `v1,whsec_` comes the base64 of the key of `webhook-signature`; any other "
@@ -56,7 +51,7 @@ class RetryPolicyBody(models.Request):
         max_length=limits.MAX_DELAYS,
         description="The delay before each retry; its length is the number of retries.",
     )
-    name: Literal["standard-webhooks"] | None = Field(
+    name: enums.RetrySchedule | None = Field(
         None,
         description=(
             "`standard-webhooks`: the schedule of the Standard Webhooks specification: nine retries after 5 s, 5 min, "
@@ -83,7 +78,7 @@ class ExplicitRetries(models.Answer):
 class NamedRetries(models.Answer):
     """A named schedule."""
 
-    name: str = Field(examples=["standard-webhooks"])
+    name: enums.RetrySchedule = Field(examples=["standard-webhooks"])
 
 
 RetryPolicy = ExponentialRetries | ExplicitRetries | NamedRetries

@@ -9,7 +9,7 @@ from pydantic import Field
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.domain import limits
 from services.gateway.accept import routes
-from services.gateway.resources import models
+from services.gateway.resources import enums, models
 from services.gateway.resources.subscriptions import parts
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import JsonRoute
@@ -44,7 +44,7 @@ class RotationBody(models.Request):
         description=f"Absent or null: one is generated. {parts.RULES_OF_SECRETS}",
         json_schema_extra={"writeOnly": True},
     )
-    signature_scheme: parts.SecretScheme | None = Field(
+    signature_scheme: enums.SecretScheme | None = Field(
         None, description="Scheme of the new secret. Absent or null: the subscription's scheme."
     )
     overlap_hours: Annotated[models.Number, models.Within(limits.OVERLAP_HOURS)] = Field(

@@ -1,0 +1,72 @@
+"""The enums of the REST API. Clients that are generated from the OpenAPI document call them by these names.
+
+Values of requests are checked here. Values that only responses have are not: during an upgrade a service may return one
+that this gateway does not know yet.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from typing_extensions import TypeAliasType
+
+from services.domain import states
+
+DeliveryStatus = TypeAliasType(
+    "DeliveryStatus", Literal["pending", "scheduled", "in_flight", "delivered", "failed", "cancelled"]
+)
+DeliveryReason = TypeAliasType(
+    "DeliveryReason",
+    Literal[
+        "retries_exhausted", "expired", "worker_lost", "payload_gone", "cancelled", "subscription_deleted", "erased"
+    ],
+)
+# What a search finds deliveries by. A delivery may be held by more.
+SearchedHold = TypeAliasType("SearchedHold", Literal["paused", "disabled", "unverified", "breaker_open"])
+Hold = TypeAliasType(
+    "Hold",
+    Annotated[
+        str,
+        Field(
+            json_schema_extra={"enum": [hold for hold in states.Hold if hold is not states.Hold.SUBSCRIPTION_DELETED]}
+        ),
+    ],
+)
+ErrorKind = TypeAliasType(
+    "ErrorKind",
+    Annotated[
+        str,
+        Field(
+            json_schema_extra={
+                "enum": [kind for kind in states.AttemptOutcome if kind is not states.AttemptOutcome.SUCCESS]
+            }
+        ),
+    ],
+)
+SummaryGroup = TypeAliasType("SummaryGroup", Literal["subscription", "event_type", "status", "error_kind", "hour"])
+
+JobKind = TypeAliasType("JobKind", Literal["retry", "replay", "cancel", "erase"])
+JobStatus = TypeAliasType("JobStatus", Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"])
+ReplayedEvents = TypeAliasType("ReplayedEvents", Literal["missing", "all"])
+Recovered = TypeAliasType("Recovered", Literal["failed", "missing", "all"])
+
+SecretScheme = TypeAliasType("SecretScheme", Literal["hmac-sha256", "ed25519"])
+DeliveryScheme = TypeAliasType("DeliveryScheme", Literal["hmac-sha256", "ed25519", "none"])
+RetrySchedule = TypeAliasType("RetrySchedule", Literal["standard-webhooks"])
+Verification = TypeAliasType(
+    "Verification",
+    Literal["auto", "required", "github", "stripe", "shopify", "slack", "standard-webhooks", "none"],
+)
+SubscriptionStatus = TypeAliasType("SubscriptionStatus", Literal["active", "paused", "disabled", "unverified"])
+SubscriptionKind = TypeAliasType("SubscriptionKind", Literal["normal", "system"])
+StatusReason = TypeAliasType("StatusReason", Annotated[str, Field(json_schema_extra={"enum": [*states.StatusReason]})])
+BreakerState = TypeAliasType("BreakerState", Literal["closed", "open", "half_open"])
+
+StatsStep = TypeAliasType("StatsStep", Literal["1m", "5m", "1h", "1d"])
+StatsGrouping = TypeAliasType("StatsGrouping", Literal["outcome", "subscription", "event_type"])
+
+ListFormat = TypeAliasType("ListFormat", Literal["json", "ndjson"])
+ListOrder = TypeAliasType("ListOrder", Literal["newest", "oldest"])
+
+Role = TypeAliasType("Role", Literal["admin", "write", "ingest", "read"])
+Capability = TypeAliasType("Capability", Literal["erase"])
+ResourceType = TypeAliasType("ResourceType", Literal["subscription", "delivery", "job", "tenant", "api_key", "session"])
