@@ -4,6 +4,7 @@ All times are seconds of this machine's monotonic clock.
 """
 
 import asyncio
+import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -103,7 +104,7 @@ class Evidence:
     event_keys: Mapping[UUID, str]
 
 
-# The longest time until a delivery ends: leases that expire one after the other, and retries up to the limit.
+# The longest time in which no delivery may end while some wait: leases that expire one after the other, and breakers.
 SETTLE_TIMEOUT_SECONDS = 240.0
 POLL_SECONDS = 0.5
 # The timeout of a query when nothing disturbs the database.
@@ -129,13 +130,15 @@ FROM delivery_attempts ORDER BY delivery_id, number
 
 
 async def settle(database_url: str, progress: Callable[[int], None]) -> int:
-    """Wait until every delivery has ended; return how many have not ended after four minutes."""
-    deadline = time.monotonic() + SETTLE_TIMEOUT_SECONDS
+    """Wait until every delivery has ended; return how many have not when none ended for four minutes."""
+    least, deadline = math.inf, 0.0
     connection = await asyncpg.connect(database_url)
     try:
         while True:
             unfinished = int(await connection.fetchval(_UNFINISHED))
             progress(unfinished)
+            if unfinished < least:
+                least, deadline = unfinished, time.monotonic() + SETTLE_TIMEOUT_SECONDS
             if not unfinished or time.monotonic() > deadline:
                 return unfinished
             await asyncio.sleep(POLL_SECONDS)

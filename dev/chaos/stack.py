@@ -54,6 +54,8 @@ TUNING: Mapping[str, str] = {
     "RETRY_BASE_SECONDS": "1",
     "RETRY_CAP_SECONDS": "8",
     "WORKER_CONCURRENCY": "256",
+    # So that endpoints that fail again and again are not left alone for minutes.
+    "BREAKER_COOLDOWN_SECONDS": "2",
     "PYTHONUNBUFFERED": "1",
     "PYTHONPATH": str(ROOT),
 }

@@ -373,7 +373,10 @@ def _judge_interruptions(delivery: Delivery, evidence: Evidence, found: _Finding
     interruptions = [attempt for attempt in delivery.attempts if attempt.outcome == INTERRUPTED]
     for attempt in interruptions:
         if fault_of_interruption(attempt.recorded_at, evidence.spans) is None:
-            found.add("unexplained interruption", f"{delivery.id}: attempt {attempt.number}")
+            began = attempt.started_at - evidence.spans[0].began_at if evidence.spans else 0.0
+            lasted = attempt.recorded_at - attempt.started_at
+            when = f"{began:.1f} s after the first fault, recorded {lasted:.1f} s later"
+            found.add("unexplained interruption", f"{delivery.id}: attempt {attempt.number}, {when}")
     return len(interruptions)
 
 
