@@ -88,7 +88,7 @@ format: ## Format the code
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-generate: ## Write every generated file: stubs of protos, the chart's schema, settings and README, dashboards
+generate: ## Write every generated file: stubs of protos, the SDKs, the chart's schema, settings and README, dashboards
 	@scripts/venv.sh dev
 	@$(BIN)/python -m scripts.generate
 

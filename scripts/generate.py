@@ -2,8 +2,8 @@
 
     python -m scripts.generate [--check]
 
-The stubs of the protos, the chart's settings, schema and README, and its dashboards. --check writes nothing and fails
-when a file has drifted.
+The stubs of the protos, the types and operations of the SDKs, the chart's settings, schema and README, and its
+dashboards. --check writes nothing and fails when a file has drifted.
 """
 
 import importlib
@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 # Each has `files()`. In this order: the chart is made from the services, which import the stubs.
-MAKERS = ("scripts.protos", "scripts.chart", "dev.boards.files")
+MAKERS = ("scripts.protos", "scripts.chart", "scripts.sdk.python", "dev.boards.files")
 # Files here that no maker makes are left over from a board or a proto that is gone.
 OWNED = ("charts/webhook-service/files/dashboards/*", "protos/webhook/**/*_pb2*.py", "protos/webhook/**/*_pb2*.pyi")
 

@@ -17,7 +17,7 @@ check style "$bin/ruff" check .
 check format "$bin/ruff" format --check .
 # mypy and import-linter through Python: the scripts in a virtual environment do not survive a move of the clone.
 check types "$bin/python" -m mypy
-check contracts "$bin/python" -c 'import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())'
+check contracts env PYTHONPATH=sdk/python/src "$bin/python" -c 'import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())'
 check protos "$bin/buf" lint
 check 'generated files' "$bin/python" -m scripts.generate --check
 

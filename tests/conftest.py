@@ -30,6 +30,7 @@ TOGETHER = {
         "e2e/test_bad_input.py",
         "e2e/test_metrics.py",
         "e2e/test_operational_events.py",
+        "sdk/test_client.py",
     ),
 }
 # Files and folders with a few slow tests: they start first, so that no process works alone at the end.

@@ -1,0 +1,1260 @@
+"""The operations of the REST API, asynchronous.
+
+Generated from the OpenAPI document by `make generate`; do not edit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, cast
+
+from msgspec import UNSET, UnsetType
+
+from webhook_service.calls import Call, segment
+from webhook_service.async_transport import AsyncPages, AsyncResource, AsyncTransport
+from webhook_service.models import (
+    Action,
+    ApiKey,
+    ApiKeyPage,
+    AuditEntry,
+    AuditPage,
+    BatchResults,
+    BatchedEvent,
+    Capability,
+    ClientCertificateBody,
+    CreatedApiKey,
+    CreatedSubscription,
+    Delivery,
+    DeliveryPage,
+    DeliveryReason,
+    DeliveryScheme,
+    DeliveryStatus,
+    DeliverySummary,
+    DeliverySummaryPage,
+    Event,
+    EventAccepted,
+    EventSummary,
+    FoundDeliveries,
+    FoundEvents,
+    Handshake,
+    IngestToken,
+    Job,
+    JobFilter,
+    JobKind,
+    JobPage,
+    JobPreview,
+    JobStatus,
+    ListOrder,
+    PublicKeys,
+    QuotasBody,
+    Recovered,
+    ReplayedEvents,
+    ResourceType,
+    RetryPolicyBody,
+    Role,
+    Rotated,
+    Route,
+    RoutePage,
+    SearchedHold,
+    Session,
+    SessionPage,
+    Stats,
+    StatsGrouping,
+    StatsOverTime,
+    StatsStep,
+    Subscription,
+    SubscriptionKind,
+    SubscriptionPage,
+    SummaryGroup,
+    Tenant,
+    TenantPage,
+    Tested,
+    Verification,
+    WebhookAccepted,
+)
+
+
+class AsyncWebhooksResource(AsyncResource):
+    """Operations on webhooks."""
+
+    async def send(
+        self,
+        subscription_id: str,
+        body: bytes | str,
+        *,
+        content_type: str = "application/json",
+        event_type: str | None = None,
+        hub_signature: str | None = None,
+        content_encoding: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Handshake | WebhookAccepted:
+        """Send a webhook to a subscription.
+
+        The body `{"payload": …}` delivers the exact bytes of the value as `application/json`,
+        whatever the Content-Type. Any other body is the payload itself and is delivered with its
+        own Content-Type, so that webhooks of GitHub and others can be sent here. Without a
+        Content-Type it is `application/json` if it is valid JSON, else `application/octet-stream`.
+        A body that is empty, begins with a byte order mark, or has a `Content-Encoding` is
+        delivered unchanged, with that encoding.
+
+        Without `X-Event-Type` no filter applies, unless `verify` names a provider: an event without
+        a readable type is then delivered only by subscriptions without `event_types`. If the
+        subscription does not include the type, the response has status `filtered` and nothing is
+        delivered; this is also the response while the subscription is disabled and
+        `keep_when_disabled` is false.
+
+        The subscription's `verify` determines which signature the request must have:
+        `Stripe-Signature`, `X-Shopify-Hmac-Sha256`, `X-Slack-Signature` with
+        `X-Slack-Request-Timestamp`, or `webhook-signature` with `webhook-id` and
+        `webhook-timestamp`; timestamps may differ by 5 minutes. The event's type is then the
+        provider's, and a repeated request of the provider gets the same response and is delivered
+        once; `X-Event-Type` and `Idempotency-Key` apply if the provider sends no type or id.
+        """
+        call = Call(
+            "POST",
+            f"/api/v1/webhooks/ingest/{segment(subscription_id)}",
+            answers={200: Handshake, 202: WebhookAccepted},
+            raw=body,
+            content_type=content_type,
+            headers={
+                "X-Event-Type": event_type,
+                "X-Hub-Signature-256": hub_signature,
+                "Content-Encoding": content_encoding,
+                "X-Webhook-Tags": tags,
+            },
+            idempotency_key=idempotency_key,
+            keyed=True,
+        )
+        return cast("Handshake | WebhookAccepted", await self._transport.call(call))
+
+    async def send_with_token(
+        self,
+        subscription_id: str,
+        token: str,
+        body: bytes | str,
+        *,
+        content_type: str = "application/json",
+        event_type: str | None = None,
+        hub_signature: str | None = None,
+        content_encoding: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        idempotency_key: str | None = None,
+    ) -> Handshake | WebhookAccepted:
+        """Send a webhook with an ingest token.
+
+        Like the operation without a token, but needs no API key: the token allows sending to this
+        one subscription. An invalid token gets the same response as an unknown subscription.
+        """
+        call = Call(
+            "POST",
+            f"/api/v1/webhooks/ingest/{segment(subscription_id)}/{segment(token)}",
+            answers={200: Handshake, 202: WebhookAccepted},
+            raw=body,
+            content_type=content_type,
+            headers={
+                "X-Event-Type": event_type,
+                "X-Hub-Signature-256": hub_signature,
+                "Content-Encoding": content_encoding,
+                "X-Webhook-Tags": tags,
+            },
+            idempotency_key=idempotency_key,
+            keyed=True,
+        )
+        return cast("Handshake | WebhookAccepted", await self._transport.call(call))
+
+
+class AsyncEventsResource(AsyncResource):
+    """Operations on events."""
+
+    async def publish(
+        self,
+        event_type: str,
+        payload: Any,
+        *,
+        tags: Mapping[str, str] | UnsetType = UNSET,
+        idempotency_key: str | None = None,
+    ) -> EventAccepted:
+        """Publish an event.
+
+        The payload is stored once, with a delivery for each subscription to its type that was
+        created before. Its exact bytes are delivered as `application/json`.
+
+        If the event goes to more than 100 subscriptions, its deliveries are created after the
+        response, which has `expanding: true` in place of `deliveries`. `get_event` tells when that
+        is done.
+
+        Give tags in the body or in `X-Webhook-Tags`, not in both.
+        """
+        call = Call(
+            "POST",
+            "/api/v1/events",
+            answers={202: EventAccepted},
+            body={"event_type": event_type, "payload": payload, "tags": tags},
+            idempotency_key=idempotency_key,
+            keyed=True,
+        )
+        return cast("EventAccepted", await self._transport.call(call))
+
+    def list(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        event_type: Sequence[str] | None = None,
+        idempotency_key: Sequence[str] | None = None,
+        provider_id: Sequence[str] | None = None,
+        tag: Sequence[str] | None = None,
+        from_: datetime | str | None = None,
+        to: datetime | str | None = None,
+        order: ListOrder | str | None = None,
+    ) -> AsyncPages[EventSummary]:
+        """Search events.
+
+        Find events, newest first, without payloads.
+
+        Give a parameter several times to find what has one of the values; different parameters must
+        all match. Events are ordered by when they were accepted, so a cursor stays valid while
+        others arrive.
+        """
+        call = Call(
+            "GET",
+            "/api/v1/events",
+            answers={200: FoundEvents},
+            query={
+                "limit": limit,
+                "cursor": cursor,
+                "event_type": event_type,
+                "idempotency_key": idempotency_key,
+                "provider_id": provider_id,
+                "tag": tag,
+                "from": from_,
+                "to": to,
+                "order": order,
+            },
+            reads=True,
+        )
+        return AsyncPages(self._transport, call, FoundEvents)
+
+    async def publish_batch(
+        self, events: Sequence[BatchedEvent | Mapping[str, Any]], *, idempotency_key: str | None = None
+    ) -> BatchResults:
+        """Publish a batch of events.
+
+        Publishes up to 1,000 events, in a body of up to 8 MiB, as if each was published on its own:
+        some may be stored and others refused. Their exact payload bytes are delivered.
+
+        `results` has, in the order of the events, the response to each, or an `error`, which is a
+        problem document. If its `status` is 429 or 503, or its `reason` is
+        `IDEMPOTENCY_KEY_IN_USE`, send the event again after a second.
+        """
+        call = Call(
+            "POST",
+            "/api/v1/events/batch",
+            answers={200: BatchResults},
+            body={"events": events},
+            idempotency_key=idempotency_key,
+            keyed=True,
+        )
+        return cast("BatchResults", await self._transport.call(call))
+
+    async def get(self, event_id: str) -> Event:
+        """Get an event.
+
+        Get an event with the exact bytes of its payload.
+
+        Returns 404 if it is no longer retained, and 410 if it was erased.
+        """
+        call = Call("GET", f"/api/v1/events/{segment(event_id)}", answers={200: Event}, reads=True)
+        return cast("Event", await self._transport.call(call))
+
+    def routing(
+        self, event_id: str, *, limit: int | None = None, cursor: str | None = None, subscription_id: str | None = None
+    ) -> AsyncPages[Route]:
+        """Explain which subscriptions got an event.
+
+        List the subscriptions that are not deleted, with why each got the event or did not.
+
+        The reasons are found again from the event's deliveries and from the subscriptions as they
+        are now.
+        """
+        call = Call(
+            "GET",
+            f"/api/v1/events/{segment(event_id)}/routing",
+            answers={200: RoutePage},
+            query={"limit": limit, "cursor": cursor, "subscription_id": subscription_id},
+            reads=True,
+        )
+        return AsyncPages(self._transport, call, RoutePage)
+
+    def deliveries(
+        self,
+        event_id: str,
+        *,
+        tenant: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        status: DeliveryStatus | str | None = None,
+    ) -> AsyncPages[DeliverySummary]:
+        """List deliveries of an event.
+
+        List deliveries, without attempts.
+        """
+        call = Call(
+            "GET",
+            f"/api/v1/events/{segment(event_id)}/deliveries",
+            answers={200: DeliveryPage},
+            query={"tenant": tenant, "limit": limit, "cursor": cursor, "status": status},
+            reads=True,
+        )
+        return AsyncPages(self._transport, call, DeliveryPage)
+
+
+class AsyncSubscriptionsResource(AsyncResource):
+    """Operations on subscriptions."""
+
+    async def create(
+        self,
+        target_url: str,
+        *,
+        secret_key: str | None | UnsetType = UNSET,
+        signature_scheme: DeliveryScheme | str | None | UnsetType = UNSET,
+        event_types: Sequence[str] | UnsetType = UNSET,
+        description: str | UnsetType = UNSET,
+        name: str | None | UnsetType = UNSET,
+        metadata: Mapping[str, str] | None | UnsetType = UNSET,
+        tag_paths: Mapping[str, str] | None | UnsetType = UNSET,
+        keep_when_disabled: bool | UnsetType = UNSET,
+        rate_limit_per_second: float | None | UnsetType = UNSET,
+        rate_limit_burst: int | None | UnsetType = UNSET,
+        timeout_seconds: float | None | UnsetType = UNSET,
+        retry_policy: RetryPolicyBody | Mapping[str, Any] | None | UnsetType = UNSET,
+        headers: Mapping[str, str] | None | UnsetType = UNSET,
+        verify: Verification | str | None | UnsetType = UNSET,
+        verification_secrets: Sequence[str] | None | UnsetType = UNSET,
+        kind: SubscriptionKind | str | None | UnsetType = UNSET,
+        client_certificate: ClientCertificateBody | Mapping[str, Any] | None | UnsetType = UNSET,
+        idempotency_key: str | None = None,
+    ) -> CreatedSubscription:
+        """Create a subscription.
+
+        Create a subscription. It receives matching events that are accepted after this response.
+
+        If `secret_key` is absent, a secret is generated. Only this response shows it; an `ed25519`
+        private key is never shown.
+        """
+        call = Call(
+            "POST",
+            "/api/v1/subscriptions",
+            answers={201: CreatedSubscription},
+            body={
+                "target_url": target_url,
+                "secret_key": secret_key,
+                "signature_scheme": signature_scheme,
+                "event_types": event_types,
+                "description": description,
+                "name": name,
+                "metadata": metadata,
+                "tag_paths": tag_paths,
+                "keep_when_disabled": keep_when_disabled,
+                "rate_limit_per_second": rate_limit_per_second,
+                "rate_limit_burst": rate_limit_burst,
+                "timeout_seconds": timeout_seconds,
+                "retry_policy": retry_policy,
+                "headers": headers,
+                "verify": verify,
+                "verification_secrets": verification_secrets,
+                "kind": kind,
+                "client_certificate": client_certificate,
+            },
+            idempotency_key=idempotency_key,
+            keyed=True,
+        )
+        return cast("CreatedSubscription", await self._transport.call(call))
+
+    def list(
+        self,
+        *,
+        tenant: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        name: str | None = None,
+        metadata: Sequence[str] | None = None,
+    ) -> AsyncPages[Subscription]:
+        """List subscriptions.
+
+        List the subscriptions that are not deleted, newest first.
+        """
+        call = Call(
+            "GET",
+            "/api/v1/subscriptions",
+            answers={200: SubscriptionPage},
+            query={"tenant": tenant, "limit": limit, "cursor": cursor, "name": name, "metadata": metadata},
+            reads=True,
+        )
+        return AsyncPages(self._transport, call, SubscriptionPage)
+
+    async def get(self, subscription_id: str) -> Subscription:
+        """Get a subscription.
+
+        Return one subscription; 404 once it is deleted.
+        """
+        call = Call("GET", f"/api/v1/subscriptions/{segment(subscription_id)}", answers={200: Subscription}, reads=True)
+        return cast("Subscription", await self._transport.call(call))
+
+    async def replace(
+        self,
+        subscription_id: str,
+        target_url: str,
+        *,
+        secret_key: str | None | UnsetType = UNSET,
+        signature_scheme: DeliveryScheme | str | None | UnsetType = UNSET,
+        event_types: Sequence[str] | UnsetType = UNSET,
+        description: str | UnsetType = UNSET,
+        name: str | None | UnsetType = UNSET,
+        metadata: Mapping[str, str] | None | UnsetType = UNSET,
+        tag_paths: Mapping[str, str] | None | UnsetType = UNSET,
+        keep_when_disabled: bool | UnsetType = UNSET,
+        rate_limit_per_second: float | None | UnsetType = UNSET,
+        rate_limit_burst: int | None | UnsetType = UNSET,
+        timeout_seconds: float | None | UnsetType = UNSET,
+        retry_policy: RetryPolicyBody | Mapping[str, Any] | None | UnsetType = UNSET,
+        headers: Mapping[str, str] | None | UnsetType = UNSET,
+        verify: Verification | str | None | UnsetType = UNSET,
+        verification_secrets: Sequence[str] | None | UnsetType = UNSET,
+        kind: SubscriptionKind | str | None | UnsetType = UNSET,
+        client_certificate: ClientCertificateBody | Mapping[str, Any] | None | UnsetType = UNSET,
+        if_match: str | None = None,
+    ) -> Subscription:
+        """Replace a subscription.
+
+        Replace all fields with the body of a create request. An absent field gets its default, with
+        these exceptions.
+
+        If `secret_key`, `headers`, `verification_secrets`, or `client_certificate` is absent, the
+        stored value is kept; null removes it. If `signature_scheme` or `verify` is absent or null,
+        the stored value is kept. `event_types` is required if the subscription is limited to some
+        types. The status and the `kind` never change. To change only some fields, use PATCH.
+        """
+        call = Call(
+            "PUT",
+            f"/api/v1/subscriptions/{segment(subscription_id)}",
+            answers={200: Subscription},
+            body={
+                "target_url": target_url,
+                "secret_key": secret_key,
+                "signature_scheme": signature_scheme,
+                "event_types": event_types,
+                "description": description,
+                "name": name,
+                "metadata": metadata,
+                "tag_paths": tag_paths,
+                "keep_when_disabled": keep_when_disabled,
+                "rate_limit_per_second": rate_limit_per_second,
+                "rate_limit_burst": rate_limit_burst,
+                "timeout_seconds": timeout_seconds,
+                "retry_policy": retry_policy,
+                "headers": headers,
+                "verify": verify,
+                "verification_secrets": verification_secrets,
+                "kind": kind,
+                "client_certificate": client_certificate,
+            },
+            headers={"If-Match": if_match},
+        )
+        return cast("Subscription", await self._transport.call(call))
+
+    async def update(
+        self,
+        subscription_id: str,
+        *,
+        target_url: str | None | UnsetType = UNSET,
+        secret_key: str | None | UnsetType = UNSET,
+        signature_scheme: DeliveryScheme | str | None | UnsetType = UNSET,
+        event_types: Sequence[str] | None | UnsetType = UNSET,
+        description: str | None | UnsetType = UNSET,
+        name: str | None | UnsetType = UNSET,
+        metadata: Mapping[str, str | None] | None | UnsetType = UNSET,
+        tag_paths: Mapping[str, str | None] | None | UnsetType = UNSET,
+        keep_when_disabled: bool | None | UnsetType = UNSET,
+        rate_limit_per_second: float | None | UnsetType = UNSET,
+        rate_limit_burst: int | None | UnsetType = UNSET,
+        timeout_seconds: float | None | UnsetType = UNSET,
+        retry_policy: RetryPolicyBody | Mapping[str, Any] | None | UnsetType = UNSET,
+        headers: Mapping[str, str | None] | None | UnsetType = UNSET,
+        verify: Verification | str | None | UnsetType = UNSET,
+        verification_secrets: Sequence[str] | None | UnsetType = UNSET,
+        kind: SubscriptionKind | str | None | UnsetType = UNSET,
+        client_certificate: ClientCertificateBody | Mapping[str, Any] | None | UnsetType = UNSET,
+        if_match: str | None = None,
+    ) -> Subscription:
+        """Update some fields of a subscription.
+
+        Apply a JSON Merge Patch ([RFC 7396](https://www.rfc-editor.org/rfc/rfc7396)).
+
+        An absent field keeps its value, and null resets it to its default or removes it. `headers`,
+        `metadata`, `tag_paths`, and `retry_policy` are merged field by field: `{"headers":
+        {"X-Old": null}}` removes one header and keeps the others.
+        """
+        call = Call(
+            "PATCH",
+            f"/api/v1/subscriptions/{segment(subscription_id)}",
+            answers={200: Subscription},
+            body={
+                "target_url": target_url,
+                "secret_key": secret_key,
+                "signature_scheme": signature_scheme,
+                "event_types": event_types,
+                "description": description,
+                "name": name,
+                "metadata": metadata,
+                "tag_paths": tag_paths,
+                "keep_when_disabled": keep_when_disabled,
+                "rate_limit_per_second": rate_limit_per_second,
+                "rate_limit_burst": rate_limit_burst,
+                "timeout_seconds": timeout_seconds,
+                "retry_policy": retry_policy,
+                "headers": headers,
+                "verify": verify,
+                "verification_secrets": verification_secrets,
+                "kind": kind,
+                "client_certificate": client_certificate,
+            },
+            headers={"If-Match": if_match},
+        )
+        return cast("Subscription", await self._transport.call(call))
+
+    async def delete(self, subscription_id: str, *, if_match: str | None = None) -> None:
+        """Delete a subscription.
+
+        Delete a subscription and cancel its waiting deliveries. Its history stays readable.
+        """
+        call = Call(
+            "DELETE",
+            f"/api/v1/subscriptions/{segment(subscription_id)}",
+            answers={204: None},
+            headers={"If-Match": if_match},
+        )
+        return cast("None", await self._transport.call(call))
+
+    async def disable(self, subscription_id: str) -> Subscription:
+        """Disable a subscription.
+
+        Stop deliveries until the subscription is enabled. Waiting deliveries are kept.
+
+        New events are stored for it unless `keep_when_disabled` is false. No effect if it is
+        already disabled.
+        """
+        call = Call("POST", f"/api/v1/subscriptions/{segment(subscription_id)}/disable", answers={200: Subscription})
+        return cast("Subscription", await self._transport.call(call))
+
+    async def enable(self, subscription_id: str) -> Subscription:
+        """Enable a subscription.
+
+        Enable a disabled subscription, with its breaker closed. Waiting deliveries are sent.
+
+        No effect if it is already active.
+        """
+        call = Call("POST", f"/api/v1/subscriptions/{segment(subscription_id)}/enable", answers={200: Subscription})
+        return cast("Subscription", await self._transport.call(call))
+
+    async def pause(self, subscription_id: str) -> Subscription:
+        """Pause a subscription.
+
+        Pause deliveries until the subscription is resumed. Events are stored meanwhile. No effect
+        if already paused.
+        """
+        call = Call("POST", f"/api/v1/subscriptions/{segment(subscription_id)}/pause", answers={200: Subscription})
+        return cast("Subscription", await self._transport.call(call))
+
+    async def resume(self, subscription_id: str) -> Subscription:
+        """Resume a subscription.
+
+        Resume a paused subscription. Waiting deliveries are sent. No effect if it is already
+        active.
+        """
+        call = Call("POST", f"/api/v1/subscriptions/{segment(subscription_id)}/resume", answers={200: Subscription})
+        return cast("Subscription", await self._transport.call(call))
+
+    async def verify(self, subscription_id: str) -> Subscription:
+        """Check the target of a subscription again.
+
+        Send the target of an `unverified` subscription another challenge. No effect if it is
+        active.
+
+        If `ENDPOINT_VERIFICATION` has been turned off since, the subscription becomes active at
+        once.
+        """
+        call = Call("POST", f"/api/v1/subscriptions/{segment(subscription_id)}/verify", answers={200: Subscription})
+        return cast("Subscription", await self._transport.call(call))
+
+    async def test(self, subscription_id: str) -> Tested:
+        """Send a test event to a subscription.
+
+        Send an event of the type `webhook.test` now, and wait for what the receiver responds.
+
+        It is signed as every delivery is, and sent whether the subscription is active or not. It is
+        no delivery: it is in no list and no statistics, is not retried, and does not count for the
+        circuit breaker.
+        """
+        call = Call("POST", f"/api/v1/subscriptions/{segment(subscription_id)}/test", answers={200: Tested})
+        return cast("Tested", await self._transport.call(call))
+
+    async def rotate_secret(self, subscription_id: str, *, idempotency_key: str | None = None) -> Rotated:
+        """Replace the signing secret.
+
+        Replace the secret. The old ones stay valid for a while.
+
+        Until then, `webhook-signature` carries a signature of each, newest first, and inbound
+        webhooks signed with any of them are accepted. `X-Hub-Signature-256` carries one signature:
+        of the newest secret that is not `ed25519`. At most 10 old secrets are kept. To change the
+        scheme, set `signature_scheme`.
+        """
+        call = Call(
+            "POST",
+            f"/api/v1/subscriptions/{segment(subscription_id)}/rotate-secret",
+            answers={200: Rotated},
+            idempotency_key=idempotency_key,
+            keyed=True,
+        )
+        return cast("Rotated", await self._transport.call(call))
+
+    async def public_keys(self, subscription_id: str) -> PublicKeys:
+        """List the public keys that verify deliveries.
+
+        List the public keys that receivers need to verify `ed25519` signatures.
+
+        While a rotation overlaps there are several, and a delivery carries a signature of each.
+        Empty for `hmac-sha256`.
+        """
+        call = Call(
+            "GET",
+            f"/api/v1/subscriptions/{segment(subscription_id)}/public-keys",
+            answers={200: PublicKeys},
+            reads=True,
+        )
+        return cast("PublicKeys", await self._transport.call(call))
+
+    async def create_ingest_token(self, subscription_id: str, *, idempotency_key: str | None = None) -> IngestToken:
+        """Create an ingest token.
+
+        Create a token for the path of webhooks to this subscription. It replaces the previous one.
+
+        The token only allows sending events to this subscription.
+        """
+        call = Call(
+            "POST",
+            f"/api/v1/subscriptions/{segment(subscription_id)}/ingest-token",
+            answers={201: IngestToken},
+            idempotency_key=idempotency_key,
+            keyed=True,
+        )
+        return cast("IngestToken", await self._transport.call(call))
+
+    async def delete_ingest_token(self, subscription_id: str) -> None:
+        """Delete the ingest token.
+
+        Delete the ingest token. Requests with it then return 404.
+        """
+        call = Call("DELETE", f"/api/v1/subscriptions/{segment(subscription_id)}/ingest-token", answers={204: None})
+        return cast("None", await self._transport.call(call))
+
+    def deliveries(
+        self,
+        subscription_id: str,
+        *,
+        tenant: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        status: DeliveryStatus | str | None = None,
+    ) -> AsyncPages[DeliverySummary]:
+        """List deliveries to a subscription.
+
+        List deliveries, newest first, without attempts. Also works for a deleted subscription.
+        """
+        call = Call(
+            "GET",
+            f"/api/v1/subscriptions/{segment(subscription_id)}/deliveries",
+            answers={200: DeliveryPage},
+            query={"tenant": tenant, "limit": limit, "cursor": cursor, "status": status},
+            reads=True,
+        )
+        return AsyncPages(self._transport, call, DeliveryPage)
+
+    async def recover(
+        self,
+        subscription_id: str,
+        from_: datetime | str,
+        *,
+        to: datetime | str | None | UnsetType = UNSET,
+        only: Recovered | str | UnsetType = UNSET,
+        rate_per_second: int | None | UnsetType = UNSET,
+        idempotency_key: str | None = None,
+    ) -> Job:
+        """Recover what a subscription did not get.
+
+        Create a job for what one subscription did not get in a time.
+
+        It retries deliveries that failed, or replays events: those that the subscription has no
+        delivery of, or all that it wants. Events that were sent only to another subscription are
+        not among them.
+        """
+        call = Call(
+            "POST",
+            f"/api/v1/subscriptions/{segment(subscription_id)}/recover",
+            answers={202: Job},
+            body={"from": from_, "to": to, "only": only, "rate_per_second": rate_per_second},
+            idempotency_key=idempotency_key,
+            keyed=True,
+        )
+        return cast("Job", await self._transport.call(call))
+
+    async def stats(self, subscription_id: str, *, tenant: str | None = None, window: str | None = None) -> Stats:
+        """Get statistics of a subscription.
+
+        Get statistics of one subscription over a window that ends now. Also works for a deleted
+        subscription.
+        """
+        call = Call(
+            "GET",
+            f"/api/v1/subscriptions/{segment(subscription_id)}/stats",
+            answers={200: Stats},
+            query={"tenant": tenant, "window": window},
+            reads=True,
+        )
+        return cast("Stats", await self._transport.call(call))
+
+
+class AsyncDeliveriesResource(AsyncResource):
+    """Operations on deliveries."""
+
+    def list(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        event_type: Sequence[str] | None = None,
+        idempotency_key: Sequence[str] | None = None,
+        provider_id: Sequence[str] | None = None,
+        tag: Sequence[str] | None = None,
+        from_: datetime | str | None = None,
+        to: datetime | str | None = None,
+        order: ListOrder | str | None = None,
+        subscription_id: Sequence[str] | None = None,
+        status: Sequence[DeliveryStatus | str] | None = None,
+        reason: Sequence[DeliveryReason | str] | None = None,
+        status_code: Sequence[str] | None = None,
+        error_kind: Sequence[str] | None = None,
+        held_by: Sequence[SearchedHold | str] | None = None,
+        min_attempts: int | None = None,
+    ) -> AsyncPages[DeliverySummary]:
+        """Search deliveries.
+
+        Find deliveries to any subscription, newest first, without attempts.
+
+        Give a parameter several times to find what has one of the values; different parameters must
+        all match. Deliveries are ordered by when they were accepted, so a cursor stays valid while
+        others arrive.
+        """
+        call = Call(
+            "GET",
+            "/api/v1/deliveries",
+            answers={200: FoundDeliveries},
+            query={
+                "limit": limit,
+                "cursor": cursor,
+                "event_type": event_type,
+                "idempotency_key": idempotency_key,
+                "provider_id": provider_id,
+                "tag": tag,
+                "from": from_,
+                "to": to,
+                "order": order,
+                "subscription_id": subscription_id,
+                "status": status,
+                "reason": reason,
+                "status_code": status_code,
+                "error_kind": error_kind,
+                "held_by": held_by,
+                "min_attempts": min_attempts,
+            },
+            reads=True,
+        )
+        return AsyncPages(self._transport, call, FoundDeliveries)
+
+    async def summary(
+        self,
+        *,
+        group_by: SummaryGroup | str,
+        limit: int | None = None,
+        cursor: str | None = None,
+        event_type: Sequence[str] | None = None,
+        idempotency_key: Sequence[str] | None = None,
+        provider_id: Sequence[str] | None = None,
+        tag: Sequence[str] | None = None,
+        from_: datetime | str | None = None,
+        to: datetime | str | None = None,
+        order: ListOrder | str | None = None,
+        subscription_id: Sequence[str] | None = None,
+        status: Sequence[DeliveryStatus | str] | None = None,
+        reason: Sequence[DeliveryReason | str] | None = None,
+        status_code: Sequence[str] | None = None,
+        error_kind: Sequence[str] | None = None,
+        held_by: Sequence[SearchedHold | str] | None = None,
+        min_attempts: int | None = None,
+    ) -> DeliverySummaryPage:
+        """Count deliveries in groups.
+
+        Count the deliveries that a search finds, 10,000 at a time from the newest on.
+
+        If there are more, `scanned_to` says how far the count got, and `next_cursor` counts on from
+        there: add the groups of both. `limit`, `order` and `format` have no meaning here.
+        """
+        call = Call(
+            "GET",
+            "/api/v1/deliveries/summary",
+            answers={200: DeliverySummaryPage},
+            query={
+                "limit": limit,
+                "cursor": cursor,
+                "event_type": event_type,
+                "idempotency_key": idempotency_key,
+                "provider_id": provider_id,
+                "tag": tag,
+                "from": from_,
+                "to": to,
+                "order": order,
+                "subscription_id": subscription_id,
+                "status": status,
+                "reason": reason,
+                "status_code": status_code,
+                "error_kind": error_kind,
+                "held_by": held_by,
+                "min_attempts": min_attempts,
+                "group_by": group_by,
+            },
+            reads=True,
+        )
+        return cast("DeliverySummaryPage", await self._transport.call(call))
+
+    async def get(self, delivery_id: str) -> Delivery:
+        """Get a delivery and its attempts.
+
+        Get a delivery with every attempt, oldest first.
+        """
+        call = Call("GET", f"/api/v1/deliveries/{segment(delivery_id)}", answers={200: Delivery}, reads=True)
+        return cast("Delivery", await self._transport.call(call))
+
+    async def retry(self, delivery_id: str) -> Delivery:
+        """Retry a delivery now.
+
+        Make a delivery pending now, whatever its status, with its full retry schedule.
+
+        A scheduled retry is replaced. While the subscription's circuit breaker is open this
+        delivery is its probe, and is sent now unless another probe is in progress. Returns 409
+        while a worker is sending the delivery or its subscription is disabled, and 410 if its
+        payload was erased, is no longer retained, or is about to be removed.
+        """
+        call = Call("POST", f"/api/v1/deliveries/{segment(delivery_id)}/retry", answers={200: Delivery})
+        return cast("Delivery", await self._transport.call(call))
+
+    async def cancel(self, delivery_id: str) -> Delivery:
+        """Cancel a delivery.
+
+        Cancel a delivery that is pending or scheduled. A cancelled delivery stays cancelled.
+        """
+        call = Call("POST", f"/api/v1/deliveries/{segment(delivery_id)}/cancel", answers={200: Delivery})
+        return cast("Delivery", await self._transport.call(call))
+
+
+class AsyncJobsResource(AsyncResource):
+    """Operations on jobs."""
+
+    async def create(
+        self,
+        *,
+        kind: JobKind | str | None | UnsetType = UNSET,
+        filter: JobFilter | Mapping[str, Any] | None | UnsetType = UNSET,
+        to_subscription_id: str | None | UnsetType = UNSET,
+        only: ReplayedEvents | str | None | UnsetType = UNSET,
+        rate_per_second: int | None | UnsetType = UNSET,
+        dry_run: bool | UnsetType = UNSET,
+        token: str | None | UnsetType = UNSET,
+        idempotency_key: str | None = None,
+    ) -> Job | JobPreview:
+        """Retry, replay, or cancel many deliveries, or erase events.
+
+        Create a job, or with `dry_run` count what it would do.
+
+        A job works through its deliveries a few hundred at a time, at its rate, and survives
+        restarts. Each delivery is changed at most once. Rate limits, circuit breakers, and pauses
+        of subscriptions apply as always. The deliveries of a job are those that match when it is
+        created, or when its dry run was made. A repeated request with the same `Idempotency-Key`
+        returns the job of the first one as it is now; a dry run ignores the key.
+        """
+        call = Call(
+            "POST",
+            "/api/v1/jobs",
+            answers={202: Job, 200: JobPreview},
+            body={
+                "kind": kind,
+                "filter": filter,
+                "to_subscription_id": to_subscription_id,
+                "only": only,
+                "rate_per_second": rate_per_second,
+                "dry_run": dry_run,
+                "token": token,
+            },
+            idempotency_key=idempotency_key,
+            keyed=True,
+        )
+        return cast("Job | JobPreview", await self._transport.call(call))
+
+    def list(
+        self,
+        *,
+        tenant: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        status: JobStatus | str | None = None,
+    ) -> AsyncPages[Job]:
+        """List jobs.
+
+        List jobs, newest first. They are kept for 30 days after they end.
+        """
+        call = Call(
+            "GET",
+            "/api/v1/jobs",
+            answers={200: JobPage},
+            query={"tenant": tenant, "limit": limit, "cursor": cursor, "status": status},
+            reads=True,
+        )
+        return AsyncPages(self._transport, call, JobPage)
+
+    async def get(self, job_id: str) -> Job:
+        """Get a job and its progress.
+
+        Get a job: what it has done, what became of it, and when it will be complete.
+        """
+        call = Call("GET", f"/api/v1/jobs/{segment(job_id)}", answers={200: Job}, reads=True)
+        return cast("Job", await self._transport.call(call))
+
+    async def pause(self, job_id: str) -> Job:
+        """Pause a job.
+
+        Pause a job that is queued or running. What it has made pending is still sent.
+        """
+        call = Call("POST", f"/api/v1/jobs/{segment(job_id)}/pause", answers={200: Job})
+        return cast("Job", await self._transport.call(call))
+
+    async def resume(self, job_id: str) -> Job:
+        """Resume a job.
+
+        Go on with a job that is paused.
+        """
+        call = Call("POST", f"/api/v1/jobs/{segment(job_id)}/resume", answers={200: Job})
+        return cast("Job", await self._transport.call(call))
+
+    async def cancel(self, job_id: str) -> Job:
+        """Cancel a job.
+
+        End a job before it is complete. What it has done stays done.
+        """
+        call = Call("POST", f"/api/v1/jobs/{segment(job_id)}/cancel", answers={200: Job})
+        return cast("Job", await self._transport.call(call))
+
+
+class AsyncStatsResource(AsyncResource):
+    """Operations on stats."""
+
+    async def get(self, *, tenant: str | None = None, window: str | None = None) -> Stats:
+        """Get statistics of all subscriptions.
+
+        Get statistics of all subscriptions over a window that ends now.
+        """
+        call = Call(
+            "GET", "/api/v1/stats", answers={200: Stats}, query={"tenant": tenant, "window": window}, reads=True
+        )
+        return cast("Stats", await self._transport.call(call))
+
+    async def series(
+        self,
+        *,
+        tenant: str | None = None,
+        from_: datetime | str | None = None,
+        to: datetime | str | None = None,
+        step: StatsStep | str | None = None,
+        group_by: StatsGrouping | str | None = None,
+        subscription_id: Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> StatsOverTime:
+        """Get statistics over time.
+
+        Get statistics in steps of a minute to a day, in total and by outcome, subscription, or
+        event type.
+
+        The 200 largest event types of each minute (of each hour, for steps of `1h` and `1d`) are
+        counted by name. All others belong to the group `other`.
+        """
+        call = Call(
+            "GET",
+            "/api/v1/stats/series",
+            answers={200: StatsOverTime},
+            query={
+                "tenant": tenant,
+                "from": from_,
+                "to": to,
+                "step": step,
+                "group_by": group_by,
+                "subscription_id": subscription_id,
+                "limit": limit,
+            },
+            reads=True,
+        )
+        return cast("StatsOverTime", await self._transport.call(call))
+
+
+class AsyncTenantsResource(AsyncResource):
+    """Operations on tenants."""
+
+    async def create(
+        self,
+        id: str,
+        *,
+        name: str | UnsetType = UNSET,
+        description: str | UnsetType = UNSET,
+        weight: int | UnsetType = UNSET,
+        quotas: QuotasBody | Mapping[str, Any] | UnsetType = UNSET,
+        idempotency_key: str | None = None,
+    ) -> Tenant:
+        """Create a tenant.
+
+        Create a tenant, which has no API keys yet.
+        """
+        call = Call(
+            "POST",
+            "/api/v1/admin/tenants",
+            answers={201: Tenant},
+            body={"id": id, "name": name, "description": description, "weight": weight, "quotas": quotas},
+            idempotency_key=idempotency_key,
+            keyed=True,
+        )
+        return cast("Tenant", await self._transport.call(call))
+
+    def list(self, *, limit: int | None = None, cursor: str | None = None) -> AsyncPages[Tenant]:
+        """List tenants.
+
+        List tenants that are not deleted, in the order of their ids.
+        """
+        call = Call(
+            "GET",
+            "/api/v1/admin/tenants",
+            answers={200: TenantPage},
+            query={"limit": limit, "cursor": cursor},
+            reads=True,
+        )
+        return AsyncPages(self._transport, call, TenantPage)
+
+    async def get(self, tenant_id: str) -> Tenant:
+        """Get a tenant.
+
+        Return a tenant with its quotas and what it uses of them.
+        """
+        call = Call("GET", f"/api/v1/admin/tenants/{segment(tenant_id)}", answers={200: Tenant}, reads=True)
+        return cast("Tenant", await self._transport.call(call))
+
+    async def update(
+        self,
+        tenant_id: str,
+        *,
+        name: str | UnsetType = UNSET,
+        description: str | UnsetType = UNSET,
+        weight: int | UnsetType = UNSET,
+        quotas: QuotasBody | Mapping[str, Any] | UnsetType = UNSET,
+    ) -> Tenant:
+        """Change a tenant.
+
+        Change a tenant. Every process applies new quotas within 2 seconds, and a new weight within
+        10.
+        """
+        call = Call(
+            "PATCH",
+            f"/api/v1/admin/tenants/{segment(tenant_id)}",
+            answers={200: Tenant},
+            body={"name": name, "description": description, "weight": weight, "quotas": quotas},
+        )
+        return cast("Tenant", await self._transport.call(call))
+
+    async def delete(self, tenant_id: str) -> None:
+        """Delete a tenant.
+
+        Delete a tenant and revoke its API keys. Its id cannot be used again.
+        """
+        call = Call("DELETE", f"/api/v1/admin/tenants/{segment(tenant_id)}", answers={204: None})
+        return cast("None", await self._transport.call(call))
+
+
+class AsyncApiKeysResource(AsyncResource):
+    """Operations on api keys."""
+
+    async def create(
+        self,
+        name: str,
+        role: Role | str,
+        *,
+        tenant_id: str | None | UnsetType = UNSET,
+        capabilities: Sequence[Capability | Mapping[str, Any]] | UnsetType = UNSET,
+        expires_at: datetime | str | None | UnsetType = UNSET,
+        requests_per_second: float | None | UnsetType = UNSET,
+        idempotency_key: str | None = None,
+    ) -> CreatedApiKey:
+        """Create an API key.
+
+        Create an API key. Only its digest is stored, so only this response shows it.
+        """
+        call = Call(
+            "POST",
+            "/api/v1/admin/api-keys",
+            answers={201: CreatedApiKey},
+            body={
+                "name": name,
+                "role": role,
+                "tenant_id": tenant_id,
+                "capabilities": capabilities,
+                "expires_at": expires_at,
+                "requests_per_second": requests_per_second,
+            },
+            idempotency_key=idempotency_key,
+            keyed=True,
+        )
+        return cast("CreatedApiKey", await self._transport.call(call))
+
+    def list(
+        self,
+        *,
+        tenant: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        tenant_id: str | None = None,
+    ) -> AsyncPages[ApiKey]:
+        """List API keys.
+
+        List the API keys of one tenant or of all, newest first, including revoked and expired keys.
+        """
+        call = Call(
+            "GET",
+            "/api/v1/admin/api-keys",
+            answers={200: ApiKeyPage},
+            query={"tenant": tenant, "limit": limit, "cursor": cursor, "tenant_id": tenant_id},
+            reads=True,
+        )
+        return AsyncPages(self._transport, call, ApiKeyPage)
+
+    async def revoke(self, key_id: str) -> None:
+        """Revoke an API key.
+
+        Revoke an API key permanently. It is refused everywhere within 5 seconds, and stays in the
+        list.
+        """
+        call = Call("DELETE", f"/api/v1/admin/api-keys/{segment(key_id)}", answers={204: None})
+        return cast("None", await self._transport.call(call))
+
+
+class AsyncSessionsResource(AsyncResource):
+    """Operations on sessions."""
+
+    def list(
+        self,
+        *,
+        tenant: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        tenant_id: str | None = None,
+    ) -> AsyncPages[Session]:
+        """List sessions.
+
+        List who is signed in at the console, newest first, including sessions that were revoked in
+        the last 12 hours.
+        """
+        call = Call(
+            "GET",
+            "/api/v1/admin/sessions",
+            answers={200: SessionPage},
+            query={"tenant": tenant, "limit": limit, "cursor": cursor, "tenant_id": tenant_id},
+            reads=True,
+        )
+        return AsyncPages(self._transport, call, SessionPage)
+
+    async def revoke(self, session_id: str) -> None:
+        """Revoke a session.
+
+        Revoke a session permanently. It is refused everywhere within 5 seconds; its key remains
+        valid.
+        """
+        call = Call("DELETE", f"/api/v1/admin/sessions/{segment(session_id)}", answers={204: None})
+        return cast("None", await self._transport.call(call))
+
+
+class AsyncAuditResource(AsyncResource):
+    """Operations on audit."""
+
+    def list(
+        self,
+        *,
+        tenant: str | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        tenant_id: str | None = None,
+        actor: str | None = None,
+        action: Action | str | None = None,
+        resource_type: ResourceType | str | None = None,
+        resource_id: str | None = None,
+        from_: datetime | str | None = None,
+        to: datetime | str | None = None,
+    ) -> AsyncPages[AuditEntry]:
+        """List audit entries.
+
+        List changes to subscriptions, secrets, deliveries, tenants and API keys, and who made them,
+        newest first.
+
+        An entry is written in the transaction of its change and kept for `AUDIT_RETENTION_HOURS`.
+        It contains no secrets, tokens or headers, and only the scheme, host and port of a target
+        URL. Requests that were refused or failed are not recorded, nor is the sending of events. If
+        an admin reads in another tenant, that is recorded as `tenant.enter`.
+        """
+        call = Call(
+            "GET",
+            "/api/v1/admin/audit",
+            answers={200: AuditPage},
+            query={
+                "tenant": tenant,
+                "limit": limit,
+                "cursor": cursor,
+                "tenant_id": tenant_id,
+                "actor": actor,
+                "action": action,
+                "resource_type": resource_type,
+                "resource_id": resource_id,
+                "from": from_,
+                "to": to,
+            },
+            reads=True,
+        )
+        return AsyncPages(self._transport, call, AuditPage)
+
+
+class AsyncApi(AsyncTransport):
+    """Every operation of the REST API, by resource."""
+
+    def _add_resources(self) -> None:
+        self.webhooks = AsyncWebhooksResource(self)
+        self.events = AsyncEventsResource(self)
+        self.subscriptions = AsyncSubscriptionsResource(self)
+        self.deliveries = AsyncDeliveriesResource(self)
+        self.jobs = AsyncJobsResource(self)
+        self.stats = AsyncStatsResource(self)
+        self.tenants = AsyncTenantsResource(self)
+        self.api_keys = AsyncApiKeysResource(self)
+        self.sessions = AsyncSessionsResource(self)
+        self.audit = AsyncAuditResource(self)
