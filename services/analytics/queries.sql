@@ -115,11 +115,54 @@ SELECT rolled_up_to, now() AS now, extract(epoch FROM due_at - now())::float8 AS
 FROM rollup_state
 FOR UPDATE SKIP LOCKED
 
--- replace_stats --
--- Recomputes the minutes from $1 to before $2 and returns how many rows changed: attempts ($3: duration bounds) and ends
--- of deliveries of their rows, and accepted events by the time in their ids ($4 to $6: minutes, and the least id of each and the
--- one before which it ends). To events is added what is stored of minutes before $7, which begin in the middle here. Only the
--- $8 largest event types of a tenant's minute get rows, the others share one. Rows that are right already are not written.
+-- select_wrong_minutes --
+-- Compares the sums of the minutes from $1 to before $2 with their rows, counted as below, and returns the minutes that differ,
+-- and those with types that share a row: which are the largest is known when the minute is over.
+WITH counted AS (
+    SELECT tenant_id, date_bin('1 minute', recorded_at, 'epoch') AS minute, outcome,
+           coalesce(width_bucket(duration_ms, $3::integer[]), -1)::smallint AS duration_bucket,
+           count(*) AS attempts, count(*) FILTER (WHERE final) AS deliveries, 0::bigint AS events,
+           coalesce(sum(duration_ms), 0)::bigint AS duration_ms_total
+    FROM delivery_attempts
+    WHERE recorded_at >= $1 AND recorded_at < $2
+    GROUP BY 1, 2, 3, 4
+    UNION ALL
+    SELECT tenant_id, date_bin('1 minute', ended_at, 'epoch'), status::text, -1::smallint, 0, sum(deliveries), 0, 0
+    FROM unattempted_ends
+    WHERE ended_at >= $1 AND ended_at < $2
+    GROUP BY 1, 2, 3
+    UNION ALL
+    SELECT e.tenant_id, m.minute, 'accepted', -1::smallint, 0, 0, e.events, 0
+    FROM unnest($4::timestamptz[], $5::uuid[], $6::uuid[]) AS m (minute, least, beyond)
+    CROSS JOIN LATERAL (
+        SELECT tenant_id, count(*) AS events FROM webhook_events WHERE id >= m.least AND id < m.beyond
+        GROUP BY 1 OFFSET 0
+    ) AS e
+), fresh AS MATERIALIZED (
+    SELECT tenant_id, minute, outcome, duration_bucket, sum(attempts)::bigint AS attempts,
+           sum(deliveries)::bigint AS deliveries, sum(events)::bigint AS events,
+           sum(duration_ms_total)::bigint AS duration_ms_total
+    FROM counted
+    GROUP BY 1, 2, 3, 4
+), summed AS MATERIALIZED (
+    SELECT tenant_id, event_type, minute, outcome, duration_bucket, attempts, deliveries, events, duration_ms_total
+    FROM delivery_stats
+    WHERE minute >= $1 AND minute < $2 AND subscription_id = '00000000-0000-0000-0000-000000000000'
+), stored AS (
+    SELECT tenant_id, minute, outcome, duration_bucket, attempts, deliveries, events, duration_ms_total
+    FROM summed WHERE event_type = '*'
+)
+SELECT minute FROM (SELECT * FROM fresh EXCEPT ALL SELECT * FROM stored) AS changed
+UNION
+SELECT minute FROM (SELECT * FROM stored EXCEPT ALL SELECT * FROM fresh) AS gone
+UNION
+SELECT minute FROM summed WHERE event_type = 'other'
+
+-- write_stats --
+-- Counts what was recorded from $1 to before $2: attempts ($3: duration bounds), ends of deliveries, and accepted events by the
+-- time in their ids ($4 to $6: minutes, and the least id of each and the one before which it ends). It is added to its minutes
+-- ($7), or replaces what they have, and then rows that are right already are not written. Only the $8 largest event types of a
+-- tenant's minute get rows, where it is added to those that have rows first; the others share one. Returns how many rows changed.
 WITH counted AS MATERIALIZED (
     SELECT tenant_id, subscription_id, coalesce(event_type, '') AS event_type,
            date_bin('1 minute', recorded_at, 'epoch') AS minute, outcome,
@@ -144,10 +187,6 @@ WITH counted AS MATERIALIZED (
         FROM webhook_events WHERE id >= m.least AND id < m.beyond
         GROUP BY 1, 2 OFFSET 0
     ) AS e
-    UNION ALL
-    SELECT tenant_id, subscription_id, event_type, minute, outcome, duration_bucket, 0, 0, events, 0
-    FROM delivery_stats
-    WHERE minute >= $1 AND minute < $7 AND outcome = 'accepted' AND event_type <> '*'
 ), typed AS MATERIALIZED (
     SELECT tenant_id, event_type, minute, outcome, duration_bucket, sum(attempts)::bigint AS attempts,
            sum(deliveries)::bigint AS deliveries, sum(events)::bigint AS events,
@@ -157,8 +196,17 @@ WITH counted AS MATERIALIZED (
 ), ranked AS MATERIALIZED (
     SELECT tenant_id, event_type, minute,
            row_number() OVER (PARTITION BY tenant_id, minute
-                              ORDER BY sum(attempts + deliveries + events) DESC, event_type) AS place
-    FROM typed
+                              ORDER BY bool_or(has_row) DESC, sum(volume) DESC, event_type) AS place
+    FROM (
+        SELECT tenant_id, event_type, minute, attempts + deliveries + events AS volume, false AS has_row FROM typed
+        UNION ALL
+        SELECT s.tenant_id, s.event_type, s.minute, 0, true
+        FROM (SELECT DISTINCT tenant_id, minute FROM typed) AS t CROSS JOIN LATERAL (
+            SELECT DISTINCT tenant_id, event_type, minute FROM delivery_stats
+            WHERE tenant_id = t.tenant_id AND minute = t.minute AND event_type <> '*'
+        ) AS s
+        WHERE $7
+    ) AS candidates
     WHERE event_type <> 'other'
     GROUP BY 1, 2, 3
 ), fresh AS MATERIALIZED (
@@ -184,15 +232,17 @@ WITH counted AS MATERIALIZED (
     SELECT tenant_id, subscription_id, event_type, minute, outcome, duration_bucket, attempts, deliveries, events,
            duration_ms_total
     FROM delivery_stats
-    WHERE minute >= $1 AND minute < $2
+    WHERE minute >= $1 AND minute < $2 AND NOT $7
 ), written AS (
     INSERT INTO delivery_stats AS s
         (tenant_id, subscription_id, event_type, minute, outcome, duration_bucket, attempts, deliveries, events,
          duration_ms_total)
     SELECT * FROM (SELECT * FROM fresh EXCEPT ALL SELECT * FROM stored) AS changed
     ON CONFLICT (tenant_id, subscription_id, event_type, minute, outcome, duration_bucket) DO UPDATE
-    SET attempts = excluded.attempts, deliveries = excluded.deliveries, events = excluded.events,
-        duration_ms_total = excluded.duration_ms_total
+    SET attempts = excluded.attempts + CASE WHEN $7 THEN s.attempts ELSE 0 END,
+        deliveries = excluded.deliveries + CASE WHEN $7 THEN s.deliveries ELSE 0 END,
+        events = excluded.events + CASE WHEN $7 THEN s.events ELSE 0 END,
+        duration_ms_total = excluded.duration_ms_total + CASE WHEN $7 THEN s.duration_ms_total ELSE 0 END
     RETURNING 1
 ), gone AS (
     DELETE FROM delivery_stats AS s

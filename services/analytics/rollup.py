@@ -1,12 +1,12 @@
 """The loops that keep delivery_stats in step with attempts, ends of deliveries and events, and hourly_stats with it.
 
-Minutes are recomputed and replaced, so nothing is counted twice. An attempt belongs to the minute of its
-recorded_at, which is the begin of the transaction that wrote it, and shows with its commit; so a minute is computed
-in every run while it goes on, and again each of SETTLE_AFTER after its end. What commits later than the last of these
-is not counted.
+A run adds to the minutes what was recorded since the run before. An attempt belongs to the minute of its recorded_at,
+which is the begin of the transaction that wrote it, and shows with its commit; so a run ends a second before the
+present, and each minute is counted again SETTLE_AFTER its end, and replaced where that gives something else: by what
+committed later than that second, by attempts whose outcome came to be known, or by types that are among the largest
+after all. What commits later than the last of these is not counted.
 
-An event belongs to the minute in its id. Events are large rows, so in the minute that goes on a run reads only those
-that came since the run before, and adds them; what settles is recomputed from all of its events.
+After a pause the minutes that passed in it are counted and replaced in the same way, so nothing is counted twice.
 
 Copies take turns: a run locks the one row of rollup_state, which says how far statistics go and when the next
 run is due. The first process continues from there, also after a stop of minutes or days.
@@ -21,13 +21,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from services.analytics import metrics
-from services.analytics.store import StatsStore
+from services.analytics.store import MINUTE, StatsStore
 from services.platform.process import background
 
-MINUTE = timedelta(minutes=1)
 # How long after its end a minute is computed again: for what was in the middle of its commit, for what a slow
 # database held up, and for what a stalled one did.
 SETTLE_AFTER = (timedelta(seconds=5), timedelta(minutes=1), timedelta(minutes=10))
+# What is added ends so long before the present: nearly all that was recorded by then has been committed.
+LAG = timedelta(seconds=1)
+# After a longer pause minutes are replaced, and nothing is added.
+MAX_ADDED = timedelta(seconds=30)
 # What one run goes ahead at most when it has to catch up: bounds its time and memory.
 MAX_ADVANCE = timedelta(minutes=5)
 HOURS_INTERVAL_SECONDS = 60.0
@@ -35,30 +38,30 @@ HOURS_INTERVAL_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What one run computes: spans of whole minutes, each from a begin to before an end."""
+    """What one run counts."""
 
+    # From here on to `until` it is added; None after a pause.
+    added_from: datetime | None
+    # Whole minutes that are counted again, in spans from a begin to before an end.
     spans: tuple[tuple[datetime, datetime], ...]
     # Where statistics end afterwards.
     until: datetime
     # Whether that is not yet the present.
     behind: bool
-    # From here on events are added to those of its minute that are counted; None: all are counted from the beginning.
-    added_from: datetime | None
 
 
 def plan(rolled_up_to: datetime, now: datetime, retention: timedelta) -> Plan:
     """Return the run at `now` that follows one at `rolled_up_to`, without what is older than `retention`."""
     begin = max(min(rolled_up_to, now), now - retention)
-    until = min(now, begin + MAX_ADVANCE)
-    spans = [(_floor(begin), _floor(until) + MINUTE)]
+    adds = begin == rolled_up_to and now - begin <= MAX_ADDED
+    until = max(begin, now - LAG) if adds else min(now, begin + MAX_ADVANCE)
+    spans = [] if adds else [(_floor(begin), _floor(until) + MINUTE)]
     for age in SETTLE_AFTER:
         # The minutes that reached this age since the run before.
         start, end = _floor(begin - age), _floor(until - age)
         if start < end:
             spans.append((start, end))
-    merged = _merge(spans)
-    added_from = begin if begin == rolled_up_to and spans[0] in merged else None
-    return Plan(spans=merged, until=until, behind=until < now, added_from=added_from)
+    return Plan(added_from=begin if adds else None, spans=_merge(spans), until=until, behind=not adds and until < now)
 
 
 def _floor(moment: datetime) -> datetime:
@@ -86,10 +89,9 @@ async def run_once(store: StatsStore, *, interval_seconds: float, retention: tim
             # Never longer than an interval: the copy that set it may have had another setting, or another clock.
             return min(turn.due_in_seconds, interval_seconds)
         work = plan(turn.rolled_up_to, turn.now, retention)
-        rows = 0
+        rows = 0 if work.added_from is None else await turn.add(work.added_from, work.until)
         for start, end in work.spans:
-            added = work.added_from is not None and start <= work.added_from < end
-            rows += await turn.replace(start, end, work.until, work.added_from if added else None)
+            rows += await turn.replace(start, end, work.until)
         due_in_seconds = await turn.finish(work.until, 0.0 if work.behind else interval_seconds)
     metrics.ROLLUP_SECONDS.observe(time.perf_counter() - started)
     metrics.ROLLUP_ROWS.set(rows)

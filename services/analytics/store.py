@@ -1,9 +1,10 @@
 """The statements of the analytics service. Nothing else here runs SQL."""
 
 import contextlib
+import math
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
 import asyncpg
@@ -14,6 +15,7 @@ from services.platform.settings import PostgresSettings
 from services.platform.stores import postgres, sql
 from services.platform.stores.postgres import Connection, Pool
 
+MINUTE = timedelta(minutes=1)
 # Stands for all subscriptions of a tenant in delivery_stats.
 ALL_SUBSCRIPTIONS = UUID(int=0)
 # And for all types of events, and for those of a tenant that are not among its largest.
@@ -68,25 +70,27 @@ class Turn:
         # Not above 0 when a roll-up is due.
         self.due_in_seconds: float = state["due_in_seconds"]
 
-    async def replace(self, start: datetime, end: datetime, until: datetime, added_from: datetime | None = None) -> int:
-        """Recompute the whole minutes from `start` to before `end`; return how many rows changed.
+    async def add(self, begin: datetime, until: datetime) -> int:
+        """Add what was recorded from `begin` to before `until` to its minutes; return how many rows changed."""
+        return await self._write(begin, until, adds=True)
 
-        Events are counted until `until`, and with `added_from` only from there: those of its minute that came before
-        are counted already.
+    async def replace(self, start: datetime, end: datetime, until: datetime) -> int:
+        """Make the whole minutes from `start` to before `end` right where they are not; return how many rows changed.
+
+        They are to have what was recorded before `until`.
         """
-        counted_from = added_from or start
-        minutes = [start + timedelta(minutes=number) for number in range((end - start) // timedelta(minutes=1))]
+        end = min(end, until)
+        wrong = await self._connection.fetch(
+            _queries["select_wrong_minutes"], *_counted(start, end), timeout=LONG_STATEMENT_TIMEOUT_SECONDS
+        )
+        if not wrong:
+            return 0
+        minutes = [row["minute"] for row in wrong]
+        return await self._write(min(minutes), min(end, max(minutes) + MINUTE), adds=False)
+
+    async def _write(self, begin: datetime, end: datetime, *, adds: bool) -> int:
         changed: int = await self._connection.fetchval(
-            _queries["replace_stats"],
-            start,
-            end,
-            BOUNDS_MS,
-            minutes,
-            [ids.least_at(max(minute, counted_from)) for minute in minutes],
-            [ids.least_at(min(minute + timedelta(minutes=1), until)) for minute in minutes],
-            counted_from,
-            MOST_TYPES,
-            timeout=LONG_STATEMENT_TIMEOUT_SECONDS,
+            _queries["write_stats"], *_counted(begin, end), adds, MOST_TYPES, timeout=LONG_STATEMENT_TIMEOUT_SECONDS
         )
         return changed
 
@@ -94,6 +98,14 @@ class Turn:
         """Note that statistics go to `until`; return in how many seconds the next roll-up is due."""
         due: float = await self._connection.fetchval(_queries["finish_rollup"], until, interval_seconds)
         return due
+
+
+def _counted(begin: datetime, end: datetime) -> Sequence[object]:
+    """Return the parameters that say what is counted: all that was recorded from `begin` to before `end`."""
+    first = begin.astimezone(UTC).replace(second=0, microsecond=0)
+    minutes = [first + number * MINUTE for number in range(math.ceil((end - first) / MINUTE))]
+    least = [ids.least_at(max(minute, begin)) for minute in minutes]
+    return (begin, end, BOUNDS_MS, minutes, least, [ids.least_at(min(minute + MINUTE, end)) for minute in minutes])
 
 
 class StatsStore:

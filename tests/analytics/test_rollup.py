@@ -1,6 +1,7 @@
 """Roll-ups on a real Postgres: exact, whatever commits when, and however many copies run."""
 
 import asyncio
+import itertools
 import re
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 
 from dev.harness.waiting import wait_until
 from services.analytics import rollup
+from services.analytics import store as store_module
 from services.analytics.statistics import BOUNDS_MS
-from services.analytics.store import MOST_TYPES, StatsStore
+from services.analytics.store import MINUTE, MOST_TYPES, StatsStore
 from services.platform import ids
 from services.platform.stores import sql
 from services.platform.stores.postgres import Pool
@@ -114,32 +116,82 @@ async def test_rollup_counts_events_and_ends_of_all_tenants_and_types(store: Sta
     assert await rows.difference() == []
 
 
-async def test_rollup_adds_new_events_in_the_minute_that_goes_on(store: StatsStore, rows: Rows, pool: Pool) -> None:
-    moment = await pool.fetchval("SELECT date_trunc('minute', now())")
-    seconds = [timedelta(seconds=number) for number in (2, 12, 13, 22)]
-    for second in seconds:
-        await pool.execute(
-            "INSERT INTO webhook_events (id, tenant_id, content_type, payload)"
-            " VALUES ($1, 'default', 'text/plain', 'x')",
-            UUID(int=ids.least_at(moment + second).int | ids.new().int & ((1 << 76) - 1)),
-        )
+async def test_rollup_adds_what_came_to_the_minutes_that_go_on(store: StatsStore, rows: Rows, pool: Pool) -> None:
+    start = await pool.fetchval("SELECT date_trunc('minute', now()) - interval '3 minutes'")
+    moments = [start + timedelta(seconds=second) for second in (2, 12, 13, 22, 58, 61, 62, 75)]
+    now = await pool.fetchval("SELECT now()")
+    for number, moment in enumerate(moments):
+        # The ends of the spans below belong to the next one, those of the seconds 12 and 61.
+        await rows.event(age=datetime.now(UTC) - moment - timedelta(milliseconds=500), event_type=f"type-{number % 2}")
+        async with pool.acquire() as connection, connection.transaction():
+            age = await connection.fetchval("SELECT now()") - moment
+            await rows.attempt(via=connection, age=age, event_type="a", outcome=("success", "timeout")[number % 2])
+            await rows.attempt(via=connection, age=age, subscription_id=ids.new(), duration_ms=number)
+            await rows.end("failed", age=now - moment, tenant_id="other")
+    ends = [start + timedelta(seconds=second) for second in (0, 12, 12, 61, 120)]
 
-    async def counted(added_from: timedelta | None, until: timedelta) -> int:
+    for begin, end in itertools.pairwise(ends):
         async with store.turn() as turn:
             assert turn is not None
-            begin = None if added_from is None else moment + added_from
-            await turn.replace(moment, moment + timedelta(minutes=1), moment + until, begin)
-        query = (
-            "SELECT coalesce(sum(events), 0)::int FROM delivery_stats WHERE event_type = '*' AND outcome = 'accepted'"
-        )
-        found: int = await pool.fetchval(query)
-        return found
+            await turn.add(begin, end)
 
-    assert await counted(None, timedelta(seconds=10)) == 1
-    assert await counted(timedelta(seconds=10), timedelta(seconds=20)) == 3
-    assert await counted(timedelta(seconds=20), timedelta(seconds=20)) == 3
-    assert await counted(timedelta(seconds=20), timedelta(seconds=30)) == 4
-    assert await counted(None, timedelta(seconds=60)) == 4
+    assert await rows.difference() == []
+    async with store.turn() as turn:
+        assert turn is not None
+        assert await turn.replace(start, start + timedelta(minutes=2), turn.now) == 0
+
+
+async def test_rollup_replaces_only_minutes_that_are_wrong(store: StatsStore, rows: Rows, pool: Pool) -> None:
+    minute = timedelta(minutes=1)
+    start: datetime = await pool.fetchval("SELECT date_trunc('minute', now()) - interval '5 minutes'")
+    for number in range(4):
+        await rows.attempt(age=datetime.now(UTC) - start - number * minute - 20 * SECOND)
+        async with store.turn() as turn:
+            assert turn is not None
+            await turn.add(start + number * minute, start + (number + 1) * minute)
+    # One that commits after its time was added, and a row that nobody counts.
+    await rows.attempt(age=datetime.now(UTC) - start - minute - 20 * SECOND, outcome="timeout")
+    await pool.execute("UPDATE delivery_stats SET attempts = 7, outcome = 'dns' WHERE minute = $1", start + 2 * minute)
+
+    async with store.turn() as turn:
+        assert turn is not None
+        written = await turn.replace(start, start + 4 * minute, turn.now)
+        again = await turn.replace(start, start + 4 * minute, turn.now)
+
+    assert await rows.difference() == []
+    # The late one in three rows: for its subscription, for all, and by type. Three others go, and three come.
+    assert (written, again) == (9, 0)
+
+
+async def test_rollup_ranks_types_again_when_their_minute_is_over(
+    store: StatsStore, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "MOST_TYPES", 2)
+    now = datetime.now(UTC)
+    start = now.replace(second=0, microsecond=0) - timedelta(minutes=2)
+
+    async def types() -> dict[str, int]:
+        query = "SELECT event_type, events FROM delivery_stats WHERE event_type <> '*' ORDER BY event_type"
+        return {row["event_type"]: row["events"] for row in await rows.pool.fetch(query)}
+
+    async def add(second: int, *event_types: str) -> None:
+        moment = start + timedelta(seconds=second)
+        for event_type in event_types:
+            await rows.event(event_type=event_type, age=datetime.now(UTC) - moment - SECOND)
+        async with store.turn() as turn:
+            assert turn is not None
+            await turn.add(moment, moment + 10 * SECOND)
+
+    await add(0, "a", "b", "c")
+    assert await types() == {"a": 1, "b": 1, "other": 1}
+    await add(10, "c", "c", "d", "b")
+    assert await types() == {"a": 1, "b": 2, "other": 4}
+
+    async with store.turn() as turn:
+        assert turn is not None
+        await turn.replace(start, start + timedelta(minutes=1), turn.now)
+
+    assert await types() == {"b": 2, "c": 3, "other": 2}
 
 
 async def test_rollup_catches_up_after_hours_without_a_run(store: StatsStore, rows: Rows) -> None:
@@ -260,16 +312,19 @@ async def test_rollup_reads_no_partition_whole(store: StatsStore, pool: Pool) ->
     async with pool.acquire() as connection, connection.transaction():
         await connection.fetchrow(queries["begin_rollup"])
         minute = now - timedelta(minutes=1)
-        plan = await connection.fetch(
-            "EXPLAIN " + queries["replace_stats"],
-            *(minute, now, BOUNDS_MS, [minute], [ids.least_at(minute)], [ids.least_at(now)], minute, MOST_TYPES),
-        )
+        counted = (minute, now, BOUNDS_MS, [minute], [ids.least_at(minute)], [ids.least_at(now)])
+        plans = [
+            await connection.fetch("EXPLAIN " + queries["write_stats"], *counted, adds, MOST_TYPES)
+            for adds in (True, False)
+        ]
+        plans.append(await connection.fetch("EXPLAIN " + queries["select_wrong_minutes"], *counted))
 
-    text = "\n".join(row[0] for row in plan)
-    assert "Bitmap Index Scan on delivery_attempts_" in text
-    assert re.search(r"Index Scan (using|on) webhook_events_\d+_pkey", text)
-    assert "Seq Scan" not in text
-    assert "GroupAggregate" not in text
+    for plan in plans:
+        text = "\n".join(row[0] for row in plan)
+        assert "Bitmap Index Scan on delivery_attempts_" in text
+        assert re.search(r"Index Scan (using|on) webhook_events_\d+_pkey", text)
+        assert "Seq Scan" not in text
+        assert "GroupAggregate" not in text
 
 
 # Which minutes a roll-up computes.
@@ -282,34 +337,45 @@ def _covers(plan: rollup.Plan, moment: datetime) -> bool:
     return any(start <= moment < end for start, end in plan.spans)
 
 
-def test_plan_computes_only_the_minute_that_goes_on() -> None:
+def test_plan_adds_what_came_since_the_run_before() -> None:
     plan = rollup.plan(NOON + 20 * SECOND, NOON + 25 * SECOND, RETENTION)
 
-    assert plan.spans == ((NOON, NOON + rollup.MINUTE),)
-    assert plan.until == NOON + 25 * SECOND
+    assert (plan.added_from, plan.until) == (NOON + 20 * SECOND, NOON + 25 * SECOND - rollup.LAG)
+    assert plan.spans == ()
     assert not plan.behind
 
 
-def test_plan_adds_events_only_to_the_minute_that_goes_on() -> None:
-    assert rollup.plan(NOON + 20 * SECOND, NOON + 25 * SECOND, RETENTION).added_from == NOON + 20 * SECOND
-    # With a minute that settles, after a stop that outlasted retention, and after the clock was set back.
-    assert rollup.plan(NOON + 2 * SECOND, NOON + 7 * SECOND, RETENTION).added_from is None
+def test_plan_counts_whole_minutes_after_a_pause() -> None:
+    plan = rollup.plan(NOON + 20 * SECOND, NOON + 55 * SECOND, RETENTION)
+
+    assert plan.added_from is None
+    assert plan.spans == ((NOON, NOON + MINUTE),)
+    assert plan.until == NOON + 55 * SECOND
+    assert not plan.behind
+    # So it does after a stop that outlasted retention, and after the clock was set back.
     assert rollup.plan(NOON - timedelta(days=10), NOON + 20 * SECOND, RETENTION).added_from is None
     assert rollup.plan(NOON + 40 * SECOND, NOON + 20 * SECOND, RETENTION).added_from is None
 
 
-def test_plan_computes_a_minute_again_after_its_end() -> None:
+def test_plan_never_goes_back() -> None:
+    plan = rollup.plan(NOON + 20 * SECOND, NOON + 20.5 * SECOND, RETENTION)
+
+    assert plan.added_from == plan.until == NOON + 20 * SECOND
+
+
+def test_plan_counts_a_minute_again_after_its_end() -> None:
     plan = rollup.plan(NOON + 2 * SECOND, NOON + 7 * SECOND, RETENTION)
 
-    assert plan.spans == ((NOON - rollup.MINUTE, NOON + rollup.MINUTE),)
+    assert plan.added_from == NOON + 2 * SECOND
+    assert plan.spans == ((NOON - MINUTE, NOON),)
 
 
 def test_plan_settles_one_and_ten_minutes_after_the_end() -> None:
     plan = rollup.plan(NOON - SECOND, NOON + 4 * SECOND, RETENTION)
 
     assert plan.spans == (
-        (NOON - 11 * rollup.MINUTE, NOON - 10 * rollup.MINUTE),
-        (NOON - 2 * rollup.MINUTE, NOON + rollup.MINUTE),
+        (NOON - 11 * MINUTE, NOON - 10 * MINUTE),
+        (NOON - 2 * MINUTE, NOON - MINUTE),
     )
 
 
@@ -319,7 +385,7 @@ def test_plan_catches_up_in_bounded_steps() -> None:
     assert plan.behind
     assert plan.until == NOON - timedelta(hours=8) + rollup.MAX_ADVANCE
     longest = max(end - start for start, end in plan.spans)
-    assert longest <= rollup.MAX_ADVANCE + rollup.SETTLE_AFTER[-1] + 2 * rollup.MINUTE
+    assert longest <= rollup.MAX_ADVANCE + rollup.SETTLE_AFTER[-1] + 2 * MINUTE
 
 
 def test_plan_leaves_out_what_is_past_retention() -> None:
@@ -348,7 +414,7 @@ def test_plan_counts_what_commits_within_ten_minutes_whenever_runs_happen(
     recorded = NOON + (runs[-1] - NOON) * position
     committed = recorded + timedelta(seconds=delay_seconds)
     # The last runs cover everything that was recorded: nothing becomes final later.
-    end = committed + rollup.SETTLE_AFTER[-1] + 2 * rollup.MINUTE
+    end = committed + rollup.SETTLE_AFTER[-1] + 2 * MINUTE
     runs = sorted([*runs, end])
 
     rolled_up_to, seen = NOON, False
