@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from services.delivery.dispatcher.store import DispatcherStore
+from services.delivery.dispatcher.store import Depths, DispatcherStore
 from services.delivery.dispatcher.turns import Turns
 from services.domain import doorbell
 from services.domain.states import BreakerState, Hold
@@ -99,14 +99,14 @@ async def keep(store: DispatcherStore, turns: Turns, stream: doorbell.Stream, he
         started = time.monotonic()
         try:
             breakers = started >= breakers_at
-            empty = await _measure_queue(store, turns, breakers=breakers)
-            took = time.monotonic() - started
+            found = await store.depths(limit=COUNT_LIMIT, hold_seconds=doorbell.RUNG_SECONDS, breakers=breakers)
+            empty = _export_queue(found, turns)
             if breakers:
-                breakers_at = started + BREAKERS_SHARE * took
+                breakers_at = started + BREAKERS_SHARE * found.took_seconds
             if started >= forget_at:
                 forget_at = started + FORGET_SECONDS
                 await store.forget_workers()
-            return max(heard.pace(INTERVAL_SECONDS) if empty else INTERVAL_SECONDS, (SHARE - 1) * took)
+            return max(heard.pace(INTERVAL_SECONDS) if empty else INTERVAL_SECONDS, (SHARE - 1) * found.took_seconds)
         finally:
             await _measure_stream(stream)
 
@@ -123,9 +123,8 @@ def forget_queue() -> None:
         BREAKERS.labels(state).set(0)
 
 
-async def _measure_queue(store: DispatcherStore, turns: Turns, *, breakers: bool) -> bool:
-    """Look once; return whether the queue is empty."""
-    found = await store.depths(limit=COUNT_LIMIT, hold_seconds=doorbell.RUNG_SECONDS, breakers=breakers)
+def _export_queue(found: Depths, turns: Turns) -> bool:
+    """Set the gauges of the queue; return whether it is empty."""
     QUEUE_DEPTH.set(min(COUNT_LIMIT, found.pending + found.unexpanded))
     SCHEDULED.set(found.scheduled)
     IN_FLIGHT.set(found.in_flight)

@@ -403,35 +403,50 @@ FROM (
 ) AS next
 
 -- count_due --
--- Counts what is due of the subscriptions whose turn has come or comes soon and that nothing holds, up to $1, and since when
--- the oldest waits ($2: seconds that a rung one is hidden). Subscriptions are looked up one by one: planned while there are
--- few, a join would pass all of them for each turn.
-SELECT count(*) AS deliveries,
-       coalesce(extract(epoch FROM now() - min(CASE WHEN attempt_count = 0 THEN created_at
-                                               ELSE due_at - make_interval(secs => $2) END)), 0)::float8 AS oldest_seconds
-FROM (
-    SELECT due.* FROM (
-        SELECT d.subscription_id, d.due_from FROM due_subscriptions d
-        CROSS JOIN LATERAL (SELECT status, deleted_at FROM subscriptions WHERE id = d.subscription_id LIMIT 1) AS s
-        LEFT JOIN subscription_health h ON h.subscription_id = d.subscription_id
-        WHERE d.turn_at <= now() + interval '1 second' AND d.held_by IS NULL AND s.status = 'active'
-          AND s.deleted_at IS NULL AND coalesce(h.breaker = 'closed', true)
-        ORDER BY d.turn_at LIMIT $1
-    ) AS turn CROSS JOIN LATERAL (
-        (SELECT q.attempt_count, q.created_at, q.due_at FROM delivery_queue q
-         WHERE (q.subscription_id, q.scheduled, q.due_at) >= (turn.subscription_id, false, turn.due_from)
-           AND (q.subscription_id, q.scheduled, q.due_at) <= (turn.subscription_id, false, now())
-           AND q.claim_token IS NULL
-         ORDER BY q.subscription_id, q.scheduled, q.due_at LIMIT $1)
-        UNION ALL
-        (SELECT q.attempt_count, q.created_at, q.due_at FROM delivery_queue q
-         WHERE (q.subscription_id, q.scheduled, q.due_at) >= (turn.subscription_id, true, turn.due_from)
-           AND (q.subscription_id, q.scheduled, q.due_at) <= (turn.subscription_id, true, now())
-           AND q.claim_token IS NULL
-         ORDER BY q.subscription_id, q.scheduled, q.due_at LIMIT $1)
-    ) AS due
-    LIMIT $1
-) AS x
+-- Counts what is due of $5 subscriptions whose turn has come or comes soon and that nothing holds, up to $1, and since when the
+-- oldest waits ($2: seconds that a rung one is hidden): of those after the turn $3 of $4, in the order of turns. Returns the last of
+-- them unless they were all. Subscriptions are looked up one by one: planned while there are few, a join would pass all
+-- of them for each turn.
+WITH turn AS MATERIALIZED (
+    SELECT d.subscription_id, d.turn_at, d.due_from,
+           d.held_by IS NULL AND s.status = 'active' AND s.deleted_at IS NULL
+               AND coalesce(h.breaker = 'closed', true) AS open
+    FROM (
+        SELECT * FROM due_subscriptions
+        WHERE (turn_at, subscription_id) > ($3, $4) AND turn_at <= now() + interval '1 second'
+        ORDER BY turn_at, subscription_id LIMIT $5
+    ) AS d
+    LEFT JOIN LATERAL (SELECT status, deleted_at FROM subscriptions WHERE id = d.subscription_id LIMIT 1) AS s ON true
+    LEFT JOIN LATERAL (
+        SELECT breaker FROM subscription_health WHERE subscription_id = d.subscription_id LIMIT 1
+    ) AS h ON true
+), counted AS (
+    SELECT count(*) AS deliveries,
+           coalesce(extract(epoch FROM now() - min(CASE WHEN attempt_count = 0 THEN created_at
+                                                   ELSE due_at - make_interval(secs => $2) END)), 0)::float8
+               AS oldest_seconds
+    FROM (
+        SELECT due.* FROM turn CROSS JOIN LATERAL (
+            (SELECT q.attempt_count, q.created_at, q.due_at FROM delivery_queue q
+             WHERE (q.subscription_id, q.scheduled, q.due_at) >= (turn.subscription_id, false, turn.due_from)
+               AND (q.subscription_id, q.scheduled, q.due_at) <= (turn.subscription_id, false, now())
+               AND q.claim_token IS NULL
+             ORDER BY q.subscription_id, q.scheduled, q.due_at LIMIT $1)
+            UNION ALL
+            (SELECT q.attempt_count, q.created_at, q.due_at FROM delivery_queue q
+             WHERE (q.subscription_id, q.scheduled, q.due_at) >= (turn.subscription_id, true, turn.due_from)
+               AND (q.subscription_id, q.scheduled, q.due_at) <= (turn.subscription_id, true, now())
+               AND q.claim_token IS NULL
+             ORDER BY q.subscription_id, q.scheduled, q.due_at LIMIT $1)
+        ) AS due
+        WHERE turn.open
+        LIMIT $1
+    ) AS x
+)
+SELECT counted.*, last.turn_at, last.subscription_id
+FROM counted
+LEFT JOIN (SELECT turn_at, subscription_id FROM turn ORDER BY turn_at DESC, subscription_id DESC LIMIT 1) AS last
+    ON (SELECT count(*) FROM turn) = $5
 
 -- count_held --
 -- Counts what is due of the subscriptions that were held at their last turn, by what held them, up to $1 in all.

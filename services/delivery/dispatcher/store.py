@@ -1,6 +1,8 @@
 """What the dispatcher asks of Postgres. Safe in any number of copies: rows are locked, and locked ones skipped."""
 
+import asyncio
 import json
+import time
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +20,9 @@ SQL = sql.Queries("services.delivery.dispatcher")
 # Leases of one delivery that may expire before it ends, so that a poison delivery ends, too.
 MAX_INTERRUPTIONS = 10
 CANCEL_LIMIT = 1_000
+# Counting what is due looks at so many subscriptions in one statement, and rests so many times as long before the next.
+COUNT_SUBSCRIPTIONS = 500
+COUNT_REST = 3
 # A probe that nothing was heard of for so long is taken for lost: longer than any timeout, its bell and its recording.
 PROBE_SECONDS = 45.0
 # Before anything in the queue.
@@ -136,6 +141,18 @@ class Depths:
     unexpanded: int
     # Those that are not closed, by their state; None where they were not asked for.
     breakers: dict[BreakerState, int] | None
+    # What counting took, without rests.
+    took_seconds: float
+
+
+@dataclass(kw_only=True, slots=True)
+class _CountedDue:
+    """What is due and may be sent."""
+
+    deliveries: int = 0
+    oldest_seconds: float = 0.0
+    # How long counting rested.
+    rest_seconds: float = 0.0
 
 
 class DispatcherStore:
@@ -318,25 +335,50 @@ class DispatcherStore:
 
     async def depths(self, *, limit: int, hold_seconds: float, breakers: bool) -> Depths:
         """Count what there is, looking at no more rows than `limit` of each kind; and `breakers`, if asked."""
-        async with self._pool.acquire() as connection, connection.transaction():
+        began = time.monotonic()
+        # One snapshot for all of it: a turn that moves meanwhile is counted once.
+        async with (
+            self._pool.acquire() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
             (queued,) = await connection.fetch(SQL["count_queue"], 2 * limit, hold_seconds)
-            (due,) = await connection.fetch(SQL["count_due"], limit, hold_seconds)
+            due = await _count_due(connection, limit, hold_seconds)
             held = await connection.fetch(SQL["count_held"], limit)
             unexpanded = await connection.fetchval(SQL["count_unexpanded"], limit)
             not_closed = await connection.fetch(SQL["count_breakers"]) if breakers else []
         return Depths(
             in_flight=min(limit, queued["in_flight"]),
             scheduled=min(limit, queued["scheduled"]),
-            pending=min(limit, queued["rung"] + due["deliveries"]),
-            oldest_seconds=max(queued["oldest_seconds"], due["oldest_seconds"]),
+            pending=min(limit, queued["rung"] + due.deliveries),
+            oldest_seconds=max(queued["oldest_seconds"], due.oldest_seconds),
             held={Hold(row["held_by"]): row["deliveries"] for row in held},
             unexpanded=unexpanded,
             breakers={BreakerState(row["breaker"]): row["number"] for row in not_closed} if breakers else None,
+            took_seconds=time.monotonic() - began - due.rest_seconds,
         )
 
     async def forget_workers(self) -> None:
         """Remove workers that died without a word."""
         await self._pool.execute(SQL["forget_workers"])
+
+
+async def _count_due(connection: postgres.Connection, limit: int, hold_seconds: float) -> _CountedDue:
+    """Count what is due in parts, with rests between them: it may be that of many subscriptions."""
+    counted = _CountedDue()
+    place: tuple[datetime, UUID] | None = BEGINNING, _FIRST
+    while place is not None and counted.deliveries < limit:
+        began = time.monotonic()
+        (row,) = await connection.fetch(
+            SQL["count_due"], limit - counted.deliveries, hold_seconds, *place, COUNT_SUBSCRIPTIONS
+        )
+        counted.deliveries += row["deliveries"]
+        counted.oldest_seconds = max(counted.oldest_seconds, row["oldest_seconds"])
+        place = None if row["turn_at"] is None else (row["turn_at"], row["subscription_id"])
+        if place is not None:
+            rest_seconds = COUNT_REST * (time.monotonic() - began)
+            counted.rest_seconds += rest_seconds
+            await asyncio.sleep(rest_seconds)
+    return counted
 
 
 def _endpoint(row: Any) -> Endpoint:

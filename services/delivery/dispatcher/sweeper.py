@@ -20,8 +20,8 @@ from services.domain.gates import Gates
 from services.domain.states import Hold
 
 SWEEP_SECONDS = 0.12
-# Deliveries in one statement.
-SWEEP_LIMIT = 5_000
+# Deliveries in one statement, which are to be so few that others hardly wait for it.
+SWEEP_LIMIT = 1_000
 # A transaction's rows are due since it began, and are seen when it has ended: most within this time,
 OVERLAP_SECONDS = 0.05
 # nearly all within the first of these times, and all within a statement's timeout. So a sweep looks back so far every
@@ -32,7 +32,7 @@ LATEST_SECONDS = 12.0
 LATEST_INTERVAL_SECONDS = 2.0
 LOOK_BACK_SHARE = 10
 # More than these that are due at one moment are left to the check, and so is everything when sweeps are so far behind.
-MOMENT_LIMIT = 4 * SWEEP_LIMIT
+MOMENT_LIMIT = 20_000
 BEHIND_SECONDS = 20.0
 # Who has not swept for longer leaves what became due before to those who did, and to the check.
 STALE_SECONDS = 60.0

@@ -356,7 +356,7 @@ TURNS = [
     ("find_expired", lambda _: [FIRST, 1_000]),
     ("remove_turn", lambda data: [data.subscriptions[0]]),
     ("count_queue", lambda _: [100_000, 10.0]),
-    ("count_due", lambda _: [100_000, 10.0]),
+    ("count_due", lambda _: [100_000, 10.0, dispatcher.BEGINNING, FIRST, 100_000]),
     ("count_held", lambda _: [100_000]),
 ]
 
