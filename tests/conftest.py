@@ -30,6 +30,7 @@ TOGETHER = {
         "e2e/test_bad_input.py",
         "e2e/test_metrics.py",
         "e2e/test_operational_events.py",
+        "sdk/test_cli.py",
         "sdk/test_client.py",
     ),
 }

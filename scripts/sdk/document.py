@@ -177,6 +177,9 @@ def _operation(path: str, http_method: str, operation: dict[str, Any], schemas: 
     operation_id = operation["operationId"]
     resource, method = _NAMES.get(operation_id) or _named(operation_id, path)
     content = operation.get("requestBody", {}).get("content", {})
+    body = content.get(JSON, {}).get("schema", {})
+    # A body that may be left out may be null.
+    bodies = [one for one in body.get("anyOf", [body]) if one.get("type") != "null"]
     responses = {
         int(status): name_of(response.get("content", {}).get(JSON, {}).get("schema", {}))
         for status, response in operation["responses"].items()
@@ -204,7 +207,7 @@ def _operation(path: str, http_method: str, operation: dict[str, Any], schemas: 
         summary=operation["summary"],
         description=operation["description"].partition("\n\nRequires a key")[0],
         parameters=tuple(parameters),
-        body=name_of(content.get(JSON, {}).get("schema", {})),
+        body=name_of(bodies[0]) if len(bodies) == 1 else None,
         raw="*/*" in content,
         responses=responses,
         repeatable=http_method in {"get", "put", "delete"},

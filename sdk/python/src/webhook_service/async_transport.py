@@ -52,7 +52,9 @@ class AsyncTransport:
                 )
                 return call.answer(response.status_code, response.headers, response.content)
             except httpx.TransportError as error:
-                failure: errors.WebhookServiceError = errors.ConnectionFailed(f"no response: {error!r}")
+                failure: errors.WebhookServiceError = errors.ConnectionFailed(
+                    f"no response from {self._http.base_url}: {str(error) or type(error).__name__}"
+                )
                 failure.__cause__ = error
             except errors.ApiError as error:
                 failure = error

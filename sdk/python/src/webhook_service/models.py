@@ -1682,7 +1682,7 @@ class Rotated(Model, kw_only=True):
 class RotationBody(Model, kw_only=True):
     """The next secret, and how long the old ones stay valid."""
 
-    secret_key: str | None = None
+    secret_key: str | None | UnsetType = UNSET
     """Absent or null: one is generated. After the prefix `whsec_` or `v1,whsec_` comes the base64 of
     the key of `webhook-signature`; any other secret is used as its UTF-8 bytes. The key must have
     at least 8 bytes, without white space around it; `warnings` reports a key of fewer than 24. For
@@ -1690,10 +1690,10 @@ class RotationBody(Model, kw_only=True):
     that end with the public key.
     """
 
-    signature_scheme: SecretScheme | None = None
+    signature_scheme: SecretScheme | None | UnsetType = UNSET
     """Scheme of the new secret. Absent or null: the subscription's scheme."""
 
-    overlap_hours: float | None = None
+    overlap_hours: float | UnsetType = UNSET
     """How long old secrets stay valid at most; 0 invalidates them at once."""
 
 

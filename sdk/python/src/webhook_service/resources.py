@@ -57,6 +57,7 @@ from webhook_service.models import (
     Route,
     RoutePage,
     SearchedHold,
+    SecretScheme,
     Session,
     SessionPage,
     Stats,
@@ -601,7 +602,15 @@ class SubscriptionsResource(Resource):
         call = Call("POST", f"/api/v1/subscriptions/{segment(subscription_id)}/test", answers={200: Tested})
         return cast("Tested", self._transport.call(call))
 
-    def rotate_secret(self, subscription_id: str, *, idempotency_key: str | None = None) -> Rotated:
+    def rotate_secret(
+        self,
+        subscription_id: str,
+        *,
+        secret_key: str | None | UnsetType = UNSET,
+        signature_scheme: SecretScheme | str | None | UnsetType = UNSET,
+        overlap_hours: float | UnsetType = UNSET,
+        idempotency_key: str | None = None,
+    ) -> Rotated:
         """Replace the signing secret.
 
         Replace the secret. The old ones stay valid for a while.
@@ -615,6 +624,7 @@ class SubscriptionsResource(Resource):
             "POST",
             f"/api/v1/subscriptions/{segment(subscription_id)}/rotate-secret",
             answers={200: Rotated},
+            body={"secret_key": secret_key, "signature_scheme": signature_scheme, "overlap_hours": overlap_hours},
             idempotency_key=idempotency_key,
             keyed=True,
         )

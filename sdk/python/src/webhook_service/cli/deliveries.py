@@ -1,0 +1,181 @@
+"""Deliveries: what became of them, and what to do about it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Annotated, Any
+
+import typer
+from msgspec import UNSET
+
+from webhook_service.cli import jobs, session
+from webhook_service.cli.output import COLORS, Output
+from webhook_service.cli.session import Session
+from webhook_service.errors import NotFound
+from webhook_service.models import Delivery, DeliverySummary
+
+_COLUMNS = ("id", "created_at", "event_type", "status", "attempt_count", "last_status_code", "explanation")
+# How far back a follower looks for deliveries that change.
+_WINDOW = timedelta(minutes=10)
+_INTERVAL_SECONDS = 1.0
+_MOST_FOLLOWED = 200
+
+Subscriptions = Annotated[list[str] | None, typer.Option("--subscription", help="To this subscription. Repeatable.")]
+Statuses = Annotated[list[str] | None, typer.Option("--status", help="With this status, such as failed. Repeatable.")]
+Types = Annotated[list[str] | None, typer.Option("--type", help="Of this type, such as order.*. Repeatable.")]
+Tags = Annotated[list[str] | None, typer.Option("--tag", help="With this tag, KEY=VALUE. Repeatable.")]
+Since = Annotated[str | None, typer.Option("--from", help="Accepted since: a time, or so long ago: 30m, 24h, 7d.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("deliveries")(list_deliveries)
+    app.command()(tail)
+    app.command()(explain)
+    app.command()(retry)
+    app.command()(recover)
+
+
+def moment(text: str) -> str:
+    """Return a time of the API for one that was given as such, or as so long ago."""
+    units = {"m": "minutes", "h": "hours", "d": "days"}
+    if text[:-1].isdecimal() and text[-1:] in units:
+        return (datetime.now(UTC) - timedelta(**{units[text[-1]]: int(text[:-1])})).isoformat()
+    with contextlib.suppress(ValueError):
+        found = datetime.fromisoformat(text)
+        return (found if found.tzinfo else found.astimezone()).isoformat()
+    raise ValueError(f"{text} is not a time: give one such as 2026-03-14T15:00:00Z, or how long ago, such as 24h")
+
+
+def list_deliveries(
+    context: typer.Context,
+    subscription: Subscriptions = None,
+    status: Statuses = None,
+    event_type: Types = None,
+    tag: Tags = None,
+    since: Since = None,
+    limit: Annotated[int, typer.Option(min=1, help="The most to list.")] = 50,
+) -> None:
+    """List deliveries, newest first."""
+    asked = session.of(context)
+    found = asked.client.deliveries.list(
+        subscription_id=subscription,
+        status=status,
+        event_type=event_type,
+        tag=tag,
+        from_=moment(since) if since else None,
+        limit=min(limit, 100),
+    )
+    asked.output.rows(_COLUMNS, islice(found, limit))
+
+
+def tail(
+    context: typer.Context,
+    subscription: Subscriptions = None,
+    status: Statuses = None,
+    event_type: Types = None,
+    tag: Tags = None,
+    since: Since = None,
+) -> None:
+    """Print deliveries as they change, until interrupted."""
+    asked = session.of(context)
+    began = moment(since) if since else datetime.now(UTC).isoformat()
+    with contextlib.suppress(KeyboardInterrupt):
+        for delivery in _changes(asked, began, subscription_id=subscription, event_type=event_type, tag=tag):
+            if not status or delivery.status in status:
+                _print_change(asked.output, delivery)
+
+
+def _changes(asked: Session, began: str, **wanted: Any) -> Iterator[DeliverySummary]:
+    """Yield each delivery that is new, or has changed since it was seen last."""
+    seen: dict[str, tuple[str, int]] = {}
+    while True:
+        recent = (datetime.now(UTC) - _WINDOW).isoformat()
+        found = asked.client.deliveries.list(**wanted, from_=max(began, recent), limit=100)
+        latest = list(islice(found, _MOST_FOLLOWED))
+        for delivery in reversed(latest):
+            state = (str(delivery.status), delivery.attempt_count)
+            if seen.get(delivery.id) != state:
+                yield delivery
+        seen = {delivery.id: (str(delivery.status), delivery.attempt_count) for delivery in latest}
+        time.sleep(_INTERVAL_SECONDS)
+
+
+def _print_change(output: Output, delivery: DeliverySummary) -> None:
+    if output.is_json:
+        output.json(delivery)
+        return
+    said = f"{datetime.now(UTC):%H:%M:%S}  {delivery.event_type or '-'}  "
+    status = str(delivery.status)
+    outcome = delivery.last_status_code or delivery.last_error_kind or ""
+    output.line(said, (status, COLORS.get(status, "")), f"  attempt {delivery.attempt_count}  {outcome}  {delivery.id}")
+
+
+def explain(
+    context: typer.Context,
+    object_id: Annotated[str, typer.Argument(metavar="ID", help="Id of a delivery or of an event.")],
+) -> None:
+    """Explain where a delivery is and why, with its attempts; of an event, who got it and why."""
+    asked = session.of(context)
+    try:
+        delivery = asked.client.deliveries.get(object_id)
+    except NotFound:
+        _explain_event(asked, object_id)
+    else:
+        _explain_delivery(asked.output, delivery)
+
+
+def _explain_delivery(output: Output, delivery: Delivery) -> None:
+    if output.is_json:
+        output.json(delivery)
+        return
+    output.fields(delivery, ("id", "event_id", "subscription_id", "event_type", "status", "reason", "next_attempt_at"))
+    output.line((delivery.explanation, "bold"))
+    for attempt in delivery.attempts:
+        outcome = f"{attempt.error.kind}: {attempt.error.message}" if attempt.error else "delivered"
+        style = "red" if attempt.error else "green"
+        spent = "" if attempt.duration_ms is None else f" in {attempt.duration_ms} ms"
+        when = f"{attempt.started_at:%Y-%m-%d %H:%M:%S}Z"
+        output.line(f"  attempt {attempt.number} at {when}{spent}: ", (outcome, style))
+
+
+def _explain_event(asked: Session, event_id: str) -> None:
+    event = asked.client.events.get(event_id)
+    if not asked.output.is_json:
+        asked.output.fields(event, ("id", "event_type", "created_at", "payload_bytes"))
+    routes = asked.client.events.routing(event_id)
+    asked.output.rows(("subscription_id", "routed", "explanation", "delivery_id"), routes)
+
+
+def retry(
+    context: typer.Context,
+    delivery_id: Annotated[list[str], typer.Argument(metavar="ID...", help="Ids of deliveries.")],
+) -> None:
+    """Send deliveries again now."""
+    asked = session.of(context)
+    asked.output.rows(("id", "status", "explanation"), [asked.client.deliveries.retry(one) for one in delivery_id])
+
+
+def recover(
+    context: typer.Context,
+    subscription_id: Annotated[str, typer.Argument(metavar="SUBSCRIPTION", help="Id of the subscription.")],
+    since: Annotated[str, typer.Option("--from", help="Accepted since: a time, or so long ago: 30m, 24h, 7d.")],
+    until: Annotated[str | None, typer.Option("--to", help="Accepted before. Default: now.")] = None,
+    only: Annotated[str, typer.Option(help="failed, missing, or all.")] = "failed",
+    rate: Annotated[int | None, typer.Option(help="The most deliveries per second.")] = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the job has ended.")] = False,
+) -> None:
+    """Send again what a subscription missed, by a job."""
+    asked = session.of(context)
+    job = asked.client.subscriptions.recover(
+        subscription_id,
+        moment(since),
+        to=moment(until) if until else UNSET,
+        only=only,
+        rate_per_second=rate or UNSET,
+    )
+    jobs.show_job(asked, jobs.ended(asked, job) if wait else job)
