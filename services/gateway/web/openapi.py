@@ -1,5 +1,6 @@
 """The OpenAPI document: what FastAPI generates from the routes, and the parts that it cannot know."""
 
+import json
 from typing import Any
 
 import msgspec
@@ -264,6 +265,19 @@ def _name_schemas(document: dict[str, Any]) -> None:
     for name, schema in list(schemas.items()):
         schemas[name] = {key: value for key, value in schema.items() if key != "title"}
         schemas[name] = named(schemas[name])
+        for field, value in schemas[name].get("properties", {}).items():
+            schemas[name]["properties"][field] = _without_default(value, said=not name.endswith("Patch"))
+
+
+def _without_default(schema: dict[str, Any], *, said: bool) -> dict[str, Any]:
+    """Say the default of a field in words: generators take a field that has one for a field that is always there."""
+    if "default" not in schema:
+        return schema
+    found = {key: value for key, value in schema.items() if key != "default"}
+    default, described = schema["default"], schema.get("description", "")
+    if said and default not in (None, "", [], (), {}) and "default" not in described.lower():
+        found["description"] = f"{described} Default: `{json.dumps(default)}`.".lstrip()
+    return found
 
 
 def _access(operation: dict[str, Any]) -> dict[str, Any]:

@@ -330,6 +330,7 @@ def test_schemas_have_a_type_or_say_that_they_may_be_anything(document: dict[str
         for field, value in schema.get("properties", {}).items():
             said = {"type", "$ref", "anyOf", "const", "enum", "allOf"} & {*value}
             assert said or field in {"payload", "before", "after"}, (name, field)
+            assert "default" not in value, f"{name}.{field}: generators would take it for required"
 
 
 def test_formats_stand_beside_the_type_that_has_them(document: dict[str, Any]) -> None:

@@ -545,8 +545,10 @@ class BatchResult(Model, kw_only=True):
     deliveries: int | None = None
 
     expanding: bool | None = None
+    """Default: `false`."""
 
     replayed: bool | None = None
+    """Default: `false`."""
 
     error: Problem | None = None
 
@@ -582,8 +584,10 @@ class BatchedEventAccepted(Model, kw_only=True):
     deliveries: int | None = None
 
     expanding: bool | None = None
+    """Default: `false`."""
 
     replayed: bool | None = None
+    """Default: `false`."""
 
 
 class BatchedEventRefused(Model, kw_only=True):
@@ -1014,6 +1018,7 @@ class EventAccepted(Model, kw_only=True):
     deliveries: int | None = None
 
     expanding: bool | None = None
+    """Default: `false`."""
 
 
 class EventBatchBody(Model, kw_only=True):
@@ -1297,7 +1302,7 @@ class JobBody(Model, kw_only=True):
     """The most deliveries, or to erase events, per second. Default: 500."""
 
     dry_run: bool | UnsetType = UNSET
-    """Count what the job would do, and change nothing."""
+    """Count what the job would do, and change nothing. Default: `false`."""
 
     token: str | None | UnsetType = UNSET
     """The `token` of a dry run: starts exactly the job that was counted, once, within 15 minutes."""
@@ -1356,7 +1361,7 @@ class JobFilter(Model, kw_only=True):
     """That are due, but held for these reasons."""
 
     min_attempts: int | UnsetType = UNSET
-    """With at least so many attempts."""
+    """With at least so many attempts. Default: `0`."""
 
     tag: list[str] | UnsetType = UNSET
     """Of events with these tags."""
@@ -1603,7 +1608,7 @@ class RecoverBody(Model, kw_only=True):
     only: Recovered | UnsetType = UNSET
     """`failed`: deliveries that failed are retried. `missing`: events that the subscription wants, by
     its `event_types`, and has no delivery of are replayed to it. `all`: all events that it wants
-    are.
+    are. Default: `"failed"`.
     """
 
     rate_per_second: int | None | UnsetType = UNSET
@@ -1694,7 +1699,7 @@ class RotationBody(Model, kw_only=True):
     """Scheme of the new secret. Absent or null: the subscription's scheme."""
 
     overlap_hours: float | UnsetType = UNSET
-    """How long old secrets stay valid at most; 0 invalidates them at once."""
+    """How long old secrets stay valid at most; 0 invalidates them at once. Default: `24`."""
 
 
 class Route(Model, kw_only=True):
@@ -2037,7 +2042,7 @@ class SubscriptionBody(Model, kw_only=True):
 
     keep_when_disabled: bool | UnsetType = UNSET
     """Whether events are stored while the subscription is disabled, and delivered once it is enabled.
-    If false, they get status `filtered`.
+    If false, they get status `filtered`. Default: `true`.
     """
 
     rate_limit_per_second: float | None | UnsetType = UNSET
@@ -2259,7 +2264,7 @@ class TenantBody(Model, kw_only=True):
 
     weight: int | UnsetType = UNSET
     """How many times the share of a tenant of weight 1 it gets while tenants want more than there is.
-    What it does not use goes to the others.
+    What it does not use goes to the others. Default: `1`.
     """
 
     quotas: QuotasBody | UnsetType = UNSET
