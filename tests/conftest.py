@@ -32,6 +32,7 @@ TOGETHER = {
         "e2e/test_operational_events.py",
         "sdk/test_cli.py",
         "sdk/test_client.py",
+        "sdk/test_typescript.py",
     ),
 }
 # Files and folders with a few slow tests: they start first, so that no process works alone at the end.
