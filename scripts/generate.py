@@ -13,7 +13,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 # Each has `files()`. In this order: the chart is made from the services, which import the stubs.
-MAKERS = ("scripts.protos", "scripts.chart", "scripts.sdk.python", "scripts.sdk.typescript", "dev.boards.files")
+MAKERS = (
+    "scripts.protos",
+    "scripts.chart",
+    "scripts.sdk.python",
+    "scripts.sdk.typescript",
+    "scripts.sdk.go",
+    "dev.boards.files",
+)
 # Files here that no maker makes are left over from a board or a proto that is gone.
 OWNED = ("charts/webhook-service/files/dashboards/*", "protos/webhook/**/*_pb2*.py", "protos/webhook/**/*_pb2*.pyi")
 

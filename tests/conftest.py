@@ -32,6 +32,7 @@ TOGETHER = {
         "e2e/test_operational_events.py",
         "sdk/test_cli.py",
         "sdk/test_client.py",
+        "sdk/test_go.py",
         "sdk/test_typescript.py",
     ),
 }

@@ -1,0 +1,3 @@
+module example.com/webhook-service/sdk/go
+
+go 1.24
