@@ -99,6 +99,9 @@ def load() -> tuple[dict[str, Any], list[Operation]]:
     schemas = document["components"]["schemas"]
     plain = {name: _plain(schema, schemas, merged) for name, schema in schemas.items()}
     plain |= merged
+    for schema in plain.values():
+        if "const" in schema:  # an enum with a single value, so far
+            schema["enum"] = [schema.pop("const")]
     operations = [
         _operation(path, http_method, operation, plain)
         for path, item in document["paths"].items()
@@ -208,7 +211,7 @@ def _operation(path: str, http_method: str, operation: dict[str, Any], schemas: 
         description=operation["description"].partition("\n\nRequires a key")[0],
         parameters=tuple(parameters),
         body=name_of(bodies[0]) if len(bodies) == 1 else None,
-        raw="*/*" in content,
+        raw="application/octet-stream" in content,
         responses=responses,
         repeatable=http_method in {"get", "put", "delete"},
         keyed=keyed,

@@ -322,8 +322,12 @@ const (
 )
 
 // Capability has a value.
-type Capability struct {
-}
+type Capability string
+
+// Values of Capability; a newer service may have others.
+const (
+	CapabilityErase Capability = "erase"
+)
 
 // Challenge: What a new target gets where targets are verified. Respond with the challenge.
 type Challenge struct {
@@ -1627,8 +1631,12 @@ type RetryPolicyBody struct {
 }
 
 // RetrySchedule has a value.
-type RetrySchedule struct {
-}
+type RetrySchedule string
+
+// Values of RetrySchedule; a newer service may have others.
+const (
+	RetryScheduleStandardWebhooks RetrySchedule = "standard-webhooks"
+)
 
 // Role has a value.
 type Role string

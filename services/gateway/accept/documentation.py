@@ -173,7 +173,8 @@ _WEBHOOK: dict[str, Any] = {
                     "itself": {"summary": "The payload itself", "value": {"action": "opened", "number": 7}},
                 },
             },
-            "*/*": {"schema": {"type": "string", "format": "binary"}},
+            # Or any other type; generators know no wildcard.
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     },
     "responses": {"200": _HANDSHAKE}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import Header
+from pydantic import WithJsonSchema
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.platform import errors
@@ -17,13 +18,14 @@ MAX_LENGTH = 1024
 # A list, which may come in several lines.
 IfMatch = Annotated[
     list[str] | None,
+    # Generators know no headers that are lists.
+    WithJsonSchema({"type": "string"}),
     Header(
         alias="If-Match",
         description=(
             "Change it only if its `ETag` is still this one; otherwise 412. Several may be listed; `*` means any. "
             "Absent: change it unconditionally."
         ),
-        examples=[['"7"']],
     ),
 ]
 

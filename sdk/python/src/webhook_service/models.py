@@ -52,6 +52,12 @@ class BreakerState(OpenEnum):
     HALF_OPEN = "half_open"
 
 
+class Capability(OpenEnum):
+    """Values of Capability."""
+
+    ERASE = "erase"
+
+
 class DeliveryReason(OpenEnum):
     """Values of DeliveryReason."""
 
@@ -254,6 +260,12 @@ class ResourceType(OpenEnum):
     TENANT = "tenant"
     API_KEY = "api_key"
     SESSION = "session"
+
+
+class RetrySchedule(OpenEnum):
+    """Values of RetrySchedule."""
+
+    STANDARD_WEBHOOKS = "standard-webhooks"
 
 
 class Role(OpenEnum):
@@ -615,10 +627,6 @@ class Breaker(Model, kw_only=True):
 
     consecutive_failures: int
     """Failed attempts since the last success."""
-
-
-class Capability(Model, kw_only=True):
-    """Capability."""
 
 
 class Challenge(Model, kw_only=True):
@@ -1660,10 +1668,6 @@ class RetryPolicyBody(Model, kw_only=True):
     """`standard-webhooks`: the schedule of the Standard Webhooks specification: nine retries after 5
     s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h, and 24 h.
     """
-
-
-class RetrySchedule(Model, kw_only=True):
-    """RetrySchedule."""
 
 
 class Rotated(Model, kw_only=True):

@@ -1114,7 +1114,7 @@ class ApiKeysResource(Resource):
         role: Role | str,
         *,
         tenant_id: str | None | UnsetType = UNSET,
-        capabilities: Sequence[Capability | Mapping[str, Any]] | UnsetType = UNSET,
+        capabilities: Sequence[Capability | str] | UnsetType = UNSET,
         expires_at: datetime | str | None | UnsetType = UNSET,
         requests_per_second: float | None | UnsetType = UNSET,
         idempotency_key: str | None = None,
