@@ -7,8 +7,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 from services.domain.states import DeliveryReason, DeliveryStatus, JobKind, JobStatus
+from services.gateway.console.pages import served_files
 
 ROOT = Path(__file__).resolve().parents[2]
 CONSOLE = ROOT / "console"
@@ -25,8 +27,24 @@ def served() -> Iterator[Path]:
 
 
 def test_all_files_together_are_small() -> None:
-    whole = b"".join(path.read_bytes() for path in served())
+    whole = b"".join(body for _, body in served_files()) + (CONSOLE / "index.html").read_bytes()
     assert len(gzip.compress(whole, 9)) <= MAX_BYTES
+
+
+def test_files_are_served_without_their_types_and_with_all_else() -> None:
+    for name, body in served_files():
+        if not name.startswith("vendor/"):
+            assert b"\n/**" not in body, name
+            kept = [
+                line for line in (CONSOLE / name).read_bytes().splitlines() if not re.match(rb"\s*(/\*\*| \*)", line)
+            ]
+            assert set(kept) <= set(body.splitlines()), name
+
+
+def test_pictures_are_well_formed() -> None:
+    for path in served():
+        if path.suffix == ".svg":
+            assert ET.parse(path).getroot().tag.endswith("svg")
 
 
 def test_vendored_files_are_what_is_recorded() -> None:

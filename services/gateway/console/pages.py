@@ -5,6 +5,7 @@ Every page is the same document. Its scripts read the path, and call the REST AP
 
 import hashlib
 import json
+import re
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -39,13 +40,15 @@ _PAGE = "index.html"
 # How the page names its files.
 _NAMED = f"{ASSETS_PATH}/HASH/"
 _UNSERVED_FOLDERS = frozenset(("node_modules", "tests", "types"))
+# What only the type checker reads, a tenth of all bytes: whole lines outside of texts, which never begin so.
+_TYPES = re.compile(rb"^[ ]*/\*\*(?:[^*]|\*(?!/))*\*/\n", re.MULTILINE)
 
 
 class Console:
     """The page, and the files that it loads: below an address that changes whenever one of them does."""
 
     def __init__(self, folder: Path = FOLDER) -> None:
-        files = dict(_files(folder))
+        files = dict(served_files(folder))
         digest = hashlib.sha256()
         for name, body in files.items():
             digest.update(f"{name}\0{len(body)}\0".encode() + body)
@@ -55,8 +58,18 @@ class Console:
         # For pages of another version, which are open, or come from a gateway that is not updated yet.
         self._of_other_version = _contents(files, REVALIDATE)
         page = (folder / _PAGE).read_text(encoding="utf-8").replace(_NAMED, f"{ASSETS_PATH}/{self.version}/")
-        headers = static.page_headers() | {"vary": "Accept, Accept-Encoding"}
-        self._page = StaticContent(page.encode(), "text/html", headers=headers)
+        self._body = page.encode()
+        self._files = files
+        self._page = self.page()
+
+    def page(self, *, frame_ancestors: str = "'none'") -> StaticContent:
+        """Return the page, which pages of this origin may frame."""
+        headers = static.page_headers(frame_ancestors=frame_ancestors) | {"vary": "Accept, Accept-Encoding"}
+        return StaticContent(self._body, "text/html", headers=headers)
+
+    def shared(self, name: str, headers: dict[str, str]) -> StaticContent:
+        """Return a file to be served at an address of its own, with these headers."""
+        return StaticContent(self._files[name], static.media_type(name) or "", headers=headers)
 
     def routes(self, *, title: str, links: Mapping[str, str]) -> list[Route]:
         """Return the routes of the pages and of the files; programs get `links` at the root."""
@@ -101,11 +114,12 @@ def _unknown() -> Response:
     return problems.unknown_path(_VARY)
 
 
-def _files(folder: Path) -> Iterator[tuple[str, bytes]]:
+def served_files(folder: Path = FOLDER) -> Iterator[tuple[str, bytes]]:
     """Yield the files to serve, by path: no hidden ones, no tests, nothing that only developers need."""
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
         if any(part[0] in "._" or part in _UNSERVED_FOLDERS for part in parts) or path.name.endswith(".test.js"):
             continue
         if static.media_type(path.name) and path.is_file():
-            yield "/".join(parts), path.read_bytes()
+            body = path.read_bytes()
+            yield "/".join(parts), _TYPES.sub(b"", body) if path.suffix == ".js" else body

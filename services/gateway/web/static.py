@@ -28,8 +28,8 @@ def media_type(name: str) -> str | None:
     return _MEDIA_TYPES.get(name.rpartition(".")[2])
 
 
-def page_headers(*, style: str = "'self'", img: str = "'self'") -> dict[str, str]:
-    """Return the headers of a page that loads nothing from other servers, runs no inline script, and is not framed."""
+def page_headers(*, style: str = "'self'", img: str = "'self'", frame_ancestors: str = "'none'") -> dict[str, str]:
+    """Return the headers of a page that loads nothing from other servers, and runs no inline script."""
     policy = {
         "default-src": "'none'",
         "script-src": "'self'",
@@ -38,7 +38,7 @@ def page_headers(*, style: str = "'self'", img: str = "'self'") -> dict[str, str
         "connect-src": "'self'",
         "base-uri": "'none'",
         "form-action": "'none'",
-        "frame-ancestors": "'none'",
+        "frame-ancestors": frame_ancestors,
     }
     return NOSNIFF | {
         "content-security-policy": "; ".join(f"{name} {sources}" for name, sources in policy.items()),
