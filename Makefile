@@ -49,7 +49,7 @@ chaos: ## Prove that nothing accepted is lost: ARGS="--seed 7 --events 20000 --f
 
 acceptance-console: ## Use the console in a real browser, a Chromium on PATH; ARGS go to pytest
 	@scripts/venv.sh console
-	@unset PORT DATA_DIR PROCESSES; exec $(BIN)/python -m pytest tests/console/acceptance.py tests/console -n 0 -q $(ARGS)
+	@unset PORT DATA_DIR PROCESSES; exec $(BIN)/python -m pytest tests/console/acceptance.py tests/console/personas.py tests/console -n 0 -q $(ARGS)
 
 acceptance-recovery: ## Recover 100,000 failed deliveries by a job that is killed 20 times, and measure it
 	@scripts/venv.sh dev

@@ -1,6 +1,7 @@
 // The frame around every page: menu, search, keys, and who is signed in.
 import { classes, html, render, signal, useEffect, useRef, useState } from "./lib/html.js";
-import { Problem, allowed, get, open, session, signIn, signOut, tenant } from "./lib/api.js";
+import { Problem, allowed, base, get, open, session, signIn, signOut, tenant } from "./lib/api.js";
+import { Ended, enter } from "./portal/portal.js";
 import { isId, remember, theme, zone } from "./lib/format.js";
 import { go, here, intercept, link, route, setQuery, visits } from "./lib/router.js";
 import { Button, Dialog, Empty, Failure, Field, Icon, IconButton, Page, Segments, Skeleton, Toasts, toast } from "./lib/ui.js";
@@ -17,13 +18,7 @@ const helping = signal(false);
 const menuOpen = signal(false);
 const failed = signal(/** @type {any} */ (null));
 
-const Logo = () => html`
-  <svg viewBox="0 0 32 32" aria-hidden="true">
-    <rect width="32" height="32" rx="8" fill="#3d49cf" />
-    <g fill="none" stroke="#fff" stroke-width="2.4" stroke-linecap="round"><path d="M7 16h9l7-6.5M16 16l7 6.5" /></g>
-    <g fill="#fff"><circle cx="7.5" cy="16" r="2.6" /><circle cx="24" cy="9" r="2.6" /><circle cx="24" cy="23" r="2.6" /></g>
-  </svg>
-`;
+const Logo = () => html`<img src=${new URL("icon.svg", import.meta.url).href} alt="" />`;
 
 function Menu() {
   const path = here.value.path;
@@ -49,9 +44,7 @@ function Menu() {
         `,
       )}
       <div class="sidefoot">
-        <ul>
-          <li><a href="/docs" target="_blank" rel="noopener"><${Icon} name="book" />API reference</a></li>
-        </ul>
+        ${!base && html`<ul><li><a href="/docs" target="_blank" rel="noopener"><${Icon} name="book" />API reference</a></li></ul>`}
         <div class="row">
           <${Segments} label="Times" value=${zone.value} options=${[["local", "Local"], ["utc", "UTC"]]}
             onChange=${(value) => remember("zone", (zone.value = value))} />
@@ -59,7 +52,7 @@ function Menu() {
             onClick=${() => remember("theme", (theme.value = cycle[theme.value] || "auto"))} />
           <${IconButton} icon="info" label="Keys" onClick=${() => (helping.value = true)} />
         </div>
-        ${caller &&
+        ${caller && !base &&
         html`
           <div class="who">
             <div class="grow">
@@ -301,13 +294,13 @@ function App() {
   }, [theme.value]);
   if (failed.value) return html`<main class="signin"><${Failure} error=${failed.value} retry=${begin} /></main>`;
   if (!session.value) return html`<main class="signin"><${Skeleton} rows=${3} /></main>`;
-  return session.value.caller ? html`<${Frame} />` : html`<${SignIn} />`;
+  return session.value.caller ? html`<${Frame} />` : base ? html`<${Ended} />` : html`<${SignIn} />`;
 }
 
 async function begin() {
   failed.value = null;
   try {
-    await open();
+    await (base ? enter() : open());
   } catch (problem) {
     failed.value = problem;
   }

@@ -94,6 +94,29 @@ CREATE TABLE sessions (
 CREATE INDEX sessions_by_tenant ON sessions (tenant_id, id);
 CREATE INDEX sessions_by_key ON sessions (key_hash, id);
 
+-- Addresses at which customers see and steer what is theirs. A link is exchanged once, for a token, and ends with the key that
+-- it was made with.
+CREATE TABLE portal_links (
+    id            uuid PRIMARY KEY,
+    tenant_id     text NOT NULL REFERENCES tenants (id),
+    -- SHA-256 of the secret in the address, and of the token that it was exchanged for; null until then.
+    secret_hash   bytea NOT NULL CHECK (length(secret_hash) = 32),
+    token_hash    bytea UNIQUE CHECK (length(token_hash) = 32),
+    -- SHA-256 of the key that made it, as in sessions; where no key was needed, of the word "anonymous".
+    key_hash      bytea NOT NULL CHECK (length(key_hash) = 32),
+    capabilities  text[] NOT NULL
+                  CHECK (capabilities <@ ARRAY['view', 'manage', 'secrets', 'test', 'recover', 'payloads']),
+    -- Null: all of the tenant.
+    subscriptions uuid[] CHECK (cardinality(subscriptions) BETWEEN 1 AND 50),
+    -- Of the pages that may frame it; null: none.
+    origin        text CHECK (length(origin) <= 256),
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    expires_at    timestamptz NOT NULL,
+    revoked_at    timestamptz
+);
+CREATE INDEX portal_links_by_tenant ON portal_links (tenant_id, id);
+CREATE INDEX portal_links_by_expiry ON portal_links (expires_at);
+
 CREATE TABLE subscriptions (
     id          uuid PRIMARY KEY,
     tenant_id   text NOT NULL REFERENCES tenants (id),

@@ -2,8 +2,8 @@
 import { signal } from "./html.js";
 
 /**
- * @typedef {{key_id: string, name: string | null, role: "admin" | "write" | "read" | "ingest", tenant_id: string}} Caller
- * @typedef {{required: boolean, caller: Caller | null, expires_at: string | null, version: string, development: boolean}} Session
+ * @typedef {{key_id: string, name: string | null, role: "admin" | "write" | "read" | "ingest" | "portal", tenant_id: string, capabilities?: string[], limited?: boolean}} Caller
+ * @typedef {{required: boolean, caller: Caller | null, expires_at: string | null, version: string, development: boolean, token?: string, origin?: string | null}} Session
  * @typedef {{query?: Record<string, any>, body?: any, signal?: AbortSignal, headers?: Record<string, string>}} Options
  */
 
@@ -11,6 +11,9 @@ import { signal } from "./html.js";
 export const session = signal(null);
 /** The tenant that an operator acts in; empty for the key's own. */
 export const tenant = signal("");
+
+/** Where the pages of a portal link are; empty in the console. */
+export const base = /^\/portal\/[0-9a-f-]{36}/.exec(location.pathname)?.[0] || "";
 
 /** What the API refused, or that it could not be reached. */
 export class Problem extends Error {
@@ -53,8 +56,11 @@ export function url(path, query = {}) {
  * @param {Options} [options]
  */
 export async function send(method, path, { query, body, signal: abort, headers = {} } = {}) {
+  /** @type {Record<string, string>} */
   const sent = { "X-Webhook-Console": "1", ...headers };
   if (tenant.value && path.startsWith("/api/")) sent["X-Tenant"] = tenant.value;
+  // Only a portal has it, and no cookie is asked for then.
+  if (session.value?.token) sent.Authorization = `Bearer ${session.value.token}`;
   if (body !== undefined && !sent["Content-Type"]) sent["Content-Type"] = "application/json";
   let response;
   try {
@@ -63,7 +69,7 @@ export async function send(method, path, { query, body, signal: abort, headers =
       headers: sent,
       body: body === undefined ? undefined : typeof body === "string" ? body : JSON.stringify(body),
       signal: abort,
-      credentials: "same-origin",
+      credentials: base ? "omit" : "same-origin",
       cache: "no-store",
     });
   } catch (error) {
@@ -121,10 +127,14 @@ export async function signOut() {
   session.value = { ...session.value, required: true, caller: null };
 }
 
-/** Whether the caller may change things, or operate the service. @param {"write" | "admin"} role */
-export function allowed(role) {
-  const own = session.value?.caller?.role;
-  return own === "admin" || own === role;
+/**
+ * Whether the caller may do something: what the role write allows, for portals by their capabilities; or what only admin does.
+ * @param {"write" | "admin" | "create" | "manage" | "secrets" | "test" | "recover"} what
+ */
+export function allowed(what) {
+  const { role, capabilities = [], limited } = session.value?.caller || {};
+  if (role === "portal") return what === "create" ? !limited && capabilities.includes("manage") : capabilities.includes(what);
+  return role === "admin" || (role === "write" && what !== "admin");
 }
 
 /**

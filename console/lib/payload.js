@@ -16,6 +16,7 @@ export async function loadEvent(id, abort) {
     throw problem;
   }
   const event = JSON.parse(text);
+  if (event.payload_withheld) return { ...event, raw: null, bytes: new Uint8Array() };
   const raw = event.payload_base64 === undefined ? rawMember(text, "payload") : null;
   return { ...event, raw, bytes: raw === null ? decoded(event.payload_base64) : new TextEncoder().encode(raw) };
 }
@@ -41,6 +42,7 @@ const MOST = 200_000;
 /** @param {{event: any}} props */
 export function Payload({ event }) {
   const [view, set] = useState("pretty");
+  if (event.payload_withheld) return html`<p class="mute">${bytes(event.payload_bytes)}, which this link does not show.</p>`;
   const text = event.raw ?? textOf(event.bytes);
   const shown = text === null ? event.payload_base64 : view === "pretty" && event.raw !== null ? pretty(text) : text;
   return html`

@@ -1,8 +1,8 @@
 // The address bar is the state of a page: paths, their parameters, and queries.
 import { computed, signal } from "./html.js";
-import { tenant } from "./api.js";
+import { base, tenant } from "./api.js";
 
-const read = () => ({ path: location.pathname.replace(/(.)\/+$/, "$1"), query: new URLSearchParams(location.search) });
+const read = () => ({ path: location.pathname.slice(base.length).replace(/(.)\/+$/, "$1") || "/", query: new URLSearchParams(location.search) });
 
 /** Where we are. */
 export const here = signal(read());
@@ -23,7 +23,7 @@ addEventListener("popstate", follow);
 export function link(to) {
   const found = new URL(to, location.origin);
   if (tenant.value && !found.searchParams.has("tenant")) found.searchParams.set("tenant", tenant.value);
-  return found.pathname + found.search + found.hash;
+  return (found.pathname.startsWith(`${base}/`) ? "" : base) + found.pathname + found.search + found.hash;
 }
 
 /**
@@ -100,9 +100,10 @@ export function intercept() {
     if (event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
     const anchor = event.target instanceof Element ? event.target.closest("a[href]") : null;
     if (!(anchor instanceof HTMLAnchorElement) || anchor.target || anchor.hasAttribute("download")) return;
-    if (anchor.origin !== location.origin || !ROUTES.some(([pattern]) => pattern.test(anchor.pathname))) return;
+    const path = anchor.pathname.startsWith(base) ? anchor.pathname.slice(base.length) || "/" : "";
+    if (anchor.origin !== location.origin || !ROUTES.some(([pattern]) => pattern.test(path))) return;
     if (anchor.hash && anchor.pathname === location.pathname) return;
     event.preventDefault();
-    go(anchor.pathname + anchor.search);
+    go(path + anchor.search);
   });
 }

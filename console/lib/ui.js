@@ -356,7 +356,7 @@ export const Views = ({ label, value, param, items }) => html`
       if (key) query.set(param, key);
       else query.delete(param);
       const to = query.size ? `${here.value.path}?${query}` : here.value.path;
-      return html`<a key=${key} href=${to} aria-current=${key === value ? "page" : undefined}>${text}</a>`;
+      return html`<a key=${key} href=${link(to)} aria-current=${key === value ? "page" : undefined}>${text}</a>`;
     })}
   </nav>
 `;

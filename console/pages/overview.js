@@ -83,7 +83,7 @@ export default function Overview() {
       html`
         <${Card}>
           <${Empty} icon="hook" title="Add the first endpoint"
-            actions=${allowed("write") && html`<${Button} kind="primary" icon="plus" href=${link("/subscriptions/new")}>New subscription<//>`}>
+            actions=${allowed("create") && html`<${Button} kind="primary" icon="plus" href=${link("/subscriptions/new")}>New subscription<//>`}>
             <p>A subscription is a URL and the event types it wants. Create one, send it a test event, and watch what it answers here.</p>
           <//>
         <//>

@@ -13,7 +13,7 @@ from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import StatsStore
 from services.analytics.usage import loop as usage
 from services.analytics.usage.store import UsageStore
-from services.domain.notices.audit import Crossings
+from services.domain.tenants.scopes import Entry
 from services.platform.auth import finder
 from services.platform.auth.authenticator import Authenticator
 from services.platform.grpc import server as grpc_server
@@ -57,7 +57,7 @@ async def serve(process: lifecycle.Process, settings: AnalyticsSettings) -> Asyn
 
         try:
             authenticator = Authenticator(settings, callers.find, callers.find_actor)
-            async with grpc_server.serving(process, settings, SERVICES, register, authenticator, Crossings(pool).enter):
+            async with grpc_server.serving(process, settings, SERVICES, register, authenticator, Entry(pool).enter):
                 yield
         finally:
             # Before the pool closes: it waits for connections that are in use.

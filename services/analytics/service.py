@@ -38,17 +38,20 @@ class AnalyticsService(analytics_pb2_grpc.AnalyticsServiceServicer):
         """
         window = window_of(request.window if request.HasField("window") else None, self._retention)
         tenant_id = identity.tenant_of_list(request.tenant_id)
+        limit = identity.limited_to()
         if request.subscription_id:
             subscription_id = ids.parse("subscription_id", request.subscription_id)
             await self._check_subscriptions(tenant_id, [subscription_id])
-            answer = await self._store.stats(tenant_id, window, subscription_id)
+            answers = [await self._store.stats(tenant_id, window, subscription_id)]
+        elif limit is not None:
+            answers = [await self._store.stats(tenant_id, window, one) for one in sorted(limit)]
         else:
-            answer = await self._store.stats(tenant_id, window)
-        stats = statistics.summarise(answer.buckets)
-        if request.subscription_id:
+            answers = [await self._store.stats(tenant_id, window)]
+        stats = statistics.summarise(bucket for answer in answers for bucket in answer.buckets)
+        if request.subscription_id or limit is not None:
             stats.ClearField("events")
-        stats.window_start.FromDatetime(answer.start)
-        stats.window_end.FromDatetime(answer.end)
+        stats.window_start.FromDatetime(answers[0].start)
+        stats.window_end.FromDatetime(answers[0].end)
         return analytics_pb2.GetStatsResponse(stats=stats)
 
     async def GetStatsSeries(

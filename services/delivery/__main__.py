@@ -23,8 +23,8 @@ from services.delivery.operational_webhooks import events as operational
 from services.delivery.operational_webhooks.events import OperationalEventStore as OperationalStore
 from services.delivery.settings import DeliverySettings
 from services.domain import doorbell, gates
-from services.domain.notices.audit import Crossings
 from services.domain.tenants import weights
+from services.domain.tenants.scopes import Entry
 from services.platform.auth import finder
 from services.platform.auth.authenticator import Authenticator
 from services.platform.grpc import server as grpc_server
@@ -95,7 +95,7 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
             deliveries_pb2_grpc.add_DeliveryServiceServicer_to_server(service, server)
 
         authenticator = Authenticator(settings, callers.find, callers.find_actor)
-        async with grpc_server.serving(process, settings, SERVICES, register, authenticator, Crossings(pool).enter):
+        async with grpc_server.serving(process, settings, SERVICES, register, authenticator, Entry(pool).enter):
             yield
 
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from uuid import UUID
 
 from services.platform import errors
+from services.platform.auth import identity
 from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.domain")
@@ -48,8 +49,13 @@ async def tagged(connection: postgres.Connection, event_ids: Sequence[UUID], tag
 async def missing(
     connection: postgres.Connection | postgres.Pool, tenant_id: str | None, kind: Kind, wanted: UUID
 ) -> errors.NotFound:
-    """Return the error for an id that is not found, which says what the tenant has under it instead."""
+    """Return the error for an id that is not found, which says what the tenant has under it instead.
+
+    It does not to a portal link that is limited to some subscriptions.
+    """
     text = f"{kind} {wanted} not found"
+    if identity.limited_to() is not None:
+        return errors.NotFound(text)
     other = await connection.fetchval(SQL["select_kind"], wanted, tenant_id)
     if other is None or other == kind:
         return errors.NotFound(text)

@@ -147,3 +147,21 @@ INSERT INTO encryption_canary (sealed) VALUES ($1) ON CONFLICT DO NOTHING
 -- select_canary --
 -- Reads it.
 SELECT sealed FROM encryption_canary
+
+-- select_visible_events --
+-- Finds which of the events $1 were sent to one of the subscriptions $4: by the ids that their deliveries can have ($2 and $3:
+-- the least and the greatest of each; $5 and $6: of all).
+SELECT e.id AS event_id
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS e (id, least, most)
+WHERE EXISTS (
+    SELECT FROM unnest($4::uuid[]) AS s (id)
+    CROSS JOIN LATERAL (
+        SELECT FROM webhook_deliveries d
+        WHERE d.subscription_id = s.id AND d.id BETWEEN e.least AND e.most AND d.id BETWEEN $5 AND $6 AND d.event_id = e.id
+        LIMIT 1
+    ) AS sent
+)
+
+-- select_owners_of --
+-- Reads whose the deliveries $1 are ($2 and $3: least and greatest id).
+SELECT id, subscription_id FROM webhook_deliveries WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3

@@ -6,9 +6,9 @@ from starlette.types import ASGIApp
 from services.gateway.accept import documentation, routes
 from services.gateway.accept.batches import IngestBatches
 from services.gateway.accept.routes import IngestTokens
-from services.gateway.console import sessions
+from services.gateway.console import portal, sessions
 from services.gateway.console.pages import Console
-from services.gateway.resources import api_keys, audit, deliveries, events, jobs, retries, stats, tenants
+from services.gateway.resources import api_keys, audit, deliveries, events, jobs, portal_links, retries, stats, tenants
 from services.gateway.resources import sessions as admin_sessions
 from services.gateway.resources.subscriptions import routes as subscriptions
 from services.gateway.resources.subscriptions import secrets
@@ -47,10 +47,11 @@ def create(
     pages = swagger.routes(title=openapi.TITLE, openapi_path=OPENAPI_PATH, document=api.openapi)
     api.routes.extend(pages)
     links = {"docs": swagger.DOCS_PATH, "openapi": OPENAPI_PATH, "health": "/livez"}
-    console = Console().routes(title=openapi.TITLE, links=links)
-    signing_in = sessions.route(services, callers, development=serve_operations)
-    api.routes.extend([*console, signing_in])
-    open_routes = [*operational, *pages, *console, signing_in, *by_token]
+    files = Console()
+    console = files.routes(title=openapi.TITLE, links=links)
+    signing_in = [sessions.route(services, callers, development=serve_operations), *portal.routes(services, files)]
+    api.routes.extend([*console, *signing_in])
+    open_routes = [*operational, *pages, *console, *signing_in, *by_token]
     rest = middleware.Compressed(middleware.HeadAsGet(api))
     known = middleware.Authenticated(
         middleware.Shortcut(rest, [*accept, *retries.routes(services), *pages, *console]),
@@ -78,7 +79,18 @@ def described(services: Backends | None = None, *, with_operations: bool = False
     )
     api.state.backends = services
     of_subscriptions = (subscriptions, secrets)
-    for resource in (*of_subscriptions, events, deliveries, jobs, stats, tenants, api_keys, admin_sessions, audit):
+    for resource in (
+        *of_subscriptions,
+        events,
+        deliveries,
+        jobs,
+        stats,
+        portal_links,
+        tenants,
+        api_keys,
+        admin_sessions,
+        audit,
+    ):
         api.include_router(resource.router)
     paths = documentation.PATHS | (documentation.OPERATIONS if with_operations else {})
     answers = (routes.WebhookAccepted, routes.EventAccepted, routes.BatchedEventAccepted, routes.BatchedEventRefused)

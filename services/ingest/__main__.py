@@ -19,10 +19,11 @@ from protos.webhook.v1 import (
 from services.domain import deliveries, doorbell, gates
 from services.domain.egress import policy as egress
 from services.domain.notices.activity import Activity
-from services.domain.notices.audit import Crossings
 from services.domain.secrets import encryption
 from services.domain.secrets.vault import Vault
 from services.domain.tenants import weights
+from services.domain.tenants.scopes import Entry
+from services.ingest.access.portal_links import PortalLinkStore
 from services.ingest.access.service import AccessService
 from services.ingest.access.sessions import SessionStore
 from services.ingest.access.store import AccessStore
@@ -90,7 +91,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         unexpanded = ExpansionStore(pool, expiry_hours=settings.delivery_expiry_hours)
         expander = Expander(unexpanded, ringer, closed, heard, known.of)
         committer = Committer(events, ringer, settings, expander.committed, known.of, handover)
-        sessions = SessionStore(pool)
+        sessions, links = SessionStore(pool), PortalLinkStore(pool)
         partitions = _Partitions(events)
         clock = Clock("Postgres")
         process.health.add_optional("clock", clock.check)
@@ -102,7 +103,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
             process.spawn("expansions", expander.run(committer.committed)),
             process.spawn("partitions", partitions.keep()),
             process.spawn("clock", _compare(clock, events)),
-            process.spawn("expired_keys", _delete_expired(store, sessions)),
+            process.spawn("expired_keys", _delete_expired(store, sessions, links)),
         ]
 
         def register(server: grpc.aio.Server) -> None:
@@ -127,6 +128,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
             access = AccessService(
                 AccessStore(pool, key_hours=settings.idempotency_key_hours),
                 sessions,
+                links,
                 callers,
                 settings.quotas,
                 heard,
@@ -137,7 +139,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
 
         try:
             authenticator = Authenticator(settings, callers.find, callers.find_actor)
-            async with grpc_server.serving(process, settings, SERVICES, register, authenticator, Crossings(pool).enter):
+            async with grpc_server.serving(process, settings, SERVICES, register, authenticator, Entry(pool).enter):
                 yield
             await committer.drained()
         finally:
@@ -177,12 +179,13 @@ async def _compare(clock: Clock, events: EventStore) -> None:
     await background.repeat(step, interval_seconds=CLOCK_INTERVAL_SECONDS, quiet=True)
 
 
-async def _delete_expired(store: SubscriptionStore, sessions: SessionStore) -> None:
-    """Delete idempotency keys and sessions past their time every minute; until then they have no effect either."""
+async def _delete_expired(store: SubscriptionStore, sessions: SessionStore, links: PortalLinkStore) -> None:
+    """Delete idempotency keys, sessions and portal links past their time every minute; before, they have no effect."""
 
     async def step() -> None:
         await store.delete_expired_keys()
         await sessions.delete_expired()
+        await links.delete_expired()
 
     await background.repeat(step, interval_seconds=EXPIRED_KEYS_INTERVAL_SECONDS, at_once=False)
 

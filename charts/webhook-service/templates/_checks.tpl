@@ -394,7 +394,7 @@ ingress.hosts: at least one host name is required
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) }}
 httpRoute.parentRefs: at least one Gateway is required
 {{- end }}
-{{- range $path, $hosts := dict "ingress.hosts" .Values.ingress.hosts "httpRoute.hostnames" .Values.httpRoute.hostnames "console.hosts" .Values.console.hosts }}
+{{- range $path, $hosts := dict "ingress.hosts" .Values.ingress.hosts "httpRoute.hostnames" .Values.httpRoute.hostnames "console.hosts" .Values.console.hosts "portal.hosts" .Values.portal.hosts }}
 {{- range $hosts }}
 {{- if not (regexMatch `^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$` .) }}
 {{ $path }}: {{ . | quote }} must be a host name in lowercase, without a scheme, port or path

@@ -133,19 +133,23 @@ each role, or one for all: what is missing is left out, and a process with neith
 {{- .Values.grpcTls.existingSecret | default (printf "%s-grpc-tls" (include "webhook-service.fullname" .)) }}
 {{- end }}
 
-{{/* The paths that lead to the gateway, as YAML: (dict "root" $ "console" BOOLEAN), with those of the console or without. */}}
+{{/* The paths that lead to the gateway, as YAML: (dict "root" $ "console" BOOLEAN "portal" BOOLEAN), with those of the console,
+and of portal links, or without. */}}
 {{- define "webhook-service.publicPaths" -}}
 {{- $paths := .root.Values.publicPaths | default (.root.Files.Get "files/public-paths.yaml" | fromYamlArray) }}
 {{- if .console }}{{ $paths = concat $paths (.root.Files.Get "files/console-paths.yaml" | fromYamlArray) }}{{ end }}
+{{- if .portal }}{{ $paths = concat $paths (.root.Files.Get "files/portal-paths.yaml" | fromYamlArray) }}{{ end }}
 {{- $paths | toYaml }}
 {{- end }}
 
-{{/* The hosts that lead to the gateway, as YAML, from those of the API: a list of {hosts, console, name}. The console is on
-these, unless it has hosts of its own. */}}
+{{/* The hosts that lead to the gateway, as YAML, from those of the API: a list of {hosts, console, portal, name}. The console and
+the portal are on these, unless they have hosts of their own. */}}
 {{- define "webhook-service.publicHosts" -}}
 {{- $own := and .root.Values.console.enabled (gt (len .root.Values.console.hosts) 0) }}
+{{- $portal := and .root.Values.portal.enabled (gt (len .root.Values.portal.hosts) 0) }}
 {{- $name := printf "%s-gateway" (include "webhook-service.fullname" .root) }}
-{{- $found := list (dict "hosts" .hosts "console" (and .root.Values.console.enabled (not $own)) "name" $name) }}
-{{- if $own }}{{ $found = append $found (dict "hosts" .root.Values.console.hosts "console" true "name" (printf "%s-console" $name)) }}{{ end }}
+{{- $found := list (dict "hosts" .hosts "console" (and .root.Values.console.enabled (not $own)) "portal" (and .root.Values.portal.enabled (not $portal)) "name" $name) }}
+{{- if $own }}{{ $found = append $found (dict "hosts" .root.Values.console.hosts "console" true "portal" false "name" (printf "%s-console" $name)) }}{{ end }}
+{{- if $portal }}{{ $found = append $found (dict "hosts" .root.Values.portal.hosts "console" false "portal" true "name" (printf "%s-portal" $name)) }}{{ end }}
 {{- $found | toYaml }}
 {{- end }}

@@ -54,7 +54,7 @@ function Actions({ delivery, onChanged }) {
     onChanged(await call("POST", `${path}/retry`));
     toast("The delivery will be sent again now");
   });
-  const may = allowed("write");
+  const may = allowed("recover");
   const waits = ["pending", "scheduled"].includes(delivery.status);
   const busy = delivery.status === "in_flight";
   return html`
@@ -116,7 +116,7 @@ function Body({ delivery, onChanged }) {
         ${(data) => (data ? html`<${Payload} event=${data} />` : html`<p class="mute">The payload is no longer kept, so this delivery cannot be retried.</p>`)}
       <//>
     <//>
-    ${event.data && html`<${Verify} delivery=${delivery} event=${event.data} />`}
+    ${event.data && !event.data.payload_withheld && html`<${Verify} delivery=${delivery} event=${event.data} />`}
     <${Siblings} delivery=${delivery} onChanged=${onChanged} />
     ${allowed("admin") && html`<${History} id=${delivery.id} />`}
   `;

@@ -50,7 +50,7 @@ export default function Deliveries() {
       title="Deliveries"
       about="One event on its way to one subscription, with all its attempts."
       actions=${html`
-        ${allowed("write") && html`<${Button} kind="primary" icon="retry" onClick=${() => recover(true)}>Recover all that match<//>`}
+        ${allowed("recover") && html`<${Button} kind="primary" icon="retry" onClick=${() => recover(true)}>Recover all that match<//>`}
         <${Button} icon="download" busy=${save.busy} onClick=${save.run}>NDJSON<//>
         <${Curl} items=${[
           { label: "Search", method: "GET", path: PATH, query: filter },

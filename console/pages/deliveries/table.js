@@ -31,7 +31,7 @@ const Next = ({ delivery }) => {
  */
 export function DeliveryTable({ items, stale, label = "Deliveries", without = "", onChanged }) {
   const [chosen, setChosen] = useState(/** @type {Set<string>} */ (new Set()));
-  const may = allowed("write") && Boolean(onChanged);
+  const may = allowed("recover") && Boolean(onChanged);
   const act = useAction(async (verb, ids) => {
     const failures = [];
     let done = 0;

@@ -100,7 +100,7 @@ function Routing({ path }) {
         ]} />
       `}
       ${!list.ready && !list.error && html`<${Skeleton} rows=${3} />`}
-      ${list.ready && !list.items.length && html`<${Empty} icon="hook" title="There are no subscriptions" actions=${allowed("write") && html`<${Button} href=${link("/subscriptions/new")} icon="plus">New subscription<//>`}><p>Events are kept, but go nowhere.</p><//>`}
+      ${list.ready && !list.items.length && html`<${Empty} icon="hook" title="There are no subscriptions" actions=${allowed("create") && html`<${Button} href=${link("/subscriptions/new")} icon="plus">New subscription<//>`}><p>Events are kept, but go nowhere.</p><//>`}
     <//>
     ${list.cursor && html`<${More} list=${list} noun="subscriptions" />`}
   `;

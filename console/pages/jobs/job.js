@@ -32,7 +32,7 @@ export default function JobPage({ args: [id] }) {
   const act = useAction(async (verb) => query.change(await call("POST", `${path}/${verb}`)));
   const job = query.data;
   const live = job && !ENDED.includes(job.status);
-  const may = allowed("write") && live;
+  const may = allowed("recover") && live;
   return html`
     <${Page} title=${job ? title(job) : "Job"} name="Job" back=${{ href: "/jobs", label: "Jobs" }} about=${html`<${Id} value=${id} whole />`}
       actions=${job &&

@@ -58,7 +58,7 @@ export default function Jobs() {
   return html`
     <${Page} title="Jobs" about="Retry, replay, or cancel many deliveries at once, at a rate you choose. Jobs survive restarts, and can be paused."
       actions=${html`
-        ${allowed("write") && html`<${Button} kind="primary" icon="retry" onClick=${() => create(true)}>Recover the last 24 hours<//>`}
+        ${allowed("recover") && html`<${Button} kind="primary" icon="retry" onClick=${() => create(true)}>Recover the last 24 hours<//>`}
         <${Curl} items=${[
           { label: "List", method: "GET", path: PATH, query: { status } },
           { label: "Count what a job would do", method: "POST", path: PATH, body: { kind: "retry", filter: { status: ["failed"], from: day }, dry_run: true } },

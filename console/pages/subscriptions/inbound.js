@@ -44,7 +44,7 @@ export default function Inbound() {
                 `
               : html`
                   <${Empty} icon="door" title=${verify ? "No subscription verifies so" : "Nothing comes in from providers yet"}
-                    actions=${verify ? html`<${Button} onClick=${() => setQuery({ verify: null })}>Show all<//>` : allowed("write") && html`<${Button} kind="primary" icon="plus" href=${link("/subscriptions/new")}>New subscription<//>`}>
+                    actions=${verify ? html`<${Button} onClick=${() => setQuery({ verify: null })}>Show all<//>` : allowed("create") && html`<${Button} kind="primary" icon="plus" href=${link("/subscriptions/new")}>New subscription<//>`}>
                     <p>Create a subscription for where the webhooks should go. On its page, under Inbound, create a URL with a token, and give that URL to the provider. Under Settings choose the provider and enter its secret.</p>
                   <//>
                 `}

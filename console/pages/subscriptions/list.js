@@ -67,7 +67,7 @@ export default function Subscriptions() {
     if (failures.length) throw new Error(`${plural(failures.length, "subscription")} stayed as they are. The first: ${failures[0].message}`);
     choose(new Set());
   });
-  const may = allowed("write");
+  const may = allowed("manage");
   const toggle = (id, on) => {
     const next = new Set(chosen);
     if (on) next.add(id);
@@ -114,7 +114,7 @@ export default function Subscriptions() {
       title="Subscriptions"
       about="An endpoint, and the event types that it receives."
       actions=${html`
-        ${may && html`<${Button} kind="primary" icon="plus" href=${link("/subscriptions/new")}>New subscription<//>`}
+        ${allowed("create") && html`<${Button} kind="primary" icon="plus" href=${link("/subscriptions/new")}>New subscription<//>`}
         <${Curl} items=${[
           { label: "List", method: "GET", path: PATH },
           { label: "Create", method: "POST", path: PATH, body: { target_url: "https://example.com/hook", event_types: ["order.*"] } },
@@ -137,7 +137,7 @@ export default function Subscriptions() {
               return html`<${Empty} icon="search" title="No subscription matches" actions=${html`<${Button} onClick=${() => setQuery({ q: null, show: null })}>Remove the filter<//>`}><p>${plural(data.items.length, "subscription")} in all.</p><//>`;
             }
             return html`
-              <${Empty} icon="hook" title="No subscriptions yet" actions=${may && html`<${Button} kind="primary" icon="plus" href=${link("/subscriptions/new")}>New subscription<//>`}>
+              <${Empty} icon="hook" title="No subscriptions yet" actions=${allowed("create") && html`<${Button} kind="primary" icon="plus" href=${link("/subscriptions/new")}>New subscription<//>`}>
                 <p>A subscription is a URL and the event types it wants. Every event that matches is delivered to it: signed, retried, and logged attempt by attempt.</p>
               <//>
             `;

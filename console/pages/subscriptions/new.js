@@ -28,7 +28,7 @@ export default function NewSubscription() {
     event.preventDefault();
     create.run();
   };
-  if (!allowed("write")) {
+  if (!allowed("create")) {
     return html`<${Page} title="New subscription" back=${{ href: "/subscriptions", label: "Subscriptions" }}><${Card}><${Empty} icon="lock" title="This key may only read"><p>Sign in with a key of the role write to create subscriptions.</p><//><//><//>`;
   }
   return html`

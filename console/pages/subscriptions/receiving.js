@@ -24,7 +24,7 @@ export function Receiving({ subscription, path, onChanged }) {
     show(await call("POST", `${path}/ingest-token`));
     onChanged();
   });
-  const may = allowed("write");
+  const may = allowed("secrets");
   const own = `/api/v1/webhooks/ingest/${subscription.id}`;
   return html`
     <${Card} title="Where a provider sends its webhooks">

@@ -75,7 +75,7 @@ export function Settings({ subscription, path, onChanged }) {
   const [base, setBase] = useState(subscription);
   const before = inputs(base);
   const [value, set] = useState(before);
-  const may = allowed("write");
+  const may = allowed("manage");
   const changes = patch(before, value);
   const dirty = Object.keys(changes).length > 0;
   const save = useAction(async () => {

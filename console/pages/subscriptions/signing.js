@@ -16,7 +16,7 @@ export const Secret = ({ secret }) => html`
 export function Signing({ subscription, path, onChanged }) {
   const [rotating, rotate] = useState(false);
   return html`
-    <${Card} title="Signing" actions=${allowed("write") && html`<${Button} icon="key" onClick=${() => rotate(true)}>Rotate the secret<//>`}>
+    <${Card} title="Signing" actions=${allowed("secrets") && html`<${Button} icon="key" onClick=${() => rotate(true)}>Rotate the secret<//>`}>
       <${Facts} items=${[
         ["Scheme", SCHEMES[subscription.signature_scheme]],
         ["Header", subscription.signature_scheme === "none" ? "–" : html`<span class="mono">webhook-signature</span>`],

@@ -81,7 +81,7 @@ function Actions({ subscription, path, onChanged }) {
     toast(said);
     onChanged();
   });
-  const may = allowed("write");
+  const may = allowed("manage");
   const { status } = subscription;
   const body = { kind: "retry", filter: { subscription_id: [subscription.id], status: ["failed"] } };
   return html`
@@ -89,7 +89,7 @@ function Actions({ subscription, path, onChanged }) {
     ${may && status === "paused" && html`<${Button} kind="primary" icon="play" busy=${act.busy} onClick=${() => act.run("resume", "Resumed: what waited is sent")}>Resume<//>`}
     ${may && status === "disabled" && html`<${Button} kind="primary" icon="play" busy=${act.busy} onClick=${() => act.run("enable", "Enabled: what waited is sent")}>Enable<//>`}
     ${may && status === "unverified" && html`<${Button} kind="primary" icon="retry" busy=${act.busy} onClick=${() => act.run("verify", "The target is sent another challenge")}>Check again<//>`}
-    ${may && html`<${Button} icon="retry" onClick=${() => ask("recover")}>Recover<//>`}
+    ${allowed("recover") && html`<${Button} icon="retry" onClick=${() => ask("recover")}>Recover<//>`}
     ${may && status !== "disabled" && html`<${Button} icon="slash" onClick=${() => ask("disable")}>Disable<//>`}
     ${may && html`<${Button} icon="trash" onClick=${() => ask("delete")}>Delete<//>`}
     <${Curl} items=${[

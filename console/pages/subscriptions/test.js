@@ -9,7 +9,7 @@ import { Attempt } from "../../lib/attempt.js";
 export function Test({ subscription, path, kind = "primary" }) {
   const [tested, set] = useState(/** @type {any} */ (null));
   const test = useAction(async () => set(await call("POST", `${path}/test`)));
-  if (!allowed("write")) return html`<p class="mute">Test events need a key with the role write.</p>`;
+  if (!allowed("test")) return html`<p class="mute">Test events need a key with the role write.</p>`;
   const ok = tested && !tested.attempt.error;
   return html`
     <div class="stack">

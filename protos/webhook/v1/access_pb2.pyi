@@ -37,6 +37,8 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     """Only sends events."""
     ROLE_READ: _Role.ValueType  # 4
     """Only reads."""
+    ROLE_PORTAL: _Role.ValueType  # 5
+    """The holder of a portal link. No key has it."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
     """What a key may do."""
@@ -51,7 +53,49 @@ ROLE_INGEST: Role.ValueType  # 3
 """Only sends events."""
 ROLE_READ: Role.ValueType  # 4
 """Only reads."""
+ROLE_PORTAL: Role.ValueType  # 5
+"""The holder of a portal link. No key has it."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
+
+class _PortalCapability:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PortalCapabilityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PortalCapability.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PORTAL_CAPABILITY_UNSPECIFIED: _PortalCapability.ValueType  # 0
+    """Never used."""
+    PORTAL_CAPABILITY_VIEW: _PortalCapability.ValueType  # 1
+    """See subscriptions, deliveries, events without their payloads, statistics, and jobs."""
+    PORTAL_CAPABILITY_MANAGE: _PortalCapability.ValueType  # 2
+    """Create, change, pause, and delete subscriptions."""
+    PORTAL_CAPABILITY_SECRETS: _PortalCapability.ValueType  # 3
+    """Set and rotate secrets and ingest tokens, and see those that are made."""
+    PORTAL_CAPABILITY_TEST: _PortalCapability.ValueType  # 4
+    """Send test events."""
+    PORTAL_CAPABILITY_RECOVER: _PortalCapability.ValueType  # 5
+    """Retry and cancel deliveries, and run jobs that do."""
+    PORTAL_CAPABILITY_PAYLOADS: _PortalCapability.ValueType  # 6
+    """See the payloads of events."""
+
+class PortalCapability(_PortalCapability, metaclass=_PortalCapabilityEnumTypeWrapper):
+    """What the holder of a portal link may do."""
+
+PORTAL_CAPABILITY_UNSPECIFIED: PortalCapability.ValueType  # 0
+"""Never used."""
+PORTAL_CAPABILITY_VIEW: PortalCapability.ValueType  # 1
+"""See subscriptions, deliveries, events without their payloads, statistics, and jobs."""
+PORTAL_CAPABILITY_MANAGE: PortalCapability.ValueType  # 2
+"""Create, change, pause, and delete subscriptions."""
+PORTAL_CAPABILITY_SECRETS: PortalCapability.ValueType  # 3
+"""Set and rotate secrets and ingest tokens, and see those that are made."""
+PORTAL_CAPABILITY_TEST: PortalCapability.ValueType  # 4
+"""Send test events."""
+PORTAL_CAPABILITY_RECOVER: PortalCapability.ValueType  # 5
+"""Retry and cancel deliveries, and run jobs that do."""
+PORTAL_CAPABILITY_PAYLOADS: PortalCapability.ValueType  # 6
+"""See the payloads of events."""
+Global___PortalCapability: _TypeAlias = PortalCapability  # noqa: Y015
 
 class _Capability:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -84,16 +128,21 @@ class Caller(_message.Message):
     KEY_ID_FIELD_NUMBER: _builtins.int
     REQUESTS_PER_SECOND_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
+    PORTAL_CAPABILITIES_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The key's tenant."""
     role: Global___Role.ValueType
     """What it may do."""
     key_id: _builtins.str
-    """UUID of the key; "bootstrap" for BOOTSTRAP_ADMIN_KEY."""
+    """UUID of the key; "bootstrap" for BOOTSTRAP_ADMIN_KEY; "portal:" and the UUID of a portal link."""
     requests_per_second: _builtins.float
     """Most requests per second; unset means the gateway's default."""
     weight: _builtins.int
     """The tenant's weight."""
+    @_builtins.property
+    def portal_capabilities(self) -> _containers.RepeatedScalarFieldContainer[Global___PortalCapability.ValueType]:
+        """Of a portal link."""
+
     def __init__(
         self,
         *,
@@ -102,10 +151,11 @@ class Caller(_message.Message):
         key_id: _builtins.str = ...,
         requests_per_second: _builtins.float | None = ...,
         weight: _builtins.int = ...,
+        portal_capabilities: _abc.Iterable[Global___PortalCapability.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_requests_per_second", b"_requests_per_second", "requests_per_second", b"requests_per_second"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_requests_per_second", b"_requests_per_second", "key_id", b"key_id", "requests_per_second", b"requests_per_second", "role", b"role", "tenant_id", b"tenant_id", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_requests_per_second", b"_requests_per_second", "key_id", b"key_id", "portal_capabilities", b"portal_capabilities", "requests_per_second", b"requests_per_second", "role", b"role", "tenant_id", b"tenant_id", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__requests_per_second: _TypeAlias = _typing.Literal["requests_per_second"]  # noqa: Y015
     _WhichOneofArgType__requests_per_second: _TypeAlias = _typing.Literal["_requests_per_second", b"_requests_per_second"]  # noqa: Y015
@@ -147,7 +197,7 @@ class AuthenticateRequest(_message.Message):
 
     KEY_FIELD_NUMBER: _builtins.int
     key: _builtins.str
-    """The whole key, or the token of a session."""
+    """The whole key, or the token of a session or of a portal link."""
     def __init__(
         self,
         *,
@@ -1234,3 +1284,304 @@ class RevokeSessionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RevokeSessionResponse: _TypeAlias = RevokeSessionResponse  # noqa: Y015
+
+@_typing.final
+class PortalLink(_message.Message):
+    """A portal link, without its secret."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTIONS_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """UUIDv7."""
+    tenant_id: _builtins.str
+    """The tenant whose objects it shows."""
+    origin: _builtins.str
+    """The origin whose pages may frame it; empty means none."""
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[Global___PortalCapability.ValueType]:
+        """What its holder may do."""
+
+    @_builtins.property
+    def subscriptions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The subscriptions that it is limited to; empty means all of the tenant."""
+
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was created."""
+
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When it ends, and what it was exchanged for."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        tenant_id: _builtins.str = ...,
+        capabilities: _abc.Iterable[Global___PortalCapability.ValueType] | None = ...,
+        subscriptions: _abc.Iterable[_builtins.str] | None = ...,
+        origin: _builtins.str = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "created_at", b"created_at", "expires_at", b"expires_at", "id", b"id", "origin", b"origin", "subscriptions", b"subscriptions", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PortalLink: _TypeAlias = PortalLink  # noqa: Y015
+
+@_typing.final
+class CreatePortalLinkRequest(_message.Message):
+    """Asks for a portal link."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTIONS_FIELD_NUMBER: _builtins.int
+    EXPIRES_IN_SECONDS_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant whose objects it shows; empty means the caller's own."""
+    expires_in_seconds: _builtins.int
+    """60 to 86,400; 0 means 3,600."""
+    origin: _builtins.str
+    """The origin whose pages may frame it, such as https://app.example.com; empty means none."""
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[Global___PortalCapability.ValueType]:
+        """What its holder may do; view is implied. At least one."""
+
+    @_builtins.property
+    def subscriptions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Limits it to these subscriptions of the tenant, at most 50; empty means all."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        capabilities: _abc.Iterable[Global___PortalCapability.ValueType] | None = ...,
+        subscriptions: _abc.Iterable[_builtins.str] | None = ...,
+        expires_in_seconds: _builtins.int = ...,
+        origin: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "expires_in_seconds", b"expires_in_seconds", "origin", b"origin", "subscriptions", b"subscriptions", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreatePortalLinkRequest: _TypeAlias = CreatePortalLinkRequest  # noqa: Y015
+
+@_typing.final
+class CreatePortalLinkResponse(_message.Message):
+    """The created link."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINK_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    secret: _builtins.str
+    """What its address ends in. It is shown only in this response."""
+    @_builtins.property
+    def link(self) -> Global___PortalLink:
+        """The stored link."""
+
+    def __init__(
+        self,
+        *,
+        link: Global___PortalLink | None = ...,
+        secret: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["link", b"link"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["link", b"link", "secret", b"secret"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CreatePortalLinkResponse: _TypeAlias = CreatePortalLinkResponse  # noqa: Y015
+
+@_typing.final
+class RevokePortalLinkRequest(_message.Message):
+    """Names the link to end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant that has it; empty means the caller's own."""
+    id: _builtins.str
+    """UUID of the link."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokePortalLinkRequest: _TypeAlias = RevokePortalLinkRequest  # noqa: Y015
+
+@_typing.final
+class RevokePortalLinkResponse(_message.Message):
+    """It has ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokePortalLinkResponse: _TypeAlias = RevokePortalLinkResponse  # noqa: Y015
+
+@_typing.final
+class GetPortalLinkRequest(_message.Message):
+    """Names a link."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """UUID of the link."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPortalLinkRequest: _TypeAlias = GetPortalLinkRequest  # noqa: Y015
+
+@_typing.final
+class GetPortalLinkResponse(_message.Message):
+    """What everybody may know of a link."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXISTS_FIELD_NUMBER: _builtins.int
+    ORIGIN_FIELD_NUMBER: _builtins.int
+    exists: _builtins.bool
+    """Whether there is one of this id, which may have ended."""
+    origin: _builtins.str
+    """As in PortalLink."""
+    def __init__(
+        self,
+        *,
+        exists: _builtins.bool = ...,
+        origin: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exists", b"exists", "origin", b"origin"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPortalLinkResponse: _TypeAlias = GetPortalLinkResponse  # noqa: Y015
+
+@_typing.final
+class ExchangePortalLinkRequest(_message.Message):
+    """Exchanges a link."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    SECRET_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """UUID of the link."""
+    secret: _builtins.str
+    """Its secret."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        secret: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "secret", b"secret"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangePortalLinkRequest: _TypeAlias = ExchangePortalLinkRequest  # noqa: Y015
+
+@_typing.final
+class ExchangedPortalLink(_message.Message):
+    """A link and its token."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LINK_FIELD_NUMBER: _builtins.int
+    TOKEN_FIELD_NUMBER: _builtins.int
+    token: _builtins.str
+    """What its holder sends in place of an API key. It is shown only in this response."""
+    @_builtins.property
+    def link(self) -> Global___PortalLink:
+        """The link."""
+
+    def __init__(
+        self,
+        *,
+        link: Global___PortalLink | None = ...,
+        token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["link", b"link"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["link", b"link", "token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExchangedPortalLink: _TypeAlias = ExchangedPortalLink  # noqa: Y015
+
+@_typing.final
+class ExchangePortalLinkResponse(_message.Message):
+    """The exchanged link, or why it is refused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EXCHANGED_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def exchanged(self) -> Global___ExchangedPortalLink:
+        """The secret was the link's own."""
+
+    @_builtins.property
+    def refusal(self) -> Global___Refusal:
+        """It was not, or the link was exchanged before, or has ended."""
+
+    def __init__(
+        self,
+        *,
+        exchanged: Global___ExchangedPortalLink | None = ...,
+        refusal: Global___Refusal | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["exchanged", b"exchanged", "outcome", b"outcome", "refusal", b"refusal"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exchanged", b"exchanged", "outcome", b"outcome", "refusal", b"refusal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["exchanged", "refusal"]  # noqa: Y015
+    _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_outcome) -> _WhichOneofReturnType_outcome | None: ...
+
+Global___ExchangePortalLinkResponse: _TypeAlias = ExchangePortalLinkResponse  # noqa: Y015

@@ -111,6 +111,26 @@ class AccessServiceStub:
                 request_serializer=webhook_dot_v1_dot_access__pb2.RevokeSessionRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_access__pb2.RevokeSessionResponse.FromString,
                 _registered_method=True)
+        self.CreatePortalLink = channel.unary_unary(
+                '/webhook.v1.AccessService/CreatePortalLink',
+                request_serializer=webhook_dot_v1_dot_access__pb2.CreatePortalLinkRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_access__pb2.CreatePortalLinkResponse.FromString,
+                _registered_method=True)
+        self.RevokePortalLink = channel.unary_unary(
+                '/webhook.v1.AccessService/RevokePortalLink',
+                request_serializer=webhook_dot_v1_dot_access__pb2.RevokePortalLinkRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_access__pb2.RevokePortalLinkResponse.FromString,
+                _registered_method=True)
+        self.GetPortalLink = channel.unary_unary(
+                '/webhook.v1.AccessService/GetPortalLink',
+                request_serializer=webhook_dot_v1_dot_access__pb2.GetPortalLinkRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_access__pb2.GetPortalLinkResponse.FromString,
+                _registered_method=True)
+        self.ExchangePortalLink = channel.unary_unary(
+                '/webhook.v1.AccessService/ExchangePortalLink',
+                request_serializer=webhook_dot_v1_dot_access__pb2.ExchangePortalLinkRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_access__pb2.ExchangePortalLinkResponse.FromString,
+                _registered_method=True)
 
 
 class AccessServiceServicer:
@@ -223,6 +243,35 @@ class AccessServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreatePortalLink(self, request, context):
+        """Creates an address at which a customer sees and steers what is theirs. Requires a key with role read; PERMISSION_DENIED with
+        reason CAPABILITY_MISSING if a capability exceeds the caller's role. Not for holders of portal links.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokePortalLink(self, request, context):
+        """Ends a portal link, and what it was exchanged for. Requires a key with role read. NOT_FOUND if the tenant has none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPortalLink(self, request, context):
+        """Returns what the page of a portal link needs before anybody has shown its secret. Requires the service key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExchangePortalLink(self, request, context):
+        """Exchanges the secret of a portal link for its token, once. Requires the service key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccessServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -295,6 +344,26 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     servicer.RevokeSession,
                     request_deserializer=webhook_dot_v1_dot_access__pb2.RevokeSessionRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_access__pb2.RevokeSessionResponse.SerializeToString,
+            ),
+            'CreatePortalLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreatePortalLink,
+                    request_deserializer=webhook_dot_v1_dot_access__pb2.CreatePortalLinkRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_access__pb2.CreatePortalLinkResponse.SerializeToString,
+            ),
+            'RevokePortalLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokePortalLink,
+                    request_deserializer=webhook_dot_v1_dot_access__pb2.RevokePortalLinkRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_access__pb2.RevokePortalLinkResponse.SerializeToString,
+            ),
+            'GetPortalLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPortalLink,
+                    request_deserializer=webhook_dot_v1_dot_access__pb2.GetPortalLinkRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_access__pb2.GetPortalLinkResponse.SerializeToString,
+            ),
+            'ExchangePortalLink': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExchangePortalLink,
+                    request_deserializer=webhook_dot_v1_dot_access__pb2.ExchangePortalLinkRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_access__pb2.ExchangePortalLinkResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -682,6 +751,114 @@ class AccessService:
             '/webhook.v1.AccessService/RevokeSession',
             webhook_dot_v1_dot_access__pb2.RevokeSessionRequest.SerializeToString,
             webhook_dot_v1_dot_access__pb2.RevokeSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreatePortalLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.AccessService/CreatePortalLink',
+            webhook_dot_v1_dot_access__pb2.CreatePortalLinkRequest.SerializeToString,
+            webhook_dot_v1_dot_access__pb2.CreatePortalLinkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokePortalLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.AccessService/RevokePortalLink',
+            webhook_dot_v1_dot_access__pb2.RevokePortalLinkRequest.SerializeToString,
+            webhook_dot_v1_dot_access__pb2.RevokePortalLinkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPortalLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.AccessService/GetPortalLink',
+            webhook_dot_v1_dot_access__pb2.GetPortalLinkRequest.SerializeToString,
+            webhook_dot_v1_dot_access__pb2.GetPortalLinkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExchangePortalLink(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.AccessService/ExchangePortalLink',
+            webhook_dot_v1_dot_access__pb2.ExchangePortalLinkRequest.SerializeToString,
+            webhook_dot_v1_dot_access__pb2.ExchangePortalLinkResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -72,6 +72,16 @@ class AccessServiceStub:
     """Lists the sessions that have not expired, newest first, including revoked ones."""
     RevokeSession: _grpc.UnaryUnaryMultiCallable[_access_pb2.RevokeSessionRequest, _access_pb2.RevokeSessionResponse]
     """Revokes a session permanently. Every gateway refuses it within 5 seconds. NOT_FOUND if there is none."""
+    CreatePortalLink: _grpc.UnaryUnaryMultiCallable[_access_pb2.CreatePortalLinkRequest, _access_pb2.CreatePortalLinkResponse]
+    """Creates an address at which a customer sees and steers what is theirs. Requires a key with role read; PERMISSION_DENIED with
+    reason CAPABILITY_MISSING if a capability exceeds the caller's role. Not for holders of portal links.
+    """
+    RevokePortalLink: _grpc.UnaryUnaryMultiCallable[_access_pb2.RevokePortalLinkRequest, _access_pb2.RevokePortalLinkResponse]
+    """Ends a portal link, and what it was exchanged for. Requires a key with role read. NOT_FOUND if the tenant has none."""
+    GetPortalLink: _grpc.UnaryUnaryMultiCallable[_access_pb2.GetPortalLinkRequest, _access_pb2.GetPortalLinkResponse]
+    """Returns what the page of a portal link needs before anybody has shown its secret. Requires the service key."""
+    ExchangePortalLink: _grpc.UnaryUnaryMultiCallable[_access_pb2.ExchangePortalLinkRequest, _access_pb2.ExchangePortalLinkResponse]
+    """Exchanges the secret of a portal link for its token, once. Requires the service key."""
 
 @_typing.type_check_only
 class AccessServiceAsyncStub(AccessServiceStub):
@@ -117,6 +127,16 @@ class AccessServiceAsyncStub(AccessServiceStub):
     """Lists the sessions that have not expired, newest first, including revoked ones."""
     RevokeSession: _aio.UnaryUnaryMultiCallable[_access_pb2.RevokeSessionRequest, _access_pb2.RevokeSessionResponse]  # type: ignore[assignment]
     """Revokes a session permanently. Every gateway refuses it within 5 seconds. NOT_FOUND if there is none."""
+    CreatePortalLink: _aio.UnaryUnaryMultiCallable[_access_pb2.CreatePortalLinkRequest, _access_pb2.CreatePortalLinkResponse]  # type: ignore[assignment]
+    """Creates an address at which a customer sees and steers what is theirs. Requires a key with role read; PERMISSION_DENIED with
+    reason CAPABILITY_MISSING if a capability exceeds the caller's role. Not for holders of portal links.
+    """
+    RevokePortalLink: _aio.UnaryUnaryMultiCallable[_access_pb2.RevokePortalLinkRequest, _access_pb2.RevokePortalLinkResponse]  # type: ignore[assignment]
+    """Ends a portal link, and what it was exchanged for. Requires a key with role read. NOT_FOUND if the tenant has none."""
+    GetPortalLink: _aio.UnaryUnaryMultiCallable[_access_pb2.GetPortalLinkRequest, _access_pb2.GetPortalLinkResponse]  # type: ignore[assignment]
+    """Returns what the page of a portal link needs before anybody has shown its secret. Requires the service key."""
+    ExchangePortalLink: _aio.UnaryUnaryMultiCallable[_access_pb2.ExchangePortalLinkRequest, _access_pb2.ExchangePortalLinkResponse]  # type: ignore[assignment]
+    """Exchanges the secret of a portal link for its token, once. Requires the service key."""
 
 class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tenants and API keys: who may call, and what. Served by the ingest service. A key is sent as metadata, "authorization:
@@ -243,5 +263,39 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.RevokeSessionResponse, _abc.Awaitable[_access_pb2.RevokeSessionResponse]]:
         """Revokes a session permanently. Every gateway refuses it within 5 seconds. NOT_FOUND if there is none."""
+
+    @_abc_1.abstractmethod
+    def CreatePortalLink(
+        self,
+        request: _access_pb2.CreatePortalLinkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.CreatePortalLinkResponse, _abc.Awaitable[_access_pb2.CreatePortalLinkResponse]]:
+        """Creates an address at which a customer sees and steers what is theirs. Requires a key with role read; PERMISSION_DENIED with
+        reason CAPABILITY_MISSING if a capability exceeds the caller's role. Not for holders of portal links.
+        """
+
+    @_abc_1.abstractmethod
+    def RevokePortalLink(
+        self,
+        request: _access_pb2.RevokePortalLinkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.RevokePortalLinkResponse, _abc.Awaitable[_access_pb2.RevokePortalLinkResponse]]:
+        """Ends a portal link, and what it was exchanged for. Requires a key with role read. NOT_FOUND if the tenant has none."""
+
+    @_abc_1.abstractmethod
+    def GetPortalLink(
+        self,
+        request: _access_pb2.GetPortalLinkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.GetPortalLinkResponse, _abc.Awaitable[_access_pb2.GetPortalLinkResponse]]:
+        """Returns what the page of a portal link needs before anybody has shown its secret. Requires the service key."""
+
+    @_abc_1.abstractmethod
+    def ExchangePortalLink(
+        self,
+        request: _access_pb2.ExchangePortalLinkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.ExchangePortalLinkResponse, _abc.Awaitable[_access_pb2.ExchangePortalLinkResponse]]:
+        """Exchanges the secret of a portal link for its token, once. Requires the service key."""
 
 def add_AccessServiceServicer_to_server(servicer: AccessServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

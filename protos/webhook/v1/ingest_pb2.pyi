@@ -535,6 +535,7 @@ class Event(_message.Message):
     PAYLOAD_BYTES_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     ERASED_AT_FIELD_NUMBER: _builtins.int
+    PAYLOAD_WITHHELD_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7."""
     tenant_id: _builtins.str
@@ -551,6 +552,8 @@ class Event(_message.Message):
     """Whether deliveries of it are still being created."""
     payload_bytes: _builtins.int
     """Size of the payload, which lists leave out."""
+    payload_withheld: _builtins.bool
+    """Whether the payload is left out because the caller's portal link lacks the capability payloads."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was accepted, by the database's clock."""
@@ -577,10 +580,11 @@ class Event(_message.Message):
         payload_bytes: _builtins.int = ...,
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         erased_at: _timestamp_pb2.Timestamp | None = ...,
+        payload_withheld: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "erased_at", b"erased_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_encoding", b"content_encoding", "content_type", b"content_type", "created_at", b"created_at", "erased_at", b"erased_at", "event_type", b"event_type", "expanding", b"expanding", "id", b"id", "payload", b"payload", "payload_bytes", b"payload_bytes", "tags", b"tags", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_encoding", b"content_encoding", "content_type", b"content_type", "created_at", b"created_at", "erased_at", b"erased_at", "event_type", b"event_type", "expanding", b"expanding", "id", b"id", "payload", b"payload", "payload_bytes", b"payload_bytes", "payload_withheld", b"payload_withheld", "tags", b"tags", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

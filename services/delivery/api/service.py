@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import AsyncIterator, Sequence
 from typing import TypeVar
+from uuid import UUID
 
 from protos.webhook.v1 import deliveries_pb2 as pb
 from protos.webhook.v1 import deliveries_pb2_grpc
@@ -56,13 +57,25 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
             page = await self._store.of_subscription(tenant_id, owner, status=status, before=before, limit=size + 1)
         elif parent == "event_id":
             owner = ids.parse("event_id", request.event_id)
-            page = await self._store.of_event(tenant_id, owner, status=status, before=before, limit=size + 1)
+            page = await self._of_event(tenant_id, owner, status, before, size + 1)
         else:
             raise errors.InvalidArgument.field("parent", "must be subscription_id or event_id")
         return pb.ListDeliveriesResponse(
             deliveries=[_message(delivery) for delivery in page[:size]],
             next_page_token=paging.token(page[size - 1].id) if len(page) > size else "",
         )
+
+    async def _of_event(
+        self, tenant_id: str | None, event_id: UUID, status: DeliveryStatus | None, before: UUID, limit: int
+    ) -> list[Delivery]:
+        """Return the first deliveries of an event, of those that a portal link is limited to."""
+        subscriptions = identity.limited_to()
+        if subscriptions is None or tenant_id is None:
+            return await self._store.of_event(tenant_id, event_id, status=status, before=before, limit=limit)
+        statuses = frozenset((status,)) if status else frozenset[DeliveryStatus]()
+        wanted = Filter(subscription_ids=sorted(subscriptions), event_ids=[event_id], statuses=statuses)
+        found, _ = await self._store.search(tenant_id, wanted, Span(before=before), limit)
+        return list(found)
 
     async def SearchDeliveries(
         self, request: pb.SearchDeliveriesRequest, _context: Context

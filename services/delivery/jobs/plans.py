@@ -1,7 +1,7 @@
 """What a job is to do, what one would do, and what one has done."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,6 +32,19 @@ _IMPLIED: Mapping[JobKind, frozenset[DeliveryStatus]] = {
     JobKind.CANCEL: WAITING,
     JobKind.ERASE: frozenset(),
 }
+
+
+def reaches_beyond(
+    limit: Collection[UUID], message: deliveries_pb2.DeliveryFilter, to_subscription_id: UUID | None, only: Only | None
+) -> bool:
+    """Return whether a job does something to other subscriptions than these."""
+    if to_subscription_id is not None and to_subscription_id not in limit:
+        return True
+    named = {UUID(text) for text in message.subscription_id}
+    # Without a name it is about all of the tenant, but for a replay of events, which is for its target alone.
+    return not named <= set(limit) or not (named or only is not None)
+
+
 # What these have done to deliveries has no outcome to wait for.
 WITHOUT_RESULTS = frozenset((JobKind.CANCEL, JobKind.ERASE))
 

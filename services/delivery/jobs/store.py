@@ -28,7 +28,7 @@ from services.delivery.api.store import DeliveryStore
 from services.delivery.jobs import erasure, missed
 from services.delivery.jobs.erasure import Place
 from services.delivery.jobs.missed import Only
-from services.delivery.jobs.plans import Job, Plan, Preview, parsed
+from services.delivery.jobs.plans import Job, Plan, Preview, parsed, reaches_beyond
 from services.domain import deliveries, idempotency
 from services.domain.idempotency import Key
 from services.domain.notices import audit
@@ -103,6 +103,12 @@ def _check_caller(kind: JobKind) -> None:
     """PermissionDenied for a kind of job that the caller may neither create nor change."""
     if kind is JobKind.ERASE:
         identity.check_capability(Capability.ERASE)
+
+
+def _is_hidden(job: Job | Plan) -> bool:
+    """Return whether the caller's portal link does not reach what a job is about."""
+    limit = identity.limited_to()
+    return limit is not None and reaches_beyond(limit, job.filter, job.to_subscription_id, job.only)
 
 
 class Created(NamedTuple):
@@ -219,7 +225,7 @@ class JobStore:
         async def insert(connection: postgres.Connection, job_id: UUID) -> Job:
             row = await connection.fetchrow(SQL["take_preview"], _hash(token), tenant_id)
             if row is None:
-                raise errors.NotFound("the token was used, has expired, or never existed; preview the job again")
+                raise _no_preview()
             _check_caller(JobKind(row["kind"]))
             plan = Plan(
                 kind=JobKind(row["kind"]),
@@ -228,6 +234,8 @@ class JobStore:
                 to_subscription_id=row["to_subscription_id"],
                 only=_only(row),
             )
+            if _is_hidden(plan):
+                raise _no_preview()
             found = Preview(matched=row["matched"], exact=row["matched_exact"])
             return await self._insert(connection, tenant_id, job_id, plan, found, rate_per_second)
 
@@ -249,7 +257,7 @@ class JobStore:
     async def get(self, tenant_id: str, job_id: UUID) -> Job:
         """Return a job; NotFound when the tenant has none of this id."""
         row = await self._pool.fetchrow(SQL["select_job"], job_id, tenant_id)
-        if row is None:
+        if row is None or _is_hidden(_job(row)):
             raise _no_job(job_id)
         return _job(row)
 
@@ -258,8 +266,10 @@ class JobStore:
         if tenant_id is None:
             rows = await self._pool.fetch(SQL["select_all_jobs"], before, status, limit)
         else:
-            rows = await self._pool.fetch(SQL["select_jobs"], tenant_id, before, status, limit)
-        return [_job(row) for row in rows]
+            # Few are kept, so that all can be looked at for those that a portal link reaches.
+            most = limit if identity.limited_to() is None else KEEP_JOBS + MAX_UNFINISHED
+            rows = await self._pool.fetch(SQL["select_jobs"], tenant_id, before, status, most)
+        return [job for job in map(_job, rows) if not _is_hidden(job)][:limit]
 
     async def pause(self, tenant_id: str, job_id: UUID) -> Job:
         """Pause a job; Conflict once it has ended."""
@@ -277,7 +287,7 @@ class JobStore:
         # It waits for a chunk that is being done, which takes moments.
         async with self._pool.acquire() as connection, connection.transaction():
             row = await connection.fetchrow(SQL["lock_job"], job_id, tenant_id)
-            if row is None:
+            if row is None or _is_hidden(_job(row)):
                 raise _no_job(job_id)
             _check_caller(JobKind(row["kind"]))
             before = JobStatus(row["status"])
@@ -628,6 +638,10 @@ def _hash(token: str) -> bytes:
 def _actor(job: Job) -> str:
     """Return who asks for the attempts of a job's deliveries."""
     return f"job:{job.id}"
+
+
+def _no_preview() -> errors.NotFound:
+    return errors.NotFound("the token was used, has expired, or never existed; preview the job again")
 
 
 def _no_job(job_id: UUID) -> errors.NotFound:

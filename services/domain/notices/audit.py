@@ -60,6 +60,9 @@ class Action(enum.StrEnum):
     REVOKE_API_KEY = "api_key.revoke"
     CREATE_SESSION = "session.create"
     REVOKE_SESSION = "session.revoke"
+    CREATE_PORTAL_LINK = "portal_link.create"
+    EXCHANGE_PORTAL_LINK = "portal_link.exchange"
+    REVOKE_PORTAL_LINK = "portal_link.revoke"
 
     @property
     def resource_type(self) -> str:

@@ -81,14 +81,14 @@ class _Sessions:
             return await self._refuse(keys.invalid())
         try:
             caller = await self._callers.find_key(key)
-        except errors.Unauthenticated as refused:
-            return await self._refuse(refused)
+        except errors.Unauthenticated as unknown:
+            return await self._refuse(unknown)
         _count(caller)
         self._sign_ins_of(caller.key_id).take()
         asked = pb.CreateSessionRequest(key=key, user_agent=request.headers.get("user-agent", ""))
         answer = await self._access.CreateSession(asked, timeout=self._timeout_seconds)
         if answer.HasField("refusal"):
-            return await self._refuse(_refused(answer.refusal))
+            return await self._refuse(refused(answer.refusal))
         await self._end(request)
         session = answer.created.session
         seconds = session.expires_at.seconds - session.created_at.seconds
@@ -141,9 +141,9 @@ class _Sessions:
         headers = models.NO_STORE | ({"set-cookie": cookie} if cookie else {})
         return Response(json.dumps(body), status, headers, "application/json")
 
-    async def _refuse(self, refused: errors.WebhookError) -> Response:
+    async def _refuse(self, error: errors.WebhookError) -> Response:
         await self._refusals.pause()
-        return problems.response(refused)
+        return problems.response(error)
 
 
 def _count(caller: Caller) -> None:
@@ -159,7 +159,8 @@ def _key(body: bytes) -> str:
         raise errors.InvalidArgument.field("key", 'is required; send {"key": "whk_…"}') from None
 
 
-def _refused(refusal: pb.Refusal) -> errors.WebhookError:
+def refused(refusal: pb.Refusal) -> errors.WebhookError:
+    """Return the error of a refusal by the access service."""
     reason = ErrorReason.parse(refusal.reason)
     kind = errors.PermissionDenied if reason is ErrorReason.ROLE_INSUFFICIENT else errors.Unauthenticated
     return kind(refusal.message, reason=reason)

@@ -28,10 +28,12 @@ _EXAMPLE_CHANGES: list[dict[str, Any]] = [
 def _check_actor(text: str) -> str:
     if text in _NAMED:
         return text
+    prefix = identity.PORTAL_PREFIX if text.startswith(identity.PORTAL_PREFIX) else ""
     try:
-        return str(ids.parse("actor", text))
+        return prefix + str(ids.parse("actor", text.removeprefix(prefix)))
     except errors.InvalidArgument:
-        raise ValueError(f"must be the UUID of an API key, or one of {', '.join(_NAMED)}") from None
+        expected = f"the UUID of an API key, {identity.PORTAL_PREFIX} and that of a portal link"
+        raise ValueError(f"must be {expected}, or one of {', '.join(_NAMED)}") from None
 
 
 class AuditQuery(models.ListQuery):
@@ -40,7 +42,10 @@ class AuditQuery(models.ListQuery):
     tenant_id: models.TenantName | None = Field(None, description="Only changes to objects of this tenant.")
     actor: Annotated[str, AfterValidator(_check_actor)] | None = Field(
         None,
-        description="Only changes by this API key (its UUID), or by `bootstrap`, `anonymous`, or `system`.",
+        description=(
+            "Only changes by this API key (its UUID), by this portal link (`portal:` and its UUID), or by `bootstrap`, "
+            "`anonymous`, or `system`."
+        ),
         examples=[_EXAMPLE_KEY_ID],
     )
     action: Action | None = Field(None, description="Only this action.")

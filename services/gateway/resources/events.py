@@ -32,6 +32,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     payload_base64: str | None = None
     content_encoding: str | None = None
     expanding: bool = False
+    payload_withheld: bool = False
 
 
 _EXAMPLE = {
@@ -69,6 +70,11 @@ _SCHEMA = {
         "expanding": {
             "type": "boolean",
             "description": "true while deliveries of the event are still being created; otherwise absent.",
+        },
+        "payload_withheld": {
+            "type": "boolean",
+            "description": "true if a portal link without the capability `payloads` leaves the payload out; otherwise "
+            "absent.",
         },
         "tags": {
             "type": "object",
@@ -244,9 +250,10 @@ def _event(message: pb.Event) -> Event:
         event_type=message.event_type or None,
         content_type=message.content_type,
         created_at=models.timestamp(message.created_at),
-        payload_bytes=len(payload),
+        payload_bytes=message.payload_bytes or len(payload),
         payload=msgspec.Raw(payload) if inline else None,
-        payload_base64=None if inline else base64.b64encode(payload).decode(),
+        payload_withheld=message.payload_withheld,
+        payload_base64=None if inline or message.payload_withheld else base64.b64encode(payload).decode(),
         content_encoding=message.content_encoding or None,
         expanding=message.expanding,
         tags=dict(message.tags),

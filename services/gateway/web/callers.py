@@ -18,7 +18,8 @@ from services.gateway.web.retries import Retries, Unanswered
 from services.platform import errors
 from services.platform.auth import identity, keys, known, roles
 from services.platform.auth.known import Known
-from services.platform.auth.roles import Role
+from services.platform.auth.roles import PortalCapability, Role, Rule
+from services.platform.grpc import conversion
 from services.platform.process import metrics
 from services.platform.process.bounds import BoundedCache, TokenBucket
 
@@ -76,12 +77,16 @@ _ROLES: Mapping[int, Role] = {
     pb.ROLE_WRITE: Role.WRITE,
     pb.ROLE_INGEST: Role.INGEST,
     pb.ROLE_READ: Role.READ,
+    pb.ROLE_PORTAL: Role.PORTAL,
 }
+
+
+_CAPABILITIES: Mapping[int, str] = conversion.texts(pb.PortalCapability.DESCRIPTOR)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """The holder of a key. `bucket` is None if its requests are not limited."""
+    """The holder of a key, or of a portal link. `bucket` is None if its requests are not limited."""
 
     tenant_id: str
     role: Role
@@ -90,6 +95,8 @@ class Caller:
     # Of the key's tenant.
     weight: int = limits.DEFAULT_WEIGHT
     bucket: Bucket | None = None
+    # Of a portal link.
+    capabilities: frozenset[PortalCapability] = frozenset()
     # Whether the request named its tenant by X-Tenant, and whether that is not the key's tenant.
     tenant_stated: bool = False
     crossing: bool = False
@@ -128,7 +135,7 @@ class Callers:
         if header is None:
             raise keys.missing()
         key = keys.of_header(header[:MAX_HEADER_LENGTH].decode("latin-1"))
-        if len(header) > MAX_HEADER_LENGTH or keys.why_not(key):
+        if len(header) > MAX_HEADER_LENGTH or not (keys.may_be_portal_token(key) or not keys.why_not(key)):
             raise keys.invalid()
         return await self.find_key(key)
 
@@ -158,6 +165,7 @@ class Callers:
             key_id=found.key_id,
             weight=found.weight or limits.DEFAULT_WEIGHT,  # an ingest of an earlier version does not tell it
             bucket=bucket,
+            capabilities=frozenset(map(PortalCapability, map(_CAPABILITIES.__getitem__, found.portal_capabilities))),
         )
 
     async def _call(self, request: pb.AuthenticateRequest) -> pb.AuthenticateResponse:
@@ -196,13 +204,13 @@ def key_of(scope: Scope) -> str | None:
     return None if header is None else keys.of_header(header.decode("latin-1"))
 
 
-def check_role(scope: Scope, needed: Role) -> Caller:
-    """Return the caller of this request in its tenant; raise PermissionDenied unless its role is sufficient."""
+def check_rule(scope: Scope, rule: Rule) -> Caller:
+    """Return the caller of this request in its tenant; raise PermissionDenied unless a rule lets it in."""
     caller = of(scope)
     # middleware.WellFormed has refused a repeated header.
     stated = next((value for name, value in scope["headers"] if name == TENANT_HEADER), None)
     try:
-        roles.check(caller.role, needed)
+        roles.check_rule(caller.role, caller.capabilities, rule)
         if stated is not None:
             caller = scope["caller"] = _in_tenant(caller, stated)
     except errors.PermissionDenied as error:

@@ -40,6 +40,7 @@ TAGS = [
     {"name": "deliveries", "description": "The status and the attempts of each delivery."},
     {"name": "jobs", "description": "Retry, replay, or cancel many deliveries at once."},
     {"name": "statistics", "description": "Counts and latencies of attempts."},
+    {"name": "portal", "description": "Let customers see and steer what is theirs."},
     {"name": "admin", "description": "Tenants, API keys and the audit log. Requires role `admin`."},
     {"name": "operations", "description": "Health and metrics. No API key is needed."},
     {"name": "received", "description": "What receivers get."},

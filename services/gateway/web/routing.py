@@ -65,10 +65,10 @@ def least_role(operation_id: str) -> Role | None:
 
 def check_role(scope: Scope, operation_id: str) -> Caller:
     """Return the caller; raise PermissionDenied unless its role allows the operation."""
-    needed = least_role(operation_id)
-    if needed is None:
+    method = method_of(operation_id)
+    if method is None:
         raise RuntimeError(f"no gRPC method, and so no role, is known for {operation_id}")
-    return callers.check_role(scope, needed)
+    return callers.check_rule(scope, roles.RULES[method])
 
 
 class RoleRoute(APIRoute):

@@ -44,11 +44,13 @@ SELECT EXISTS (
 ) OR EXISTS (SELECT FROM event_expansions WHERE tenant_id = $1)
 
 -- mark_tenant_deleted --
--- Deletes a locked tenant and revokes its keys; returns how many.
+-- Deletes a locked tenant and revokes its keys, and portal links; returns how many keys.
 WITH marked AS (
     UPDATE tenants SET deleted_at = now() WHERE id = $1
 ), revoked AS (
     UPDATE api_keys SET revoked_at = now() WHERE tenant_id = $1 AND revoked_at IS NULL RETURNING 1
+), ended AS (
+    UPDATE portal_links SET revoked_at = now() WHERE tenant_id = $1 AND revoked_at IS NULL
 )
 SELECT count(*) FROM revoked
 
@@ -109,4 +111,47 @@ UPDATE sessions SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL RETU
 -- Deletes up to $2 sessions that have expired, among those with ids below $1.
 DELETE FROM sessions WHERE id IN (
     SELECT id FROM sessions WHERE id < $1 AND expires_at <= now() ORDER BY id LIMIT $2 FOR UPDATE SKIP LOCKED
+)
+
+-- insert_portal_link --
+-- Makes a portal link, for $9 seconds, by the key with the id $4, or with the digest $5 if it is in no table; unless the
+-- tenant or the key is unknown. The tenant is not deleted before this is committed.
+INSERT INTO portal_links (id, tenant_id, secret_hash, key_hash, capabilities, subscriptions, origin, expires_at)
+SELECT $1, t.id, $3, k.key_hash, $6, $7, $8, now() + make_interval(secs => $9)
+FROM (SELECT id FROM tenants WHERE id = $2 AND deleted_at IS NULL FOR KEY SHARE) AS t
+CROSS JOIN (
+    SELECT $5::bytea AS key_hash WHERE $5 IS NOT NULL
+    UNION ALL SELECT key_hash FROM api_keys WHERE id = $4::uuid
+) AS k
+RETURNING *
+
+-- find_foreign_subscription --
+-- Finds one of the subscriptions $2 that the tenant does not have; null if it has them all.
+SELECT min(wanted::text)::uuid FROM unnest($2::uuid[]) AS wanted
+WHERE NOT EXISTS (SELECT FROM subscriptions s WHERE s.id = wanted AND s.tenant_id = $1 AND s.deleted_at IS NULL)
+
+-- select_portal_link_by_id --
+-- Reads a portal link, also one that has ended.
+SELECT * FROM portal_links WHERE id = $1
+
+-- exchange_portal_link --
+-- Gives a portal link ($1) its token ($3) if it has none yet, has not ended, and the secret ($2) is its own.
+UPDATE portal_links SET token_hash = $3
+WHERE id = $1 AND secret_hash = $2 AND token_hash IS NULL AND revoked_at IS NULL AND expires_at > now()
+RETURNING *
+
+-- revoke_portal_link --
+-- Ends a portal link of a tenant ($2); returns it, and whether it had ended.
+WITH before AS (
+    SELECT id, revoked_at FROM portal_links WHERE id = $1 AND tenant_id = $2 FOR UPDATE
+)
+UPDATE portal_links l SET revoked_at = coalesce(l.revoked_at, now())
+FROM before WHERE l.id = before.id
+RETURNING l.*, before.revoked_at IS NOT NULL AS was_revoked
+
+-- delete_expired_portal_links --
+-- Deletes up to $2 portal links that expired $1 seconds ago: until then their page says so.
+DELETE FROM portal_links WHERE id IN (
+    SELECT id FROM portal_links WHERE expires_at <= now() - make_interval(secs => $1)
+    ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
 )

@@ -1,4 +1,4 @@
-"""AccessService: authenticates API keys and sessions, and creates and deletes tenants, keys, and sessions."""
+"""AccessService: authenticates API keys, sessions, and portal links, and creates and ends them, and tenants."""
 
 from typing import Any
 
@@ -7,12 +7,13 @@ from protos.webhook.v1 import access_pb2_grpc
 from services.domain import limits
 from services.domain.idempotency import Key, key_of_request
 from services.domain.tenants.quotas import CHANGED, Quota, Quotas
+from services.ingest.access.portal_links import LinkDraft, PortalLink, PortalLinkStore
 from services.ingest.access.sessions import SessionStore
 from services.ingest.access.store import AccessStore, KeyDraft, OwnQuotas, Tenant, TenantDraft, TenantUpdate
 from services.platform import errors, ids, paging
 from services.platform.auth import identity, keys, roles
 from services.platform.auth.finder import Finder
-from services.platform.auth.roles import Capability, Role
+from services.platform.auth.roles import Capability, PortalCapability, Role
 from services.platform.grpc import conversion
 from services.platform.grpc.calls import Context
 from services.platform.process.shares import WeightOf
@@ -30,6 +31,19 @@ def key_draft(request: pb.CreateApiKeyRequest, *, own_tenant_id: str) -> KeyDraf
         expires_at=conversion.moment("expires_at", request.expires_at) if request.HasField("expires_at") else None,
         requests_per_second=request.requests_per_second if request.HasField("requests_per_second") else None,
         capabilities=frozenset(Capability(capabilities[one]) for one in request.capabilities) if are_known else None,
+    )
+
+
+def link_draft(request: pb.CreatePortalLinkRequest) -> LinkDraft:
+    """Convert a request. Raises InvalidArgument, which names the fields at fault."""
+    known = conversion.texts(pb.PortalCapability.DESCRIPTOR)
+    are_known = known.keys() >= set(request.capabilities)
+    return LinkDraft(
+        tenant_id=identity.tenant_of(request.tenant_id),
+        capabilities=frozenset(PortalCapability(known[one]) for one in request.capabilities) if are_known else None,
+        subscriptions=[ids.parse("subscriptions", text) for text in request.subscriptions],
+        expires_in_seconds=request.expires_in_seconds,
+        origin=request.origin,
     )
 
 
@@ -82,6 +96,7 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
         self,
         store: AccessStore,
         sessions: SessionStore,
+        links: PortalLinkStore,
         finder: Finder,
         quotas: Quotas,
         heard: Signals,
@@ -89,6 +104,7 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
     ) -> None:
         self._store = store
         self._sessions = sessions
+        self._links = links
         self._finder = finder
         self._quotas = quotas
         self._signals = heard
@@ -227,6 +243,43 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
         revoked = await self._sessions.revoke(ids.parse("id", request.id))
         return pb.RevokeSessionResponse(session=conversion.message(pb.Session, revoked))
 
+    async def CreatePortalLink(
+        self, request: pb.CreatePortalLinkRequest, _context: Context
+    ) -> pb.CreatePortalLinkResponse:
+        """Create a portal link. Only this response contains its secret."""
+        caller, draft = identity.CALLER.get(), link_draft(request)
+        draft.check_caller(caller)
+        secret = keys.make_link_secret()
+        made = await self._links.create(
+            draft, secret_hash=keys.digest(secret), maker=caller, maker_hash=self._finder.hash_of(caller.key_id)
+        )
+        return pb.CreatePortalLinkResponse(link=_link(made), secret=secret)
+
+    async def RevokePortalLink(
+        self, request: pb.RevokePortalLinkRequest, _context: Context
+    ) -> pb.RevokePortalLinkResponse:
+        """End a portal link."""
+        await self._links.revoke(identity.tenant_of(request.tenant_id), ids.parse("id", request.id))
+        return pb.RevokePortalLinkResponse()
+
+    async def GetPortalLink(self, request: pb.GetPortalLinkRequest, _context: Context) -> pb.GetPortalLinkResponse:
+        """Return whether there is a link, and who may frame it."""
+        found = await self._links.by_id(ids.parse("id", request.id))
+        return pb.GetPortalLinkResponse(exists=found is not None, origin=found.origin or "" if found else "")
+
+    async def ExchangePortalLink(
+        self, request: pb.ExchangePortalLinkRequest, _context: Context
+    ) -> pb.ExchangePortalLinkResponse:
+        """Exchange the secret of a link for its token. Only this response contains it."""
+        token = keys.make_portal_token()
+        found = await self._links.exchange(
+            ids.parse("id", request.id), secret_hash=keys.digest(request.secret), token_hash=keys.digest(token)
+        )
+        if found is None:
+            message = "the portal link was used already, has expired, or never existed; open another one"
+            return pb.ExchangePortalLinkResponse(refusal=_refusal(errors.Unauthenticated(message)))
+        return pb.ExchangePortalLinkResponse(exchanged=pb.ExchangedPortalLink(link=_link(found), token=token))
+
     def _rendered(self, tenant: Tenant) -> bytes:
         return self._message(tenant).SerializeToString()
 
@@ -240,3 +293,8 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
             limits=conversion.message(pb.Quotas, applied),
             usage=conversion.message(pb.Usage, tenant.usage) if tenant.usage else None,
         )
+
+
+def _link(link: PortalLink) -> pb.PortalLink:
+    subscriptions = [str(subscription_id) for subscription_id in link.subscriptions or ()]
+    return conversion.message(pb.PortalLink, link, subscriptions=subscriptions)

@@ -50,7 +50,7 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
 def _filter(request: pb.ListAuditEntriesRequest) -> Filter:
     """Convert a request. Raises InvalidArgument, which names a field that cannot match anything."""
     if request.actor and request.actor not in NAMED:
-        ids.parse("actor", request.actor)
+        ids.parse("actor", request.actor.removeprefix(identity.PORTAL_PREFIX))
     if request.action and request.action not in set(Action):
         raise errors.InvalidArgument.field("action", f"must be one of {', '.join(Action)}")
     if request.resource_type and request.resource_type not in RESOURCE_TYPES:

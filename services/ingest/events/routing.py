@@ -7,7 +7,7 @@ known.
 """
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -93,6 +93,21 @@ class RoutingStore:
         event = await self._event(tenant_id, event_id)
         bounds = ids.delivery_range(event_id)
         rows = await self._pool.fetch(SQL["select_routes"], tenant_id, event_id, *bounds, before, limit)
+        return _routes(event, rows)
+
+    async def routes_of(
+        self, tenant_id: str, event_id: UUID, subscription_ids: Collection[UUID], *, before: UUID
+    ) -> list[Route]:
+        """Return the routes of those of some subscriptions that exist and have ids below `before`, newest first."""
+        event = await self._event(tenant_id, event_id)
+        bounds = ids.delivery_range(event_id)
+        wanted = sorted((one for one in subscription_ids if one < before), reverse=True)
+        rows = [
+            row
+            for one in wanted
+            for row in await self._pool.fetch(SQL["select_route"], tenant_id, event_id, *bounds, one)
+            if not row["deleted"]
+        ]
         return _routes(event, rows)
 
     async def route(self, tenant_id: str, event_id: UUID, subscription_id: UUID) -> Route:

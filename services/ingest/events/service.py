@@ -48,6 +48,7 @@ from services.ingest.subscriptions.store import no_subscription
 from services.ingest.subscriptions.tag_paths import TagPaths
 from services.platform import errors, ids, paging
 from services.platform.auth import identity
+from services.platform.auth.roles import PortalCapability
 from services.platform.clock import Clock
 from services.platform.grpc import conversion
 from services.platform.grpc import errors as grpc_errors
@@ -176,8 +177,14 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     async def GetEvent(self, request: ingest_pb2.GetEventRequest, _context: Context) -> ingest_pb2.GetEventResponse:
         """Return an event."""
         event = await self._store.event(identity.tenant_of(request.tenant_id), ids.parse("event_id", request.event_id))
+        withheld = not identity.has(PortalCapability.PAYLOADS)
         found = conversion.message(
-            ingest_pb2.Event, event, payload_bytes=len(event.payload), tags=rules.tags_of(event.tags)
+            ingest_pb2.Event,
+            event,
+            payload=b"" if withheld else event.payload,
+            payload_bytes=len(event.payload),
+            payload_withheld=withheld,
+            tags=rules.tags_of(event.tags),
         )
         return ingest_pb2.GetEventResponse(event=found)
 
@@ -212,6 +219,8 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         if request.subscription_id:
             only = ids.parse("subscription_id", request.subscription_id)
             page = [await self._routing.route(tenant_id, event_id, only)]
+        elif (subscriptions := identity.limited_to()) is not None:
+            page = await self._routing.routes_of(tenant_id, event_id, subscriptions, before=before)
         else:
             page = await self._routing.routes(tenant_id, event_id, before=before, limit=size + 1)
         return ingest_pb2.ListEventRoutesResponse(

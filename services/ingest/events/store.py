@@ -1,6 +1,7 @@
 """Events to store, the results of storing them, and what the ingest path asks of Postgres about them."""
 
 import contextlib
+import dataclasses
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,9 +15,11 @@ from services.domain import idempotency, lookups
 from services.domain.deliveries import Lease, mark_due
 from services.domain.idempotency import Key
 from services.domain.lookups import Kind
+from services.domain.tenants.scopes import visible_events
 from services.ingest.events import search
 from services.ingest.events.search import Filter
 from services.platform import clock, errors, ids
+from services.platform.auth import identity
 from services.platform.stores import postgres, sql
 from services.platform.stores.availability import is_store_away
 from services.platform.stores.walks import Found, Span
@@ -130,6 +133,8 @@ class ListedEvent:
 # The result of an item.
 Answer: TypeAlias = Result | Handshake
 SQL = sql.Queries("services.ingest.events")
+# Pages that are looked at for the events of a portal link that is limited to some subscriptions.
+LIMITED_LOOKS = 20
 MAY_BE_STORED = "the event may have been stored; retry with the same event_id or idempotency_key"
 
 
@@ -238,7 +243,26 @@ class EventStore:
     async def search(
         self, tenant_id: str, wanted: Filter, span: Span, limit: int
     ) -> tuple[Sequence[ListedEvent], Found]:
-        """Return the first `limit` events that are wanted, without their payloads."""
+        """Return the first `limit` events that are wanted, without their payloads.
+
+        For a portal link that is limited to some subscriptions, those of them that were sent there.
+        """
+        subscriptions = identity.limited_to()
+        if subscriptions is None:
+            return await self._search(tenant_id, wanted, span, limit)
+        listed: list[ListedEvent] = []
+        for _ in range(LIMITED_LOOKS):
+            found, reached = await self._search(tenant_id, wanted, span, limit - len(listed))
+            visible = await visible_events(self._pool, [event.id for event in found], subscriptions)
+            listed += [event for event in found if event.id in visible]
+            if reached.reached is None or reached.cut or len(listed) == limit:
+                break
+            span = span.beyond(reached.reached)
+        return listed, dataclasses.replace(reached, cut=len(listed) < limit)
+
+    async def _search(
+        self, tenant_id: str, wanted: Filter, span: Span, limit: int
+    ) -> tuple[Sequence[ListedEvent], Found]:
         async with self._pool.acquire() as connection, connection.transaction(readonly=True):
             found = await search.find(connection, tenant_id, wanted, span, limit)
             if not found.ids:

@@ -34,6 +34,11 @@ class Labels:
             raise errors.InvalidArgument.of(*found)
         return None if asked == cls() else asked
 
+    def are_of(self, name: str | None, metadata: str | None) -> bool:
+        """Return whether a subscription with this name and metadata, as they are stored, has them."""
+        has = pairs(metadata).items() >= pairs(self.metadata).items()
+        return has and self.name in (None, name)
+
 
 def text(metadata: Mapping[str, str]) -> str | None:
     """Return metadata as it is stored."""

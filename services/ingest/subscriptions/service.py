@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 from uuid import UUID
@@ -27,6 +27,7 @@ from services.ingest.subscriptions.record import Draft, Shown, Subscription
 from services.ingest.subscriptions.store import SubscriptionStore, UpdateOf, no_subscription
 from services.platform import errors, ids, paging
 from services.platform.auth import identity, keys
+from services.platform.auth.roles import PortalCapability
 from services.platform.grpc.calls import Context
 from services.platform.process.shares import WeightOf
 
@@ -78,11 +79,25 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         before = paging.before(request.page_token)
         tenant_id = identity.tenant_of_list(request.tenant_id)
         asked = labels.Labels.of(request.name, request.metadata)
+        limit = identity.limited_to()
+        if limit is not None and tenant_id is not None:
+            return await self._limited(tenant_id, limit, asked, before, size)
         if asked is not None:
             return await self._labelled(tenant_id, asked, before, size)
         found = await self._store.subscriptions_page(tenant_id, before, size + 1)
         return pb.ListSubscriptionsResponse(
             subscriptions=[self._message(shown) for shown in found[:size]],
+            next_page_token=paging.token(found[size - 1][0].id) if len(found) > size else "",
+        )
+
+    async def _limited(
+        self, tenant_id: str, limit: Collection[UUID], asked: labels.Labels | None, before: UUID, size: int
+    ) -> pb.ListSubscriptionsResponse:
+        """Return a page of the few that a portal link is limited to."""
+        shown = [one for one in await self._store.of_ids(tenant_id, limit) if one[0].id < before]
+        found = [one for one in shown if asked is None or asked.are_of(one[0].name, one[0].metadata)]
+        return pb.ListSubscriptionsResponse(
+            subscriptions=[self._message(one) for one in found[:size]],
             next_page_token=paging.token(found[size - 1][0].id) if len(found) > size else "",
         )
 
@@ -187,7 +202,8 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         if new is None:
             return pb.CreateSubscriptionResponse(subscription=found, replayed=True)
         await self._cache.changed(new.id, tenant_id, new, new.version)
-        return pb.CreateSubscriptionResponse(subscription=found, secret_key=made)
+        shown = made if identity.has(PortalCapability.SECRETS) else ""
+        return pb.CreateSubscriptionResponse(subscription=found, secret_key=shown)
 
     async def _update(self, tenant_id: str, subscription_id: UUID, update_of: UpdateOf, etags: Sequence[str]) -> Shown:
         shown, changed = await self._store.update_subscription(tenant_id, subscription_id, update_of, etags)

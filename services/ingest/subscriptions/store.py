@@ -1,7 +1,7 @@
 """Subscriptions in Postgres. What changes one tells the audit log in the same transaction."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeAlias
@@ -140,6 +140,11 @@ class SubscriptionStore:
             rows = await self._pool.fetch(SQL["select_all_subscriptions_page"], before, limit)
         else:
             rows = await self._pool.fetch(SQL["select_subscriptions_page"], tenant_id, before, limit)
+        return [self._shown_row(row) for row in rows]
+
+    async def of_ids(self, tenant_id: str, subscription_ids: Collection[UUID]) -> list[Shown]:
+        """Return those of some subscriptions that the tenant has, newest first."""
+        rows = await self._pool.fetch(SQL["select_subscriptions_of"], tenant_id, list(subscription_ids))
         return [self._shown_row(row) for row in rows]
 
     async def labelled_page(

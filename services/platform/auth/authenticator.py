@@ -67,7 +67,7 @@ class Authenticator:
         caller = await self._known.find(key) if key and not of_service else None
         rule = roles.rule(method)
         if caller is not None:
-            roles.check(caller.role, rule.least)
+            roles.check_rule(caller.role, caller.portal_capabilities, rule)
             return caller
         return await self._of_gateway(rule, metadata) if of_service else await self._without_key(rule, metadata)
 
@@ -86,7 +86,7 @@ class Authenticator:
                 raise _required(KEY_HEADER, f"must be the API key, with role {rule.least}, that the gateway acts for")
             with _naming(KEY_HEADER):
                 caller = await self._known.find(key)
-                roles.check(caller.role, rule.least)
+                roles.check_rule(caller.role, caller.portal_capabilities, rule)
             return dataclasses.replace(caller, internal=True)
         if actor is None:
             raise _required(ACTOR_HEADER, "must be the id of the API key that the gateway acts for")
@@ -97,7 +97,7 @@ class Authenticator:
             return identity.ANONYMOUS
         with _naming(ACTOR_HEADER):
             caller = await self._actors.find(actor)
-            roles.check(caller.role, rule.least)
+            roles.check_rule(caller.role, caller.portal_capabilities, rule)
         return dataclasses.replace(caller, internal=True)
 
 

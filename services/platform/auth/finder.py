@@ -3,7 +3,7 @@
 import contextlib
 import hmac
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from uuid import UUID
 
 import asyncpg
@@ -11,8 +11,8 @@ import structlog
 
 from services.platform import errors
 from services.platform.auth import identity, keys
-from services.platform.auth.identity import Identity
-from services.platform.auth.roles import Capability, Role
+from services.platform.auth.identity import Identity, Portal
+from services.platform.auth.roles import Capability, PortalCapability, Role
 from services.platform.process import background
 from services.platform.process.lifecycle import Process
 from services.platform.settings import GrpcServerSettings
@@ -23,6 +23,7 @@ from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.platform.auth")
 _CAPABILITIES = frozenset(Capability)
+_PORTAL_CAPABILITIES = frozenset(PortalCapability)
 
 
 class KeyStore:
@@ -53,6 +54,30 @@ class KeyStore:
         if row["key_hash"] != bootstrap_hash:
             raise errors.Unauthenticated("the session has ended; sign in again")
         return identity.BOOTSTRAP
+
+    async def find_link(
+        self, *, token_hash: bytes | None = None, link_id: UUID | None = None, unlisted: Collection[bytes]
+    ) -> Identity:
+        """Return the holder of a portal link, by its token or by its id; Unauthenticated once it has ended.
+
+        It ends with the key that it was made with: one of the table, or one of those `unlisted`.
+        """
+        row = await self._pool.fetchrow(SQL["select_portal_link"], token_hash, link_id)
+        if row is None or row["revoked"] or (row["key_id"] is None and row["key_hash"] not in unlisted):
+            raise errors.Unauthenticated("the portal link has ended; open another one")
+        if row["expired"]:
+            raise errors.Unauthenticated(
+                "the portal link has expired; open another one", reason=errors.ErrorReason.KEY_EXPIRED
+            )
+        subscriptions = row["subscriptions"]
+        portal = Portal(
+            capabilities=frozenset(
+                PortalCapability(name) for name in row["capabilities"] if name in _PORTAL_CAPABILITIES
+            ),
+            subscriptions=None if subscriptions is None else frozenset(subscriptions),
+        )
+        key_id = f"{identity.PORTAL_PREFIX}{row['id']}"
+        return Identity(tenant_id=row["tenant_id"], role=Role.PORTAL, key_id=key_id, portal=portal)
 
     async def note_used(self, key_ids: Sequence[UUID]) -> None:
         """Record that these keys were used just now."""
@@ -87,10 +112,15 @@ NOTE_INTERVAL_SECONDS = 1.0
 class Finder:
     """Finds the bootstrap key in the settings, and all others in the database, by themselves or by a session."""
 
-    def __init__(self, store: KeyStore, *, bootstrap_key: str) -> None:
+    def __init__(self, store: KeyStore, *, bootstrap_key: str, required: bool = True) -> None:
         self._store = store
         self._bootstrap_key = bootstrap_key.encode()
         self._bootstrap_hash = keys.digest(bootstrap_key) if bootstrap_key else None
+        # Of callers that are in no table.
+        self._unlisted: Mapping[str, bytes] = {
+            **({identity.BOOTSTRAP_KEY_ID: self._bootstrap_hash} if self._bootstrap_hash else {}),
+            **({} if required else {identity.ANONYMOUS_ID: keys.digest(identity.ANONYMOUS_ID)}),
+        }
         self._used: set[UUID] = set()
         # On time.monotonic(), by key.
         self._noted_at: dict[UUID, float] = {}
@@ -99,6 +129,8 @@ class Finder:
         """Return the current holder of a key, or of the token of a session; Unauthenticated if there is none."""
         if keys.may_be_session_token(key):
             return self._used_now(await self._store.find_session(keys.digest(key), bootstrap_hash=self._bootstrap_hash))
+        if keys.may_be_portal_token(key):
+            return await self._store.find_link(token_hash=keys.digest(key), unlisted=self._unlisted.values())
         if self._bootstrap_key and hmac.compare_digest(key.encode(), self._bootstrap_key):
             return identity.BOOTSTRAP
         if not key.startswith(keys.PREFIX):
@@ -111,6 +143,10 @@ class Finder:
             self._used.add(key_id)
         return found
 
+    def hash_of(self, key_id: str) -> bytes | None:
+        """Return the digest that stands for a caller without a row in the table of keys; None for others."""
+        return self._unlisted.get(key_id)
+
     async def find_actor(self, actor: str) -> Identity:
         """Return the holder of the key that a gateway acts for, by its id; Unauthenticated if there is no such key.
 
@@ -119,9 +155,11 @@ class Finder:
         if actor == identity.BOOTSTRAP_KEY_ID:
             return identity.BOOTSTRAP
         try:
-            key_id = UUID(actor)
+            key_id = UUID(actor.removeprefix(identity.PORTAL_PREFIX))
         except ValueError:
             raise keys.invalid() from None
+        if actor.startswith(identity.PORTAL_PREFIX):
+            return await self._store.find_link(link_id=key_id, unlisted=self._unlisted.values())
         return await self._store.find_by_id(key_id)
 
     async def note(self) -> None:
@@ -140,7 +178,7 @@ class Finder:
 @contextlib.asynccontextmanager
 async def running(process: Process, settings: GrpcServerSettings, pool: postgres.Pool) -> AsyncIterator[Finder]:
     """Yield a finder that writes uses of keys while the context lasts."""
-    finder = Finder(KeyStore(pool), bootstrap_key=settings.bootstrap_admin_key)
+    finder = Finder(KeyStore(pool), bootstrap_key=settings.bootstrap_admin_key, required=settings.requires_key)
     noting = process.spawn("key_use", finder.note())
     try:
         yield finder

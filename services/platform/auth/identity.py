@@ -6,9 +6,10 @@ Every row belongs to a tenant. The interceptor of grpc/server.py notes the calle
 import contextvars
 import re
 from dataclasses import dataclass
+from uuid import UUID
 
 from services.platform import errors
-from services.platform.auth.roles import Capability, Role
+from services.platform.auth.roles import Capability, PortalCapability, Role
 
 DEFAULT_TENANT = "default"
 BOOTSTRAP_KEY_ID = "bootstrap"
@@ -18,13 +19,28 @@ ACTOR_HEADER = "webhook-actor"
 ANONYMOUS_ID = "anonymous"
 
 
+# What the id of a portal link follows, where others have the id of a key.
+PORTAL_PREFIX = "portal:"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Portal:
+    """What a portal link allows."""
+
+    capabilities: frozenset[PortalCapability]
+    # Whose objects it is limited to; None: all of its tenant.
+    subscriptions: frozenset[UUID] | None
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Identity:
-    """The holder of a key."""
+    """The holder of a key, or of a portal link."""
 
     tenant_id: str
     role: Role
-    # UUID of the key, BOOTSTRAP_KEY_ID, ANONYMOUS_ID where none was shown, or empty for the service's own.
+    # UUID of the key, BOOTSTRAP_KEY_ID, ANONYMOUS_ID where none was shown, PORTAL_PREFIX with the UUID of a portal
+    # link, or
+    # empty for the service's own.
     key_id: str = ""
     # None: API_KEY_REQUESTS_PER_SECOND.
     requests_per_second: float | None = None
@@ -32,6 +48,13 @@ class Identity:
     capabilities: frozenset[Capability] = frozenset()
     # Whether the call came from a gateway, whose decision to trace it is followed.
     internal: bool = False
+    # Of a portal link.
+    portal: Portal | None = None
+
+    @property
+    def portal_capabilities(self) -> frozenset[PortalCapability]:
+        """What it may do as the holder of a portal link; nothing for others."""
+        return self.portal.capabilities if self.portal else frozenset()
 
 
 # A gateway that acts for no API key.
@@ -78,16 +101,34 @@ def tenant_of_list(requested: str) -> str | None:
     return tenant_of(requested)
 
 
+def limited_to() -> frozenset[UUID] | None:
+    """Return the subscriptions that the caller's portal link is limited to; None if there is no limit.
+
+    There is none where the service acts by itself.
+    """
+    caller = CALLER.get(None)
+    return None if caller is None or caller.portal is None else caller.portal.subscriptions
+
+
+def has(capability: PortalCapability) -> bool:
+    """Return whether the caller may do this: others than holders of portal links may what their role allows."""
+    portal = CALLER.get().portal
+    return portal is None or capability in portal.capabilities
+
+
 def check_capability(capability: Capability) -> None:
     """PermissionDenied unless the caller has a capability."""
     caller = CALLER.get()
     if caller.role in _ALL_CAPABILITIES or capability in caller.capabilities:
         return
-    description = f"requires an API key with the capability {capability}, or with role {Role.ADMIN}"
-    # As for its role: so a gateway can tell it from a refusal of its service key.
-    violations = [errors.Violation(field=ACTOR_HEADER, description=description)] if caller.internal else []
-    message = f"this {description}"
-    raise errors.PermissionDenied(message, reason=errors.ErrorReason.CAPABILITY_MISSING, violations=violations)
+    message = f"this requires an API key with the capability {capability}, or with role {Role.ADMIN}"
+    raise refused(message, errors.ErrorReason.CAPABILITY_MISSING)
+
+
+def refused(message: str, reason: errors.ErrorReason) -> errors.PermissionDenied:
+    """Return the error for a caller who may not do this, by which a gateway tells it from one of its service key."""
+    violations = [errors.Violation(field=ACTOR_HEADER, description=message)] if CALLER.get().internal else []
+    return errors.PermissionDenied(message, reason=reason, violations=violations)
 
 
 def check_tenant(field: str, text: str) -> str:

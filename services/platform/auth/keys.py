@@ -1,4 +1,4 @@
-"""API keys, ingest tokens, and tokens of sessions as text: how one is made, sent, told from others, and stored."""
+"""API keys, and tokens of ingest URLs, sessions, and portal links: how they are made, told from others, and stored."""
 
 import hashlib
 import re
@@ -19,6 +19,10 @@ _TOKEN_BYTES = 32
 _INGEST_TOKEN = re.compile(INGEST_TOKEN_PREFIX + r"[A-Za-z0-9_-]{43}")
 SESSION_PREFIX = "whs_"
 _SESSION_TOKEN = re.compile(SESSION_PREFIX + r"[A-Za-z0-9_-]{43}")
+# In the address of a portal link, and what its holder has once it is exchanged.
+LINK_PREFIX = "whl_"
+PORTAL_PREFIX = "whp_"
+_PORTAL_TOKEN = re.compile(PORTAL_PREFIX + r"[A-Za-z0-9_-]{43}")
 # What a header can carry in one piece: printable ASCII without spaces.
 _PRINTABLE = re.compile(r"[!-~]+")
 _BEARER = re.compile(r"bearer +([!-~]{1,256}) *", re.IGNORECASE)
@@ -47,6 +51,21 @@ def make_session_token() -> str:
 def may_be_session_token(text: str) -> bool:
     """Whether a text has the form of a session's token."""
     return _SESSION_TOKEN.fullmatch(text) is not None
+
+
+def make_link_secret() -> str:
+    """Create the secret of a portal link, which is exchanged once."""
+    return LINK_PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
+
+
+def make_portal_token() -> str:
+    """Create the token of a portal link: what its holder sends in place of a key."""
+    return PORTAL_PREFIX + secrets.token_urlsafe(_TOKEN_BYTES)
+
+
+def may_be_portal_token(text: str) -> bool:
+    """Whether a text has the form of a portal link's token."""
+    return _PORTAL_TOKEN.fullmatch(text) is not None
 
 
 def shown(key: str) -> str:

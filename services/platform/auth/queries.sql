@@ -22,3 +22,13 @@ WHERE s.token_hash = $1
 -- note_used --
 -- Notes that keys were used just now.
 UPDATE api_keys SET last_used_at = now() WHERE id = ANY($1::uuid[])
+
+-- select_portal_link --
+-- Finds a portal link by the digest of its token, or by its id once it was exchanged. key_id is null if the key that it was
+-- made with is in no table.
+SELECT l.id, l.tenant_id, l.capabilities, l.subscriptions, l.key_hash, k.id AS key_id,
+       l.revoked_at IS NOT NULL OR k.revoked_at IS NOT NULL AS revoked,
+       l.expires_at <= now() OR coalesce(k.expires_at <= now(), false) AS expired
+FROM portal_links l LEFT JOIN api_keys k ON k.key_hash = l.key_hash
+WHERE l.token_hash IS NOT NULL
+  AND l.id = coalesce($2::uuid, (SELECT id FROM portal_links WHERE token_hash = $1::bytea))

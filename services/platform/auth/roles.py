@@ -4,7 +4,7 @@ REST operations require the role of the method behind them: services/gateway/web
 """
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from services.platform import errors
@@ -21,6 +21,8 @@ class Role(enum.StrEnum):
     WRITE = "write"
     INGEST = "ingest"
     READ = "read"
+    # The holder of a portal link, which has capabilities in place of what roles allow.
+    PORTAL = "portal"
 
 
 class Capability(enum.StrEnum):
@@ -28,6 +30,23 @@ class Capability(enum.StrEnum):
 
     # Erase events. Its key needs WRITE to create jobs.
     ERASE = "erase"
+
+
+class PortalCapability(enum.StrEnum):
+    """What the holder of a portal link may do."""
+
+    # See subscriptions, deliveries, events without their payloads, statistics, and jobs.
+    VIEW = "view"
+    # Create, change, pause, and delete subscriptions.
+    MANAGE = "manage"
+    # Set and rotate secrets and ingest tokens, and see those that are made.
+    SECRETS = "secrets"
+    # Send test events.
+    TEST = "test"
+    # Retry and cancel deliveries, and run jobs that do.
+    RECOVER = "recover"
+    # See the payloads of events.
+    PAYLOADS = "payloads"
 
 
 GIVEN_TO_KEYS = frozenset((Role.ADMIN, Role.WRITE, Role.INGEST, Role.READ))
@@ -39,6 +58,16 @@ _INCLUDED: Mapping[Role, frozenset[Role]] = {
     Role.WRITE: frozenset((Role.WRITE, Role.INGEST, Role.READ)),
     Role.INGEST: frozenset((Role.INGEST,)),
     Role.READ: frozenset((Role.READ,)),
+    Role.PORTAL: frozenset((Role.PORTAL,)),
+}
+# What a caller must be allowed to give a capability to a portal link.
+GIVEN_BY: Mapping[PortalCapability, Role] = {
+    PortalCapability.VIEW: Role.READ,
+    PortalCapability.MANAGE: Role.WRITE,
+    PortalCapability.SECRETS: Role.WRITE,
+    PortalCapability.TEST: Role.WRITE,
+    PortalCapability.RECOVER: Role.WRITE,
+    PortalCapability.PAYLOADS: Role.READ,
 }
 
 
@@ -55,17 +84,22 @@ class Service(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """Who may call a method: API keys of this role, and how a gateway does."""
+    """Who may call a method: API keys of this role, portal links with this capability, and how a gateway does."""
 
     least: Role
     service: Service
     # Whether an admin may ask for all tenants at once.
     everywhere: bool = False
+    # None: no portal link allows it.
+    portal: PortalCapability | None = None
 
 
-_READ = Rule(Role.READ, Service.ACTOR)
-_LIST = Rule(Role.READ, Service.ACTOR, everywhere=True)
-_WRITE = Rule(Role.WRITE, Service.ACTOR)
+_READ = Rule(Role.READ, Service.ACTOR, portal=PortalCapability.VIEW)
+_LIST = Rule(Role.READ, Service.ACTOR, everywhere=True, portal=PortalCapability.VIEW)
+_MANAGE = Rule(Role.WRITE, Service.ACTOR, portal=PortalCapability.MANAGE)
+_SECRETS = Rule(Role.WRITE, Service.ACTOR, portal=PortalCapability.SECRETS)
+_TEST = Rule(Role.WRITE, Service.ACTOR, portal=PortalCapability.TEST)
+_RECOVER = Rule(Role.WRITE, Service.ACTOR, portal=PortalCapability.RECOVER)
 _ADMIN = Rule(Role.ADMIN, Service.KEY)
 
 # A method without a row cannot be called.
@@ -78,32 +112,32 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.IngestService/ListEvents": _READ,
     "/webhook.v1.IngestService/StreamEvents": _READ,
     "/webhook.v1.IngestService/ListEventRoutes": _READ,
-    "/webhook.v1.SubscriptionService/CreateSubscription": _WRITE,
+    "/webhook.v1.SubscriptionService/CreateSubscription": _MANAGE,
     "/webhook.v1.SubscriptionService/GetSubscription": _READ,
     "/webhook.v1.SubscriptionService/ListSubscriptions": _LIST,
-    "/webhook.v1.SubscriptionService/UpdateSubscription": _WRITE,
-    "/webhook.v1.SubscriptionService/DeleteSubscription": _WRITE,
-    "/webhook.v1.SubscriptionService/SetSubscriptionStatus": _WRITE,
-    "/webhook.v1.SubscriptionService/RotateSubscriptionSecret": _WRITE,
-    "/webhook.v1.SubscriptionService/CreateIngestToken": _WRITE,
-    "/webhook.v1.SubscriptionService/DeleteIngestToken": _WRITE,
+    "/webhook.v1.SubscriptionService/UpdateSubscription": _MANAGE,
+    "/webhook.v1.SubscriptionService/DeleteSubscription": _MANAGE,
+    "/webhook.v1.SubscriptionService/SetSubscriptionStatus": _MANAGE,
+    "/webhook.v1.SubscriptionService/RotateSubscriptionSecret": _SECRETS,
+    "/webhook.v1.SubscriptionService/CreateIngestToken": _SECRETS,
+    "/webhook.v1.SubscriptionService/DeleteIngestToken": _SECRETS,
     "/webhook.v1.SubscriptionService/CheckIngestToken": Rule(Role.SERVICE, Service.ALONE),
     "/webhook.v1.DeliveryService/GetDelivery": _READ,
     "/webhook.v1.DeliveryService/ListDeliveries": _LIST,
     "/webhook.v1.DeliveryService/SearchDeliveries": _READ,
     "/webhook.v1.DeliveryService/StreamDeliveries": _READ,
     "/webhook.v1.DeliveryService/SummarizeDeliveries": _READ,
-    "/webhook.v1.DeliveryService/RetryDelivery": _WRITE,
-    "/webhook.v1.DeliveryService/BatchRetryDeliveries": _WRITE,
-    "/webhook.v1.DeliveryService/CancelDelivery": _WRITE,
-    "/webhook.v1.DeliveryService/TestSubscription": _WRITE,
-    "/webhook.v1.JobService/PreviewJob": _WRITE,
-    "/webhook.v1.JobService/CreateJob": _WRITE,
+    "/webhook.v1.DeliveryService/RetryDelivery": _RECOVER,
+    "/webhook.v1.DeliveryService/BatchRetryDeliveries": _RECOVER,
+    "/webhook.v1.DeliveryService/CancelDelivery": _RECOVER,
+    "/webhook.v1.DeliveryService/TestSubscription": _TEST,
+    "/webhook.v1.JobService/PreviewJob": _RECOVER,
+    "/webhook.v1.JobService/CreateJob": _RECOVER,
     "/webhook.v1.JobService/GetJob": _READ,
     "/webhook.v1.JobService/ListJobs": _LIST,
-    "/webhook.v1.JobService/PauseJob": _WRITE,
-    "/webhook.v1.JobService/ResumeJob": _WRITE,
-    "/webhook.v1.JobService/CancelJob": _WRITE,
+    "/webhook.v1.JobService/PauseJob": _RECOVER,
+    "/webhook.v1.JobService/ResumeJob": _RECOVER,
+    "/webhook.v1.JobService/CancelJob": _RECOVER,
     "/webhook.v1.AnalyticsService/GetStats": _LIST,
     "/webhook.v1.AnalyticsService/GetStatsSeries": _LIST,
     "/webhook.v1.AccessService/Authenticate": Rule(Role.SERVICE, Service.ALONE),
@@ -120,6 +154,10 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.AccessService/EndSession": Rule(Role.SERVICE, Service.ALONE),
     "/webhook.v1.AccessService/ListSessions": _ADMIN,
     "/webhook.v1.AccessService/RevokeSession": _ADMIN,
+    "/webhook.v1.AccessService/CreatePortalLink": Rule(Role.READ, Service.ACTOR),
+    "/webhook.v1.AccessService/RevokePortalLink": Rule(Role.READ, Service.ACTOR),
+    "/webhook.v1.AccessService/GetPortalLink": Rule(Role.SERVICE, Service.ALONE),
+    "/webhook.v1.AccessService/ExchangePortalLink": Rule(Role.SERVICE, Service.ALONE),
     "/webhook.v1.AuditService/ListAuditEntries": _ADMIN,
 }
 # The services of gRPC itself: health, and reflection, which describes the API.
@@ -140,6 +178,24 @@ def rule(method: str) -> Rule:
 def includes(role: Role, needed: Role) -> bool:
     """Return whether `role` allows everything that `needed` allows."""
     return needed in _INCLUDED[role]
+
+
+def check_rule(role: Role, capabilities: Collection[PortalCapability], rule: Rule) -> None:
+    """Raise PermissionDenied unless a method may be called with this role; by a portal link, with its capabilities."""
+    if role is not Role.PORTAL:
+        check(role, rule.least)
+    elif rule.portal is None:
+        raise errors.PermissionDenied(
+            "this requires an API key; no portal link allows it", reason=errors.ErrorReason.ROLE_INSUFFICIENT
+        )
+    elif rule.portal not in capabilities:
+        raise missing(rule.portal)
+
+
+def missing(capability: PortalCapability) -> errors.PermissionDenied:
+    """Return the error for a portal link that lacks a capability."""
+    message = f"this requires a portal link with the capability {capability}"
+    return errors.PermissionDenied(message, reason=errors.ErrorReason.CAPABILITY_MISSING)
 
 
 def check(role: Role, needed: Role) -> None:

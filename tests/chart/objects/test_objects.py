@@ -8,7 +8,8 @@ import pytest
 
 from services.analytics.settings import AnalyticsSettings
 from services.delivery.settings import DeliverySettings
-from services.gateway.console.pages import PAGES
+from services.gateway.console.pages import ASSETS_PATH, PAGES
+from services.gateway.resources.portal_links import PATH
 from services.ingest.settings import IngestSettings
 from tests.chart import rendering
 from tests.chart.rendering import Object
@@ -463,6 +464,23 @@ def exposed(objects: list[rendering.Object]) -> tuple[dict[str, Any], dict[str, 
             for match in rule["matches"]
         ]
     return by_ingress, by_route
+
+
+PORTAL = [(PATH, "Prefix"), (ASSETS_PATH, "Prefix")]
+
+
+@pytest.mark.parametrize(
+    ("values", "paths"),
+    [
+        ({"portal": {"enabled": True}}, {"a.example": [*PUBLIC, *PORTAL]}),
+        (
+            {"portal": {"enabled": True, "hosts": ["c.example"]}, "console": {"enabled": True, "hosts": ["b.example"]}},
+            {"a.example": PUBLIC, "b.example": [*PUBLIC, *CONSOLE], "c.example": [*PUBLIC, *PORTAL]},
+        ),
+    ],
+)
+def test_portal_links_are_exposed_only_where_they_are_wanted(values: dict[str, Any], paths: dict[str, Any]) -> None:
+    assert exposed(rendering.rendered(rendering.STORES | ROUTED | values)) == (paths, paths)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,8 @@ ALONE = {
     "/webhook.v1.AccessService/CreateSession",
     "/webhook.v1.AccessService/GetSession",
     "/webhook.v1.AccessService/EndSession",
+    "/webhook.v1.AccessService/GetPortalLink",
+    "/webhook.v1.AccessService/ExchangePortalLink",
     "/webhook.v1.IngestService/BatchIngest",
     "/webhook.v1.SubscriptionService/CheckIngestToken",
 }

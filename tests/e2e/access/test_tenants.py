@@ -65,7 +65,9 @@ async def test_objects_of_other_tenants_are_404_on_every_route_and_absent_from_l
         window = {"from": "2020-01-01T00:00:00Z"}
         job = await acmes.post("/api/v1/jobs", json={"kind": "retry", "filter": window})
         assert job.status_code == 202, job.text
+        link = await acmes.post("/api/v1/portal-links", json={"capabilities": ["view"]})
         object_ids = {
+            "link_id": link.json()["id"],
             "job_id": job.json()["id"],
             "subscription_id": subscription_id,
             "delivery_id": delivery_id,

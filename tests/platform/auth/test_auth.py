@@ -48,6 +48,7 @@ def test_methods_take_one_request_and_those_that_stream_say_so() -> None:
         (Role.INGEST, {Role.INGEST}),
         (Role.READ, {Role.READ}),
         (Role.SERVICE, {Role.SERVICE, Role.INGEST}),
+        (Role.PORTAL, {Role.PORTAL}),
         (Role.ANYBODY, set(Role)),
     ],
 )
