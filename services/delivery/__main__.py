@@ -7,6 +7,7 @@ import grpc
 
 from protos.webhook.v1 import deliveries_pb2, deliveries_pb2_grpc, jobs_pb2, jobs_pb2_grpc
 from services.delivery.api.endpoint_tests import EndpointTests, EndpointTestStore
+from services.delivery.api.live import Watching
 from services.delivery.api.retries import Retries
 from services.delivery.api.service import DeliveryService
 from services.delivery.api.store import DeliveryStore
@@ -85,13 +86,15 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
             ]
             loops.append(process.spawn("job_gauges", runner.keep_gauges(jobs)))
         loops.append(process.spawn("jobs", Runner(jobs, ringer, heard).run()))
+        watching = Watching(client)
+        loops.append(process.spawn("watching", watching.run()))
         for loop in loops:
             stack.push_async_callback(process.cancel, loop)
 
         def register(server: grpc.aio.Server) -> None:
             jobs_pb2_grpc.add_JobServiceServicer_to_server(JobService(jobs, heard), server)
             tests = EndpointTests(EndpointTestStore(pool), heard)
-            service = DeliveryService(deliveries, Retries(deliveries, ringer, closed), tests)
+            service = DeliveryService(deliveries, Retries(deliveries, ringer, closed), tests, watching)
             deliveries_pb2_grpc.add_DeliveryServiceServicer_to_server(service, server)
 
         authenticator = Authenticator(settings, callers.find, callers.find_actor)

@@ -11,6 +11,7 @@ from protos.webhook.v1 import access_pb2_grpc, ingest_pb2_grpc, subscriptions_pb
 from services.gateway import app
 from services.gateway.accept.batches import IngestBatches
 from services.gateway.accept.routes import IngestTokens
+from services.gateway.resources.stream import Streams
 from services.gateway.settings import GatewaySettings
 from services.gateway.web import backends
 from services.gateway.web.backends import Backends, Channels
@@ -60,6 +61,7 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
         callers = Callers(access_pb2_grpc.AccessServiceStub(asking), retries, settings)
         tokens = IngestTokens(subscriptions_pb2_grpc.SubscriptionServiceStub(asking), retries)
         backends.watch(process.health, channels)
+        streams = Streams()
         gateway = app.create(
             services,
             batches,
@@ -70,6 +72,7 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
             serve_operations=settings.development,
             local_only=settings.development,
             tracer=process.tracer,
+            streams=streams,
         )
 
         def grace_seconds() -> float:
@@ -77,6 +80,7 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
 
         async with server.serving(gateway, listener, name="gateway", grace_seconds=grace_seconds) as drain:
             process.on_drain(drain)
+            process.on_drain(streams.end)
             log.info("gateway is listening", port=listener.getsockname()[1])
             yield
         await batches.drained()

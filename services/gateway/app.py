@@ -8,8 +8,20 @@ from services.gateway.accept.batches import IngestBatches
 from services.gateway.accept.routes import IngestTokens
 from services.gateway.console import portal, sessions
 from services.gateway.console.pages import Console
-from services.gateway.resources import api_keys, audit, deliveries, events, jobs, portal_links, retries, stats, tenants
+from services.gateway.resources import (
+    api_keys,
+    audit,
+    deliveries,
+    events,
+    jobs,
+    portal_links,
+    retries,
+    stats,
+    stream,
+    tenants,
+)
 from services.gateway.resources import sessions as admin_sessions
+from services.gateway.resources.stream import Streams
 from services.gateway.resources.subscriptions import routes as subscriptions
 from services.gateway.resources.subscriptions import secrets
 from services.gateway.web import middleware, openapi, problems, received, swagger
@@ -32,6 +44,7 @@ def create(
     serve_operations: bool,
     local_only: bool = False,
     tracer: Tracer | None = None,
+    streams: Streams | None = None,
 ) -> ASGIApp:
     """Return the application; payloads may have up to `max_payload_bytes`.
 
@@ -40,6 +53,7 @@ def create(
     """
     accept = routes.routes(batches, tokens, max_payload_bytes=max_payload_bytes)
     api = described(services, with_operations=serve_operations)
+    api.state.streams = streams or Streams()
     api.routes.extend(accept)
     operational = [probes.liveness_route(health), *(probes.routes(health) if serve_operations else ())]
     api.routes.extend(operational)
@@ -83,6 +97,7 @@ def described(services: Backends | None = None, *, with_operations: bool = False
         *of_subscriptions,
         events,
         deliveries,
+        stream,
         jobs,
         stats,
         portal_links,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -152,10 +153,22 @@ def methods(channel: Any) -> Iterator[Method]:
                 yield Method(path=f"/{name}/{method.name}", request=method.input_type, channel=channel)
 
 
+# What answers these goes on for as long as somebody reads: the first message says enough.
+ENDLESS = frozenset(("/webhook.v1.DeliveryService/Watch",))
+
+
+def _all(path: str, answers: Any) -> None:
+    for _ in answers:
+        if path in ENDLESS:
+            answers.cancel()
+            return
+
+
 def unary(channel: Any, path: str, data: bytes, metadata: Metadata = ()) -> grpc.StatusCode:
     """Return the status of a call with one request, and one response or a stream of them."""
     call = channel.unary_stream(path, request_serializer=None, response_deserializer=None)
-    return _status(lambda: list(call(data, timeout=TIMEOUT_SECONDS, metadata=(*credentials(path), *metadata))))
+    answers = functools.partial(call, data, timeout=TIMEOUT_SECONDS, metadata=(*credentials(path), *metadata))
+    return _status(lambda: _all(path, answers()))
 
 
 def stream(
@@ -163,7 +176,7 @@ def stream(
 ) -> grpc.StatusCode:
     """Return the status of a call that sends a stream and reads one."""
     call = channel.stream_stream(path, request_serializer=None, response_deserializer=None)
-    return _status(lambda: list(call(iter(parts), timeout=timeout_seconds, metadata=credentials(path))))
+    return _status(lambda: _all(path, call(iter(parts), timeout=timeout_seconds, metadata=credentials(path))))
 
 
 def _status(call: Callable[[], object]) -> grpc.StatusCode:

@@ -1,9 +1,12 @@
 """What the console does besides, in a real browser, and every page in both themes and on a small screen."""
 
+import re
+
 import pytest
 
 from dev.harness.api import Api
 from dev.harness.receiver import Receiver
+from dev.harness.waiting import wait_until
 from tests.console.conftest import Window, button, violations
 
 # The whole run is long where many things run beside it.
@@ -71,3 +74,32 @@ async def test_every_page_is_accessible_in_both_themes_and_fits_320_pixels(
         if (wide := await page.evaluate("document.documentElement.scrollWidth")) > 320:
             found.append(f"{name}: {wide} pixels wide")
     assert found == []
+
+
+async def test_the_live_tail_of_two_tabs_reads_one_stream_and_gathers_what_is_new(
+    window: Window, receiver: Receiver, api: Api
+) -> None:
+    subscription_id = await api.subscribe(receiver.url("/live"), event_types=["none.of.these"])
+    streams: list[str] = []
+    other = await window.page.context.new_page()
+    for page in (window.page, other):
+        page.on("request", lambda asked: streams.append(asked.url) if "/api/v1/stream" in asked.url else None)
+        await page.goto(f"/live?subscription_id={subscription_id}")
+        await page.get_by_role("status").filter(has_text="Live").wait_for()
+
+    async def seen() -> bool:
+        # Workers look once a second whether somebody watches.
+        await api.until(await api.sent(subscription_id), "delivered")
+        return all([await page.locator("tbody tr").count() > 0 for page in (window.page, other)])
+
+    await wait_until(seen, what="a delivery in both tabs")
+    assert len(streams) == 1
+    await button(other, "Pause").click()
+    rows = await other.locator("tbody tr").count()
+    await api.until(await api.sent(subscription_id), "delivered")
+    fresh = other.get_by_role("button", name=re.compile("^[0-9]+ new$"))
+    await fresh.wait_for()
+    assert await other.locator("tbody tr").count() == rows
+    await fresh.click()
+    await other.locator("tbody tr").nth(rows).wait_for()
+    await other.close()

@@ -57,7 +57,8 @@ REQUEST_ID = "the-request-of-this-test"
 # What differs between any two calls of a method.
 VARYING = re.compile(
     r"[0-9a-f]{8}-[0-9a-f-]{27}"  # ids
-    r"|whk_[\w-]+|whsec_[\w+/=-]+|whi_[\w-]+|token: \"[^\"]+\"|secret_key: \"[^\"]+\"|key: \"[^\"]+\"|etag: \"[^\"]+\""
+    r"|whk_[\w-]+|wh[lp]_[\w-]+|whsec_[\w+/=-]+|whi_[\w-]+"
+    r"|token: \"[^\"]+\"|secret_key: \"[^\"]+\"|key: \"[^\"]+\"|etag: \"[^\"]+\""
     r"|(?:seconds|nanos): \d+|prefix: \"[^\"]+\"|tenant-\d+"
 )
 
@@ -204,6 +205,17 @@ async def session(served: Served) -> access_pb2.CreatedSession:
     return answer.created
 
 
+LINK = access_pb2.CreatePortalLinkRequest(capabilities=[access_pb2.PORTAL_CAPABILITY_VIEW])
+
+
+async def link(served: Served) -> access_pb2.CreatePortalLinkResponse:
+    """Create a portal link."""
+    answer: access_pb2.CreatePortalLinkResponse = await served.prepared(
+        "/webhook.v1.AccessService/CreatePortalLink", LINK
+    )
+    return answer
+
+
 def of_subscription(cls: Any, **fields: Any) -> Made:
     """Return what makes a request about a new subscription."""
 
@@ -286,6 +298,12 @@ CASES: Mapping[str, Made] = {
     ),
     "DeliveryService/SearchDeliveries": always(deliveries_pb2.SearchDeliveriesRequest(page_size=1)),
     "DeliveryService/StreamDeliveries": always(deliveries_pb2.StreamDeliveriesRequest()),
+    # One of something ends with its reader.
+    "DeliveryService/Watch": always(
+        deliveries_pb2.WatchRequest(
+            topic=deliveries_pb2.WATCH_TOPIC_DELIVERIES, filter=deliveries_pb2.DeliveryFilter(subscription_id=[NOTHING])
+        )
+    ),
     "DeliveryService/RetryDelivery": of_event(deliveries_pb2.RetryDeliveryRequest, "delivery_id"),
     "DeliveryService/BatchRetryDeliveries": made_by(
         accepted, lambda made: deliveries_pb2.BatchRetryDeliveriesRequest(delivery_ids=[made.delivery_id])
@@ -322,6 +340,12 @@ CASES: Mapping[str, Made] = {
     "AccessService/EndSession": made_by(session, lambda made: access_pb2.EndSessionRequest(token=made.token)),
     "AccessService/ListSessions": always(access_pb2.ListSessionsRequest(page_size=1)),
     "AccessService/RevokeSession": made_by(session, lambda made: access_pb2.RevokeSessionRequest(id=made.session.id)),
+    "AccessService/CreatePortalLink": always(LINK),
+    "AccessService/GetPortalLink": made_by(link, lambda made: access_pb2.GetPortalLinkRequest(id=made.link.id)),
+    "AccessService/ExchangePortalLink": made_by(
+        link, lambda made: access_pb2.ExchangePortalLinkRequest(id=made.link.id, secret=made.secret)
+    ),
+    "AccessService/RevokePortalLink": made_by(link, lambda made: access_pb2.RevokePortalLinkRequest(id=made.link.id)),
     "AuditService/ListAuditEntries": always(audit_pb2.ListAuditEntriesRequest(page_size=1)),
 }
 METHODS = {f"/webhook.v1.{name}": make for name, make in CASES.items()}

@@ -268,6 +268,9 @@ class Services(
     ) -> AsyncIterator[deliveries_pb2.StreamDeliveriesResponse]:
         raise NotImplementedError
 
+    def Watch(self, request: Any, context: Context) -> AsyncIterator[deliveries_pb2.WatchResponse]:
+        raise NotImplementedError
+
     async def SummarizeDeliveries(self, request: Any, _context: Context) -> deliveries_pb2.SummarizeDeliveriesResponse:
         await self._called(request)
         counts = [

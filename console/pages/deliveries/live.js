@@ -1,7 +1,8 @@
-// Live tail: deliveries as they are accepted, newest first, for as long as somebody looks.
+// Live tail: deliveries as workers record them, newest first, for as long as somebody looks.
 import { html, useEffect, useRef, useState } from "../../lib/html.js";
 import { get, tenant } from "../../lib/api.js";
-import { brief, exact } from "../../lib/format.js";
+import { brief, count, exact } from "../../lib/format.js";
+import { follow } from "../../lib/live.js";
 import { link, param, setQuery } from "../../lib/router.js";
 import { Badge, Button, Card, Curl, Empty, Failure, Page, QuerySelect, QueryText, Skeleton, Table } from "../../lib/ui.js";
 import { Subscription, nameOf, subscriptions } from "../../lib/names.js";
@@ -14,65 +15,102 @@ const EVERY_MS = 1500;
 const MOST = 200;
 const PAGE = 100;
 
+/** A recorded delivery as lists have one. @param {any} one */
+const listed = (one) => ({ ...one, id: one.delivery_id, created_at: one.recorded_at, last_status_code: one.status === "delivered" ? null : one.status_code, last_error_kind: one.error_kind });
+
 export default function Live() {
   const [items, set] = useState(/** @type {any[]} */ ([]));
-  const [state, setState] = useState({ error: /** @type {any} */ (null), ready: false, missed: false });
+  const [fresh, gather] = useState(/** @type {any[]} */ ([]));
+  const [state, setState] = useState({ error: /** @type {any} */ (null), ready: false, live: /** @type {boolean | null} */ (null), missed: 0 });
   const [paused, pause] = useState(false);
   const filter = { event_type: param("event_type"), subscription_id: param("subscription_id"), status: param("status") };
   const key = JSON.stringify([filter, tenant.value]);
-  const newest = useRef("");
+  const wanted = useRef(/** @type {(one: any) => boolean} */ (() => true));
+  wanted.current = (one) =>
+    (!filter.status || one.status === filter.status) &&
+    (!filter.subscription_id || one.subscription_id === filter.subscription_id) &&
+    (!filter.event_type || (filter.event_type.endsWith(".*") ? one.event_type?.startsWith(filter.event_type.slice(0, -1)) : one.event_type === filter.event_type));
+  const add = (all) => {
+    const found = all.filter((item) => !items.some((one) => one.id === item.id && one.status === item.status && one.attempt_count === item.attempt_count));
+    const ids = new Set(found.map((item) => item.id));
+    const put = (before) => [...found, ...before.filter((item) => !ids.has(item.id))].slice(0, MOST);
+    // Who reads further down, or has paused, is not interrupted.
+    if (paused || scrollY > 200) gather(put);
+    else set(put);
+  };
+  const latest = useRef(add);
+  latest.current = add;
+  const load = async (abort, limit) => {
+    try {
+      const from = new Date(Date.now() - 3_600_000).toISOString();
+      const page = await get(PATH, { ...filter, from, limit }, abort);
+      setState((before) => ({ ...before, error: null, ready: true }));
+      return page.items;
+    } catch (error) {
+      if (!abort.aborted) setState((before) => ({ ...before, error }));
+      return [];
+    }
+  };
+  const loading = useRef(load);
+  loading.current = load;
   useEffect(() => {
-    newest.current = "";
+    const control = new AbortController();
     set([]);
-    setState({ error: null, ready: false, missed: false });
+    gather([]);
+    load(control.signal, 30).then((found) => control.signal.aborted || set(found));
+    return () => control.abort();
   }, [key]);
   useEffect(() => {
-    if (paused) return undefined;
     const control = new AbortController();
-    let timer = 0;
-    const turn = async () => {
-      if (!document.hidden) {
-        try {
-          const from = new Date(Date.now() - 3_600_000).toISOString();
-          const page = await get(PATH, { ...filter, from, limit: newest.current ? PAGE : 30 }, control.signal);
-          const missed = Boolean(newest.current && page.items.length === PAGE && page.items[page.items.length - 1].id > newest.current);
-          newest.current = page.items[0]?.id || newest.current;
-          const known = new Set(page.items.map((item) => item.id));
-          // Those of the page replace what was known of them: their states have changed.
-          set((before) => [...page.items, ...before.filter((item) => !known.has(item.id) && (!filter.status || item.status === filter.status))].slice(0, MOST));
-          setState({ error: null, ready: true, missed });
-        } catch (error) {
-          if (control.signal.aborted) return;
-          setState((before) => ({ ...before, error }));
-        }
-      }
-      if (!control.signal.aborted) timer = setTimeout(turn, EVERY_MS);
-    };
-    turn();
+    // Workers find out within a second that somebody watches; what they recorded until then is in the list.
+    const again = () => setTimeout(async () => control.signal.aborted || latest.current(await loading.current(control.signal, PAGE)), EVERY_MS);
+    const end = follow((message) => {
+      if (message.items) latest.current(message.items.filter(wanted.current).map(listed).reverse());
+      if (message.live || message.reset) again();
+      setState((before) => ({ ...before, live: message.live ?? before.live, missed: before.missed + (message.dropped || 0) }));
+    });
     return () => {
       control.abort();
-      clearTimeout(timer);
+      end();
     };
-  }, [key, paused]);
+  }, [tenant.value]);
+  useEffect(() => {
+    if (state.live !== false || paused) return undefined;
+    const control = new AbortController();
+    const timer = setInterval(async () => {
+      if (!document.hidden) latest.current(await load(control.signal, PAGE));
+    }, EVERY_MS);
+    return () => {
+      control.abort();
+      clearInterval(timer);
+    };
+  }, [key, state.live, paused]);
+  const show = () => {
+    set((before) => [...fresh, ...before.filter((item) => !fresh.some((one) => one.id === item.id))].slice(0, MOST));
+    gather([]);
+    scrollTo(0, 0);
+  };
+  const said = paused ? "Paused" : state.error ? "Cannot be reached" : state.live === false ? "Looked at every second and a half: without Redis nothing is streamed" : "Live";
   return html`
-    <${Page} title="Live tail" about="Deliveries of the last hour as they come in, looked at every second and a half."
+    <${Page} title="Live tail" about="Deliveries as workers record them, after those of the last hour."
       actions=${html`
-        <${Button} kind=${paused ? "primary" : ""} icon=${paused ? "play" : "pause"} onClick=${() => pause(!paused)}>${paused ? "Go on" : "Pause"}<//>
-        <${Button} icon="slash" onClick=${() => set([])}>Clear<//>
-        <${Curl} items=${[{ label: "The newest deliveries", method: "GET", path: PATH, query: filter }]} />
+        <${Button} kind=${paused ? "primary" : ""} icon=${paused ? "play" : "pause"} onClick=${() => { pause(!paused); if (paused) show(); }}>${paused ? "Go on" : "Pause"}<//>
+        <${Button} icon="slash" onClick=${() => { set([]); gather([]); }}>Clear<//>
+        <${Curl} items=${[{ label: "Watch", method: "GET", path: "/api/v1/stream", query: { topic: "deliveries", ...filter } }, { label: "The newest deliveries", method: "GET", path: PATH, query: filter }]} />
       `}>
       <div class="filters">
         <${QueryText} name="event_type" label="Event type" placeholder="Type, such as order.*" />
         <${QuerySelect} name="subscription_id" label="Subscription" options=${[["", "Every subscription"], ...[...subscriptions().values()].map((one) => [one.id, nameOf(one)])]} />
-        <${QuerySelect} name="status" label="State" options=${[["", "Every state"], ...Object.entries(DELIVERY).map(([state, look]) => [state, look.label])]} />
-        <span class="small mute" role="status">${paused ? "Paused" : state.error ? "Cannot be reached" : "Live"}${state.missed ? " · more came in than is shown" : ""}</span>
+        <${QuerySelect} name="status" label="State" options=${[["", "Every state"], ...Object.entries(DELIVERY).map(([name, look]) => [name, look.label])]} />
+        <span class="small mute" role="status">${said}${state.missed ? ` · ${count(state.missed)} more came in than can be shown` : ""}</span>
       </div>
+      <div class="fresh">${fresh.length > 0 && html`<${Button} kind="primary pill" onClick=${show}>${count(fresh.length)}${fresh.length === MOST ? "+" : ""} new<//>`}</div>
       <${Failure} error=${state.error} compact />
       <${Card} kind="flush">
         ${items.length > 0
           ? html`
               <${Table} label="Deliveries, newest first" rows=${items} columns=${[
-                { title: "Accepted", cell: (item) => html`<span class="num nowrap">${exact(item.created_at)}</span>` },
+                { title: "Recorded", cell: (item) => html`<span class="num nowrap">${exact(item.created_at)}</span>` },
                 { title: "State", cell: (item) => html`<${Badge} look=${DELIVERY[item.status]} title=${item.explanation} />` },
                 { title: "Event", cell: (item) => html`<a class="cellmain" data-row href=${link(`/deliveries/${item.id}`)}>${item.event_type || html`<span class="mono">${brief(item.id)}</span>`}</a>` },
                 { title: "Subscription", kind: "lo", cell: (item) => html`<${Subscription} id=${item.subscription_id} />` },
@@ -81,7 +119,7 @@ export default function Live() {
               ]} />
             `
           : state.ready
-            ? html`<${Empty} icon="live" title="Waiting for deliveries" actions=${html`<${Button} href=${link("/events?send=1")} icon="send">Send an event<//>${Object.values(filter).some(Boolean) && html`<${Button} onClick=${() => setQuery({ event_type: null, subscription_id: null, status: null })}>Remove the filters<//>`}`}><p>What is accepted from now on appears here by itself.</p><//>`
+            ? html`<${Empty} icon="live" title="Waiting for deliveries" actions=${html`<${Button} href=${link("/events?send=1")} icon="send">Send an event<//>${Object.values(filter).some(Boolean) && html`<${Button} onClick=${() => setQuery({ event_type: null, subscription_id: null, status: null })}>Remove the filters<//>`}`}><p>What is attempted from now on appears here by itself.</p><//>`
             : !state.error && html`<${Skeleton} />`}
       <//>
     <//>

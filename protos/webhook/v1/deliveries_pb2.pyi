@@ -96,6 +96,30 @@ DELIVERY_GROUP_HOUR: DeliveryGroup.ValueType  # 5
 """The hour in which they were accepted."""
 Global___DeliveryGroup: _TypeAlias = DeliveryGroup  # noqa: Y015
 
+class _WatchTopic:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _WatchTopicEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_WatchTopic.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    WATCH_TOPIC_UNSPECIFIED: _WatchTopic.ValueType  # 0
+    """Never used."""
+    WATCH_TOPIC_DELIVERIES: _WatchTopic.ValueType  # 1
+    """Each delivery."""
+    WATCH_TOPIC_STATS: _WatchTopic.ValueType  # 2
+    """How many there are, every second."""
+
+class WatchTopic(_WatchTopic, metaclass=_WatchTopicEnumTypeWrapper):
+    """What is watched."""
+
+WATCH_TOPIC_UNSPECIFIED: WatchTopic.ValueType  # 0
+"""Never used."""
+WATCH_TOPIC_DELIVERIES: WatchTopic.ValueType  # 1
+"""Each delivery."""
+WATCH_TOPIC_STATS: WatchTopic.ValueType  # 2
+"""How many there are, every second."""
+Global___WatchTopic: _TypeAlias = WatchTopic  # noqa: Y015
+
 @_typing.final
 class Delivery(_message.Message):
     """The delivery of one event to one subscription."""
@@ -1215,3 +1239,178 @@ class TestSubscriptionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TestSubscriptionResponse: _TypeAlias = TestSubscriptionResponse  # noqa: Y015
+
+@_typing.final
+class WatchRequest(_message.Message):
+    """Asks for what is recorded from now on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    TOPIC_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owning tenant; empty means the caller's own."""
+    topic: Global___WatchTopic.ValueType
+    """What is watched. Required."""
+    position: _builtins.str
+    """The position of the last message of a watch that ended; empty means from now on."""
+    @_builtins.property
+    def filter(self) -> Global___DeliveryFilter:
+        """Which are wanted, as in SearchDeliveries, by subscription_id, status, and event_type only."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        topic: Global___WatchTopic.ValueType = ...,
+        filter: Global___DeliveryFilter | None = ...,
+        position: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "position", b"position", "tenant_id", b"tenant_id", "topic", b"topic"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchRequest: _TypeAlias = WatchRequest  # noqa: Y015
+
+@_typing.final
+class WatchResponse(_message.Message):
+    """What is recorded."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDED_FIELD_NUMBER: _builtins.int
+    COUNTS_FIELD_NUMBER: _builtins.int
+    POSITION_FIELD_NUMBER: _builtins.int
+    RESET_FIELD_NUMBER: _builtins.int
+    DROPPED_FIELD_NUMBER: _builtins.int
+    position: _builtins.str
+    """Another watch goes on after it, as long as that is known: for some seconds."""
+    reset: _builtins.bool
+    """In the first message: whether what was recorded since the position of the request is not known any more."""
+    dropped: _builtins.int
+    """Outcomes that were left out since the message before because they were too many."""
+    @_builtins.property
+    def recorded(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordedDelivery]:
+        """In the order of recording, of topic deliveries."""
+
+    @_builtins.property
+    def counts(self) -> Global___WatchCounts:
+        """Since the message before, of topic stats."""
+
+    def __init__(
+        self,
+        *,
+        recorded: _abc.Iterable[Global___RecordedDelivery] | None = ...,
+        counts: Global___WatchCounts | None = ...,
+        position: _builtins.str = ...,
+        reset: _builtins.bool = ...,
+        dropped: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counts", b"counts", "dropped", b"dropped", "position", b"position", "recorded", b"recorded", "reset", b"reset"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchResponse: _TypeAlias = WatchResponse  # noqa: Y015
+
+@_typing.final
+class RecordedDelivery(_message.Message):
+    """What a worker recorded of a delivery."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERY_ID_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    EVENT_TYPE_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    ATTEMPT_COUNT_FIELD_NUMBER: _builtins.int
+    STATUS_CODE_FIELD_NUMBER: _builtins.int
+    ERROR_KIND_FIELD_NUMBER: _builtins.int
+    DURATION_MS_FIELD_NUMBER: _builtins.int
+    RECORDED_AT_FIELD_NUMBER: _builtins.int
+    delivery_id: _builtins.str
+    """The delivery."""
+    event_id: _builtins.str
+    """Its event."""
+    subscription_id: _builtins.str
+    """Its subscription."""
+    event_type: _builtins.str
+    """The event's type; empty if it has none."""
+    status: Global___DeliveryStatus.ValueType
+    """What it is now."""
+    attempt_count: _builtins.int
+    """Number of completed attempts."""
+    status_code: _builtins.int
+    """The status code that the attempt got; unset if it got none."""
+    error_kind: _builtins.str
+    """How the attempt failed, as AttemptError.kind; empty if it did not."""
+    duration_ms: _builtins.int
+    """What the attempt took, in milliseconds; unset if unknown."""
+    @_builtins.property
+    def recorded_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was recorded, by the worker's clock."""
+
+    def __init__(
+        self,
+        *,
+        delivery_id: _builtins.str = ...,
+        event_id: _builtins.str = ...,
+        subscription_id: _builtins.str = ...,
+        event_type: _builtins.str = ...,
+        status: Global___DeliveryStatus.ValueType = ...,
+        attempt_count: _builtins.int = ...,
+        status_code: _builtins.int | None = ...,
+        error_kind: _builtins.str = ...,
+        duration_ms: _builtins.int | None = ...,
+        recorded_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "_status_code", b"_status_code", "duration_ms", b"duration_ms", "recorded_at", b"recorded_at", "status_code", b"status_code"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "_status_code", b"_status_code", "attempt_count", b"attempt_count", "delivery_id", b"delivery_id", "duration_ms", b"duration_ms", "error_kind", b"error_kind", "event_id", b"event_id", "event_type", b"event_type", "recorded_at", b"recorded_at", "status", b"status", "status_code", b"status_code", "subscription_id", b"subscription_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__duration_ms: _TypeAlias = _typing.Literal["duration_ms"]  # noqa: Y015
+    _WhichOneofArgType__duration_ms: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms"]  # noqa: Y015
+    _WhichOneofReturnType__status_code: _TypeAlias = _typing.Literal["status_code"]  # noqa: Y015
+    _WhichOneofArgType__status_code: _TypeAlias = _typing.Literal["_status_code", b"_status_code"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__duration_ms) -> _WhichOneofReturnType__duration_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__status_code) -> _WhichOneofReturnType__status_code | None: ...
+
+Global___RecordedDelivery: _TypeAlias = RecordedDelivery  # noqa: Y015
+
+@_typing.final
+class WatchCounts(_message.Message):
+    """How many deliveries were recorded, by what they are then."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    SCHEDULED_FIELD_NUMBER: _builtins.int
+    delivered: _builtins.int
+    """Ended with a 2xx response."""
+    failed: _builtins.int
+    """Ended without one."""
+    scheduled: _builtins.int
+    """Wait for another attempt."""
+    def __init__(
+        self,
+        *,
+        delivered: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        scheduled: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivered", b"delivered", "failed", b"failed", "scheduled", b"scheduled"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchCounts: _TypeAlias = WatchCounts  # noqa: Y015

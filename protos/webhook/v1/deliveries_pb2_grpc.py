@@ -55,6 +55,11 @@ class DeliveryServiceStub:
                 request_serializer=webhook_dot_v1_dot_deliveries__pb2.StreamDeliveriesRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_deliveries__pb2.StreamDeliveriesResponse.FromString,
                 _registered_method=True)
+        self.Watch = channel.unary_stream(
+                '/webhook.v1.DeliveryService/Watch',
+                request_serializer=webhook_dot_v1_dot_deliveries__pb2.WatchRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_deliveries__pb2.WatchResponse.FromString,
+                _registered_method=True)
         self.SummarizeDeliveries = channel.unary_unary(
                 '/webhook.v1.DeliveryService/SummarizeDeliveries',
                 request_serializer=webhook_dot_v1_dot_deliveries__pb2.SummarizeDeliveriesRequest.SerializeToString,
@@ -111,6 +116,15 @@ class DeliveryServiceServicer:
         """Finds all of them, and sends page after page as fast as they are read. A stream lasts for a minute at most, and ends when
         the process stops: with UNAVAILABLE, reason STREAM_ENDED. Another call goes on from the last next_page_token. Only a
         stream that ends with OK has sent everything.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Watch(self, request, context):
+        """Sends what workers record of deliveries, as they do, for those who look: up to some hundred in a second, and how many
+        were left out. The first message has the position, and what was recorded since the position of the request. A message without
+        anything comes every 10 seconds. It ends as StreamDeliveries does; UNAVAILABLE without Redis.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -185,6 +199,11 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
                     servicer.StreamDeliveries,
                     request_deserializer=webhook_dot_v1_dot_deliveries__pb2.StreamDeliveriesRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_deliveries__pb2.StreamDeliveriesResponse.SerializeToString,
+            ),
+            'Watch': grpc.unary_stream_rpc_method_handler(
+                    servicer.Watch,
+                    request_deserializer=webhook_dot_v1_dot_deliveries__pb2.WatchRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_deliveries__pb2.WatchResponse.SerializeToString,
             ),
             'SummarizeDeliveries': grpc.unary_unary_rpc_method_handler(
                     servicer.SummarizeDeliveries,
@@ -321,6 +340,33 @@ class DeliveryService:
             '/webhook.v1.DeliveryService/StreamDeliveries',
             webhook_dot_v1_dot_deliveries__pb2.StreamDeliveriesRequest.SerializeToString,
             webhook_dot_v1_dot_deliveries__pb2.StreamDeliveriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Watch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/webhook.v1.DeliveryService/Watch',
+            webhook_dot_v1_dot_deliveries__pb2.WatchRequest.SerializeToString,
+            webhook_dot_v1_dot_deliveries__pb2.WatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

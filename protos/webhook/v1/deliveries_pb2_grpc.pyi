@@ -44,6 +44,11 @@ class DeliveryServiceStub:
     the process stops: with UNAVAILABLE, reason STREAM_ENDED. Another call goes on from the last next_page_token. Only a
     stream that ends with OK has sent everything.
     """
+    Watch: _grpc.UnaryStreamMultiCallable[_deliveries_pb2.WatchRequest, _deliveries_pb2.WatchResponse]
+    """Sends what workers record of deliveries, as they do, for those who look: up to some hundred in a second, and how many
+    were left out. The first message has the position, and what was recorded since the position of the request. A message without
+    anything comes every 10 seconds. It ends as StreamDeliveries does; UNAVAILABLE without Redis.
+    """
     SummarizeDeliveries: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.SummarizeDeliveriesRequest, _deliveries_pb2.SummarizeDeliveriesResponse]
     """Counts the deliveries that are wanted in groups."""
     RetryDelivery: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.RetryDeliveryRequest, _deliveries_pb2.RetryDeliveryResponse]
@@ -85,6 +90,11 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     """Finds all of them, and sends page after page as fast as they are read. A stream lasts for a minute at most, and ends when
     the process stops: with UNAVAILABLE, reason STREAM_ENDED. Another call goes on from the last next_page_token. Only a
     stream that ends with OK has sent everything.
+    """
+    Watch: _aio.UnaryStreamMultiCallable[_deliveries_pb2.WatchRequest, _deliveries_pb2.WatchResponse]  # type: ignore[assignment]
+    """Sends what workers record of deliveries, as they do, for those who look: up to some hundred in a second, and how many
+    were left out. The first message has the position, and what was recorded since the position of the request. A message without
+    anything comes every 10 seconds. It ends as StreamDeliveries does; UNAVAILABLE without Redis.
     """
     SummarizeDeliveries: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.SummarizeDeliveriesRequest, _deliveries_pb2.SummarizeDeliveriesResponse]  # type: ignore[assignment]
     """Counts the deliveries that are wanted in groups."""
@@ -148,6 +158,17 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Finds all of them, and sends page after page as fast as they are read. A stream lasts for a minute at most, and ends when
         the process stops: with UNAVAILABLE, reason STREAM_ENDED. Another call goes on from the last next_page_token. Only a
         stream that ends with OK has sent everything.
+        """
+
+    @_abc_1.abstractmethod
+    def Watch(
+        self,
+        request: _deliveries_pb2.WatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_deliveries_pb2.WatchResponse], _abc.AsyncIterator[_deliveries_pb2.WatchResponse]]:
+        """Sends what workers record of deliveries, as they do, for those who look: up to some hundred in a second, and how many
+        were left out. The first message has the position, and what was recorded since the position of the request. A message without
+        anything comes every 10 seconds. It ends as StreamDeliveries does; UNAVAILABLE without Redis.
         """
 
     @_abc_1.abstractmethod

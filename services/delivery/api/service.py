@@ -1,5 +1,6 @@
 """DeliveryService: look-ups, manual retries, cancellations."""
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import AsyncIterator, Sequence
@@ -11,6 +12,7 @@ from protos.webhook.v1 import deliveries_pb2_grpc
 from services.delivery.api import explanation, filters
 from services.delivery.api.endpoint_tests import EndpointTests
 from services.delivery.api.filters import Filter
+from services.delivery.api.live import News, Wanted, Watching
 from services.delivery.api.retries import MAX_DELIVERIES, Result, Retries
 from services.delivery.api.store import Attempt, Delivery, DeliveryStore
 from services.delivery.destinations import details
@@ -29,13 +31,15 @@ from services.platform.stores.walks import Found, Paged, Span
 from services.platform.tracing import spans
 
 _STATUSES = pb.DeliveryStatus.DESCRIPTOR
+_COUNTED = ("delivered", "failed", "scheduled")
 
 
 class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
     """Servicer of webhook.v1.DeliveryService."""
 
-    def __init__(self, store: DeliveryStore, retries: Retries, tests: EndpointTests) -> None:
+    def __init__(self, store: DeliveryStore, retries: Retries, tests: EndpointTests, watching: Watching) -> None:
         self._store = store
+        self._watching = watching
         self._retries = retries
         self._tests = tests
 
@@ -96,6 +100,19 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         search = functools.partial(self._store.search, tenant_id, wanted)
         async for page, found, reached in walks.pages(paged, search):
             yield _page(pb.StreamDeliveriesResponse, wanted, page, found, reached)
+
+    async def Watch(self, request: pb.WatchRequest, _context: Context) -> AsyncIterator[pb.WatchResponse]:
+        """Send what is recorded, as it is."""
+        tenant_id = identity.tenant_of(request.tenant_id)
+        topic = conversion.texts(pb.WatchTopic.DESCRIPTOR).get(request.topic)
+        if topic is None:
+            raise errors.InvalidArgument.field("topic", "must be deliveries or stats")
+        wanted = Wanted.of(tenant_id, request.filter)
+        await self._store.check_subscriptions(tenant_id, wanted.subscription_ids)
+        watched = self._watching.watch(wanted, request.position, counting=topic == "stats")
+        async with contextlib.aclosing(watched):
+            async for news in watched:
+                yield _news(news)
 
     async def SummarizeDeliveries(
         self, request: pb.SummarizeDeliveriesRequest, _context: Context
@@ -174,6 +191,21 @@ def _page(kind: type[_Page], wanted: Filter, paged: Paged, found: Sequence[Deliv
         from_time=conversion.stamp(paged.whole.from_time),
         to_time=conversion.stamp(wanted.to_time),
         scanned_to=conversion.stamp(reached.scanned_to),
+    )
+
+
+def _news(news: News) -> pb.WatchResponse:
+    recorded = [
+        conversion.message(pb.RecordedDelivery, told, error_kind=told.outcome, recorded_at=told.moment)
+        for told in news.told
+    ]
+    counts = None if news.counts is None else {status.value: number for status, number in news.counts.items()}
+    return pb.WatchResponse(
+        recorded=recorded,
+        counts=None if counts is None else pb.WatchCounts(**{name: counts.get(name, 0) for name in _COUNTED}),
+        position=news.position,
+        reset=news.reset,
+        dropped=news.dropped,
     )
 
 

@@ -157,6 +157,13 @@ class DeliveryStore:
             rows = await connection.fetch(SQL["find_of_event"], event_id, least, above, status, limit)
             return await self._select(connection, tenant_id, [row["id"] for row in rows])
 
+    async def check_subscriptions(self, tenant_id: str, subscription_ids: Collection[UUID]) -> None:
+        """Raise NotFound for a subscription that the tenant does not have, and never had."""
+        if subscription_ids:
+            unknown = await self._pool.fetchval(SQL["find_unknown_subscription"], tenant_id, list(subscription_ids))
+            if unknown is not None:
+                raise await lookups.missing(self._pool, tenant_id, Kind.SUBSCRIPTION, unknown)
+
     async def search(self, tenant_id: str, wanted: Filter, span: Span, limit: int) -> tuple[Sequence[Delivery], Found]:
         """Return the first `limit` deliveries that are wanted; NotFound for a subscription that is not the tenant's."""
         async with self._snapshot() as connection:

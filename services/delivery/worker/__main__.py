@@ -16,6 +16,7 @@ from services.delivery.worker.checks import CheckStore, EndpointChecks
 from services.delivery.worker.deliverer import Deliverer
 from services.delivery.worker.endpoint_tests import EndpointTests, EndpointTestStore
 from services.delivery.worker.health import EndpointHealth
+from services.delivery.worker.live import Live
 from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.scheduler import Scheduler
 from services.delivery.worker.store import WorkerStore
@@ -55,7 +56,8 @@ async def serve(
         deliveries.handover(process) as handover,
     ):
         store = WorkerStore(pool, settings)
-        recorder = Recorder(store, heard, bound=8 * settings.worker_concurrency)
+        live = Live(client)
+        recorder = Recorder(store, heard, bound=8 * settings.worker_concurrency, live=live)
         health = EndpointHealth(store, settings, Copies(heard), heard)
         activity = Activity.of("failed attempts", settings)
         deliverer = Deliverer(store, destinations, settings, process.tracer, activity, known.of)
@@ -70,6 +72,7 @@ async def serve(
             process.spawn("endpoints", scheduler.watch_endpoints()),
             process.spawn("idle_lanes", scheduler.forget_idle_lanes()),
             process.spawn("presence", _be_counted(store, scheduler)),
+            process.spawn("live", live.run()),
         ]
         if settings.checks_endpoints:
             checks = EndpointChecks(CheckStore(pool), destinations, scheduler, heard, settings, known.of)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import structlog
 
 from services.delivery.worker import metrics
+from services.delivery.worker.live import Live
 from services.delivery.worker.store import Attempt, Claim, Outcome, WorkerStore
 from services.domain.deliveries import DELIVERIES_ENDED, DUE
 from services.domain.notices.operational_facts import FACTS
@@ -69,9 +70,10 @@ def decide(
 class Recorder:
     """Records outcomes in batches. While Postgres is away it holds them, and records them when it is back."""
 
-    def __init__(self, store: WorkerStore, heard: Signals, *, bound: int) -> None:
+    def __init__(self, store: WorkerStore, heard: Signals, *, bound: int, live: Live | None = None) -> None:
         self._store = store
         self._signals = heard
+        self._live = live
         self._given_up = False
         self._batcher: Batcher[Outcome, None] = Batcher(
             "outcomes",
@@ -132,9 +134,11 @@ class Recorder:
         return [None] * len(outcomes)
 
     def _tell(self, outcomes: Sequence[Outcome]) -> None:
-        """Tell dispatchers of retries that are due before they look anyway, and others of deliveries that failed."""
+        """Tell dispatchers of retries that are due before they look anyway, others of failures, and those who watch."""
         waits = [outcome.delay_seconds for outcome in outcomes if outcome.status not in FINAL]
         if waits and (soonest := max(0.0, min(waits))) < QUIET_SECONDS:
             self._signals.wake(DUE, soonest)
         if any(outcome.status is DeliveryStatus.FAILED for outcome in outcomes):
             self._signals.wake(FACTS)
+        if self._live is not None:
+            self._live.note(outcomes)

@@ -186,6 +186,7 @@ NARROWED: Mapping[str, Narrow] = {
     "DeliveryService/SearchDeliveries": _filter,
     "DeliveryService/StreamDeliveries": _filter,
     "DeliveryService/SummarizeDeliveries": _filter,
+    "DeliveryService/Watch": _filter,
     "DeliveryService/RetryDelivery": _deliveries("delivery_id"),
     "DeliveryService/BatchRetryDeliveries": _deliveries("delivery_ids"),
     "DeliveryService/CancelDelivery": _deliveries("delivery_id"),

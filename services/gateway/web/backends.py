@@ -54,6 +54,7 @@ OfTenant = TypeVar("OfTenant", bound=_OfTenant)
 Request = TypeVar("Request")
 Answer = TypeVar("Answer")
 Method: TypeAlias = "grpc.aio.UnaryUnaryMultiCallable[Request, Answer]"
+StreamMethod: TypeAlias = "grpc.aio.UnaryStreamMultiCallable[Request, Answer]"
 SessionCheck: TypeAlias = Callable[[], Awaitable[object]]
 
 
@@ -121,6 +122,16 @@ class Backends:
         if self.caller is not None and request.tenant_id != identity.ALL_TENANTS:
             request.tenant_id = self.caller.tenant_id
         return await self._answer(method, request, None, timeout_seconds)
+
+    def stream(
+        self, method: "StreamMethod[OfTenant, Answer]", request: OfTenant
+    ) -> "grpc.aio.UnaryStreamCall[OfTenant, Answer]":
+        """Make a call in the caller's tenant, and as the caller's key, whose answers are a stream without an end."""
+        metadata: tuple[tuple[str, str], ...] = ()
+        if self.caller is not None:
+            request.tenant_id = self.caller.tenant_id
+            metadata = ((ACTOR_HEADER, self.caller.key_id),)
+        return method(request, metadata=metadata)
 
     async def operate(self, method: "Method[Request, Answer]", request: Request) -> Answer:
         """Call a method for operators, whose request names its tenant itself.

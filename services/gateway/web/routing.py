@@ -35,6 +35,7 @@ _METHODS: Mapping[str, str] = {
     "retry_webhook_delivery": "BatchRetryDeliveries",
     "cancel_webhook_delivery": "CancelDelivery",
     "list_subscription_deliveries": "ListDeliveries",
+    "stream": "Watch",
     "list_event_deliveries": "ListDeliveries",
     "recover_subscription": "CreateJob",
     "get_subscription_stats": "GetStats",

@@ -127,6 +127,7 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.DeliveryService/SearchDeliveries": _READ,
     "/webhook.v1.DeliveryService/StreamDeliveries": _READ,
     "/webhook.v1.DeliveryService/SummarizeDeliveries": _READ,
+    "/webhook.v1.DeliveryService/Watch": _READ,
     "/webhook.v1.DeliveryService/RetryDelivery": _RECOVER,
     "/webhook.v1.DeliveryService/BatchRetryDeliveries": _RECOVER,
     "/webhook.v1.DeliveryService/CancelDelivery": _RECOVER,

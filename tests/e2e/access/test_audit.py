@@ -40,9 +40,10 @@ EXEMPT: Mapping[str, str] = {
     "webhook.v1.AccessService.Authenticate": "changes nothing",
     "webhook.v1.AccessService.CreateSession": "test_sessions.py: a browser signs in at /console/session",
     "webhook.v1.AccessService.EndSession": "as above: it signs out",
+    "webhook.v1.AccessService.ExchangePortalLink": "test_portal_links.py: whoever opens the link does it",
     "webhook.v1.SubscriptionService.CheckIngestToken": "changes nothing",
 }
-READS = ("Get", "List", "Search", "Stream", "Summarize")
+READS = ("Get", "List", "Search", "Stream", "Summarize", "Watch")
 URL = "https://example.com/hook/path-of-a-credential?token=query-of-a-credential"
 
 
@@ -163,6 +164,11 @@ async def _revoke(actor: Actor) -> Prepared:
     return "DELETE", f"/api/v1/admin/api-keys/{made}", None
 
 
+async def _revoke_link(actor: Actor) -> Prepared:
+    made = (await actor.call("POST", "/api/v1/portal-links", {"capabilities": ["view"]})).json()["id"]
+    return "DELETE", f"/api/v1/portal-links/{made}", None
+
+
 async def _revoke_session(actor: Actor) -> Prepared:
     await actor.http.post("/console/session", json={"key": actor.key}, headers={"X-Webhook-Console": "1"})
     page = (await actor.call("GET", f"/api/v1/admin/sessions?tenant_id={actor.tenant_id}")).json()
@@ -212,6 +218,11 @@ REST: Mapping[str, tuple[Action, Prepare]] = {
     ),
     "revoke_api_key": (Action.REVOKE_API_KEY, _revoke),
     "revoke_session": (Action.REVOKE_SESSION, _revoke_session),
+    "create_portal_link": (
+        Action.CREATE_PORTAL_LINK,
+        _at("POST", "/api/v1/portal-links", lambda: {"capabilities": ["view"]}),
+    ),
+    "revoke_portal_link": (Action.REVOKE_PORTAL_LINK, _revoke_link),
 }
 
 

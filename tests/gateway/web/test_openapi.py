@@ -66,6 +66,7 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "POST /api/v1/webhooks/ingest/{subscription_id} ingest_webhook",
         "POST /api/v1/webhooks/ingest/{subscription_id}/{token} ingest_webhook_with_token",
         "GET /api/v1/deliveries list_deliveries",
+        "GET /api/v1/stream stream",
         "GET /api/v1/deliveries/summary get_delivery_summary",
         "GET /api/v1/deliveries/{delivery_id} get_delivery",
         "POST /api/v1/deliveries/{delivery_id}/retry retry_delivery",
