@@ -49,8 +49,8 @@ _NAMES = {
     "get_stats_series": ("stats", "series"),
     "list_audit_entries": ("audit", "list"),
 }
-# Other paths of operations that have a better one, and what needs no client.
-_SKIPPED = frozenset(("get_webhook_delivery", "retry_webhook_delivery", "cancel_webhook_delivery", "livez"))
+# Other paths of operations that have a better one, what needs no client, and what no method can return: a stream.
+_SKIPPED = frozenset(("get_webhook_delivery", "retry_webhook_delivery", "cancel_webhook_delivery", "livez", "stream"))
 _PREFIX = "#/components/schemas/"
 JSON = "application/json"
 

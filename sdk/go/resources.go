@@ -857,6 +857,27 @@ func (r *StatsResource) Series(ctx context.Context, params StatsSeriesParams, op
 	return found, r.client.call(ctx, &call{method: "GET", path: "/api/v1/stats/series", query: params.values(), reads: true}, options, map[int]any{200: found})
 }
 
+// PortalLinksResource has the operations on portal links.
+type PortalLinksResource struct {
+	client *Client
+}
+
+// Create: Create a portal link.
+//
+// Create an address at which a customer sees and steers what is theirs, in a page of yours or in one
+// of its own.
+func (r *PortalLinksResource) Create(ctx context.Context, body PortalLinkBody, options ...CallOption) (*PortalLink, error) {
+	found := new(PortalLink)
+	return found, r.client.call(ctx, &call{method: "POST", path: "/api/v1/portal-links", body: body}, options, map[int]any{201: found})
+}
+
+// Revoke: Revoke a portal link.
+//
+// End a portal link before its time. Within 5 seconds its holder is refused everywhere.
+func (r *PortalLinksResource) Revoke(ctx context.Context, linkID string, options ...CallOption) error {
+	return r.client.call(ctx, &call{method: "DELETE", path: "/api/v1/portal-links/" + url.PathEscape(linkID)}, options, answers(204))
+}
+
 // TenantsResource has the operations on tenants.
 type TenantsResource struct {
 	client *Client
@@ -1030,7 +1051,8 @@ type AuditListParams struct {
 	// Only changes to objects of this tenant.
 	TenantID string
 
-	// Only changes by this API key (its UUID), or by `bootstrap`, `anonymous`, or `system`.
+	// Only changes by this API key (its UUID), by this portal link (`portal:` and its UUID), or by
+	// `bootstrap`, `anonymous`, or `system`.
 	Actor string
 
 	// Only this action.
@@ -1091,6 +1113,8 @@ type Resources struct {
 
 	Stats *StatsResource
 
+	PortalLinks *PortalLinksResource
+
 	Tenants *TenantsResource
 
 	APIKeys *APIKeysResource
@@ -1107,6 +1131,7 @@ func (r *Resources) connect(client *Client) {
 	r.Deliveries = &DeliveriesResource{client}
 	r.Jobs = &JobsResource{client}
 	r.Stats = &StatsResource{client}
+	r.PortalLinks = &PortalLinksResource{client}
 	r.Tenants = &TenantsResource{client}
 	r.APIKeys = &APIKeysResource{client}
 	r.Sessions = &SessionsResource{client}

@@ -63,6 +63,12 @@ const (
 	ActionSessionCreate Action = "session.create"
 
 	ActionSessionRevoke Action = "session.revoke"
+
+	ActionPortalLinkCreate Action = "portal_link.create"
+
+	ActionPortalLinkExchange Action = "portal_link.exchange"
+
+	ActionPortalLinkRevoke Action = "portal_link.revoke"
 )
 
 // ApiKey: An API key without its secret.
@@ -894,6 +900,9 @@ type Event struct {
 	// true while deliveries of the event are still being created; otherwise absent.
 	Expanding *bool `json:"expanding,omitempty"`
 
+	// true if a portal link without the capability `payloads` leaves the payload out; otherwise absent.
+	PayloadWithheld *bool `json:"payload_withheld,omitempty"`
+
 	// By what the event is found.
 	Tags map[string]string `json:"tags"`
 }
@@ -1476,6 +1485,60 @@ type Phase struct {
 	DurationMs float64 `json:"duration_ms"`
 }
 
+// PortalCapability has a value.
+type PortalCapability string
+
+// Values of PortalCapability; a newer service may have others.
+const (
+	PortalCapabilityView PortalCapability = "view"
+
+	PortalCapabilityManage PortalCapability = "manage"
+
+	PortalCapabilitySecrets PortalCapability = "secrets"
+
+	PortalCapabilityTest PortalCapability = "test"
+
+	PortalCapabilityRecover PortalCapability = "recover"
+
+	PortalCapabilityPayloads PortalCapability = "payloads"
+)
+
+// PortalLink: A new portal link.
+type PortalLink struct {
+	ID string `json:"id"`
+
+	// Where it is, relative to the address at which browsers reach this service. It works once, and is
+	// shown only in this response.
+	URL string `json:"url"`
+
+	ExpiresAt time.Time `json:"expires_at"`
+}
+
+// PortalLinkBody: A portal link to create.
+type PortalLinkBody struct {
+	// The tenant whose objects it shows. Default: that of `X-Tenant`, or of your key. Another one than
+	// your key's requires the role `admin`.
+	TenantID *string `json:"tenant_id,omitempty"`
+
+	// What its holder may do, and no more than your key may: 403 otherwise. `view`, which is implied: see
+	// subscriptions, deliveries, events without their payloads, statistics, and jobs. `manage`: create,
+	// change, pause, and delete subscriptions. `secrets`: set and rotate secrets and ingest tokens, and
+	// see those that are made. `test`: send test events. `recover`: retry and cancel deliveries, and run
+	// jobs that do. `payloads`: see the payloads of events. All but `view` and `payloads` require the
+	// role `write`.
+	Capabilities []PortalCapability `json:"capabilities"`
+
+	// Limits it to these subscriptions of the tenant, and what was sent to them. Default: all.
+	Subscriptions []string `json:"subscriptions,omitempty"`
+
+	// After this time it ends, and what it was exchanged for. Default: `3600`.
+	ExpiresInSeconds *int64 `json:"expires_in_seconds,omitempty"`
+
+	// The origin of the pages that may show it in a frame, such as `https://app.example.com`. Default: no
+	// page may.
+	Origin *string `json:"origin,omitempty"`
+}
+
 // PreviousSecret: A replaced secret that is still valid.
 type PreviousSecret struct {
 	ExpiresAt time.Time `json:"expires_at"`
@@ -1586,6 +1649,8 @@ const (
 	ResourceTypeAPIKey ResourceType = "api_key"
 
 	ResourceTypeSession ResourceType = "session"
+
+	ResourceTypePortalLink ResourceType = "portal_link"
 )
 
 // RetryPolicy: When a failed delivery is retried: exponentially, by `delays_seconds`, or by the
@@ -1918,6 +1983,16 @@ type StoredFilter struct {
 
 	To *time.Time `json:"to"`
 }
+
+// StreamTopic has a value.
+type StreamTopic string
+
+// Values of StreamTopic; a newer service may have others.
+const (
+	StreamTopicDeliveries StreamTopic = "deliveries"
+
+	StreamTopicStats StreamTopic = "stats"
+)
 
 // Subscription: A stored subscription. Responses never contain its secrets, except one that was just
 // generated.

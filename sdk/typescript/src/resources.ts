@@ -489,6 +489,30 @@ export class StatsResource {
   }
 }
 
+/** Operations on portal links. */
+export class PortalLinksResource {
+  constructor(private readonly transport: Transport) {}
+
+  /**
+   * Create a portal link.
+   *
+   * Create an address at which a customer sees and steers what is theirs, in a page of yours or in one
+   * of its own.
+   */
+  create(options: Schemas['PortalLinkBody']): Promise<Schemas['PortalLink']> {
+    return this.transport.call({ method: 'POST', path: '/api/v1/portal-links', statuses: [201], body: pick(options, ['tenant_id', 'capabilities', 'subscriptions', 'expires_in_seconds', 'origin']) });
+  }
+
+  /**
+   * Revoke a portal link.
+   *
+   * End a portal link before its time. Within 5 seconds its holder is refused everywhere.
+   */
+  revoke(linkId: string): Promise<void> {
+    return this.transport.call({ method: 'DELETE', path: `/api/v1/portal-links/${segment(linkId)}`, statuses: [204] });
+  }
+}
+
 /** Operations on tenants. */
 export class TenantsResource {
   constructor(private readonly transport: Transport) {}
@@ -623,6 +647,7 @@ export class Api {
   readonly deliveries: DeliveriesResource;
   readonly jobs: JobsResource;
   readonly stats: StatsResource;
+  readonly portalLinks: PortalLinksResource;
   readonly tenants: TenantsResource;
   readonly apiKeys: ApiKeysResource;
   readonly sessions: SessionsResource;
@@ -635,6 +660,7 @@ export class Api {
     this.deliveries = new DeliveriesResource(transport);
     this.jobs = new JobsResource(transport);
     this.stats = new StatsResource(transport);
+    this.portalLinks = new PortalLinksResource(transport);
     this.tenants = new TenantsResource(transport);
     this.apiKeys = new ApiKeysResource(transport);
     this.sessions = new SessionsResource(transport);

@@ -69,4 +69,10 @@ ListOrder = TypeAliasType("ListOrder", Literal["newest", "oldest"])
 
 Role = TypeAliasType("Role", Literal["admin", "write", "ingest", "read"])
 Capability = TypeAliasType("Capability", Literal["erase"])
-ResourceType = TypeAliasType("ResourceType", Literal["subscription", "delivery", "job", "tenant", "api_key", "session"])
+ResourceType = TypeAliasType(
+    "ResourceType", Literal["subscription", "delivery", "job", "tenant", "api_key", "session", "portal_link"]
+)
+PortalCapability = TypeAliasType(
+    "PortalCapability", Literal["view", "manage", "secrets", "test", "recover", "payloads"]
+)
+StreamTopic = TypeAliasType("StreamTopic", Literal["deliveries", "stats"])

@@ -1,13 +1,13 @@
 """Portal links: addresses at which a customer sees and steers what is theirs."""
 
 import dataclasses
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Response
 from pydantic import ConfigDict, Field
 
 from protos.webhook.v1 import access_pb2 as pb
-from services.gateway.resources import models
+from services.gateway.resources import enums, models
 from services.gateway.web import backends, callers, openapi
 from services.gateway.web.routing import JsonRoute
 from services.platform import errors
@@ -22,7 +22,6 @@ router = APIRouter(
 )
 
 PATH = "/portal"
-Capability = Literal["view", "manage", "secrets", "test", "recover", "payloads"]
 _EXAMPLE_ID = "019ced6f-11c3-7d20-8a52-4be10f6a93d7"
 _EXAMPLE: dict[str, Any] = {
     "tenant_id": "acme",
@@ -42,7 +41,7 @@ class PortalLinkBody(models.Request):
         description="The tenant whose objects it shows. Default: that of `X-Tenant`, or of your key. Another one than "
         "your key's requires the role `admin`.",
     )
-    capabilities: list[Capability] = Field(
+    capabilities: list[enums.PortalCapability] = Field(
         min_length=1,
         max_length=6,
         description=(

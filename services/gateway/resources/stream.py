@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import grpc
 import msgspec
@@ -14,8 +14,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from protos.webhook.v1 import deliveries_pb2 as pb
-from services.gateway.resources import models
-from services.gateway.resources.deliveries import Status
+from services.gateway.resources import enums, models
 from services.gateway.web import backends, callers, openapi, problems
 from services.gateway.web.routing import RoleRoute
 from services.platform import errors
@@ -33,7 +32,6 @@ RETRY_MILLISECONDS = 1_000
 SESSION_SECONDS = 5.0
 # Proxies are told, too, that nothing may wait for more.
 _HEADERS = models.NO_STORE | {"x-accel-buffering": "no"}
-_Topic = Literal["deliveries", "stats"]
 
 
 class Streams:
@@ -72,7 +70,9 @@ class Streams:
 class StreamQuery(models.Request):
     """What is watched."""
 
-    topic: _Topic = Field(description="`deliveries`: each one that a worker records. `stats`: how many, every second.")
+    topic: enums.StreamTopic = Field(
+        description="`deliveries`: each one that a worker records. `stats`: how many, every second."
+    )
     subscription_id: Annotated[list[models.Uuid], Field(max_length=50)] = Field(
         [], description="Only of these subscriptions.", examples=[[models.EXAMPLE_SUBSCRIPTION_ID]]
     )
@@ -81,7 +81,7 @@ class StreamQuery(models.Request):
         description="Only of events of these types, exact or with a prefix, such as `order.*`.",
         examples=[["order.*"]],
     )
-    status: Annotated[list[Status], Field(max_length=6)] = Field(
+    status: Annotated[list[enums.DeliveryStatus], Field(max_length=6)] = Field(
         [], description="Only with these statuses.", examples=[["failed"]]
     )
 
@@ -156,7 +156,7 @@ async def stream(
 
 
 async def _events(
-    services: backends.Backends, call: Any, first: pb.WatchResponse, end: asyncio.Event, topic: _Topic
+    services: backends.Backends, call: Any, first: pb.WatchResponse, end: asyncio.Event, topic: str
 ) -> AsyncIterator[bytes]:
     yield b"retry: %d\n\n" % RETRY_MILLISECONDS
     loop = asyncio.get_running_loop()
@@ -182,7 +182,7 @@ async def _events(
         ending.cancel()
 
 
-def _event(message: pb.WatchResponse, topic: _Topic) -> bytes:
+def _event(message: pb.WatchResponse, topic: str) -> bytes:
     """Return a message as events; a comment, which keeps proxies from closing the connection, if it says nothing."""
     events: list[tuple[str, dict[str, Any]]] = []
     if message.reset:

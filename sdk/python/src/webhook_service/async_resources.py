@@ -46,6 +46,8 @@ from webhook_service.models import (
     JobPreview,
     JobStatus,
     ListOrder,
+    PortalCapability,
+    PortalLink,
     PublicKeys,
     QuotasBody,
     Recovered,
@@ -1025,6 +1027,46 @@ class AsyncStatsResource(AsyncResource):
         return cast("StatsOverTime", await self._transport.call(call))
 
 
+class AsyncPortalLinksResource(AsyncResource):
+    """Operations on portal links."""
+
+    async def create(
+        self,
+        capabilities: Sequence[PortalCapability | str],
+        *,
+        tenant_id: str | None | UnsetType = UNSET,
+        subscriptions: Sequence[str] | None | UnsetType = UNSET,
+        expires_in_seconds: int | UnsetType = UNSET,
+        origin: str | None | UnsetType = UNSET,
+    ) -> PortalLink:
+        """Create a portal link.
+
+        Create an address at which a customer sees and steers what is theirs, in a page of yours or
+        in one of its own.
+        """
+        call = Call(
+            "POST",
+            "/api/v1/portal-links",
+            answers={201: PortalLink},
+            body={
+                "capabilities": capabilities,
+                "tenant_id": tenant_id,
+                "subscriptions": subscriptions,
+                "expires_in_seconds": expires_in_seconds,
+                "origin": origin,
+            },
+        )
+        return cast("PortalLink", await self._transport.call(call))
+
+    async def revoke(self, link_id: str) -> None:
+        """Revoke a portal link.
+
+        End a portal link before its time. Within 5 seconds its holder is refused everywhere.
+        """
+        call = Call("DELETE", f"/api/v1/portal-links/{segment(link_id)}", answers={204: None})
+        return cast("None", await self._transport.call(call))
+
+
 class AsyncTenantsResource(AsyncResource):
     """Operations on tenants."""
 
@@ -1264,6 +1306,7 @@ class AsyncApi(AsyncTransport):
         self.deliveries = AsyncDeliveriesResource(self)
         self.jobs = AsyncJobsResource(self)
         self.stats = AsyncStatsResource(self)
+        self.portal_links = AsyncPortalLinksResource(self)
         self.tenants = AsyncTenantsResource(self)
         self.api_keys = AsyncApiKeysResource(self)
         self.sessions = AsyncSessionsResource(self)

@@ -42,6 +42,9 @@ class Action(OpenEnum):
     API_KEY_REVOKE = "api_key.revoke"
     SESSION_CREATE = "session.create"
     SESSION_REVOKE = "session.revoke"
+    PORTAL_LINK_CREATE = "portal_link.create"
+    PORTAL_LINK_EXCHANGE = "portal_link.exchange"
+    PORTAL_LINK_REVOKE = "portal_link.revoke"
 
 
 class BreakerState(OpenEnum):
@@ -236,6 +239,17 @@ class OperationalEventType(OpenEnum):
     SUBSCRIPTION_RECOVERED = "subscription.recovered"
 
 
+class PortalCapability(OpenEnum):
+    """Values of PortalCapability."""
+
+    VIEW = "view"
+    MANAGE = "manage"
+    SECRETS = "secrets"
+    TEST = "test"
+    RECOVER = "recover"
+    PAYLOADS = "payloads"
+
+
 class Recovered(OpenEnum):
     """Values of Recovered."""
 
@@ -260,6 +274,7 @@ class ResourceType(OpenEnum):
     TENANT = "tenant"
     API_KEY = "api_key"
     SESSION = "session"
+    PORTAL_LINK = "portal_link"
 
 
 class RetrySchedule(OpenEnum):
@@ -316,6 +331,13 @@ class StatusReason(OpenEnum):
     MANUAL = "manual"
     GONE = "gone"
     FAILING = "failing"
+
+
+class StreamTopic(OpenEnum):
+    """Values of StreamTopic."""
+
+    DELIVERIES = "deliveries"
+    STATS = "stats"
 
 
 class SubscriptionKind(OpenEnum):
@@ -1012,6 +1034,11 @@ class Event(Model, kw_only=True):
     expanding: bool | None = None
     """true while deliveries of the event are still being created; otherwise absent."""
 
+    payload_withheld: bool | None = None
+    """true if a portal link without the capability `payloads` leaves the payload out; otherwise
+    absent.
+    """
+
     tags: dict[str, str]
     """By what the event is found."""
 
@@ -1543,6 +1570,48 @@ class Phase(Model, kw_only=True):
     """`dns`, `connect`, `tls`, `first_byte` (until the response begins), or `body`."""
 
     duration_ms: float
+
+
+class PortalLink(Model, kw_only=True):
+    """A new portal link."""
+
+    id: str
+
+    url: str
+    """Where it is, relative to the address at which browsers reach this service. It works once, and is
+    shown only in this response.
+    """
+
+    expires_at: datetime
+
+
+class PortalLinkBody(Model, kw_only=True):
+    """A portal link to create."""
+
+    tenant_id: str | None | UnsetType = UNSET
+    """The tenant whose objects it shows. Default: that of `X-Tenant`, or of your key. Another one than
+    your key's requires the role `admin`.
+    """
+
+    capabilities: list[PortalCapability]
+    """What its holder may do, and no more than your key may: 403 otherwise. `view`, which is implied:
+    see subscriptions, deliveries, events without their payloads, statistics, and jobs. `manage`:
+    create, change, pause, and delete subscriptions. `secrets`: set and rotate secrets and ingest
+    tokens, and see those that are made. `test`: send test events. `recover`: retry and cancel
+    deliveries, and run jobs that do. `payloads`: see the payloads of events. All but `view` and
+    `payloads` require the role `write`.
+    """
+
+    subscriptions: list[str] | None | UnsetType = UNSET
+    """Limits it to these subscriptions of the tenant, and what was sent to them. Default: all."""
+
+    expires_in_seconds: int | UnsetType = UNSET
+    """After this time it ends, and what it was exchanged for. Default: `3600`."""
+
+    origin: str | None | UnsetType = UNSET
+    """The origin of the pages that may show it in a frame, such as `https://app.example.com`. Default:
+    no page may.
+    """
 
 
 class PreviousSecret(Model, kw_only=True):

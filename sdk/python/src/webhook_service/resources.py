@@ -46,6 +46,8 @@ from webhook_service.models import (
     JobPreview,
     JobStatus,
     ListOrder,
+    PortalCapability,
+    PortalLink,
     PublicKeys,
     QuotasBody,
     Recovered,
@@ -1025,6 +1027,46 @@ class StatsResource(Resource):
         return cast("StatsOverTime", self._transport.call(call))
 
 
+class PortalLinksResource(Resource):
+    """Operations on portal links."""
+
+    def create(
+        self,
+        capabilities: Sequence[PortalCapability | str],
+        *,
+        tenant_id: str | None | UnsetType = UNSET,
+        subscriptions: Sequence[str] | None | UnsetType = UNSET,
+        expires_in_seconds: int | UnsetType = UNSET,
+        origin: str | None | UnsetType = UNSET,
+    ) -> PortalLink:
+        """Create a portal link.
+
+        Create an address at which a customer sees and steers what is theirs, in a page of yours or
+        in one of its own.
+        """
+        call = Call(
+            "POST",
+            "/api/v1/portal-links",
+            answers={201: PortalLink},
+            body={
+                "capabilities": capabilities,
+                "tenant_id": tenant_id,
+                "subscriptions": subscriptions,
+                "expires_in_seconds": expires_in_seconds,
+                "origin": origin,
+            },
+        )
+        return cast("PortalLink", self._transport.call(call))
+
+    def revoke(self, link_id: str) -> None:
+        """Revoke a portal link.
+
+        End a portal link before its time. Within 5 seconds its holder is refused everywhere.
+        """
+        call = Call("DELETE", f"/api/v1/portal-links/{segment(link_id)}", answers={204: None})
+        return cast("None", self._transport.call(call))
+
+
 class TenantsResource(Resource):
     """Operations on tenants."""
 
@@ -1264,6 +1306,7 @@ class Api(Transport):
         self.deliveries = DeliveriesResource(self)
         self.jobs = JobsResource(self)
         self.stats = StatsResource(self)
+        self.portal_links = PortalLinksResource(self)
         self.tenants = TenantsResource(self)
         self.api_keys = ApiKeysResource(self)
         self.sessions = SessionsResource(self)
