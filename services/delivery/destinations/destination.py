@@ -9,7 +9,7 @@ from email.utils import parsedate_to_datetime
 from typing import Protocol
 
 from services.delivery.destinations.details import Trail
-from services.delivery.worker.store import Claim
+from services.delivery.worker.claims import Claim
 from services.domain.states import AttemptOutcome
 
 MESSAGE_CHARACTERS = 500

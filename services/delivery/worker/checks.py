@@ -24,9 +24,10 @@ import structlog
 from services.delivery.destinations.destination import Answer, SendError, message_text
 from services.delivery.destinations.registry import Destinations
 from services.delivery.settings import WorkerSettings
+from services.delivery.worker.claims import Claim, claim_of_message
 from services.delivery.worker.scheduler import Scheduler
 from services.delivery.worker.shares import share
-from services.delivery.worker.store import SQL, Claim, claim_of_message
+from services.delivery.worker.store import SQL
 from services.domain.deliveries import DUE
 from services.domain.notices import audit
 from services.domain.notices.audit import Action, FieldChange

@@ -15,9 +15,10 @@ from services.delivery.destinations.destination import Answer, SendError
 from services.delivery.destinations.details import Trail, masked_address
 from services.delivery.destinations.registry import Destinations
 from services.delivery.settings import RECORDING_SECONDS, WorkerSettings
-from services.delivery.worker import metrics, outcomes
+from services.delivery.worker import decisions, metrics
+from services.delivery.worker.claims import Attempt, Claim, Outcome
 from services.delivery.worker.shares import TIMES
-from services.delivery.worker.store import Attempt, Claim, Outcome, WorkerStore
+from services.delivery.worker.store import WorkerStore
 from services.domain import retry_policy
 from services.domain.egress import targets
 from services.domain.notices.activity import Activity
@@ -152,12 +153,12 @@ class Deliverer:
             return Outcome(claim=claim, status=DeliveryStatus.FAILED, reason=DeliveryReason.EXPIRED)
         async with self._payload(claim) as payload:
             if payload is None:
-                return _without_payload(claim)
+                return decisions.without_payload(claim)
             await self._hold(held)
             if await self._attempt(held, payload):
                 await self._attempt(held, payload, fresh=True)
             policy = retry_policy.stored(claim.retry_policy, self._policy) if claim.retry_policy else self._policy
-            outcome = outcomes.decide(claim, held.attempts, policy, retry_after_seconds=held.retry_after_seconds)
+            outcome = decisions.decide(claim, held.attempts, policy, retry_after_seconds=held.retry_after_seconds)
             if self._activity is not None:
                 _tell(self._activity, outcome)
             return outcome
@@ -230,7 +231,7 @@ class Deliverer:
                 span.end(error=AttemptOutcome.INTERRUPTED)
             raise
         ended = time.monotonic()
-        if answer is not None and not self._details_of_successes and outcomes.is_success(answer.status_code):
+        if answer is not None and not self._details_of_successes and decisions.is_success(answer.status_code):
             trail = None
         attempt = described(claim, started, ended, answer, failure, trail, stored_bytes=self._stored_bytes)
         held.sending_since = None
@@ -250,16 +251,6 @@ class Deliverer:
         return min(destination.retry_after_seconds(answer.retry_after, now), self._retry_after_cap_seconds)
 
 
-def _without_payload(claim: Claim) -> Outcome:
-    """Return the outcome of a delivery without payload.
-
-    While it is unfinished its day is retained, so a payload that was there a moment ago was erased.
-    """
-    if claim.erased or claim.payload_bytes is not None:
-        return Outcome(claim=claim, status=DeliveryStatus.CANCELLED, reason=DeliveryReason.ERASED)
-    return Outcome(claim=claim, status=DeliveryStatus.FAILED, reason=DeliveryReason.PAYLOAD_GONE)
-
-
 def described(
     claim: Claim,
     started: float,
@@ -272,7 +263,7 @@ def described(
 ) -> Attempt:
     """Return the attempt to record of a request that ended with an answer or a failure; its details are in `trail`."""
     if answer is not None:
-        outcome = outcomes.outcome_of_status(answer.status_code)
+        outcome = decisions.outcome_of_status(answer.status_code)
         message = None if outcome == AttemptOutcome.SUCCESS else _refusal(answer)
         status_code: int | None = answer.status_code
         body = destination.body_text(answer.body, stored_bytes)

@@ -20,10 +20,11 @@ from services.delivery.destinations.destination import Answer, SendError
 from services.delivery.destinations.details import Trail
 from services.delivery.destinations.registry import Destinations
 from services.delivery.settings import WorkerSettings
+from services.delivery.worker.claims import Attempt, Claim, claim_of_message
 from services.delivery.worker.deliverer import described
 from services.delivery.worker.scheduler import Scheduler
 from services.delivery.worker.shares import share
-from services.delivery.worker.store import SQL, Attempt, Claim, claim_of_message
+from services.delivery.worker.store import SQL
 from services.domain.deliveries import ENDPOINT_TESTS
 from services.domain.states import AttemptOutcome
 from services.platform.process import background

@@ -17,7 +17,8 @@ import structlog
 
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker import metrics
-from services.delivery.worker.store import Attempt, Claim, Sum, Verdict, WorkerStore
+from services.delivery.worker.claims import Attempt, Claim
+from services.delivery.worker.store import Sum, Verdict, WorkerStore
 from services.domain.deliveries import DUE
 from services.domain.egress import targets
 from services.domain.notices.activity import ENDPOINTS

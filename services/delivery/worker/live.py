@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from services.delivery.worker.store import Outcome
+from services.delivery.worker.claims import Outcome
 from services.domain.live import ENTRY_OUTCOMES, FIELD, MAX_ENTRIES, STREAM, Batch, Told
 from services.domain.states import AttemptOutcome
 from services.platform.process import background

@@ -12,10 +12,11 @@ import structlog
 
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker import metrics
+from services.delivery.worker.claims import Attempt, Claim, Outcome
 from services.delivery.worker.deliverer import ClaimLost, Deliverer, Held
 from services.delivery.worker.lanes import Lane, Lanes
 from services.delivery.worker.outcomes import Recorder
-from services.delivery.worker.store import Attempt, Claim, Outcome, WorkerStore
+from services.delivery.worker.store import WorkerStore
 from services.domain import deliveries
 from services.domain.deliveries import Lease, Leased, NearWorker
 from services.domain.gates import Gates

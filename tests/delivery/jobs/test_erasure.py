@@ -18,7 +18,7 @@ from protos.webhook.v1.deliveries_pb2 import DELIVERY_STATUS_FAILED, DeliveryFil
 from services.delivery.jobs import erasure
 from services.delivery.jobs.plans import Job
 from services.delivery.jobs.store import JobStore
-from services.delivery.worker import outcomes
+from services.delivery.worker import decisions
 from services.delivery.worker.store import WorkerStore
 from services.domain.idempotency import key_of
 from services.domain.states import AttemptOutcome, JobKind, JobStatus
@@ -204,8 +204,8 @@ async def test_what_a_worker_records_after_its_event_was_erased_has_nothing_of_i
             details=SECRET.decode(),
         )
         late = msgspec.structs.replace(claimed, token=ids.new())
-        await store.record([outcomes.decide(claimed, [seen], POLICY)])
-        await store.record([outcomes.decide(late, [seen], POLICY)])
+        await store.record([decisions.decide(claimed, [seen], POLICY)])
+        await store.record([decisions.decide(late, [seen], POLICY)])
         row = await world.row(delivery_id)
         assert (row["status"], row["reason"]) == ("cancelled", "erased")
     assert await world.attempts(delivery_id)

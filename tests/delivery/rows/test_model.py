@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from dev.harness.stores import Stores
 from services.delivery.dispatcher.store import MAX_INTERRUPTIONS
-from services.delivery.dispatcher.store import DispatcherStore as Turns
-from services.delivery.worker import outcomes
-from services.delivery.worker.store import Claim, Outcome, WorkerStore
+from services.delivery.worker import decisions
+from services.delivery.worker.claims import Claim, Outcome
+from services.delivery.worker.store import WorkerStore
 from services.domain.retry_policy import RetryPolicy
 from services.domain.states import DeliveryStatus
 from services.platform import errors
@@ -70,7 +70,7 @@ class Delivery:
     def __init__(self, world: World, delivery_id: UUID, subscription: UUID) -> None:
         self.world = world
         self.workers = WorkerStore(world.pool, world.worker_settings())
-        self.turns = Turns(world.pool, lease_seconds=60)
+        self.turns = world.dispatcher_store()
         self.api = world.store()
         self.id = delivery_id
         self.subscription = subscription
@@ -112,14 +112,14 @@ class Delivery:
 
     async def succeed(self, claim: Claim, *, more: bool, twice: bool) -> None:
         made = ["connection_lost", "success"] if more else ["success"]
-        await self._record(outcomes.decide(claim, [attempt(outcome, claim) for outcome in made], POLICY), twice=twice)
+        await self._record(decisions.decide(claim, [attempt(outcome, claim) for outcome in made], POLICY), twice=twice)
         self.model.log(claim.token, made)
         if self.model.status in UNFINISHED:
             self.model.end("delivered")
 
     async def fail(self, claim: Claim, *, more: bool, twice: bool) -> None:
         made = ["connection_lost", "http_5xx"] if more else ["http_5xx"]
-        await self._record(outcomes.decide(claim, [attempt(outcome, claim) for outcome in made], POLICY), twice=twice)
+        await self._record(decisions.decide(claim, [attempt(outcome, claim) for outcome in made], POLICY), twice=twice)
         self.model.log(claim.token, made)
         if self.model.holder == claim.token:
             self.model.failure_count += 1

@@ -11,8 +11,9 @@ import asyncpg
 import pytest
 
 from dev.harness.stores import Stores
-from services.delivery.worker import outcomes
-from services.delivery.worker.store import Claim, Outcome, WorkerStore
+from services.delivery.worker import decisions
+from services.delivery.worker.claims import Claim, Outcome
+from services.delivery.worker.store import WorkerStore
 from services.domain import deliveries
 from services.domain.states import DeliveryStatus
 from services.platform.auth import identity
@@ -45,7 +46,7 @@ async def alone(world: World) -> AsyncIterator[World]:
 
 
 def outcome(claim: Claim, kind: str = "success") -> Outcome:
-    return outcomes.decide(claim, [attempt(kind, claim)], POLICY)
+    return decisions.decide(claim, [attempt(kind, claim)], POLICY)
 
 
 async def send(world: World, delivery_ids: list[UUID]) -> None:

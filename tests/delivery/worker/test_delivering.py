@@ -23,7 +23,8 @@ from dev.harness.waiting import wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
 from services.delivery.destinations.http.request import USER_AGENT
 from services.delivery.dispatcher import sweeper
-from services.delivery.worker.store import Claim, WorkerStore
+from services.delivery.worker.claims import Claim
+from services.delivery.worker.store import WorkerStore
 from services.ingest import __main__ as ingest
 from services.ingest.settings import IngestSettings
 from services.platform import clock

@@ -9,7 +9,6 @@ import pytest
 
 from dev.harness.receiver import Receiver
 from services.delivery.dispatcher.store import BEGINNING
-from services.delivery.dispatcher.store import DispatcherStore as Dispatcher
 from services.delivery.worker.store import WorkerStore
 from services.domain.doorbell import Ringer
 from services.domain.states import Probe
@@ -96,7 +95,7 @@ async def test_second_probe_does_not_begin_while_one_is_in_flight(world: World) 
     subscription = await world.subscription("http://127.0.0.1:1/")
     probe, other = await world.deliver_many(subscription, 2)
     await half_open(world, subscription, probe)
-    dispatcher = Dispatcher(world.pool, lease_seconds=60)
+    dispatcher = world.dispatcher_store()
     swept = await dispatcher.sweep(None, limit=10, overlap_seconds=60)
     assert subscription in swept.open_seconds
     assert (await dispatcher.turns(BEGINNING, limit=10))[0] == []

@@ -13,9 +13,9 @@ import pytest
 from dev.embedded import EmbeddedPostgres, Guard
 from dev.embedded.cluster import StopMode
 from dev.harness.stores import make_database
-from services.delivery.dispatcher.store import DispatcherStore as Dispatcher
-from services.delivery.worker import outcomes
-from services.delivery.worker.store import Claim, Outcome, WorkerStore
+from services.delivery.worker import decisions
+from services.delivery.worker.claims import Claim, Outcome
+from services.delivery.worker.store import WorkerStore
 from services.domain.retry_policy import RetryPolicy
 from services.domain.states import DeliveryStatus
 from services.platform import errors
@@ -41,7 +41,7 @@ async def claim(store: WorkerStore, delivery_id: UUID) -> Claim:
 async def lose(world: World, *claimed: Claim) -> None:
     """Let the leases of claims run out."""
     await world.pool.execute("UPDATE delivery_queue SET lease_until = now() - interval '1 second'")
-    await Dispatcher(world.pool, lease_seconds=60).expire_leases([each.id for each in claimed])
+    await world.dispatcher_store().expire_leases([each.id for each in claimed])
 
 
 async def retry(world: World, delivery_id: UUID) -> None:
@@ -49,7 +49,7 @@ async def retry(world: World, delivery_id: UUID) -> None:
 
 
 def outcome(claimed: Claim, *kinds: str) -> Outcome:
-    return outcomes.decide(claimed, [attempt(kind, claimed) for kind in kinds], POLICY)
+    return decisions.decide(claimed, [attempt(kind, claimed) for kind in kinds], POLICY)
 
 
 async def test_attempts_have_the_type_of_their_event_whoever_records_them(world: World, store: WorkerStore) -> None:
@@ -168,7 +168,7 @@ CODES = {"success": 200, "http_4xx": 404, "http_5xx": 503}
 def answered(claimed: Claim, *kinds: str) -> Outcome:
     """Return an outcome whose attempts have status codes."""
     attempts = [attempt(kind, claimed, status_code=CODES.get(kind)) for kind in kinds]
-    return outcomes.decide(claimed, attempts, POLICY)
+    return decisions.decide(claimed, attempts, POLICY)
 
 
 async def last_answer(world: World, delivery_id: UUID) -> tuple[Any, ...]:

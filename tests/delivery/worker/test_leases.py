@@ -10,10 +10,11 @@ import structlog
 
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import PATIENCE_SECONDS, wait_until
+from services.delivery.worker.claims import Outcome
 from services.delivery.worker.deliverer import ClaimLost, Deliverer, Held
 from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.scheduler import Scheduler
-from services.delivery.worker.store import Outcome, WorkerStore
+from services.delivery.worker.store import WorkerStore
 from services.domain.doorbell import Ringer
 from services.domain.gates import Gates
 from services.domain.states import DeliveryReason, DeliveryStatus

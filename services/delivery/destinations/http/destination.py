@@ -16,7 +16,7 @@ from services.delivery.destinations.http.request import OutgoingRequest
 from services.delivery.destinations.http.sender import HttpSender, sender
 from services.delivery.destinations.http.tls import ClientIdentities, ClientIdentity, trust
 from services.delivery.settings import WorkerSettings
-from services.delivery.worker.store import Claim
+from services.delivery.worker.claims import Claim
 from services.domain.egress.policy import Policy
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.vault import Vault

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.delivery.destinations.http.tls import ClientIdentity
-from services.delivery.worker.store import Claim
+from services.delivery.worker.claims import Claim
 from services.domain.secrets import signatures
 from services.platform import ids
 from services.platform.process import metrics
