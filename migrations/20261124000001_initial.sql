@@ -63,7 +63,7 @@ CREATE TABLE api_keys (
     -- The first characters of the key, by which people tell their keys apart.
     prefix              text NOT NULL,
     name                text NOT NULL,
-    role                text NOT NULL CHECK (role IN ('admin', 'write', 'ingest', 'read')),
+    role                text NOT NULL CHECK (role IN ('admin', 'write', 'ingest', 'read', 'pull')),
     created_at          timestamptz NOT NULL DEFAULT now(),
     -- Null: it does not expire.
     expires_at          timestamptz,
@@ -73,7 +73,9 @@ CREATE TABLE api_keys (
     -- Null: API_KEY_REQUESTS_PER_SECOND.
     requests_per_second double precision CHECK (requests_per_second BETWEEN 0.001 AND 100000),
     -- What it may do besides what its role allows.
-    capabilities        text[] NOT NULL DEFAULT '{}' CHECK (capabilities <@ ARRAY['erase'])
+    capabilities        text[] NOT NULL DEFAULT '{}' CHECK (capabilities <@ ARRAY['erase']),
+    -- Of a key with the role 'pull': the only subscriptions that it pulls from. Empty: all of its tenant.
+    pull_subscription_ids    uuid[] NOT NULL DEFAULT '{}' CHECK (role = 'pull' OR pull_subscription_ids = '{}')
 );
 CREATE INDEX api_keys_by_tenant ON api_keys (tenant_id, id);
 
@@ -143,7 +145,13 @@ CREATE TABLE subscriptions (
     -- Whether events are stored for it while it is disabled.
     keep_when_disabled boolean NOT NULL DEFAULT true,
 
-    target_url       text NOT NULL,
+    -- Whether workers send its deliveries to target_url, or its consumers pull them. It never changes.
+    destination      text NOT NULL DEFAULT 'http' CHECK (destination IN ('http', 'pull')),
+    -- Of one that is pulled from: it is deleted when nobody has pulled for so long. Null: it stays.
+    expires_after_idle_seconds integer CHECK (expires_after_idle_seconds BETWEEN 60 AND 31622400)
+        CHECK (expires_after_idle_seconds IS NULL OR destination = 'pull'),
+    -- Empty if it is pulled from.
+    target_url       text NOT NULL CHECK ((target_url = '') = (destination = 'pull')),
     -- Incremented when target_url changes, because what was learned about one endpoint says nothing about the next.
     endpoint_version integer NOT NULL DEFAULT 1,
     event_types      text[] NOT NULL DEFAULT '{}',
@@ -193,6 +201,14 @@ CREATE INDEX subscriptions_changed ON subscriptions (tenant_id, updated_at, id);
 CREATE UNIQUE INDEX subscriptions_system ON subscriptions (tenant_id) WHERE kind = 'system' AND deleted_at IS NULL;
 CREATE UNIQUE INDEX subscriptions_named ON subscriptions (tenant_id, name)
     WHERE name IS NOT NULL AND deleted_at IS NULL;
+CREATE INDEX subscriptions_expiring ON subscriptions (id)
+    WHERE expires_after_idle_seconds IS NOT NULL AND deleted_at IS NULL;
+
+-- When somebody pulled last from subscriptions that expire, accurate to about ten seconds.
+CREATE TABLE subscription_pulls (
+    subscription_id uuid PRIMARY KEY,
+    pulled_at       timestamptz NOT NULL DEFAULT now()
+) WITH (fillfactor = 50);
 
 -- The checks of targets: a row for each subscription that is 'unverified', and perhaps for one that was.
 CREATE TABLE endpoint_checks (
@@ -235,7 +251,7 @@ CREATE INDEX endpoint_tests_by_time ON endpoint_tests (asked_at);
 CREATE VIEW subscription_filters AS
     SELECT tenant_id, id, version, updated_at, event_types, deleted_at IS NULL AS live,
            kind = 'normal' AND (status <> 'disabled' OR keep_when_disabled) AS takes,
-           status = 'active' AND rate_limit_per_second IS NULL AS steady
+           status = 'active' AND rate_limit_per_second IS NULL AND destination = 'http' AS steady
     FROM subscriptions;
 
 -- Where the operational webhooks of a tenant are sent.

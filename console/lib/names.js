@@ -26,8 +26,11 @@ export function subscriptions() {
   return known.value;
 }
 
+/** Return where deliveries of a subscription go. @param {Api.Subscription} subscription */
+export const leadsTo = (subscription) => (subscription.target_url ? place(subscription.target_url) : "consumers that pull");
+
 /** Return the name of a subscription, or where it leads. @param {Api.Subscription} subscription */
-export const nameOf = (subscription) => subscription.name || place(subscription.target_url);
+export const nameOf = (subscription) => subscription.name || (subscription.target_url ? leadsTo(subscription) : `Pulled …${subscription.id.slice(-6)}`);
 
 /** A subscription by its id. @param {{id: string}} props */
 export function Subscription({ id }) {

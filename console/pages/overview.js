@@ -1,7 +1,8 @@
 // What happens now, and what needs somebody.
 import { html } from "../lib/html.js";
 import { all, allowed, get } from "../lib/api.js";
-import { compact, count, percent, place, plural } from "../lib/format.js";
+import { compact, count, percent, plural } from "../lib/format.js";
+import { nameOf } from "../lib/names.js";
 import { go, link, param, setQuery } from "../lib/router.js";
 import { Button, Card, Empty, Failure, Loaded, Page, Segments, Shape, Skeleton, Tile, Time } from "../lib/ui.js";
 import { useQuery } from "../lib/query.js";
@@ -129,7 +130,7 @@ export default function Overview() {
                       <li>
                         <${Shape} look=${look} />
                         <div class="grow">
-                          <a class="cellmain" data-row href=${link(`/subscriptions/${subscription.id}`)}>${subscription.name || place(subscription.target_url)}</a>
+                          <a class="cellmain" data-row href=${link(`/subscriptions/${subscription.id}`)}>${nameOf(subscription)}</a>
                           <div class="cellsub">${text}</div>
                         </div>
                         <span class="small mute nowrap"><${Time} at=${at} /></span>

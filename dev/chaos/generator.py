@@ -130,10 +130,12 @@ async def generating(base_url: str, api_key: str, subscriptions: Mapping[str, st
             await generator.close()
 
 
-async def subscribe(base_url: str, api_key: str, targets: Mapping[str, str], fan_out: Sequence[str]) -> dict[str, str]:
+async def subscribe(
+    base_url: str, api_key: str, targets: Mapping[str, str | None], fan_out: Sequence[str]
+) -> dict[str, str]:
     """Create a subscription for each target, and more of the fan-out type for the targets in `fan_out`.
 
-    Return the ids of the former by name.
+    Without a URL, it is one to pull from. Return the ids of the former by name.
     """
     found: dict[str, str] = {}
     async with aiohttp.ClientSession(raise_for_status=True, headers=_headers(api_key)) as session:
@@ -145,7 +147,8 @@ async def subscribe(base_url: str, api_key: str, targets: Mapping[str, str], fan
 
         for name, url in targets.items():
             # No event has this type, so they are not part of the fan-out. An event without a type still matches.
-            found[name] = await create(target_url=url, event_types=["chaos.none"])
+            where = {"destination": "pull"} if url is None else {"target_url": url}
+            found[name] = await create(**where, event_types=["chaos.none"])
         for name in fan_out:
             await create(target_url=targets[name], event_types=[FAN_OUT_TYPE])
         for number in range(LARGE_FAN_OUT):

@@ -14,6 +14,7 @@ from dev.chaos import evidence, stack
 from dev.chaos.evidence import Evidence, Span
 from dev.chaos.faults import Faults
 from dev.chaos.generator import Generator, generating, subscribe
+from dev.chaos.puller import PULLED, pulling
 from dev.chaos.receiver import Receiver, receiving
 from dev.chaos.schedule import ENDPOINTS, STALL, Fault
 
@@ -59,10 +60,14 @@ async def run(
         if bystanders:
             await _make_bystanders(running.database_url, bystanders, the_plan.target_url(ENDPOINTS[0]))
             say(f"{bystanders} other subscriptions are there")
-        targets = {name: the_plan.target_url(name) for name in (*ENDPOINTS, "slow")}
+        targets: dict[str, str | None] = {name: the_plan.target_url(name) for name in (*ENDPOINTS, "slow")}
+        targets[PULLED] = None
         subscriptions = await subscribe(the_plan.gateway_url, the_plan.api_key, targets, FAN_OUT_ENDPOINTS)
         say("the stack serves")
-        async with generating(the_plan.gateway_url, the_plan.api_key, subscriptions) as generator:
+        async with (
+            generating(the_plan.gateway_url, the_plan.api_key, subscriptions) as generator,
+            pulling(the_plan.gateway_url, the_plan.api_key, subscriptions[PULLED], receiver.requests),
+        ):
             faults = Faults(running, receiver, say)
             async with (
                 _task(_watch(generator, receiver, faults, say)),

@@ -19,7 +19,7 @@ from services.domain.secrets import encryption
 ROLES = ("ingest", "delivery", "analytics", "worker", "gateway")
 GRPC_ROLES = ("ingest", "delivery", "analytics")
 # Roles that need the encryption keys.
-ENCRYPTING_ROLES = ("ingest", "worker")
+ENCRYPTING_ROLES = ("ingest", "delivery", "worker")
 
 # The roles of each process, by its name, in the order in which they start: what PROCESSES chooses.
 SHAPES: Mapping[str, Mapping[str, tuple[str, ...]]] = {

@@ -444,6 +444,25 @@ func (r *SubscriptionsResource) Deliveries(ctx context.Context, subscriptionID s
 	return pages[DeliverySummary](ctx, r.client, &call{method: "GET", path: "/api/v1/subscriptions/" + url.PathEscape(subscriptionID) + "/deliveries", query: params.values(), reads: true}, options)
 }
 
+// Pull: Pull deliveries.
+//
+// Lease due deliveries of a subscription whose `destination` is `pull`, the longest due first.
+//
+// Report what became of each. One whose lease expires without a result has a failed attempt, and is
+// retried by the retry policy. While the subscription is paused or disabled there are none.
+func (r *SubscriptionsResource) Pull(ctx context.Context, subscriptionID string, body PullBody, options ...CallOption) (*PulledDeliveries, error) {
+	found := new(PulledDeliveries)
+	return found, r.client.call(ctx, &call{method: "POST", path: "/api/v1/subscriptions/" + url.PathEscape(subscriptionID) + "/pull", body: body}, options, map[int]any{200: found})
+}
+
+// Report: Report what became of pulled deliveries.
+//
+// Record results, each for itself. A repeated request changes nothing, and gets the same response.
+func (r *SubscriptionsResource) Report(ctx context.Context, subscriptionID string, body PullResultsBody, options ...CallOption) (*ReportedResults, error) {
+	found := new(ReportedResults)
+	return found, r.client.call(ctx, &call{method: "POST", path: "/api/v1/subscriptions/" + url.PathEscape(subscriptionID) + "/pull/results", body: body}, options, map[int]any{200: found})
+}
+
 // Recover: Recover what a subscription did not get.
 //
 // Create a job for what one subscription did not get in a time.

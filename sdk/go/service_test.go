@@ -34,7 +34,7 @@ func TestService(t *testing.T) {
 	defer receiver.Close()
 
 	target := receiver.URL + "/hook"
-	subscription, err := client.Subscriptions.Create(ctx, SubscriptionBody{TargetURL: target, EventTypes: []string{"go.*"}})
+	subscription, err := client.Subscriptions.Create(ctx, SubscriptionBody{TargetURL: &target, EventTypes: []string{"go.*"}})
 	if err != nil {
 		t.Fatal(err)
 	}

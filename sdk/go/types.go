@@ -100,6 +100,9 @@ type ApiKey struct {
 
 	// What it may do besides what its role allows.
 	Capabilities []Capability `json:"capabilities"`
+
+	// The only subscriptions that it pulls from; empty for all of its tenant.
+	PullSubscriptionIDs []string `json:"pull_subscription_ids"`
 }
 
 // ApiKeyBody: An API key to create.
@@ -111,13 +114,17 @@ type ApiKeyBody struct {
 	Name string `json:"name"`
 
 	// `admin`: everything, including tenants and API keys; for the operator. `write`: changes
-	// subscriptions and deliveries, and includes `ingest` and `read`. `ingest`: only sends events.
-	// `read`: only reads.
+	// subscriptions and deliveries, and includes `ingest`, `read`, and `pull`. `ingest`: only sends
+	// events. `read`: only reads. `pull`: only pulls deliveries, and reports on them.
 	Role Role `json:"role"`
 
 	// What the key may do besides what its role allows. `erase`: erase events by jobs, which cannot be
 	// undone; requires the role `write`, and `admin` has it.
 	Capabilities []Capability `json:"capabilities,omitempty"`
+
+	// The only subscriptions that the key pulls from; requires the role `pull`. Default: all of its
+	// tenant.
+	PullSubscriptionIDs []string `json:"pull_subscription_ids,omitempty"`
 
 	// When the key expires. Default: never.
 	ExpiresAt *time.Time `json:"expires_at,omitempty"`
@@ -188,7 +195,8 @@ type AttemptDetails struct {
 // AttemptError: Why an attempt failed.
 type AttemptError struct {
 	// `http_3xx`, `http_4xx`, `http_5xx`, `timeout`, `dns`, `connect`, `tls`, `connection_lost`,
-	// `invalid_response`, `egress_denied`, `invalid_request`, `secret_unreadable`, or `interrupted`.
+	// `invalid_response`, `egress_denied`, `invalid_request`, `secret_unreadable`, or `interrupted`; of a
+	// pulled delivery `consumer_failed` or `lease_expired`.
 	Kind ErrorKind `json:"kind"`
 
 	// For people.
@@ -404,6 +412,9 @@ type CreatedApiKey struct {
 	// What it may do besides what its role allows.
 	Capabilities []Capability `json:"capabilities"`
 
+	// The only subscriptions that it pulls from; empty for all of its tenant.
+	PullSubscriptionIDs []string `json:"pull_subscription_ids"`
+
 	// The key itself. It is shown only in this response; null in a repeated one.
 	Key *string `json:"key"`
 }
@@ -415,7 +426,14 @@ type CreatedSubscription struct {
 	// The subscription's tenant.
 	TenantID string `json:"tenant_id"`
 
-	TargetURL string `json:"target_url"`
+	// `http`: deliveries are POSTed to `target_url`. `pull`: consumers pull them.
+	Destination Destination `json:"destination"`
+
+	// It is deleted when nobody has pulled from it for so long; null for never.
+	ExpiresAfterIdleSeconds *int64 `json:"expires_after_idle_seconds"`
+
+	// null if `destination` is `pull`.
+	TargetURL *string `json:"target_url"`
 
 	EventTypes []string `json:"event_types"`
 
@@ -545,8 +563,9 @@ type Delivery struct {
 	ExpiresAt *time.Time `json:"expires_at"`
 
 	// Why a due delivery is not sent now: `paused`, `disabled`, `unverified` (its target has not answered
-	// a challenge), `breaker_open`, `recovering` (its endpoint failed until recently), `concurrency` (its
-	// endpoint has the most concurrent requests allowed) or `rate_limit`; otherwise null.
+	// a challenge), `pull` (it waits for a consumer), `breaker_open`, `recovering` (its endpoint failed
+	// until recently), `concurrency` (its endpoint has the most concurrent requests allowed) or
+	// `rate_limit`; otherwise null.
 	HeldBy *Hold `json:"held_by"`
 
 	// Status code of the last attempt; null if it got no response, and once it is delivered.
@@ -671,8 +690,9 @@ type DeliverySummary struct {
 	ExpiresAt *time.Time `json:"expires_at"`
 
 	// Why a due delivery is not sent now: `paused`, `disabled`, `unverified` (its target has not answered
-	// a challenge), `breaker_open`, `recovering` (its endpoint failed until recently), `concurrency` (its
-	// endpoint has the most concurrent requests allowed) or `rate_limit`; otherwise null.
+	// a challenge), `pull` (it waits for a consumer), `breaker_open`, `recovering` (its endpoint failed
+	// until recently), `concurrency` (its endpoint has the most concurrent requests allowed) or
+	// `rate_limit`; otherwise null.
 	HeldBy *Hold `json:"held_by"`
 
 	// Status code of the last attempt; null if it got no response, and once it is delivered.
@@ -705,6 +725,16 @@ type DeliverySummaryPage struct {
 
 	Groups []DeliveryCount `json:"groups"`
 }
+
+// Destination has a value.
+type Destination string
+
+// Values of Destination; a newer service may have others.
+const (
+	DestinationHTTP Destination = "http"
+
+	DestinationPull Destination = "pull"
+)
 
 // Envelope has a value.
 type Envelope struct {
@@ -742,6 +772,10 @@ const (
 	ErrorKindSecretUnreadable ErrorKind = "secret_unreadable"
 
 	ErrorKindInterrupted ErrorKind = "interrupted"
+
+	ErrorKindConsumerFailed ErrorKind = "consumer_failed"
+
+	ErrorKindLeaseExpired ErrorKind = "lease_expired"
 )
 
 // ErrorReason: Every reason code, over REST and gRPC. They are stable; docs/reference/errors.md says
@@ -840,6 +874,8 @@ const (
 
 	ErrorReasonSUBSCRIPTIONDISABLED ErrorReason = "SUBSCRIPTION_DISABLED"
 
+	ErrorReasonSUBSCRIPTIONFORBIDDEN ErrorReason = "SUBSCRIPTION_FORBIDDEN"
+
 	ErrorReasonSUBSCRIPTIONISSYSTEM ErrorReason = "SUBSCRIPTION_IS_SYSTEM"
 
 	ErrorReasonSUBSCRIPTIONPAUSED ErrorReason = "SUBSCRIPTION_PAUSED"
@@ -871,6 +907,8 @@ const (
 	ErrorReasonUNKNOWNPATH ErrorReason = "UNKNOWN_PATH"
 
 	ErrorReasonUNSUPPORTEDMEDIATYPE ErrorReason = "UNSUPPORTED_MEDIA_TYPE"
+
+	ErrorReasonWRONGDESTINATION ErrorReason = "WRONG_DESTINATION"
 )
 
 // Event: An accepted event.
@@ -1105,6 +1143,8 @@ const (
 	HoldConcurrency Hold = "concurrency"
 
 	HoldRateLimit Hold = "rate_limit"
+
+	HoldPull Hold = "pull"
 )
 
 // IngestToken: The right to send webhooks to one subscription.
@@ -1579,6 +1619,105 @@ type PublicKeys struct {
 	PublicKeys []PublicKey `json:"public_keys"`
 }
 
+// PullBody: What a consumer asks for.
+type PullBody struct {
+	// The most to return. Their payloads come to 4 MiB at most, or to a single one that is larger.
+	// Default: `100`.
+	MaxDeliveries *int64 `json:"max_deliveries,omitempty"`
+
+	// How long to wait for the first one if there are none. Default: `0.0`.
+	WaitSeconds *float64 `json:"wait_seconds,omitempty"`
+
+	// For how long they are leased. Report what became of each before, or extend its lease. Default:
+	// `60.0`.
+	LeaseSeconds *float64 `json:"lease_seconds,omitempty"`
+}
+
+// PullOutcome has a value.
+type PullOutcome string
+
+// Values of PullOutcome; a newer service may have others.
+const (
+	PullOutcomeSuccess PullOutcome = "success"
+
+	PullOutcomeFailure PullOutcome = "failure"
+
+	PullOutcomeExtend PullOutcome = "extend"
+)
+
+// PullResult: What became of a delivery.
+type PullResult struct {
+	DeliveryID string `json:"delivery_id"`
+
+	// The one that the delivery was pulled with.
+	LeaseToken string `json:"lease_token"`
+
+	// `success`: it is delivered. `failure`: the attempt failed, and is retried by the retry policy.
+	// `extend`: nothing yet; the lease lasts for `lease_seconds` from now on.
+	Outcome PullOutcome `json:"outcome"`
+
+	// HTTP status that describes the outcome.
+	StatusCode *int64 `json:"status_code,omitempty"`
+
+	// For people; kept with the attempt.
+	Message *string `json:"message,omitempty"`
+
+	// What the attempt took. Default: the time since the pull.
+	DurationMs *int64 `json:"duration_ms,omitempty"`
+
+	// Only with `extend`. Default: 60.
+	LeaseSeconds *float64 `json:"lease_seconds,omitempty"`
+}
+
+// PullResultStatus has a value.
+type PullResultStatus string
+
+// Values of PullResultStatus; a newer service may have others.
+const (
+	PullResultStatusRecorded PullResultStatus = "recorded"
+
+	PullResultStatusLeaseExpired PullResultStatus = "lease_expired"
+
+	PullResultStatusNotFound PullResultStatus = "not_found"
+)
+
+// PullResultsBody: What became of deliveries that were pulled.
+type PullResultsBody struct {
+	// No delivery twice.
+	Results []PullResult `json:"results"`
+}
+
+// PulledDeliveries: Deliveries that are leased to the consumer, the oldest first; none if there was
+// nothing to pull.
+type PulledDeliveries struct {
+	Deliveries []PulledDelivery `json:"deliveries"`
+}
+
+// PulledDelivery: A delivery that is leased to the consumer.
+type PulledDelivery struct {
+	ID string `json:"id"`
+
+	EventID string `json:"event_id"`
+
+	// null if the event has no type.
+	EventType *string `json:"event_type"`
+
+	// Counts from 1.
+	Attempt int64 `json:"attempt"`
+
+	// To be shown with the result.
+	LeaseToken string `json:"lease_token"`
+
+	// Without a result by then the attempt has failed with `lease_expired`, and is retried.
+	LeaseExpiresAt time.Time `json:"lease_expires_at"`
+
+	// As they would be sent to a target, signatures included.
+	Headers map[string]string `json:"headers"`
+
+	// The exact bytes, in base64.
+	PayloadBase64 string `json:"payload_base64"`
+}
+
 // QuotasBody: Quotas of a tenant's own. Null: the default of the service.
 type QuotasBody struct {
 	// Live subscriptions.
@@ -1632,6 +1771,24 @@ const (
 
 	ReplayedEventsAll ReplayedEvents = "all"
 )
+
+// ReportedResult: What became of a result.
+type ReportedResult struct {
+	DeliveryID string `json:"delivery_id"`
+
+	// `recorded`: also if it was recorded before, and for a success that comes after the lease has
+	// expired: the delivery is delivered unless it has ended otherwise. `lease_expired`: the lease is
+	// over, and nothing changes. `not_found`: the subscription has no such delivery.
+	Status PullResultStatus `json:"status"`
+
+	// When the lease ends that was extended; otherwise null.
+	LeaseExpiresAt *time.Time `json:"lease_expires_at"`
+}
+
+// ReportedResults: One for each result, in their order.
+type ReportedResults struct {
+	Results []ReportedResult `json:"results"`
+}
 
 // ResourceType has a value.
 type ResourceType string
@@ -1715,6 +1872,8 @@ const (
 	RoleIngest Role = "ingest"
 
 	RoleRead Role = "read"
+
+	RolePull Role = "pull"
 )
 
 // Rotated: The secrets after a rotation.
@@ -1788,6 +1947,8 @@ const (
 	SearchedHoldDisabled SearchedHold = "disabled"
 
 	SearchedHoldUnverified SearchedHold = "unverified"
+
+	SearchedHoldPull SearchedHold = "pull"
 
 	SearchedHoldBreakerOpen SearchedHold = "breaker_open"
 )
@@ -2002,7 +2163,14 @@ type Subscription struct {
 	// The subscription's tenant.
 	TenantID string `json:"tenant_id"`
 
-	TargetURL string `json:"target_url"`
+	// `http`: deliveries are POSTed to `target_url`. `pull`: consumers pull them.
+	Destination Destination `json:"destination"`
+
+	// It is deleted when nobody has pulled from it for so long; null for never.
+	ExpiresAfterIdleSeconds *int64 `json:"expires_after_idle_seconds"`
+
+	// null if `destination` is `pull`.
+	TargetURL *string `json:"target_url"`
 
 	EventTypes []string `json:"event_types"`
 
@@ -2094,9 +2262,20 @@ type Subscription struct {
 
 // SubscriptionBody: An endpoint and the events that it receives.
 type SubscriptionBody struct {
+	// `http`: deliveries are POSTed to `target_url`. `pull`: consumers pull them (`POST …/pull`). It
+	// cannot be combined with `target_url`, `timeout_seconds`, `rate_limit_per_second`, and
+	// `client_certificate`. Absent or null: `http` on create, the stored value on update. It cannot be
+	// changed.
+	Destination *Destination `json:"destination,omitempty"`
+
+	// With `destination` `pull`: the subscription is deleted when nobody has pulled from it, or changed
+	// it, for so long. Absent or null: never.
+	ExpiresAfterIdleSeconds *int64 `json:"expires_after_idle_seconds,omitempty"`
+
 	// Absolute http or https URL without credentials, to which deliveries are POSTed. Its host must
-	// resolve to public addresses, and ports of services other than web servers are not allowed.
-	TargetURL string `json:"target_url"`
+	// resolve to public addresses, and ports of services other than web servers are not allowed. Required
+	// unless `destination` is `pull`.
+	TargetURL *string `json:"target_url,omitempty"`
 
 	// Secret that signs deliveries and verifies `X-Hub-Signature-256`; write-only. After the prefix
 	// `whsec_` or `v1,whsec_` comes the base64 of the key of `webhook-signature`; any other secret is
@@ -2210,8 +2389,19 @@ type SubscriptionPage struct {
 //
 // `headers`, `metadata`, `tag_paths`, and `retry_policy` are merged field by field.
 type SubscriptionPatch struct {
+	// `http`: deliveries are POSTed to `target_url`. `pull`: consumers pull them (`POST …/pull`). It
+	// cannot be combined with `target_url`, `timeout_seconds`, `rate_limit_per_second`, and
+	// `client_certificate`. Absent or null: `http` on create, the stored value on update. It cannot be
+	// changed.
+	Destination *Destination `json:"destination,omitempty"`
+
+	// With `destination` `pull`: the subscription is deleted when nobody has pulled from it, or changed
+	// it, for so long. Absent or null: never.
+	ExpiresAfterIdleSeconds *int64 `json:"expires_after_idle_seconds,omitempty"`
+
 	// Absolute http or https URL without credentials, to which deliveries are POSTed. Its host must
-	// resolve to public addresses, and ports of services other than web servers are not allowed.
+	// resolve to public addresses, and ports of services other than web servers are not allowed. Required
+	// unless `destination` is `pull`.
 	TargetURL *string `json:"target_url,omitempty"`
 
 	// Secret that signs deliveries and verifies `X-Hub-Signature-256`; write-only. After the prefix

@@ -1,5 +1,6 @@
 """The delivery process: python -m services.delivery. It serves the API and runs the dispatcher."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -11,6 +12,11 @@ from services.delivery.api.live import Watching
 from services.delivery.api.retries import Retries
 from services.delivery.api.service import DeliveryService
 from services.delivery.api.store import DeliveryStore
+from services.delivery.destinations.pull.idle import Idle
+from services.delivery.destinations.pull.pulls import Pulls
+from services.delivery.destinations.pull.requests import Requests
+from services.delivery.destinations.pull.store import PullStore
+from services.delivery.destinations.pull.waiting import Waiting
 from services.delivery.dispatcher import metrics
 from services.delivery.dispatcher.dispatcher import GUARD_SECONDS, Dispatcher
 from services.delivery.dispatcher.limiter import Limiter
@@ -23,7 +29,11 @@ from services.delivery.jobs.store import JobStore
 from services.delivery.operational_webhooks import events as operational
 from services.delivery.operational_webhooks.events import OperationalEventStore as OperationalStore
 from services.delivery.settings import DeliverySettings
+from services.delivery.worker.live import Live
 from services.domain import doorbell, gates
+from services.domain.notices.subscription_changes import Copies
+from services.domain.secrets import encryption
+from services.domain.secrets.vault import Vault
 from services.domain.tenants import weights
 from services.domain.tenants.scopes import Entry
 from services.platform.auth import finder
@@ -53,7 +63,7 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
         contextlib.AsyncExitStack() as stack,
     ):
         stream = doorbell.Stream(client)
-        store = DispatcherStore(pool, lease_seconds=settings.lease_seconds)
+        store = DispatcherStore(pool, lease_seconds=settings.lease_seconds, policy=settings.retry_policy)
         turns = Turns(store, Limiter(client, store.count_workers), closed, known.of)
         created = Dispatcher(store, turns, ringer, stream, heard)
         duty.on_change(taken=created.guard_leases, lost=_forget_gauges)
@@ -84,22 +94,39 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
                     operational.run(OperationalStore(pool, expiry_hours=settings.delivery_expiry_hours), heard),
                 ),
             ]
+            idle = Idle(pool, Copies(heard))
+            loops.append(process.spawn("idle_subscriptions", idle.expire()))
             loops.append(process.spawn("job_gauges", runner.keep_gauges(jobs)))
         loops.append(process.spawn("jobs", Runner(jobs, ringer, heard).run()))
-        watching = Watching(client)
-        loops.append(process.spawn("watching", watching.run()))
+        watching, live = Watching(client), Live(client)
+        loops += [process.spawn("watching", watching.run()), process.spawn("live", live.run())]
+        pullable = PullStore(pool)
+        waiting = Waiting(pullable, heard)
+        loops += [process.spawn("pullers", waiting.run()), process.spawn("pulls_noted", idle.write())]
+        process.on_drain(waiting.end)
+        requests = Requests(process.tracer if settings.tracing_to_receivers else None)
+        loops.append(process.spawn("encryption_keys", _learn_keys(process, pool, settings, requests)))
+        pulls = Pulls(pullable, waiting, requests, idle, settings.retry_policy, heard, live)
         for loop in loops:
             stack.push_async_callback(process.cancel, loop)
 
         def register(server: grpc.aio.Server) -> None:
             jobs_pb2_grpc.add_JobServiceServicer_to_server(JobService(jobs, heard), server)
             tests = EndpointTests(EndpointTestStore(pool), heard)
-            service = DeliveryService(deliveries, Retries(deliveries, ringer, closed), tests, watching)
+            service = DeliveryService(deliveries, Retries(deliveries, ringer, closed), tests, watching, pulls)
             deliveries_pb2_grpc.add_DeliveryServiceServicer_to_server(service, server)
 
         authenticator = Authenticator(settings, callers.find, callers.find_actor)
         async with grpc_server.serving(process, settings, SERVICES, register, authenticator, Entry(pool).enter):
             yield
+
+
+async def _learn_keys(
+    process: lifecycle.Process, pool: postgres.Pool, settings: DeliverySettings, requests: Requests
+) -> None:
+    """Sign what is pulled once the keys are known to be those of the database; all else is served before."""
+    requests.vault = Vault(await encryption.known_keys(process, pool, settings))
+    await asyncio.Event().wait()  # until cancelled
 
 
 def _forget_gauges() -> None:

@@ -35,7 +35,14 @@ class LeaseSettings(PostgresSettings, RedisSettings, ExpirySettings):
     lease_seconds: Seconds = 60.0
 
 
-class DeliverySettings(LeaseSettings, QuotaSettings, IdempotencySettings, GrpcServerSettings, TracingDoorSettings):
+class ReceiverSettings(LeaseSettings, RetrySettings, EncryptionSettings):
+    """What the requests to receivers depend on, whether workers send them or consumers pull them."""
+
+    # Whether requests carry the header traceparent.
+    tracing_to_receivers: bool = False
+
+
+class DeliverySettings(ReceiverSettings, QuotaSettings, IdempotencySettings, GrpcServerSettings, TracingDoorSettings):
     """What the delivery service reads from the environment."""
 
     own_service_keys: ClassVar[Sequence[str]] = ("delivery_service_key",)
@@ -45,7 +52,7 @@ class DeliverySettings(LeaseSettings, QuotaSettings, IdempotencySettings, GrpcSe
     grpc_port: Port = 50052
 
 
-class WorkerSettings(LeaseSettings, RetrySettings, EgressSettings, EncryptionSettings, TracingSettings):
+class WorkerSettings(ReceiverSettings, EgressSettings, TracingSettings):
     """What a worker reads from the environment."""
 
     # HTTP requests in flight.
@@ -83,8 +90,6 @@ class WorkerSettings(LeaseSettings, RetrySettings, EgressSettings, EncryptionSet
             "must be http://host:port or http://user:password@host:port",
         ),
     ] = ""
-    # Whether requests carry the header traceparent.
-    tracing_to_receivers: bool = False
     # Payloads of at most so many bytes come with the claim; larger ones are read just before their send.
     claimed_payload_bytes: int = constant(64 << 10)
     # Larger payloads that a worker holds at once.

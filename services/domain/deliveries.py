@@ -12,6 +12,7 @@ could use again.
 """
 
 import contextlib
+import enum
 import time
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,16 @@ ENDPOINT_TESTS = "endpoint_tests"
 DELIVERIES_ENDED = Counter("webhook_deliveries_ended_total", "Deliveries that reached a final state.", ["status"])
 
 SQL = sql.Queries("services.domain")
+
+
+class Destination(enum.StrEnum):
+    """How the deliveries of a subscription get to their receiver: `subscriptions.destination`."""
+
+    # Workers send them to its target_url.
+    HTTP = "http"
+    # Its consumers pull them.
+    PULL = "pull"
+
 
 # The place before all of a subscription's deliveries in the queue: pending ones come first.
 _FIRST = (False, datetime(1970, 1, 1, tzinfo=UTC))

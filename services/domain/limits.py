@@ -48,6 +48,19 @@ RETRIES = Range(0, MAX_DELAYS)
 # How long replaced secrets stay valid.
 OVERLAP_HOURS = Range(0, 168)
 DEFAULT_OVERLAP_HOURS = 24
+# Of what consumers pull: how many at once, how long they wait for the first, how many of a stream they hold
+# without a report, and how long each is theirs.
+PULLED_DELIVERIES = Range(1, 100)
+WAIT_SECONDS = Range(0, 30)
+OUTSTANDING = Range(1, 1000)
+DEFAULT_OUTSTANDING = 100
+LEASE_SECONDS = Range(10, 3600)
+DEFAULT_LEASE_SECONDS = 60.0
+# Of a subscription that is deleted when nobody pulls from it.
+IDLE_SECONDS = Range(60, 31_622_400)
+# Of what they report.
+STATUS_CODE = Range(100, 599)
+DURATION_MS = Range(0, 86_400_000)
 # Of an API key.
 REQUESTS_PER_SECOND = Range(0.001, 100_000)
 # Of a tenant: its quotas.

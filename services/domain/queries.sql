@@ -165,3 +165,20 @@ WHERE EXISTS (
 -- select_owners_of --
 -- Reads whose the deliveries $1 are ($2 and $3: least and greatest id).
 SELECT id, subscription_id FROM webhook_deliveries WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3
+
+-- delete_subscriptions --
+-- Marks locked subscriptions ($1) deleted, and forgets what they kept secret, their ingest tokens, what their endpoints did,
+-- their checks, and who pulled from them.
+WITH forgotten AS (
+    DELETE FROM subscription_health WHERE subscription_id = ANY($1::uuid[])
+), unchecked AS (
+    DELETE FROM endpoint_checks WHERE subscription_id = ANY($1::uuid[])
+), unpulled AS (
+    DELETE FROM subscription_pulls WHERE subscription_id = ANY($1::uuid[])
+)
+UPDATE subscriptions
+SET deleted_at = now(), updated_at = statement_timestamp(), version = version + 1, sealed_secrets = NULL,
+    ingest_token_hash = NULL, sealed_headers = NULL, sealed_verification_secrets = NULL, sealed_client_certificate = NULL,
+    client_certificate = NULL
+WHERE id = ANY($1::uuid[]) AND deleted_at IS NULL
+RETURNING id, version

@@ -10,6 +10,7 @@
                   └─ RETRY ── scheduled, delivered, failed, cancelled
 
       stored ── handed over to a worker of the same process ──▶ in_flight ── GIVE_BACK ──▶ pending
+      pending or scheduled ── PULL ──▶ in_flight
       pending, scheduled or in_flight ── ERASE ──▶ cancelled
       pending or scheduled ── END_WAITING ──▶ failed, cancelled
       pending, scheduled or in_flight ── RECORD_LATE ──▶ delivered
@@ -95,6 +96,9 @@ class AttemptOutcome(StrEnum):
     SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - an outcome
     # The worker stopped, or was lost, before it knew.
     INTERRUPTED = "interrupted"
+    # Of a pulled delivery: the consumer reported that it failed, or nothing before its lease ended.
+    CONSUMER_FAILED = "consumer_failed"
+    LEASE_EXPIRED = "lease_expired"
 
 
 class SubscriptionState(StrEnum):
@@ -174,6 +178,8 @@ class Hold(StrEnum):
     # The endpoint has as many requests as it takes.
     CONCURRENCY = "concurrency"
     RATE_LIMIT = "rate_limit"
+    # Its consumers pull: it waits for one of them.
+    PULL = "pull"
 
 
 State = TypeVar("State", bound=StrEnum)
@@ -189,6 +195,8 @@ class DeliveryChange(StrEnum):
     """What changes the status of a delivery."""
 
     CLAIM = "claim"
+    # By a consumer, due retries too: a lease of its own.
+    PULL = "pull"
     # By the outcome of its attempts, under the claim that made them.
     RECORD = "record"
     # By an attempt whose claim was lost meanwhile, if it succeeded.
@@ -210,6 +218,7 @@ _IN_FLIGHT = {DeliveryStatus.IN_FLIGHT}
 
 DELIVERY_CHANGES: Mapping[DeliveryChange, Changes[DeliveryStatus]] = {
     DeliveryChange.CLAIM: _changes({_PENDING}, DeliveryStatus.IN_FLIGHT),
+    DeliveryChange.PULL: _changes(WAITING, DeliveryStatus.IN_FLIGHT),
     DeliveryChange.RECORD: _changes(_IN_FLIGHT, *DeliveryStatus),
     DeliveryChange.RECORD_LATE: _changes(UNFINISHED, DeliveryStatus.DELIVERED),
     DeliveryChange.TAKE_DUE: _changes(WAITING, _PENDING),

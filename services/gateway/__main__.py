@@ -50,9 +50,11 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
         # Nor does the look-up of a key or a token.
         connected("ingest", settings.ingest_addr, settings.ingest_service_key, own_connection=True) as asking,
         connected("delivery", settings.delivery_addr, settings.delivery_service_key) as delivery,
+        # Consumers wait for long: nothing else waits for them.
+        connected("delivery", settings.delivery_addr, settings.delivery_service_key, own_connection=True) as pulling,
         connected("analytics", settings.analytics_addr, settings.analytics_service_key) as analytics,
     ):
-        channels = Channels(ingest=ingest, delivery=delivery, analytics=analytics)
+        channels = Channels(ingest=ingest, delivery=delivery, pulling=pulling, analytics=analytics)
         services = Backends.over(channels, timeout_seconds=settings.rpc_timeout_seconds)
         retries = Retries(settings.accept_timeout_seconds)
         clock = Clock("ingest")

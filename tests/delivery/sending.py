@@ -18,7 +18,8 @@ from services.delivery.destinations.http import sender as http_sender
 from services.delivery.destinations.http.destination import HttpDestination
 from services.delivery.destinations.http.request import OutgoingRequest
 from services.delivery.destinations.http.sender import HttpSender
-from services.delivery.destinations.registry import HTTP, Destinations
+from services.delivery.destinations.registry import Destinations
+from services.domain.deliveries import Destination
 from services.domain.egress.policy import Policy
 
 MAX_RESPONSE_BYTES = 64 << 10
@@ -33,7 +34,7 @@ def sender(policy: Policy) -> AbstractAsyncContextManager[HttpSender]:
 
 def destinations(sender: HttpSender) -> Destinations:
     """Return the worker's destinations, with this sender."""
-    return Destinations({HTTP: HttpDestination(vault(), sender)})
+    return Destinations({Destination.HTTP: HttpDestination(vault(), sender)})
 
 
 def post(url: str, body: bytes = b"{}") -> OutgoingRequest:

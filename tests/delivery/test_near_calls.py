@@ -309,6 +309,18 @@ CASES: Mapping[str, Made] = {
         accepted, lambda made: deliveries_pb2.BatchRetryDeliveriesRequest(delivery_ids=[made.delivery_id])
     ),
     "DeliveryService/TestSubscription": always(deliveries_pb2.TestSubscriptionRequest(subscription_id=NOTHING)),
+    "DeliveryService/PullDeliveries": always(deliveries_pb2.PullDeliveriesRequest(subscription_id=NOTHING)),
+    "DeliveryService/Pull": always(deliveries_pb2.PullRequest(subscription_id=NOTHING)),
+    "DeliveryService/Report": always(
+        deliveries_pb2.ReportRequest(
+            subscription_id=NOTHING,
+            results=[
+                deliveries_pb2.PullResult(
+                    delivery_id=NOTHING, lease_token=NOTHING, outcome=deliveries_pb2.PULL_OUTCOME_SUCCESS
+                )
+            ],
+        )
+    ),
     "DeliveryService/CancelDelivery": of_event(deliveries_pb2.CancelDeliveryRequest, "delivery_id"),
     "JobService/PreviewJob": made_by(subscription, lambda made: jobs_pb2.PreviewJobRequest(**_retry_of(made))),
     "JobService/CreateJob": made_by(subscription, lambda made: jobs_pb2.CreateJobRequest(**_retry_of(made))),

@@ -25,7 +25,8 @@ from services.analytics import __main__ as analytics
 from services.analytics.settings import AnalyticsSettings
 from services.delivery import __main__ as delivery
 from services.delivery.worker import __main__ as worker
-from services.delivery.worker.store import Claim, WorkerStore
+from services.delivery.worker.claims import Claim
+from services.delivery.worker.store import WorkerStore
 from services.domain import deliveries
 from services.domain.deliveries import Lease, Leased
 from services.gateway import __main__ as gateway

@@ -21,9 +21,11 @@ from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2_grpc
 from services.delivery import __main__ as delivery
 from services.delivery.api.store import DeliveryStore
+from services.delivery.dispatcher.store import DispatcherStore
 from services.delivery.settings import DeliverySettings, WorkerSettings
 from services.delivery.worker import __main__ as worker
-from services.delivery.worker.store import Attempt, Claim, Sum
+from services.delivery.worker.claims import Attempt, Claim
+from services.delivery.worker.store import Sum
 from services.domain.doorbell import IDS_PER_BELL, Ringer, Rung
 from services.domain.egress.policy import Policy
 from services.domain.notices import audit
@@ -42,6 +44,7 @@ LOOPBACK = Policy.parse(["127.0.0.0/8", "::1/128"])
 # Fast, and complete, so that the environment does not matter.
 SETTINGS: dict[str, Any] = {
     "env": "development",
+    "encryption_keys": ENCRYPTION_KEY,
     "postgres_pool_size": 8,
     "lease_seconds": 60.0,
     "delivery_expiry_hours": 168,
@@ -50,7 +53,6 @@ SETTINGS: dict[str, Any] = {
 
 
 WORKER_SETTINGS: dict[str, Any] = {
-    "encryption_keys": ENCRYPTION_KEY,
     "worker_concurrency": 64,
     "retry_limit": 5,
     "retry_base_seconds": 0.2,
@@ -86,8 +88,8 @@ class World:
         for table in (
             "operational_facts", "exhausted_deliveries", "due_subscriptions", "delivery_queue",
             "unsuccessful_deliveries", "delivery_attempts", "webhook_deliveries", "event_tags", "webhook_events",
-            "unattempted_ends", "subscription_health", "endpoint_checks", "endpoint_tests", "subscriptions",
-            "job_chunks", "jobs", "job_previews", "idempotency_keys",
+            "unattempted_ends", "subscription_health", "endpoint_checks", "endpoint_tests", "subscription_pulls",
+            "subscriptions", "job_chunks", "jobs", "job_previews", "idempotency_keys",
         ):  # fmt: skip
             await self.pool.execute(f"DELETE FROM {table}")
         async with redis.asyncio.Redis.from_url(self.redis_url) as client:
@@ -95,21 +97,22 @@ class World:
 
     async def subscription(
         self,
-        target_url: str,
+        target_url: str = "",
         *,
         secret_key: str | None = None,
         deleted: bool = False,
         timeout_seconds: float | None = None,
         delays_seconds: Sequence[float] | None = None,
     ) -> UUID:
-        """Create a subscription; with delays, these are its retry policy."""
+        """Create a subscription, one that is pulled from without a target; with delays, these are its retry policy."""
         made = ids.new()
         sealed = vault().seal(made, [Secret(secret_key)]) if secret_key else None
         await self.pool.execute(
             "INSERT INTO subscriptions (id, tenant_id, target_url, sealed_secrets, timeout_seconds, deleted_at,"
-            " retry_policy) VALUES ($1, $2, $3, $4, $5, CASE WHEN $6 THEN now() END,"
-            " CASE WHEN $7::float8[] IS NOT NULL THEN jsonb_build_object('delays_seconds', $7::float8[]) END)",
+            " retry_policy, destination) VALUES ($1, $2, $3, $4, $5, CASE WHEN $6 THEN now() END,"
+            " CASE WHEN $7::float8[] IS NOT NULL THEN jsonb_build_object('delays_seconds', $7::float8[]) END, $8)",
             made, self.tenant_id, target_url, sealed, timeout_seconds, deleted, delays_seconds,
+            "http" if target_url else "pull",
         )  # fmt: skip
         return made
 
@@ -215,6 +218,10 @@ class World:
     def store(self) -> DeliveryStore:
         """Return what the API asks of Postgres."""
         return DeliveryStore(self.pool, expiry_hours=168, retention_hours=72, recovery_hours=72, max_waiting=1_000_000)
+
+    def dispatcher_store(self) -> DispatcherStore:
+        """Return what the dispatcher asks of Postgres."""
+        return DispatcherStore(self.pool, lease_seconds=60, policy=self.worker_settings().retry_policy)
 
     async def retry(self, delivery_id: UUID) -> None:
         """Retry a delivery by hand, without a bell."""

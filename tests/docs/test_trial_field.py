@@ -14,7 +14,7 @@ EDITS = {
         "    endpoint_version integer NOT NULL DEFAULT 1,\n",
         "    trial text,\n",
     ),
-    "protos/webhook/v1/subscriptions.proto": ("  string description = 3;\n", "  optional string trial = 15;\n"),
+    "protos/webhook/v1/subscriptions.proto": ("  string description = 3;\n", "  optional string trial = 20;\n"),
     "services/ingest/subscriptions/record.py": (
         "    target_url: str\n    event_types: tuple[str, ...]\n",
         "    trial: str | None\n",

@@ -70,7 +70,7 @@ async def test_the_key_is_kept_for_its_owner_and_given_to_those_who_see_secrets(
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IRUSR | stat.S_IWUSR
     given = {role: psutil.Process(talkative.pid_of(role)).environ().get("ENCRYPTION_KEYS") for role in stacks.ROLES}
     key = path.read_text().strip()
-    assert given == {"gateway": None, "ingest": key, "delivery": None, "worker": key, "analytics": None}
+    assert given == {"gateway": None, "ingest": key, "delivery": key, "worker": key, "analytics": None}
 
 
 async def test_a_rotation_and_an_ingest_url_from_end_to_end(api: Api, receiver: Receiver) -> None:

@@ -59,6 +59,7 @@ def _take_spec(subscription: subscriptions_pb2.Subscription, asked: subscription
     spec.CopyFrom(asked)
     spec.keep_when_disabled = asked.keep_when_disabled if asked.HasField("keep_when_disabled") else True
     spec.kind = asked.kind or before.kind or subscriptions_pb2.SUBSCRIPTION_KIND_NORMAL
+    spec.destination = asked.destination or before.destination or subscriptions_pb2.DESTINATION_HTTP
     spec.verification = asked.verification or before.verification or subscriptions_pb2.VERIFICATION_AUTO
     hmac = subscriptions_pb2.SIGNATURE_SCHEME_HMAC_SHA256
     spec.signature_scheme = asked.signature_scheme or before.signature_scheme or hmac
@@ -123,6 +124,7 @@ class Services(
         self.routes: list[ingest_pb2.EventRoute] = []
         self.delivery = deliveries_pb2.Delivery()
         self.tested = deliveries_pb2.TestSubscriptionResponse()
+        self.pulled = deliveries_pb2.PullDeliveriesResponse()
         # Results of retries that are not `delivery`, by id.
         self.retried: dict[str, deliveries_pb2.RetryResult] = {}
         self.job = jobs_pb2.Job(
@@ -307,6 +309,25 @@ class Services(
         await self._called(request)
         self._subscription(request.subscription_id)
         return self.tested
+
+    async def PullDeliveries(self, request: Any, _context: Context) -> deliveries_pb2.PullDeliveriesResponse:
+        await self._called(request)
+        self._subscription(request.subscription_id)
+        return self.pulled
+
+    def Pull(self, request: Any, _context: Context) -> AsyncIterator[deliveries_pb2.PullResponse]:
+        raise NotImplementedError  # a gateway does not call it
+
+    async def Report(self, request: Any, _context: Context) -> deliveries_pb2.ReportResponse:
+        await self._called(request)
+        return deliveries_pb2.ReportResponse(
+            results=[
+                deliveries_pb2.ReportedResult(
+                    delivery_id=result.delivery_id, status=deliveries_pb2.PULL_RESULT_STATUS_RECORDED
+                )
+                for result in request.results
+            ]
+        )
 
     async def PreviewJob(self, request: Any, _context: Context) -> jobs_pb2.PreviewJobResponse:
         await self._called(request)

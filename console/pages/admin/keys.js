@@ -11,7 +11,8 @@ const PATH = "/api/v1/admin/api-keys";
 const ROLES = [
   ["read", "Read", "Only reads."],
   ["ingest", "Ingest", "Only sends events."],
-  ["write", "Write", "Changes subscriptions and deliveries; includes ingest and read."],
+  ["pull", "Pull", "Only pulls deliveries, and reports on them."],
+  ["write", "Write", "Changes subscriptions and deliveries; includes ingest, read, and pull."],
   ["admin", "Admin", "Everything, including tenants and API keys. For operators."],
 ];
 
@@ -69,10 +70,10 @@ export default function Keys() {
 
 /** @param {{onClose: () => void}} props */
 function Create({ onClose }) {
-  const [value, set] = useState({ name: "", role: "ingest", tenant_id: tenant.value || session.value?.caller?.tenant_id || "default", expires_at: "", rate: "" });
+  const [value, set] = useState({ name: "", role: "ingest", subscriptions: "", tenant_id: tenant.value || session.value?.caller?.tenant_id || "default", expires_at: "", rate: "" });
   const [created, show] = useState(/** @type {any} */ (null));
   const put = (name) => (event) => set({ ...value, [name]: event.currentTarget.value });
-  const body = { tenant_id: value.tenant_id, name: value.name, role: value.role, ...(value.expires_at ? { expires_at: new Date(value.expires_at).toISOString() } : {}), ...(value.rate ? { requests_per_second: Number(value.rate) } : {}) };
+  const body = { tenant_id: value.tenant_id, name: value.name, role: value.role, ...(value.role === "pull" && value.subscriptions.trim() ? { pull_subscription_ids: value.subscriptions.split(/[\s,]+/).filter(Boolean) } : {}), ...(value.expires_at ? { expires_at: new Date(value.expires_at).toISOString() } : {}), ...(value.rate ? { requests_per_second: Number(value.rate) } : {}) };
   const act = useAction(async () => show(await call("POST", PATH, { body })));
   const wrong = (name) => act.error?.of?.(name);
   const submit = (event) => {
@@ -96,6 +97,7 @@ function Create({ onClose }) {
           <legend>Role</legend>
           ${ROLES.map(([role, label, hint]) => html`<label class="check" key=${role}><input type="radio" name="role" checked=${value.role === role} onChange=${() => set({ ...value, role })} /><span><span class="strong">${label}</span> <span class="hint">${hint}</span></span></label>`)}
         </fieldset>
+        ${value.role === "pull" && html`<${Field} label="Subscriptions" hint="Ids of the only ones that it pulls from, separated by commas. Empty: all of its tenant." error=${wrong("pull_subscription_ids")}>${(attributes) => html`<input ...${attributes} class="mono" value=${value.subscriptions} onInput=${put("subscriptions")} autocomplete="off" spellcheck="false" />`}<//>`}
         <div class="pair">
           <${Field} label="Tenant" error=${wrong("tenant_id")}>${(attributes) => html`<input ...${attributes} class="mono" required value=${value.tenant_id} onInput=${put("tenant_id")} autocomplete="off" spellcheck="false" />`}<//>
           <${Field} label="Expires" hint="Empty: never." error=${wrong("expires_at")}>${(attributes) => html`<input ...${attributes} type="datetime-local" value=${value.expires_at} onInput=${put("expires_at")} />`}<//>

@@ -5,8 +5,7 @@ import { plural } from "../../lib/format.js";
 import { link, setQuery, param } from "../../lib/router.js";
 import { Badge, Button, Card, Curl, Empty, Loaded, Page, QuerySelect, Table } from "../../lib/ui.js";
 import { useQuery } from "../../lib/query.js";
-import { nameOf } from "../../lib/names.js";
-import { place } from "../../lib/format.js";
+import { leadsTo, nameOf } from "../../lib/names.js";
 import { SUBSCRIPTION } from "../../lib/words.js";
 import { VERIFY } from "./receiving.js";
 
@@ -36,7 +35,7 @@ export default function Inbound() {
             found.length
               ? html`
                   <${Table} label="Subscriptions that take webhooks in" rows=${found} columns=${[
-                    { title: "Subscription", cell: (item) => html`<a class="cellmain" data-row href=${link(`/subscriptions/${item.id}?view=inbound`)}>${nameOf(item)}</a><div class="cellsub">delivers to ${place(item.target_url)}</div>` },
+                    { title: "Subscription", cell: (item) => html`<a class="cellmain" data-row href=${link(`/subscriptions/${item.id}?view=inbound`)}>${nameOf(item)}</a><div class="cellsub">delivers to ${leadsTo(item)}</div>` },
                     { title: "Verification", cell: (item) => html`${VERIFY[item.verify][0]}<div class="cellsub">${item.has_verification_secret ? "with the provider’s secret" : item.verify === "none" ? "" : "with the signing secret"}</div>` },
                     { title: "URL", kind: "lo", cell: (item) => (item.has_ingest_token ? "with a token" : "with an API key") },
                     { title: "State", cell: (item) => html`<${Badge} look=${SUBSCRIPTION[item.status]} />` },

@@ -1,11 +1,11 @@
 // Subscriptions: which endpoints there are, and how they are.
 import { html, useState } from "../../lib/html.js";
 import { all, allowed, call, get } from "../../lib/api.js";
-import { compact, percent, place, plural } from "../../lib/format.js";
+import { compact, percent, plural } from "../../lib/format.js";
 import { link, param, setQuery } from "../../lib/router.js";
 import { Badge, Button, Card, Curl, Empty, Failure, Loaded, Page, QuerySelect, QueryText, Spark, Table, toast } from "../../lib/ui.js";
 import { useAction, useQuery } from "../../lib/query.js";
-import { nameOf } from "../../lib/names.js";
+import { leadsTo, nameOf } from "../../lib/names.js";
 import { BREAKER, SUBSCRIPTION } from "../../lib/words.js";
 import { attention } from "../overview.js";
 
@@ -82,7 +82,7 @@ export default function Subscriptions() {
     },
     {
       title: "Endpoint",
-      cell: (item) => html`<a class="cellmain break" data-row href=${link(`/subscriptions/${item.id}`)}>${nameOf(item)}</a><div class="cellsub break">${item.name ? place(item.target_url) : item.description}</div>`,
+      cell: (item) => html`<a class="cellmain break" data-row href=${link(`/subscriptions/${item.id}`)}>${nameOf(item)}</a><div class="cellsub break">${item.name ? leadsTo(item) : item.description}</div>`,
     },
     {
       title: "State",

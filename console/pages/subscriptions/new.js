@@ -10,11 +10,12 @@ import { Test } from "./test.js";
 const STEPS = ["Endpoint", "Events", "Signing", "Test"];
 
 export default function NewSubscription() {
-  const [value, set] = useState({ target_url: "", name: "", all: true, types: /** @type {string[]} */ ([]), typed: "", scheme: "hmac-sha256" });
+  const [value, set] = useState({ destination: "http", target_url: "", name: "", all: true, types: /** @type {string[]} */ ([]), typed: "", scheme: "hmac-sha256" });
   const [created, show] = useState(/** @type {any} */ (null));
   const seen = useQuery(async (abort) => (await get("/api/v1/stats/series", { group_by: "event_type", step: "1d", limit: 50, from: new Date(Date.now() - 7 * 86_400_000).toISOString() }, abort)).groups.map((group) => group.group).filter((type) => type && type !== "other"), []);
   const types = value.all ? [] : [...new Set([...value.types, ...value.typed.split(/[\s,]+/).filter(Boolean)])];
-  const body = { target_url: value.target_url.trim(), ...(value.name ? { name: value.name } : {}), event_types: types, ...(value.scheme === "hmac-sha256" ? {} : { signature_scheme: value.scheme }) };
+  const pulled = value.destination === "pull";
+  const body = { ...(pulled ? { destination: "pull" } : { target_url: value.target_url.trim() }), ...(value.name ? { name: value.name } : {}), event_types: types, ...(value.scheme === "hmac-sha256" ? {} : { signature_scheme: value.scheme }) };
   const create = useAction(async () => {
     show(await call("POST", "/api/v1/subscriptions", { body }));
     toast("The subscription has been created");
@@ -23,7 +24,7 @@ export default function NewSubscription() {
   const problem = create.error;
   const wrong = (name) => problem?.of?.(name);
   const put = (name) => (event) => set({ ...value, [name]: event.currentTarget.value });
-  const step = created ? 3 : value.target_url ? (types.length || value.all ? 2 : 1) : 0;
+  const step = created ? 3 : value.target_url || pulled ? (types.length || value.all ? 2 : 1) : 0;
   const submit = (event) => {
     event.preventDefault();
     create.run();
@@ -33,13 +34,15 @@ export default function NewSubscription() {
   }
   return html`
     <${Page} title=${created ? "The subscription is there" : "New subscription"} name="New subscription" back=${{ href: "/subscriptions", label: "Subscriptions" }}
-      about=${created ? html`Events that are accepted from now on are delivered to <span class="mono">${created.target_url}</span>.` : "Where events go, and which."}>
+      about=${created ? html`Events that are accepted from now on ${created.target_url ? html`are delivered to <span class="mono">${created.target_url}</span>` : "wait for consumers that pull them"}.` : "Where events go, and which."}>
       <ol class="steps" aria-label="Steps">${STEPS.map((name, index) => html`<li key=${name} aria-current=${index === step ? "step" : undefined}>${name}</li>`)}</ol>
       ${created
         ? html`
             ${created.secret_key && html`<${Card} title="Signing secret"><${Secret} secret=${created.secret_key} /><//>`}
             ${created.public_keys.length > 0 && html`<${Card} title="Public key"><p class="mute">Receivers verify deliveries with it. It is not secret, and is shown on the subscription’s page.</p><${Code} wrap label="Public key" text=${created.public_keys[0].public_key} /><//>`}
-            <${Card} title="Test it"><${Test} subscription=${created} path=${`/api/v1/subscriptions/${created.id}`} /><//>
+            ${created.destination === "pull"
+              ? html`<${Card} title="Pull from it"><${Code} wrap label="Pull deliveries" text=${curl("POST", `/api/v1/subscriptions/${created.id}/pull`, { max_deliveries: 10, wait_seconds: 20 })} /><//>`
+              : html`<${Card} title="Test it"><${Test} subscription=${created} path=${`/api/v1/subscriptions/${created.id}`} /><//>`}
             <div class="actions">
               <${Button} href=${link(`/subscriptions/${created.id}`)}>Go to the subscription<//>
               <${Button} href=${link("/events?send=1")} icon="send">Send an event<//>
@@ -49,9 +52,12 @@ export default function NewSubscription() {
             <form class="stack" onSubmit=${submit}>
               <${Card} title="Endpoint">
                 <div class="form">
-                  <${Field} label="URL" hint="Deliveries are POSTed to it. It must answer 2xx within 15 seconds." error=${wrong("target_url")}>
-                    ${(attributes) => html`<input ...${attributes} type="url" class="mono" required placeholder="https://example.com/webhooks" value=${value.target_url} onInput=${put("target_url")} autocomplete="url" spellcheck="false" />`}
+                  <${Field} label="Destination" hint=${pulled ? "Consumers lease deliveries by requests of their own: for receivers that cannot be reached." : "Each delivery is a request to your URL."} error=${wrong("destination")}>
+                    ${(attributes) => html`<select ...${attributes} onChange=${put("destination")}>${[["http", "Send to a URL"], ["pull", "Consumers pull"]].map(([key, label]) => html`<option value=${key} selected=${key === value.destination}>${label}</option>`)}</select>`}
                   <//>
+                  ${!pulled && html`<${Field} label="URL" hint="Deliveries are POSTed to it. It must answer 2xx within 15 seconds." error=${wrong("target_url")}>
+                    ${(attributes) => html`<input ...${attributes} type="url" class="mono" required placeholder="https://example.com/webhooks" value=${value.target_url} onInput=${put("target_url")} autocomplete="url" spellcheck="false" />`}
+                  <//>`}
                   <${Field} label="Name (optional)" hint="a–z 0–9 . _ -; to find it by." error=${wrong("name")}>
                     ${(attributes) => html`<input ...${attributes} maxlength="64" value=${value.name} onInput=${put("name")} autocomplete="off" spellcheck="false" />`}
                   <//>
@@ -91,7 +97,7 @@ export default function NewSubscription() {
               <//>
               <${Failure} error=${problem} />
               <div class="actions"><${Button} kind="primary" type="submit" busy=${create.busy}>Create the subscription<//></div>
-              ${value.target_url && html`<details><summary>The same with curl</summary><${Code} wrap label="Create a subscription" text=${curl("POST", "/api/v1/subscriptions", body)} /></details>`}
+              ${(value.target_url || pulled) && html`<details><summary>The same with curl</summary><${Code} wrap label="Create a subscription" text=${curl("POST", "/api/v1/subscriptions", body)} /></details>`}
             </form>
           `}
     <//>

@@ -27,7 +27,7 @@ function policyOf(value) {
 
 /** @param {Api.Subscription} subscription */
 const inputs = (subscription) => ({
-  target_url: subscription.target_url,
+  target_url: subscription.target_url || "",
   name: subscription.name || "",
   description: subscription.description,
   event_types: subscription.event_types.join("\n"),
@@ -106,7 +106,7 @@ export function Settings({ subscription, path, onChanged }) {
     <form class="stack" onSubmit=${submit}>
       <${Card} title="Endpoint">
         <fieldset class="form" disabled=${!may}>
-          ${text("target_url", "URL", base.header_names.length ? "Another host needs the headers again, so that credentials never go to another host." : "Deliveries are POSTed to it.", { type: "url", required: true, class: "mono" })}
+          ${base.destination === "http" && text("target_url", "URL", base.header_names.length ? "Another host needs the headers again, so that credentials never go to another host." : "Deliveries are POSTed to it.", { type: "url", required: true, class: "mono" })}
           <div class="pair">
             ${text("name", "Name", "a–z 0–9 . _ -; to find it by.", { maxlength: 64 })}
             ${text("description", "Description", "For people.")}
@@ -115,7 +115,7 @@ export function Settings({ subscription, path, onChanged }) {
           ${area("metadata", "Metadata", "key=value, one a line; to find it by.", 2)}
         </fieldset>
       <//>
-      <${Card} title="Speed">
+      ${base.destination === "http" && html`<${Card} title="Speed">
         <fieldset class="form" disabled=${!may}>
           <div class="pair">
             ${text("rate_limit_per_second", "Requests per second", origin(base.rate_limit_per_second !== null, base.rate_limit_per_second === null ? "No limit." : "Empty: no limit."), { type: "number", min: 0.001, step: "any" })}
@@ -123,7 +123,7 @@ export function Settings({ subscription, path, onChanged }) {
             ${text("timeout_seconds", "Timeout, seconds", origin(base.timeout_seconds !== null, base.timeout_seconds === null ? "15 s, unless configured." : "Empty: the default."), { type: "number", min: 1, max: 30, step: "any" })}
           </div>
         </fieldset>
-      <//>
+      <//>`}
       <${Card} title="Retries">
         <fieldset class="form" disabled=${!may}>
           <${Field} label="Policy" error=${wrong("retry_policy")} hint=${origin(Boolean(base.retry_policy), `In effect: ${described(base.effective_retry_policy)}.`)}>

@@ -54,7 +54,7 @@ export default function SubscriptionPage({ args: [id] }) {
             ["settings", "Settings"],
             ["signing", "Signing"],
             ["inbound", "Inbound"],
-            ["test", "Test"],
+            .../** @type {[string, string][]} */ (subscription.destination === "pull" ? [] : [["test", "Test"]]),
           ]} />
           ${view === "deliveries"
             ? html`<${Deliveries} id=${id} />`
@@ -98,7 +98,9 @@ function Actions({ subscription, path, onChanged }) {
       { label: "Resume", method: "POST", path: `${path}/resume` },
       { label: "Disable", method: "POST", path: `${path}/disable` },
       { label: "Enable", method: "POST", path: `${path}/enable` },
-      { label: "Send a test event", method: "POST", path: `${path}/test` },
+      subscription.destination === "pull"
+        ? { label: "Pull deliveries", method: "POST", path: `${path}/pull`, body: { max_deliveries: 10, wait_seconds: 20 } }
+        : { label: "Send a test event", method: "POST", path: `${path}/test` },
       { label: "Recover what failed", method: "POST", path: "/api/v1/jobs", body },
       { label: "Delete", method: "DELETE", path },
     ]} />
@@ -149,7 +151,7 @@ function Overview({ subscription, path }) {
       <${Tile} label="Failed, 24 h" value=${summary ? compact(summary.failed) : "…"} tone=${summary?.failed ? "bad" : ""} href=${list({ status: "failed" })} />
       <${Tile} label="Success" value=${summary ? percent(summary.delivery_success_rate) : "…"} note=${summary && `${percent(summary.attempt_success_rate)} of attempts`} />
       <${Tile} label="Latency, median" value=${summary ? millis(summary.latency_ms?.p50 ?? null) : "…"} note=${summary?.latency_ms && `95%: ${millis(summary.latency_ms.p95)}`} />
-      <${Tile} label="Breaker" value=${html`<${Badge} look=${BREAKER[breaker.state]} />`} note=${breaker.consecutive_failures ? `${plural(breaker.consecutive_failures, "failure")} in a row` : "no failures in a row"} />
+      ${subscription.destination === "http" && html`<${Tile} label="Breaker" value=${html`<${Badge} look=${BREAKER[breaker.state]} />`} note=${breaker.consecutive_failures ? `${plural(breaker.consecutive_failures, "failure")} in a row` : "no failures in a row"} />`}
       <${Tile} label="State" value=${html`<${Badge} look=${SUBSCRIPTION[subscription.status]} />`} note=${html`since <${Time} at=${subscription.status_since} />`} />
     </div>
     <${Card} title="Deliveries by outcome, 24 hours">
@@ -158,12 +160,13 @@ function Overview({ subscription, path }) {
     <div class="two">
       <${Card} title="Endpoint">
         <${Facts} items=${[
-          ["URL", html`<span class="break mono">${subscription.target_url}</span>`],
+          subscription.target_url ? ["URL", html`<span class="break mono">${subscription.target_url}</span>`] : ["Destination", html`Consumers pull: <span class="break mono">POST ${path}/pull</span>`],
+          subscription.expires_after_idle_seconds && ["Deleted", `when nobody pulls for ${subscription.expires_after_idle_seconds} s`],
           ["Event types", html`<${Types} types=${subscription.event_types} />`],
           subscription.description && ["Description", subscription.description],
           ["Kind", subscription.kind === "system" ? "System: only operational events" : "Normal"],
-          ["Rate limit", subscription.rate_limit_per_second ? `${subscription.rate_limit_per_second} a second` : "none"],
-          ["Timeout", subscription.timeout_seconds ? `${subscription.timeout_seconds} s` : "the service’s default"],
+          subscription.destination === "http" && ["Rate limit", subscription.rate_limit_per_second ? `${subscription.rate_limit_per_second} a second` : "none"],
+          subscription.destination === "http" && ["Timeout", subscription.timeout_seconds ? `${subscription.timeout_seconds} s` : "the service’s default"],
           Object.keys(subscription.metadata).length > 0 && ["Metadata", Object.entries(subscription.metadata).map(([key, value]) => html`<div><span class="mute">${key}=</span>${value}</div>`)],
           subscription.header_names.length > 0 && ["Headers", subscription.header_names.join(", ")],
           subscription.client_certificate && ["Client certificate", html`${subscription.client_certificate.subject}, expires <${Time} at=${subscription.client_certificate.not_after} />`],
@@ -195,7 +198,7 @@ function Deliveries({ id }) {
     <${Card} kind="flush" title="Deliveries" actions=${html`<a class="small" href=${link(`/deliveries?subscription_id=${id}`)}>Search them</a>`}>
       ${list.items.length > 0 && html`<${DeliveryTable} items=${list.items} without="subscription" onChanged=${list.replace} />`}
       ${!list.ready && !list.error && html`<${Skeleton} rows=${6} />`}
-      ${list.ready && !list.items.length && html`<${Empty} icon="send" title="Nothing was delivered to it yet" actions=${html`<${Button} href=${link(`/subscriptions/${id}?view=test`)}>Send a test event<//>`}><p>Events that match its types will be listed here, newest first.</p><//>`}
+      ${list.ready && !list.items.length && html`<${Empty} icon="send" title="Nothing was delivered to it yet" actions=${html`<${Button} href=${link("/events?send=1")} icon="send">Send an event<//>`}><p>Events that match its types will be listed here, newest first.</p><//>`}
     <//>
     ${list.ready && html`<${More} list=${list} noun="deliveries" />`}
   `;

@@ -32,13 +32,15 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_ADMIN: _Role.ValueType  # 1
     """Everything, including tenants and API keys; for the operator."""
     ROLE_WRITE: _Role.ValueType  # 2
-    """Changes subscriptions and deliveries, and includes ROLE_INGEST and ROLE_READ."""
+    """Changes subscriptions and deliveries, and includes ROLE_INGEST, ROLE_READ, and ROLE_PULL."""
     ROLE_INGEST: _Role.ValueType  # 3
     """Only sends events."""
     ROLE_READ: _Role.ValueType  # 4
     """Only reads."""
     ROLE_PORTAL: _Role.ValueType  # 5
     """The holder of a portal link. No key has it."""
+    ROLE_PULL: _Role.ValueType  # 6
+    """Only pulls deliveries, and reports on them."""
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
     """What a key may do."""
@@ -48,13 +50,15 @@ ROLE_UNSPECIFIED: Role.ValueType  # 0
 ROLE_ADMIN: Role.ValueType  # 1
 """Everything, including tenants and API keys; for the operator."""
 ROLE_WRITE: Role.ValueType  # 2
-"""Changes subscriptions and deliveries, and includes ROLE_INGEST and ROLE_READ."""
+"""Changes subscriptions and deliveries, and includes ROLE_INGEST, ROLE_READ, and ROLE_PULL."""
 ROLE_INGEST: Role.ValueType  # 3
 """Only sends events."""
 ROLE_READ: Role.ValueType  # 4
 """Only reads."""
 ROLE_PORTAL: Role.ValueType  # 5
 """The holder of a portal link. No key has it."""
+ROLE_PULL: Role.ValueType  # 6
+"""Only pulls deliveries, and reports on them."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
 class _PortalCapability:
@@ -697,6 +701,7 @@ class ApiKey(_message.Message):
     LAST_USED_AT_FIELD_NUMBER: _builtins.int
     REQUESTS_PER_SECOND_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
+    PULL_SUBSCRIPTION_IDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7."""
     tenant_id: _builtins.str
@@ -729,6 +734,10 @@ class ApiKey(_message.Message):
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[Global___Capability.ValueType]:
         """What it may do besides."""
 
+    @_builtins.property
+    def pull_subscription_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The only subscriptions that it pulls from; empty means all of its tenant."""
+
     def __init__(
         self,
         *,
@@ -743,10 +752,11 @@ class ApiKey(_message.Message):
         last_used_at: _timestamp_pb2.Timestamp | None = ...,
         requests_per_second: _builtins.float | None = ...,
         capabilities: _abc.Iterable[Global___Capability.ValueType] | None = ...,
+        pull_subscription_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_requests_per_second", b"_requests_per_second", "created_at", b"created_at", "expires_at", b"expires_at", "last_used_at", b"last_used_at", "requests_per_second", b"requests_per_second", "revoked_at", b"revoked_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_requests_per_second", b"_requests_per_second", "capabilities", b"capabilities", "created_at", b"created_at", "expires_at", b"expires_at", "id", b"id", "last_used_at", b"last_used_at", "name", b"name", "prefix", b"prefix", "requests_per_second", b"requests_per_second", "revoked_at", b"revoked_at", "role", b"role", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_requests_per_second", b"_requests_per_second", "capabilities", b"capabilities", "created_at", b"created_at", "expires_at", b"expires_at", "id", b"id", "last_used_at", b"last_used_at", "name", b"name", "prefix", b"prefix", "pull_subscription_ids", b"pull_subscription_ids", "requests_per_second", b"requests_per_second", "revoked_at", b"revoked_at", "role", b"role", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__requests_per_second: _TypeAlias = _typing.Literal["requests_per_second"]  # noqa: Y015
     _WhichOneofArgType__requests_per_second: _TypeAlias = _typing.Literal["_requests_per_second", b"_requests_per_second"]  # noqa: Y015
@@ -767,6 +777,7 @@ class CreateApiKeyRequest(_message.Message):
     REQUESTS_PER_SECOND_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
+    PULL_SUBSCRIPTION_IDS_FIELD_NUMBER: _builtins.int
     tenant_id: _builtins.str
     """The tenant that its requests act for; empty means the caller's own."""
     name: _builtins.str
@@ -785,6 +796,10 @@ class CreateApiKeyRequest(_message.Message):
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[Global___Capability.ValueType]:
         """What it may do besides what its role allows."""
 
+    @_builtins.property
+    def pull_subscription_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """With ROLE_PULL: the only subscriptions that it pulls from, at most 100; empty means all of its tenant."""
+
     def __init__(
         self,
         *,
@@ -795,10 +810,11 @@ class CreateApiKeyRequest(_message.Message):
         requests_per_second: _builtins.float | None = ...,
         idempotency_key: _builtins.str = ...,
         capabilities: _abc.Iterable[Global___Capability.ValueType] | None = ...,
+        pull_subscription_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_requests_per_second", b"_requests_per_second", "expires_at", b"expires_at", "requests_per_second", b"requests_per_second"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_requests_per_second", b"_requests_per_second", "capabilities", b"capabilities", "expires_at", b"expires_at", "idempotency_key", b"idempotency_key", "name", b"name", "requests_per_second", b"requests_per_second", "role", b"role", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_requests_per_second", b"_requests_per_second", "capabilities", b"capabilities", "expires_at", b"expires_at", "idempotency_key", b"idempotency_key", "name", b"name", "pull_subscription_ids", b"pull_subscription_ids", "requests_per_second", b"requests_per_second", "role", b"role", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__requests_per_second: _TypeAlias = _typing.Literal["requests_per_second"]  # noqa: Y015
     _WhichOneofArgType__requests_per_second: _TypeAlias = _typing.Literal["_requests_per_second", b"_requests_per_second"]  # noqa: Y015

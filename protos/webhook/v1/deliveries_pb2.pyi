@@ -33,7 +33,7 @@ class _DeliveryStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Delive
     DELIVERY_STATUS_SCHEDULED: _DeliveryStatus.ValueType  # 2
     """Waiting for its next_attempt_at."""
     DELIVERY_STATUS_IN_FLIGHT: _DeliveryStatus.ValueType  # 3
-    """Claimed by a worker, under a lease."""
+    """Claimed by a worker, or pulled by a consumer, under a lease."""
     DELIVERY_STATUS_DELIVERED: _DeliveryStatus.ValueType  # 4
     """Ended: the receiver responded with 2xx."""
     DELIVERY_STATUS_FAILED: _DeliveryStatus.ValueType  # 5
@@ -51,7 +51,7 @@ DELIVERY_STATUS_PENDING: DeliveryStatus.ValueType  # 1
 DELIVERY_STATUS_SCHEDULED: DeliveryStatus.ValueType  # 2
 """Waiting for its next_attempt_at."""
 DELIVERY_STATUS_IN_FLIGHT: DeliveryStatus.ValueType  # 3
-"""Claimed by a worker, under a lease."""
+"""Claimed by a worker, or pulled by a consumer, under a lease."""
 DELIVERY_STATUS_DELIVERED: DeliveryStatus.ValueType  # 4
 """Ended: the receiver responded with 2xx."""
 DELIVERY_STATUS_FAILED: DeliveryStatus.ValueType  # 5
@@ -120,6 +120,66 @@ WATCH_TOPIC_STATS: WatchTopic.ValueType  # 2
 """How many there are, every second."""
 Global___WatchTopic: _TypeAlias = WatchTopic  # noqa: Y015
 
+class _PullOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PullOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PullOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PULL_OUTCOME_UNSPECIFIED: _PullOutcome.ValueType  # 0
+    """Never used."""
+    PULL_OUTCOME_SUCCESS: _PullOutcome.ValueType  # 1
+    """It is delivered."""
+    PULL_OUTCOME_FAILURE: _PullOutcome.ValueType  # 2
+    """The attempt failed; it is retried by the retry policy."""
+    PULL_OUTCOME_EXTEND: _PullOutcome.ValueType  # 3
+    """Nothing yet: the lease lasts for lease_seconds from now on."""
+
+class PullOutcome(_PullOutcome, metaclass=_PullOutcomeEnumTypeWrapper):
+    """What became of a delivery at its consumer."""
+
+PULL_OUTCOME_UNSPECIFIED: PullOutcome.ValueType  # 0
+"""Never used."""
+PULL_OUTCOME_SUCCESS: PullOutcome.ValueType  # 1
+"""It is delivered."""
+PULL_OUTCOME_FAILURE: PullOutcome.ValueType  # 2
+"""The attempt failed; it is retried by the retry policy."""
+PULL_OUTCOME_EXTEND: PullOutcome.ValueType  # 3
+"""Nothing yet: the lease lasts for lease_seconds from now on."""
+Global___PullOutcome: _TypeAlias = PullOutcome  # noqa: Y015
+
+class _PullResultStatus:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _PullResultStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PullResultStatus.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    PULL_RESULT_STATUS_UNSPECIFIED: _PullResultStatus.ValueType  # 0
+    """Never used."""
+    PULL_RESULT_STATUS_RECORDED: _PullResultStatus.ValueType  # 1
+    """It is recorded, or was recorded before. So is a success that comes after the lease ended, unless the delivery has ended
+    otherwise: it is delivered.
+    """
+    PULL_RESULT_STATUS_LEASE_EXPIRED: _PullResultStatus.ValueType  # 2
+    """The lease of this token has ended, and the report changes nothing."""
+    PULL_RESULT_STATUS_NOT_FOUND: _PullResultStatus.ValueType  # 3
+    """The subscription has no such delivery."""
+
+class PullResultStatus(_PullResultStatus, metaclass=_PullResultStatusEnumTypeWrapper):
+    """What became of a report."""
+
+PULL_RESULT_STATUS_UNSPECIFIED: PullResultStatus.ValueType  # 0
+"""Never used."""
+PULL_RESULT_STATUS_RECORDED: PullResultStatus.ValueType  # 1
+"""It is recorded, or was recorded before. So is a success that comes after the lease ended, unless the delivery has ended
+otherwise: it is delivered.
+"""
+PULL_RESULT_STATUS_LEASE_EXPIRED: PullResultStatus.ValueType  # 2
+"""The lease of this token has ended, and the report changes nothing."""
+PULL_RESULT_STATUS_NOT_FOUND: PullResultStatus.ValueType  # 3
+"""The subscription has no such delivery."""
+Global___PullResultStatus: _TypeAlias = PullResultStatus  # noqa: Y015
+
 @_typing.final
 class Delivery(_message.Message):
     """The delivery of one event to one subscription."""
@@ -164,7 +224,8 @@ class Delivery(_message.Message):
     "cancelled", "subscription_deleted", "erased"; else empty.
     """
     held_by: _builtins.str
-    """Why a due delivery is not sent now: "paused", "disabled", "unverified", "breaker_open", "recovering", "concurrency", "rate_limit";
+    """Why a due delivery is not sent now: "paused", "disabled", "unverified", "pull" (it waits for a consumer to pull it),
+    "breaker_open", "recovering", "concurrency", "rate_limit";
     otherwise empty.
     """
     last_status_code: _builtins.int
@@ -450,7 +511,7 @@ class AttemptError(_message.Message):
     kind: _builtins.str
     """Outcome class: "http_3xx", "http_4xx", "http_5xx", "timeout", "dns", "connect", "tls",
     "connection_lost", "invalid_response", "egress_denied", "invalid_request", "secret_unreadable",
-    "interrupted".
+    "interrupted"; of a pulled delivery "consumer_failed" or "lease_expired".
     """
     message: _builtins.str
     """For people."""
@@ -640,7 +701,7 @@ class DeliveryFilter(_message.Message):
 
     @_builtins.property
     def held_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """That are due, but kept from being sent: "paused", "disabled", "unverified", "breaker_open"."""
+        """That are due, but kept from being sent: "paused", "disabled", "unverified", "pull", "breaker_open"."""
 
     @_builtins.property
     def from_time(self) -> _timestamp_pb2.Timestamp:
@@ -1414,3 +1475,366 @@ class WatchCounts(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WatchCounts: _TypeAlias = WatchCounts  # noqa: Y015
+
+@_typing.final
+class PullDeliveriesRequest(_message.Message):
+    """Asks for due deliveries of a subscription."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    MAX_DELIVERIES_FIELD_NUMBER: _builtins.int
+    WAIT_SECONDS_FIELD_NUMBER: _builtins.int
+    LEASE_SECONDS_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owning tenant; empty means the caller's own."""
+    subscription_id: _builtins.str
+    """UUID of the subscription."""
+    max_deliveries: _builtins.int
+    """The most to return, 1 to 100; unset means 100. Payloads come to 4 MiB at most, or to a single one that is larger."""
+    wait_seconds: _builtins.float
+    """How long to wait for the first one, 0 to 30; unset means 0."""
+    lease_seconds: _builtins.float
+    """For how long they are leased, 10 to 3,600; unset means 60."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        subscription_id: _builtins.str = ...,
+        max_deliveries: _builtins.int | None = ...,
+        wait_seconds: _builtins.float | None = ...,
+        lease_seconds: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_lease_seconds", b"_lease_seconds", "_max_deliveries", b"_max_deliveries", "_wait_seconds", b"_wait_seconds", "lease_seconds", b"lease_seconds", "max_deliveries", b"max_deliveries", "wait_seconds", b"wait_seconds"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lease_seconds", b"_lease_seconds", "_max_deliveries", b"_max_deliveries", "_wait_seconds", b"_wait_seconds", "lease_seconds", b"lease_seconds", "max_deliveries", b"max_deliveries", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id", "wait_seconds", b"wait_seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__lease_seconds: _TypeAlias = _typing.Literal["lease_seconds"]  # noqa: Y015
+    _WhichOneofArgType__lease_seconds: _TypeAlias = _typing.Literal["_lease_seconds", b"_lease_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__max_deliveries: _TypeAlias = _typing.Literal["max_deliveries"]  # noqa: Y015
+    _WhichOneofArgType__max_deliveries: _TypeAlias = _typing.Literal["_max_deliveries", b"_max_deliveries"]  # noqa: Y015
+    _WhichOneofReturnType__wait_seconds: _TypeAlias = _typing.Literal["wait_seconds"]  # noqa: Y015
+    _WhichOneofArgType__wait_seconds: _TypeAlias = _typing.Literal["_wait_seconds", b"_wait_seconds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lease_seconds) -> _WhichOneofReturnType__lease_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_deliveries) -> _WhichOneofReturnType__max_deliveries | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__wait_seconds) -> _WhichOneofReturnType__wait_seconds | None: ...
+
+Global___PullDeliveriesRequest: _TypeAlias = PullDeliveriesRequest  # noqa: Y015
+
+@_typing.final
+class PullDeliveriesResponse(_message.Message):
+    """Deliveries that are leased to the caller."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___PulledDelivery]:
+        """The longest due first; empty if there were none."""
+
+    def __init__(
+        self,
+        *,
+        deliveries: _abc.Iterable[Global___PulledDelivery] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PullDeliveriesResponse: _TypeAlias = PullDeliveriesResponse  # noqa: Y015
+
+@_typing.final
+class PullRequest(_message.Message):
+    """Asks for deliveries of a subscription as they become due."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    MAX_OUTSTANDING_FIELD_NUMBER: _builtins.int
+    LEASE_SECONDS_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owning tenant; empty means the caller's own."""
+    subscription_id: _builtins.str
+    """UUID of the subscription."""
+    max_outstanding: _builtins.int
+    """The most that the consumer holds at once without a report, 1 to 1,000; unset means 100."""
+    lease_seconds: _builtins.float
+    """For how long each is leased, 10 to 3,600; unset means 60."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        subscription_id: _builtins.str = ...,
+        max_outstanding: _builtins.int | None = ...,
+        lease_seconds: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_lease_seconds", b"_lease_seconds", "_max_outstanding", b"_max_outstanding", "lease_seconds", b"lease_seconds", "max_outstanding", b"max_outstanding"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_lease_seconds", b"_lease_seconds", "_max_outstanding", b"_max_outstanding", "lease_seconds", b"lease_seconds", "max_outstanding", b"max_outstanding", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__lease_seconds: _TypeAlias = _typing.Literal["lease_seconds"]  # noqa: Y015
+    _WhichOneofArgType__lease_seconds: _TypeAlias = _typing.Literal["_lease_seconds", b"_lease_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__max_outstanding: _TypeAlias = _typing.Literal["max_outstanding"]  # noqa: Y015
+    _WhichOneofArgType__max_outstanding: _TypeAlias = _typing.Literal["_max_outstanding", b"_max_outstanding"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lease_seconds) -> _WhichOneofReturnType__lease_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_outstanding) -> _WhichOneofReturnType__max_outstanding | None: ...
+
+Global___PullRequest: _TypeAlias = PullRequest  # noqa: Y015
+
+@_typing.final
+class PullResponse(_message.Message):
+    """Some of them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___PulledDelivery]:
+        """The longest due first, at most 100."""
+
+    def __init__(
+        self,
+        *,
+        deliveries: _abc.Iterable[Global___PulledDelivery] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliveries", b"deliveries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PullResponse: _TypeAlias = PullResponse  # noqa: Y015
+
+@_typing.final
+class PulledDelivery(_message.Message):
+    """A delivery that is leased to a consumer: the request that it would be with a target, and the lease."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class HeadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ID_FIELD_NUMBER: _builtins.int
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    EVENT_TYPE_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    LEASE_TOKEN_FIELD_NUMBER: _builtins.int
+    LEASE_EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """UUID of the delivery."""
+    event_id: _builtins.str
+    """UUID of its event."""
+    event_type: _builtins.str
+    """The event's type; empty if it has none."""
+    attempt: _builtins.int
+    """Counts from 1."""
+    lease_token: _builtins.str
+    """To be shown in Report. Everybody with a valid one may report what became of the delivery."""
+    payload: _builtins.bytes
+    """The exact bytes that were accepted, and signed."""
+    @_builtins.property
+    def lease_expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When the lease ends, by the database's clock. Without a report by then, the attempt has failed with "lease_expired", and
+        is retried by the retry policy.
+        """
+
+    @_builtins.property
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The headers of the request, signatures included."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        event_id: _builtins.str = ...,
+        event_type: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        lease_token: _builtins.str = ...,
+        lease_expires_at: _timestamp_pb2.Timestamp | None = ...,
+        headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        payload: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease_expires_at", b"lease_expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "event_id", b"event_id", "event_type", b"event_type", "headers", b"headers", "id", b"id", "lease_expires_at", b"lease_expires_at", "lease_token", b"lease_token", "payload", b"payload"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PulledDelivery: _TypeAlias = PulledDelivery  # noqa: Y015
+
+@_typing.final
+class PullResult(_message.Message):
+    """A report on one delivery."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERY_ID_FIELD_NUMBER: _builtins.int
+    LEASE_TOKEN_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    STATUS_CODE_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
+    DURATION_MS_FIELD_NUMBER: _builtins.int
+    LEASE_SECONDS_FIELD_NUMBER: _builtins.int
+    delivery_id: _builtins.str
+    """UUID of the delivery."""
+    lease_token: _builtins.str
+    """That it was leased with."""
+    outcome: Global___PullOutcome.ValueType
+    """What became of it. Required."""
+    status_code: _builtins.int
+    """HTTP status that describes it, 100 to 599; unset if there is none."""
+    message: _builtins.str
+    """For people, at most 500 characters; it becomes the message of the attempt's error, or its response_body on success."""
+    duration_ms: _builtins.int
+    """What the attempt took, in milliseconds; unset means the time since the pull."""
+    lease_seconds: _builtins.float
+    """Of PULL_OUTCOME_EXTEND: 10 to 3,600; unset means 60."""
+    def __init__(
+        self,
+        *,
+        delivery_id: _builtins.str = ...,
+        lease_token: _builtins.str = ...,
+        outcome: Global___PullOutcome.ValueType = ...,
+        status_code: _builtins.int | None = ...,
+        message: _builtins.str | None = ...,
+        duration_ms: _builtins.int | None = ...,
+        lease_seconds: _builtins.float | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "_lease_seconds", b"_lease_seconds", "_message", b"_message", "_status_code", b"_status_code", "duration_ms", b"duration_ms", "lease_seconds", b"lease_seconds", "message", b"message", "status_code", b"status_code"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms", "_lease_seconds", b"_lease_seconds", "_message", b"_message", "_status_code", b"_status_code", "delivery_id", b"delivery_id", "duration_ms", b"duration_ms", "lease_seconds", b"lease_seconds", "lease_token", b"lease_token", "message", b"message", "outcome", b"outcome", "status_code", b"status_code"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__duration_ms: _TypeAlias = _typing.Literal["duration_ms"]  # noqa: Y015
+    _WhichOneofArgType__duration_ms: _TypeAlias = _typing.Literal["_duration_ms", b"_duration_ms"]  # noqa: Y015
+    _WhichOneofReturnType__lease_seconds: _TypeAlias = _typing.Literal["lease_seconds"]  # noqa: Y015
+    _WhichOneofArgType__lease_seconds: _TypeAlias = _typing.Literal["_lease_seconds", b"_lease_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__message: _TypeAlias = _typing.Literal["message"]  # noqa: Y015
+    _WhichOneofArgType__message: _TypeAlias = _typing.Literal["_message", b"_message"]  # noqa: Y015
+    _WhichOneofReturnType__status_code: _TypeAlias = _typing.Literal["status_code"]  # noqa: Y015
+    _WhichOneofArgType__status_code: _TypeAlias = _typing.Literal["_status_code", b"_status_code"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__duration_ms) -> _WhichOneofReturnType__duration_ms | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__lease_seconds) -> _WhichOneofReturnType__lease_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__message) -> _WhichOneofReturnType__message | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__status_code) -> _WhichOneofReturnType__status_code | None: ...
+
+Global___PullResult: _TypeAlias = PullResult  # noqa: Y015
+
+@_typing.final
+class ReportRequest(_message.Message):
+    """Reports on pulled deliveries."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owning tenant; empty means the caller's own."""
+    subscription_id: _builtins.str
+    """UUID of the subscription."""
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___PullResult]:
+        """At most 100, no delivery twice."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        subscription_id: _builtins.str = ...,
+        results: _abc.Iterable[Global___PullResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportRequest: _TypeAlias = ReportRequest  # noqa: Y015
+
+@_typing.final
+class ReportedResult(_message.Message):
+    """The result of one report."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERY_ID_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    LEASE_EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    delivery_id: _builtins.str
+    """The delivery."""
+    status: Global___PullResultStatus.ValueType
+    """What became of the report."""
+    @_builtins.property
+    def lease_expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When the lease ends that was extended; otherwise unset."""
+
+    def __init__(
+        self,
+        *,
+        delivery_id: _builtins.str = ...,
+        status: Global___PullResultStatus.ValueType = ...,
+        lease_expires_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease_expires_at", b"lease_expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivery_id", b"delivery_id", "lease_expires_at", b"lease_expires_at", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportedResult: _TypeAlias = ReportedResult  # noqa: Y015
+
+@_typing.final
+class ReportResponse(_message.Message):
+    """Results, in the order of the reports."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReportedResult]:
+        """One for each."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___ReportedResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportResponse: _TypeAlias = ReportResponse  # noqa: Y015

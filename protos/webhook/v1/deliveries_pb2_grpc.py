@@ -85,6 +85,21 @@ class DeliveryServiceStub:
                 request_serializer=webhook_dot_v1_dot_deliveries__pb2.TestSubscriptionRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_deliveries__pb2.TestSubscriptionResponse.FromString,
                 _registered_method=True)
+        self.PullDeliveries = channel.unary_unary(
+                '/webhook.v1.DeliveryService/PullDeliveries',
+                request_serializer=webhook_dot_v1_dot_deliveries__pb2.PullDeliveriesRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_deliveries__pb2.PullDeliveriesResponse.FromString,
+                _registered_method=True)
+        self.Pull = channel.unary_stream(
+                '/webhook.v1.DeliveryService/Pull',
+                request_serializer=webhook_dot_v1_dot_deliveries__pb2.PullRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_deliveries__pb2.PullResponse.FromString,
+                _registered_method=True)
+        self.Report = channel.unary_unary(
+                '/webhook.v1.DeliveryService/Report',
+                request_serializer=webhook_dot_v1_dot_deliveries__pb2.ReportRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_deliveries__pb2.ReportResponse.FromString,
+                _registered_method=True)
 
 
 class DeliveryServiceServicer:
@@ -172,6 +187,33 @@ class DeliveryServiceServicer:
         FAILED_PRECONDITION with reason SUBSCRIPTION_UNVERIFIED before the target has answered a challenge; RESOURCE_EXHAUSTED
         with reason RATE_LIMITED after 10 in a minute, or TENANT_OVERLOADED while 10 of the tenant are not answered;
         UNAVAILABLE if no worker has room for it within 5 s: nothing is sent then.
+        FAILED_PRECONDITION with reason WRONG_DESTINATION for a subscription whose consumers pull.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def PullDeliveries(self, request, context):
+        """Leases due deliveries of a subscription to a consumer, which reports what became of each. If there are none, it waits for
+        some. FAILED_PRECONDITION with reason WRONG_DESTINATION unless the subscription's destination is DESTINATION_PULL;
+        RESOURCE_EXHAUSTED with reason TENANT_OVERLOADED while too many consumers wait. Call it with a deadline of 5 s more than
+        wait_seconds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Pull(self, request, context):
+        """Leases due deliveries to a consumer as they come, as long as it holds fewer than max_outstanding that it has not reported
+        on. A stream lasts for a minute at most, and ends when the process stops: with UNAVAILABLE, reason STREAM_ENDED. What is
+        leased stays so: report on it, and call again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Report(self, request, context):
+        """Takes what consumers report of deliveries that were leased to them, with a result for each.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -229,6 +271,21 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
                     servicer.TestSubscription,
                     request_deserializer=webhook_dot_v1_dot_deliveries__pb2.TestSubscriptionRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_deliveries__pb2.TestSubscriptionResponse.SerializeToString,
+            ),
+            'PullDeliveries': grpc.unary_unary_rpc_method_handler(
+                    servicer.PullDeliveries,
+                    request_deserializer=webhook_dot_v1_dot_deliveries__pb2.PullDeliveriesRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_deliveries__pb2.PullDeliveriesResponse.SerializeToString,
+            ),
+            'Pull': grpc.unary_stream_rpc_method_handler(
+                    servicer.Pull,
+                    request_deserializer=webhook_dot_v1_dot_deliveries__pb2.PullRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_deliveries__pb2.PullResponse.SerializeToString,
+            ),
+            'Report': grpc.unary_unary_rpc_method_handler(
+                    servicer.Report,
+                    request_deserializer=webhook_dot_v1_dot_deliveries__pb2.ReportRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_deliveries__pb2.ReportResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -502,6 +559,87 @@ class DeliveryService:
             '/webhook.v1.DeliveryService/TestSubscription',
             webhook_dot_v1_dot_deliveries__pb2.TestSubscriptionRequest.SerializeToString,
             webhook_dot_v1_dot_deliveries__pb2.TestSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PullDeliveries(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.DeliveryService/PullDeliveries',
+            webhook_dot_v1_dot_deliveries__pb2.PullDeliveriesRequest.SerializeToString,
+            webhook_dot_v1_dot_deliveries__pb2.PullDeliveriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Pull(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/webhook.v1.DeliveryService/Pull',
+            webhook_dot_v1_dot_deliveries__pb2.PullRequest.SerializeToString,
+            webhook_dot_v1_dot_deliveries__pb2.PullResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Report(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.DeliveryService/Report',
+            webhook_dot_v1_dot_deliveries__pb2.ReportRequest.SerializeToString,
+            webhook_dot_v1_dot_deliveries__pb2.ReportResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -73,7 +73,21 @@ class DeliveryServiceStub:
     FAILED_PRECONDITION with reason SUBSCRIPTION_UNVERIFIED before the target has answered a challenge; RESOURCE_EXHAUSTED
     with reason RATE_LIMITED after 10 in a minute, or TENANT_OVERLOADED while 10 of the tenant are not answered;
     UNAVAILABLE if no worker has room for it within 5 s: nothing is sent then.
+    FAILED_PRECONDITION with reason WRONG_DESTINATION for a subscription whose consumers pull.
     """
+    PullDeliveries: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.PullDeliveriesRequest, _deliveries_pb2.PullDeliveriesResponse]
+    """Leases due deliveries of a subscription to a consumer, which reports what became of each. If there are none, it waits for
+    some. FAILED_PRECONDITION with reason WRONG_DESTINATION unless the subscription's destination is DESTINATION_PULL;
+    RESOURCE_EXHAUSTED with reason TENANT_OVERLOADED while too many consumers wait. Call it with a deadline of 5 s more than
+    wait_seconds.
+    """
+    Pull: _grpc.UnaryStreamMultiCallable[_deliveries_pb2.PullRequest, _deliveries_pb2.PullResponse]
+    """Leases due deliveries to a consumer as they come, as long as it holds fewer than max_outstanding that it has not reported
+    on. A stream lasts for a minute at most, and ends when the process stops: with UNAVAILABLE, reason STREAM_ENDED. What is
+    leased stays so: report on it, and call again.
+    """
+    Report: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.ReportRequest, _deliveries_pb2.ReportResponse]
+    """Takes what consumers report of deliveries that were leased to them, with a result for each."""
 
 @_typing.type_check_only
 class DeliveryServiceAsyncStub(DeliveryServiceStub):
@@ -120,7 +134,21 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     FAILED_PRECONDITION with reason SUBSCRIPTION_UNVERIFIED before the target has answered a challenge; RESOURCE_EXHAUSTED
     with reason RATE_LIMITED after 10 in a minute, or TENANT_OVERLOADED while 10 of the tenant are not answered;
     UNAVAILABLE if no worker has room for it within 5 s: nothing is sent then.
+    FAILED_PRECONDITION with reason WRONG_DESTINATION for a subscription whose consumers pull.
     """
+    PullDeliveries: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.PullDeliveriesRequest, _deliveries_pb2.PullDeliveriesResponse]  # type: ignore[assignment]
+    """Leases due deliveries of a subscription to a consumer, which reports what became of each. If there are none, it waits for
+    some. FAILED_PRECONDITION with reason WRONG_DESTINATION unless the subscription's destination is DESTINATION_PULL;
+    RESOURCE_EXHAUSTED with reason TENANT_OVERLOADED while too many consumers wait. Call it with a deadline of 5 s more than
+    wait_seconds.
+    """
+    Pull: _aio.UnaryStreamMultiCallable[_deliveries_pb2.PullRequest, _deliveries_pb2.PullResponse]  # type: ignore[assignment]
+    """Leases due deliveries to a consumer as they come, as long as it holds fewer than max_outstanding that it has not reported
+    on. A stream lasts for a minute at most, and ends when the process stops: with UNAVAILABLE, reason STREAM_ENDED. What is
+    leased stays so: report on it, and call again.
+    """
+    Report: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.ReportRequest, _deliveries_pb2.ReportResponse]  # type: ignore[assignment]
+    """Takes what consumers report of deliveries that were leased to them, with a result for each."""
 
 class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Deliveries and their attempts. Served by the delivery service."""
@@ -224,6 +252,38 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         FAILED_PRECONDITION with reason SUBSCRIPTION_UNVERIFIED before the target has answered a challenge; RESOURCE_EXHAUSTED
         with reason RATE_LIMITED after 10 in a minute, or TENANT_OVERLOADED while 10 of the tenant are not answered;
         UNAVAILABLE if no worker has room for it within 5 s: nothing is sent then.
+        FAILED_PRECONDITION with reason WRONG_DESTINATION for a subscription whose consumers pull.
         """
+
+    @_abc_1.abstractmethod
+    def PullDeliveries(
+        self,
+        request: _deliveries_pb2.PullDeliveriesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_deliveries_pb2.PullDeliveriesResponse, _abc.Awaitable[_deliveries_pb2.PullDeliveriesResponse]]:
+        """Leases due deliveries of a subscription to a consumer, which reports what became of each. If there are none, it waits for
+        some. FAILED_PRECONDITION with reason WRONG_DESTINATION unless the subscription's destination is DESTINATION_PULL;
+        RESOURCE_EXHAUSTED with reason TENANT_OVERLOADED while too many consumers wait. Call it with a deadline of 5 s more than
+        wait_seconds.
+        """
+
+    @_abc_1.abstractmethod
+    def Pull(
+        self,
+        request: _deliveries_pb2.PullRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_deliveries_pb2.PullResponse], _abc.AsyncIterator[_deliveries_pb2.PullResponse]]:
+        """Leases due deliveries to a consumer as they come, as long as it holds fewer than max_outstanding that it has not reported
+        on. A stream lasts for a minute at most, and ends when the process stops: with UNAVAILABLE, reason STREAM_ENDED. What is
+        leased stays so: report on it, and call again.
+        """
+
+    @_abc_1.abstractmethod
+    def Report(
+        self,
+        request: _deliveries_pb2.ReportRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_deliveries_pb2.ReportResponse, _abc.Awaitable[_deliveries_pb2.ReportResponse]]:
+        """Takes what consumers report of deliveries that were leased to them, with a result for each."""
 
 def add_DeliveryServiceServicer_to_server(servicer: DeliveryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

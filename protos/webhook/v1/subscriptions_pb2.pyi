@@ -153,6 +153,30 @@ SUBSCRIPTION_KIND_SYSTEM: SubscriptionKind.ValueType  # 2
 """Only events about the tenant's other subscriptions. A tenant has at most one."""
 Global___SubscriptionKind: _TypeAlias = SubscriptionKind  # noqa: Y015
 
+class _Destination:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DestinationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Destination.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DESTINATION_UNSPECIFIED: _Destination.ValueType  # 0
+    """On create: HTTP. On update: unchanged. Never used in responses."""
+    DESTINATION_HTTP: _Destination.ValueType  # 1
+    """Each is POSTed to target_url."""
+    DESTINATION_PULL: _Destination.ValueType  # 2
+    """Consumers pull them by DeliveryService. There is no target_url."""
+
+class Destination(_Destination, metaclass=_DestinationEnumTypeWrapper):
+    """How deliveries get to their receiver."""
+
+DESTINATION_UNSPECIFIED: Destination.ValueType  # 0
+"""On create: HTTP. On update: unchanged. Never used in responses."""
+DESTINATION_HTTP: Destination.ValueType  # 1
+"""Each is POSTed to target_url."""
+DESTINATION_PULL: Destination.ValueType  # 2
+"""Consumers pull them by DeliveryService. There is no target_url."""
+Global___Destination: _TypeAlias = Destination  # noqa: Y015
+
 class _SubscriptionAction:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -584,13 +608,16 @@ class SubscriptionSpec(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     TAG_PATHS_FIELD_NUMBER: _builtins.int
+    DESTINATION_FIELD_NUMBER: _builtins.int
+    EXPIRES_AFTER_IDLE_SECONDS_FIELD_NUMBER: _builtins.int
     SECRET_KEY_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
     VERIFICATION_SECRETS_FIELD_NUMBER: _builtins.int
     CLIENT_CERTIFICATE_FIELD_NUMBER: _builtins.int
     target_url: _builtins.str
     """Absolute http or https URL without credentials, at most 2,048 characters, that deliveries are POSTed to. Refused
-    if it does not resolve to a public address, or has a local name or a denied port.
+    if it does not resolve to a public address, or has a local name or a denied port. Required for DESTINATION_HTTP;
+    cannot be combined with DESTINATION_PULL.
     """
     description: _builtins.str
     """Free text for people, at most 1,024 characters."""
@@ -617,6 +644,14 @@ class SubscriptionSpec(_message.Message):
     name: _builtins.str
     """What its owner calls it: 1 to 64 characters of a-z 0-9 . _ -, unique among the tenant's subscriptions that are not
     deleted; unset means none. FAILED_PRECONDITION with reason NAME_TAKEN if another subscription has it.
+    """
+    destination: Global___Destination.ValueType
+    """How deliveries get to their receiver; unset means DESTINATION_HTTP. It cannot be changed. DESTINATION_PULL cannot be
+    combined with target_url, timeout_seconds, rate_limit_per_second, rate_limit_burst, and client_certificate.
+    """
+    expires_after_idle_seconds: _builtins.int
+    """With DESTINATION_PULL: the subscription is deleted when nobody has pulled from it, or changed it, for so long, 60 to
+    31,622,400; unset means never.
     """
     secret_key: _builtins.str
     """The fields from 21 on are write-only: responses never contain them. SubscriptionStatus has their public parts. An
@@ -685,15 +720,19 @@ class SubscriptionSpec(_message.Message):
         name: _builtins.str | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         tag_paths: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        destination: Global___Destination.ValueType = ...,
+        expires_after_idle_seconds: _builtins.int | None = ...,
         secret_key: _builtins.str | None = ...,
         headers: Global___CustomHeaders | None = ...,
         verification_secrets: Global___VerificationSecrets | None = ...,
         client_certificate: Global___ClientCertificate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_name", b"_name", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "name", b"name", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds", "verification_secrets", b"verification_secrets"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expires_after_idle_seconds", b"_expires_after_idle_seconds", "_keep_when_disabled", b"_keep_when_disabled", "_name", b"_name", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "expires_after_idle_seconds", b"expires_after_idle_seconds", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "name", b"name", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled", "_name", b"_name", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "description", b"description", "event_types", b"event_types", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "metadata", b"metadata", "name", b"name", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "tag_paths", b"tag_paths", "target_url", b"target_url", "timeout_seconds", b"timeout_seconds", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expires_after_idle_seconds", b"_expires_after_idle_seconds", "_keep_when_disabled", b"_keep_when_disabled", "_name", b"_name", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "description", b"description", "destination", b"destination", "event_types", b"event_types", "expires_after_idle_seconds", b"expires_after_idle_seconds", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "metadata", b"metadata", "name", b"name", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "tag_paths", b"tag_paths", "target_url", b"target_url", "timeout_seconds", b"timeout_seconds", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__expires_after_idle_seconds: _TypeAlias = _typing.Literal["expires_after_idle_seconds"]  # noqa: Y015
+    _WhichOneofArgType__expires_after_idle_seconds: _TypeAlias = _typing.Literal["_expires_after_idle_seconds", b"_expires_after_idle_seconds"]  # noqa: Y015
     _WhichOneofReturnType__keep_when_disabled: _TypeAlias = _typing.Literal["keep_when_disabled"]  # noqa: Y015
     _WhichOneofArgType__keep_when_disabled: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled"]  # noqa: Y015
     _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
@@ -706,6 +745,8 @@ class SubscriptionSpec(_message.Message):
     _WhichOneofArgType__secret_key: _TypeAlias = _typing.Literal["_secret_key", b"_secret_key"]  # noqa: Y015
     _WhichOneofReturnType__timeout_seconds: _TypeAlias = _typing.Literal["timeout_seconds"]  # noqa: Y015
     _WhichOneofArgType__timeout_seconds: _TypeAlias = _typing.Literal["_timeout_seconds", b"_timeout_seconds"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__expires_after_idle_seconds) -> _WhichOneofReturnType__expires_after_idle_seconds | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__keep_when_disabled) -> _WhichOneofReturnType__keep_when_disabled | None: ...
     @_typing.overload

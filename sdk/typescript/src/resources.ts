@@ -133,8 +133,8 @@ export class SubscriptionsResource {
    * If `secret_key` is absent, a secret is generated. Only this response shows it; an `ed25519` private
    * key is never shown.
    */
-  create(options: Schemas['SubscriptionBody'] & { idempotency_key?: string }): Promise<Schemas['CreatedSubscription']> {
-    return this.transport.call({ method: 'POST', path: '/api/v1/subscriptions', statuses: [201], body: pick(options, ['target_url', 'secret_key', 'signature_scheme', 'event_types', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'kind', 'client_certificate']), keyed: true, idempotencyKey: options.idempotency_key });
+  create(options: Schemas['SubscriptionBody'] & { idempotency_key?: string } = {}): Promise<Schemas['CreatedSubscription']> {
+    return this.transport.call({ method: 'POST', path: '/api/v1/subscriptions', statuses: [201], body: pick(options, ['destination', 'expires_after_idle_seconds', 'target_url', 'secret_key', 'signature_scheme', 'event_types', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'kind', 'client_certificate']), keyed: true, idempotencyKey: options.idempotency_key });
   }
 
   /**
@@ -166,8 +166,8 @@ export class SubscriptionsResource {
    * value is kept. `event_types` is required if the subscription is limited to some types. The status
    * and the `kind` never change. To change only some fields, use PATCH.
    */
-  replace(subscriptionId: string, options: Schemas['SubscriptionBody'] & { if_match?: string }): Promise<Schemas['Subscription']> {
-    return this.transport.call({ method: 'PUT', path: `/api/v1/subscriptions/${segment(subscriptionId)}`, statuses: [200], body: pick(options, ['target_url', 'secret_key', 'signature_scheme', 'event_types', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'kind', 'client_certificate']), headers: { 'If-Match': options.if_match } });
+  replace(subscriptionId: string, options: Schemas['SubscriptionBody'] & { if_match?: string } = {}): Promise<Schemas['Subscription']> {
+    return this.transport.call({ method: 'PUT', path: `/api/v1/subscriptions/${segment(subscriptionId)}`, statuses: [200], body: pick(options, ['destination', 'expires_after_idle_seconds', 'target_url', 'secret_key', 'signature_scheme', 'event_types', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'kind', 'client_certificate']), headers: { 'If-Match': options.if_match } });
   }
 
   /**
@@ -180,7 +180,7 @@ export class SubscriptionsResource {
    * null}}` removes one header and keeps the others.
    */
   update(subscriptionId: string, options: Schemas['SubscriptionPatch'] & { if_match?: string } = {}): Promise<Schemas['Subscription']> {
-    return this.transport.call({ method: 'PATCH', path: `/api/v1/subscriptions/${segment(subscriptionId)}`, statuses: [200], body: pick(options, ['target_url', 'secret_key', 'signature_scheme', 'event_types', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'kind', 'client_certificate']), headers: { 'If-Match': options.if_match } });
+    return this.transport.call({ method: 'PATCH', path: `/api/v1/subscriptions/${segment(subscriptionId)}`, statuses: [200], body: pick(options, ['destination', 'expires_after_idle_seconds', 'target_url', 'secret_key', 'signature_scheme', 'event_types', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'kind', 'client_certificate']), headers: { 'If-Match': options.if_match } });
   }
 
   /**
@@ -311,6 +311,27 @@ export class SubscriptionsResource {
    */
   deliveries(subscriptionId: string, options: { tenant?: string; limit?: number; cursor?: string; status?: Schemas['DeliveryStatus'] } = {}): Pages<Schemas['DeliverySummary'], Schemas['DeliveryPage']> {
     return new Pages(this.transport, { method: 'GET', path: `/api/v1/subscriptions/${segment(subscriptionId)}/deliveries`, statuses: [200], query: pick(options, ['tenant', 'limit', 'cursor', 'status']), reads: true });
+  }
+
+  /**
+   * Pull deliveries.
+   *
+   * Lease due deliveries of a subscription whose `destination` is `pull`, the longest due first.
+   *
+   * Report what became of each. One whose lease expires without a result has a failed attempt, and is
+   * retried by the retry policy. While the subscription is paused or disabled there are none.
+   */
+  pull(subscriptionId: string, options: Schemas['PullBody'] = {}): Promise<Schemas['PulledDeliveries']> {
+    return this.transport.call({ method: 'POST', path: `/api/v1/subscriptions/${segment(subscriptionId)}/pull`, statuses: [200], body: pick(options, ['max_deliveries', 'wait_seconds', 'lease_seconds']) });
+  }
+
+  /**
+   * Report what became of pulled deliveries.
+   *
+   * Record results, each for itself. A repeated request changes nothing, and gets the same response.
+   */
+  report(subscriptionId: string, options: Schemas['PullResultsBody']): Promise<Schemas['ReportedResults']> {
+    return this.transport.call({ method: 'POST', path: `/api/v1/subscriptions/${segment(subscriptionId)}/pull/results`, statuses: [200], body: pick(options, ['results']) });
   }
 
   /**
@@ -573,7 +594,7 @@ export class ApiKeysResource {
    * Create an API key. Only its digest is stored, so only this response shows it.
    */
   create(options: Schemas['ApiKeyBody'] & { idempotency_key?: string }): Promise<Schemas['CreatedApiKey']> {
-    return this.transport.call({ method: 'POST', path: '/api/v1/admin/api-keys', statuses: [201], body: pick(options, ['tenant_id', 'name', 'role', 'capabilities', 'expires_at', 'requests_per_second']), keyed: true, idempotencyKey: options.idempotency_key });
+    return this.transport.call({ method: 'POST', path: '/api/v1/admin/api-keys', statuses: [201], body: pick(options, ['tenant_id', 'name', 'role', 'capabilities', 'pull_subscription_ids', 'expires_at', 'requests_per_second']), keyed: true, idempotencyKey: options.idempotency_key });
   }
 
   /**

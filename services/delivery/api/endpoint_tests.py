@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from services.delivery.api.store import SQL, Attempt, attempt_of
-from services.domain.deliveries import ENDPOINT_TESTS
+from services.domain.deliveries import ENDPOINT_TESTS, Destination
 from services.domain.notices import audit
 from services.domain.notices.audit import Action
 from services.domain.states import SubscriptionState
@@ -40,14 +40,18 @@ class EndpointTestStore:
     async def ask(self, tenant_id: str, subscription_id: UUID) -> UUID:
         """Ask for a test event to be sent to a subscription, and note who did; return its id.
 
-        NotFound for an unknown or deleted subscription, Conflict for one that is not verified, QuotaExceeded when it
+        NotFound for an unknown or deleted subscription, Conflict for one that is not verified or that
+        consumers pull from, QuotaExceeded when it
         was tested too often, TenantOverloaded when too many of the tenant's are not answered.
         """
         async with self._pool.acquire() as connection, connection.transaction():
-            status = await connection.fetchval(SQL["select_status"], tenant_id, subscription_id)
-            if status is None:
+            found = await connection.fetchrow(SQL["select_status"], tenant_id, subscription_id)
+            if found is None:
                 raise errors.NotFound(f"subscription {subscription_id} not found")
-            if status == SubscriptionState.UNVERIFIED:
+            if found["destination"] == Destination.PULL:
+                message = "the subscription has no target to send a test event to; publish an event and pull it"
+                raise errors.Conflict(message, reason=errors.ErrorReason.WRONG_DESTINATION)
+            if found["status"] == SubscriptionState.UNVERIFIED:
                 message = "the subscription's target has not answered a challenge yet"
                 raise errors.Conflict(message, reason=errors.ErrorReason.SUBSCRIPTION_UNVERIFIED)
             await connection.execute(SQL["lock_tests"], tenant_id)

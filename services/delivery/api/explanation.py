@@ -89,6 +89,7 @@ _HOLDS: Mapping[str, str] = {
     Hold.BREAKER_OPEN: "its endpoint keeps failing, so only a probe is sent to it from time to time",
     Hold.RECOVERING: "its endpoint has just recovered and gets deliveries little by little",
     Hold.CONCURRENCY: "as many requests as are allowed are already being sent",
+    Hold.PULL: "it waits for one of its consumers",
     Hold.RATE_LIMIT: "its subscription's rate limit is used up for the moment",
 }
 _ERRORS: Mapping[str, str] = {
@@ -101,6 +102,8 @@ _ERRORS: Mapping[str, str] = {
     AttemptOutcome.EGRESS_DENIED: "the target is not an address that deliveries may go to",
     AttemptOutcome.INVALID_REQUEST: "the request could not be made from the subscription's settings",
     AttemptOutcome.SECRET_UNREADABLE: "the subscription's secrets could not be decrypted",
+    AttemptOutcome.CONSUMER_FAILED: "the consumer that pulled it reported a failure",
+    AttemptOutcome.LEASE_EXPIRED: "the consumer that pulled it did not report what became of it before its lease ended",
     AttemptOutcome.INTERRUPTED: "the worker stopped before it knew the outcome",
 }
 _REASONS: Mapping[str, str] = {

@@ -8,7 +8,8 @@ SELECT d.*, CASE WHEN $5 THEN (SELECT e.traceparent FROM webhook_events e WHERE 
        coalesce(d.queued_error_kind, u.last_error_kind) AS last_error_kind,
        CASE WHEN s.status = 'active' AND h.breaker = 'open' THEN h.probe_at END AS probe_at,
        CASE WHEN d.status IN ('pending', 'scheduled') AND d.due_at <= now()
-                 THEN CASE WHEN s.status <> 'active' THEN s.status WHEN h.breaker <> 'closed' THEN 'breaker_open'
+                 THEN CASE WHEN s.status <> 'active' THEN s.status WHEN s.destination = 'pull' THEN 'pull'
+                           WHEN h.breaker <> 'closed' THEN 'breaker_open'
                            ELSE coalesce(t.held_by, '') END
             END AS held_by
 FROM deliveries d
@@ -123,7 +124,8 @@ FOR UPDATE
 -- Locks deliveries of a tenant ($1 and $2; $3 and $4: least and greatest id) in history, with what decides whether each can
 -- be sent again. event: a list of its traceparent; null if the payload is not retained.
 SELECT d.*, now() AS now, s.deleted_at IS NOT NULL AS subscription_deleted, s.status = 'disabled' AS subscription_disabled,
-       s.status = 'active' AND s.rate_limit_per_second IS NULL AND coalesce(h.breaker, 'closed') = 'closed' AS steady,
+       s.status = 'active' AND s.rate_limit_per_second IS NULL AND s.destination = 'http'
+           AND coalesce(h.breaker, 'closed') = 'closed' AS steady,
        coalesce(h.breaker = 'open' AND h.probe_delivery_id IS NULL, false) AS wants_probe,
        (SELECT ARRAY[e.traceparent] FROM webhook_events e WHERE e.id = d.event_id) AS event,
        (SELECT e.payload IS NULL FROM webhook_events e WHERE e.id = d.event_id) AS erased
@@ -200,8 +202,8 @@ WHERE (SELECT count(*) FROM locked) > 0 AND h.subscription_id = a.subscription_i
   AND h.probe_delivery_id IS NULL
 
 -- select_status --
--- Reads the status of a tenant's live subscription.
-SELECT status FROM subscriptions WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
+-- Reads the status of a tenant's live subscription, and how its deliveries get to their receiver.
+SELECT status, destination FROM subscriptions WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
 
 -- lock_tests --
 -- Lets others ask for test events of tenant $1 after this transaction, so that they are counted.
@@ -455,7 +457,8 @@ SELECT (SELECT count(*) FROM walked) AS rows_read, (SELECT count(*) FROM cut) AS
       AND ($11::text[] IS NULL OR w.claim_token IS NULL AND w.due_at <= now() AND EXISTS (
           SELECT FROM subscriptions s LEFT JOIN subscription_health h ON h.subscription_id = s.id
           WHERE s.id = w.subscription_id
-            AND CASE WHEN s.status <> 'active' THEN s.status WHEN h.breaker <> 'closed' THEN 'breaker_open' END = ANY($11)
+            AND CASE WHEN s.status <> 'active' THEN s.status WHEN s.destination = 'pull' THEN 'pull'
+                     WHEN h.breaker <> 'closed' THEN 'breaker_open' END = ANY($11)
           OFFSET 0
       ))
     ORDER BY w.delivery_id {direction} LIMIT $5

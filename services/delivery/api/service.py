@@ -17,6 +17,7 @@ from services.delivery.api.retries import MAX_DELIVERIES, Result, Retries
 from services.delivery.api.store import Attempt, Delivery, DeliveryStore
 from services.delivery.destinations import details
 from services.delivery.destinations.details import Details
+from services.delivery.destinations.pull.pulls import Pulls
 from services.domain import deliveries
 from services.domain.notices import audit
 from services.domain.states import FINAL, AttemptOutcome, DeliveryStatus
@@ -37,11 +38,14 @@ _COUNTED = ("delivered", "failed", "scheduled")
 class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
     """Servicer of webhook.v1.DeliveryService."""
 
-    def __init__(self, store: DeliveryStore, retries: Retries, tests: EndpointTests, watching: Watching) -> None:
+    def __init__(
+        self, store: DeliveryStore, retries: Retries, tests: EndpointTests, watching: Watching, pulls: Pulls
+    ) -> None:
         self._store = store
         self._watching = watching
         self._retries = retries
         self._tests = tests
+        self._pulls = pulls
 
     async def GetDelivery(self, request: pb.GetDeliveryRequest, _context: Context) -> pb.GetDeliveryResponse:
         """Read one with its attempts."""
@@ -166,6 +170,20 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         test_id, attempt = await self._tests.test(identity.tenant_of(request.tenant_id), subscription_id)
         return pb.TestSubscriptionResponse(webhook_id=str(test_id), attempt=_attempt(attempt))
+
+    async def PullDeliveries(self, request: pb.PullDeliveriesRequest, _context: Context) -> pb.PullDeliveriesResponse:
+        """Lease due deliveries to a consumer, or wait for some."""
+        found = await self._pulls.pull(identity.tenant_of(request.tenant_id), request)
+        return pb.PullDeliveriesResponse(deliveries=found)
+
+    async def Pull(self, request: pb.PullRequest, _context: Context) -> AsyncIterator[pb.PullResponse]:
+        """Lease due deliveries to a consumer as they come."""
+        async for found in self._pulls.stream(identity.tenant_of(request.tenant_id), request):
+            yield pb.PullResponse(deliveries=found)
+
+    async def Report(self, request: pb.ReportRequest, _context: Context) -> pb.ReportResponse:
+        """Record what became of leased deliveries."""
+        return pb.ReportResponse(results=await self._pulls.report(identity.tenant_of(request.tenant_id), request))
 
 
 def _paged(

@@ -1,4 +1,7 @@
-"""The types of destinations, each a folder beside this file."""
+"""The types of destinations, each a folder beside this file.
+
+Workers send to the open ones. What a consumer pulls is leased to it by the delivery service, and no worker gets it.
+"""
 
 import contextlib
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -8,24 +11,25 @@ from typing import TypeAlias
 from services.delivery.destinations.destination import Destination
 from services.delivery.destinations.http import destination as http
 from services.delivery.settings import WorkerSettings
-from services.delivery.worker.store import Claim
+from services.delivery.worker.claims import Claim
+from services.domain.deliveries import Destination as Kind
 from services.domain.egress.policy import Policy
 from services.domain.secrets.vault import Vault
 
-HTTP = "http"
 Opener: TypeAlias = Callable[[WorkerSettings, Policy, Vault], AbstractAsyncContextManager[Destination]]
-OPENERS: Mapping[str, Opener] = {HTTP: http.opened}
+# None: workers do not send to it.
+OPENERS: Mapping[Kind, Opener | None] = {Kind.HTTP: http.opened, Kind.PULL: None}
 
 
 class Destinations:
     """The open destinations of a worker, by type."""
 
-    def __init__(self, by_type: Mapping[str, Destination]) -> None:
+    def __init__(self, by_type: Mapping[Kind, Destination]) -> None:
         self._by_type = by_type
 
-    def of(self, claim: Claim) -> Destination:  # noqa: ARG002 - every subscription is of the only type so far
+    def of(self, claim: Claim) -> Destination:  # noqa: ARG002 - workers send to one type so far
         """Return where a claim is delivered to."""
-        return self._by_type[HTTP]
+        return self._by_type[Kind.HTTP]
 
 
 @contextlib.asynccontextmanager
@@ -33,5 +37,9 @@ async def opened(settings: WorkerSettings, policy: Policy, vault: Vault) -> Asyn
     """Open a destination of every type; they are closed with the context."""
     async with contextlib.AsyncExitStack() as stack:
         yield Destinations(
-            {name: await stack.enter_async_context(opener(settings, policy, vault)) for name, opener in OPENERS.items()}
+            {
+                kind: await stack.enter_async_context(opener(settings, policy, vault))
+                for kind, opener in OPENERS.items()
+                if opener is not None
+            }
         )

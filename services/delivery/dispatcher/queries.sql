@@ -22,7 +22,8 @@ WITH seen AS MATERIALIZED (
     FROM found f
     LEFT JOIN subscriptions s ON s.id = f.subscription_id
     LEFT JOIN subscription_health h ON h.subscription_id = f.subscription_id
-    WHERE (f.listed_from <= f.due_from) IS NOT TRUE AND coalesce(s.deleted_at IS NOT NULL OR s.status = 'active', true)
+    WHERE (f.listed_from <= f.due_from) IS NOT TRUE
+      AND coalesce(s.deleted_at IS NOT NULL OR s.status = 'active' AND s.destination = 'http', true)
 ), entered AS (
     INSERT INTO due_subscriptions (subscription_id, tenant_id, turn_at, due_from)
     SELECT subscription_id, tenant_id, turn_at, due_from FROM missing ORDER BY subscription_id
@@ -59,7 +60,7 @@ WITH seen AS MATERIALIZED (
 ), found AS MATERIALIZED (
     SELECT r.*,
            CASE WHEN s.id IS NULL OR s.deleted_at IS NOT NULL THEN 'subscription_deleted'
-                WHEN s.status <> 'active' THEN s.status
+                WHEN s.status <> 'active' THEN s.status WHEN s.destination = 'pull' THEN 'pull'
                 WHEN h.breaker <> 'closed' AND (h.probe_at <= now()) IS NOT TRUE THEN 'breaker_open' END AS held_by,
            greatest(now(), CASE WHEN h.breaker <> 'closed' THEN h.probe_at END) AS turn_at
     FROM runs r
@@ -68,7 +69,7 @@ WITH seen AS MATERIALIZED (
 ), missed AS (
     SELECT f.subscription_id, min(f.tenant_id) AS tenant_id, min(f.turn_at) AS turn_at, min(f.due_from) AS due_from
     FROM found f LEFT JOIN due_subscriptions d ON d.subscription_id = f.subscription_id
-    WHERE coalesce(f.held_by NOT IN ('paused', 'disabled', 'unverified'), true) AND f.turn_at < now() + interval '1 minute'
+    WHERE coalesce(f.held_by NOT IN ('paused', 'disabled', 'unverified', 'pull'), true) AND f.turn_at < now() + interval '1 minute'
       AND (d.subscription_id IS NULL OR d.due_from > f.due_from)
     GROUP BY f.subscription_id
 ), entered AS (
@@ -109,6 +110,7 @@ SELECT t.subscription_id, t.tenant_id, t.turn_at, t.due_from, t.held_by AS was_h
             THEN (SELECT extract(epoch FROM turn_at - now())::float8 FROM due_subscriptions
                   WHERE turn_at > now() ORDER BY turn_at LIMIT 1) END AS next_seconds,
        s.id IS NULL OR s.deleted_at IS NOT NULL AS deleted, coalesce(s.status, 'active') AS status,
+       coalesce(s.destination = 'pull', false) AS pulled,
        s.rate_limit_per_second, s.rate_limit_burst, coalesce(s.endpoint_version, 0) AS endpoint_version,
        coalesce(h.breaker, 'closed') AS breaker, coalesce(h.probe_at <= now(), false) AS probe_due,
        extract(epoch FROM h.probe_at - now())::float8 AS probe_seconds,
@@ -142,6 +144,7 @@ WITH RECURSIVE tenant AS (
 )
 SELECT t.subscription_id, t.tenant_id, t.turn_at, t.due_from, t.held_by AS was_held_by, clock.now,
        s.id IS NULL OR s.deleted_at IS NOT NULL AS deleted, coalesce(s.status, 'active') AS status,
+       coalesce(s.destination = 'pull', false) AS pulled,
        s.rate_limit_per_second, s.rate_limit_burst, coalesce(s.endpoint_version, 0) AS endpoint_version,
        coalesce(h.breaker, 'closed') AS breaker, coalesce(h.probe_at <= now(), false) AS probe_due,
        extract(epoch FROM h.probe_at - now())::float8 AS probe_seconds,
@@ -325,12 +328,22 @@ FROM kept
 WHERE q.delivery_id = kept.delivery_id AND q.delivery_id = ANY($1::uuid[])
 
 -- lock_leases --
--- Locks those of the deliveries $1 whose lease ran out.
-SELECT q.delivery_id, q.claim_token FROM unnest($1::uuid[]) AS looked (delivery_id) CROSS JOIN LATERAL (
-    SELECT q.delivery_id, q.claim_token FROM delivery_queue q
+-- Locks those of the deliveries $1 whose lease ran out; of those that consumers pulled, with what says when they are retried.
+SELECT q.*, now() AS now, coalesce(s.destination = 'pull', false) AS pulled, s.retry_policy, d.event_type
+FROM unnest($1::uuid[]) AS looked (delivery_id)
+CROSS JOIN LATERAL (
+    SELECT q.delivery_id, q.delivery_id AS id, q.event_id, q.subscription_id, q.tenant_id, q.created_at, q.claim_token,
+           q.attempt_count, q.failure_count
+    FROM delivery_queue q
     WHERE q.delivery_id = looked.delivery_id AND q.claim_token IS NOT NULL AND q.lease_until <= now()
     LIMIT 1 FOR UPDATE SKIP LOCKED
 ) AS q
+LEFT JOIN LATERAL (
+    SELECT destination, retry_policy FROM subscriptions WHERE id = q.subscription_id OFFSET 0
+) AS s ON true
+LEFT JOIN LATERAL (
+    SELECT event_type FROM webhook_deliveries WHERE id = q.delivery_id AND s.destination = 'pull' OFFSET 0
+) AS d ON true
 
 -- expire_leases --
 -- Turns locked deliveries whose lease ran out ($1, held under the claims $6; $2 and $3: least and greatest id) back into due
@@ -409,14 +422,16 @@ FROM (
 -- of them for each turn.
 WITH turn AS MATERIALIZED (
     SELECT d.subscription_id, d.turn_at, d.due_from,
-           d.held_by IS NULL AND s.status = 'active' AND s.deleted_at IS NULL
+           d.held_by IS NULL AND s.status = 'active' AND s.destination = 'http' AND s.deleted_at IS NULL
                AND coalesce(h.breaker = 'closed', true) AS open
     FROM (
         SELECT * FROM due_subscriptions
         WHERE (turn_at, subscription_id) > ($3, $4) AND turn_at <= now() + interval '1 second'
         ORDER BY turn_at, subscription_id LIMIT $5
     ) AS d
-    LEFT JOIN LATERAL (SELECT status, deleted_at FROM subscriptions WHERE id = d.subscription_id LIMIT 1) AS s ON true
+    LEFT JOIN LATERAL (
+        SELECT status, destination, deleted_at FROM subscriptions WHERE id = d.subscription_id LIMIT 1
+    ) AS s ON true
     LEFT JOIN LATERAL (
         SELECT breaker FROM subscription_health WHERE subscription_id = d.subscription_id LIMIT 1
     ) AS h ON true

@@ -10,9 +10,14 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from services.delivery.destinations.pull import leases
+from services.delivery.destinations.pull import metrics as pull_metrics
+from services.delivery.worker import decisions
+from services.delivery.worker.recording import OutcomeStore
 from services.domain import deliveries
 from services.domain.doorbell import Rung
-from services.domain.states import BreakerState, DeliveryReason, DeliveryStatus, Hold, SubscriptionState
+from services.domain.retry_policy import RetryPolicy
+from services.domain.states import AttemptOutcome, BreakerState, DeliveryReason, DeliveryStatus, Hold, SubscriptionState
 from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.delivery.dispatcher")
@@ -44,6 +49,8 @@ class Endpoint:
     was_held_by: Hold | None
     deleted: bool
     status: SubscriptionState
+    # Whether its consumers pull: workers are to hear of none of its deliveries.
+    pulled: bool
     breaker: BreakerState
     # Whether the breaker's cool-down is over, or the probe that was out is taken for lost; if not, in how many seconds.
     probe_due: bool
@@ -59,9 +66,11 @@ class Endpoint:
 
     @property
     def held_by(self) -> Hold | None:
-        """What keeps all its deliveries from being sent: its state, or BREAKER_OPEN; None when nothing does."""
+        """What keeps all its deliveries from being sent: its state, PULL, or BREAKER_OPEN; None when nothing does."""
         if self.status is not SubscriptionState.ACTIVE:
             return Hold(self.status)
+        if self.pulled:
+            return Hold.PULL
         return Hold.BREAKER_OPEN if self.breaker is not BreakerState.CLOSED and not self.probe_due else None
 
 
@@ -158,9 +167,12 @@ class _CountedDue:
 class DispatcherStore:
     """What there is to do, and doing it."""
 
-    def __init__(self, pool: postgres.Pool, *, lease_seconds: float) -> None:
+    def __init__(self, pool: postgres.Pool, *, lease_seconds: float, policy: RetryPolicy) -> None:
         self._pool = pool
         self._lease_seconds = lease_seconds
+        # Of subscriptions without one of their own, for consumers that let leases expire.
+        self._policy = policy
+        self._outcomes = OutcomeStore(pool)
 
     # -- what became due --
 
@@ -231,24 +243,34 @@ class DispatcherStore:
             await self._pool.execute(SQL["keep_leases"], sorted(delivery_ids), guard_seconds)
 
     async def expire_leases(self, delivery_ids: Sequence[UUID]) -> tuple[int, int]:
-        """Make deliveries due again whose lease ran out; return how many leases, and how many ended failed."""
+        """Make deliveries due again whose lease ran out; return how many leases of workers, and how many ended failed.
+
+        Where it was a consumer's, the attempt has failed, and is retried by the policy.
+        """
         if not delivery_ids:
             return 0, 0
         async with self._pool.acquire() as connection, connection.transaction():
             rows = await connection.fetch(SQL["lock_leases"], sorted(delivery_ids))
-            leased = [row["delivery_id"] for row in rows]
-            if not leased:
-                return 0, 0
-            ended = await connection.fetch(
-                SQL["expire_leases"],
-                leased,
-                min(leased),
-                max(leased),
-                MAX_INTERRUPTIONS,
-                self._lease_seconds,
-                [row["claim_token"] for row in rows],
-            )
-        return len(leased), sum(row["status"] == DeliveryStatus.FAILED for row in ended)
+            of_workers = [row for row in rows if not row["pulled"]]
+            of_consumers = [row for row in rows if row["pulled"]]
+            ended: Sequence[Any] = ()
+            if of_workers:
+                leased = [row["delivery_id"] for row in of_workers]
+                ended = await connection.fetch(
+                    SQL["expire_leases"],
+                    leased,
+                    min(leased),
+                    max(leased),
+                    MAX_INTERRUPTIONS,
+                    self._lease_seconds,
+                    [row["claim_token"] for row in of_workers],
+                )
+            changed: Mapping[UUID, DeliveryStatus] = {}
+            if of_consumers:
+                changed = await self._outcomes.record_held(connection, leases.expired(of_consumers, self._policy))
+        decisions.count_ended(changed.values())
+        pull_metrics.RESULTS.labels(AttemptOutcome.LEASE_EXPIRED).inc(len(of_consumers))
+        return len(of_workers), sum(row["status"] == DeliveryStatus.FAILED for row in ended)
 
     # -- turns --
 

@@ -62,7 +62,7 @@ async def serve(
         activity = Activity.of("failed attempts", settings)
         deliverer = Deliverer(store, destinations, settings, process.tracer, activity, known.of)
         scheduler = Scheduler(store, deliverer, recorder, closed, heard, settings, health.note, known.of)
-        found = DispatcherStore(pool, lease_seconds=settings.lease_seconds)
+        found = DispatcherStore(pool, lease_seconds=settings.lease_seconds, policy=settings.retry_policy)
         turns = Turns(found, Limiter(client, found.count_workers), closed, known.of)
         bells = Bells(client, scheduler, turns)
         claiming = process.spawn("claims", scheduler.run())

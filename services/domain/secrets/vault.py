@@ -1,4 +1,4 @@
-"""What subscriptions keep secret: sealed in Postgres and Redis, open in the memory of ingest and workers.
+"""What subscriptions keep secret: sealed in Postgres and Redis, open in memory where it signs and verifies.
 
 That is signing secrets, those of what comes in, headers, and client certificates. A subscription's signing secrets
 stand together in `subscriptions.sealed_secrets`, with the times at which the older ones end: encrypted for this

@@ -45,7 +45,8 @@ class ApiKeyBody(models.Request):
     role: enums.Role = Field(
         description=(
             "`admin`: everything, including tenants and API keys; for the operator. `write`: changes subscriptions and "
-            "deliveries, and includes `ingest` and `read`. `ingest`: only sends events. `read`: only reads."
+            "deliveries, and includes `ingest`, `read`, and `pull`. `ingest`: only sends events. `read`: only reads. "
+            "`pull`: only pulls deliveries, and reports on them."
         )
     )
     capabilities: list[enums.Capability] = Field(
@@ -54,6 +55,14 @@ class ApiKeyBody(models.Request):
         description=(
             "What the key may do besides what its role allows. `erase`: erase events by jobs, which cannot be undone; "
             "requires the role `write`, and `admin` has it."
+        ),
+        examples=[[]],
+    )
+    pull_subscription_ids: list[models.Uuid] = Field(
+        [],
+        max_length=100,
+        description=(
+            "The only subscriptions that the key pulls from; requires the role `pull`. Default: all of its tenant."
         ),
         examples=[[]],
     )
@@ -84,6 +93,9 @@ class ApiKey(models.Answer):
     requests_per_second: float | None = Field(description="null for the service's default.", examples=[200.0])
     capabilities: list[enums.Capability] = Field(
         description="What it may do besides what its role allows.", examples=[[]]
+    )
+    pull_subscription_ids: list[str] = Field(
+        description="The only subscriptions that it pulls from; empty for all of its tenant.", examples=[[]]
     )
 
 
@@ -136,6 +148,7 @@ async def create_api_key(
         role=conversion.numbers(pb.Role.DESCRIPTOR)[body.role],
         requests_per_second=body.requests_per_second,
         capabilities=[conversion.numbers(pb.Capability.DESCRIPTOR)[one] for one in body.capabilities],
+        pull_subscription_ids=body.pull_subscription_ids,
         idempotency_key=idempotency_key or "",
     )
     if body.expires_at is not None:

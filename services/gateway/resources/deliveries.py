@@ -28,7 +28,8 @@ class AttemptError(models.Answer):
     kind: enums.ErrorKind = Field(
         description=(
             "`http_3xx`, `http_4xx`, `http_5xx`, `timeout`, `dns`, `connect`, `tls`, `connection_lost`, "
-            "`invalid_response`, `egress_denied`, `invalid_request`, `secret_unreadable`, or `interrupted`."
+            "`invalid_response`, `egress_denied`, `invalid_request`, `secret_unreadable`, or `interrupted`; of a "
+            "pulled delivery `consumer_failed` or `lease_expired`."
         ),
         examples=["http_5xx"],
     )
@@ -147,8 +148,9 @@ class DeliverySummary(models.Answer):
     held_by: enums.Hold | None = Field(
         description=(
             "Why a due delivery is not sent now: `paused`, `disabled`, `unverified` (its target has not answered a "
-            "challenge), `breaker_open`, `recovering` (its endpoint failed until recently), `concurrency` (its "
-            "endpoint has the most concurrent requests allowed) or `rate_limit`; otherwise null."
+            "challenge), `pull` (it waits for a consumer), `breaker_open`, `recovering` (its endpoint failed "
+            "until recently), `concurrency` (its endpoint has the most concurrent requests allowed) or "
+            "`rate_limit`; otherwise null."
         ),
         examples=[None],
     )

@@ -21,7 +21,7 @@ DeliveryReason = TypeAliasType(
     ],
 )
 # What a search finds deliveries by. A delivery may be held by more.
-SearchedHold = TypeAliasType("SearchedHold", Literal["paused", "disabled", "unverified", "breaker_open"])
+SearchedHold = TypeAliasType("SearchedHold", Literal["paused", "disabled", "unverified", "pull", "breaker_open"])
 Hold = TypeAliasType(
     "Hold",
     Annotated[
@@ -44,6 +44,12 @@ ErrorKind = TypeAliasType(
 )
 SummaryGroup = TypeAliasType("SummaryGroup", Literal["subscription", "event_type", "status", "error_kind", "hour"])
 
+PullOutcome = TypeAliasType("PullOutcome", Literal["success", "failure", "extend"])
+PullResultStatus = TypeAliasType(
+    "PullResultStatus",
+    Annotated[str, Field(json_schema_extra={"enum": ["recorded", "lease_expired", "not_found"]})],
+)
+
 JobKind = TypeAliasType("JobKind", Literal["retry", "replay", "cancel", "erase"])
 JobStatus = TypeAliasType("JobStatus", Literal["queued", "running", "paused", "succeeded", "failed", "cancelled"])
 ReplayedEvents = TypeAliasType("ReplayedEvents", Literal["missing", "all"])
@@ -58,6 +64,7 @@ Verification = TypeAliasType(
 )
 SubscriptionStatus = TypeAliasType("SubscriptionStatus", Literal["active", "paused", "disabled", "unverified"])
 SubscriptionKind = TypeAliasType("SubscriptionKind", Literal["normal", "system"])
+Destination = TypeAliasType("Destination", Literal["http", "pull"])
 StatusReason = TypeAliasType("StatusReason", Annotated[str, Field(json_schema_extra={"enum": [*states.StatusReason]})])
 BreakerState = TypeAliasType("BreakerState", Literal["closed", "open", "half_open"])
 
@@ -67,7 +74,7 @@ StatsGrouping = TypeAliasType("StatsGrouping", Literal["outcome", "subscription"
 ListFormat = TypeAliasType("ListFormat", Literal["json", "ndjson"])
 ListOrder = TypeAliasType("ListOrder", Literal["newest", "oldest"])
 
-Role = TypeAliasType("Role", Literal["admin", "write", "ingest", "read"])
+Role = TypeAliasType("Role", Literal["admin", "write", "ingest", "read", "pull"])
 Capability = TypeAliasType("Capability", Literal["erase"])
 ResourceType = TypeAliasType(
     "ResourceType", Literal["subscription", "delivery", "job", "tenant", "api_key", "session", "portal_link"]

@@ -1,9 +1,11 @@
 """The gRPC services behind the gateway: the stubs that routes call for their caller, and readiness."""
 
 import asyncio
+import contextlib
 import dataclasses
 import time
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Protocol, TypeAlias, TypeVar
@@ -64,7 +66,36 @@ class Channels:
 
     ingest: grpc.aio.Channel
     delivery: grpc.aio.Channel
+    # To the same service, for calls of consumers, which may wait for long.
+    pulling: grpc.aio.Channel
     analytics: grpc.aio.Channel
+
+
+# Consumers that pull at once, fewer than calls share a channel. A tenant may have as many as are free: alone, half.
+MAX_PULLERS = 90
+
+
+class Pullers:
+    """The consumers that pull by this gateway."""
+
+    def __init__(self) -> None:
+        self._free = MAX_PULLERS
+        self._taken: Counter[str] = Counter()
+
+    @contextlib.contextmanager
+    def place(self, tenant_id: str) -> Iterator[None]:
+        """Count one; TenantOverloaded if there are too many."""
+        if self._taken[tenant_id] >= self._free:
+            raise errors.TenantOverloaded("too many consumers of this tenant are pulling; pull more at once instead")
+        self._free -= 1
+        self._taken[tenant_id] += 1
+        try:
+            yield
+        finally:
+            self._free += 1
+            self._taken[tenant_id] -= 1
+            if not self._taken[tenant_id]:
+                del self._taken[tenant_id]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +105,14 @@ class Backends:
     subscriptions: "SubscriptionServiceAsyncStub"
     ingest: "IngestServiceAsyncStub"
     deliveries: "DeliveryServiceAsyncStub"
+    pulls: "DeliveryServiceAsyncStub"
     jobs: "JobServiceAsyncStub"
     analytics: "AnalyticsServiceAsyncStub"
     # Of all tenants; their requests name them themselves, and they ask for the caller's own key.
     access: "AccessServiceAsyncStub"
     audit: "AuditServiceAsyncStub"
     timeout_seconds: float
+    pullers: Pullers = dataclasses.field(default_factory=Pullers, repr=False)
     # The caller on whose behalf the calls are made, once it is known, and its API key.
     caller: Caller | None = None
     key: str | None = dataclasses.field(default=None, repr=False)
@@ -93,6 +126,7 @@ class Backends:
             subscriptions=subscriptions_pb2_grpc.SubscriptionServiceStub(channels.ingest),
             ingest=ingest_pb2_grpc.IngestServiceStub(channels.ingest),
             deliveries=deliveries_pb2_grpc.DeliveryServiceStub(channels.delivery),
+            pulls=deliveries_pb2_grpc.DeliveryServiceStub(channels.pulling),
             jobs=jobs_pb2_grpc.JobServiceStub(channels.delivery),
             analytics=analytics_pb2_grpc.AnalyticsServiceStub(channels.analytics),
             access=access_pb2_grpc.AccessServiceStub(channels.ingest),
@@ -103,6 +137,11 @@ class Backends:
     def acting_for(self, caller: Caller, key: str | None, session_check: "SessionCheck | None" = None) -> "Backends":
         """Return the same, for calls on behalf of this caller with this API key, or the token of a session."""
         return dataclasses.replace(self, caller=caller, key=key, session_check=session_check)
+
+    @property
+    def tenant_id(self) -> str:
+        """The tenant that the calls act in; empty where no caller is known."""
+        return "" if self.caller is None else self.caller.tenant_id
 
     async def check_session(self) -> None:
         """Raise Unauthenticated if the caller's session has ended since the request began.

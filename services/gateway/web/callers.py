@@ -78,6 +78,7 @@ _ROLES: Mapping[int, Role] = {
     pb.ROLE_INGEST: Role.INGEST,
     pb.ROLE_READ: Role.READ,
     pb.ROLE_PORTAL: Role.PORTAL,
+    pb.ROLE_PULL: Role.PULL,
 }
 
 

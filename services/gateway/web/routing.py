@@ -38,6 +38,7 @@ _METHODS: Mapping[str, str] = {
     "stream": "Watch",
     "list_event_deliveries": "ListDeliveries",
     "recover_subscription": "CreateJob",
+    "report_pull_results": "Report",
     "get_subscription_stats": "GetStats",
 }
 _PATHS: Mapping[str, str] = {path.rpartition("/")[2]: path for path in roles.RULES}

@@ -56,8 +56,9 @@ SELECT count(*) FROM revoked
 
 -- insert_key --
 -- Makes a key, unless its tenant is unknown or deleted. The tenant is not deleted before this is committed.
-INSERT INTO api_keys (id, tenant_id, key_hash, prefix, name, role, expires_at, requests_per_second, capabilities)
-SELECT $1, t.id, $3, $4, $5, $6, $7, $8, $9
+INSERT INTO api_keys (id, tenant_id, key_hash, prefix, name, role, expires_at, requests_per_second, capabilities,
+                      pull_subscription_ids)
+SELECT $1, t.id, $3, $4, $5, $6, $7, $8, $9, $10
 FROM tenants t WHERE t.id = $2 AND t.deleted_at IS NULL
 FOR KEY SHARE
 RETURNING *

@@ -31,6 +31,9 @@ def key_draft(request: pb.CreateApiKeyRequest, *, own_tenant_id: str) -> KeyDraf
         expires_at=conversion.moment("expires_at", request.expires_at) if request.HasField("expires_at") else None,
         requests_per_second=request.requests_per_second if request.HasField("requests_per_second") else None,
         capabilities=frozenset(Capability(capabilities[one]) for one in request.capabilities) if are_known else None,
+        pull_subscription_ids=frozenset(
+            ids.parse("pull_subscription_ids", text) for text in request.pull_subscription_ids
+        ),
     )
 
 

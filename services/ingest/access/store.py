@@ -20,6 +20,8 @@ from services.platform.stores import postgres, sql
 SQL = sql.Queries("services.ingest.access")
 
 
+# That a key is limited to.
+MAX_SUBSCRIPTIONS = 100
 # Of a tenant; None: it has no such quota of its own.
 OwnQuotas: TypeAlias = Mapping[Quota, float | None]
 
@@ -64,6 +66,8 @@ class ApiKey:
     last_used_at: datetime | None
     requests_per_second: float | None
     capabilities: Sequence[Capability]
+    # The only ones that it pulls from; empty: all of its tenant.
+    pull_subscription_ids: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -126,12 +130,13 @@ class KeyDraft:
     requests_per_second: float | None
     # None: one of them is not valid.
     capabilities: frozenset[Capability] | None = frozenset()
+    pull_subscription_ids: frozenset[UUID] = frozenset()
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument, which names each field at fault."""
         found = _text_violations("name", self.name, limits.MAX_NAME_LENGTH, required=True)
         if self.role not in GIVEN_TO_KEYS:
-            found += _violation("role", "must be admin, write, ingest or read")
+            found += _violation("role", "must be admin, write, ingest, read or pull")
         if self.expires_at is not None and self.expires_at <= datetime.now(UTC):
             found += _violation("expires_at", "must be in the future")
         found += limits.REQUESTS_PER_SECOND.violations("requests_per_second", self.requests_per_second)
@@ -139,6 +144,10 @@ class KeyDraft:
             found += _violation("capabilities", f"must be some of {', '.join(Capability)}")
         elif Capability.ERASE in self.capabilities and self.role not in {Role.ADMIN, Role.WRITE}:
             found += _violation("capabilities", f"{Capability.ERASE} requires role write or admin")
+        if self.pull_subscription_ids and self.role is not Role.PULL:
+            found += _violation("pull_subscription_ids", f"requires role {Role.PULL}")
+        elif len(self.pull_subscription_ids) > MAX_SUBSCRIPTIONS:
+            found += _violation("pull_subscription_ids", f"must have at most {MAX_SUBSCRIPTIONS} entries")
         _refuse(*found)
         identity.check_tenant("tenant_id", self.tenant_id)
 
@@ -271,6 +280,7 @@ class AccessStore:
                 draft.expires_at,
                 draft.requests_per_second,
                 sorted(draft.capabilities or ()),
+                sorted(draft.pull_subscription_ids),
             )
             if row is None:
                 raise no_tenant()
@@ -280,6 +290,8 @@ class AccessStore:
                 for name in ("name", "role", "expires_at", "requests_per_second", "capabilities")
                 if getattr(made, name) not in (None, [])
             ]
+            if made.pull_subscription_ids:
+                changes.append(FieldChange(field="pull_subscription_ids", after=made.pull_subscription_ids))
             await audit.record(connection, _of_key(Action.CREATE_API_KEY, made, changes))
             return made
 
@@ -326,7 +338,11 @@ def _changed(before: Any, column: str, value: object) -> FieldChange:
 
 def _api_key(row: Any) -> ApiKey:
     return sql.record(
-        ApiKey, row, role=Role(row["role"]), capabilities=[Capability(name) for name in row["capabilities"]]
+        ApiKey,
+        row,
+        role=Role(row["role"]),
+        capabilities=[Capability(name) for name in row["capabilities"]],
+        pull_subscription_ids=[str(name) for name in row["pull_subscription_ids"]],
     )
 
 

@@ -1,7 +1,7 @@
 -- insert_events --
 -- Stores events ($1 to $5, $11, $12 and $16) and, for those that are new, their deliveries ($6 to $10) in history and in the
 -- queue, each left alone by the dispatcher for the seconds of $9; returns the ids of the new events. Where it is to look at
--- once, subscriptions get a turn unless they have one: those that are paused or disabled none.
+-- once, subscriptions get a turn unless they have one: those that are paused, disabled, or pulled from none.
 -- Deliveries that a worker keeps a slot for ($13) are stored as a claim would leave them, under its token ($14) for $15
 -- seconds, and returned with what sending them takes of their subscriptions; but those that may not be sent now, or only so
 -- many a second, are stored like all others. Of each delivery without a slot no subscription is read.
@@ -45,8 +45,8 @@ WITH stored AS (
     INSERT INTO due_subscriptions (subscription_id, tenant_id, turn_at, due_from)
     SELECT n.subscription_id, n.tenant_id, now(), now()
     FROM (SELECT DISTINCT subscription_id, tenant_id FROM new WHERE hidden_seconds = 0 AND NOT leased) AS n
-    CROSS JOIN LATERAL (SELECT status FROM subscriptions WHERE id = n.subscription_id LIMIT 1) AS s
-    WHERE s.status = 'active' AND (
+    CROSS JOIN LATERAL (SELECT status, destination FROM subscriptions WHERE id = n.subscription_id LIMIT 1) AS s
+    WHERE s.status = 'active' AND s.destination = 'http' AND (
         SELECT d.due_from FROM due_subscriptions d WHERE d.subscription_id = n.subscription_id AND d.due_from <= now()
     ) IS NULL
     ORDER BY n.subscription_id
@@ -102,9 +102,10 @@ SELECT event_id, tenant_id, event_type, stored_at, after_id FROM event_expansion
 -- that these entries ($4) of event_types stand for, in the order of their ids; and whether each may be rung at once. The last
 -- row, if it is `beyond`, is the last of the $5: there may be more after it.
 (
-    SELECT s.id, s.status = 'active' AND s.rate_limit_per_second IS NULL AS steady, false AS beyond
+    SELECT s.id, s.status = 'active' AND s.rate_limit_per_second IS NULL AND s.destination = 'http' AS steady,
+           false AS beyond
     FROM (
-        SELECT id, kind, status, keep_when_disabled, rate_limit_per_second, event_types, created_at
+        SELECT id, kind, status, keep_when_disabled, rate_limit_per_second, destination, event_types, created_at
         FROM subscriptions
         WHERE tenant_id = $1 AND id > $2 AND deleted_at IS NULL
         ORDER BY id LIMIT $5

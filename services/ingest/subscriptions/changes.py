@@ -37,6 +37,10 @@ from services.platform import errors
 Certificate: TypeAlias = tuple[ClientCertificate | None, Sequence[errors.Violation]]
 
 
+# What a subscription keeps for as long as it exists.
+_FIXED = ("kind", "destination")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rules:
     """Makes drafts of requests, by the settings of the service."""
@@ -80,8 +84,9 @@ class Rules:
         if spec.headers.merge:
             headers, keeps_headers = merged_headers(stored_headers(), headers)
         draft = self._draft(spec, stored, secret_key, scheme or stored.signature_scheme, headers, certificate)
-        if draft.kind != stored.kind:
-            raise errors.InvalidArgument.field("kind", f"cannot be changed from {stored.kind}")
+        for name in _FIXED:
+            if getattr(draft, name) != (kept := getattr(stored, name)):
+                raise errors.InvalidArgument.field(name, f"cannot be changed from {kept}")
         if stored.event_types and not draft.event_types and not (request.all_event_types or spec is not request.spec):
             expected = "is required because this subscription filters event types; send [] to receive all"
             raise errors.InvalidArgument.field("event_types", expected)
@@ -353,5 +358,7 @@ def _shown(column: str, value: Any) -> Any:
 
 def origin(target_url: str) -> str:
     """Return scheme, host and port of a target, in lower case: what follows them may be a credential."""
+    if not target_url:
+        return ""
     parts = urlsplit(target_url)
     return f"{parts.scheme}://{parts.netloc}".lower()

@@ -9,6 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.domain import retry_policy
+from services.domain.deliveries import Destination
 from services.domain.egress import targets
 from services.domain.egress.policy import EgressDenied, Policy
 from services.domain.retry_policy import Asked, RetryPolicy, RetrySettings
@@ -38,6 +39,7 @@ ENUMS = {name: _FIELDS[name].enum_type for name in Spec.__struct_fields__ if _FI
 PAIRS = (labels.METADATA, tag_paths.TAG_PATHS)
 # Of a new subscription, where unset means something.
 _DEFAULTS: Mapping[str, Any] = {
+    "destination": Destination.HTTP,
     "kind": Kind.NORMAL,
     "keep_when_disabled": True,
     "verification": Verification.AUTO,

@@ -196,18 +196,3 @@ UPDATE subscription_health
 SET breaker = 'closed', breaker_since = now(), breaker_reason = NULL, probe_at = NULL, probe_delivery_id = NULL,
     openings = 0, consecutive_failures = 0, failing_since = NULL
 WHERE subscription_id = $1
-
--- delete_subscription --
--- Marks a subscription deleted, and forgets what it kept secret, its ingest token, what its endpoint did, and its check.
-WITH forgotten AS (
-    DELETE FROM subscription_health h USING subscriptions s
-    WHERE h.subscription_id = $2 AND s.id = $2 AND s.tenant_id = $1
-), unchecked AS (
-    DELETE FROM endpoint_checks WHERE subscription_id = $2 AND tenant_id = $1
-)
-UPDATE subscriptions
-SET deleted_at = now(), updated_at = statement_timestamp(), version = version + 1, sealed_secrets = NULL,
-    ingest_token_hash = NULL, sealed_headers = NULL, sealed_verification_secrets = NULL, sealed_client_certificate = NULL,
-    client_certificate = NULL
-WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
-RETURNING version

@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 
 from services.domain import events, limits
+from services.domain.deliveries import Destination
 from services.domain.egress import targets
 from services.domain.events import TypeFilter
 from services.domain.secrets import signatures
@@ -51,6 +52,10 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     Every field is required: a copy in Redis that lacks one was written by another version, and is not used.
     """
 
+    destination: Destination
+    # Of one that is pulled from: it is deleted when nobody has pulled for so long; None: it stays.
+    expires_after_idle_seconds: int | None
+    # Empty if it is pulled from.
     target_url: str
     event_types: tuple[str, ...]
     description: str
@@ -142,7 +147,8 @@ class Subscription(Spec, frozen=True, kw_only=True, dict=True):
         """Itself, or nothing while it takes no events."""
         if self.status is SubscriptionState.DISABLED and not self.keep_when_disabled:
             return ()
-        return ((self.id, self.status is SubscriptionState.ACTIVE and self.rate_limit_per_second is None),)
+        steady = self.status is SubscriptionState.ACTIVE and self.rate_limit_per_second is None
+        return ((self.id, steady and self.destination is Destination.HTTP),)
 
     @functools.cached_property
     def paths(self) -> TagPaths | None:
@@ -217,7 +223,8 @@ class Draft(Spec, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Raise InvalidArgument naming each field at fault."""
         found = [
-            *_url_violations(self.target_url),
+            *_destination_violations(self),
+            *limits.IDLE_SECONDS.violations("expires_after_idle_seconds", self.expires_after_idle_seconds),
             *events.type_violations("event_types", self.event_types),
             *_text_violations("description", self.description, limits.MAX_DESCRIPTION_LENGTH),
             *labels.name_violations(self.name),
@@ -226,7 +233,6 @@ class Draft(Spec, frozen=True, kw_only=True):
             *limits.TIMEOUT_SECONDS.violations("timeout_seconds", self.timeout_seconds),
             *header_violations(self.headers),
             *secrets.verification_secret_violations(self.verification_secrets),
-            *_certificate_violations(self.client_certificate, self.target_url),
             *self.refused,
         ]
         if found:
@@ -239,6 +245,23 @@ class Draft(Spec, frozen=True, kw_only=True):
 
 def _violation(field_name: str, description: str) -> list[errors.Violation]:
     return [errors.Violation(field=field_name, description=description)]
+
+
+# What says how requests are sent, which a subscription that is pulled from has no use for.
+_OF_REQUESTS = ("target_url", "timeout_seconds", "rate_limit_per_second", "rate_limit_burst", "client_certificate")
+
+
+def _destination_violations(draft: Draft) -> list[errors.Violation]:
+    """Return what is wrong with where deliveries go, and how."""
+    if draft.destination is Destination.PULL:
+        given = (name for name in _OF_REQUESTS if getattr(draft, name) not in (None, ""))
+        return [errors.Violation(field=name, description="cannot be combined with destination pull") for name in given]
+    idle = draft.expires_after_idle_seconds
+    return [
+        *([] if idle is None else _violation("expires_after_idle_seconds", "requires destination pull")),
+        *_url_violations(draft.target_url),
+        *_certificate_violations(draft.client_certificate, draft.target_url),
+    ]
 
 
 def _url_violations(url: str) -> list[errors.Violation]:

@@ -9,7 +9,8 @@ from uuid import UUID
 
 import asyncpg
 
-from services.domain import deliveries, idempotency
+from services.domain import deliveries, idempotency, subscriptions
+from services.domain.deliveries import Destination
 from services.domain.egress import targets
 from services.domain.idempotency import Key
 from services.domain.notices import audit, operational_facts
@@ -320,10 +321,10 @@ class SubscriptionStore:
         async with self._pool.acquire() as connection, connection.transaction():
             before, _ = await self._locked(connection, tenant_id, subscription_id)
             _check_etag(before, etags)
-            version = await connection.fetchval(SQL["delete_subscription"], tenant_id, subscription_id)
+            version = (await subscriptions.delete(connection, [subscription_id]))[subscription_id]
             changes = [FieldChange(field="target_url", before=field_changes.origin(before.target_url))]
             await _tell(connection, Action.DELETE_SUBSCRIPTION, before, changes)
-            return int(version)
+            return version
 
     async def cancel_waiting(self, subscription_id: UUID) -> int:
         """Cancel the waiting deliveries of a deleted subscription in chunks, and return how many.
@@ -341,14 +342,18 @@ class SubscriptionStore:
     ) -> Subscription:
         await check_subscriptions(connection, tenant_id, default=self._quota)
         columns = self._columns(subscription_id, draft)
-        if self._checks_endpoints:
+        # What consumers pull goes to no target that could answer a challenge.
+        pulled = draft.destination is Destination.PULL
+        columns["verified"] = pulled
+        checks = self._checks_endpoints and not pulled
+        if checks:
             columns["status"] = SubscriptionState.UNVERIFIED
         statement = sql.with_columns(SQL["insert_subscription"], columns, before=2)
         with _refuses_what_is_taken():
             row = await connection.fetchrow(statement, subscription_id, tenant_id, *columns.values())
         if row is None:
             raise no_tenant()
-        if self._checks_endpoints:
+        if checks:
             await connection.execute(SQL["ask_for_check"], subscription_id, tenant_id)
         made = self._subscription(row)
         await _tell(connection, Action.CREATE_SUBSCRIPTION, made, field_changes.field_changes_of_new(made))

@@ -96,6 +96,7 @@ def _identity(row: asyncpg.Record | None) -> Identity:
         requests_per_second=row["requests_per_second"],
         # One that a later version gives, which is being rolled out, is nothing here.
         capabilities=frozenset(Capability(name) for name in row["capabilities"] if name in _CAPABILITIES),
+        pull_subscription_ids=frozenset(row["pull_subscription_ids"]),
     )
 
 

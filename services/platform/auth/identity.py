@@ -46,6 +46,8 @@ class Identity:
     requests_per_second: float | None = None
     # Besides those of its role.
     capabilities: frozenset[Capability] = frozenset()
+    # The only ones that it pulls from; empty: all of its tenant.
+    pull_subscription_ids: frozenset[UUID] = frozenset()
     # Whether the call came from a gateway, whose decision to trace it is followed.
     internal: bool = False
     # Of a portal link.
@@ -129,6 +131,17 @@ def refused(message: str, reason: errors.ErrorReason) -> errors.PermissionDenied
     """Return the error for a caller who may not do this, by which a gateway tells it from one of its service key."""
     violations = [errors.Violation(field=ACTOR_HEADER, description=message)] if CALLER.get().internal else []
     return errors.PermissionDenied(message, reason=reason, violations=violations)
+
+
+def check_pulls_from(subscription_id: UUID) -> None:
+    """PermissionDenied unless the caller may pull from a subscription of its tenant."""
+    caller = CALLER.get()
+    if not caller.pull_subscription_ids or subscription_id in caller.pull_subscription_ids:
+        return
+    description = "pulls only from the subscriptions in its pull_subscription_ids"
+    violations = [errors.Violation(field=ACTOR_HEADER, description=description)] if caller.internal else []
+    message = f"this API key {description}"
+    raise errors.PermissionDenied(message, reason=errors.ErrorReason.SUBSCRIPTION_FORBIDDEN, violations=violations)
 
 
 def check_tenant(field: str, text: str) -> str:

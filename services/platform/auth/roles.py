@@ -21,6 +21,7 @@ class Role(enum.StrEnum):
     WRITE = "write"
     INGEST = "ingest"
     READ = "read"
+    PULL = "pull"
     # The holder of a portal link, which has capabilities in place of what roles allow.
     PORTAL = "portal"
 
@@ -49,15 +50,16 @@ class PortalCapability(enum.StrEnum):
     PAYLOADS = "payloads"
 
 
-GIVEN_TO_KEYS = frozenset((Role.ADMIN, Role.WRITE, Role.INGEST, Role.READ))
+GIVEN_TO_KEYS = frozenset((Role.ADMIN, Role.WRITE, Role.INGEST, Role.READ, Role.PULL))
 
 _INCLUDED: Mapping[Role, frozenset[Role]] = {
     Role.SERVICE: frozenset((Role.SERVICE, Role.INGEST)),
     Role.ANYBODY: frozenset(Role),
     Role.ADMIN: GIVEN_TO_KEYS,
-    Role.WRITE: frozenset((Role.WRITE, Role.INGEST, Role.READ)),
+    Role.WRITE: frozenset((Role.WRITE, Role.INGEST, Role.READ, Role.PULL)),
     Role.INGEST: frozenset((Role.INGEST,)),
     Role.READ: frozenset((Role.READ,)),
+    Role.PULL: frozenset((Role.PULL,)),
     Role.PORTAL: frozenset((Role.PORTAL,)),
 }
 # What a caller must be allowed to give a capability to a portal link.
@@ -100,6 +102,7 @@ _MANAGE = Rule(Role.WRITE, Service.ACTOR, portal=PortalCapability.MANAGE)
 _SECRETS = Rule(Role.WRITE, Service.ACTOR, portal=PortalCapability.SECRETS)
 _TEST = Rule(Role.WRITE, Service.ACTOR, portal=PortalCapability.TEST)
 _RECOVER = Rule(Role.WRITE, Service.ACTOR, portal=PortalCapability.RECOVER)
+_PULL = Rule(Role.PULL, Service.ACTOR)
 _ADMIN = Rule(Role.ADMIN, Service.KEY)
 
 # A method without a row cannot be called.
@@ -132,6 +135,9 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.DeliveryService/BatchRetryDeliveries": _RECOVER,
     "/webhook.v1.DeliveryService/CancelDelivery": _RECOVER,
     "/webhook.v1.DeliveryService/TestSubscription": _TEST,
+    "/webhook.v1.DeliveryService/PullDeliveries": _PULL,
+    "/webhook.v1.DeliveryService/Pull": _PULL,
+    "/webhook.v1.DeliveryService/Report": _PULL,
     "/webhook.v1.JobService/PreviewJob": _RECOVER,
     "/webhook.v1.JobService/CreateJob": _RECOVER,
     "/webhook.v1.JobService/GetJob": _READ,

@@ -15,7 +15,7 @@ from services.platform import errors
 Made = TypeVar("Made", bound=Message)
 
 _UNSPECIFIED = "UNSPECIFIED"
-_WITH_UNDERSCORE = ("half_open", "in_flight")
+_WITH_UNDERSCORE = ("half_open", "in_flight", "lease_expired", "not_found")
 
 
 @functools.cache

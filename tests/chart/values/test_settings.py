@@ -93,7 +93,7 @@ def test_a_process_gets_no_key_but_those_of_its_roles(layout: str, component: st
         assert {found.get("optional", False) for found in of_services.values()} <= {bool(shared)}
         found_keys = {found["key"] for found in references}
         assert ("bootstrap-admin-key" in found_keys) == ("ingest" in roles)
-        assert ("encryption-keys" in found_keys) == bool({"ingest", "worker"} & set(roles))
+        assert ("encryption-keys" in found_keys) == bool({"ingest", "delivery", "worker"} & set(roles))
 
 
 SCHEMA = json.loads((rendering.CHART / "values.schema.json").read_text())["$defs"]["settings"]["properties"]

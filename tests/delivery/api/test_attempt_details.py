@@ -257,7 +257,7 @@ async def test_what_is_not_public_is_shown_to_admins_alone(world: World, role: R
         msgspec.json.encode(found).decode(),
     )
     unused: Any = None
-    service = DeliveryService(world.store(), unused, unused, unused)
+    service = DeliveryService(world.store(), unused, unused, unused, unused)
     token = identity.CALLER.set(Identity(tenant_id="default", role=role, key_id=str(ids.new())))
     try:
         answer = await service.GetDelivery(pb.GetDeliveryRequest(delivery_id=str(delivery_id)), unused)

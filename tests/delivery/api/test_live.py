@@ -13,8 +13,8 @@ from protos.webhook.v1 import deliveries_pb2 as pb
 from services.delivery.api import live as api
 from services.delivery.api.live import News, Wanted, Watching
 from services.delivery.worker import live as worker
+from services.delivery.worker.claims import Outcome
 from services.delivery.worker.live import Live
-from services.delivery.worker.store import Outcome
 from services.domain.live import STREAM
 from services.domain.states import DeliveryStatus
 from services.platform import errors, ids

@@ -9,21 +9,21 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.delivery.dispatcher.store import DispatcherStore as Dispatcher
-from services.delivery.worker import outcomes
-from services.delivery.worker.store import Claim, Outcome, WorkerStore
+from services.delivery.worker import decisions
+from services.delivery.worker.claims import Claim, Outcome
+from services.delivery.worker.store import WorkerStore
 from services.domain import deliveries
 from services.ingest.events import store as ingest
 from services.platform import ids
 from services.platform.stores.postgres import Connection
-from tests.delivery.worker.test_outcomes import POLICY
+from tests.delivery.worker.test_decisions import POLICY
 from tests.delivery.world import World, attempt, until_true
 
 ROWS = 8
 
 
 def outcome(claim: Claim) -> Outcome:
-    return outcomes.decide(claim, [attempt("success", claim)], POLICY)
+    return decisions.decide(claim, [attempt("success", claim)], POLICY)
 
 
 @contextlib.asynccontextmanager
@@ -74,7 +74,7 @@ async def _prepared(world: World, name: str) -> tuple[list[UUID], Callable[[], A
         return delivery_ids, lambda: store.renew(ordered)
     if name == "record_late":
         await world.pool.execute("UPDATE delivery_queue SET lease_until = now() - interval '1 second'")
-        await Dispatcher(world.pool, lease_seconds=60).expire_leases(delivery_ids)
+        await world.dispatcher_store().expire_leases(delivery_ids)
     return delivery_ids, lambda: store.record([outcome(claim) for claim in ordered])
 
 
@@ -99,7 +99,7 @@ async def test_probes_are_begun_and_given_up_in_one_order(world: World, name: st
         " SELECT id, $2, now() FROM unnest($1::uuid[]) AS id",
         names, state,
     )  # fmt: skip
-    store = Dispatcher(world.pool, lease_seconds=60)
+    store = world.dispatcher_store()
     async with world.pool.acquire() as held, world.pool.acquire() as looking:
         await held.execute("BEGIN")
         await held.execute("SELECT FROM subscription_health WHERE subscription_id = $1 FOR UPDATE", names[-1])

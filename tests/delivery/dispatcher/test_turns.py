@@ -16,9 +16,10 @@ from dev.harness.receiver import Receiver
 from services.delivery.dispatcher import sweeper
 from services.delivery.dispatcher import turns as of_turns
 from services.delivery.dispatcher.limiter import Limiter
-from services.delivery.dispatcher.store import BEGINNING, DispatcherStore, Move
+from services.delivery.dispatcher.store import BEGINNING, Move
 from services.delivery.dispatcher.turns import Turns
-from services.delivery.worker.store import Outcome, WorkerStore
+from services.delivery.worker.claims import Outcome
+from services.delivery.worker.store import WorkerStore
 from services.domain import deliveries
 from services.domain.gates import Gates
 from services.domain.states import DeliveryStatus
@@ -40,7 +41,10 @@ async def turns(world: World) -> AsyncIterator[Turns]:
 
 @contextlib.asynccontextmanager
 async def made_turns(world: World) -> AsyncIterator[Turns]:
-    store, weights = DispatcherStore(world.pool, lease_seconds=60), Weights(world.pool)
+    store, weights = (
+        world.dispatcher_store(),
+        Weights(world.pool),
+    )
     await weights.refresh()
     async with redis.client(world.delivery_settings()) as client:
         yield Turns(store, Limiter(client, store.count_workers), Gates(Signals(client)), weights.of)
@@ -374,7 +378,7 @@ async def test_a_turn_that_was_given_while_one_was_taken_stays(world: World, tur
     subscription = await world.subscription(ADDRESS)
     await world.deliver(subscription)
     await sweep(turns)
-    store = DispatcherStore(world.pool, lease_seconds=60)
+    store = world.dispatcher_store()
     ((endpoint,), *_) = await store.turns(BEGINNING, limit=10)
     await world.pool.execute("UPDATE subscriptions SET status = 'paused'")
     await world.pool.execute("UPDATE subscriptions SET status = 'active'")
@@ -392,7 +396,7 @@ async def test_a_turn_is_not_left_when_something_became_due_meanwhile(
     subscription = await world.subscription(ADDRESS)
     await world.deliver(subscription)
     await sweep(turns)
-    store = DispatcherStore(world.pool, lease_seconds=60)
+    store = world.dispatcher_store()
     ((endpoint,), *_) = await store.turns(BEGINNING, limit=10)
     await world.pool.execute("UPDATE delivery_queue SET due_at = now(), scheduled = $1", scheduled)
     await store.leave_turns({subscription: endpoint.due_from}, [endpoint])

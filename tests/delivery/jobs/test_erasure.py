@@ -28,7 +28,7 @@ from services.platform.auth import identity
 from services.platform.auth.identity import Identity
 from services.platform.auth.roles import Capability, Role
 from tests.delivery.jobs.test_jobs import finished, store_of
-from tests.delivery.worker.test_outcomes import POLICY
+from tests.delivery.worker.test_decisions import POLICY
 from tests.delivery.world import World, attempt, until_true
 
 ERASE = JobKind.ERASE

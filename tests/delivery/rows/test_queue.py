@@ -18,7 +18,7 @@ from services.domain import deliveries
 from services.domain.states import DeliveryStatus
 from services.platform.auth import identity
 from services.platform.stores import postgres
-from tests.delivery.worker.test_outcomes import POLICY
+from tests.delivery.worker.test_decisions import POLICY
 from tests.delivery.world import World, attempt, until_true
 
 BATCH = 100

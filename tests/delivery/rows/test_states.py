@@ -11,9 +11,11 @@ from uuid import UUID
 import pytest
 
 from services.delivery.api import store as api
+from services.delivery.destinations.pull import store as pull
 from services.delivery.dispatcher import store as dispatcher
 from services.delivery.worker import store as worker
-from services.delivery.worker.store import Attempt, Outcome, WorkerStore
+from services.delivery.worker.claims import Attempt, Outcome
+from services.delivery.worker.store import WorkerStore
 from services.domain import deliveries
 from services.domain.deliveries import Lease
 from services.domain.states import (
@@ -93,6 +95,11 @@ def bounds(rows: Rows) -> tuple[UUID, UUID]:
 
 async def claimed(world: World, rows: Rows) -> AsyncIterator[None]:
     await WorkerStore(world.pool, world.worker_settings()).claim(rows.ids)
+    yield
+
+
+async def pulled(world: World, rows: Rows) -> AsyncIterator[None]:
+    await world.pool.fetch(pull.SQL["pull"], rows.subscription, len(rows.ids), TOKEN, 60.0, 1 << 20)
     yield
 
 
@@ -234,6 +241,7 @@ def pairs(*changes: Mapping[Any, frozenset[Any]]) -> Pairs:
 BY_OWNER = frozenset(SubscriptionChange) - {SubscriptionChange.DISABLE_DEAD, SubscriptionChange.VERIFY}
 CASES: dict[str, tuple[Run, Pairs]] = {
     "delivery/worker/claim": (claimed, pairs(DELIVERY_CHANGES[DeliveryChange.CLAIM])),
+    "delivery/destinations/pull/pull": (pulled, pairs(DELIVERY_CHANGES[DeliveryChange.PULL])),
     "delivery/worker/record": (recorded, pairs(DELIVERY_CHANGES[DeliveryChange.RECORD])),
     "delivery/worker/settle_late": (recorded_late, pairs(DELIVERY_CHANGES[DeliveryChange.RECORD_LATE])),
     "delivery/worker/record_health": (health_recorded, pairs(BREAKER_CHANGES[BreakerChange.RECORD])),

@@ -39,7 +39,7 @@ def test_every_role_has_one_process_with_its_environment(tmp_path: Path, process
         command = the_plan.command(name, settings, database_url="postgresql://x", redis_url="redis://x")
         assert command.arguments[1:] == ["-m", "services", *of_process]
         environment = command.environment
-        assert ("ENCRYPTION_KEYS" in environment) == bool({"ingest", "worker"} & {*of_process})
+        assert ("ENCRYPTION_KEYS" in environment) == bool({"ingest", "delivery", "worker"} & {*of_process})
         # Several roles have their own usual ports, unless these are taken.
         alone = len({*of_process} & {*plan.GRPC_ROLES}) == 1
         assert environment.get("GRPC_PORT") == (str(the_plan.grpc_ports[of_process[0]]) if alone else None)

@@ -8,7 +8,7 @@ from services.platform.auth import roles
 from services.platform.auth.roles import Role
 
 # The columns of the table.
-ROLES = ("admin", "write", "ingest", "read")
+ROLES = ("admin", "write", "ingest", "read", "pull")
 
 
 def dotted(method: str) -> str:

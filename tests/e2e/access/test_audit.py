@@ -27,12 +27,18 @@ from tests.platform.auth.test_auth import methods
 
 # Operations over REST or gRPC that change something without an entry, and why.
 TAKES_EVENTS_IN = "what is taken in is its own record"
+DELIVERS = "makes attempts of deliveries, as workers do"
 EXEMPT: Mapping[str, str] = {
     "ingest_webhook": TAKES_EVENTS_IN,
     "ingest_webhook_with_token": TAKES_EVENTS_IN,
     "publish_event": TAKES_EVENTS_IN,
     "publish_events": TAKES_EVENTS_IN,
     "verify_subscription": "changes nothing while targets are not checked",
+    "pull_deliveries": DELIVERS,
+    "report_pull_results": DELIVERS,
+    "webhook.v1.DeliveryService.PullDeliveries": DELIVERS,
+    "webhook.v1.DeliveryService.Pull": DELIVERS,
+    "webhook.v1.DeliveryService.Report": DELIVERS,
     "webhook.v1.IngestService.Ingest": TAKES_EVENTS_IN,
     "webhook.v1.IngestService.BatchIngest": TAKES_EVENTS_IN,
     "webhook.v1.DeliveryService.RetryDelivery": "a batch of one",

@@ -322,6 +322,27 @@ async def test_only_a_key_with_the_capability_erases_events(
     assert codes == [grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.INVALID_ARGUMENT]
 
 
+async def test_a_key_may_be_limited_to_pulling_from_some_subscriptions(http: httpx.AsyncClient, admin: Admin) -> None:
+    paths = []
+    for _ in range(2):
+        made = await http.post("/api/v1/subscriptions", json={"destination": "pull"}, headers=bearer(ADMIN_KEY))
+        paths.append(f"/api/v1/subscriptions/{made.json()['id']}")
+    own, other = paths
+    limited = await admin.created(role="pull", pull_subscription_ids=[own.rsplit("/", 1)[1]])
+    assert (await admin.listed(limited["id"]))["pull_subscription_ids"] == limited["pull_subscription_ids"] != []
+    key = bearer(limited["key"])
+    assert (await http.post(f"{own}/pull", json={}, headers=key)).status_code == 200
+    result = {"delivery_id": str(ids.new()), "lease_token": str(ids.new()), "outcome": "success"}
+    for path, body in (("pull", {}), ("pull/results", {"results": [result]})):
+        refused = await http.post(f"{other}/{path}", json=body, headers=key)
+        assert (refused.status_code, refused.json()["reason"]) == (403, "SUBSCRIPTION_FORBIDDEN")
+    assert (await http.get(own, headers=key)).json()["reason"] == "ROLE_INSUFFICIENT"
+    unlimited = {"name": "a test's", "role": "read", "pull_subscription_ids": [own.rsplit("/", 1)[1]]}
+    answer = await http.post("/api/v1/admin/api-keys", json=unlimited, headers=bearer(ADMIN_KEY))
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == ["pull_subscription_ids"]
+
+
 @pytest.mark.parametrize("role", ["ingest", "read"])
 async def test_a_capability_needs_a_role_that_can_use_it(http: httpx.AsyncClient, role: str) -> None:
     body = {"name": "a test's", "role": role, "capabilities": ["erase"]}

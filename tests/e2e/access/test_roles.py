@@ -16,7 +16,7 @@ from tests.e2e.access import role_table
 from tests.e2e.access.conftest import Channels
 from tests.platform.auth.test_auth import methods
 
-GIVEN = ("admin", "write", "ingest", "read")
+GIVEN = ("admin", "write", "ingest", "read", "pull")
 REFUSED = {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}
 # Operations without an API key, which take a token in the path.
 OPEN = {"POST /api/v1/webhooks/ingest/{subscription_id}/{token}"}

@@ -73,6 +73,7 @@ async def test_objects_of_other_tenants_are_404_on_every_route_and_absent_from_l
             "delivery_id": delivery_id,
             "event_id": sent.json()["event_id"],
         }
+        lease = {"delivery_id": delivery_id, "lease_token": str(ids.new())}
         document = (await http.get("/openapi.json")).json()
         walked = set()
         for path, operations in document["paths"].items():
@@ -86,6 +87,8 @@ async def test_objects_of_other_tenants_are_404_on_every_route_and_absent_from_l
                     "update_subscription": {},
                     "recover_subscription": window,
                     "ingest_webhook": {"payload": {}},
+                    "pull_deliveries": {},
+                    "report_pull_results": {"results": [{**lease, "outcome": "success"}]},
                 }
                 where = path.format_map(object_ids)
                 answer = await others.request(method, where, json=bodies.get(name))

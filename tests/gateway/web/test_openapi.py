@@ -57,6 +57,8 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "POST /api/v1/subscriptions/{subscription_id}/resume resume_subscription",
         "POST /api/v1/subscriptions/{subscription_id}/verify verify_subscription",
         "POST /api/v1/subscriptions/{subscription_id}/test test_subscription",
+        "POST /api/v1/subscriptions/{subscription_id}/pull pull_deliveries",
+        "POST /api/v1/subscriptions/{subscription_id}/pull/results report_pull_results",
         "POST /api/v1/subscriptions/{subscription_id}/rotate-secret rotate_subscription_secret",
         "GET /api/v1/subscriptions/{subscription_id}/public-keys list_public_keys",
         "POST /api/v1/subscriptions/{subscription_id}/ingest-token create_ingest_token",
@@ -158,6 +160,8 @@ def expected_statuses(operation: dict[str, Any]) -> set[str]:
         "create_job",
         "recover_subscription",
         "test_subscription",
+        "pull_deliveries",
+        "report_pull_results",
     }:
         expected.add("409")
     if operation["path"].endswith("/retry") or operation["operationId"] == "get_event":
@@ -349,7 +353,6 @@ def test_requests_require_only_what_is_refused_without(document: dict[str, Any])
         if name.endswith("Body") and "required" in schema
     }
     assert bodies == {
-        "SubscriptionBody": {"target_url"},
         "ClientCertificateBody": {"certificate", "private_key"},
         "EventBody": {"event_type", "payload"},
         "EventBatchBody": {"events"},
@@ -357,6 +360,7 @@ def test_requests_require_only_what_is_refused_without(document: dict[str, Any])
         "TenantBody": {"id"},
         "ApiKeyBody": {"name", "role"},
         "PortalLinkBody": {"capabilities"},
+        "PullResultsBody": {"results"},
     }
     assert not {name for name, schema in schemas.items() if name.endswith("Patch") and schema.get("required")}
     queried = {

@@ -20,7 +20,7 @@ import structlog
 from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, vault
 from dev.harness.network.proxy import Mode, Proxy, proxying
 from dev.harness.waiting import PATIENCE_SECONDS, wait_until
-from services.domain.deliveries import DUE
+from services.domain.deliveries import DUE, Destination
 from services.domain.notices import subscription_changes
 from services.domain.secrets.signatures import SignatureScheme
 from services.domain.states import SubscriptionState
@@ -419,6 +419,8 @@ def _version(version: int) -> Subscription:
     return Subscription(
         id=ids.new(),
         tenant_id="default",
+        destination=Destination.HTTP,
+        expires_after_idle_seconds=None,
         target_url=URL,
         sealed_secrets=b"sealed",
         ingest_token_hash=None,

@@ -12,6 +12,7 @@ import asyncpg
 import pytest
 
 from dev.harness.keys import vault
+from services.domain import subscriptions
 from services.ingest.subscriptions import filters as indexes
 from services.ingest.subscriptions.filters import Filters
 from services.ingest.subscriptions.matching import Filter
@@ -84,8 +85,8 @@ class Watched(SubscriptionStore):
 
     async def delete(self, subscription_id: UUID) -> int:
         """Delete a subscription, and return its new version."""
-        version: int = await self.pool.fetchval(SQL["delete_subscription"], TENANT, subscription_id)
-        return version
+        async with self.pool.acquire() as connection:
+            return (await subscriptions.delete(connection, [subscription_id]))[subscription_id]
 
 
 @pytest.fixture
@@ -232,7 +233,7 @@ def test_statements_that_change_a_subscription_raise_its_version() -> None:
                 found.add(name)
                 assert "version = version + 1" in statement, name
                 assert "updated_at = statement_timestamp()" in statement, name
-    assert {"update_subscription", "set_status", "delete_subscription", "disable"} <= found
+    assert {"update_subscription", "set_status", "delete_subscriptions", "disable"} <= found
 
 
 def _filter(subscription_id: UUID, version: int, *event_types: str) -> Filter:

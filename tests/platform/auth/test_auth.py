@@ -37,16 +37,18 @@ def test_methods_of_all_protos_have_a_least_role() -> None:
 def test_methods_take_one_request_and_those_that_stream_say_so() -> None:
     for method in methods():
         assert not method.client_streaming, method.full_name
-        assert method.server_streaming == method.name.startswith(("Stream", "Watch")), method.full_name
+        says_so = method.name.startswith(("Stream", "Watch")) or method.name == "Pull"
+        assert method.server_streaming == says_so, method.full_name
 
 
 @pytest.mark.parametrize(
     ("role", "holds"),
     [
-        (Role.ADMIN, {Role.ADMIN, Role.WRITE, Role.INGEST, Role.READ}),
-        (Role.WRITE, {Role.WRITE, Role.INGEST, Role.READ}),
+        (Role.ADMIN, {Role.ADMIN, Role.WRITE, Role.INGEST, Role.READ, Role.PULL}),
+        (Role.WRITE, {Role.WRITE, Role.INGEST, Role.READ, Role.PULL}),
         (Role.INGEST, {Role.INGEST}),
         (Role.READ, {Role.READ}),
+        (Role.PULL, {Role.PULL}),
         (Role.SERVICE, {Role.SERVICE, Role.INGEST}),
         (Role.PORTAL, {Role.PORTAL}),
         (Role.ANYBODY, set(Role)),

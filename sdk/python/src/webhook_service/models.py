@@ -92,6 +92,13 @@ class DeliveryStatus(OpenEnum):
     CANCELLED = "cancelled"
 
 
+class Destination(OpenEnum):
+    """Values of Destination."""
+
+    HTTP = "http"
+    PULL = "pull"
+
+
 class ErrorKind(OpenEnum):
     """Values of ErrorKind."""
 
@@ -108,6 +115,8 @@ class ErrorKind(OpenEnum):
     INVALID_REQUEST = "invalid_request"
     SECRET_UNREADABLE = "secret_unreadable"
     INTERRUPTED = "interrupted"
+    CONSUMER_FAILED = "consumer_failed"
+    LEASE_EXPIRED = "lease_expired"
 
 
 class ErrorReason(OpenEnum):
@@ -160,6 +169,7 @@ class ErrorReason(OpenEnum):
     STREAM_ENDED = "STREAM_ENDED"
     SUBSCRIPTION_DELETED = "SUBSCRIPTION_DELETED"
     SUBSCRIPTION_DISABLED = "SUBSCRIPTION_DISABLED"
+    SUBSCRIPTION_FORBIDDEN = "SUBSCRIPTION_FORBIDDEN"
     SUBSCRIPTION_IS_SYSTEM = "SUBSCRIPTION_IS_SYSTEM"
     SUBSCRIPTION_PAUSED = "SUBSCRIPTION_PAUSED"
     SUBSCRIPTION_UNVERIFIED = "SUBSCRIPTION_UNVERIFIED"
@@ -176,6 +186,7 @@ class ErrorReason(OpenEnum):
     UNAVAILABLE = "UNAVAILABLE"
     UNKNOWN_PATH = "UNKNOWN_PATH"
     UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
+    WRONG_DESTINATION = "WRONG_DESTINATION"
 
 
 class Hold(OpenEnum):
@@ -188,6 +199,7 @@ class Hold(OpenEnum):
     RECOVERING = "recovering"
     CONCURRENCY = "concurrency"
     RATE_LIMIT = "rate_limit"
+    PULL = "pull"
 
 
 class JobKind(OpenEnum):
@@ -250,6 +262,22 @@ class PortalCapability(OpenEnum):
     PAYLOADS = "payloads"
 
 
+class PullOutcome(OpenEnum):
+    """Values of PullOutcome."""
+
+    SUCCESS = "success"
+    FAILURE = "failure"
+    EXTEND = "extend"
+
+
+class PullResultStatus(OpenEnum):
+    """Values of PullResultStatus."""
+
+    RECORDED = "recorded"
+    LEASE_EXPIRED = "lease_expired"
+    NOT_FOUND = "not_found"
+
+
 class Recovered(OpenEnum):
     """Values of Recovered."""
 
@@ -290,6 +318,7 @@ class Role(OpenEnum):
     WRITE = "write"
     INGEST = "ingest"
     READ = "read"
+    PULL = "pull"
 
 
 class SearchedHold(OpenEnum):
@@ -298,6 +327,7 @@ class SearchedHold(OpenEnum):
     PAUSED = "paused"
     DISABLED = "disabled"
     UNVERIFIED = "unverified"
+    PULL = "pull"
     BREAKER_OPEN = "breaker_open"
 
 
@@ -417,6 +447,9 @@ class ApiKey(Model, kw_only=True):
     capabilities: list[Capability]
     """What it may do besides what its role allows."""
 
+    pull_subscription_ids: list[str]
+    """The only subscriptions that it pulls from; empty for all of its tenant."""
+
 
 class ApiKeyBody(Model, kw_only=True):
     """An API key to create."""
@@ -429,13 +462,18 @@ class ApiKeyBody(Model, kw_only=True):
 
     role: Role
     """`admin`: everything, including tenants and API keys; for the operator. `write`: changes
-    subscriptions and deliveries, and includes `ingest` and `read`. `ingest`: only sends events.
-    `read`: only reads.
+    subscriptions and deliveries, and includes `ingest`, `read`, and `pull`. `ingest`: only sends
+    events. `read`: only reads. `pull`: only pulls deliveries, and reports on them.
     """
 
     capabilities: list[Capability] | UnsetType = UNSET
     """What the key may do besides what its role allows. `erase`: erase events by jobs, which cannot be
     undone; requires the role `write`, and `admin` has it.
+    """
+
+    pull_subscription_ids: list[str] | UnsetType = UNSET
+    """The only subscriptions that the key pulls from; requires the role `pull`. Default: all of its
+    tenant.
     """
 
     expires_at: datetime | None | UnsetType = UNSET
@@ -515,7 +553,8 @@ class AttemptError(Model, kw_only=True):
 
     kind: ErrorKind
     """`http_3xx`, `http_4xx`, `http_5xx`, `timeout`, `dns`, `connect`, `tls`, `connection_lost`,
-    `invalid_response`, `egress_denied`, `invalid_request`, `secret_unreadable`, or `interrupted`.
+    `invalid_response`, `egress_denied`, `invalid_request`, `secret_unreadable`, or `interrupted`;
+    of a pulled delivery `consumer_failed` or `lease_expired`.
     """
 
     message: str
@@ -726,6 +765,9 @@ class CreatedApiKey(Model, kw_only=True):
     capabilities: list[Capability]
     """What it may do besides what its role allows."""
 
+    pull_subscription_ids: list[str]
+    """The only subscriptions that it pulls from; empty for all of its tenant."""
+
     key: str | None
     """The key itself. It is shown only in this response; null in a repeated one."""
 
@@ -738,7 +780,14 @@ class CreatedSubscription(Model, kw_only=True):
     tenant_id: str
     """The subscription's tenant."""
 
-    target_url: str
+    destination: Destination
+    """`http`: deliveries are POSTed to `target_url`. `pull`: consumers pull them."""
+
+    expires_after_idle_seconds: int | None
+    """It is deleted when nobody has pulled from it for so long; null for never."""
+
+    target_url: str | None
+    """null if `destination` is `pull`."""
 
     event_types: list[str]
 
@@ -877,9 +926,9 @@ class Delivery(Model, kw_only=True):
 
     held_by: Hold | None
     """Why a due delivery is not sent now: `paused`, `disabled`, `unverified` (its target has not
-    answered a challenge), `breaker_open`, `recovering` (its endpoint failed until recently),
-    `concurrency` (its endpoint has the most concurrent requests allowed) or `rate_limit`; otherwise
-    null.
+    answered a challenge), `pull` (it waits for a consumer), `breaker_open`, `recovering` (its
+    endpoint failed until recently), `concurrency` (its endpoint has the most concurrent requests
+    allowed) or `rate_limit`; otherwise null.
     """
 
     last_status_code: int | None
@@ -961,9 +1010,9 @@ class DeliverySummary(Model, kw_only=True):
 
     held_by: Hold | None
     """Why a due delivery is not sent now: `paused`, `disabled`, `unverified` (its target has not
-    answered a challenge), `breaker_open`, `recovering` (its endpoint failed until recently),
-    `concurrency` (its endpoint has the most concurrent requests allowed) or `rate_limit`; otherwise
-    null.
+    answered a challenge), `pull` (it waits for a consumer), `breaker_open`, `recovering` (its
+    endpoint failed until recently), `concurrency` (its endpoint has the most concurrent requests
+    allowed) or `rate_limit`; otherwise null.
     """
 
     last_status_code: int | None
@@ -1657,6 +1706,88 @@ class PublicKeys(Model, kw_only=True):
     """Public keys of the signing private keys, newest first."""
 
 
+class PullBody(Model, kw_only=True):
+    """What a consumer asks for."""
+
+    max_deliveries: int | UnsetType = UNSET
+    """The most to return. Their payloads come to 4 MiB at most, or to a single one that is larger.
+    Default: `100`.
+    """
+
+    wait_seconds: float | UnsetType = UNSET
+    """How long to wait for the first one if there are none. Default: `0.0`."""
+
+    lease_seconds: float | UnsetType = UNSET
+    """For how long they are leased. Report what became of each before, or extend its lease. Default:
+    `60.0`.
+    """
+
+
+class PullResult(Model, kw_only=True):
+    """What became of a delivery."""
+
+    delivery_id: str
+
+    lease_token: str
+    """The one that the delivery was pulled with."""
+
+    outcome: PullOutcome
+    """`success`: it is delivered. `failure`: the attempt failed, and is retried by the retry policy.
+    `extend`: nothing yet; the lease lasts for `lease_seconds` from now on.
+    """
+
+    status_code: int | None | UnsetType = UNSET
+    """HTTP status that describes the outcome."""
+
+    message: str | None | UnsetType = UNSET
+    """For people; kept with the attempt."""
+
+    duration_ms: int | None | UnsetType = UNSET
+    """What the attempt took. Default: the time since the pull."""
+
+    lease_seconds: float | None | UnsetType = UNSET
+    """Only with `extend`. Default: 60."""
+
+
+class PullResultsBody(Model, kw_only=True):
+    """What became of deliveries that were pulled."""
+
+    results: list[PullResult]
+    """No delivery twice."""
+
+
+class PulledDeliveries(Model, kw_only=True):
+    """Deliveries that are leased to the consumer, the oldest first; none if there was nothing to pull."""
+
+    deliveries: list[PulledDelivery]
+
+
+class PulledDelivery(Model, kw_only=True):
+    """A delivery that is leased to the consumer."""
+
+    id: str
+
+    event_id: str
+
+    event_type: str | None
+    """null if the event has no type."""
+
+    attempt: int
+    """Counts from 1."""
+
+    lease_token: str
+    """To be shown with the result."""
+
+    lease_expires_at: datetime
+    """Without a result by then the attempt has failed with `lease_expired`, and is retried."""
+
+    headers: dict[str, str]
+    """As they would be sent to a target, signatures included."""
+
+    payload_base64: str
+    """The exact bytes, in base64."""
+
+
 class QuotasBody(Model, kw_only=True):
     """Quotas of a tenant's own. Null: the default of the service."""
 
@@ -1690,6 +1821,27 @@ class RecoverBody(Model, kw_only=True):
 
     rate_per_second: int | None | UnsetType = UNSET
     """The most deliveries per second. Default: 500."""
+
+
+class ReportedResult(Model, kw_only=True):
+    """What became of a result."""
+
+    delivery_id: str
+
+    status: PullResultStatus
+    """`recorded`: also if it was recorded before, and for a success that comes after the lease has
+    expired: the delivery is delivered unless it has ended otherwise. `lease_expired`: the lease is
+    over, and nothing changes. `not_found`: the subscription has no such delivery.
+    """
+
+    lease_expires_at: datetime | None
+    """When the lease ends that was extended; otherwise null."""
+
+
+class ReportedResults(Model, kw_only=True):
+    """One for each result, in their order."""
+
+    results: list[ReportedResult]
 
 
 class RetryPolicy(Model, kw_only=True):
@@ -1969,7 +2121,14 @@ class Subscription(Model, kw_only=True):
     tenant_id: str
     """The subscription's tenant."""
 
-    target_url: str
+    destination: Destination
+    """`http`: deliveries are POSTed to `target_url`. `pull`: consumers pull them."""
+
+    expires_after_idle_seconds: int | None
+    """It is deleted when nobody has pulled from it for so long; null for never."""
+
+    target_url: str | None
+    """null if `destination` is `pull`."""
 
     event_types: list[str]
 
@@ -2065,9 +2224,22 @@ class Subscription(Model, kw_only=True):
 class SubscriptionBody(Model, kw_only=True):
     """An endpoint and the events that it receives."""
 
-    target_url: str
+    destination: Destination | None | UnsetType = UNSET
+    """`http`: deliveries are POSTed to `target_url`. `pull`: consumers pull them (`POST …/pull`). It
+    cannot be combined with `target_url`, `timeout_seconds`, `rate_limit_per_second`, and
+    `client_certificate`. Absent or null: `http` on create, the stored value on update. It cannot be
+    changed.
+    """
+
+    expires_after_idle_seconds: int | None | UnsetType = UNSET
+    """With `destination` `pull`: the subscription is deleted when nobody has pulled from it, or
+    changed it, for so long. Absent or null: never.
+    """
+
+    target_url: str | None | UnsetType = UNSET
     """Absolute http or https URL without credentials, to which deliveries are POSTed. Its host must
     resolve to public addresses, and ports of services other than web servers are not allowed.
+    Required unless `destination` is `pull`.
     """
 
     secret_key: str | None | UnsetType = UNSET
@@ -2190,9 +2362,22 @@ class SubscriptionPatch(Model, kw_only=True):
     `headers`, `metadata`, `tag_paths`, and `retry_policy` are merged field by field.
     """
 
+    destination: Destination | None | UnsetType = UNSET
+    """`http`: deliveries are POSTed to `target_url`. `pull`: consumers pull them (`POST …/pull`). It
+    cannot be combined with `target_url`, `timeout_seconds`, `rate_limit_per_second`, and
+    `client_certificate`. Absent or null: `http` on create, the stored value on update. It cannot be
+    changed.
+    """
+
+    expires_after_idle_seconds: int | None | UnsetType = UNSET
+    """With `destination` `pull`: the subscription is deleted when nobody has pulled from it, or
+    changed it, for so long. Absent or null: never.
+    """
+
     target_url: str | None | UnsetType = UNSET
     """Absolute http or https URL without credentials, to which deliveries are POSTed. Its host must
     resolve to public addresses, and ports of services other than web servers are not allowed.
+    Required unless `destination` is `pull`.
     """
 
     secret_key: str | None | UnsetType = UNSET

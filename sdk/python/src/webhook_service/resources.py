@@ -32,6 +32,7 @@ from webhook_service.models import (
     DeliveryStatus,
     DeliverySummary,
     DeliverySummaryPage,
+    Destination,
     Event,
     EventAccepted,
     EventSummary,
@@ -49,9 +50,12 @@ from webhook_service.models import (
     PortalCapability,
     PortalLink,
     PublicKeys,
+    PullResult,
+    PulledDeliveries,
     QuotasBody,
     Recovered,
     ReplayedEvents,
+    ReportedResults,
     ResourceType,
     RetryPolicyBody,
     Role,
@@ -319,8 +323,10 @@ class SubscriptionsResource(Resource):
 
     def create(
         self,
-        target_url: str,
         *,
+        destination: Destination | str | None | UnsetType = UNSET,
+        expires_after_idle_seconds: int | None | UnsetType = UNSET,
+        target_url: str | None | UnsetType = UNSET,
         secret_key: str | None | UnsetType = UNSET,
         signature_scheme: DeliveryScheme | str | None | UnsetType = UNSET,
         event_types: Sequence[str] | UnsetType = UNSET,
@@ -352,6 +358,8 @@ class SubscriptionsResource(Resource):
             "/api/v1/subscriptions",
             answers={201: CreatedSubscription},
             body={
+                "destination": destination,
+                "expires_after_idle_seconds": expires_after_idle_seconds,
                 "target_url": target_url,
                 "secret_key": secret_key,
                 "signature_scheme": signature_scheme,
@@ -409,8 +417,10 @@ class SubscriptionsResource(Resource):
     def replace(
         self,
         subscription_id: str,
-        target_url: str,
         *,
+        destination: Destination | str | None | UnsetType = UNSET,
+        expires_after_idle_seconds: int | None | UnsetType = UNSET,
+        target_url: str | None | UnsetType = UNSET,
         secret_key: str | None | UnsetType = UNSET,
         signature_scheme: DeliveryScheme | str | None | UnsetType = UNSET,
         event_types: Sequence[str] | UnsetType = UNSET,
@@ -445,6 +455,8 @@ class SubscriptionsResource(Resource):
             f"/api/v1/subscriptions/{segment(subscription_id)}",
             answers={200: Subscription},
             body={
+                "destination": destination,
+                "expires_after_idle_seconds": expires_after_idle_seconds,
                 "target_url": target_url,
                 "secret_key": secret_key,
                 "signature_scheme": signature_scheme,
@@ -472,6 +484,8 @@ class SubscriptionsResource(Resource):
         self,
         subscription_id: str,
         *,
+        destination: Destination | str | None | UnsetType = UNSET,
+        expires_after_idle_seconds: int | None | UnsetType = UNSET,
         target_url: str | None | UnsetType = UNSET,
         secret_key: str | None | UnsetType = UNSET,
         signature_scheme: DeliveryScheme | str | None | UnsetType = UNSET,
@@ -505,6 +519,8 @@ class SubscriptionsResource(Resource):
             f"/api/v1/subscriptions/{segment(subscription_id)}",
             answers={200: Subscription},
             body={
+                "destination": destination,
+                "expires_after_idle_seconds": expires_after_idle_seconds,
                 "target_url": target_url,
                 "secret_key": secret_key,
                 "signature_scheme": signature_scheme,
@@ -693,6 +709,44 @@ class SubscriptionsResource(Resource):
             reads=True,
         )
         return Pages(self._transport, call, DeliveryPage)
+
+    def pull(
+        self,
+        subscription_id: str,
+        *,
+        max_deliveries: int | UnsetType = UNSET,
+        wait_seconds: float | UnsetType = UNSET,
+        lease_seconds: float | UnsetType = UNSET,
+    ) -> PulledDeliveries:
+        """Pull deliveries.
+
+        Lease due deliveries of a subscription whose `destination` is `pull`, the longest due first.
+
+        Report what became of each. One whose lease expires without a result has a failed attempt,
+        and is retried by the retry policy. While the subscription is paused or disabled there are
+        none.
+        """
+        call = Call(
+            "POST",
+            f"/api/v1/subscriptions/{segment(subscription_id)}/pull",
+            answers={200: PulledDeliveries},
+            body={"max_deliveries": max_deliveries, "wait_seconds": wait_seconds, "lease_seconds": lease_seconds},
+        )
+        return cast("PulledDeliveries", self._transport.call(call))
+
+    def report(self, subscription_id: str, results: Sequence[PullResult | Mapping[str, Any]]) -> ReportedResults:
+        """Report what became of pulled deliveries.
+
+        Record results, each for itself. A repeated request changes nothing, and gets the same
+        response.
+        """
+        call = Call(
+            "POST",
+            f"/api/v1/subscriptions/{segment(subscription_id)}/pull/results",
+            answers={200: ReportedResults},
+            body={"results": results},
+        )
+        return cast("ReportedResults", self._transport.call(call))
 
     def recover(
         self,
@@ -1157,6 +1211,7 @@ class ApiKeysResource(Resource):
         *,
         tenant_id: str | None | UnsetType = UNSET,
         capabilities: Sequence[Capability | str] | UnsetType = UNSET,
+        pull_subscription_ids: Sequence[str] | UnsetType = UNSET,
         expires_at: datetime | str | None | UnsetType = UNSET,
         requests_per_second: float | None | UnsetType = UNSET,
         idempotency_key: str | None = None,
@@ -1174,6 +1229,7 @@ class ApiKeysResource(Resource):
                 "role": role,
                 "tenant_id": tenant_id,
                 "capabilities": capabilities,
+                "pull_subscription_ids": pull_subscription_ids,
                 "expires_at": expires_at,
                 "requests_per_second": requests_per_second,
             },

@@ -59,10 +59,29 @@ class SubscriptionBody(models.Request):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE, _VERIFIED_EXAMPLE]})
 
-    target_url: _Url = Field(
+    destination: enums.Destination | None = Field(
+        None,
+        description=(
+            "`http`: deliveries are POSTed to `target_url`. `pull`: consumers pull them (`POST …/pull`). It cannot be "
+            "combined with `target_url`, `timeout_seconds`, `rate_limit_per_second`, and `client_certificate`. Absent "
+            "or null: `http` on create, the stored value on update. It cannot be changed."
+        ),
+        examples=["http"],
+    )
+    expires_after_idle_seconds: Annotated[models.WholeNumber, models.Within(limits.IDLE_SECONDS)] | None = Field(
+        None,
+        description=(
+            "With `destination` `pull`: the subscription is deleted when nobody has pulled from it, or changed it, for "
+            "so long. Absent or null: never."
+        ),
+        examples=[3600],
+    )
+    target_url: _Url | None = Field(
+        None,
         description=(
             "Absolute http or https URL without credentials, to which deliveries are POSTed. Its host must resolve to "
-            "public addresses, and ports of services other than web servers are not allowed."
+            "public addresses, and ports of services other than web servers are not allowed. Required unless "
+            "`destination` is `pull`."
         ),
     )
     secret_key: str | None = Field(
@@ -218,7 +237,6 @@ class SubscriptionPatch(SubscriptionBody):
     model_config = ConfigDict(json_schema_extra={"examples": [_PATCH_EXAMPLE]})
 
     # Null means the default, and is refused where there is none.
-    target_url: _Url | None = Field(None, description=SubscriptionBody.model_fields["target_url"].description)  # type: ignore[assignment]
     event_types: list[str] | None = _nullable("event_types")  # type: ignore[assignment]
     description: str | None = _nullable("description")  # type: ignore[assignment]
     keep_when_disabled: bool | None = _nullable("keep_when_disabled")  # type: ignore[assignment]
@@ -255,7 +273,13 @@ class Subscription(models.Answer):
 
     id: models.Uuid = Field(examples=[models.EXAMPLE_SUBSCRIPTION_ID])
     tenant_id: str = Field(description="The subscription's tenant.", examples=["acme"])
-    target_url: str = Field(examples=[_EXAMPLE["target_url"]])
+    destination: enums.Destination = Field(
+        description="`http`: deliveries are POSTed to `target_url`. `pull`: consumers pull them.", examples=["http"]
+    )
+    expires_after_idle_seconds: int | None = Field(
+        description="It is deleted when nobody has pulled from it for so long; null for never.", examples=[None]
+    )
+    target_url: str | None = Field(description="null if `destination` is `pull`.", examples=[_EXAMPLE["target_url"]])
     event_types: list[str] = Field(examples=[_EXAMPLE["event_types"]])
     description: str = Field(examples=[_EXAMPLE["description"]])
     name: str | None = Field(
@@ -425,5 +449,7 @@ def fields(message: pb.Subscription) -> dict[str, Any]:
     for name in ("retry_policy", "effective_retry_policy"):
         policy = found[name]
         found[name] = policy and {key: value for key, value in policy.items() if value not in (None, "", [])}
+    found["target_url"] = found["target_url"] or None
+    found["destination"] = found["destination"] or "http"  # of an ingest of an earlier version
     renamed = {name: found[other] for name, other in _SPEC_NAMES.items()}
     return found | renamed | {"id": message.id, "tenant_id": message.tenant_id}

@@ -69,7 +69,7 @@ def create(
     """Create a subscription, and print the secret that its deliveries are signed with."""
     asked = session.of(context)
     created = asked.client.subscriptions.create(
-        target_url, event_types=event_types or [], name=name, description=description
+        target_url=target_url, event_types=event_types or [], name=name, description=description
     )
     asked.output.fields(created, (*_FIELDS[:8], "secret_key"))
 
