@@ -49,11 +49,13 @@ def methods(stack: Stack) -> Iterator[list[calls.Method]]:
 
 @pytest.fixture(scope="module")
 def ids(stack: Stack) -> list[str]:
-    """Ids of a subscription, an event, and a delivery, so that some calls get further."""
+    """Ids of subscriptions of both destinations, an event, and deliveries, so that some calls get further."""
     with httpx.Client(base_url=stack.base_url, headers=calls.HEADERS, timeout=60) as http:
         created = http.post("/api/v1/subscriptions/", json={"target_url": "http://hook.invalid/"}).json()
         sent = http.post(f"/api/v1/webhooks/ingest/{created['id']}", json={"payload": 1}).json()
-    return [created["id"], sent["event_id"], sent["delivery_id"]]
+        pulled = http.post("/api/v1/subscriptions/", json={"destination": "pull"}).json()
+        waits = http.post(f"/api/v1/webhooks/ingest/{pulled['id']}", json={"payload": 1}).json()
+    return [created["id"], sent["event_id"], sent["delivery_id"], pulled["id"], waits["delivery_id"]]
 
 
 def attack(

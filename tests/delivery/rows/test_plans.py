@@ -13,6 +13,7 @@ import pytest
 
 from dev.harness.stores import Stores
 from services.delivery.api import store as api
+from services.delivery.destinations.pull import store as pull
 from services.delivery.dispatcher import store as dispatcher
 from services.delivery.jobs import erasure
 from services.delivery.worker import store as worker
@@ -333,6 +334,24 @@ async def test_storing_events_reads_the_subscriptions_of_deliveries_with_a_slot_
         (scan,) = (node for node in nodes(found) if node.get("Relation Name") == table)
         assert scan["Node Type"] == "Index Scan", table
         assert scan["Actual Loops"] <= sum(with_slot), table  # fewer where what was read is used again
+
+
+PULLS: dict[str, Callable[[Data], list[Any]]] = {
+    "find_ready": lambda data: [data.subscriptions],
+    "pull": lambda data: [data.subscriptions[0], 10, ids.new(), 60.0, 1 << 20],
+    "extend": lambda data: [data.subscriptions[0], data.delivery_ids[:10], data.delivery_ids[:10], [60.0] * 10],
+    "select_held": lambda data: [data.delivery_ids[:10]] * 2,
+    "select_leased": lambda data: [data.subscriptions[0], data.delivery_ids[:10], data.delivery_ids[:10]],
+}
+
+
+@pytest.mark.parametrize("name", PULLS)
+async def test_a_pull_reads_no_more_rows_than_it_leases_and_no_partition_whole(data: Data, name: str) -> None:
+    """For each table and scan of it."""
+    found = await plan(data.connection, pull.SQL[name], *PULLS[name](data))
+    assert whole(found) == []
+    scans = [node for node in nodes(found) if _is_large(node.get("Relation Name", "")) and "Scan" in node["Node Type"]]
+    assert touched(found) <= (len(data.subscriptions) if name == "find_ready" else 10) * max(1, len(scans)), name
 
 
 FIRST = UUID(int=0)
