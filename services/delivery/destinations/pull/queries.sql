@@ -64,7 +64,7 @@ LEFT JOIN LATERAL (SELECT * FROM webhook_events WHERE id = c.event_id OFFSET 0) 
 
 -- extend --
 -- Lets leases of subscription $1 ($2 and $3: deliveries and tokens) last for the seconds of $4 from now on; returns until
--- when each does.
+-- when each does. IS TRUE keeps the plan from reading all that waits for the subscription.
 WITH locked AS (
     SELECT delivery_id FROM delivery_queue
     WHERE delivery_id = ANY($2::uuid[]) AND claim_token IS NOT NULL
@@ -75,7 +75,7 @@ UPDATE delivery_queue q
 SET lease_until = now() + make_interval(secs => held.seconds), due_at = now() + make_interval(secs => held.seconds)
 FROM unnest($2::uuid[], $3::uuid[], $4::float8[]) AS held (id, claim_token, seconds)
 WHERE (SELECT count(*) FROM locked) > 0 AND q.delivery_id = held.id AND q.delivery_id = ANY($2::uuid[])
-  AND q.claim_token = held.claim_token AND q.subscription_id = $1
+  AND q.claim_token = held.claim_token AND (q.subscription_id = $1) IS TRUE
 RETURNING q.delivery_id AS id, q.lease_until
 
 -- select_held --
