@@ -53,6 +53,8 @@ _NAMES = {
 _SKIPPED = frozenset(("get_webhook_delivery", "retry_webhook_delivery", "cancel_webhook_delivery", "livez", "stream"))
 _PREFIX = "#/components/schemas/"
 JSON = "application/json"
+# The field of a body that says how long the service may wait before it responds.
+WAITS = "wait_seconds"
 
 
 @dataclass(frozen=True, kw_only=True)

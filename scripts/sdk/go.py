@@ -211,6 +211,8 @@ def _call(operation: Operation, path: list[Parameter], query: list[Parameter]) -
         parts.append("webhook: &webhook")
     if operation.keyed:
         parts.append("keyed: true")
+    if operation.body and document.WAITS in document.load()[0][operation.body]["properties"]:
+        parts.append(f"wait: seconds(body.{_name(document.WAITS)})")
     if operation.http_method == "GET":
         parts.append("reads: true")
     return parts

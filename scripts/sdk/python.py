@@ -275,6 +275,8 @@ class _Method:
             parts.append(_mapping("headers", headers))
         if operation.keyed:
             parts.append("idempotency_key=idempotency_key, keyed=True")
+        if document.WAITS in self._fields:
+            parts.append(f"wait_seconds={document.WAITS}")
         if operation.http_method == "GET":
             parts.append("reads=True")
         return parts

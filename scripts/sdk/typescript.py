@@ -150,6 +150,8 @@ def _call(operation: Operation, template: str, query: list[Parameter], headers: 
         parts.append("headers: { " + ", ".join(f"'{one.name}': options.{_HEADERS[one.name]}" for one in plain) + " }")
     if operation.keyed:
         parts.append("keyed: true, idempotencyKey: options.idempotency_key")
+    if operation.body and document.WAITS in document.load()[0][operation.body]["properties"]:
+        parts.append(f"waitSeconds: options.{document.WAITS}")
     if operation.http_method == "GET":
         parts.append("reads: true")
     return parts

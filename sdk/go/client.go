@@ -46,6 +46,7 @@ type Client struct {
 	url      string
 	header   http.Header
 	http     *http.Client
+	timeout  time.Duration
 	attempts int
 }
 
@@ -62,7 +63,12 @@ func WithTenant(tenant string) Option {
 	return func(c *Client) { c.header.Set("X-Tenant", tenant) }
 }
 
-// WithHTTPClient sends requests with another client. The default has a timeout of 30 seconds.
+// WithTimeout bounds a request, beside the time that it asks the service to wait. Default: 30 seconds.
+func WithTimeout(timeout time.Duration) Option {
+	return func(c *Client) { c.timeout = timeout }
+}
+
+// WithHTTPClient sends requests with another client.
 func WithHTTPClient(client *http.Client) Option {
 	return func(c *Client) { c.http = client }
 }
@@ -77,7 +83,8 @@ func New(address string, options ...Option) *Client {
 	client := &Client{
 		url:      strings.TrimRight(address, "/"),
 		header:   http.Header{"User-Agent": {"webhook-service-sdk-go/" + Version}},
-		http:     &http.Client{Timeout: defaultTimeout},
+		http:     &http.Client{},
+		timeout:  defaultTimeout,
 		attempts: defaultAttempts,
 	}
 	for _, option := range options {
@@ -135,6 +142,9 @@ type call struct {
 
 	// It changes nothing.
 	reads bool
+
+	// How long the service may wait before it responds.
+	wait time.Duration
 
 	header   http.Header
 	captured *http.Header
@@ -207,6 +217,8 @@ func (c *Client) send(ctx context.Context, asked *call, content []byte, into map
 	if len(asked.query) > 0 {
 		address += "?" + asked.query.Encode()
 	}
+	ctx, cancel := context.WithTimeout(ctx, c.timeout+asked.wait)
+	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, asked.method, address, bytes.NewReader(content))
 	if err != nil {
 		return err
@@ -316,6 +328,14 @@ func add(values url.Values, name string, value any) {
 	default:
 		panic(fmt.Sprintf("a parameter has the unknown type %T", value))
 	}
+}
+
+// seconds returns an optional length of time.
+func seconds(value *float64) time.Duration {
+	if value == nil {
+		return 0
+	}
+	return time.Duration(*value * float64(time.Second))
 }
 
 // encode returns JSON as it is written, without escapes for HTML.

@@ -452,7 +452,7 @@ func (r *SubscriptionsResource) Deliveries(ctx context.Context, subscriptionID s
 // retried by the retry policy. While the subscription is paused or disabled there are none.
 func (r *SubscriptionsResource) Pull(ctx context.Context, subscriptionID string, body PullBody, options ...CallOption) (*PulledDeliveries, error) {
 	found := new(PulledDeliveries)
-	return found, r.client.call(ctx, &call{method: "POST", path: "/api/v1/subscriptions/" + url.PathEscape(subscriptionID) + "/pull", body: body}, options, map[int]any{200: found})
+	return found, r.client.call(ctx, &call{method: "POST", path: "/api/v1/subscriptions/" + url.PathEscape(subscriptionID) + "/pull", body: body, wait: seconds(body.WaitSeconds)}, options, map[int]any{200: found})
 }
 
 // Report: Report what became of pulled deliveries.

@@ -1,4 +1,5 @@
 /** The client. */
+import { pull, type Pulled, type PullOptions } from './pulling.js';
 import { Api } from './resources.js';
 import { Transport } from './transport.js';
 import { VERSION } from './version.js';
@@ -34,6 +35,11 @@ export class Client extends Api {
         fetch: options.fetch ?? ((input, init) => fetch(input, init)),
       }),
     );
+  }
+
+  /** Yield the deliveries of a subscription whose `destination` is `pull`, for as long as it is looped over. */
+  pull(subscriptionId: string, options: PullOptions = {}): AsyncGenerator<Pulled> {
+    return pull(this.subscriptions, subscriptionId, options);
   }
 }
 

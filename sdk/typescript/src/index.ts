@@ -3,6 +3,7 @@ import type { components } from './schema.js';
 
 export { Client, type ClientOptions } from './client.js';
 export { ApiError, ConnectionFailed, VerificationFailed, WebhookServiceError, type FieldError } from './errors.js';
+export { LeaseExpired, Pulled, type PullOptions } from './pulling.js';
 export { Pages } from './transport.js';
 export { verify, type Verified, type VerifyOptions } from './verify.js';
 export { VERSION } from './version.js';

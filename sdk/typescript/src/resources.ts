@@ -322,7 +322,7 @@ export class SubscriptionsResource {
    * retried by the retry policy. While the subscription is paused or disabled there are none.
    */
   pull(subscriptionId: string, options: Schemas['PullBody'] = {}): Promise<Schemas['PulledDeliveries']> {
-    return this.transport.call({ method: 'POST', path: `/api/v1/subscriptions/${segment(subscriptionId)}/pull`, statuses: [200], body: pick(options, ['max_deliveries', 'wait_seconds', 'lease_seconds']) });
+    return this.transport.call({ method: 'POST', path: `/api/v1/subscriptions/${segment(subscriptionId)}/pull`, statuses: [200], body: pick(options, ['max_deliveries', 'wait_seconds', 'lease_seconds']), waitSeconds: options.wait_seconds });
   }
 
   /**

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from webhook_service import errors
 from webhook_service.base import Model
@@ -49,7 +49,7 @@ class Call:
     # Whether it changes nothing.
     reads: bool = False
     # Longer than other calls: the time that the service waits before it responds.
-    wait_seconds: float = 0.0
+    wait_seconds: float | UnsetType = 0.0
 
     @property
     def repeatable(self) -> bool:

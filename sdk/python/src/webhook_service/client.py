@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Self
 
 import httpx
 
+from webhook_service import pulling
 from webhook_service.async_resources import AsyncApi
 from webhook_service.resources import Api
 from webhook_service.version import VERSION
@@ -43,6 +45,23 @@ class Client(Api):
             headers=_headers(api_key, tenant),
         )
 
+    def pull(
+        self,
+        subscription_id: str,
+        *,
+        max_deliveries: int = pulling.MAX_DELIVERIES,
+        wait_seconds: float = pulling.WAIT_SECONDS,
+        lease_seconds: float = pulling.LEASE_SECONDS,
+    ) -> Iterator[pulling.Pulled]:
+        """Yield the deliveries of a subscription whose `destination` is `pull`, for as long as it is looped over."""
+        return pulling.pull(
+            self.subscriptions,
+            subscription_id,
+            max_deliveries=max_deliveries,
+            wait_seconds=wait_seconds,
+            lease_seconds=lease_seconds,
+        )
+
     def close(self) -> None:
         """Close the connections, unless they belong to a client of yours."""
         if self._own:
@@ -75,6 +94,23 @@ class AsyncClient(AsyncApi):
             http or httpx.AsyncClient(base_url=_url(url), timeout=timeout_seconds, follow_redirects=False),
             attempts=attempts,
             headers=_headers(api_key, tenant),
+        )
+
+    def pull(
+        self,
+        subscription_id: str,
+        *,
+        max_deliveries: int = pulling.MAX_DELIVERIES,
+        wait_seconds: float = pulling.WAIT_SECONDS,
+        lease_seconds: float = pulling.LEASE_SECONDS,
+    ) -> AsyncIterator[pulling.AsyncPulled]:
+        """Yield the deliveries of a subscription whose `destination` is `pull`, for as long as it is looped over."""
+        return pulling.pull_async(
+            self.subscriptions,
+            subscription_id,
+            max_deliveries=max_deliveries,
+            wait_seconds=wait_seconds,
+            lease_seconds=lease_seconds,
         )
 
     async def close(self) -> None:

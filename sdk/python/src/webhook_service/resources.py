@@ -731,6 +731,7 @@ class SubscriptionsResource(Resource):
             f"/api/v1/subscriptions/{segment(subscription_id)}/pull",
             answers={200: PulledDeliveries},
             body={"max_deliveries": max_deliveries, "wait_seconds": wait_seconds, "lease_seconds": lease_seconds},
+            wait_seconds=wait_seconds,
         )
         return cast("PulledDeliveries", self._transport.call(call))
 

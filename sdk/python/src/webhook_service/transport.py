@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 import httpx
+from msgspec import UnsetType
 
 from webhook_service import calls, errors
 from webhook_service.calls import Call
@@ -64,9 +65,9 @@ class Transport:
             attempt += 1
 
 
-def longer(timeout: httpx.Timeout, seconds: float) -> httpx.Timeout:
+def longer(timeout: httpx.Timeout, seconds: float | UnsetType) -> httpx.Timeout:
     """Return a timeout with more time for the response."""
-    if not seconds or timeout.read is None:
+    if isinstance(seconds, UnsetType) or timeout.read is None:
         return timeout
     return httpx.Timeout(timeout.connect, read=timeout.read + seconds, write=timeout.write, pool=timeout.pool)
 
