@@ -33,6 +33,8 @@ TOGETHER = {
         "sdk/test_cli.py",
         "sdk/test_client.py",
         "sdk/test_go.py",
+        "sdk/test_listen.py",
+        "sdk/test_pulling.py",
         "sdk/test_typescript.py",
     ),
 }

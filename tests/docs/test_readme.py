@@ -1,13 +1,18 @@
 """Run the commands in the pages as they are printed, with other ports."""
 
+import asyncio
 import os
 import re
+import signal
 import subprocess
 import sys
+import uuid
+from asyncio.subprocess import DEVNULL, PIPE
 from pathlib import Path
 
 import httpx
 
+from dev.harness.receiver import Receiver
 from dev.harness.stack import ROOT, Stack
 
 
@@ -18,7 +23,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 def test_the_first_webhook_of_the_readme_works_as_printed(stack: Stack, free_port: int, tmp_path: Path) -> None:
     page = (ROOT / "README.md").read_text()
-    part = page[page.index("## Your first webhook") : page.index("## What it promises")]
+    part = page[page.index("## Your first webhook") : page.index("### From the command line")]
     script = "\n".join(re.findall(r"^```sh\n(.+?)^```", part, re.MULTILINE | re.DOTALL))
     assert script.count("8080") == 1
     assert script.count("9000") == 2
@@ -42,6 +47,52 @@ def test_the_first_webhook_of_the_readme_works_as_printed(stack: Stack, free_por
     assert 'received order.created {"order": 42}' in done.stdout
     assert '"secret_key":"whsec_' in done.stdout
     assert '"status": "delivered"' in done.stdout
+
+
+async def test_the_tour_of_the_command_line_works_as_printed(stack: Stack, receiver: Receiver, tmp_path: Path) -> None:
+    page = (ROOT / "README.md").read_text()
+    part = page[page.index("### From the command line") : page.index("## What it promises")]
+    (block,) = re.findall(r"^```sh\n(.+?)^```", part, re.MULTILINE | re.DOTALL)
+    install, listen, *others = block.replace("localhost:3000", receiver.url("/").removeprefix("http://")).splitlines()
+    assert install == "pip install './sdk/python[cli]'"  # which is here already
+    command = tmp_path / "webhookctl"
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m webhook_service.cli "$@"\n')
+    command.chmod(0o755)
+    variables = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT / "sdk/python/src"),
+        "HOME": str(tmp_path),
+        "WEBHOOKCTL_URL": stack.base_url,
+        "WEBHOOKCTL_TENANT": f"tour-{uuid.uuid4().hex[:12]}",  # in which no other test publishes
+    }
+    tenant = {"id": variables["WEBHOOKCTL_TENANT"]}
+    async with httpx.AsyncClient(base_url=stack.base_url, timeout=60) as client:
+        assert (await client.post("/api/v1/admin/tenants", json=tenant)).status_code == 201
+
+    async def run(line: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_shell(
+            f"exec {line}", env=variables, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
+        )
+
+    async with asyncio.timeout(240):
+        listening = await run(f"{listen} --count 1")
+        assert listening.stderr
+        while b"listening" not in await listening.stderr.readline():
+            assert listening.returncode is None
+        send, deliveries, tail = others
+        sent = await run(send)
+        assert await sent.wait() == 0
+        out, _ = await listening.communicate()
+        assert "order.created  200" in out.decode()
+        assert [request.body for request in await receiver.wait_for(1)] == [b'{"order": 42}']
+        listed, _ = await (await run(deliveries)).communicate()
+        assert "delivered" in listed.decode()
+        following = await run(f"{tail} --from 1h")
+        assert following.stdout
+        while "order.created  delivered" not in (await following.stdout.readline()).decode():
+            assert following.returncode is None
+        following.send_signal(signal.SIGINT)
+        await following.communicate()
 
 
 def test_the_grpc_client_publishes(stack: Stack, tmp_path: Path) -> None:

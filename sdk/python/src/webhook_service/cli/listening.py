@@ -1,0 +1,233 @@
+"""listen: forwards deliveries to a server on this machine. No relay is needed: this pulls them."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import httpx
+import typer
+from msgspec import UNSET
+
+from webhook_service import pulling
+from webhook_service.cli import session, subscriptions
+from webhook_service.cli.output import Output
+from webhook_service.cli.session import Session
+from webhook_service.errors import NotFound, WebhookServiceError
+from webhook_service.models import CreatedSubscription
+
+# After so long without a pull the service deletes the subscription: when this ends without doing so.
+IDLE_SECONDS = 3600
+# A pull waits so long, so that an interrupted command ends soon.
+WAIT_SECONDS = 10.0
+LEASE_SECONDS = 60.0
+FORWARD_SECONDS = 30.0
+_SUCCESS = range(200, 300)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(listen)
+
+
+def listen(
+    context: typer.Context,
+    forward_to: Annotated[str, typer.Option(help="Where to, such as localhost:3000 or localhost:3000/hook.")],
+    events: Annotated[list[str] | None, typer.Option(help="Types, such as order.*. Repeatable. Default: all.")] = None,
+    subscription: Annotated[str | None, typer.Option(help="Listen to what this subscription gets: id or name.")] = None,
+    secret_file: Annotated[Path | None, typer.Option(help="File with the signing secret. Default: a new one.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="End after so many deliveries.")] = None,
+) -> None:
+    """Forward deliveries to a server on this machine, with their exact bytes and headers, until interrupted.
+
+    A temporary subscription gets them; what the server responds is the result of the attempt. Press r to send the last
+    delivery to the server again.
+    """
+    asked = session.of(context)
+    if events and subscription:
+        raise ValueError("--subscription cannot be combined with --events: the types are those of the subscription")
+    listener = _Listener(asked, target(forward_to), _types(asked, events, subscription), _secret(secret_file))
+    with contextlib.suppress(KeyboardInterrupt):
+        listener.run(count)
+    listener.end()
+
+
+def target(text: str) -> str:
+    """Return the URL of a server that was given as host and port, or a port."""
+    if text.isdecimal():
+        text = f"localhost:{text}"
+    url = text if "://" in text else f"http://{text}"
+    if not urlsplit(url).hostname:
+        raise ValueError(f"--forward-to must be a server such as localhost:3000, not {text}")
+    return url
+
+
+def _types(asked: Session, events: list[str] | None, subscription: str | None) -> list[str]:
+    if subscription is None:
+        return events or []
+    return asked.client.subscriptions.get(subscriptions.found(asked, subscription)).event_types
+
+
+def _secret(file: Path | None) -> str | None:
+    if file is None:
+        return None
+    found = file.read_text().strip()
+    if not found:
+        raise ValueError(f"{file} is empty: it must have a signing secret")
+    return found
+
+
+class _Listener:
+    """Pulls deliveries, and forwards each."""
+
+    def __init__(self, asked: Session, url: str, event_types: list[str], secret: str | None) -> None:
+        self._asked = asked
+        self._url = url
+        self._event_types = event_types
+        self._secret = secret
+        self._http = httpx.Client(timeout=FORWARD_SECONDS, trust_env=False, follow_redirects=False)
+        self._last: pulling.Pulled | None = None
+        self._subscription: CreatedSubscription | None = None
+
+    @property
+    def _output(self) -> Output:
+        return self._asked.output
+
+    def run(self, count: int | None) -> None:
+        """Forward deliveries until interrupted, or so many."""
+        forwarded = 0
+        with _keys(self._pressed):
+            while count is None or forwarded < count:
+                created = self._subscription or self._subscribe()
+                try:
+                    wanted = 1 if count is None else min(10, count - forwarded)
+                    found = self._pull(created.id, wanted)
+                    for delivery in found:
+                        self._forward(delivery)
+                        forwarded += 1
+                except NotFound:
+                    self._output.say("the subscription has ended; making another", "yellow")
+                    self._subscription = None
+
+    def end(self) -> None:
+        """Delete the subscription."""
+        if self._subscription is not None:
+            with contextlib.suppress(WebhookServiceError):
+                self._asked.client.subscriptions.delete(self._subscription.id)
+        self._http.close()
+
+    def _subscribe(self) -> CreatedSubscription:
+        created = self._asked.client.subscriptions.create(
+            destination="pull",
+            event_types=self._event_types,
+            description="webhookctl listen",
+            expires_after_idle_seconds=IDLE_SECONDS,
+            secret_key=self._secret or UNSET,
+        )
+        self._subscription = created
+        kinds = ", ".join(self._event_types) or "all events"
+        if created.secret_key:
+            self._output.say(f"signing secret: {created.secret_key}")
+        self._output.say(f"listening for {kinds}, forwarding to {self._url}; press Ctrl+C to end")
+        return created
+
+    def _pull(self, subscription_id: str, most: int) -> Iterator[pulling.Pulled]:
+        """Yield what is there now, or soon. While the service is away, as after a sleep of this machine, try again."""
+        failures = 0
+        while True:
+            try:
+                answer = self._asked.client.subscriptions.pull(
+                    subscription_id, max_deliveries=most, wait_seconds=WAIT_SECONDS, lease_seconds=LEASE_SECONDS
+                )
+                break
+            except WebhookServiceError as error:
+                if not pulling.is_passing(error):
+                    raise
+                failures += 1
+                if failures == 1:
+                    self._output.say(f"the service cannot be reached, trying again: {error}", "yellow")
+                time.sleep(pulling.pause(failures))
+        if failures:
+            self._output.say("the service can be reached again", "green")
+        for delivery in answer.deliveries:
+            yield pulling.Pulled(
+                subscription_id=subscription_id, delivery=delivery, subscriptions=self._asked.client.subscriptions
+            )
+
+    def _forward(self, delivery: pulling.Pulled) -> None:
+        status, said = self._send(delivery)
+        self._last = delivery
+        try:
+            if status in _SUCCESS:
+                delivery.succeed(status_code=status)
+            else:
+                delivery.fail(said, status_code=status or None)
+        except pulling.LeaseExpired:
+            said = f"{said}; too late, it is sent again"
+        self._print(delivery, status, said)
+
+    def _send(self, delivery: pulling.Pulled) -> tuple[int, str]:
+        """Return what the server responded; 0 without a response."""
+        # Not through the client's method, which would add headers of its own.
+        request = httpx.Request("POST", self._url, headers=delivery.headers, content=delivery.payload)
+        request.extensions = {"timeout": self._http.timeout.as_dict()}
+        try:
+            response = self._http.send(request)
+        except httpx.TransportError as error:
+            return 0, f"no response from {self._url}: {error}"
+        return response.status_code, f"the server responded {response.status_code}"
+
+    def _print(self, delivery: pulling.Pulled, status: int, said: str, note: str = "") -> None:
+        if self._output.is_json:
+            self._output.json(
+                {
+                    "delivery_id": delivery.id,
+                    "event_type": delivery.event_type,
+                    "attempt": delivery.attempt,
+                    "status_code": status or None,
+                    "message": said,
+                }
+            )
+            return
+        style = "green" if status in _SUCCESS else "red"
+        when = f"{datetime.now(UTC):%H:%M:%S}"
+        outcome = str(status) if status else said
+        attempt = f"  attempt {delivery.attempt}" if delivery.attempt > 1 else ""
+        self._output.line(
+            f"{when}  {delivery.event_type or '-'}  ", (outcome, style), f"{attempt}  {delivery.id}{note}"
+        )
+
+    def _pressed(self, key: str) -> None:
+        if key == "r" and self._last is not None:
+            status, said = self._send(self._last)
+            self._print(self._last, status, said, "  sent again")
+
+
+@contextlib.contextmanager
+def _keys(pressed: Callable[[str], None]) -> Iterator[None]:
+    """Tell of each key that is pressed, if there is a keyboard."""
+    if not sys.stdin.isatty():  # in a script
+        yield
+        return
+    import termios
+    import tty
+
+    saved = termios.tcgetattr(sys.stdin)
+
+    def read() -> None:
+        while key := sys.stdin.read(1):
+            pressed(key)
+
+    tty.setcbreak(sys.stdin)
+    threading.Thread(target=read, daemon=True).start()
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, saved)
