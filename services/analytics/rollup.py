@@ -15,8 +15,9 @@ An hour is summed up once, when its last minute has settled, in a transaction of
 do not wait for it.
 """
 
+import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -31,6 +32,9 @@ SETTLE_AFTER = (timedelta(seconds=5), timedelta(minutes=1), timedelta(minutes=10
 LAG = timedelta(seconds=1)
 # After a longer pause minutes are replaced, and nothing is added.
 MAX_ADDED = timedelta(seconds=30)
+# One statement adds so much, and rests so many times as long as it took.
+PART = timedelta(seconds=1)
+REST = 3
 # What one run goes ahead at most when it has to catch up: bounds its time and memory.
 MAX_ADVANCE = timedelta(minutes=5)
 HOURS_INTERVAL_SECONDS = 60.0
@@ -64,6 +68,14 @@ def plan(rolled_up_to: datetime, now: datetime, retention: timedelta) -> Plan:
     return Plan(added_from=begin if adds else None, spans=_merge(spans), until=until, behind=not adds and until < now)
 
 
+def _parts(begin: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Divide what is added, which may be much, into what others hardly wait for."""
+    while begin < until:
+        end = min(until, begin + PART)
+        yield begin, end
+        begin = end
+
+
 def _floor(moment: datetime) -> datetime:
     return moment.astimezone(UTC).replace(second=0, microsecond=0)
 
@@ -89,7 +101,11 @@ async def run_once(store: StatsStore, *, interval_seconds: float, retention: tim
             # Never longer than an interval: the copy that set it may have had another setting, or another clock.
             return min(turn.due_in_seconds, interval_seconds)
         work = plan(turn.rolled_up_to, turn.now, retention)
-        rows = 0 if work.added_from is None else await turn.add(work.added_from, work.until)
+        rows = 0
+        for begin, end in _parts(work.added_from or work.until, work.until):
+            began = time.perf_counter()
+            rows += await turn.add(begin, end)
+            await asyncio.sleep(REST * (time.perf_counter() - began))
         for start, end in work.spans:
             rows += await turn.replace(start, end, work.until)
         due_in_seconds = await turn.finish(work.until, 0.0 if work.behind else interval_seconds)

@@ -37,7 +37,7 @@ BEHIND_SECONDS = 20.0
 # Who has not swept for longer leaves what became due before to those who did, and to the check.
 STALE_SECONDS = 60.0
 
-CHECK_LIMIT = 5_000
+CHECK_LIMIT = 2_000
 # A pass over a small queue begins so often, rarely where the last one found nothing due, and takes no more than a
 # twentieth of a core; but it begins at last after
 CHECK_SECONDS = 2.0
