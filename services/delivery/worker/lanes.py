@@ -24,7 +24,7 @@ do not: they hold up nobody.
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from uuid import UUID
 
@@ -242,16 +242,28 @@ class Lanes:
             if not lane.parked and (too_many := self._park(lane, now)):
                 yield lane.subscription_id, too_many
 
-    def next_batch(self, number: int) -> list[tuple[Lane, UUID]]:
-        """Take up to `number` ids out, in turns, for requests that begin now."""
+    def next_batch(self, number: int, most_of: Callable[[str], int] = lambda _: sys.maxsize) -> list[tuple[Lane, UUID]]:
+        """Take up to `number` ids out, in turns, for requests that begin now; of a tenant `most_of` it at most."""
         batch: list[tuple[Lane, UUID]] = []
         now = time.monotonic()
-        while self._turns and len(batch) < number and self.free_slots > 0:
+        room: dict[Tenant, int] = {}
+
+        def has_room(tenant: Tenant) -> bool:
+            if tenant not in room:
+                room[tenant] = most_of(tenant.tenant_id)
+            return room[tenant] > 0
+
+        while len(batch) < number and self.free_slots > 0:
             left = min(number - len(batch), self.free_slots)
-            first = {tenant: self._weight_of(tenant.tenant_id) for tenant in islice(self._turns, left)}
+            having_room = islice(filter(has_room, self._turns), left)
+            first = {tenant: self._weight_of(tenant.tenant_id) for tenant in having_room}
+            if not first:
+                break
             for tenant, own in divide(left, first).items():
                 self._turns.move_to_end(tenant)
-                self._take(tenant, len(batch) + own, batch, now)
+                before = len(batch)
+                self._take(tenant, before + min(own, room[tenant]), batch, now)
+                room[tenant] -= len(batch) - before
                 if not tenant.turns:
                     del self._turns[tenant]
         return batch

@@ -5,6 +5,7 @@ import contextlib
 import contextvars
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from uuid import UUID
 
@@ -16,6 +17,7 @@ from services.delivery.worker.claims import Attempt, Claim, Outcome
 from services.delivery.worker.deliverer import ClaimLost, Deliverer, Held
 from services.delivery.worker.lanes import Lane, Lanes
 from services.delivery.worker.outcomes import Recorder
+from services.delivery.worker.shares import share
 from services.delivery.worker.store import WorkerStore
 from services.domain import deliveries
 from services.domain.deliveries import Lease, Leased, NearWorker
@@ -34,6 +36,8 @@ IDS_PER_CLAIM = 100
 # Claims that are not full follow each other no sooner.
 PACE_SECONDS = 0.004
 IDS_PER_HAND_BACK = 500
+# Deliveries whose tenants are not known yet leave this part of what may be held to the others.
+UNKNOWN_SPARE = 16
 FORGET_INTERVAL_SECONDS = 60.0
 WATCH_INTERVAL_SECONDS = 1.0
 # Lanes that are looked at each time.
@@ -85,8 +89,10 @@ class Scheduler(NearWorker):
         self._slots = settings.worker_concurrency
         self._lease_seconds = settings.lease_seconds
         self._max_waiting = max(IDS_PER_CLAIM, settings.worker_concurrency)
-        # Outcomes that wait for Postgres hold no slot, but bound what is claimed.
+        # Outcomes that wait for Postgres hold no slot, but bound what is claimed, of each tenant by its share.
         self._max_held = 4 * settings.worker_concurrency
+        self._held_of: Counter[str] = Counter()
+        self._weight_of = weight_of
         self._lanes = Lanes(settings.worker_concurrency, weight_of)
         self._tenant_concurrency = settings.tenant_concurrency
         self._target_host_concurrency = settings.target_host_concurrency
@@ -209,12 +215,15 @@ class Scheduler(NearWorker):
                 await self._work.wait()
                 continue
             await self._keep_pace()
-            batch = self._lanes.next_batch(IDS_PER_CLAIM)
+            batch = self._lanes.next_batch(IDS_PER_CLAIM, self._may_hold)
             self._return_too_many()
             metrics.WAITING.set(self._lanes.waiting)
             self._room.set()
             lanes = {delivery_id: lane for lane, delivery_id in batch}
-            if not lanes:  # the lanes whose turn it was have come to their bounds meanwhile, or have nothing left
+            if not lanes:  # the lanes whose turn it was have come to their bounds meanwhile, or their tenants to theirs
+                if not self._stopping:
+                    self._work.clear()
+                    await self._work.wait()
                 continue
             try:
                 claims = await self._store.claim(list(lanes))
@@ -242,6 +251,7 @@ class Scheduler(NearWorker):
             fits = self._fits(claim, lane)
             held = Held(claim=claim, lease_until=claim.claimed_monotonic + self._lease_seconds)
             self._held[claim.id] = held
+            self._held_of[claim.tenant_id] += 1
             # Rung again meanwhile: a second claim beside this one, after its lease, would be confused with it.
             self._lanes.discard(lane, claim.id)
             self._tasks[claim.id] = asyncio.create_task(self._deliver(held, lane, fits=fits), name="delivery")
@@ -351,6 +361,13 @@ class Scheduler(NearWorker):
         self._lanes.done(lane)
         return False
 
+    def _may_hold(self, tenant_id: str) -> int:
+        """Return how many more deliveries of a tenant may be held, by the rule of slots; of unknown ones, too."""
+        free = self._max_held - len(self._held)
+        if not tenant_id:
+            return share(max(0, free - self._max_held // UNKNOWN_SPARE), 0)
+        return share(free, self._held_of[tenant_id], self._weight_of(tenant_id))
+
     def _return(self, subscription_id: UUID, too_many: Sequence[UUID]) -> None:
         """Hand back what is too many for an endpoint, or for this worker, and say so to those who ring."""
         self._fill(self._lanes.lane(subscription_id))
@@ -397,6 +414,9 @@ class Scheduler(NearWorker):
                 )
         finally:
             del self._held[claim.id]
+            self._held_of[claim.tenant_id] -= 1
+            if not self._held_of[claim.tenant_id]:
+                del self._held_of[claim.tenant_id]
             del self._tasks[claim.id]
             self._work.set()
 

@@ -192,3 +192,20 @@ async def test_an_outcome_that_cannot_be_recorded_keeps_no_other_from_being_reco
         await asyncio.gather(*(recorder.record(outcome) for outcome in made))
     states = [(await world.row(claim.id))["status"] for claim in claims]
     assert states == ["in_flight", "in_flight", "in_flight", "failed"]
+
+
+async def test_outcomes_of_a_tenant_that_are_not_recorded_leave_others_something_to_claim(
+    world: World, scheduler: tuple[Scheduler, WorkerStore]
+) -> None:
+    made, store = scheduler
+    held = await hold(world, store, made, lease_left=60)
+    most = made._max_held
+    while (more := made._may_hold("busy")) > 0:
+        made._held |= {ids.new(): held for _ in range(more)}
+        made._held_of["busy"] += more
+    assert most * 3 // 4 < len(made._held) < most
+    assert made._may_hold("quiet") > 0
+    # The first claims of endpoints whose tenants are not known leave something, too.
+    while (more := made._may_hold("")) > 0:
+        made._held |= {ids.new(): held for _ in range(more)}
+    assert made._may_hold("quiet") > 0

@@ -418,3 +418,16 @@ def test_idle_lanes_are_forgotten_with_their_tenant_and_host() -> None:
     assert list(made._lanes.values()) == [kept]
     assert list(made._tenants) == ["other"]
     assert (len(made._hosts), len(made._flows)) == (1, 1)
+
+
+# -- what a tenant may hold --
+
+
+def test_a_batch_has_no_more_of_a_tenant_than_it_may_hold() -> None:
+    made = Lanes(SLOTS)
+    full, some, other = (many(made, name, 4) for name in ("full", "some", "other"))
+    may_hold = {"full": 0, "some": 3, "other": 100}
+    batch = [lane for lane, _ in made.next_batch(30, may_hold.__getitem__)]
+    assert [sum(batch.count(lane) for lane in lanes) for lanes in (full, some, other)] == [0, 3, 27]
+    assert made.next_batch(30, lambda _: 0) == []
+    assert sum(lane in full for lane, _ in made.next_batch(100)) > 0
