@@ -57,15 +57,16 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
         signals.of_process(process, settings) as heard,
         gates.of_process(process, settings, rings=True) as closed,
         doorbell.ringer(process, settings, pool) as ringer,
+        doorbell.ringer(process, settings, pool, doorbell.BACKLOG) as backlog,
         weights.of_process(process, pool) as known,
         finder.running(process, settings, pool) as callers,
         duties.shared(process, pool, "dispatch") as duty,
         contextlib.AsyncExitStack() as stack,
     ):
-        stream = doorbell.Stream(client)
+        streams = doorbell.Streams.of(client)
         store = DispatcherStore(pool, lease_seconds=settings.lease_seconds, policy=settings.retry_policy)
         turns = Turns(store, Limiter(client, store.count_workers), closed, known.of)
-        created = Dispatcher(store, turns, ringer, stream, heard)
+        created = Dispatcher(store, turns, ringer, backlog, streams, heard)
         duty.on_change(taken=created.guard_leases, lost=_forget_gauges)
         process.health.add_shared("dispatcher", duty.checked(created.check, after_seconds=GUARD_SECONDS))
         deliveries = DeliveryStore(
@@ -87,8 +88,8 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
         with background.only_while(lambda: duty.held):
             loops += [process.spawn(name, run()) for name, run in created.loops.items()]
             loops += [
-                process.spawn("queue_gauges", metrics.keep(store, turns, stream, heard)),
-                process.spawn("doorbell_sweeper", metrics.sweep(stream)),
+                process.spawn("queue_gauges", metrics.keep(store, turns, streams, heard)),
+                process.spawn("doorbell_sweeper", metrics.sweep(streams)),
                 process.spawn(
                     "operational_events",
                     operational.run(OperationalStore(pool, expiry_hours=settings.delivery_expiry_hours), heard),

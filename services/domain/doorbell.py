@@ -6,7 +6,11 @@ second of CPU time for each process.
 A bell tells a worker to look. A lost bell costs only time, because the dispatcher rings again for what is due. A
 duplicate bell does nothing. The stream can therefore be emptied or lost at any time, and nobody waits for it.
 
-Workers read the stream in order, whatever the tenant. It therefore holds only as much as workers read in a moment,
+There are two streams. PROMPT has what is to be sent at once: new events, retries by hand, and what became due of
+tenants that have little due. BACKLOG has the rest: large fan-outs, and what waited in Postgres. Workers take from
+BACKLOG what leaves prompt deliveries their speed (services/delivery/worker/pace.py).
+
+Workers read each stream in order, whatever the tenant. It therefore holds only as much as workers read in a moment,
 measured by how long its first unread bell has waited. Deliveries without room in it stay in Postgres and get turns.
 """
 
@@ -33,7 +37,7 @@ from services.platform.stores.signals import Signals
 
 log = structlog.get_logger(__name__)
 
-STREAM = f"{PREFIX}doorbells"
+PROMPT, BACKLOG = STREAMS = (f"{PREFIX}doorbells:prompt", f"{PREFIX}doorbells:backlog")
 GROUP = "workers"
 TASK = "webhook.deliver"
 IDS_PER_BELL = 64
@@ -69,8 +73,8 @@ DUE_MARK = Mark(128, 150)
 # What a message says: pairs of ids, that of a subscription and that of its delivery, of 16 bytes each. Several messages
 # in sequence are one, so nothing has to be parsed to join them.
 Bell = bytes
-_ID_BYTES = 16
-PAIR_BYTES = 2 * _ID_BYTES
+ID_BYTES = 16
+PAIR_BYTES = 2 * ID_BYTES
 
 DOORBELLS_RUNG = prometheus_client.Counter("webhook_doorbells_rung_total", "Messages sent to the stream.", ["result"])
 DELIVERIES_RUNG = prometheus_client.Counter("webhook_deliveries_rung_total", "Delivery ids in the messages sent.")
@@ -98,7 +102,7 @@ def bell(rung: Iterable[Rung]) -> Bell:
 
 def heard(said: Bell) -> dict[UUID, list[UUID]]:
     """Parse a message, or several in sequence; ValueError if it is not one."""
-    ids = [UUID(bytes=said[start : start + _ID_BYTES]) for start in range(0, len(said), _ID_BYTES)]
+    ids = [UUID(bytes=said[start : start + ID_BYTES]) for start in range(0, len(said), ID_BYTES)]
     return by_subscription(map(Rung, ids[::2], ids[1::2]))
 
 
@@ -142,14 +146,15 @@ def _look(stream_key: Key, message: bytes) -> Any:
 
 
 class Stream:
-    """The stream of bells: what is added to it, and how full it is. Workers read it with taskiq (worker/broker.py).
+    """A stream of bells: what is added to it, and how full it is. Workers read it with taskiq (worker/broker.py).
 
     An acknowledged message is deleted, so the stream's length is what is unread or unacknowledged. Messages of dead
     workers are swept, not delivered again: the leases that matter are in Postgres.
     """
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, name: str = PROMPT) -> None:
         self.client = client
+        self.name = name
         self._look = _look(client)
         # At the last look: the messages in the stream, unread or unacknowledged; the first unread one, if there is one,
         # and how long it has waited; and the message that was added last.
@@ -169,12 +174,12 @@ class Stream:
 
     async def number(self) -> int:
         """Return the number of its messages by a command that costs less."""
-        self.length = await self.client.xlen(STREAM)
+        self.length = await self.client.xlen(self.name)
         return self.length
 
     async def _look_with(self, message: bytes) -> MessageId | None:
         try:
-            self.length, self.waited_milliseconds, unread, added = await self._look(Key(STREAM), message)
+            self.length, self.waited_milliseconds, unread, added = await self._look(Key(self.name), message)
         except Refused as refused:  # somebody else wrote something under its key: there is no stream to ring on
             raise redis.exceptions.ResponseError(str(refused)) from refused
         self.first_unread = _message_id(unread)
@@ -187,7 +192,7 @@ class Stream:
     async def declare_group(self) -> None:
         """Create the group that workers read as, from the first message on, unless it is there."""
         try:
-            await self.client.xgroup_create(STREAM, GROUP, id="0", mkstream=True)
+            await self.client.xgroup_create(self.name, GROUP, id="0", mkstream=True)
         except redis.exceptions.ResponseError as error:
             if "BUSYGROUP" not in str(error):
                 raise
@@ -203,26 +208,38 @@ class Stream:
 
     async def _remove(self, message_ids: Sequence[bytes]) -> None:
         pipeline = self.client.pipeline(transaction=False)
-        pipeline.xack(STREAM, GROUP, *message_ids)
-        pipeline.xdel(STREAM, *message_ids)
+        pipeline.xack(self.name, GROUP, *message_ids)
+        pipeline.xdel(self.name, *message_ids)
         await pipeline.execute()
 
     async def sweep(self, *, abandoned_milliseconds: int = ABANDONED_MILLISECONDS) -> int:
         """Remove messages and consumer names that dead workers left; return the messages swept."""
         await self.declare_group()
         _, claimed, *_ = await self.client.xautoclaim(
-            STREAM, GROUP, "sweeper", min_idle_time=abandoned_milliseconds, count=500, justid=False
+            self.name, GROUP, "sweeper", min_idle_time=abandoned_milliseconds, count=500, justid=False
         ) or (None, [])
         if claimed:
             await self.acknowledge([message_id for message_id, _ in claimed])
-        for consumer in await self.client.xinfo_consumers(STREAM, GROUP):
+        for consumer in await self.client.xinfo_consumers(self.name, GROUP):
             if consumer["pending"] == 0 and consumer["idle"] > abandoned_milliseconds:
-                await self.client.xgroup_delconsumer(STREAM, GROUP, consumer["name"])
+                await self.client.xgroup_delconsumer(self.name, GROUP, consumer["name"])
         # What is so old was rung for again many times. Among it may be messages that belong to no consumer any more:
         # read between the look above and the removal of a name.
         now_seconds, _ = await self.client.time()
-        await self.client.xtrim(STREAM, minid=f"{now_seconds * 1000 - OLD_MILLISECONDS}-0", approximate=False)
+        await self.client.xtrim(self.name, minid=f"{now_seconds * 1000 - OLD_MILLISECONDS}-0", approximate=False)
         return len(claimed)
+
+
+class Streams(NamedTuple):
+    """Both of them, as one process sees them."""
+
+    prompt: Stream
+    backlog: Stream
+
+    @classmethod
+    def of(cls, client: Client) -> "Streams":
+        """Return those of a client."""
+        return cls(*(Stream(client, name) for name in STREAMS))
 
 
 class _InStream:
@@ -417,11 +434,13 @@ class Ringer:
 
 
 @contextlib.asynccontextmanager
-async def ringer(process: Process, settings: RedisSettings, pool: postgres.Pool) -> AsyncIterator[Ringer]:
-    """Yield a ringer with its loop running; at the end it sends what waits."""
+async def ringer(
+    process: Process, settings: RedisSettings, pool: postgres.Pool, name: str = PROMPT
+) -> AsyncIterator[Ringer]:
+    """Yield a ringer of a stream with its loop running; at the end it sends what waits."""
     async with signals.of_process(process, settings) as heard, weights.of_process(process, pool) as known:
-        created = Ringer(Stream(heard.client), pool, heard, known.of)
-        loop = process.spawn("ringer", created.run())
+        created = Ringer(Stream(heard.client, name), pool, heard, known.of)
+        loop = process.spawn("ringer" if name == PROMPT else "backlog_ringer", created.run())
         try:
             yield created
         finally:

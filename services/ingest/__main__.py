@@ -72,6 +72,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         signals.of_process(process, settings) as heard,
         gates.of_process(process, settings, rings=True) as closed,
         doorbell.ringer(process, settings, pool) as ringer,
+        doorbell.ringer(process, settings, pool, doorbell.BACKLOG) as backlog,
         weights.of_process(process, pool) as known,
         finder.running(process, settings, pool) as callers,
         deliveries.handover(process) as handover,
@@ -89,7 +90,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         rates = Rates(client)
         guard = Guard(QuotaStore(pool), rates, settings.quotas, heard)
         unexpanded = ExpansionStore(pool, expiry_hours=settings.delivery_expiry_hours)
-        expander = Expander(unexpanded, ringer, closed, heard, known.of)
+        expander = Expander(unexpanded, backlog, closed, heard, known.of)
         committer = Committer(events, ringer, settings, expander.committed, known.of, handover)
         sessions, links = SessionStore(pool), PortalLinkStore(pool)
         partitions = _Partitions(events)

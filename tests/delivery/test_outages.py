@@ -19,7 +19,7 @@ from dev.harness.receiver import Receiver, Reply
 from dev.harness.redis.primaries import KINDS
 from dev.harness.stores import make_database
 from dev.harness.waiting import wait_until
-from services.domain.doorbell import STREAM
+from services.domain.doorbell import STREAMS
 from tests.delivery.world import PATIENT, Counted, World, opened, outcomes, until_true
 
 pytestmark = pytest.mark.without_redis
@@ -132,7 +132,7 @@ async def test_redis_goes_away_and_comes_back_empty_and_nothing_stops(
         async with redis.asyncio.Redis.from_url(valkey.url()) as client:
 
             async def empty() -> bool:
-                return await client.xlen(STREAM) == 0
+                return not any([await client.xlen(name) for name in STREAMS])
 
             await until_true(empty, "the stream to be empty")
     ids_seen = [request.headers["webhook-id"] for request in receiver.requests]

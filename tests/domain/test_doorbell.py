@@ -94,7 +94,7 @@ async def _ack(message: AckableMessage) -> None:
 
 
 async def _consumers(client: "redis.asyncio.Redis") -> set[bytes]:
-    return {consumer["name"] for consumer in await client.xinfo_consumers(doorbell.STREAM, doorbell.GROUP)}
+    return {consumer["name"] for consumer in await client.xinfo_consumers(doorbell.PROMPT, doorbell.GROUP)}
 
 
 async def _eventually(number: Callable[[], Awaitable[int]], expected: int, what: str) -> None:
@@ -116,7 +116,7 @@ async def test_a_message_carries_its_delivery_ids(broker: Broker) -> None:
 
 async def test_bells_rung_before_the_first_worker_came_are_heard(redis_url: str) -> None:
     async with _broker(redis_url, "ringer") as ringer:
-        await ringer.stream.client.delete(doorbell.STREAM)
+        await ringer.stream.client.delete(doorbell.PROMPT)
         first, second = ids.new(), ids.new()
         await _ring(ringer, first)
         await _ring(ringer, second)
@@ -138,7 +138,7 @@ async def test_a_message_is_deleted_when_it_is_acked(broker: Broker, client: "re
     await _next(messages)
     await _ack(acked)
     assert await broker.stream.measure() == 1
-    assert (await client.xpending(doorbell.STREAM, doorbell.GROUP))["pending"] == 1
+    assert (await client.xpending(doorbell.PROMPT, doorbell.GROUP))["pending"] == 1
 
 
 async def test_messages_of_one_read_are_heard_as_one_and_its_ack_counts_for_all(broker: Broker) -> None:
@@ -178,8 +178,8 @@ async def test_a_worker_reads_as_many_messages_as_it_has_room_for(
 async def test_what_is_no_bell_is_heard_alone_and_refused(broker: Broker, client: "redis.asyncio.Redis") -> None:
     before, after = ids.new(), ids.new()
     await _ring(broker, before)
-    await client.xadd(doorbell.STREAM, {"data": b"not a bell"})
-    await client.xadd(doorbell.STREAM, {"other": b""})
+    await client.xadd(doorbell.PROMPT, {"data": b"not a bell"})
+    await client.xadd(doorbell.PROMPT, {"other": b""})
     await _ring(broker, after)
     messages = broker.listen()
     assert _heard(broker, await _next(messages)) == [before, after]
@@ -237,7 +237,7 @@ async def test_sweep_removes_the_messages_and_the_name_of_a_dead_worker(
     await _eventually(sweep, 0, "the dead worker to be swept")
     assert swept == 1
     assert await broker.stream.measure() == 0
-    assert (await client.xpending(doorbell.STREAM, doorbell.GROUP))["pending"] == 0
+    assert (await client.xpending(doorbell.PROMPT, doorbell.GROUP))["pending"] == 0
 
 
 async def test_sweep_leaves_alone_what_is_young_or_unread(broker: Broker, client: "redis.asyncio.Redis") -> None:
@@ -321,7 +321,7 @@ async def _ringing(redis_url: str, pool: Pool) -> AsyncIterator[Ringer]:
 async def _fill(client: "redis.asyncio.Redis", number: int) -> None:
     """Add messages that say nothing."""
     for _ in range(number):
-        await client.xadd(doorbell.STREAM, {b"data": b"x"})
+        await client.xadd(doorbell.PROMPT, {b"data": b"x"})
 
 
 async def _until_old(ringer: Ringer) -> None:
@@ -336,12 +336,12 @@ async def _until_old(ringer: Ringer) -> None:
 
 
 async def _length(client: "redis.asyncio.Redis") -> int:
-    return int(await client.xlen(doorbell.STREAM))
+    return int(await client.xlen(doorbell.PROMPT))
 
 
 async def _stream(client: "redis.asyncio.Redis") -> list[list[UUID]]:
     """Return the ids in every message of the stream."""
-    entries: Any = await client.xrange(doorbell.STREAM)
+    entries: Any = await client.xrange(doorbell.PROMPT)
     bells = [doorbell.heard(fields[b"data"]) for _, fields in entries]
     return [bell[SUBSCRIPTION] for bell in bells]
 
@@ -402,7 +402,7 @@ async def test_rows_whose_bell_is_stuck_are_due_after_the_timeout(
             await _eventually(rows.due, 1, "the row to be due")
             assert not ringer.open
         async with redis.asyncio.Redis.from_url(valkey.url()) as client:
-            await client.delete(doorbell.STREAM)
+            await client.delete(doorbell.PROMPT)
         await wait_until(lambda: ringer.open, what="the ringer to open again")
 
 
@@ -427,7 +427,7 @@ async def test_ringer_is_closed_while_too_many_messages_are_not_acknowledged(
         assert await ringer.room() == 0
         assert ringer._stream.waited_milliseconds == 0
         assert not ringer.open
-        await client.xtrim(doorbell.STREAM, maxlen=doorbell.NEW_MARK.messages - 1, approximate=False)
+        await client.xtrim(doorbell.PROMPT, maxlen=doorbell.NEW_MARK.messages - 1, approximate=False)
         await wait_until(lambda: ringer.open, what="the ringer to open again")
 
 

@@ -15,7 +15,7 @@ async def test_response_and_bell_come_only_after_the_commit(alone: Ingest, redis
     async with redis.asyncio.Redis.from_url(redis_url) as client:
 
         async def bells() -> int:
-            length: Any = await client.xlen(doorbell.STREAM)
+            length: Any = await client.xlen(doorbell.PROMPT)
             return int(length)
 
         async with alone.pool.acquire() as connection, connection.transaction():

@@ -112,7 +112,7 @@ async def test_an_event_whose_partition_is_not_made_yet_is_worth_another_try(alo
 async def _bells(redis_url: str) -> list[UUID]:
     """Return the ids of all messages in the stream, as a worker reads them."""
     async with redis.asyncio.Redis.from_url(redis_url) as client:
-        entries: Any = await client.xrange(doorbell.STREAM)
+        entries: Any = await client.xrange(doorbell.PROMPT)
     bells = [doorbell.heard(fields[b"data"]) for _, fields in entries]
     return [one for bell in bells for delivered in bell.values() for one in delivered]
 
@@ -196,7 +196,7 @@ async def test_a_stream_that_is_full_leaves_new_deliveries_to_the_dispatcher(alo
     async with redis.asyncio.Redis.from_url(redis_url) as client:
         pipeline = client.pipeline()
         for _ in range(doorbell.NEW_MARK.messages):
-            pipeline.xadd(doorbell.STREAM, {b"data": b"x"})
+            pipeline.xadd(doorbell.PROMPT, {b"data": b"x"})
         await pipeline.execute()
 
         async def left() -> bool:
@@ -205,4 +205,4 @@ async def test_a_stream_that_is_full_leaves_new_deliveries_to_the_dispatcher(alo
             return bool(row["due_in_seconds"] <= 0)
 
         await eventually(left, "a delivery that is due at once")
-        assert await client.xlen(doorbell.STREAM) <= doorbell.NEW_MARK.messages + 2
+        assert await client.xlen(doorbell.PROMPT) <= doorbell.NEW_MARK.messages + 2

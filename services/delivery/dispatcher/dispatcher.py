@@ -15,7 +15,7 @@ import structlog
 from services.delivery.dispatcher import metrics
 from services.delivery.dispatcher.store import DispatcherStore
 from services.delivery.dispatcher.sweeper import SWEEP_SECONDS, Leases
-from services.delivery.dispatcher.turns import Turns
+from services.delivery.dispatcher.turns import Taken, Turns
 from services.domain import doorbell
 from services.domain.deliveries import DELIVERIES_ENDED, DUE
 from services.domain.states import DeliveryStatus
@@ -25,7 +25,7 @@ from services.platform.stores.signals import Signals
 
 log = structlog.get_logger(__name__)
 
-# Between turns that found little, between those that left something behind, before a full stream is looked at, and at
+# Between turns that found little, between those that left something behind, before full streams are looked at, and at
 # least before a turn that somebody asked for. Where nothing is due, the next turn is when something will be, or in a
 # few seconds: all who make something due say so, but what they say may be lost. While it cannot be heard, turns and
 # sweeps follow each other as if little was found.
@@ -33,7 +33,9 @@ IDLE_SECONDS = 0.125
 BUSY_SECONDS = 0.02
 FULL_SECONDS = 0.05
 ASKED_SECONDS = 0.05
-# Between looks at the stream while bells may be unread.
+# Between turns of tenants with little due, while workers have enough of the backlog.
+PROMPT_SECONDS = 0.1
+# Between looks at the streams while bells may be unread.
 LOOK_SECONDS = 0.025
 # A turn takes so many deliveries, of each tenant its share: a quarter more than the last one when workers have
 # read all of its bells, and as much less as they, or the turn itself, took longer than they should: what becomes due
@@ -62,8 +64,9 @@ class Dispatcher:
         self,
         store: DispatcherStore,
         turns: Turns,
-        ringer: doorbell.Ringer,
-        stream: doorbell.Stream,
+        prompt: doorbell.Ringer,
+        backlog: doorbell.Ringer,
+        streams: doorbell.Streams,
         heard: Signals,
     ) -> None:
         self._signals = heard
@@ -72,8 +75,12 @@ class Dispatcher:
         self._quiet = False
         self._store = store
         self._turns = turns
-        self._ringer = ringer
-        self._stream = stream
+        self._prompt = prompt
+        self._backlog = backlog
+        self._streams = streams
+        # Whether workers have enough of the backlog, and when it is the turn of those with little due meanwhile.
+        self._only_prompt = False
+        self._prompt_turn_at = time.monotonic()
         self._leases_guarded_until = time.monotonic()
         # When the next turn and the next sweep are to have ended.
         self._turn_by = self._sweep_by = time.monotonic()
@@ -81,7 +88,7 @@ class Dispatcher:
         self._cancelling: set[UUID] = set()
         self._look_for_deleted_at = time.monotonic()
         self._deliveries_per_turn = FIRST_DELIVERIES_PER_TURN
-        # When the last bells were rung, until workers have read them, and for how many deliveries.
+        # When the last bells of the backlog were rung, until workers have read them, and for how many deliveries.
         self._rang_at: float | None = None
         self._rang = 0
         self._turn_seconds = 0.0
@@ -119,7 +126,7 @@ class Dispatcher:
         started = time.monotonic()
         if (rest_seconds := self._turn_at - started) > 0:
             # How soon bells are read is to be known more exactly than by the next turn.
-            await self._look_at_stream()
+            await self._look_at_streams()
             # Not only until somebody asks for a turn: the next look is no sooner for that, nor is the turn.
             await asyncio.sleep(min(rest_seconds, LOOK_SECONDS))
             return 0.0
@@ -155,7 +162,7 @@ class Dispatcher:
             log.warning("leases expired; their deliveries are due again", leases=leases.expired, failed=leases.failed)
 
     async def _ring_due(self) -> float:
-        # The stream is not looked at for nothing; nor is Postgres, while nothing could be rung for.
+        # The streams are not looked at for nothing; nor is Postgres, while nothing could be rung for.
         if not self._quiet and not await self._may_ring():
             return await self._wait_for_room()
         endpoints = await self._turns.begin(self._deliveries_per_turn)
@@ -166,18 +173,31 @@ class Dispatcher:
             self._quiet = False
             if not await self._may_ring():
                 return await self._wait_for_room()
-        taken = await self._turns.take(self._deliveries_per_turn, endpoints)
+        taken = await self._turns.take(self._deliveries_per_turn, endpoints, only_prompt=self._only_prompt)
+        self._prompt_turn_at = time.monotonic() + PROMPT_SECONDS
         self._cancel(taken.deleted)
         if taken.expired:
             DELIVERIES_ENDED.labels(DeliveryStatus.FAILED).inc(taken.expired)
         if taken.rung:
             metrics.DISPATCHED.inc(len(taken.rung))
-            self._ringer.ring(taken.rung)
-            self._rang_at, self._rang = time.monotonic(), len(taken.rung)
+            self._ring(taken)
+        if self._only_prompt:
+            return FULL_SECONDS
         if taken.more or taken.rung:
             return BUSY_SECONDS
         wait_seconds = IDLE_SECONDS if taken.wait_seconds is None else taken.wait_seconds
         return min(IDLE_SECONDS, max(BUSY_SECONDS, wait_seconds))
+
+    def _ring(self, taken: Taken) -> None:
+        """Ring for what a turn took, on the stream where it belongs."""
+        names = taken.prompt if self._prompt_has_room else frozenset()
+        prompt = [rung for rung in taken.rung if rung.subscription_id in names]
+        backlog = [rung for rung in taken.rung if rung.subscription_id not in names]
+        if prompt:
+            self._prompt.ring(prompt)
+        if backlog:
+            self._backlog.ring(backlog)
+            self._rang_at, self._rang = time.monotonic(), len(backlog)
 
     async def _wait_for_room(self) -> float:
         """Do what is to be done while nothing may be rung for."""
@@ -194,22 +214,33 @@ class Dispatcher:
                 self._deleted.put_nowait(name)
 
     async def _may_ring(self) -> bool:
-        """Whether bells would be heard: without Redis workers look for themselves, over a full stream they are busy."""
-        if not await self._look_at_stream():
+        """Whether bells would be heard: without Redis workers look for themselves, over full streams they are busy."""
+        if not await self._look_at_streams():
             return False
-        if self._stream.is_below(doorbell.DUE_MARK):
+        self._only_prompt = not self._may_ring_backlog()
+        if not self._only_prompt:
             return True
-        # Behind others' bells its own are few, so that retries come at all.
-        self._deliveries_per_turn = MIN_DELIVERIES_PER_TURN
-        return self._rang_at is None and self._stream.length < doorbell.DUE_MARK.messages
+        return self._prompt_has_room and time.monotonic() >= self._prompt_turn_at
 
-    async def _look_at_stream(self) -> bool:
-        """Learn how full the stream is; return False if that cannot be known."""
-        if self._ringer.waiting:
+    @property
+    def _prompt_has_room(self) -> bool:
+        return self._streams.prompt.length < doorbell.DUE_MARK.messages
+
+    def _may_ring_backlog(self) -> bool:
+        if self._streams.backlog.is_below(doorbell.DUE_MARK):
+            return True
+        # Behind others' bells its own are few, so that everybody has a turn.
+        self._deliveries_per_turn = MIN_DELIVERIES_PER_TURN
+        return self._rang_at is None and self._streams.backlog.length < doorbell.DUE_MARK.messages
+
+    async def _look_at_streams(self) -> bool:
+        """Learn how full the streams are; return False if that cannot be known."""
+        if self._prompt.waiting or self._backlog.waiting:
             return False
         try:
             async with asyncio.timeout(doorbell.RING_TIMEOUT_SECONDS):
-                await self._stream.measure()
+                for stream in self._streams:
+                    await stream.measure()
         except REDIS_AWAY:
             return False
         self._adapt()
@@ -219,7 +250,7 @@ class Dispatcher:
         """Learn how many deliveries workers hear of in a moment, once they have read the bells of the last turn."""
         if self._rang_at is None:
             return
-        unread, last = self._stream.first_unread, self._ringer.last_sent
+        unread, last = self._streams.backlog.first_unread, self._backlog.last_sent
         if unread is not None and last is not None and unread <= last:
             return
         seconds = max(0.001, time.monotonic() - self._rang_at)

@@ -28,8 +28,8 @@ TURN_SECONDS = Histogram(
 LAST_TURN = Gauge("webhook_dispatcher_last_turn_timestamp_seconds", "When the dispatcher last completed a pass.")
 DISPATCHED = Counter("webhook_dispatched_deliveries_total", "Due deliveries that the dispatcher notified workers of.")
 LEASES_EXPIRED = Counter("webhook_lease_expiries_total", "Leases that expired.")
-DOORBELLS_SWEPT = Counter("webhook_doorbells_swept_total", "Messages that dead workers left in the stream.")
-STREAM_MESSAGES = Gauge("webhook_stream_messages", "Messages in the stream, unread or unacknowledged.")
+DOORBELLS_SWEPT = Counter("webhook_doorbells_swept_total", "Messages that dead workers left in the streams.")
+STREAM_MESSAGES = Gauge("webhook_stream_messages", "Messages in the streams, unread or unacknowledged.")
 REDIS_SECONDS = Histogram(
     "webhook_redis_round_trip_seconds",
     "Duration of a small Redis command, sent every 2 to 5 s.",
@@ -85,7 +85,7 @@ FORGET_SECONDS = 60.0
 COUNT_LIMIT = 100_000
 
 
-async def keep(store: DispatcherStore, turns: Turns, stream: doorbell.Stream, heard: Signals) -> None:
+async def keep(store: DispatcherStore, turns: Turns, streams: doorbell.Streams, heard: Signals) -> None:
     """Measure the queue until cancelled; while a store is away its gauges keep their last value.
 
     The first time after a pause, for it takes turns to learn what is held: before them a million deliveries behind a
@@ -108,7 +108,7 @@ async def keep(store: DispatcherStore, turns: Turns, stream: doorbell.Stream, he
                 await store.forget_workers()
             return max(heard.pace(INTERVAL_SECONDS) if empty else INTERVAL_SECONDS, (SHARE - 1) * found.took_seconds)
         finally:
-            await _measure_stream(stream)
+            await _measure_streams(streams)
 
     await background.repeat(measure, interval_seconds=INTERVAL_SECONDS, at_once=False, quiet=True)
 
@@ -139,28 +139,29 @@ def _export_queue(found: Depths, turns: Turns) -> bool:
     return not any((found.pending, found.unexpanded, found.scheduled, found.in_flight, *held.values()))
 
 
-async def _measure_stream(stream: doorbell.Stream) -> None:
+async def _measure_streams(streams: doorbell.Streams) -> None:
     started = time.perf_counter()
     try:
         async with asyncio.timeout(doorbell.RING_TIMEOUT_SECONDS):
-            STREAM_MESSAGES.set(await stream.number())
+            STREAM_MESSAGES.set(sum([await stream.number() for stream in streams]))
     except REDIS_AWAY:
         return
     REDIS_SECONDS.observe(time.perf_counter() - started)
 
 
-async def sweep(stream: doorbell.Stream) -> None:
-    """Remove what dead workers left in the stream, every ten seconds until cancelled; rarely while it is empty.
+async def sweep(streams: doorbell.Streams) -> None:
+    """Remove what dead workers left in the streams, every ten seconds until cancelled; rarely while they are empty.
 
-    What they left counts as if the stream was full of it, so it does not wait for the next look at an empty one.
+    What they left counts as if a stream was full of it, so it does not wait for the next look at an empty one.
     """
     swept_at = -math.inf
 
     async def step() -> None:
         nonlocal swept_at
         now = time.monotonic()
-        if stream.length or now - swept_at >= EMPTY_SWEEP_SECONDS:
-            DOORBELLS_SWEPT.inc(await stream.sweep())
+        if any(stream.length for stream in streams) or now - swept_at >= EMPTY_SWEEP_SECONDS:
+            for stream in streams:
+                DOORBELLS_SWEPT.inc(await stream.sweep())
             swept_at = now
 
     await background.repeat(step, interval_seconds=SWEEP_SECONDS, at_once=False, quiet=True)

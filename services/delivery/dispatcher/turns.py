@@ -33,6 +33,8 @@ LAG = timedelta(seconds=10)
 OVERLAP = timedelta(seconds=1)
 # and so often at all that there are.
 LOOK_THROUGH_SECONDS = 10.0
+# A tenant that has no more than so many deliveries due counts as prompt: it waits behind no backlog.
+FEW = 32
 # Looks for what is due in a turn: for the shares of all, and for what those did not use.
 ROUNDS = 3
 # What keeps a subscription from having more when it is not its endpoint: so much is on its way to the workers already.
@@ -53,6 +55,8 @@ class Taken:
     more: bool = False
     # Until a rate limit lets the next one through; None when none waits for that.
     wait_seconds: float | None = None
+    # Of those rung for, the subscriptions of tenants with few due deliveries.
+    prompt: Collection[UUID] = frozenset()
 
 
 @dataclass(slots=True)
@@ -81,6 +85,20 @@ class _Turn:
     rung: set[UUID] = field(default_factory=set)
     # For whom, and for how long, nothing more is let through.
     held: dict[UUID, tuple[_Held, float]] = field(default_factory=dict)
+
+    def of_few(self) -> set[UUID]:
+        """Return the subscriptions of tenants with few due deliveries."""
+        found: Counter[str] = Counter()
+        for name, endpoint in self.asked.items():
+            found[endpoint.tenant_id] += len(self.found.get(name, ())) + FEW * (name in self.have_more)
+        return {name for name, endpoint in self.asked.items() if found[endpoint.tenant_id] <= FEW}
+
+    def keep(self, names: set[UUID]) -> None:
+        """Leave all others as they are, as if it was not their turn."""
+        for each in (self.asked, self.found, self.wanted):
+            for name in each.keys() - names:
+                del each[name]
+        self.probes &= names
 
 
 class Turns:
@@ -122,30 +140,44 @@ class Turns:
         return endpoints
 
     async def take(
-        self, deliveries: int, endpoints: Sequence[Endpoint] | None = None, *, cancels: bool = True
+        self,
+        deliveries: int,
+        endpoints: Sequence[Endpoint] | None = None,
+        *,
+        cancels: bool = True,
+        only_prompt: bool = False,
     ) -> Taken:
         """One turn over at most so many deliveries: what it takes is pending, workers are to hear of it.
 
         Who has not begun it with `begin` does so here. Who `cancels` what waits for deleted subscriptions is told of
-        them.
+        them. With `only_prompt` it is the turn of tenants with few due deliveries, and all others keep theirs.
         """
         if endpoints is None:
             endpoints = await self.begin(deliveries)
+        crowded = len(endpoints) >= deliveries and not only_prompt
+        if only_prompt:
+            of_tenant = Counter(endpoint.tenant_id for endpoint in endpoints)
+            endpoints = [endpoint for endpoint in endpoints if of_tenant[endpoint.tenant_id] <= FEW]
         self._windows.sweep(time.monotonic())
         self._starts.sweep()
         turn = _Turn()
         deleted = await self._sort_out(endpoints, turn, cancels=cancels)
         await self._set_limits(turn)
         await self._find(turn, deliveries)
+        few = turn.of_few()
+        if only_prompt:
+            turn.keep(few)
         expired = [due.id for found in turn.found.values() for due in found if due.expired]
         await self._ration(turn)
         await self._admit_probes(turn)
         rung = await self._ring(turn)
         ended = await self._store.end_expired(expired)
         turn.rung.update(expired)
-        more = await self._settle(turn, crowded=len(endpoints) >= deliveries)
+        more = await self._settle(turn, crowded=crowded)
         waits = [seconds for reason, seconds in turn.held.values() if reason is Hold.RATE_LIMIT]
-        return Taken(rung=rung, expired=ended, deleted=deleted, more=more, wait_seconds=min(waits, default=None))
+        return Taken(
+            rung=rung, expired=ended, deleted=deleted, more=more, wait_seconds=min(waits, default=None), prompt=few
+        )
 
     async def _sort_out(self, endpoints: Sequence[Endpoint], turn: _Turn, *, cancels: bool) -> list[UUID]:
         """Take the turns of those away that may have none now; return the deleted ones."""

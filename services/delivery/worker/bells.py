@@ -37,28 +37,45 @@ class Bells:
         self._scheduler = scheduler
         self._turns = turns
         self._stopping = asyncio.Event()
-        self._connected = False
+        # The streams that are read.
+        self._connected: set[str] = set()
         self._heard_at = time.monotonic()
 
     async def listen(self) -> None:
-        """Host taskiq's receiver, and connect again whenever Redis comes back; end after stop()."""
+        """Read both streams; end after stop()."""
+        async with asyncio.TaskGroup() as group:
+            for name in doorbell.STREAMS:
+                group.create_task(self._listen(name), name=name)
+
+    async def _listen(self, name: str) -> None:
+        """Host taskiq's receiver of a stream, and connect again whenever Redis comes back."""
         while not self._stopping.is_set():
-            broker = Broker(self._client, consumer_name=f"{socket.gethostname()}-{ids.new()}")
+            broker = Broker(
+                self._client,
+                consumer_name=f"{socket.gethostname()}-{ids.new()}",
+                stream_name=name,
+                pace=self._scheduler.pace,
+            )
             self._register(broker)
             try:
                 await broker.startup()
-                if not self._connected:
-                    log.info("listening for deliveries")
-                self._connected = True
+                if name not in self._connected:
+                    self._connected.add(name)
+                    if self._is_connected:
+                        log.info("listening for deliveries")
                 await self._receiver(broker).listen(self._stopping)
             except Exception as error:  # noqa: BLE001 - taskiq raises groups of whatever redis raised
-                if self._connected:
+                if self._is_connected:
                     log.warning("deliveries cannot be read from Redis; polling Postgres meanwhile", error=_first(error))
-                self._connected = False
+                self._connected.discard(name)
             finally:
                 await broker.shutdown()
             if not self._stopping.is_set():
                 await asyncio.sleep(RECONNECT_SECONDS)
+
+    @property
+    def _is_connected(self) -> bool:
+        return len(self._connected) == len(doorbell.STREAMS)
 
     async def look(self) -> None:
         """Look for due deliveries in Postgres while no doorbell can be heard, until cancelled.
@@ -75,7 +92,7 @@ class Bells:
         return Receiver(
             broker,
             validate_params=False,
-            max_async_tasks=MESSAGES_AT_ONCE,
+            max_async_tasks=MESSAGES_AT_ONCE if broker.stream.name == doorbell.PROMPT else 1,
             run_startup=False,
             ack_type=AcknowledgeType.WHEN_EXECUTED,
             wait_tasks_timeout=1,
@@ -87,10 +104,11 @@ class Bells:
             """Hand its ids to the scheduler and end."""
             self._heard_at = time.monotonic()
             broker.read_for(self._scheduler.room)
-            await self._scheduler.offer(doorbell.heard(said), source="doorbell")
+            backlog = broker.stream.name == doorbell.BACKLOG
+            await self._scheduler.offer(doorbell.heard(said), source="doorbell", backlog=backlog)
 
     async def _look_if_silent(self) -> float:
-        silent = not self._connected or time.monotonic() - self._heard_at > SILENCE_SECONDS
+        silent = not self._is_connected or time.monotonic() - self._heard_at > SILENCE_SECONDS
         if not silent or not self._scheduler.has_room:
             return LOOK_IDLE_SECONDS
         self._heard_at = time.monotonic()
@@ -98,7 +116,7 @@ class Bells:
 
     async def _look_once(self) -> int:
         # While Redis is there and only silent, dispatchers find what is due, as far as they are there.
-        taken = await self._turns.look(DELIVERIES_PER_LOOK, sweeps=not self._connected)
+        taken = await self._turns.look(DELIVERIES_PER_LOOK, sweeps=not self._is_connected)
         if taken.rung:
             await self._scheduler.offer(doorbell.by_subscription(taken.rung), source="postgres")
         return len(taken.rung)

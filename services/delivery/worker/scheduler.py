@@ -17,6 +17,7 @@ from services.delivery.worker.claims import Attempt, Claim, Outcome
 from services.delivery.worker.deliverer import ClaimLost, Deliverer, Held
 from services.delivery.worker.lanes import Lane, Lanes
 from services.delivery.worker.outcomes import Recorder
+from services.delivery.worker.pace import Pace
 from services.delivery.worker.shares import share
 from services.delivery.worker.store import WorkerStore
 from services.domain import deliveries
@@ -36,6 +37,8 @@ IDS_PER_CLAIM = 100
 # Claims that are not full follow each other no sooner.
 PACE_SECONDS = 0.004
 IDS_PER_HAND_BACK = 500
+# Of the ids that may wait here, those of the backlog take a part at most: they are in the way of prompt ones.
+BACKLOG_PART = 4
 # Deliveries whose tenants are not known yet leave this part of what may be held to the others.
 UNKNOWN_SPARE = 16
 FORGET_INTERVAL_SECONDS = 60.0
@@ -94,6 +97,8 @@ class Scheduler(NearWorker):
         self._held_of: Counter[str] = Counter()
         self._weight_of = weight_of
         self._lanes = Lanes(settings.worker_concurrency, weight_of)
+        # Of what is taken from the backlog.
+        self.pace = Pace()
         self._tenant_concurrency = settings.tenant_concurrency
         self._target_host_concurrency = settings.target_host_concurrency
         self._work = asyncio.Event()
@@ -116,11 +121,12 @@ class Scheduler(NearWorker):
         self._debugging = settings.log_level == "debug"
         metrics.CONCURRENCY.set(self._slots)
 
-    async def offer(self, heard: Mapping[UUID, Sequence[UUID]], *, source: str) -> None:
+    async def offer(self, heard: Mapping[UUID, Sequence[UUID]], *, source: str, backlog: bool = False) -> None:
         """Take ids in, by subscription; wait while this worker has enough, unless it stops and hands them back."""
         number = sum(map(len, heard.values()))
         metrics.IDS_HEARD.labels(source).inc(number)
-        while self._lanes.ready >= self._max_waiting and not self._stopping:
+        enough = self._max_waiting // (BACKLOG_PART if backlog else 1)
+        while self._lanes.ready >= enough and not self._stopping:
             self._room.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(STALL_SECONDS):
@@ -133,6 +139,8 @@ class Scheduler(NearWorker):
             number -= len(new)
             if too_many := self._lanes.add(subscription_id, new):
                 self._return(subscription_id, too_many)
+            if self._lanes.lane(subscription_id).blocked or len(new) < len(delivery_ids):
+                self.pace.pass_over(delivery_ids)
         metrics.STALE.inc(number)
         metrics.WAITING.set(self._lanes.waiting)
         self._work.set()
@@ -252,10 +260,12 @@ class Scheduler(NearWorker):
             held = Held(claim=claim, lease_until=claim.claimed_monotonic + self._lease_seconds)
             self._held[claim.id] = held
             self._held_of[claim.tenant_id] += 1
+            self.pace.claimed(claim.id)
             # Rung again meanwhile: a second claim beside this one, after its lease, would be confused with it.
             self._lanes.discard(lane, claim.id)
             self._tasks[claim.id] = asyncio.create_task(self._deliver(held, lane, fits=fits), name="delivery")
         self._return_too_many()
+        self.pace.pass_over(lanes)
         for lane in lanes.values():
             self._lanes.done(lane)
         metrics.BUSY.set(self._lanes.in_flight)

@@ -326,7 +326,7 @@ async def test_a_retry_rings_at_once(world: World) -> None:
         await retry(shared, delivery_id)
         async with redis.client(world.delivery_settings()) as connected:
             await wait_for_length(Stream(connected))
-            bells: Any = await connected.xrange(doorbell.STREAM)
+            bells: Any = await connected.xrange(doorbell.PROMPT)
         # The dispatcher may ring for what other tests left.
         rung = [found for _, said in bells for ids_of in doorbell.heard(said[b"data"]).values() for found in ids_of]
         assert rung.count(delivery_id) == 1

@@ -1,5 +1,6 @@
 """The dispatcher rings for due deliveries, in turns, and takes back those of lost workers."""
 
+import dataclasses
 import itertools
 import time
 from collections.abc import AsyncIterator
@@ -22,7 +23,7 @@ from services.delivery.dispatcher.dispatcher import (
 )
 from services.delivery.dispatcher.store import MAX_INTERRUPTIONS
 from services.domain.deliveries import DUE
-from services.domain.doorbell import DUE_MARK, IDS_PER_BELL, STREAM, heard
+from services.domain.doorbell import BACKLOG, DUE_MARK, IDS_PER_BELL, PROMPT, STREAMS, Streams, heard
 from services.platform import ids
 from services.platform.stores import redis as clients
 from services.platform.stores.signals import Signals
@@ -33,28 +34,29 @@ TURNS = "webhook_dispatcher_turn_duration_seconds_count"
 
 
 class Stream:
-    """The doorbells, as a worker reads them."""
+    """The doorbells, as a worker reads them: those of both streams, the prompt ones first."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self.client = client
 
-    async def length(self) -> int:
+    async def length(self, *names: str) -> int:
         """Return the number of bells."""
-        return int(await self.client.xlen(STREAM))
+        return sum([int(await self.client.xlen(name)) for name in names or STREAMS])
 
     async def take(self) -> list[UUID]:
         """Return the ids of all bells, oldest first, and remove the bells."""
         found: list[UUID] = []
-        bells = cast("list[tuple[bytes, dict[bytes, bytes]]]", await self.client.xrange(STREAM))
-        for bell, fields in bells:
-            found += itertools.chain(*heard(fields[b"data"]).values())
-            await self.client.xdel(STREAM, bell)
+        for name in STREAMS:
+            bells = cast("list[tuple[bytes, dict[bytes, bytes]]]", await self.client.xrange(name))
+            for bell, fields in bells:
+                found += itertools.chain(*heard(fields[b"data"]).values())
+                await self.client.xdel(name, bell)
         return found
 
-    async def fill(self, number: int) -> None:
+    async def fill(self, name: str, number: int = DUE_MARK.messages) -> None:
         """Add bells that nobody hears."""
         for _ in range(number):
-            await self.client.xadd(STREAM, {"data": b"x"})
+            await self.client.xadd(name, {"data": b"x"})
 
 
 @pytest.fixture(autouse=True)
@@ -169,16 +171,38 @@ async def test_subscriptions_have_a_turn_each(world: World, stream: Stream) -> N
     assert len({owners[delivery_id] for delivery_id in found[: 20 * 200 // 2]}) == 20
 
 
-async def test_dispatcher_does_not_ring_while_the_stream_is_above_its_mark(world: World, stream: Stream) -> None:
-    await stream.fill(DUE_MARK.messages)
+async def test_dispatcher_does_not_ring_while_the_streams_are_above_their_marks(world: World, stream: Stream) -> None:
+    for name in STREAMS:
+        await stream.fill(name)
     async with world.delivery():
         delivery_id = await world.deliver(await world.subscription("http://127.0.0.1:1/"))
         await some_turns()
-        assert await stream.length() == DUE_MARK.messages
+        assert await stream.length() == len(STREAMS) * DUE_MARK.messages
         assert (await world.row(delivery_id))["due"]
-        await stream.client.delete(STREAM)
+        await stream.client.delete(*STREAMS)
         await until_true(stream.length, "a bell, once there is room")
         assert await stream.take() == [delivery_id]
+
+
+async def test_a_tenant_with_little_due_does_not_wait_behind_the_backlog(world: World, stream: Stream) -> None:
+    await stream.fill(BACKLOG)
+    names = ["much", "several"]
+    await world.pool.execute(
+        "INSERT INTO tenants (id, name) SELECT id, id FROM unnest($1::text[]) AS id ON CONFLICT DO NOTHING", names
+    )
+    much, several = (dataclasses.replace(world, tenant_id=name) for name in names)
+    waiting = await much.deliver_many(await much.subscription("http://127.0.0.1:1/"), 2 * turns.FEW)
+    for _ in range(turns.FEW + 1):
+        waiting.append(await several.deliver(await several.subscription("http://127.0.0.1:1/")))
+    little = await world.deliver(await world.subscription("http://127.0.0.1:1/"))
+    async with world.delivery():
+        await until_true(lambda: stream.length(PROMPT), "the bell of the one")
+        await some_turns()
+        assert await stream.length(BACKLOG) == DUE_MARK.messages
+        assert [row["due"] for row in [await world.row(name) for name in (waiting[0], waiting[-1])]] == [True, True]
+        await stream.client.delete(BACKLOG)
+        await until_true(lambda: stream.length(BACKLOG), "the others, once there is room")
+        assert (await stream.take())[0] == little
 
 
 @pytest.mark.parametrize("status", ["pending", "scheduled"])
@@ -370,7 +394,9 @@ def test_turn_grows_or_shrinks_with_the_time_that_its_bells_were_unread(
     """A turn that rang for few says nothing about more."""
     number = FIRST_DELIVERIES_PER_TURN
     stream: Any = SimpleNamespace(first_unread=(1, 0), last_sent=(2, 0))
-    dispatcher = Dispatcher(cast("Any", None), cast("Any", None), stream, stream, Signals(cast("Any", None)))
+    dispatcher = Dispatcher(
+        cast("Any", None), cast("Any", None), stream, stream, Streams(stream, stream), Signals(cast("Any", None))
+    )
     dispatcher._rang, dispatcher._rang_at = int(rang * number), time.monotonic() - seconds
     dispatcher._adapt()
     assert dispatcher._deliveries_per_turn == number, "a bell is unread"
@@ -387,7 +413,9 @@ def test_turn_grows_or_shrinks_with_the_time_that_its_bells_were_unread(
 
 def test_turn_that_took_long_is_followed_by_a_smaller_one_even_if_its_bells_were_read_soon() -> None:
     stream: Any = SimpleNamespace(first_unread=None, last_sent=(1, 0))
-    dispatcher = Dispatcher(cast("Any", None), cast("Any", None), stream, stream, Signals(cast("Any", None)))
+    dispatcher = Dispatcher(
+        cast("Any", None), cast("Any", None), stream, stream, Streams(stream, stream), Signals(cast("Any", None))
+    )
     dispatcher._rang, dispatcher._rang_at = FIRST_DELIVERIES_PER_TURN, time.monotonic()
     dispatcher._turn_seconds = 2 * MOST_TURN_SECONDS
     dispatcher._adapt()
@@ -407,7 +435,7 @@ async def test_bells_that_are_unread_are_looked_at_no_more_often_for_what_become
 
     signals = Signals(cast("Any", None))
     stream: Any = SimpleNamespace(first_unread=(1, 0), last_sent=(2, 0), waiting=0, measure=measure)
-    dispatcher = Dispatcher(cast("Any", None), cast("Any", None), stream, stream, signals)
+    dispatcher = Dispatcher(cast("Any", None), cast("Any", None), stream, stream, Streams(stream, stream), signals)
     dispatcher._rang_at, dispatcher._turn_at = time.monotonic(), time.monotonic() + 7200
     await run_and_wake(dispatcher._take_turns(), signals, DUE, until=lambda: looks)
-    assert looks == 1
+    assert looks == len(STREAMS)

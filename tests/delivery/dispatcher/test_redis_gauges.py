@@ -7,6 +7,7 @@ import pytest
 
 from dev.harness.waiting import wait_until
 from services.delivery.dispatcher import metrics
+from services.domain.doorbell import Streams
 from services.platform.process.metrics import Growth
 from services.platform.settings import RedisSettings
 from services.platform.stores import redis
@@ -63,7 +64,8 @@ async def test_the_stream_is_swept_soon_when_there_is_something_in_it(monkeypatc
             return 0
 
     stream: Any = Stream()
-    sweeping = asyncio.create_task(metrics.sweep(stream))
+    empty: Any = Stream()
+    sweeping = asyncio.create_task(metrics.sweep(Streams(stream, empty)))
     try:
         await wait_until(lambda: stream.sweeps == 1, what="the first sweep")
         await asyncio.sleep(0.1)

@@ -8,7 +8,7 @@ import redis.asyncio
 
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import wait_until
-from services.domain.doorbell import GROUP, STREAM, Ringer
+from services.domain.doorbell import GROUP, PROMPT, Ringer
 from services.platform import ids
 from tests.delivery.world import RUNG, Counted, World, heard_one, ring, until_true
 
@@ -76,7 +76,7 @@ async def test_foreign_bells_do_not_keep_workers_from_hearing_the_next(
             {"data": '{"task_id":"1","task_name":"other","labels":{},"args":[],"kwargs":{}}'},
         ]
         for fields in strange:
-            await client.xadd(STREAM, fields)
+            await client.xadd(PROMPT, fields)
     delivery_id = await world.deliver(await world.subscription(receiver.url()), due_in=RUNG)
     await ring(ringer, delivery_id)
     async with world.worker():
@@ -91,7 +91,7 @@ async def test_heard_bells_are_taken_off_the_stream(world: World, receiver: Rece
         await world.all_in(subscription, "delivered", 200)
 
         async def empty() -> bool:
-            pending = await client.xpending(STREAM, GROUP)
-            return await client.xlen(STREAM) == 0 and pending["pending"] == 0
+            pending = await client.xpending(PROMPT, GROUP)
+            return await client.xlen(PROMPT) == 0 and pending["pending"] == 0
 
         await until_true(empty, "the stream to be empty")

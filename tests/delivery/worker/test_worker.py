@@ -12,7 +12,7 @@ from dev.harness.receiver import Receiver, Reply
 from dev.harness.stores import as_superuser
 from dev.harness.waiting import wait_until
 from services.delivery.worker import broker
-from services.domain.doorbell import GROUP, STREAM, Ringer
+from services.domain.doorbell import GROUP, PROMPT, Ringer
 from tests.delivery import sending
 from tests.delivery.world import PATIENT, RUNG, Counted, World, heard_one, outcomes, ring, until_true
 
@@ -187,14 +187,14 @@ async def test_ids_and_bells_that_were_not_claimed_are_due_at_once_after_a_stop(
         async with redis.asyncio.Redis.from_url(world.redis_url) as client:
 
             async def all_taken() -> bool:
-                pending = await client.xpending(STREAM, GROUP)
-                return bool(pending["pending"]) and await client.xlen(STREAM) == 8 - ACCEPTED
+                pending = await client.xpending(PROMPT, GROUP)
+                return bool(pending["pending"]) and await client.xlen(PROMPT) == 8 - ACCEPTED
 
             await until_true(all_taken, "bells to be taken for which there is room, and others to be read")
         stopping = time.monotonic()
     assert time.monotonic() - stopping < STOPPED_SECONDS
     async with redis.asyncio.Redis.from_url(world.redis_url) as client:
-        unread = await client.xlen(STREAM)
+        unread = await client.xlen(PROMPT)
     assert unread < 8 - ACCEPTED
     due = await world.pool.fetchval(
         "SELECT count(*) FROM deliveries WHERE status = 'pending' AND due_at <= clock_timestamp()"

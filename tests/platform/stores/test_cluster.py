@@ -10,7 +10,7 @@ from dev.harness.redis import cluster
 from dev.harness.redis.primaries import KEY, again, settings
 from dev.harness.waiting import wait_until
 from services.delivery.dispatcher import limiter
-from services.domain.doorbell import STREAM
+from services.domain.doorbell import STREAMS
 from services.domain.gates import CLOSED
 from services.domain.notices import subscription_changes
 from services.platform.stores import redis
@@ -24,7 +24,7 @@ def nodes() -> Iterator[cluster.Cluster]:
 
 
 def test_keys_are_all_in_one_slot() -> None:
-    names = [STREAM, CLOSED, limiter.KEY, subscription_changes.KEY]
+    names = [*STREAMS, CLOSED, limiter.KEY, subscription_changes.KEY]
     assert {key_slot(f"{name}x".encode()) for name in names} == {cluster.SLOT}
 
 

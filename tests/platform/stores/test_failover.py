@@ -132,5 +132,5 @@ async def test_a_ringer_that_lost_its_primary_rings_at_the_new_one(primaries: Pr
 
         await wait_until(rings, BACK_WITHIN_SECONDS, what="a bell")
         with contextlib.closing(primaries.server(primaries.primary())) as direct:
-            assert direct.xlen(doorbell.STREAM) >= 1
+            assert direct.xlen(doorbell.PROMPT) >= 1
     assert not process.failed
