@@ -18,7 +18,7 @@ const helping = signal(false);
 const menuOpen = signal(false);
 const failed = signal(/** @type {any} */ (null));
 
-const Logo = () => html`<img src=${new URL("icon.svg", import.meta.url).href} alt="" />`;
+const Logo = () => html`<img src=${session.value?.look?.has_logo ? `${base}/logo` : new URL("icon.svg", import.meta.url).href} alt="" />`;
 
 function Menu() {
   const path = here.value.path;
@@ -28,7 +28,7 @@ function Menu() {
   return html`
     ${menuOpen.value && html`<div class="veil" onClick=${() => (menuOpen.value = false)}></div>`}
     <nav class=${classes("side", menuOpen.value && "open")} id="menu" aria-label="Pages">
-      <a class="brand" href=${link("/")}><${Logo} />Webhooks</a>
+      <a class="brand" href=${link("/")}><${Logo} />${session.value?.look?.name || "Webhooks"}</a>
       ${MENU.filter(([name]) => name !== "Operate" || allowed("admin")).map(
         ([name, pages]) => html`
           <div key=${name}>

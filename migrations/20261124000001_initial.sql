@@ -22,6 +22,16 @@ CREATE INDEX tenants_with_quotas ON tenants (id)
 -- Those with another weight than most, which every process that shares reads.
 CREATE INDEX tenants_with_weights ON tenants (id) WHERE weight <> 1;
 
+-- How the portal of a tenant looks. Apart, so that lists of tenants read no logos. Null: as the console does.
+CREATE TABLE tenant_portals (
+    tenant_id   text PRIMARY KEY REFERENCES tenants (id),
+    name        text CHECK (length(name) <= 128),
+    accent      text CHECK (accent ~ '^#[0-9a-f]{6}$'),
+    accent_dark text CHECK (accent_dark ~ '^#[0-9a-f]{6}$'),
+    -- PNG or WebP.
+    logo        bytea CHECK (length(logo) <= 65536)
+);
+
 -- What a tenant stored, by the day of the events' partition. An ingest process adds what it has committed every few
 -- seconds, so no event updates a row of its tenant.
 CREATE TABLE tenant_storage (

@@ -1,7 +1,7 @@
 // The parts that pages are made of.
 import { classes, computed, html, signal, useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from "./html.js";
 import { absolute, brief, relative, whole } from "./format.js";
-import { curl } from "./api.js";
+import { curl, session } from "./api.js";
 import { here, link, setQuery } from "./router.js";
 
 const SHAPES = {
@@ -166,7 +166,7 @@ export const Toasts = () => html`
 /** A page: its heading, what it is about, and what can be done. @param {{title: any, name?: string, back?: {href: string, label: string}, about?: any, actions?: any, children?: any}} props */
 export function Page({ title, name, back, about, actions, children }) {
   useEffect(() => {
-    document.title = `${name || title} · Webhooks`;
+    document.title = `${name || title} · ${session.value?.look?.name || "Webhooks"}`;
   }, [name, title]);
   return html`
     <header class="head">

@@ -1579,6 +1579,45 @@ type PortalLinkBody struct {
 	Origin *string `json:"origin,omitempty"`
 }
 
+// PortalLook: How the portal of a tenant looks. Null: as the console does.
+type PortalLook struct {
+	// Its name in the menu and the title.
+	Name *string `json:"name"`
+
+	// The color of links and buttons.
+	Accent *string `json:"accent"`
+
+	// That in the dark theme.
+	AccentDark *string `json:"accent_dark"`
+
+	// Whether it has a logo.
+	HasLogo bool `json:"has_logo"`
+}
+
+// PortalLookPatch: How the portal of a tenant looks. Null: as the console does.
+type PortalLookPatch struct {
+	// Its name in the menu and the title.
+	Name *string `json:"name,omitempty"`
+
+	// The color of links and buttons, such as `#3d49cf`. It needs a contrast of 4.5 with white.
+	Accent *string `json:"accent,omitempty"`
+
+	// That in the dark theme: a contrast of 4.5 with `#15191f`.
+	AccentDark *string `json:"accent_dark,omitempty"`
+
+	// A PNG or WebP of at most 64 KiB, in base64.
+	LogoBase64 *string `json:"logo_base64,omitempty"`
+
+	// Null has the names of fields to reset or remove, as in the API.
+	Null []string `json:"-"`
+}
+
+// MarshalJSON also writes the fields that are null.
+func (p PortalLookPatch) MarshalJSON() ([]byte, error) {
+	type plain PortalLookPatch
+	return withNull(plain(p), p.Null)
+}
+
 // PreviousSecret: A replaced secret that is still valid.
 type PreviousSecret struct {
 	ExpiresAt time.Time `json:"expires_at"`
@@ -2552,6 +2591,8 @@ type Tenant struct {
 
 	// Null until it is known, and for a new tenant.
 	Usage *Usage `json:"usage"`
+
+	Portal PortalLook `json:"portal"`
 }
 
 // TenantBody: A tenant to create.
@@ -2595,6 +2636,9 @@ type TenantPatch struct {
 
 	// Quotas that are missing stay as they are; null restores the default.
 	Quotas *QuotasBody `json:"quotas,omitempty"`
+
+	// How its portal looks. Fields that are missing stay as they are; null: as the console does.
+	Portal *PortalLookPatch `json:"portal,omitempty"`
 
 	// Null has the names of fields to reset or remove, as in the API.
 	Null []string `json:"-"`

@@ -337,6 +337,59 @@ class Usage(_message.Message):
 Global___Usage: _TypeAlias = Usage  # noqa: Y015
 
 @_typing.final
+class PortalLook(_message.Message):
+    """How the portal of a tenant looks. What is unset is as in the console."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ACCENT_FIELD_NUMBER: _builtins.int
+    ACCENT_DARK_FIELD_NUMBER: _builtins.int
+    LOGO_FIELD_NUMBER: _builtins.int
+    HAS_LOGO_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name in the menu and in the title, at most 128 characters."""
+    accent: _builtins.str
+    """The color of links and buttons in the light theme, such as "#3d49cf": a contrast of 4.5 with white."""
+    accent_dark: _builtins.str
+    """That in the dark theme: a contrast of 4.5 with #15191f."""
+    logo: _builtins.bytes
+    """PNG or WebP, at most 64 KiB. Not in responses."""
+    has_logo: _builtins.bool
+    """Whether there is a logo. Only in responses."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str | None = ...,
+        accent: _builtins.str | None = ...,
+        accent_dark: _builtins.str | None = ...,
+        logo: _builtins.bytes | None = ...,
+        has_logo: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accent", b"_accent", "_accent_dark", b"_accent_dark", "_logo", b"_logo", "_name", b"_name", "accent", b"accent", "accent_dark", b"accent_dark", "logo", b"logo", "name", b"name"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accent", b"_accent", "_accent_dark", b"_accent_dark", "_logo", b"_logo", "_name", b"_name", "accent", b"accent", "accent_dark", b"accent_dark", "has_logo", b"has_logo", "logo", b"logo", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__accent: _TypeAlias = _typing.Literal["accent"]  # noqa: Y015
+    _WhichOneofArgType__accent: _TypeAlias = _typing.Literal["_accent", b"_accent"]  # noqa: Y015
+    _WhichOneofReturnType__accent_dark: _TypeAlias = _typing.Literal["accent_dark"]  # noqa: Y015
+    _WhichOneofArgType__accent_dark: _TypeAlias = _typing.Literal["_accent_dark", b"_accent_dark"]  # noqa: Y015
+    _WhichOneofReturnType__logo: _TypeAlias = _typing.Literal["logo"]  # noqa: Y015
+    _WhichOneofArgType__logo: _TypeAlias = _typing.Literal["_logo", b"_logo"]  # noqa: Y015
+    _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
+    _WhichOneofArgType__name: _TypeAlias = _typing.Literal["_name", b"_name"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__accent) -> _WhichOneofReturnType__accent | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__accent_dark) -> _WhichOneofReturnType__accent_dark | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__logo) -> _WhichOneofReturnType__logo | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__name) -> _WhichOneofReturnType__name | None: ...
+
+Global___PortalLook: _TypeAlias = PortalLook  # noqa: Y015
+
+@_typing.final
 class Tenant(_message.Message):
     """Owner of subscriptions, events, and deliveries. Tenants are isolated."""
 
@@ -350,6 +403,7 @@ class Tenant(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
+    PORTAL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """1 to 63 of a-z 0-9 _ -, beginning with a letter or a digit."""
     name: _builtins.str
@@ -374,6 +428,10 @@ class Tenant(_message.Message):
     def usage(self) -> Global___Usage:
         """What it uses of them; unset until that is known."""
 
+    @_builtins.property
+    def portal(self) -> Global___PortalLook:
+        """How its portal looks."""
+
     def __init__(
         self,
         *,
@@ -385,10 +443,11 @@ class Tenant(_message.Message):
         limits: Global___Quotas | None = ...,
         usage: Global___Usage | None = ...,
         weight: _builtins.int = ...,
+        portal: Global___PortalLook | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "limits", b"limits", "quotas", b"quotas", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "limits", b"limits", "portal", b"portal", "quotas", b"quotas", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "description", b"description", "id", b"id", "limits", b"limits", "name", b"name", "quotas", b"quotas", "usage", b"usage", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "description", b"description", "id", b"id", "limits", b"limits", "name", b"name", "portal", b"portal", "quotas", b"quotas", "usage", b"usage", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -526,6 +585,7 @@ class UpdateTenantRequest(_message.Message):
     QUOTAS_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
+    PORTAL_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id."""
     name: _builtins.str
@@ -540,7 +600,13 @@ class UpdateTenantRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The fields to change: name, description, weight, quotas for all of them, or one as in quotas.subscriptions. Required."""
+        """The fields to change: name, description, weight, quotas for all of them, or one as in quotas.subscriptions or
+        portal.accent. Required.
+        """
+
+    @_builtins.property
+    def portal(self) -> Global___PortalLook:
+        """What the mask names and that is unset is as in the console again."""
 
     def __init__(
         self,
@@ -551,10 +617,11 @@ class UpdateTenantRequest(_message.Message):
         quotas: Global___Quotas | None = ...,
         update_mask: _field_mask_pb2.FieldMask | None = ...,
         weight: _builtins.int | None = ...,
+        portal: Global___PortalLook | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "quotas", b"quotas", "update_mask", b"update_mask", "weight", b"weight"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "portal", b"portal", "quotas", b"quotas", "update_mask", b"update_mask", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "description", b"description", "id", b"id", "name", b"name", "quotas", b"quotas", "update_mask", b"update_mask", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "description", b"description", "id", b"id", "name", b"name", "portal", b"portal", "quotas", b"quotas", "update_mask", b"update_mask", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
     _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
@@ -1475,16 +1542,20 @@ class GetPortalLinkRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ID_FIELD_NUMBER: _builtins.int
+    WITH_LOGO_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUID of the link."""
+    with_logo: _builtins.bool
+    """Whether the logo is wanted, too."""
     def __init__(
         self,
         *,
         id: _builtins.str = ...,
+        with_logo: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id", "with_logo", b"with_logo"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1498,19 +1569,27 @@ class GetPortalLinkResponse(_message.Message):
 
     EXISTS_FIELD_NUMBER: _builtins.int
     ORIGIN_FIELD_NUMBER: _builtins.int
+    LOGO_FIELD_NUMBER: _builtins.int
+    LOGO_TYPE_FIELD_NUMBER: _builtins.int
     exists: _builtins.bool
     """Whether there is one of this id, which may have ended."""
     origin: _builtins.str
     """As in PortalLink."""
+    logo: _builtins.bytes
+    """The logo of its tenant, if that is wanted; empty if there is none."""
+    logo_type: _builtins.str
+    """Its media type."""
     def __init__(
         self,
         *,
         exists: _builtins.bool = ...,
         origin: _builtins.str = ...,
+        logo: _builtins.bytes = ...,
+        logo_type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exists", b"exists", "origin", b"origin"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["exists", b"exists", "logo", b"logo", "logo_type", b"logo_type", "origin", b"origin"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1550,21 +1629,27 @@ class ExchangedPortalLink(_message.Message):
 
     LINK_FIELD_NUMBER: _builtins.int
     TOKEN_FIELD_NUMBER: _builtins.int
+    LOOK_FIELD_NUMBER: _builtins.int
     token: _builtins.str
     """What its holder sends in place of an API key. It is shown only in this response."""
     @_builtins.property
     def link(self) -> Global___PortalLink:
         """The link."""
 
+    @_builtins.property
+    def look(self) -> Global___PortalLook:
+        """How its pages look."""
+
     def __init__(
         self,
         *,
         link: Global___PortalLink | None = ...,
         token: _builtins.str = ...,
+        look: Global___PortalLook | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["link", b"link"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["link", b"link", "look", b"look"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["link", b"link", "token", b"token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["link", b"link", "look", b"look", "token", b"token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -52,6 +52,7 @@ def routes(services: Backends, console: Console) -> list[Route]:
         Route(ELEMENT_PATH, element.served),
         Route(f"{PATH}/{{link_id}}", page),
         Route(f"{PATH}/{{link_id}}/session", portal.exchange, methods=["POST"]),
+        Route(f"{PATH}/{{link_id}}/logo", portal.logo),
         Route(f"{PATH}/{{link_id}}/{{rest:path}}", page_below),
     ]
 
@@ -105,17 +106,35 @@ class _Portal:
                 "limited": bool(link["subscriptions"]),
             },
             "origin": link["origin"] or None,
+            "look": _look(answer.exchanged.look),
             "expires_at": link["expires_at"],
             "version": metrics.version(),
             "development": False,
         }
         return Response(json.dumps(body), 201, models.NO_STORE | static.NOSNIFF, "application/json")
 
+    async def logo(self, request: Request) -> Response:
+        """Return the logo of a link's tenant."""
+        link_id = _link_id(request)
+        if link_id is not None:
+            asked = pb.GetPortalLinkRequest(id=link_id, with_logo=True)
+            answer = await self._access.GetPortalLink(asked, timeout=self._timeout_seconds)
+            if answer.logo:
+                headers = static.NOSNIFF | {"cache-control": "private, max-age=300"}
+                return Response(answer.logo, headers=headers, media_type=answer.logo_type)
+            await self._refusals.pause()  # ids can be made up
+        return problems.unknown_path()
+
     async def _find_origin(self, link_id: str) -> str:
         answer = await self._access.GetPortalLink(pb.GetPortalLinkRequest(id=link_id), timeout=self._timeout_seconds)
         if not answer.exists:
             raise errors.Unauthenticated("there is no such portal link")
         return answer.origin
+
+
+def _look(look: pb.PortalLook) -> dict[str, object]:
+    found = models.values(look)
+    return {name: found[name] for name in ("name", "accent", "accent_dark", "has_logo")}
 
 
 def _link_id(request: Request) -> str | None:

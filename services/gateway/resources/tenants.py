@@ -1,5 +1,7 @@
 """Tenants, which are isolated from each other. Requires role admin."""
 
+import base64
+import binascii
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
@@ -12,6 +14,7 @@ from services.domain.tenants.quotas import RANGES, Quota
 from services.gateway.resources import models
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import JsonRoute
+from services.platform import errors
 
 router = APIRouter(
     prefix="/api/v1/admin/tenants",
@@ -20,6 +23,8 @@ router = APIRouter(
     strict_content_type=False,  # a body without a Content-Type is JSON
 )
 
+# Of 64 KiB.
+_MAX_BASE64 = 88 << 10
 _EXAMPLE: dict[str, Any] = {"id": "acme", "name": "Acme Ltd", "description": "The shop's own events"}
 _QUOTAS_EXAMPLE: dict[str, Any] = {"subscriptions": 1000, "events_per_second": 50.0}
 _EXISTS = f"{openapi.KEY_IN_USE} Or a tenant with this id exists or existed (`TENANT_EXISTS`)."
@@ -72,6 +77,33 @@ class TenantBody(models.Request):
     quotas: QuotasBody = Field(default_factory=QuotasBody, description="The tenant's own quotas.")
 
 
+class PortalLookPatch(models.Request):
+    """How the portal of a tenant looks. Null: as the console does."""
+
+    name: Annotated[str, Field(max_length=limits.MAX_NAME_LENGTH)] | None = Field(
+        None, description="Its name in the menu and the title."
+    )
+    accent: str | None = Field(
+        None, description="The color of links and buttons, such as `#3d49cf`. It needs a contrast of 4.5 with white."
+    )
+    accent_dark: str | None = Field(None, description="That in the dark theme: a contrast of 4.5 with `#15191f`.")
+    logo_base64: Annotated[str, Field(max_length=_MAX_BASE64)] | None = Field(
+        None, description="A PNG or WebP of at most 64 KiB, in base64."
+    )
+
+    def message(self) -> pb.PortalLook:
+        """Return the same as a message; raise InvalidArgument for what is not base64."""
+        try:
+            logo = None if self.logo_base64 is None else base64.b64decode(self.logo_base64, validate=True)
+        except binascii.Error:
+            raise errors.InvalidArgument.field("portal.logo_base64", "must be base64") from None
+        return pb.PortalLook(name=self.name, accent=self.accent, accent_dark=self.accent_dark, logo=logo)
+
+    def paths(self) -> list[str]:
+        """Return the fields that are given, as a mask names them."""
+        return [f"portal.{name.removesuffix('_base64')}" for name in sorted(self.model_fields_set)]
+
+
 class TenantPatch(models.Request):
     """Changes to a tenant. Fields that are missing stay as they are."""
 
@@ -82,6 +114,10 @@ class TenantPatch(models.Request):
     weight: _Weight = Field(limits.DEFAULT_WEIGHT, description=_WEIGHT)
     quotas: QuotasBody = Field(
         default_factory=QuotasBody, description="Quotas that are missing stay as they are; null restores the default."
+    )
+    portal: PortalLookPatch = Field(
+        default_factory=PortalLookPatch,
+        description="How its portal looks. Fields that are missing stay as they are; null: as the console does.",
     )
 
 
@@ -113,6 +149,15 @@ class Usage(models.Answer):
     measured_at: models.Timestamp = Field(description="When that was, a few seconds ago.")
 
 
+class PortalLook(models.Answer):
+    """How the portal of a tenant looks. Null: as the console does."""
+
+    name: str | None = Field(description="Its name in the menu and the title.", examples=["Acme Webhooks"])
+    accent: str | None = Field(description="The color of links and buttons.", examples=["#0a6b5e"])
+    accent_dark: str | None = Field(description="That in the dark theme.", examples=["#6fd6c4"])
+    has_logo: bool = Field(description="Whether it has a logo.", examples=[False])
+
+
 class Tenant(models.Answer):
     """A tenant."""
 
@@ -124,6 +169,7 @@ class Tenant(models.Answer):
     quotas: OwnQuotas
     limits: Limits
     usage: Usage | None = Field(description="Null until it is known, and for a new tenant.")
+    portal: PortalLook
 
 
 TenantId = Annotated[models.TenantName, Path(description="Id of the tenant.", examples=[_EXAMPLE["id"]])]
@@ -213,8 +259,9 @@ async def get_tenant(tenant_id: TenantId, services: backends.Injected) -> Tenant
 )
 async def update_tenant(tenant_id: TenantId, body: TenantPatch, services: backends.Injected) -> Tenant:
     """Change a tenant. Every process applies new quotas within 2 seconds, and a new weight within 10."""
-    paths = sorted(body.model_fields_set - {"quotas"})
+    paths = sorted(body.model_fields_set - {"quotas", "portal"})
     paths += [f"quotas.{name}" for name in sorted(body.quotas.model_fields_set)]
+    paths += body.portal.paths()
     if not paths:
         return await get_tenant(tenant_id, services)
     request = pb.UpdateTenantRequest(
@@ -223,6 +270,7 @@ async def update_tenant(tenant_id: TenantId, body: TenantPatch, services: backen
         description=body.description,
         weight=body.weight,
         quotas=body.quotas.message(),
+        portal=body.portal.message(),
         update_mask=FieldMask(paths=paths),
     )
     answer = await services.operate(services.access.UpdateTenant, request)

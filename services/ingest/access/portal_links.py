@@ -9,6 +9,8 @@ from uuid import UUID
 
 from services.domain.notices import audit
 from services.domain.notices.audit import Action, FieldChange
+from services.ingest.access import portal_looks
+from services.ingest.access.portal_looks import Look
 from services.ingest.subscriptions.store import no_tenant
 from services.platform import errors, ids
 from services.platform.auth import identity, roles
@@ -126,6 +128,10 @@ class PortalLinkStore:
         """Return a link, also one that has ended."""
         row = await self._pool.fetchrow(SQL["select_portal_link_by_id"], link_id)
         return None if row is None else _link(row)
+
+    async def look(self, link_id: UUID, *, with_logo: bool = False) -> tuple[Look, bytes]:
+        """Return how the pages of a link look, and their logo if that is asked for."""
+        return await portal_looks.of_link(self._pool, link_id, with_logo=with_logo)
 
     async def exchange(self, link_id: UUID, *, secret_hash: bytes, token_hash: bytes) -> PortalLink | None:
         """Give a link its token, once; None if the secret is not its own, it has a token already, or it has ended."""

@@ -4,10 +4,13 @@ INSERT INTO tenants (id, {columns}) VALUES ($1, {values}) ON CONFLICT (id) DO NO
 
 -- select_tenant --
 -- Reads a tenant that is not deleted, with what it uses; those sums are null if they are older than $2 seconds.
-SELECT t.*, s.measured_at, u.subscriptions, u.events_per_second, u.waiting_deliveries, u.stored_bytes
+SELECT t.*, s.measured_at, u.subscriptions, u.events_per_second, u.waiting_deliveries, u.stored_bytes,
+       p.name AS portal_name, p.accent AS portal_accent, p.accent_dark AS portal_accent_dark,
+       p.logo IS NOT NULL AS portal_has_logo
 FROM tenants t
 LEFT JOIN usage_state s ON s.measured_at > now() - make_interval(secs => $2)
 LEFT JOIN tenant_usage u ON u.tenant_id = t.id AND s.measured_at IS NOT NULL
+LEFT JOIN tenant_portals p ON p.tenant_id = t.id
 WHERE t.id = $1 AND t.deleted_at IS NULL
 
 -- update_tenant --
@@ -16,10 +19,13 @@ UPDATE tenants SET ({columns}) = ROW ({values}) WHERE id = $1
 
 -- select_tenants_page --
 -- Reads a page of the tenants that are not deleted, by id, with what they use; null if that is older than $3 seconds.
-SELECT t.*, s.measured_at, u.subscriptions, u.events_per_second, u.waiting_deliveries, u.stored_bytes
+SELECT t.*, s.measured_at, u.subscriptions, u.events_per_second, u.waiting_deliveries, u.stored_bytes,
+       p.name AS portal_name, p.accent AS portal_accent, p.accent_dark AS portal_accent_dark,
+       p.logo IS NOT NULL AS portal_has_logo
 FROM (SELECT * FROM tenants WHERE id > $1 AND deleted_at IS NULL ORDER BY id LIMIT $2) AS t
 LEFT JOIN usage_state s ON s.measured_at > now() - make_interval(secs => $3)
 LEFT JOIN tenant_usage u ON u.tenant_id = t.id AND s.measured_at IS NOT NULL
+LEFT JOIN tenant_portals p ON p.tenant_id = t.id
 ORDER BY t.id
 
 -- lock_tenant --
@@ -156,3 +162,22 @@ DELETE FROM portal_links WHERE id IN (
     SELECT id FROM portal_links WHERE expires_at <= now() - make_interval(secs => $1)
     ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED
 )
+
+-- insert_tenant_portal --
+-- Makes the row of a tenant's portal, unless it is there.
+INSERT INTO tenant_portals (tenant_id) VALUES ($1) ON CONFLICT DO NOTHING
+
+-- select_tenant_portal --
+-- Reads it.
+SELECT * FROM tenant_portals WHERE tenant_id = $1
+
+-- update_tenant_portal --
+-- Replaces these columns of it.
+UPDATE tenant_portals SET ({columns}) = ROW ({values}) WHERE tenant_id = $1
+
+-- select_look_of_link --
+-- Reads how the portal of a link's tenant looks, and its logo if $2.
+SELECT p.name AS portal_name, p.accent AS portal_accent, p.accent_dark AS portal_accent_dark,
+       p.logo IS NOT NULL AS portal_has_logo, CASE WHEN $2::boolean THEN p.logo END AS logo
+FROM portal_links l JOIN tenant_portals p ON p.tenant_id = l.tenant_id
+WHERE l.id = $1

@@ -7,6 +7,7 @@ from protos.webhook.v1 import access_pb2_grpc
 from services.domain import limits
 from services.domain.idempotency import Key, key_of_request
 from services.domain.tenants.quotas import CHANGED, Quota, Quotas
+from services.ingest.access import portal_looks
 from services.ingest.access.portal_links import LinkDraft, PortalLink, PortalLinkStore
 from services.ingest.access.sessions import SessionStore
 from services.ingest.access.store import AccessStore, KeyDraft, OwnQuotas, Tenant, TenantDraft, TenantUpdate
@@ -60,15 +61,21 @@ def tenant_update(request: pb.UpdateTenantRequest) -> TenantUpdate:
     own: OwnQuotas = own_quotas(request.quotas)
     paths = {f"quotas.{quota}": quota for quota in Quota}
     given = set(request.update_mask.paths)
-    unknown = given - {"name", "description", "weight", "quotas", *paths}
-    if unknown or not given:
-        known = ", ".join(["name", "description", "weight", "quotas", *paths])
+    looks: dict[str, Any] = {f"portal.{name}": name for name in ("name", "accent", "accent_dark", "logo")}
+    known_paths = ["name", "description", "weight", "quotas", *paths, *looks]
+    if given.difference(known_paths) or not given:
+        known = ", ".join(known_paths)
         raise errors.InvalidArgument.field("update_mask", f"must name some of {known}")
     return TenantUpdate(
         name=request.name or request.id if "name" in given else None,
         description=request.description if "description" in given else None,
         weight=_weight(request) if "weight" in given else None,
         own={quota: own[quota] for path, quota in paths.items() if not given.isdisjoint({path, "quotas"})},
+        portal={
+            name: getattr(request.portal, name) if request.portal.HasField(name) else None
+            for path, name in looks.items()
+            if path in given
+        },
     )
 
 
@@ -267,8 +274,14 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
 
     async def GetPortalLink(self, request: pb.GetPortalLinkRequest, _context: Context) -> pb.GetPortalLinkResponse:
         """Return whether there is a link, and who may frame it."""
-        found = await self._links.by_id(ids.parse("id", request.id))
-        return pb.GetPortalLinkResponse(exists=found is not None, origin=found.origin or "" if found else "")
+        link_id = ids.parse("id", request.id)
+        found = await self._links.by_id(link_id)
+        if found is None:
+            return pb.GetPortalLinkResponse()
+        logo = (await self._links.look(link_id, with_logo=True))[1] if request.with_logo else b""
+        return pb.GetPortalLinkResponse(
+            exists=True, origin=found.origin or "", logo=logo, logo_type=portal_looks.media_type(logo) or ""
+        )
 
     async def ExchangePortalLink(
         self, request: pb.ExchangePortalLinkRequest, _context: Context
@@ -281,7 +294,9 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
         if found is None:
             message = "the portal link was used already, has expired, or never existed; open another one"
             return pb.ExchangePortalLinkResponse(refusal=_refusal(errors.Unauthenticated(message)))
-        return pb.ExchangePortalLinkResponse(exchanged=pb.ExchangedPortalLink(link=_link(found), token=token))
+        look, _ = await self._links.look(found.id)
+        exchanged = pb.ExchangedPortalLink(link=_link(found), token=token, look=conversion.message(pb.PortalLook, look))
+        return pb.ExchangePortalLinkResponse(exchanged=exchanged)
 
     def _rendered(self, tenant: Tenant) -> bytes:
         return self._message(tenant).SerializeToString()
@@ -295,6 +310,7 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
             quotas=pb.Quotas(**own),
             limits=conversion.message(pb.Quotas, applied),
             usage=conversion.message(pb.Usage, tenant.usage) if tenant.usage else None,
+            portal=conversion.message(pb.PortalLook, tenant.portal),
         )
 
 

@@ -1,7 +1,7 @@
 """Tenants and API keys: the records, their rules, and their rows in Postgres."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 from uuid import UUID
@@ -11,6 +11,8 @@ from services.domain.idempotency import Key
 from services.domain.notices import audit
 from services.domain.notices.audit import Action, FieldChange
 from services.domain.tenants.quotas import FRESH_SECONDS, RANGES, Quota
+from services.ingest.access import portal_looks
+from services.ingest.access.portal_looks import NO_LOOK, Look
 from services.ingest.subscriptions.store import no_tenant
 from services.platform import errors, ids
 from services.platform.auth import identity
@@ -49,6 +51,7 @@ class Tenant:
     own: OwnQuotas
     # None: not known of late.
     usage: Usage | None
+    portal: Look
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,6 +103,8 @@ class TenantUpdate:
     weight: int | None = None
     # Only those that change.
     own: OwnQuotas
+    # Of how its portal looks, by column; None: as in the console.
+    portal: Mapping[str, str | bytes | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument, which names the field at fault."""
@@ -109,6 +114,7 @@ class TenantUpdate:
             *limits.WEIGHT.violations("weight", self.weight),
             *_quota_violations(self.own),
         )
+        portal_looks.check(self.portal)
 
     def columns(self) -> dict[str, Any]:
         """Return what to store, by column."""
@@ -211,12 +217,12 @@ class AccessStore:
         row = await self._pool.fetchrow(SQL["select_tenant"], tenant_id, FRESH_SECONDS)
         if row is None:
             raise errors.NotFound(f"tenant {tenant_id} not found")
-        return _tenant(row, usage=_usage(row))
+        return _shown(row)
 
     async def tenants_page(self, after: str, limit: int) -> list[Tenant]:
         """Return up to `limit` tenants with ids above `after`."""
         rows = await self._pool.fetch(SQL["select_tenants_page"], after, limit, FRESH_SECONDS)
-        return [_tenant(row, usage=_usage(row)) for row in rows]
+        return [_shown(row) for row in rows]
 
     async def update_tenant(self, tenant_id: str, update: TenantUpdate) -> Tenant:
         """Change a tenant and return it. Raise NotFound if there is none."""
@@ -225,16 +231,19 @@ class AccessStore:
             if before is None:
                 raise errors.NotFound(f"tenant {tenant_id} not found")
             columns = {name: value for name, value in update.columns().items() if before[name] != value}
+            looks = await portal_looks.change(connection, tenant_id, update.portal) if update.portal else []
             if columns:
                 statement = sql.with_columns(SQL["update_tenant"], columns, before=1)
                 await connection.execute(statement, tenant_id, *columns.values())
+            if columns or looks:
                 changes = [_changed(before, name, value) for name, value in columns.items()]
+                changes += [FieldChange(field=name) for name in looks]
                 entry = audit.Entry(
                     action=Action.UPDATE_TENANT, tenant_id=tenant_id, resource_id=tenant_id, changes=changes
                 )
                 await audit.record(connection, entry)
             row = await connection.fetchrow(SQL["select_tenant"], tenant_id, FRESH_SECONDS)
-            return _tenant(row, usage=_usage(row))
+            return _shown(row)
 
     async def delete_tenant(self, tenant_id: str) -> int:
         """Mark a tenant deleted, revoke its keys, and return how many.
@@ -317,8 +326,12 @@ class AccessStore:
             return revoked
 
 
-def _tenant(row: Any, *, usage: Usage | None) -> Tenant:
-    return sql.record(Tenant, row, own={quota: row[quota.column] for quota in Quota}, usage=usage)
+def _shown(row: Any) -> Tenant:
+    return _tenant(row, usage=_usage(row), portal=Look.of(row))
+
+
+def _tenant(row: Any, *, usage: Usage | None, portal: Look = NO_LOOK) -> Tenant:
+    return sql.record(Tenant, row, own={quota: row[quota.column] for quota in Quota}, usage=usage, portal=portal)
 
 
 def _usage(row: Any) -> Usage | None:

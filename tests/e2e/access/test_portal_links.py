@@ -1,6 +1,7 @@
 """Portal links: what one allows, for whom and for what, and how it ends."""
 
 import asyncio
+import base64
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -355,6 +356,38 @@ async def test_the_token_beats_a_cookie_and_acts_under_its_own_name(
     newest, *_ = await listed(http, resource_id=customer.own["subscription_id"])
     assert newest["action"] == "subscription.pause"
     assert newest["actor"].startswith("portal:")
+
+
+async def test_a_portal_looks_as_its_tenant_wants(http: httpx.AsyncClient, admin: Admin, a_name: str) -> None:
+    key = await admin.key(await admin.tenant(a_name))
+    tenant = f"/api/v1/admin/tenants/{a_name}"
+    png = b"\x89PNG\r\n\x1a\n" + b"a picture"
+    encoded = base64.b64encode(png).decode()
+    look = {"name": "Acme Webhooks", "accent": "#0a6b5e", "accent_dark": "#6fd6c4", "logo_base64": encoded}
+    changed = await http.patch(tenant, json={"portal": look}, headers=bearer(ADMIN_KEY))
+    expected = {"name": "Acme Webhooks", "accent": "#0a6b5e", "accent_dark": "#6fd6c4", "has_logo": True}
+    assert (changed.status_code, changed.json()["portal"]) == (200, expected), changed.text
+    (entry, *_) = await listed(http, resource_id=a_name)
+    changed_fields = ["portal.accent", "portal.accent_dark", "portal.logo", "portal.name"]
+    assert sorted(entry["changes"], key=str) == [{"field": name} for name in changed_fields]
+
+    made = await link(http, key)
+    path = made["url"].partition("#")[0]
+    assert (await exchanged(http, made["url"])).json()["look"] == expected
+    logo = await http.get(f"{path}/logo")
+    assert (logo.content, logo.headers["content-type"], logo.headers["x-content-type-options"]) == (
+        png,
+        "image/png",
+        "nosniff",
+    )
+    cleared = await http.patch(tenant, json={"portal": {"logo_base64": None}}, headers=bearer(ADMIN_KEY))
+    assert cleared.json()["portal"] == expected | {"has_logo": False}
+    assert (await http.get(f"{path}/logo")).status_code == 404
+    svg = base64.b64encode(b"<svg onload='alert(1)'/>").decode()
+    for wrong in ({"accent": "#ffff00"}, {"accent": "red"}, {"accent_dark": "#000000"}, {"logo_base64": svg}):
+        refused = await http.patch(tenant, json={"portal": wrong}, headers=bearer(ADMIN_KEY))
+        assert refused.status_code == 422, wrong
+        assert refused.json()["errors"][0]["field"].startswith("portal.")
 
 
 async def test_pages_of_no_link_are_framed_by_nobody_and_only_the_element_is_shared(http: httpx.AsyncClient) -> None:

@@ -1663,6 +1663,38 @@ class PortalLinkBody(Model, kw_only=True):
     """
 
 
+class PortalLook(Model, kw_only=True):
+    """How the portal of a tenant looks. Null: as the console does."""
+
+    name: str | None
+    """Its name in the menu and the title."""
+
+    accent: str | None
+    """The color of links and buttons."""
+
+    accent_dark: str | None
+    """That in the dark theme."""
+
+    has_logo: bool
+    """Whether it has a logo."""
+
+
+class PortalLookPatch(Model, kw_only=True):
+    """How the portal of a tenant looks. Null: as the console does."""
+
+    name: str | None | UnsetType = UNSET
+    """Its name in the menu and the title."""
+
+    accent: str | None | UnsetType = UNSET
+    """The color of links and buttons, such as `#3d49cf`. It needs a contrast of 4.5 with white."""
+
+    accent_dark: str | None | UnsetType = UNSET
+    """That in the dark theme: a contrast of 4.5 with `#15191f`."""
+
+    logo_base64: str | None | UnsetType = UNSET
+    """A PNG or WebP of at most 64 KiB, in base64."""
+
+
 class PreviousSecret(Model, kw_only=True):
     """A replaced secret that is still valid."""
 
@@ -2507,6 +2539,8 @@ class Tenant(Model, kw_only=True):
     usage: Usage | None
     """Null until it is known, and for a new tenant."""
 
+    portal: PortalLook
+
 
 class TenantBody(Model, kw_only=True):
     """A tenant to create."""
@@ -2554,6 +2588,9 @@ class TenantPatch(Model, kw_only=True):
 
     quotas: QuotasBody | UnsetType = UNSET
     """Quotas that are missing stay as they are; null restores the default."""
+
+    portal: PortalLookPatch | UnsetType = UNSET
+    """How its portal looks. Fields that are missing stay as they are; null: as the console does."""
 
 
 class Tested(Model, kw_only=True):

@@ -49,6 +49,7 @@ from webhook_service.models import (
     ListOrder,
     PortalCapability,
     PortalLink,
+    PortalLookPatch,
     PublicKeys,
     PullResult,
     PulledDeliveries,
@@ -1179,6 +1180,7 @@ class TenantsResource(Resource):
         description: str | UnsetType = UNSET,
         weight: int | UnsetType = UNSET,
         quotas: QuotasBody | Mapping[str, Any] | UnsetType = UNSET,
+        portal: PortalLookPatch | Mapping[str, Any] | UnsetType = UNSET,
     ) -> Tenant:
         """Change a tenant.
 
@@ -1189,7 +1191,7 @@ class TenantsResource(Resource):
             "PATCH",
             f"/api/v1/admin/tenants/{segment(tenant_id)}",
             answers={200: Tenant},
-            body={"name": name, "description": description, "weight": weight, "quotas": quotas},
+            body={"name": name, "description": description, "weight": weight, "quotas": quotas, "portal": portal},
         )
         return cast("Tenant", self._transport.call(call))
 
