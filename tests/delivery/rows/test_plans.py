@@ -274,6 +274,7 @@ def by_id(data: Data) -> dict[str, tuple[str, list[Any]]]:
         "unlist": (api.SQL["unlist"], [some, owners, ["failed"] * len(some), least, greatest]),
         "lock_queued": (api.SQL["lock_queued"], [some, "default"]),
         "select_queued": (api.SQL["select_queued"], [some]),
+        "select_owners_of": (deliveries.SQL["select_owners_of"], [some, least, greatest]),
         **erasing(data),
     }
 
@@ -300,7 +301,7 @@ BY_ID = [
     "record_late", "settle_late", "select_payload", "take_due", "keep_leases", "lock_leases",
     "expire_leases", "mark_due",
     "end_waiting", "find_of_event", "select_whole", "count_by", "select_attempts", "event_exists", "lock_deliveries",
-    "retry_deliveries", "unlist", "lock_queued", "select_queued",
+    "retry_deliveries", "unlist", "lock_queued", "select_queued", "select_owners_of",
     "count_deliveries", "find_of_events", "erase_payloads", "lock_queue", "lock_history", "erase_attempts",
     "finish_erasing",
 ]  # fmt: skip
@@ -582,8 +583,8 @@ def _worked(node: Any) -> int:
 
 
 def test_statements_of_a_batch_are_all_checked() -> None:
-    # The last looks up one id, after it was not found.
-    named: Sequence[str] = [*BY_ID, *(name for name, _ in TURNS), "lock_waiting", "select_kind"]
+    # The last two look up one id that was not found, and events one by one.
+    named = [*BY_ID, *(name for name, _ in TURNS), "lock_waiting", "select_kind", "select_visible_events"]
     known = {
         name
         for queries in (worker.SQL, dispatcher.SQL, deliveries.SQL)
