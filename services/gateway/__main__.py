@@ -52,9 +52,11 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
         connected("delivery", settings.delivery_addr, settings.delivery_service_key) as delivery,
         # Consumers wait for long: nothing else waits for them.
         connected("delivery", settings.delivery_addr, settings.delivery_service_key, own_connection=True) as pulling,
+        # Nor for streams, which last: a server takes 128 calls on a connection.
+        connected("delivery", settings.delivery_addr, settings.delivery_service_key, own_connection=True) as watching,
         connected("analytics", settings.analytics_addr, settings.analytics_service_key) as analytics,
     ):
-        channels = Channels(ingest=ingest, delivery=delivery, pulling=pulling, analytics=analytics)
+        channels = Channels(ingest=ingest, delivery=delivery, pulling=pulling, watching=watching, analytics=analytics)
         services = Backends.over(channels, timeout_seconds=settings.rpc_timeout_seconds)
         retries = Retries(settings.accept_timeout_seconds)
         clock = Clock("ingest")

@@ -40,7 +40,7 @@ async def gateway(
     )
     health = health or probes.Health()
     async with grpc_client.channel(f"127.0.0.1:{services_port}") as channel:
-        channels = Channels(ingest=channel, delivery=channel, pulling=channel, analytics=channel)
+        channels = Channels(ingest=channel, delivery=channel, pulling=channel, watching=channel, analytics=channel)
         backends = Backends.over(channels, timeout_seconds=settings.rpc_timeout_seconds)
         retries = Retries(settings.accept_timeout_seconds)
         clock = Clock("ingest")

@@ -21,6 +21,7 @@ from services.domain.events import TypeFilter
 from services.domain.live import FIELD, OPEN_MILLISECONDS, STREAM, Batch, Told, open_stream
 from services.domain.states import DeliveryStatus
 from services.platform import errors
+from services.platform.auth import identity
 from services.platform.process import background
 from services.platform.stores import redis as redis_store
 from services.platform.stores.redis import REDIS_AWAY, Client
@@ -54,6 +55,8 @@ class Wanted:
     subscription_ids: frozenset[UUID]
     statuses: frozenset[DeliveryStatus]
     types: TypeFilter
+    # Whether the caller's portal link is limited to these subscriptions.
+    limited: bool = False
 
     @classmethod
     def of(cls, tenant_id: str, message: pb.DeliveryFilter) -> "Wanted":
@@ -67,6 +70,7 @@ class Wanted:
             subscription_ids=frozenset(wanted.subscription_ids),
             statuses=wanted.statuses,
             types=TypeFilter(wanted.event_types),
+            limited=identity.limited_to() is not None,
         )
 
     def has(self, told: Told) -> bool:
@@ -113,7 +117,8 @@ class _Watcher:
             room = MAX_WAITING - len(self.told)
             self.told += found[:room]
             self.dropped += max(0, len(found) - room)
-        self.dropped += dropped
+        # Which subscriptions these are of is not known: a limited link learns that there were some, and not how many.
+        self.dropped += min(dropped, 1) if self.wanted.limited else dropped
         if found or dropped:
             self.something.set()
 
@@ -150,12 +155,14 @@ class Watching:
             raise errors.InvalidArgument.field("position", "must be the position of an earlier message")
         with _hearing():
             last: bytes = await self._open(STREAM, OPEN_MILLISECONDS)
-        watcher = _Watcher(wanted=wanted, counting=counting, place=_place(position or last))
+        begin = _place(position or last)
+        # One that is still to come is not known: what comes before it must not be left out.
+        watcher = _Watcher(wanted=wanted, counting=counting, place=min(begin, _place(last)))
         self._by_tenant[wanted.tenant_id].add(watcher)
         self._somebody.set()
         try:
             with _hearing():
-                reset = not await self._catch_up(watcher)
+                reset = begin > _place(last) or not await self._catch_up(watcher)
             if reset:
                 watcher.place = max(watcher.place, _place(last))
             first = watcher.news()

@@ -23,8 +23,9 @@ from services.platform.grpc import conversion
 router = APIRouter(prefix="/api/v1/stream", tags=["deliveries"], route_class=RoleRoute)
 
 MEDIA_TYPE = "text/event-stream"
-# At this process, and of one key, session, or portal link.
-MAX_STREAMS = 256
+# At this process: fewer than the 128 that a server takes on their connection. A tenant may have as many as are free, so
+# alone half of them; and one key, session, or portal link a few.
+MAX_STREAMS = 120
 MAX_OF_ONE = 8
 # A browser connects again after this time.
 RETRY_MILLISECONDS = 1_000
@@ -39,27 +40,34 @@ class Streams:
 
     def __init__(self) -> None:
         self._by_holder: Counter[str] = Counter()
+        self._by_tenant: Counter[str] = Counter()
         self._ends: set[asyncio.Event] = set()
 
     @contextlib.contextmanager
-    def taken(self, holder: str) -> Iterator[asyncio.Event]:
+    def taken(self, tenant_id: str, holder: str) -> Iterator[asyncio.Event]:
         """Take a place for a stream, and yield what is set when it has to end; Overloaded if there is none."""
-        if self._by_holder.total() >= MAX_STREAMS:
+        free = MAX_STREAMS - self._by_tenant.total()
+        if not free:
             raise errors.Overloaded("too many streams are open at this gateway; try again")
+        if self._by_tenant[tenant_id] >= free:
+            raise errors.TenantOverloaded("too many streams of this tenant are open at this gateway; close one first")
         if self._by_holder[holder] >= MAX_OF_ONE:
             raise errors.TenantOverloaded(
                 f"{MAX_OF_ONE} streams are open with this key, session or link; close one first"
             )
-        self._by_holder[holder] += 1
+        taken = ((self._by_holder, holder), (self._by_tenant, tenant_id))
+        for counter, name in taken:
+            counter[name] += 1
         end = asyncio.Event()
         self._ends.add(end)
         try:
             yield end
         finally:
             self._ends.discard(end)
-            self._by_holder[holder] -= 1
-            if not self._by_holder[holder]:
-                del self._by_holder[holder]
+            for counter, name in taken:
+                counter[name] -= 1
+                if not counter[name]:
+                    del counter[name]
 
     def end(self) -> None:
         """End those that are open; clients connect to another gateway."""
@@ -130,7 +138,8 @@ async def stream(
     the service. `stats` has the numbers of a second. `reset` says that something may have been missed: load your list
     again. It returns 503 while Redis is unavailable; poll the lists then.
     """
-    holder = callers.key_of(request.scope) or callers.of(request.scope).key_id
+    caller = callers.of(request.scope)
+    holder = callers.key_of(request.scope) or caller.key_id
     asked = pb.WatchRequest(
         topic=conversion.numbers(pb.WatchTopic.DESCRIPTOR)[query.topic],
         filter=pb.DeliveryFilter(
@@ -142,8 +151,8 @@ async def stream(
     )
     streams: Streams = request.app.state.streams
     with contextlib.ExitStack() as stack:
-        end = stack.enter_context(streams.taken(holder))
-        call = services.stream(services.deliveries.Watch, asked)
+        end = stack.enter_context(streams.taken(caller.tenant_id, holder))
+        call = services.stream(services.watching.Watch, asked)
         stack.callback(call.cancel)
         try:
             first = await call.read()
@@ -164,10 +173,11 @@ async def _events(
     ending = asyncio.ensure_future(end.wait())
     try:
         while True:
-            yield _event(message, topic)
+            # Before the message: it may have been long in coming.
             if loop.time() - checked_at > SESSION_SECONDS:
                 await services.check_session()
                 checked_at = loop.time()
+            yield _event(message, topic)
             reading = asyncio.ensure_future(call.read())
             await asyncio.wait({reading, ending}, return_when=asyncio.FIRST_COMPLETED)
             if not reading.done():

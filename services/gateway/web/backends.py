@@ -68,6 +68,8 @@ class Channels:
     delivery: grpc.aio.Channel
     # To the same service, for calls of consumers, which may wait for long.
     pulling: grpc.aio.Channel
+    # To the same service, for streams that last.
+    watching: grpc.aio.Channel
     analytics: grpc.aio.Channel
 
 
@@ -106,6 +108,7 @@ class Backends:
     ingest: "IngestServiceAsyncStub"
     deliveries: "DeliveryServiceAsyncStub"
     pulls: "DeliveryServiceAsyncStub"
+    watching: "DeliveryServiceAsyncStub"
     jobs: "JobServiceAsyncStub"
     analytics: "AnalyticsServiceAsyncStub"
     # Of all tenants; their requests name them themselves, and they ask for the caller's own key.
@@ -127,6 +130,7 @@ class Backends:
             ingest=ingest_pb2_grpc.IngestServiceStub(channels.ingest),
             deliveries=deliveries_pb2_grpc.DeliveryServiceStub(channels.delivery),
             pulls=deliveries_pb2_grpc.DeliveryServiceStub(channels.pulling),
+            watching=deliveries_pb2_grpc.DeliveryServiceStub(channels.watching),
             jobs=jobs_pb2_grpc.JobServiceStub(channels.delivery),
             analytics=analytics_pb2_grpc.AnalyticsServiceStub(channels.analytics),
             access=access_pb2_grpc.AccessServiceStub(channels.ingest),

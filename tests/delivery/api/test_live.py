@@ -1,6 +1,7 @@
 """What workers tell those who watch, through Redis: only while there are any, and to each what is theirs."""
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -121,6 +122,7 @@ async def test_who_comes_back_gets_what_was_missed_or_begins_again(process: Proc
     leaves = process.watching.watch(wanting(), "", counting=False)
     position = (await anext(leaves)).position
     await leaves.aclose()
+    process.record("other")
     missed = process.record()
     assert [told.delivery_id for told in (await some(stays)).told] == missed
     comes = process.watching.watch(wanting(), position, counting=False)
@@ -132,6 +134,9 @@ async def test_who_comes_back_gets_what_was_missed_or_begins_again(process: Proc
         again = process.watching.watch(wanting(), unknown, counting=False)
         news = await anext(again)
         assert (news.told, news.reset) == ([], True)
+        # It goes on from now, also after a position that is still to come.
+        told = process.record()
+        assert [one.delivery_id for one in (await some(again)).told] == told
         await again.aclose()
     with pytest.raises(errors.InvalidArgument):
         await anext(process.watching.watch(wanting(), "nonsense", counting=False))
@@ -150,6 +155,14 @@ async def test_what_is_too_much_is_left_out_and_counted(process: Process) -> Non
         told, dropped = told + len(news.told), dropped + news.dropped
     assert (told + dropped, dropped >= 50) == (worker.MAX_WAITING + 50, True)
     await watch.aclose()
+
+
+def test_a_limited_link_does_not_learn_how_much_its_tenant_leaves_out() -> None:
+    for limited, dropped in ((False, 7), (True, 1)):
+        wanted = dataclasses.replace(wanting(), limited=limited)
+        watcher = api._Watcher(wanted=wanted, counting=False, place=(0, 0))
+        watcher.take((1, 0), [], 7)
+        assert watcher.news().dropped == dropped
 
 
 async def test_nobody_watches_without_redis(free_port: int) -> None:

@@ -90,7 +90,8 @@ async def test_lines_end_with_the_session_that_reads_them(services: Services) ->
     callers: Any = _Ended()
     async with grpc_client.channel(f"127.0.0.1:{services.port}") as channel:
         backends = Backends.over(
-            Channels(ingest=channel, delivery=channel, pulling=channel, analytics=channel), timeout_seconds=60
+            Channels(ingest=channel, delivery=channel, pulling=channel, watching=channel, analytics=channel),
+            timeout_seconds=60,
         )
         application = app.create(
             backends, nothing, callers, nothing, probes.Health(), max_payload_bytes=1, serve_operations=False
