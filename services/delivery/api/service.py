@@ -21,6 +21,7 @@ from services.delivery.destinations.pull.pulls import Pulls
 from services.domain import deliveries
 from services.domain.notices import audit
 from services.domain.states import FINAL, AttemptOutcome, DeliveryStatus
+from services.domain.tenants import scopes
 from services.platform import errors, ids, paging
 from services.platform.auth import identity, roles
 from services.platform.auth.roles import Role
@@ -152,7 +153,10 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         if len(request.delivery_ids) > MAX_DELIVERIES:
             raise errors.InvalidArgument.field("delivery_ids", f"must be at most {MAX_DELIVERIES}")
         delivery_ids = [ids.parse("delivery_ids", text) for text in request.delivery_ids]
-        results = await self._retries.retry(identity.tenant_of(request.tenant_id), delivery_ids)
+        hidden = await self._store.hidden(delivery_ids)
+        wanted = [delivery_id for delivery_id in delivery_ids if delivery_id not in hidden]
+        made = iter(await self._retries.retry(identity.tenant_of(request.tenant_id), wanted) if wanted else ())
+        results = [scopes.no_delivery(one) if one in hidden else next(made) for one in delivery_ids]
         return pb.BatchRetryDeliveriesResponse(results=[_result(result) for result in results])
 
     async def CancelDelivery(self, request: pb.CancelDeliveryRequest, _context: Context) -> pb.CancelDeliveryResponse:

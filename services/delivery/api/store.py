@@ -17,7 +17,7 @@ from services.domain.lookups import Kind
 from services.domain.notices import audit
 from services.domain.notices.audit import Action, FieldChange
 from services.domain.states import FINAL, DeliveryReason, DeliveryStatus
-from services.domain.tenants import quotas
+from services.domain.tenants import quotas, scopes
 from services.platform import errors, ids
 from services.platform.auth import identity
 from services.platform.stores import postgres, sql
@@ -186,6 +186,10 @@ class DeliveryStore:
                     break
                 span = span.beyond(found.reached)
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))), found
+
+    async def hidden(self, delivery_ids: Sequence[UUID]) -> set[UUID]:
+        """Return those of the deliveries that the caller's portal link does not reach."""
+        return await scopes.hidden_deliveries(self._pool, delivery_ids)
 
     async def retry(
         self, tenant_id: str, delivery_ids: Sequence[UUID], *, actor: str, may_ring: Callable[[UUID], bool]

@@ -67,6 +67,17 @@ async def visible_events(
     return {row["event_id"] for row in await connection.fetch(SQL["select_visible_events"], *arguments)}
 
 
+async def hidden_deliveries(pool: "postgres.Pool", delivery_ids: Sequence[UUID]) -> set[UUID]:
+    """Return those of the deliveries that the caller's portal link does not reach."""
+    limit = identity.limited_to()
+    return set() if limit is None or not delivery_ids else await _beyond(pool, delivery_ids, limit)
+
+
+def no_delivery(delivery_id: UUID) -> errors.NotFound:
+    """Return the error for a delivery that the caller's portal link does not reach."""
+    return errors.NotFound(f"delivery {delivery_id} not found")
+
+
 def _check_secrets(request: Any) -> None:
     """Raise PermissionDenied if a request sets secrets of a subscription without the capability to."""
     if "spec" not in request.DESCRIPTOR.fields_by_name or identity.has(PortalCapability.SECRETS):
@@ -105,19 +116,19 @@ def _subscription(field: str = "subscription_id") -> Narrow:
     return check
 
 
-def _deliveries(field: str) -> Narrow:
+def _delivery() -> Narrow:
     async def check(pool: "postgres.Pool", request: Any, limit: Limit) -> None:
-        value = getattr(request, field)
-        wanted = [ids.parse(field, text) for text in ([value] if isinstance(value, str) else value)]
-        if not wanted:
-            return
-        rows = await pool.fetch(SQL["select_owners_of"], wanted, min(wanted), max(wanted))
-        owners = {row["id"]: row["subscription_id"] for row in rows}
-        for delivery_id in wanted:
-            if owners.get(delivery_id) not in limit:
-                raise errors.NotFound(f"delivery {delivery_id} not found")
+        delivery_id = ids.parse("delivery_id", request.delivery_id)
+        if await _beyond(pool, [delivery_id], limit):
+            raise no_delivery(delivery_id)
 
     return check
+
+
+async def _beyond(pool: "postgres.Pool", delivery_ids: Sequence[UUID], limit: Collection[UUID]) -> set[UUID]:
+    rows = await pool.fetch(SQL["select_owners_of"], delivery_ids, min(delivery_ids), max(delivery_ids))
+    owners = {row["id"]: row["subscription_id"] for row in rows}
+    return {delivery_id for delivery_id in delivery_ids if owners.get(delivery_id) not in limit}
 
 
 async def _event(pool: "postgres.Pool", request: Any, limit: Limit) -> None:
@@ -181,15 +192,15 @@ NARROWED: Mapping[str, Narrow] = {
     "SubscriptionService/RotateSubscriptionSecret": _subscription(),
     "SubscriptionService/CreateIngestToken": _subscription(),
     "SubscriptionService/DeleteIngestToken": _subscription(),
-    "DeliveryService/GetDelivery": _deliveries("delivery_id"),
+    "DeliveryService/GetDelivery": _delivery(),
     "DeliveryService/ListDeliveries": _event_and_subscription,
     "DeliveryService/SearchDeliveries": _filter,
     "DeliveryService/StreamDeliveries": _filter,
     "DeliveryService/SummarizeDeliveries": _filter,
     "DeliveryService/Watch": _filter,
-    "DeliveryService/RetryDelivery": _deliveries("delivery_id"),
-    "DeliveryService/BatchRetryDeliveries": _deliveries("delivery_ids"),
-    "DeliveryService/CancelDelivery": _deliveries("delivery_id"),
+    "DeliveryService/RetryDelivery": _delivery(),
+    "DeliveryService/BatchRetryDeliveries": _leave,
+    "DeliveryService/CancelDelivery": _delivery(),
     "DeliveryService/TestSubscription": _subscription(),
     "JobService/PreviewJob": _job,
     "JobService/CreateJob": _job,

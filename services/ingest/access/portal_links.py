@@ -144,10 +144,10 @@ class PortalLinkStore:
             await audit.record(connection, _entry(Action.EXCHANGE_PORTAL_LINK, found), actor=actor)
             return found
 
-    async def revoke(self, tenant_id: str, link_id: UUID) -> None:
-        """End a link of a tenant, unless it has ended. Raises NotFound."""
+    async def revoke(self, tenant_id: str, link_id: UUID, *, key_id: UUID | None) -> None:
+        """End a link of a tenant, made by this key if one is given, unless it has ended. Raises NotFound."""
         async with self._pool.acquire() as connection, connection.transaction():
-            row = await connection.fetchrow(SQL["revoke_portal_link"], link_id, tenant_id)
+            row = await connection.fetchrow(SQL["revoke_portal_link"], link_id, tenant_id, key_id)
             if row is None:
                 raise errors.NotFound(f"portal link {link_id} not found")
             if not row["was_revoked"]:

@@ -148,9 +148,12 @@ WHERE id = $1 AND secret_hash = $2 AND token_hash IS NULL AND revoked_at IS NULL
 RETURNING *
 
 -- revoke_portal_link --
--- Ends a portal link of a tenant ($2); returns it, and whether it had ended.
+-- Ends a portal link of a tenant ($2), which was made by the key $3 unless that is null; returns it, and whether it had ended.
 WITH before AS (
-    SELECT id, revoked_at FROM portal_links WHERE id = $1 AND tenant_id = $2 FOR UPDATE
+    SELECT id, revoked_at FROM portal_links
+    WHERE id = $1 AND tenant_id = $2
+      AND ($3::uuid IS NULL OR key_hash = (SELECT key_hash FROM api_keys WHERE id = $3::uuid))
+    FOR UPDATE
 )
 UPDATE portal_links l SET revoked_at = coalesce(l.revoked_at, now())
 FROM before WHERE l.id = before.id

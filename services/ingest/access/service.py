@@ -268,8 +268,10 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
     async def RevokePortalLink(
         self, request: pb.RevokePortalLinkRequest, _context: Context
     ) -> pb.RevokePortalLinkResponse:
-        """End a portal link."""
-        await self._links.revoke(identity.tenant_of(request.tenant_id), ids.parse("id", request.id))
+        """End a portal link; a key that may only read ends those that it made."""
+        caller = identity.CALLER.get()
+        key_id = None if roles.includes(caller.role, Role.WRITE) else ids.parse("key_id", caller.key_id)
+        await self._links.revoke(identity.tenant_of(request.tenant_id), ids.parse("id", request.id), key_id=key_id)
         return pb.RevokePortalLinkResponse()
 
     async def GetPortalLink(self, request: pb.GetPortalLinkRequest, _context: Context) -> pb.GetPortalLinkResponse:

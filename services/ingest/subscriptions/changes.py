@@ -32,7 +32,11 @@ from services.ingest.subscriptions.record import (
 )
 from services.ingest.subscriptions.secrets import Verification
 from services.platform import errors
+from services.platform.auth import identity, roles
+from services.platform.auth.roles import PortalCapability
 
+# What a portal link needs to take a subscription's secret away.
+_SECRETS = PortalCapability.SECRETS
 # The client certificate of a request, and what is wrong with it.
 Certificate: TypeAlias = tuple[ClientCertificate | None, Sequence[errors.Violation]]
 
@@ -92,6 +96,9 @@ class Rules:
             raise errors.InvalidArgument.field("event_types", expected)
         if SECRET_KEY not in draft.replaced and scheme is not None:
             _check_scheme(stored, scheme)
+        if SECRET_KEY in draft.replaced and stored.sealed_secrets is not None and not identity.has(_SECRETS):
+            refused = roles.missing(_SECRETS)
+            raise identity.refused(f"signature_scheme: {refused.message}", refused.reason)
         _reject_credentials_for_new_host(stored, draft, keeps_headers=keeps_headers)
         secret = draft.secret_key if SECRET_KEY in draft.replaced else stored.sealed_secrets
         given = draft.verification_secrets if "verification_secrets" in draft.replaced else None

@@ -77,7 +77,14 @@ class KeyStore:
             subscriptions=None if subscriptions is None else frozenset(subscriptions),
         )
         key_id = f"{identity.PORTAL_PREFIX}{row['id']}"
-        return Identity(tenant_id=row["tenant_id"], role=Role.PORTAL, key_id=key_id, portal=portal)
+        return Identity(
+            tenant_id=row["tenant_id"],
+            role=Role.PORTAL,
+            key_id=key_id,
+            # As often as its key: a link can do no more.
+            requests_per_second=row["requests_per_second"],
+            portal=portal,
+        )
 
     async def note_used(self, key_ids: Sequence[UUID]) -> None:
         """Record that these keys were used just now."""

@@ -114,7 +114,8 @@ def limited_to() -> frozenset[UUID] | None:
 
 def has(capability: PortalCapability) -> bool:
     """Return whether the caller may do this: others than holders of portal links may what their role allows."""
-    portal = CALLER.get().portal
+    caller = CALLER.get(None)
+    portal = None if caller is None else caller.portal
     return portal is None or capability in portal.capabilities
 
 

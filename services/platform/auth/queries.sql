@@ -26,7 +26,7 @@ UPDATE api_keys SET last_used_at = now() WHERE id = ANY($1::uuid[])
 -- select_portal_link --
 -- Finds a portal link by the digest of its token, or by its id once it was exchanged. key_id is null if the key that it was
 -- made with is in no table.
-SELECT l.id, l.tenant_id, l.capabilities, l.subscriptions, l.key_hash, k.id AS key_id,
+SELECT l.id, l.tenant_id, l.capabilities, l.subscriptions, l.key_hash, k.id AS key_id, k.requests_per_second,
        l.revoked_at IS NOT NULL OR k.revoked_at IS NOT NULL AS revoked,
        l.expires_at <= now() OR coalesce(k.expires_at <= now(), false) AS expired
 FROM portal_links l LEFT JOIN api_keys k ON k.key_hash = l.key_hash

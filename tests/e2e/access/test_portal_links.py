@@ -154,6 +154,58 @@ async def test_capabilities_never_exceed_the_callers_role(http: httpx.AsyncClien
     assert (await http.post(LINKS, json={"capabilities": ["view"]}, headers=bearer(held))).status_code == 403
 
 
+async def test_a_link_is_used_as_often_as_its_key(http: httpx.AsyncClient, admin: Admin, a_name: str) -> None:
+    key = await admin.key(await admin.tenant(a_name), requests_per_second=7)
+    answer = await http.get("/api/v1/subscriptions", headers=bearer(await token(http, key)))
+    assert answer.headers["ratelimit-policy"] == '"key";q=7;w=1'
+
+
+async def test_a_key_that_may_only_read_ends_its_own_links(http: httpx.AsyncClient, admin: Admin, a_name: str) -> None:
+    tenant_id = await admin.tenant(a_name)
+    write, read = await admin.key(tenant_id), await admin.key(tenant_id, "read")
+    of_write, own = await link(http, write), await link(http, read, capabilities=["view"])
+    statuses = [
+        (await http.delete(f"{LINKS}/{made['id']}", headers=bearer(key))).status_code
+        for made, key in ((of_write, read), (own, read), (of_write, write), (own, write))
+    ]
+    assert statuses == [404, 204, 204, 204]
+
+
+async def test_retries_of_a_limited_link_do_not_share_refusals(http: httpx.AsyncClient, customer: Customer) -> None:
+    held = await token(http, customer.key, subscriptions=[customer.own["subscription_id"]])
+    wanted = [customer.own["delivery_id"], customer.other["delivery_id"]]
+    answers = await asyncio.gather(
+        *(http.post(f"/api/v1/deliveries/{one}/retry", headers=bearer(held)) for one in wanted * 4)
+    )
+    assert {answer.status_code for answer in answers[1::2]} == {404}
+    assert 404 not in {answer.status_code for answer in answers[::2]}
+
+
+async def test_of_an_event_of_many_subscriptions_a_limited_link_shows_its_own_deliveries(
+    http: httpx.AsyncClient, customer: Customer, receiver: Receiver
+) -> None:
+    also = {"target_url": receiver.url(), "event_types": ["own.*"]}
+    assert (await http.post("/api/v1/subscriptions", json=also, headers=bearer(customer.key))).status_code == 201
+    event = {"event_type": "own.happened", "payload": {}}
+    event_id = (await http.post("/api/v1/events", json=event, headers=bearer(customer.key))).json()["event_id"]
+    held = await token(http, customer.key, subscriptions=[customer.own["subscription_id"]])
+    path = f"/api/v1/events/{event_id}/deliveries"
+    whole, part = [(await http.get(path, headers=bearer(key))).json()["items"] for key in (customer.key, held)]
+    assert len(whole) == 2
+    assert [one["subscription_id"] for one in part] == [customer.own["subscription_id"]]
+
+
+async def test_the_link_of_an_operator_ends_with_the_tenant(http: httpx.AsyncClient, admin: Admin, a_name: str) -> None:
+    held = await token(http, ADMIN_KEY, tenant_id=await admin.tenant(a_name))
+    deleted = await http.delete(f"/api/v1/admin/tenants/{a_name}", headers=bearer(ADMIN_KEY))
+    assert deleted.status_code == 204, deleted.text
+
+    async def is_refused() -> bool:
+        return (await http.get("/api/v1/subscriptions", headers=bearer(held))).status_code == 401
+
+    await wait_until(is_refused, what="the refusal of a link of a deleted tenant")
+
+
 async def test_links_are_of_the_callers_tenant_unless_it_is_an_admin(
     http: httpx.AsyncClient, admin: Admin, customer: Customer
 ) -> None:
@@ -339,6 +391,10 @@ async def test_payloads_and_secrets_need_their_capabilities(http: httpx.AsyncCli
         body = secret | ({"target_url": URL} if verb == "POST" else {})
         answer = await http.request(verb, where, json=body, headers=bearer(held))
         assert (answer.status_code, answer.json()["reason"]) == (403, "CAPABILITY_MISSING"), answer.text
+    taken_away = await http.patch(
+        f"{subscriptions}/{made.json()['id']}", json={"signature_scheme": "none"}, headers=bearer(held)
+    )
+    assert (taken_away.status_code, taken_away.json()["reason"]) == (403, "CAPABILITY_MISSING"), taken_away.text
     may = await token(http, customer.key, capabilities=["manage", "secrets"])
     made = await http.post(subscriptions, json={"target_url": URL}, headers=bearer(may))
     assert made.json()["secret_key"].startswith("whsec_")
