@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY
+from services.analytics.settings import AnalyticsSettings
 from services.delivery.settings import DeliverySettings, WorkerSettings
 from services.domain.secrets import encryption
 from services.domain.secrets.encryption import EncryptionSettings
@@ -30,7 +31,7 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTH_REQUIRED", "false")
 
 
-@pytest.mark.parametrize("cls", [IngestSettings, WorkerSettings])
+@pytest.mark.parametrize("cls", [IngestSettings, DeliverySettings, WorkerSettings])
 def test_encryption_keys_are_required_outside_of_development(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cls: type[EncryptionSettings]
 ) -> None:
@@ -42,7 +43,7 @@ def test_encryption_keys_are_required_outside_of_development(
 
 def test_a_process_that_sees_no_secrets_needs_no_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ENV", "production")
-    assert not hasattr(load(DeliverySettings), "encryption_keys")
+    assert not hasattr(load(AnalyticsSettings), "encryption_keys")
 
 
 @pytest.mark.parametrize(
