@@ -5,6 +5,7 @@ Every row belongs to a tenant. The interceptor of grpc/server.py notes the calle
 
 import contextvars
 import re
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -70,6 +71,9 @@ BOOTSTRAP = Identity(tenant_id=DEFAULT_TENANT, role=Role.ADMIN, key_id=BOOTSTRAP
 # Of the gRPC call that is being answered. There is no default: a call without one is a bug.
 CALLER: contextvars.ContextVar[Identity] = contextvars.ContextVar("caller")
 
+# Finds the caller of the call again, in memory for seconds; raises Unauthenticated once their key has ended.
+ADMIT: contextvars.ContextVar[Callable[[], Awaitable[Identity]] | None] = contextvars.ContextVar("admit", default=None)
+
 # How a list asks for all tenants.
 ALL_TENANTS = "*"
 _ALL_CAPABILITIES = frozenset((Role.ANYBODY, Role.ADMIN))
@@ -117,6 +121,12 @@ def has(capability: PortalCapability) -> bool:
     caller = CALLER.get(None)
     portal = None if caller is None else caller.portal
     return portal is None or capability in portal.capabilities
+
+
+async def check_again() -> None:
+    """Raise Unauthenticated if the key of the caller has ended while their call waited."""
+    if (admit := ADMIT.get()) is not None:
+        await admit()
 
 
 def check_capability(capability: Capability) -> None:

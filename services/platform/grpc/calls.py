@@ -96,6 +96,7 @@ class Calls:
             caller = await admit()
         except Exception as error:  # noqa: BLE001 - raised again where errors become statuses
             return _answering(method, self._refusing(error))
+        identity.ADMIT.set(admit)
         span = _span(self._tracer, method, caller, metadata)
         if _is_stream(method, handler):
             streaming = _Streaming(caller, method, handler, self._enter, self.streams, admit)

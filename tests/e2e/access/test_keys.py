@@ -18,7 +18,7 @@ from dev.harness import keys
 from dev.harness.keys import ADMIN_KEY, ENCRYPTION_KEY, SERVICE_KEY, Admin, bearer
 from dev.harness.stack import ROOT, Stack
 from dev.harness.waiting import wait_until
-from protos.webhook.v1 import jobs_pb2
+from protos.webhook.v1 import deliveries_pb2, deliveries_pb2_grpc, jobs_pb2
 from services.platform import ids
 from tests.e2e.access.conftest import Channels
 
@@ -341,6 +341,35 @@ async def test_a_key_may_be_limited_to_pulling_from_some_subscriptions(http: htt
     answer = await http.post("/api/v1/admin/api-keys", json=unlimited, headers=bearer(ADMIN_KEY))
     assert answer.status_code == 422
     assert [error["field"] for error in answer.json()["errors"]] == ["pull_subscription_ids"]
+
+
+async def test_a_key_that_ends_while_it_waits_pulls_nothing(
+    http: httpx.AsyncClient, channels: Channels, admin: Admin
+) -> None:
+    made = await http.post("/api/v1/subscriptions", json={"destination": "pull"}, headers=bearer(ADMIN_KEY))
+    subscription_id = made.json()["id"]
+    consumer, channel = await admin.created(role="pull"), channels["webhook.v1.DeliveryService"]
+    stub: deliveries_pb2_grpc.DeliveryServiceAsyncStub = deliveries_pb2_grpc.DeliveryServiceStub(channel)
+    assert (
+        await keys.code_of(channel, "/webhook.v1.DeliveryService/Report", consumer["key"])
+        is not grpc.StatusCode.UNAUTHENTICATED
+    )
+    asked = deliveries_pb2.PullDeliveriesRequest(subscription_id=subscription_id, wait_seconds=30)
+    waiting = stub.PullDeliveries(asked, metadata=(("authorization", f"Bearer {consumer['key']}"),), timeout=60)
+    await admin.revoke(consumer["id"])
+
+    async def is_refused() -> bool:
+        code = await keys.code_of(channel, "/webhook.v1.DeliveryService/Report", consumer["key"])
+        return code is grpc.StatusCode.UNAUTHENTICATED
+
+    await wait_until(is_refused, what="the refusal of a revoked key")
+    sent = await http.post(f"/api/v1/webhooks/ingest/{subscription_id}", json={}, headers=bearer(ADMIN_KEY))
+    assert sent.status_code == 202, sent.text
+    with pytest.raises(grpc.aio.AioRpcError) as raised:
+        await waiting
+    assert raised.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    pulled = await http.post(f"/api/v1/subscriptions/{subscription_id}/pull", json={}, headers=bearer(ADMIN_KEY))
+    assert len(pulled.json()["deliveries"]) == 1
 
 
 @pytest.mark.parametrize("role", ["ingest", "read"])

@@ -123,6 +123,7 @@ class Pulls:
             while not (found := await self._try(subscription_id, number, lease_seconds, policy)):
                 if not await self._waiting.wait(subscription_id, until - time.monotonic()):
                     break
+                await identity.check_again()
         return found
 
     async def stream(self, tenant_id: str, request: pb.PullRequest) -> AsyncIterator[list[pb.PulledDelivery]]:
@@ -146,6 +147,8 @@ class Pulls:
                     await self._waiting.wait(subscription_id, HELD_SECONDS)
                 else:
                     await held.wait(HELD_SECONDS)
+                # Before more is leased, to nobody then.
+                await identity.check_again()
                 # Others may have taken its reports, and leases end.
                 if len(held) > most / 2:
                     held.keep(await self._store.held(held.leases))

@@ -153,7 +153,14 @@ async def test_results_are_answered_each_for_itself(shared: Shared) -> None:
         NOT_FOUND,
         LEASE_EXPIRED,
     ]
-    assert (await world.row(foreign_id))["status"] == "in_flight"
+    until = (await world.row(foreign_id))["lease_until"]
+    theirs = result(foreign, pb.PULL_OUTCOME_EXTEND, lease_seconds=3600)
+    forged.outcome = pb.PULL_OUTCOME_EXTEND
+    assert await report(client, subscription, theirs, forged) == [NOT_FOUND, LEASE_EXPIRED]
+    assert ((await world.row(foreign_id))["status"], (await world.row(foreign_id))["lease_until"]) == (
+        "in_flight",
+        until,
+    )
     before = (await world.row(UUID(extended.id)))["lease_until"]
     request = result(extended, pb.PULL_OUTCOME_EXTEND, lease_seconds=600)
     answer = await client.Report(pb.ReportRequest(subscription_id=str(subscription), results=[request]))
