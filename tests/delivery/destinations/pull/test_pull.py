@@ -135,6 +135,12 @@ async def test_late_reports_of_failures_change_nothing_and_a_late_success_is_the
     assert (await world.row(lost))["status"] == "scheduled"
     assert (await world.row(done))["status"] == "delivered"
     assert outcomes(await world.attempts(done)) == ["success"]
+    # Also while another consumer has the lease.
+    await world.set(lost, due_at=await _now(shared))
+    (again,) = await pull(client, subscription)
+    assert again.lease_token != pulled[str(lost)].lease_token
+    assert await report(client, subscription, success(pulled[str(lost)])) == [RECORDED]
+    assert (await world.row(lost))["status"] == "delivered"
     await world.agrees()
 
 
