@@ -8,6 +8,7 @@ import subprocess
 import sys
 import uuid
 from asyncio.subprocess import DEVNULL, PIPE
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx
@@ -93,6 +94,38 @@ async def test_the_tour_of_the_command_line_works_as_printed(stack: Stack, recei
             assert following.returncode is None
         following.send_signal(signal.SIGINT)
         await following.communicate()
+
+
+def run_first_block(page: str, folder: Path, replaced: Mapping[str, str]) -> str:
+    """Run the first shell block of a guide, with some words replaced, and return what it prints."""
+    script = blocks(ROOT / "docs/guides" / page, "sh")[0]
+    for word, other in replaced.items():
+        assert word in script
+        script = script.replace(word, other)
+    done = subprocess.run(
+        ["/bin/sh", "-eu", "-c", script],
+        env={"PATH": os.environ["PATH"], "HOME": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_first_pull_works_as_printed(stack: Stack, tmp_path: Path) -> None:
+    kind = f"t{uuid.uuid4().hex}."  # that no other test publishes
+    printed = run_first_block("pull.md", tmp_path, {"http://127.0.0.1:8080": stack.base_url, "order.": kind})
+    assert '"payload_base64":"eyJvcmRlciI6IDQyfQ=="' in printed
+    assert '"status":"recorded"' in printed
+
+
+def test_the_first_portal_link_opens_as_printed(stack: Stack, tmp_path: Path) -> None:
+    printed = run_first_block("portal.md", tmp_path, {"http://127.0.0.1:8080": stack.base_url})
+    address, _, secret = printed.removeprefix("Open ").strip().partition("#")
+    assert httpx.get(address, timeout=60).status_code == 200
+    assert httpx.post(f"{address}/session", json={"secret": secret}, timeout=60).status_code == 201
 
 
 def test_the_grpc_client_publishes(stack: Stack, tmp_path: Path) -> None:
