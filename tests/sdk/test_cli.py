@@ -114,7 +114,7 @@ def test_a_failed_delivery_is_retried_and_recovered(webhookctl: Command, stack: 
         (delivery,) = client.subscriptions.deliveries(created["id"])
         client.deliveries.cancel(delivery.id)
     assert webhookctl("-o", "json", "retry", delivery.id).json()[0]["status"] == "pending"
-    job = webhookctl("-o", "json", "recover", created["id"], "--from", "1h", "--wait").json()[0]
+    job = webhookctl("-o", "json", "recover", "lost", "--from", "1h", "--wait").json()[0]
     assert job["status"] == "succeeded"
     assert job["id"] in webhookctl("jobs", "list").out
     assert "succeeded" in webhookctl("jobs", "show", job["id"]).out
@@ -163,6 +163,15 @@ def test_apply_makes_subscriptions_those_of_a_file_and_is_a_no_op_the_second_tim
         one["secret_key"] for one in yaml.safe_load(exported.read_text())["subscriptions"]
     ]
     assert webhookctl("diff", "-f", str(exported)).code == 0
+
+    pulled = {"name": "pulled", "destination": "pull", "event_types": ["applied.*"], "expires_after_idle_seconds": 3600}
+    write(entry, pulled)
+    webhookctl("apply", "-f", str(file))
+    webhookctl("export", "-f", str(exported))
+    assert pulled.items() <= yaml.safe_load(exported.read_text())["subscriptions"][1].items()
+    assert webhookctl("diff", "-f", str(exported)).code == 0
+    write(entry | {"destination": "pull"}, pulled)
+    assert "applied.destination cannot be changed from http" in webhookctl("apply", "-f", str(file)).err
 
     write(entry | {"name": "other", "headers": {}})
     assert "delete" not in webhookctl("apply", "-f", str(file)).out
@@ -225,6 +234,8 @@ def test_verify_says_whether_a_delivery_is_genuine(
     options = [part for name, value in headers.items() for part in ("-H", f"{name}: {value}")]
     assert webhookctl("verify", str(tmp_path / "body"), *options).code == 0
     (tmp_path / "body").write_bytes(b"[]")
+    missing = tmp_path / "missing"
+    assert webhookctl("verify", str(missing), *options).err == f"error: {missing}: No such file or directory\n"
     refused = webhookctl("verify", str(tmp_path / "body"), *options)
     assert (refused.code, "no signature" in refused.err) == (1, True)
 

@@ -1,4 +1,4 @@
-"""webhookctl: what it is asked, and how errors are said."""
+"""webhookctl: its options, its commands, and how errors are printed."""
 
 from __future__ import annotations
 
@@ -65,8 +65,11 @@ def run() -> None:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(1)
     except BrokenPipeError:
-        # Whoever read the output has seen enough.
+        # The reader of the output, such as `head`, has stopped.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        sys.stderr.write(f"error: {error.filename}: {error.strerror}\n" if error.filename else f"error: {error}\n")
         sys.exit(1)
 
 

@@ -8,7 +8,7 @@
         headers:
           Authorization: {env: WAREHOUSE_TOKEN}
 
-A subscription is found by its name. What is not in its entry is as it is by default. Secrets and values of headers
+A subscription is found by its name. A field that its entry leaves out has its default. Secrets and values of headers
 cannot be read back: they are sent when a subscription is created, when names of headers change, and with --secrets.
 """
 
@@ -29,7 +29,7 @@ from webhook_service.cli.output import Output
 from webhook_service.cli.session import Session
 from webhook_service.models import Subscription
 
-# What an entry may have, with what it is by default. Secrets are apart.
+# Fields of an entry and their defaults, without secrets.
 _DEFAULTS: dict[str, Any] = {
     "target_url": None,
     "event_types": [],
@@ -40,11 +40,12 @@ _DEFAULTS: dict[str, Any] = {
     "rate_limit_per_second": None,
     "rate_limit_burst": None,
     "timeout_seconds": None,
+    "expires_after_idle_seconds": None,
     "retry_policy": None,
     "verify": "auto",
 }
-# Only at creation.
-_FIXED = ("kind", "destination")
+# What is chosen at creation, and its default.
+_FIXED = {"kind": "normal", "destination": "http"}
 _SECRETS = ("secret_key", "verification_secrets", "client_certificate")
 _POLICY = ("base_seconds", "factor", "cap_seconds", "limit", "delays_seconds", "name")
 
@@ -151,6 +152,12 @@ def _change(name: str, entry: Mapping[str, Any], current: Subscription | None, *
         shown: dict[str, tuple[Any, Any]] = {field: (None, value) for field, value in plain.items() if field != "name"}
         hidden = {field: (None, Text("***")) for field in _resolved_names(entry)}
         return Change(name=name, verb="create", sent=sent, shown=shown | hidden)
+    for field, default in _FIXED.items():
+        if entry.get(field, default) != getattr(current, field):
+            raise ValueError(
+                f"{name}.{field} cannot be changed from {getattr(current, field)}: give the entry another name, or"
+                " delete the subscription first"
+            )
     before = _comparable(current)
     after = _DEFAULTS | {field: value for field, value in plain.items() if field in _DEFAULTS}
     differing = [field for field in _DEFAULTS if not _same(field, before[field], after[field])]
@@ -186,7 +193,7 @@ def _same(field: str, before: Any, after: Any) -> bool:
 
 
 def _patched(field: str, before: Any, after: Any) -> Any:
-    """Return what makes one of the other in a merge patch, which keeps what it does not name."""
+    """Return the merge patch from one value to the other: a field that it leaves out stays."""
     if field == "retry_policy" and isinstance(after, dict):
         return {name: after.get(name) for name in _POLICY}
     if isinstance(before, dict) and isinstance(after, dict):
@@ -246,12 +253,15 @@ def _print(output: Output, change: Change) -> None:
 
 
 def _entry(subscription: Subscription) -> dict[str, Any]:
-    """Return a subscription as an entry: what is not as it is by default."""
+    """Return a subscription as an entry: the fields that differ from their defaults."""
     found = _comparable(subscription)
     entry: dict[str, Any] = {"name": subscription.name}
     entry |= {field: value for field, value in found.items() if value != _DEFAULTS[field]}
-    if subscription.kind != "normal":
-        entry["kind"] = str(subscription.kind)
+    entry |= {
+        field: str(getattr(subscription, field))
+        for field, default in _FIXED.items()
+        if getattr(subscription, field) != default
+    }
     variable = "".join(letter if letter.isalnum() else "_" for letter in str(subscription.name)).upper()
     if subscription.signature_scheme != "hmac-sha256":
         entry["signature_scheme"] = str(subscription.signature_scheme)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from msgspec import UNSET
 
-from webhook_service.cli import jobs, session
+from webhook_service.cli import jobs, session, subscriptions
 from webhook_service.cli.output import COLORS, Output
 from webhook_service.cli.session import Session
 from webhook_service.errors import NotFound
@@ -24,11 +24,13 @@ _WINDOW = timedelta(minutes=10)
 _INTERVAL_SECONDS = 1.0
 _MOST_FOLLOWED = 200
 
-Subscriptions = Annotated[list[str] | None, typer.Option("--subscription", help="To this subscription. Repeatable.")]
+Subscriptions = Annotated[
+    list[str] | None, typer.Option("--subscription", help="To this subscription: id or name. Repeatable.")
+]
 Statuses = Annotated[list[str] | None, typer.Option("--status", help="With this status, such as failed. Repeatable.")]
 Types = Annotated[list[str] | None, typer.Option("--type", help="Of this type, such as order.*. Repeatable.")]
 Tags = Annotated[list[str] | None, typer.Option("--tag", help="With this tag, KEY=VALUE. Repeatable.")]
-Since = Annotated[str | None, typer.Option("--from", help="Accepted since: a time, or so long ago: 30m, 24h, 7d.")]
+Since = Annotated[str | None, typer.Option("--from", help="Accepted since: a time, or how long ago: 30m, 24h, 7d.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -41,7 +43,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def moment(text: str) -> str:
-    """Return a time of the API for one that was given as such, or as so long ago."""
+    """Return a time as the API takes it, from a time or from how long ago it was."""
     units = {"m": "minutes", "h": "hours", "d": "days"}
     if text[:-1].isdecimal() and text[-1:] in units:
         return (datetime.now(UTC) - timedelta(**{units[text[-1]]: int(text[:-1])})).isoformat()
@@ -49,6 +51,10 @@ def moment(text: str) -> str:
         found = datetime.fromisoformat(text)
         return (found if found.tzinfo else found.astimezone()).isoformat()
     raise ValueError(f"{text} is not a time: give one such as 2026-03-14T15:00:00Z, or how long ago, such as 24h")
+
+
+def _ids(asked: Session, given: list[str] | None) -> list[str] | None:
+    return given and [subscriptions.found(asked, one) for one in given]
 
 
 def list_deliveries(
@@ -63,7 +69,7 @@ def list_deliveries(
     """List deliveries, newest first."""
     asked = session.of(context)
     found = asked.client.deliveries.list(
-        subscription_id=subscription,
+        subscription_id=_ids(asked, subscription),
         status=status,
         event_type=event_type,
         tag=tag,
@@ -84,8 +90,9 @@ def tail(
     """Print deliveries as they change, until interrupted."""
     asked = session.of(context)
     began = moment(since) if since else datetime.now(UTC).isoformat()
+    wanted = {"subscription_id": _ids(asked, subscription), "event_type": event_type, "tag": tag}
     with contextlib.suppress(KeyboardInterrupt):
-        for delivery in _changes(asked, began, subscription_id=subscription, event_type=event_type, tag=tag):
+        for delivery in _changes(asked, began, **wanted):
             if not status or delivery.status in status:
                 _print_change(asked.output, delivery)
 
@@ -162,8 +169,8 @@ def retry(
 
 def recover(
     context: typer.Context,
-    subscription_id: Annotated[str, typer.Argument(metavar="SUBSCRIPTION", help="Id of the subscription.")],
-    since: Annotated[str, typer.Option("--from", help="Accepted since: a time, or so long ago: 30m, 24h, 7d.")],
+    subscription: Annotated[str, typer.Argument(metavar="SUBSCRIPTION", help="Id or name of the subscription.")],
+    since: Annotated[str, typer.Option("--from", help="Accepted since: a time, or how long ago: 30m, 24h, 7d.")],
     until: Annotated[str | None, typer.Option("--to", help="Accepted before. Default: now.")] = None,
     only: Annotated[str, typer.Option(help="failed, missing, or all.")] = "failed",
     rate: Annotated[int | None, typer.Option(help="The most deliveries per second.")] = None,
@@ -172,7 +179,7 @@ def recover(
     """Send again what a subscription missed, by a job."""
     asked = session.of(context)
     job = asked.client.subscriptions.recover(
-        subscription_id,
+        subscriptions.found(asked, subscription),
         moment(since),
         to=moment(until) if until else UNSET,
         only=only,

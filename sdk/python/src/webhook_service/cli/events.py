@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 import typer
 
-from webhook_service.cli import session
+from webhook_service.cli import session, subscriptions
 from webhook_service.models import WebhookAccepted
 
 
@@ -28,7 +28,7 @@ def send(
     file: Annotated[
         Path | None, typer.Option("--file", "-f", help="File with the payload; - is standard input.")
     ] = None,
-    subscription: Annotated[str | None, typer.Option(help="Send it to this subscription only.")] = None,
+    subscription: Annotated[str | None, typer.Option(help="Send it to this subscription only: id or name.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="KEY=VALUE to find it by. Repeat for several.")] = None,
     key: Annotated[str | None, typer.Option("--idempotency-key", help="Sends it once, however often repeated.")] = None,
 ) -> None:
@@ -38,7 +38,11 @@ def send(
     tags = _pairs(tag or [])
     if subscription is not None:
         sent = asked.client.webhooks.send(
-            subscription, payload, event_type=event_type, tags=tags or None, idempotency_key=key
+            subscriptions.found(asked, subscription),
+            payload,
+            event_type=event_type,
+            tags=tags or None,
+            idempotency_key=key,
         )
         names = ("event_id", "delivery_id", "status") if isinstance(sent, WebhookAccepted) else ("challenge",)
         asked.output.fields(sent, names)

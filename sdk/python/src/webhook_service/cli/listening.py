@@ -23,9 +23,9 @@ from webhook_service.cli.session import Session
 from webhook_service.errors import NotFound, WebhookServiceError
 from webhook_service.models import CreatedSubscription
 
-# After so long without a pull the service deletes the subscription: when this ends without doing so.
+# The service deletes the subscription after this time without a pull, if the command was killed.
 IDLE_SECONDS = 3600
-# A pull waits so long, so that an interrupted command ends soon.
+# Short, so that an interrupted command ends soon.
 WAIT_SECONDS = 10.0
 LEASE_SECONDS = 60.0
 FORWARD_SECONDS = 30.0
@@ -39,11 +39,11 @@ def add_to(app: typer.Typer) -> None:
 
 def listen(
     context: typer.Context,
-    forward_to: Annotated[str, typer.Option(help="Where to, such as localhost:3000 or localhost:3000/hook.")],
+    forward_to: Annotated[str, typer.Option(help="A server, such as localhost:3000 or localhost:3000/hook.")],
     events: Annotated[list[str] | None, typer.Option(help="Types, such as order.*. Repeatable. Default: all.")] = None,
     subscription: Annotated[str | None, typer.Option(help="Listen to what this subscription gets: id or name.")] = None,
     secret_file: Annotated[Path | None, typer.Option(help="File with the signing secret. Default: a new one.")] = None,
-    count: Annotated[int | None, typer.Option(min=1, help="End after so many deliveries.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="End after this many deliveries.")] = None,
 ) -> None:
     """Forward deliveries to a server on this machine, with their exact bytes and headers, until interrupted.
 
@@ -54,9 +54,11 @@ def listen(
     if events and subscription:
         raise ValueError("--subscription cannot be combined with --events: the types are those of the subscription")
     listener = _Listener(asked, target(forward_to), _types(asked, events, subscription), _secret(secret_file))
-    with contextlib.suppress(KeyboardInterrupt):
-        listener.run(count)
-    listener.end()
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            listener.run(count)
+    finally:
+        listener.end()
 
 
 def target(text: str) -> str:
@@ -175,7 +177,7 @@ class _Listener:
 
     def _send(self, delivery: pulling.Pulled) -> tuple[int, str]:
         """Return what the server responded; 0 without a response."""
-        # Not through the client's method, which would add headers of its own.
+        # Not by the client's post(), which would add headers of its own.
         request = httpx.Request("POST", self._url, headers=delivery.headers, content=delivery.payload)
         request.extensions = {"timeout": self._http.timeout.as_dict()}
         try:
