@@ -883,8 +883,8 @@ type PortalLinksResource struct {
 
 // Create: Create a portal link.
 //
-// Create an address at which a customer sees and steers what is theirs, in a page of yours or in one
-// of its own.
+// Create an address where a customer sees and manages their own webhooks, in your page or in one of
+// its own.
 func (r *PortalLinksResource) Create(ctx context.Context, body PortalLinkBody, options ...CallOption) (*PortalLink, error) {
 	found := new(PortalLink)
 	return found, r.client.call(ctx, &call{method: "POST", path: "/api/v1/portal-links", body: body}, options, map[int]any{201: found})

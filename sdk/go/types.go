@@ -101,7 +101,7 @@ type ApiKey struct {
 	// What it may do besides what its role allows.
 	Capabilities []Capability `json:"capabilities"`
 
-	// The only subscriptions that it pulls from; empty for all of its tenant.
+	// The only subscriptions that it pulls from; empty for all of its tenant's.
 	PullSubscriptionIDs []string `json:"pull_subscription_ids"`
 }
 
@@ -123,7 +123,7 @@ type ApiKeyBody struct {
 	Capabilities []Capability `json:"capabilities,omitempty"`
 
 	// The only subscriptions that the key pulls from; requires the role `pull`. Default: all of its
-	// tenant.
+	// tenant's.
 	PullSubscriptionIDs []string `json:"pull_subscription_ids,omitempty"`
 
 	// When the key expires. Default: never.
@@ -412,7 +412,7 @@ type CreatedApiKey struct {
 	// What it may do besides what its role allows.
 	Capabilities []Capability `json:"capabilities"`
 
-	// The only subscriptions that it pulls from; empty for all of its tenant.
+	// The only subscriptions that it pulls from; empty for all of its tenant's.
 	PullSubscriptionIDs []string `json:"pull_subscription_ids"`
 
 	// The key itself. It is shown only in this response; null in a repeated one.
@@ -429,7 +429,7 @@ type CreatedSubscription struct {
 	// `http`: deliveries are POSTed to `target_url`. `pull`: consumers pull them.
 	Destination Destination `json:"destination"`
 
-	// It is deleted when nobody has pulled from it for so long; null for never.
+	// It is deleted when nobody has pulled from it, or changed it, for this long; null for never.
 	ExpiresAfterIdleSeconds *int64 `json:"expires_after_idle_seconds"`
 
 	// null if `destination` is `pull`.
@@ -1660,14 +1660,14 @@ type PublicKeys struct {
 
 // PullBody: What a consumer asks for.
 type PullBody struct {
-	// The most to return. Their payloads come to 4 MiB at most, or to a single one that is larger.
-	// Default: `100`.
+	// How many to return. Their payloads add up to 4 MiB at most, unless a single one is larger. Default:
+	// `100`.
 	MaxDeliveries *int64 `json:"max_deliveries,omitempty"`
 
-	// How long to wait for the first one if there are none. Default: `0.0`.
+	// How long to wait if there are none. Default: `0.0`.
 	WaitSeconds *float64 `json:"wait_seconds,omitempty"`
 
-	// For how long they are leased. Report what became of each before, or extend its lease. Default:
+	// How long they are leased. Report what became of each before then, or extend its lease. Default:
 	// `60.0`.
 	LeaseSeconds *float64 `json:"lease_seconds,omitempty"`
 }
@@ -1722,7 +1722,7 @@ const (
 
 // PullResultsBody: What became of deliveries that were pulled.
 type PullResultsBody struct {
-	// No delivery twice.
+	// Each delivery at most once.
 	Results []PullResult `json:"results"`
 }
 
@@ -1744,7 +1744,7 @@ type PulledDelivery struct {
 	// Counts from 1.
 	Attempt int64 `json:"attempt"`
 
-	// To be shown with the result.
+	// Send it with the result.
 	LeaseToken string `json:"lease_token"`
 
 	// Without a result by then the attempt has failed with `lease_expired`, and is retried.
@@ -2205,7 +2205,7 @@ type Subscription struct {
 	// `http`: deliveries are POSTed to `target_url`. `pull`: consumers pull them.
 	Destination Destination `json:"destination"`
 
-	// It is deleted when nobody has pulled from it for so long; null for never.
+	// It is deleted when nobody has pulled from it, or changed it, for this long; null for never.
 	ExpiresAfterIdleSeconds *int64 `json:"expires_after_idle_seconds"`
 
 	// null if `destination` is `pull`.
@@ -2308,7 +2308,7 @@ type SubscriptionBody struct {
 	Destination *Destination `json:"destination,omitempty"`
 
 	// With `destination` `pull`: the subscription is deleted when nobody has pulled from it, or changed
-	// it, for so long. Absent or null: never.
+	// it, for this long. Absent or null: never.
 	ExpiresAfterIdleSeconds *int64 `json:"expires_after_idle_seconds,omitempty"`
 
 	// Absolute http or https URL without credentials, to which deliveries are POSTed. Its host must
@@ -2435,7 +2435,7 @@ type SubscriptionPatch struct {
 	Destination *Destination `json:"destination,omitempty"`
 
 	// With `destination` `pull`: the subscription is deleted when nobody has pulled from it, or changed
-	// it, for so long. Absent or null: never.
+	// it, for this long. Absent or null: never.
 	ExpiresAfterIdleSeconds *int64 `json:"expires_after_idle_seconds,omitempty"`
 
 	// Absolute http or https URL without credentials, to which deliveries are POSTed. Its host must

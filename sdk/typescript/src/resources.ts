@@ -517,8 +517,8 @@ export class PortalLinksResource {
   /**
    * Create a portal link.
    *
-   * Create an address at which a customer sees and steers what is theirs, in a page of yours or in one
-   * of its own.
+   * Create an address where a customer sees and manages their own webhooks, in your page or in one of
+   * its own.
    */
   create(options: Schemas['PortalLinkBody']): Promise<Schemas['PortalLink']> {
     return this.transport.call({ method: 'POST', path: '/api/v1/portal-links', statuses: [201], body: pick(options, ['tenant_id', 'capabilities', 'subscriptions', 'expires_in_seconds', 'origin']) });

@@ -268,4 +268,4 @@ def _hearing() -> Iterator[None]:
 
 
 def _away() -> errors.Unavailable:
-    return errors.Unavailable("nothing can be watched while Redis is unavailable; look at lists meanwhile")
+    return errors.Unavailable("the live stream is unavailable while Redis is; poll the lists until then")

@@ -99,7 +99,8 @@ def _keep_apart(caller: Identity, request: Any) -> None:
 
 async def _refuse(_pool: object, _request: Any, _limit: Limit) -> None:
     raise identity.refused(
-        "this is not possible with a portal link that is limited to some subscriptions",
+        "a portal link that is limited to some subscriptions does not allow this; use one without `subscriptions`,"
+        " or an API key",
         errors.ErrorReason.CAPABILITY_MISSING,
     )
 

@@ -62,7 +62,7 @@ class ApiKeyBody(models.Request):
         [],
         max_length=100,
         description=(
-            "The only subscriptions that the key pulls from; requires the role `pull`. Default: all of its tenant."
+            "The only subscriptions that the key pulls from; requires the role `pull`. Default: all of its tenant's."
         ),
         examples=[[]],
     )
@@ -95,7 +95,7 @@ class ApiKey(models.Answer):
         description="What it may do besides what its role allows.", examples=[[]]
     )
     pull_subscription_ids: list[str] = Field(
-        description="The only subscriptions that it pulls from; empty for all of its tenant.", examples=[[]]
+        description="The only subscriptions that it pulls from; empty for all of its tenant's.", examples=[[]]
     )
 
 

@@ -1,4 +1,4 @@
-"""Portal links: addresses at which a customer sees and steers what is theirs."""
+"""Portal links: addresses where a customer sees and manages their own webhooks."""
 
 import dataclasses
 from typing import Annotated, Any
@@ -94,7 +94,7 @@ class PortalLink(models.Answer):
 async def create_portal_link(
     body: PortalLinkBody, services: backends.Injected, caller: callers.Injected, response: Response
 ) -> PortalLink:
-    """Create an address at which a customer sees and steers what is theirs, in a page of yours or in one of its own."""
+    """Create an address where a customer sees and manages their own webhooks, in your page or in one of its own."""
     if body.tenant_id not in {None, caller.tenant_id}:
         if caller.tenant_stated:
             raise errors.InvalidArgument.field("tenant_id", f"must be absent or the same as {callers.TENANT}")

@@ -54,14 +54,14 @@ class PullBody(models.Request):
 
     max_deliveries: Annotated[models.WholeNumber, models.Within(limits.PULLED_DELIVERIES)] = Field(
         _MOST,
-        description="The most to return. Their payloads come to 4 MiB at most, or to a single one that is larger.",
+        description="How many to return. Their payloads add up to 4 MiB at most, unless a single one is larger.",
     )
     wait_seconds: Annotated[models.Number, models.Within(limits.WAIT_SECONDS)] = Field(
-        0.0, description="How long to wait for the first one if there are none."
+        0.0, description="How long to wait if there are none."
     )
     lease_seconds: Seconds = Field(
         limits.DEFAULT_LEASE_SECONDS,
-        description="For how long they are leased. Report what became of each before, or extend its lease.",
+        description="How long they are leased. Report what became of each before then, or extend its lease.",
     )
 
 
@@ -72,7 +72,7 @@ class PulledDelivery(models.Answer):
     event_id: models.Uuid = Field(examples=[models.EXAMPLE_EVENT_ID])
     event_type: str | None = Field(description="null if the event has no type.", examples=["order.created"])
     attempt: int = Field(description="Counts from 1.", examples=[1])
-    lease_token: models.Uuid = Field(description="To be shown with the result.", examples=[_EXAMPLE_TOKEN])
+    lease_token: models.Uuid = Field(description="Send it with the result.", examples=[_EXAMPLE_TOKEN])
     lease_expires_at: models.Timestamp = Field(
         description="Without a result by then the attempt has failed with `lease_expired`, and is retried."
     )
@@ -120,7 +120,7 @@ class PullResultsBody(models.Request):
 
     model_config = ConfigDict(json_schema_extra={"examples": [_RESULTS_EXAMPLE]})
 
-    results: list[PullResult] = Field(min_length=1, max_length=_MOST, description="No delivery twice.")
+    results: list[PullResult] = Field(min_length=1, max_length=_MOST, description="Each delivery at most once.")
 
 
 class ReportedResult(models.Answer):

@@ -79,7 +79,7 @@ class StreamQuery(models.Request):
     """What is watched."""
 
     topic: enums.StreamTopic = Field(
-        description="`deliveries`: each one that a worker records. `stats`: how many, every second."
+        description="`deliveries`: each delivery that a worker records. `stats`: counts, every second."
     )
     subscription_id: Annotated[list[models.Uuid], Field(max_length=50)] = Field(
         [], description="Only of these subscriptions.", examples=[[models.EXAMPLE_SUBSCRIPTION_ID]]
@@ -132,7 +132,7 @@ async def stream(
         ),
     ] = None,
 ) -> Response:
-    """Send what workers record of deliveries, as they do, while you are connected.
+    """Stream deliveries as workers record them, for as long as you are connected.
 
     The event `deliveries` has `items` and `dropped`: how many were left out because there were too many, for you or for
     the service. `stats` has the numbers of a second. `reset` says that something may have been missed: load your list

@@ -40,8 +40,7 @@ class Identity:
     tenant_id: str
     role: Role
     # UUID of the key, BOOTSTRAP_KEY_ID, ANONYMOUS_ID where none was shown, PORTAL_PREFIX with the UUID of a portal
-    # link, or
-    # empty for the service's own.
+    # link, or empty for the service's own.
     key_id: str = ""
     # None: API_KEY_REQUESTS_PER_SECOND.
     requests_per_second: float | None = None

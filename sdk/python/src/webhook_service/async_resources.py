@@ -1097,8 +1097,8 @@ class AsyncPortalLinksResource(AsyncResource):
     ) -> PortalLink:
         """Create a portal link.
 
-        Create an address at which a customer sees and steers what is theirs, in a page of yours or
-        in one of its own.
+        Create an address where a customer sees and manages their own webhooks, in your page or in
+        one of its own.
         """
         call = Call(
             "POST",

@@ -448,7 +448,7 @@ class ApiKey(Model, kw_only=True):
     """What it may do besides what its role allows."""
 
     pull_subscription_ids: list[str]
-    """The only subscriptions that it pulls from; empty for all of its tenant."""
+    """The only subscriptions that it pulls from; empty for all of its tenant's."""
 
 
 class ApiKeyBody(Model, kw_only=True):
@@ -473,7 +473,7 @@ class ApiKeyBody(Model, kw_only=True):
 
     pull_subscription_ids: list[str] | UnsetType = UNSET
     """The only subscriptions that the key pulls from; requires the role `pull`. Default: all of its
-    tenant.
+    tenant's.
     """
 
     expires_at: datetime | None | UnsetType = UNSET
@@ -766,7 +766,7 @@ class CreatedApiKey(Model, kw_only=True):
     """What it may do besides what its role allows."""
 
     pull_subscription_ids: list[str]
-    """The only subscriptions that it pulls from; empty for all of its tenant."""
+    """The only subscriptions that it pulls from; empty for all of its tenant's."""
 
     key: str | None
     """The key itself. It is shown only in this response; null in a repeated one."""
@@ -784,7 +784,7 @@ class CreatedSubscription(Model, kw_only=True):
     """`http`: deliveries are POSTed to `target_url`. `pull`: consumers pull them."""
 
     expires_after_idle_seconds: int | None
-    """It is deleted when nobody has pulled from it for so long; null for never."""
+    """It is deleted when nobody has pulled from it, or changed it, for this long; null for never."""
 
     target_url: str | None
     """null if `destination` is `pull`."""
@@ -1742,15 +1742,15 @@ class PullBody(Model, kw_only=True):
     """What a consumer asks for."""
 
     max_deliveries: int | UnsetType = UNSET
-    """The most to return. Their payloads come to 4 MiB at most, or to a single one that is larger.
+    """How many to return. Their payloads add up to 4 MiB at most, unless a single one is larger.
     Default: `100`.
     """
 
     wait_seconds: float | UnsetType = UNSET
-    """How long to wait for the first one if there are none. Default: `0.0`."""
+    """How long to wait if there are none. Default: `0.0`."""
 
     lease_seconds: float | UnsetType = UNSET
-    """For how long they are leased. Report what became of each before, or extend its lease. Default:
+    """How long they are leased. Report what became of each before then, or extend its lease. Default:
     `60.0`.
     """
 
@@ -1785,7 +1785,7 @@ class PullResultsBody(Model, kw_only=True):
     """What became of deliveries that were pulled."""
 
     results: list[PullResult]
-    """No delivery twice."""
+    """Each delivery at most once."""
 
 
 class PulledDeliveries(Model, kw_only=True):
@@ -1808,7 +1808,7 @@ class PulledDelivery(Model, kw_only=True):
     """Counts from 1."""
 
     lease_token: str
-    """To be shown with the result."""
+    """Send it with the result."""
 
     lease_expires_at: datetime
     """Without a result by then the attempt has failed with `lease_expired`, and is retried."""
@@ -2157,7 +2157,7 @@ class Subscription(Model, kw_only=True):
     """`http`: deliveries are POSTed to `target_url`. `pull`: consumers pull them."""
 
     expires_after_idle_seconds: int | None
-    """It is deleted when nobody has pulled from it for so long; null for never."""
+    """It is deleted when nobody has pulled from it, or changed it, for this long; null for never."""
 
     target_url: str | None
     """null if `destination` is `pull`."""
@@ -2265,7 +2265,7 @@ class SubscriptionBody(Model, kw_only=True):
 
     expires_after_idle_seconds: int | None | UnsetType = UNSET
     """With `destination` `pull`: the subscription is deleted when nobody has pulled from it, or
-    changed it, for so long. Absent or null: never.
+    changed it, for this long. Absent or null: never.
     """
 
     target_url: str | None | UnsetType = UNSET
@@ -2403,7 +2403,7 @@ class SubscriptionPatch(Model, kw_only=True):
 
     expires_after_idle_seconds: int | None | UnsetType = UNSET
     """With `destination` `pull`: the subscription is deleted when nobody has pulled from it, or
-    changed it, for so long. Absent or null: never.
+    changed it, for this long. Absent or null: never.
     """
 
     target_url: str | None | UnsetType = UNSET

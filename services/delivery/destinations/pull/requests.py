@@ -29,7 +29,7 @@ class Requests:
     def check(self) -> None:
         """Raise Unavailable while nothing can be signed."""
         if self.vault is None:
-            raise errors.Unavailable("the encryption keys are not known to be those of the database yet; try again")
+            raise errors.Unavailable("the encryption keys have not been checked against the database yet; try again")
 
     def of(self, pulled: Pulled, payload: bytes) -> pb.PulledDelivery:
         """Return a delivery as its consumer gets it; raise CannotOpen."""

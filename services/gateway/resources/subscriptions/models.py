@@ -72,7 +72,7 @@ class SubscriptionBody(models.Request):
         None,
         description=(
             "With `destination` `pull`: the subscription is deleted when nobody has pulled from it, or changed it, for "
-            "so long. Absent or null: never."
+            "this long. Absent or null: never."
         ),
         examples=[3600],
     )
@@ -277,7 +277,8 @@ class Subscription(models.Answer):
         description="`http`: deliveries are POSTed to `target_url`. `pull`: consumers pull them.", examples=["http"]
     )
     expires_after_idle_seconds: int | None = Field(
-        description="It is deleted when nobody has pulled from it for so long; null for never.", examples=[None]
+        description="It is deleted when nobody has pulled from it, or changed it, for this long; null for never.",
+        examples=[None],
     )
     target_url: str | None = Field(description="null if `destination` is `pull`.", examples=[_EXAMPLE["target_url"]])
     event_types: list[str] = Field(examples=[_EXAMPLE["event_types"]])
