@@ -48,13 +48,6 @@ def narrow(method: str) -> Narrow:
     return NARROWED.get(method.removeprefix("/webhook.v1."), _refuse)
 
 
-def check_subscription(subscription_id: UUID) -> None:
-    """Raise NotFound for a subscription that the caller's portal link does not reach."""
-    limit = identity.limited_to()
-    if limit is not None and subscription_id not in limit:
-        raise _no_subscription(subscription_id)
-
-
 async def visible_events(
     connection: "postgres.Pool | postgres.Connection", event_ids: Sequence[UUID], limit: Collection[UUID]
 ) -> set[UUID]:
