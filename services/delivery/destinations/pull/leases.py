@@ -1,50 +1,55 @@
-"""Leases of consumers, as the recording of outcomes sees them: claims without what sending takes."""
+"""Leases of consumers, as claims without what only a worker, or a request, takes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from services.delivery.worker import decisions
+from services.delivery.worker import claims, decisions
 from services.delivery.worker.claims import Attempt, Claim, Outcome
 from services.domain import retry_policy
 from services.domain.retry_policy import RetryPolicy
 from services.domain.states import AttemptOutcome
 from services.platform import ids
 
+# What only workers have to know of a claim: no pull reads it.
+UNREAD: Mapping[str, Any] = {
+    "expired": False,
+    "deleted": False,
+    "held_by": None,
+    "probe": False,
+    "failing": False,
+    "timeout_seconds": None,
+    "target_url": "",
+    "endpoint_version": 0,
+    "sealed_client_certificate": None,
+}
+# What only the request takes, which a report is not about.
+_UNSENT: Mapping[str, Any] = {
+    "retry_policy": None,
+    "sealed_secrets": None,
+    "sealed_headers": None,
+    "content_type": None,
+    "content_encoding": None,
+    "traceparent": None,
+    "payload_bytes": None,
+    "payload": None,
+    "erased": False,
+}
 NOT_REPORTED = "the consumer did not report what became of the delivery before its lease ended"
 
 
 def claim_of(row: Any, token: UUID, *, moment: datetime) -> Claim:
     """Return the claim that a consumer has, or had, from a row with its delivery."""
-    return Claim(
-        id=row["id"],
-        token=token,
-        event_id=row["event_id"],
-        subscription_id=row["subscription_id"],
-        tenant_id=row["tenant_id"],
-        event_type=row["event_type"],
-        number=(row["attempt_count"] or 0) + 1,
-        failures=row["failure_count"] or 0,
-        created_at=row["created_at"],
-        claimed_at=moment,
-        claimed_monotonic=0.0,
-        expired=False,
-        deleted=False,
-        held_by=None,
-        probe=False,
-        failing=False,
-        timeout_seconds=None,
-        retry_policy=None,
-        target_url="",
-        endpoint_version=0,
-        sealed_secrets=None,
-        sealed_headers=None,
-        sealed_client_certificate=None,
-        content_type=None,
-        payload_bytes=None,
-        payload=None,
-    )
+    known = {
+        **UNREAD,
+        **_UNSENT,
+        **row,
+        "attempt_count": row["attempt_count"] or 0,
+        "failure_count": row["failure_count"] or 0,
+        "claimed_at": moment,
+    }
+    return claims.claim_of(known, token, 0.0)
 
 
 def attempt_of(

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from services.delivery.destinations.pull.leases import UNREAD
 from services.delivery.worker import claims
 from services.delivery.worker.claims import Claim
 from services.delivery.worker.recording import OutcomeStore
@@ -15,19 +16,6 @@ from services.platform import errors
 from services.platform.stores import sql
 
 SQL = sql.Queries("services.delivery.destinations.pull")
-
-# Of what a worker has to know of a claim, all that a pull does not read.
-_UNREAD: Mapping[str, Any] = {
-    "expired": False,
-    "deleted": False,
-    "held_by": None,
-    "probe": False,
-    "failing": False,
-    "timeout_seconds": None,
-    "target_url": "",
-    "endpoint_version": 0,
-    "sealed_client_certificate": None,
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,7 +73,7 @@ class PullStore(OutcomeStore):
         asked_at = time.monotonic()
         rows = await self.pool.fetch(SQL["pull"], subscription_id, number, token, lease_seconds, payload_bytes)
         return [
-            Pulled(claim=claims.claim_of({**_UNREAD, **row}, token, asked_at), lease_until=row["lease_until"])
+            Pulled(claim=claims.claim_of({**UNREAD, **row}, token, asked_at), lease_until=row["lease_until"])
             for row in rows
         ]
 
