@@ -157,7 +157,7 @@ def _method(operation: Operation) -> str:
         page = operation.listed
         body = f"{head}iter.Seq2[{page}, error] {{\n\treturn pages[{page}](ctx, r.client, {call}, options)\n}}\n"
     elif not answered:
-        body = f"{head}error {{\n\treturn r.client.call(ctx, {call}, options, answers({_statuses(operation)}))\n}}\n"
+        body = f"{head}error {{\n\treturn r.client.call(ctx, {call}, options, noContent({_statuses(operation)}))\n}}\n"
     elif len(answered) == 1:
         (name,) = answered
         body = (

@@ -262,8 +262,8 @@ class _Method:
         template = operation.path
         for one in self._path:
             template = template.replace(f"{{{one.name}}}", f"{{segment({one.name})}}")
-        answers = ", ".join(f"{status}: {name}" for status, name in operation.responses.items())
-        parts = [f'"{operation.http_method}"', f'{"f" if self._path else ""}"{template}"', f"answers={{{answers}}}"]
+        responses = ", ".join(f"{status}: {name}" for status, name in operation.responses.items())
+        parts = [f'"{operation.http_method}"', f'{"f" if self._path else ""}"{template}"', f"responses={{{responses}}}"]
         if self._query:
             parts.append(_mapping("query", [(one.name, _identifier(one.name)) for one in self._query]))
         if operation.body:

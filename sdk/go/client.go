@@ -150,7 +150,8 @@ type call struct {
 	captured *http.Header
 }
 
-func answers(statuses ...int) map[int]any {
+// noContent expects one of these statuses, and nothing in the body.
+func noContent(statuses ...int) map[int]any {
 	found := map[int]any{}
 	for _, status := range statuses {
 		found[status] = nil

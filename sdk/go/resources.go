@@ -309,7 +309,7 @@ func (r *SubscriptionsResource) Update(ctx context.Context, subscriptionID strin
 //
 // Delete a subscription and cancel its waiting deliveries. Its history stays readable.
 func (r *SubscriptionsResource) Delete(ctx context.Context, subscriptionID string, options ...CallOption) error {
-	return r.client.call(ctx, &call{method: "DELETE", path: "/api/v1/subscriptions/" + url.PathEscape(subscriptionID)}, options, answers(204))
+	return r.client.call(ctx, &call{method: "DELETE", path: "/api/v1/subscriptions/" + url.PathEscape(subscriptionID)}, options, noContent(204))
 }
 
 // Disable: Disable a subscription.
@@ -410,7 +410,7 @@ func (r *SubscriptionsResource) CreateIngestToken(ctx context.Context, subscript
 //
 // Delete the ingest token. Requests with it then return 404.
 func (r *SubscriptionsResource) DeleteIngestToken(ctx context.Context, subscriptionID string, options ...CallOption) error {
-	return r.client.call(ctx, &call{method: "DELETE", path: "/api/v1/subscriptions/" + url.PathEscape(subscriptionID) + "/ingest-token"}, options, answers(204))
+	return r.client.call(ctx, &call{method: "DELETE", path: "/api/v1/subscriptions/" + url.PathEscape(subscriptionID) + "/ingest-token"}, options, noContent(204))
 }
 
 // SubscriptionsDeliveriesParams are the parameters; those that are zero are not sent.
@@ -894,7 +894,7 @@ func (r *PortalLinksResource) Create(ctx context.Context, body PortalLinkBody, o
 //
 // End a portal link before its time. Within 5 seconds its holder is refused everywhere.
 func (r *PortalLinksResource) Revoke(ctx context.Context, linkID string, options ...CallOption) error {
-	return r.client.call(ctx, &call{method: "DELETE", path: "/api/v1/portal-links/" + url.PathEscape(linkID)}, options, answers(204))
+	return r.client.call(ctx, &call{method: "DELETE", path: "/api/v1/portal-links/" + url.PathEscape(linkID)}, options, noContent(204))
 }
 
 // TenantsResource has the operations on tenants.
@@ -953,7 +953,7 @@ func (r *TenantsResource) Update(ctx context.Context, tenantID string, body Tena
 //
 // Delete a tenant and revoke its API keys. Its id cannot be used again.
 func (r *TenantsResource) Delete(ctx context.Context, tenantID string, options ...CallOption) error {
-	return r.client.call(ctx, &call{method: "DELETE", path: "/api/v1/admin/tenants/" + url.PathEscape(tenantID)}, options, answers(204))
+	return r.client.call(ctx, &call{method: "DELETE", path: "/api/v1/admin/tenants/" + url.PathEscape(tenantID)}, options, noContent(204))
 }
 
 // APIKeysResource has the operations on api keys.
@@ -1004,7 +1004,7 @@ func (r *APIKeysResource) List(ctx context.Context, params APIKeysListParams, op
 //
 // Revoke an API key permanently. It is refused everywhere within 5 seconds, and stays in the list.
 func (r *APIKeysResource) Revoke(ctx context.Context, keyID string, options ...CallOption) error {
-	return r.client.call(ctx, &call{method: "DELETE", path: "/api/v1/admin/api-keys/" + url.PathEscape(keyID)}, options, answers(204))
+	return r.client.call(ctx, &call{method: "DELETE", path: "/api/v1/admin/api-keys/" + url.PathEscape(keyID)}, options, noContent(204))
 }
 
 // SessionsResource has the operations on sessions.
@@ -1048,7 +1048,7 @@ func (r *SessionsResource) List(ctx context.Context, params SessionsListParams, 
 //
 // Revoke a session permanently. It is refused everywhere within 5 seconds; its key remains valid.
 func (r *SessionsResource) Revoke(ctx context.Context, sessionID string, options ...CallOption) error {
-	return r.client.call(ctx, &call{method: "DELETE", path: "/api/v1/admin/sessions/" + url.PathEscape(sessionID)}, options, answers(204))
+	return r.client.call(ctx, &call{method: "DELETE", path: "/api/v1/admin/sessions/" + url.PathEscape(sessionID)}, options, noContent(204))
 }
 
 // AuditResource has the operations on audit.

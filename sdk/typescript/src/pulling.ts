@@ -77,8 +77,8 @@ export class Pulled {
     const results = [{ ...result, delivery_id: this.delivery.id, lease_token: this.delivery.lease_token }];
     for (let attempt = 1; ; attempt++) {
       try {
-        const answer = await this.subscriptions.report(this.subscriptionId, { results });
-        const status = answer.results[0]?.status;
+        const response = await this.subscriptions.report(this.subscriptionId, { results });
+        const status = response.results[0]?.status;
         if (status === 'recorded') return;
         throw new LeaseExpired(`the result of delivery ${this.id} was not recorded: ${status}`);
       } catch (error) {

@@ -37,7 +37,7 @@ class Call:
 
     http_method: str
     path: str
-    answers: Mapping[int, type[Any] | None]
+    responses: Mapping[int, type[Any] | None]
     query: Mapping[str, Any] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
     raw: bytes | str | None = None
@@ -74,11 +74,11 @@ class Call:
         query = f"?{urlencode(pairs)}" if pairs else ""
         return Request(method=self.http_method, path=self.path + query, headers=headers, content=content)
 
-    def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> Any:
+    def decode(self, status: int, headers: Mapping[str, str], body: bytes) -> Any:
         """Return what a response contains; raise the ApiError that it tells of."""
-        if status not in self.answers:
+        if status not in self.responses:
             raise errors.of_response(status, headers, body)
-        model = self.answers[status]
+        model = self.responses[status]
         if model is None:
             return None
         try:

@@ -126,14 +126,14 @@ class Pulled(_Pulled):
         result = self._result(outcome, **more)
         for attempt in range(1, REPORTS + 1):
             try:
-                (answer,) = self.subscriptions.report(self.subscription_id, [result]).results
+                (reported,) = self.subscriptions.report(self.subscription_id, [result]).results
                 break
             except errors.WebhookServiceError as error:
                 if attempt == REPORTS or not is_passing(error):
                     raise
                 time.sleep(pause(attempt))  # a repeated report changes nothing
         self.reported = outcome != PullOutcome.EXTEND
-        self._check(str(answer.status))
+        self._check(str(reported.status))
 
     def __enter__(self) -> Self:
         return self
@@ -169,14 +169,14 @@ class AsyncPulled(_Pulled):
         result = self._result(outcome, **more)
         for attempt in range(1, REPORTS + 1):
             try:
-                (answer,) = (await self.subscriptions.report(self.subscription_id, [result])).results
+                (reported,) = (await self.subscriptions.report(self.subscription_id, [result])).results
                 break
             except errors.WebhookServiceError as error:
                 if attempt == REPORTS or not is_passing(error):
                     raise
                 await asyncio.sleep(pause(attempt))  # a repeated report changes nothing
         self.reported = outcome != PullOutcome.EXTEND
-        self._check(str(answer.status))
+        self._check(str(reported.status))
 
     async def __aenter__(self) -> Self:
         return self

@@ -123,7 +123,7 @@ class WebhooksResource(Resource):
         call = Call(
             "POST",
             f"/api/v1/webhooks/ingest/{segment(subscription_id)}",
-            answers={200: Handshake, 202: WebhookAccepted},
+            responses={200: Handshake, 202: WebhookAccepted},
             raw=body,
             content_type=content_type,
             headers={
@@ -158,7 +158,7 @@ class WebhooksResource(Resource):
         call = Call(
             "POST",
             f"/api/v1/webhooks/ingest/{segment(subscription_id)}/{segment(token)}",
-            answers={200: Handshake, 202: WebhookAccepted},
+            responses={200: Handshake, 202: WebhookAccepted},
             raw=body,
             content_type=content_type,
             headers={
@@ -198,7 +198,7 @@ class EventsResource(Resource):
         call = Call(
             "POST",
             "/api/v1/events",
-            answers={202: EventAccepted},
+            responses={202: EventAccepted},
             body={"event_type": event_type, "payload": payload, "tags": tags},
             idempotency_key=idempotency_key,
             keyed=True,
@@ -229,7 +229,7 @@ class EventsResource(Resource):
         call = Call(
             "GET",
             "/api/v1/events",
-            answers={200: FoundEvents},
+            responses={200: FoundEvents},
             query={
                 "limit": limit,
                 "cursor": cursor,
@@ -260,7 +260,7 @@ class EventsResource(Resource):
         call = Call(
             "POST",
             "/api/v1/events/batch",
-            answers={200: BatchResults},
+            responses={200: BatchResults},
             body={"events": events},
             idempotency_key=idempotency_key,
             keyed=True,
@@ -274,7 +274,7 @@ class EventsResource(Resource):
 
         Returns 404 if it is no longer retained, and 410 if it was erased.
         """
-        call = Call("GET", f"/api/v1/events/{segment(event_id)}", answers={200: Event}, reads=True)
+        call = Call("GET", f"/api/v1/events/{segment(event_id)}", responses={200: Event}, reads=True)
         return cast("Event", self._transport.call(call))
 
     def routing(
@@ -290,7 +290,7 @@ class EventsResource(Resource):
         call = Call(
             "GET",
             f"/api/v1/events/{segment(event_id)}/routing",
-            answers={200: RoutePage},
+            responses={200: RoutePage},
             query={"limit": limit, "cursor": cursor, "subscription_id": subscription_id},
             reads=True,
         )
@@ -312,7 +312,7 @@ class EventsResource(Resource):
         call = Call(
             "GET",
             f"/api/v1/events/{segment(event_id)}/deliveries",
-            answers={200: DeliveryPage},
+            responses={200: DeliveryPage},
             query={"tenant": tenant, "limit": limit, "cursor": cursor, "status": status},
             reads=True,
         )
@@ -357,7 +357,7 @@ class SubscriptionsResource(Resource):
         call = Call(
             "POST",
             "/api/v1/subscriptions",
-            answers={201: CreatedSubscription},
+            responses={201: CreatedSubscription},
             body={
                 "destination": destination,
                 "expires_after_idle_seconds": expires_after_idle_seconds,
@@ -401,7 +401,7 @@ class SubscriptionsResource(Resource):
         call = Call(
             "GET",
             "/api/v1/subscriptions",
-            answers={200: SubscriptionPage},
+            responses={200: SubscriptionPage},
             query={"tenant": tenant, "limit": limit, "cursor": cursor, "name": name, "metadata": metadata},
             reads=True,
         )
@@ -412,7 +412,9 @@ class SubscriptionsResource(Resource):
 
         Return one subscription; 404 once it is deleted.
         """
-        call = Call("GET", f"/api/v1/subscriptions/{segment(subscription_id)}", answers={200: Subscription}, reads=True)
+        call = Call(
+            "GET", f"/api/v1/subscriptions/{segment(subscription_id)}", responses={200: Subscription}, reads=True
+        )
         return cast("Subscription", self._transport.call(call))
 
     def replace(
@@ -454,7 +456,7 @@ class SubscriptionsResource(Resource):
         call = Call(
             "PUT",
             f"/api/v1/subscriptions/{segment(subscription_id)}",
-            answers={200: Subscription},
+            responses={200: Subscription},
             body={
                 "destination": destination,
                 "expires_after_idle_seconds": expires_after_idle_seconds,
@@ -518,7 +520,7 @@ class SubscriptionsResource(Resource):
         call = Call(
             "PATCH",
             f"/api/v1/subscriptions/{segment(subscription_id)}",
-            answers={200: Subscription},
+            responses={200: Subscription},
             body={
                 "destination": destination,
                 "expires_after_idle_seconds": expires_after_idle_seconds,
@@ -553,7 +555,7 @@ class SubscriptionsResource(Resource):
         call = Call(
             "DELETE",
             f"/api/v1/subscriptions/{segment(subscription_id)}",
-            answers={204: None},
+            responses={204: None},
             headers={"If-Match": if_match},
         )
         return cast("None", self._transport.call(call))
@@ -566,7 +568,7 @@ class SubscriptionsResource(Resource):
         New events are stored for it unless `keep_when_disabled` is false. No effect if it is
         already disabled.
         """
-        call = Call("POST", f"/api/v1/subscriptions/{segment(subscription_id)}/disable", answers={200: Subscription})
+        call = Call("POST", f"/api/v1/subscriptions/{segment(subscription_id)}/disable", responses={200: Subscription})
         return cast("Subscription", self._transport.call(call))
 
     def enable(self, subscription_id: str) -> Subscription:
@@ -576,7 +578,7 @@ class SubscriptionsResource(Resource):
 
         No effect if it is already active.
         """
-        call = Call("POST", f"/api/v1/subscriptions/{segment(subscription_id)}/enable", answers={200: Subscription})
+        call = Call("POST", f"/api/v1/subscriptions/{segment(subscription_id)}/enable", responses={200: Subscription})
         return cast("Subscription", self._transport.call(call))
 
     def pause(self, subscription_id: str) -> Subscription:
@@ -585,7 +587,7 @@ class SubscriptionsResource(Resource):
         Pause deliveries until the subscription is resumed. Events are stored meanwhile. No effect
         if already paused.
         """
-        call = Call("POST", f"/api/v1/subscriptions/{segment(subscription_id)}/pause", answers={200: Subscription})
+        call = Call("POST", f"/api/v1/subscriptions/{segment(subscription_id)}/pause", responses={200: Subscription})
         return cast("Subscription", self._transport.call(call))
 
     def resume(self, subscription_id: str) -> Subscription:
@@ -594,7 +596,7 @@ class SubscriptionsResource(Resource):
         Resume a paused subscription. Waiting deliveries are sent. No effect if it is already
         active.
         """
-        call = Call("POST", f"/api/v1/subscriptions/{segment(subscription_id)}/resume", answers={200: Subscription})
+        call = Call("POST", f"/api/v1/subscriptions/{segment(subscription_id)}/resume", responses={200: Subscription})
         return cast("Subscription", self._transport.call(call))
 
     def verify(self, subscription_id: str) -> Subscription:
@@ -606,7 +608,7 @@ class SubscriptionsResource(Resource):
         If `ENDPOINT_VERIFICATION` has been turned off since, the subscription becomes active at
         once.
         """
-        call = Call("POST", f"/api/v1/subscriptions/{segment(subscription_id)}/verify", answers={200: Subscription})
+        call = Call("POST", f"/api/v1/subscriptions/{segment(subscription_id)}/verify", responses={200: Subscription})
         return cast("Subscription", self._transport.call(call))
 
     def test(self, subscription_id: str) -> Tested:
@@ -618,7 +620,7 @@ class SubscriptionsResource(Resource):
         no delivery: it is in no list and no statistics, is not retried, and does not count for the
         circuit breaker.
         """
-        call = Call("POST", f"/api/v1/subscriptions/{segment(subscription_id)}/test", answers={200: Tested})
+        call = Call("POST", f"/api/v1/subscriptions/{segment(subscription_id)}/test", responses={200: Tested})
         return cast("Tested", self._transport.call(call))
 
     def rotate_secret(
@@ -642,7 +644,7 @@ class SubscriptionsResource(Resource):
         call = Call(
             "POST",
             f"/api/v1/subscriptions/{segment(subscription_id)}/rotate-secret",
-            answers={200: Rotated},
+            responses={200: Rotated},
             body={"secret_key": secret_key, "signature_scheme": signature_scheme, "overlap_hours": overlap_hours},
             idempotency_key=idempotency_key,
             keyed=True,
@@ -660,7 +662,7 @@ class SubscriptionsResource(Resource):
         call = Call(
             "GET",
             f"/api/v1/subscriptions/{segment(subscription_id)}/public-keys",
-            answers={200: PublicKeys},
+            responses={200: PublicKeys},
             reads=True,
         )
         return cast("PublicKeys", self._transport.call(call))
@@ -675,7 +677,7 @@ class SubscriptionsResource(Resource):
         call = Call(
             "POST",
             f"/api/v1/subscriptions/{segment(subscription_id)}/ingest-token",
-            answers={201: IngestToken},
+            responses={201: IngestToken},
             idempotency_key=idempotency_key,
             keyed=True,
         )
@@ -686,7 +688,7 @@ class SubscriptionsResource(Resource):
 
         Delete the ingest token. Requests with it then return 404.
         """
-        call = Call("DELETE", f"/api/v1/subscriptions/{segment(subscription_id)}/ingest-token", answers={204: None})
+        call = Call("DELETE", f"/api/v1/subscriptions/{segment(subscription_id)}/ingest-token", responses={204: None})
         return cast("None", self._transport.call(call))
 
     def deliveries(
@@ -705,7 +707,7 @@ class SubscriptionsResource(Resource):
         call = Call(
             "GET",
             f"/api/v1/subscriptions/{segment(subscription_id)}/deliveries",
-            answers={200: DeliveryPage},
+            responses={200: DeliveryPage},
             query={"tenant": tenant, "limit": limit, "cursor": cursor, "status": status},
             reads=True,
         )
@@ -730,7 +732,7 @@ class SubscriptionsResource(Resource):
         call = Call(
             "POST",
             f"/api/v1/subscriptions/{segment(subscription_id)}/pull",
-            answers={200: PulledDeliveries},
+            responses={200: PulledDeliveries},
             body={"max_deliveries": max_deliveries, "wait_seconds": wait_seconds, "lease_seconds": lease_seconds},
             wait_seconds=wait_seconds,
         )
@@ -745,7 +747,7 @@ class SubscriptionsResource(Resource):
         call = Call(
             "POST",
             f"/api/v1/subscriptions/{segment(subscription_id)}/pull/results",
-            answers={200: ReportedResults},
+            responses={200: ReportedResults},
             body={"results": results},
         )
         return cast("ReportedResults", self._transport.call(call))
@@ -771,7 +773,7 @@ class SubscriptionsResource(Resource):
         call = Call(
             "POST",
             f"/api/v1/subscriptions/{segment(subscription_id)}/recover",
-            answers={202: Job},
+            responses={202: Job},
             body={"from": from_, "to": to, "only": only, "rate_per_second": rate_per_second},
             idempotency_key=idempotency_key,
             keyed=True,
@@ -787,7 +789,7 @@ class SubscriptionsResource(Resource):
         call = Call(
             "GET",
             f"/api/v1/subscriptions/{segment(subscription_id)}/stats",
-            answers={200: Stats},
+            responses={200: Stats},
             query={"tenant": tenant, "window": window},
             reads=True,
         )
@@ -828,7 +830,7 @@ class DeliveriesResource(Resource):
         call = Call(
             "GET",
             "/api/v1/deliveries",
-            answers={200: FoundDeliveries},
+            responses={200: FoundDeliveries},
             query={
                 "limit": limit,
                 "cursor": cursor,
@@ -882,7 +884,7 @@ class DeliveriesResource(Resource):
         call = Call(
             "GET",
             "/api/v1/deliveries/summary",
-            answers={200: DeliverySummaryPage},
+            responses={200: DeliverySummaryPage},
             query={
                 "limit": limit,
                 "cursor": cursor,
@@ -911,7 +913,7 @@ class DeliveriesResource(Resource):
 
         Get a delivery with every attempt, oldest first.
         """
-        call = Call("GET", f"/api/v1/deliveries/{segment(delivery_id)}", answers={200: Delivery}, reads=True)
+        call = Call("GET", f"/api/v1/deliveries/{segment(delivery_id)}", responses={200: Delivery}, reads=True)
         return cast("Delivery", self._transport.call(call))
 
     def retry(self, delivery_id: str) -> Delivery:
@@ -924,7 +926,7 @@ class DeliveriesResource(Resource):
         while a worker is sending the delivery or its subscription is disabled, and 410 if its
         payload was erased, is no longer retained, or is about to be removed.
         """
-        call = Call("POST", f"/api/v1/deliveries/{segment(delivery_id)}/retry", answers={200: Delivery})
+        call = Call("POST", f"/api/v1/deliveries/{segment(delivery_id)}/retry", responses={200: Delivery})
         return cast("Delivery", self._transport.call(call))
 
     def cancel(self, delivery_id: str) -> Delivery:
@@ -932,7 +934,7 @@ class DeliveriesResource(Resource):
 
         Cancel a delivery that is pending or scheduled. A cancelled delivery stays cancelled.
         """
-        call = Call("POST", f"/api/v1/deliveries/{segment(delivery_id)}/cancel", answers={200: Delivery})
+        call = Call("POST", f"/api/v1/deliveries/{segment(delivery_id)}/cancel", responses={200: Delivery})
         return cast("Delivery", self._transport.call(call))
 
 
@@ -964,7 +966,7 @@ class JobsResource(Resource):
         call = Call(
             "POST",
             "/api/v1/jobs",
-            answers={202: Job, 200: JobPreview},
+            responses={202: Job, 200: JobPreview},
             body={
                 "kind": kind,
                 "filter": filter,
@@ -994,7 +996,7 @@ class JobsResource(Resource):
         call = Call(
             "GET",
             "/api/v1/jobs",
-            answers={200: JobPage},
+            responses={200: JobPage},
             query={"tenant": tenant, "limit": limit, "cursor": cursor, "status": status},
             reads=True,
         )
@@ -1005,7 +1007,7 @@ class JobsResource(Resource):
 
         Get a job: what it has done, what became of it, and when it will be complete.
         """
-        call = Call("GET", f"/api/v1/jobs/{segment(job_id)}", answers={200: Job}, reads=True)
+        call = Call("GET", f"/api/v1/jobs/{segment(job_id)}", responses={200: Job}, reads=True)
         return cast("Job", self._transport.call(call))
 
     def pause(self, job_id: str) -> Job:
@@ -1013,7 +1015,7 @@ class JobsResource(Resource):
 
         Pause a job that is queued or running. What it has made pending is still sent.
         """
-        call = Call("POST", f"/api/v1/jobs/{segment(job_id)}/pause", answers={200: Job})
+        call = Call("POST", f"/api/v1/jobs/{segment(job_id)}/pause", responses={200: Job})
         return cast("Job", self._transport.call(call))
 
     def resume(self, job_id: str) -> Job:
@@ -1021,7 +1023,7 @@ class JobsResource(Resource):
 
         Go on with a job that is paused.
         """
-        call = Call("POST", f"/api/v1/jobs/{segment(job_id)}/resume", answers={200: Job})
+        call = Call("POST", f"/api/v1/jobs/{segment(job_id)}/resume", responses={200: Job})
         return cast("Job", self._transport.call(call))
 
     def cancel(self, job_id: str) -> Job:
@@ -1029,7 +1031,7 @@ class JobsResource(Resource):
 
         End a job before it is complete. What it has done stays done.
         """
-        call = Call("POST", f"/api/v1/jobs/{segment(job_id)}/cancel", answers={200: Job})
+        call = Call("POST", f"/api/v1/jobs/{segment(job_id)}/cancel", responses={200: Job})
         return cast("Job", self._transport.call(call))
 
 
@@ -1042,7 +1044,7 @@ class StatsResource(Resource):
         Get statistics of all subscriptions over a window that ends now.
         """
         call = Call(
-            "GET", "/api/v1/stats", answers={200: Stats}, query={"tenant": tenant, "window": window}, reads=True
+            "GET", "/api/v1/stats", responses={200: Stats}, query={"tenant": tenant, "window": window}, reads=True
         )
         return cast("Stats", self._transport.call(call))
 
@@ -1068,7 +1070,7 @@ class StatsResource(Resource):
         call = Call(
             "GET",
             "/api/v1/stats/series",
-            answers={200: StatsOverTime},
+            responses={200: StatsOverTime},
             query={
                 "tenant": tenant,
                 "from": from_,
@@ -1103,7 +1105,7 @@ class PortalLinksResource(Resource):
         call = Call(
             "POST",
             "/api/v1/portal-links",
-            answers={201: PortalLink},
+            responses={201: PortalLink},
             body={
                 "capabilities": capabilities,
                 "tenant_id": tenant_id,
@@ -1119,7 +1121,7 @@ class PortalLinksResource(Resource):
 
         End a portal link before its time. Within 5 seconds its holder is refused everywhere.
         """
-        call = Call("DELETE", f"/api/v1/portal-links/{segment(link_id)}", answers={204: None})
+        call = Call("DELETE", f"/api/v1/portal-links/{segment(link_id)}", responses={204: None})
         return cast("None", self._transport.call(call))
 
 
@@ -1143,7 +1145,7 @@ class TenantsResource(Resource):
         call = Call(
             "POST",
             "/api/v1/admin/tenants",
-            answers={201: Tenant},
+            responses={201: Tenant},
             body={"id": id, "name": name, "description": description, "weight": weight, "quotas": quotas},
             idempotency_key=idempotency_key,
             keyed=True,
@@ -1158,7 +1160,7 @@ class TenantsResource(Resource):
         call = Call(
             "GET",
             "/api/v1/admin/tenants",
-            answers={200: TenantPage},
+            responses={200: TenantPage},
             query={"limit": limit, "cursor": cursor},
             reads=True,
         )
@@ -1169,7 +1171,7 @@ class TenantsResource(Resource):
 
         Return a tenant with its quotas and what it uses of them.
         """
-        call = Call("GET", f"/api/v1/admin/tenants/{segment(tenant_id)}", answers={200: Tenant}, reads=True)
+        call = Call("GET", f"/api/v1/admin/tenants/{segment(tenant_id)}", responses={200: Tenant}, reads=True)
         return cast("Tenant", self._transport.call(call))
 
     def update(
@@ -1190,7 +1192,7 @@ class TenantsResource(Resource):
         call = Call(
             "PATCH",
             f"/api/v1/admin/tenants/{segment(tenant_id)}",
-            answers={200: Tenant},
+            responses={200: Tenant},
             body={"name": name, "description": description, "weight": weight, "quotas": quotas, "portal": portal},
         )
         return cast("Tenant", self._transport.call(call))
@@ -1200,7 +1202,7 @@ class TenantsResource(Resource):
 
         Delete a tenant and revoke its API keys. Its id cannot be used again.
         """
-        call = Call("DELETE", f"/api/v1/admin/tenants/{segment(tenant_id)}", answers={204: None})
+        call = Call("DELETE", f"/api/v1/admin/tenants/{segment(tenant_id)}", responses={204: None})
         return cast("None", self._transport.call(call))
 
 
@@ -1226,7 +1228,7 @@ class ApiKeysResource(Resource):
         call = Call(
             "POST",
             "/api/v1/admin/api-keys",
-            answers={201: CreatedApiKey},
+            responses={201: CreatedApiKey},
             body={
                 "name": name,
                 "role": role,
@@ -1256,7 +1258,7 @@ class ApiKeysResource(Resource):
         call = Call(
             "GET",
             "/api/v1/admin/api-keys",
-            answers={200: ApiKeyPage},
+            responses={200: ApiKeyPage},
             query={"tenant": tenant, "limit": limit, "cursor": cursor, "tenant_id": tenant_id},
             reads=True,
         )
@@ -1268,7 +1270,7 @@ class ApiKeysResource(Resource):
         Revoke an API key permanently. It is refused everywhere within 5 seconds, and stays in the
         list.
         """
-        call = Call("DELETE", f"/api/v1/admin/api-keys/{segment(key_id)}", answers={204: None})
+        call = Call("DELETE", f"/api/v1/admin/api-keys/{segment(key_id)}", responses={204: None})
         return cast("None", self._transport.call(call))
 
 
@@ -1291,7 +1293,7 @@ class SessionsResource(Resource):
         call = Call(
             "GET",
             "/api/v1/admin/sessions",
-            answers={200: SessionPage},
+            responses={200: SessionPage},
             query={"tenant": tenant, "limit": limit, "cursor": cursor, "tenant_id": tenant_id},
             reads=True,
         )
@@ -1303,7 +1305,7 @@ class SessionsResource(Resource):
         Revoke a session permanently. It is refused everywhere within 5 seconds; its key remains
         valid.
         """
-        call = Call("DELETE", f"/api/v1/admin/sessions/{segment(session_id)}", answers={204: None})
+        call = Call("DELETE", f"/api/v1/admin/sessions/{segment(session_id)}", responses={204: None})
         return cast("None", self._transport.call(call))
 
 
@@ -1337,7 +1339,7 @@ class AuditResource(Resource):
         call = Call(
             "GET",
             "/api/v1/admin/audit",
-            answers={200: AuditPage},
+            responses={200: AuditPage},
             query={
                 "tenant": tenant,
                 "limit": limit,

@@ -50,7 +50,7 @@ class Transport:
                     content=request.content,
                     timeout=longer(self._timeout, call.wait_seconds),
                 )
-                return call.answer(response.status_code, response.headers, response.content)
+                return call.decode(response.status_code, response.headers, response.content)
             except httpx.TransportError as error:
                 failure: errors.WebhookServiceError = errors.ConnectionFailed(
                     f"no response from {self._http.base_url}: {str(error) or type(error).__name__}"

@@ -145,7 +145,7 @@ class _Listener:
         failures = 0
         while True:
             try:
-                answer = self._asked.client.subscriptions.pull(
+                pulled = self._asked.client.subscriptions.pull(
                     subscription_id, max_deliveries=most, wait_seconds=WAIT_SECONDS, lease_seconds=LEASE_SECONDS
                 )
                 break
@@ -158,7 +158,7 @@ class _Listener:
                 time.sleep(pulling.pause(failures))
         if failures:
             self._output.say("the service can be reached again", "green")
-        for delivery in answer.deliveries:
+        for delivery in pulled.deliveries:
             yield pulling.Pulled(
                 subscription_id=subscription_id, delivery=delivery, subscriptions=self._asked.client.subscriptions
             )
