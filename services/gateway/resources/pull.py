@@ -184,7 +184,7 @@ async def pull_deliveries(
         wait_seconds=body.wait_seconds,
         lease_seconds=body.lease_seconds,
     )
-    with services.pullers.place(services.tenant_id):
+    with services.pullers.taken(services.tenant_id):
         call = services.call(services.pulls.PullDeliveries, asked, timeout_seconds=body.wait_seconds + TIMEOUT_SECONDS)
         try:
             answer = await _unless_left(request, call)

@@ -19,12 +19,13 @@ from services.gateway.web import backends, callers, openapi, problems
 from services.gateway.web.routing import RoleRoute
 from services.platform import errors
 from services.platform.grpc import conversion
+from services.platform.process.shares import ConcurrencyLimit
 
 router = APIRouter(prefix="/api/v1/stream", tags=["deliveries"], route_class=RoleRoute)
 
 MEDIA_TYPE = "text/event-stream"
-# At this process: fewer than the 128 that a server takes on their connection. A tenant may have as many as are free, so
-# alone half of them; and one key, session, or portal link a few.
+# At this process: fewer than the 128 that a server takes on their connection. A single tenant gets half of them, and
+# one key, session, or portal link a few.
 MAX_STREAMS = 120
 MAX_OF_ONE = 8
 # A browser connects again after this time.
@@ -39,35 +40,32 @@ class Streams:
     """The streams of this process: how many there are, and their end when it begins to stop."""
 
     def __init__(self) -> None:
+        self._places = ConcurrencyLimit(
+            MAX_STREAMS,
+            none_free="too many streams are open at this gateway; try again",
+            too_many="too many streams of this tenant are open at this gateway; close one first",
+        )
         self._by_holder: Counter[str] = Counter()
-        self._by_tenant: Counter[str] = Counter()
         self._ends: set[asyncio.Event] = set()
 
     @contextlib.contextmanager
     def taken(self, tenant_id: str, holder: str) -> Iterator[asyncio.Event]:
         """Take a place for a stream, and yield what is set when it has to end; Overloaded if there is none."""
-        free = MAX_STREAMS - self._by_tenant.total()
-        if not free:
-            raise errors.Overloaded("too many streams are open at this gateway; try again")
-        if self._by_tenant[tenant_id] >= free:
-            raise errors.TenantOverloaded("too many streams of this tenant are open at this gateway; close one first")
-        if self._by_holder[holder] >= MAX_OF_ONE:
-            raise errors.TenantOverloaded(
-                f"{MAX_OF_ONE} streams are open with this key, session or link; close one first"
-            )
-        taken = ((self._by_holder, holder), (self._by_tenant, tenant_id))
-        for counter, name in taken:
-            counter[name] += 1
-        end = asyncio.Event()
-        self._ends.add(end)
-        try:
-            yield end
-        finally:
-            self._ends.discard(end)
-            for counter, name in taken:
-                counter[name] -= 1
-                if not counter[name]:
-                    del counter[name]
+        with self._places.taken(tenant_id):
+            if self._by_holder[holder] >= MAX_OF_ONE:
+                raise errors.TenantOverloaded(
+                    f"{MAX_OF_ONE} streams are open with this key, session or link; close one first"
+                )
+            self._by_holder[holder] += 1
+            end = asyncio.Event()
+            self._ends.add(end)
+            try:
+                yield end
+            finally:
+                self._ends.discard(end)
+                self._by_holder[holder] -= 1
+                if not self._by_holder[holder]:
+                    del self._by_holder[holder]
 
     def end(self) -> None:
         """End those that are open; clients connect to another gateway."""

@@ -1,11 +1,9 @@
 """The gRPC services behind the gateway: the stubs that routes call for their caller, and readiness."""
 
 import asyncio
-import contextlib
 import dataclasses
 import time
-from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Protocol, TypeAlias, TypeVar
@@ -34,7 +32,7 @@ from services.platform.auth.authenticator import KEY_HEADER
 from services.platform.auth.identity import ACTOR_HEADER
 from services.platform.auth.roles import Role
 from services.platform.process.probes import Health
-from services.platform.process.shares import OWNER
+from services.platform.process.shares import OWNER, ConcurrencyLimit
 
 if TYPE_CHECKING:  # the asynchronous stubs exist only for the type checker
     from protos.webhook.v1.access_pb2_grpc import AccessServiceAsyncStub
@@ -73,31 +71,16 @@ class Channels:
     analytics: grpc.aio.Channel
 
 
-# Consumers that pull at once, fewer than calls share a channel. A tenant may have as many as are free: alone, half.
+# Consumers that pull at once by this gateway, fewer than calls share a channel; a single tenant gets half.
 MAX_PULLERS = 90
 
 
-class Pullers:
-    """The consumers that pull by this gateway."""
-
-    def __init__(self) -> None:
-        self._free = MAX_PULLERS
-        self._taken: Counter[str] = Counter()
-
-    @contextlib.contextmanager
-    def place(self, tenant_id: str) -> Iterator[None]:
-        """Count one; TenantOverloaded if there are too many."""
-        if self._taken[tenant_id] >= self._free:
-            raise errors.TenantOverloaded("too many consumers of this tenant are pulling; pull more at once instead")
-        self._free -= 1
-        self._taken[tenant_id] += 1
-        try:
-            yield
-        finally:
-            self._free += 1
-            self._taken[tenant_id] -= 1
-            if not self._taken[tenant_id]:
-                del self._taken[tenant_id]
+def _pullers() -> ConcurrencyLimit:
+    return ConcurrencyLimit(
+        MAX_PULLERS,
+        none_free="too many consumers are pulling by this gateway; try again",
+        too_many="too many consumers of this tenant are pulling; pull more at once instead",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +98,7 @@ class Backends:
     access: "AccessServiceAsyncStub"
     audit: "AuditServiceAsyncStub"
     timeout_seconds: float
-    pullers: Pullers = dataclasses.field(default_factory=Pullers, repr=False)
+    pullers: ConcurrencyLimit = dataclasses.field(default_factory=_pullers, repr=False)
     # The caller on whose behalf the calls are made, once it is known, and its API key.
     caller: Caller | None = None
     key: str | None = dataclasses.field(default=None, repr=False)

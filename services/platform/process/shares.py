@@ -9,7 +9,7 @@ import contextlib
 import contextvars
 import math
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Hashable, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator, Mapping
 from typing import TypeAlias, TypeVar
 
 from services.platform import errors
@@ -118,3 +118,29 @@ class Shares:
         self._waiting[owner].remove(turn)
         if not self._waiting[owner]:
             del self._waiting[owner]
+
+
+class ConcurrencyLimit:
+    """Places that are shared as by Shares, for owners that are refused at once rather than made to wait."""
+
+    def __init__(self, places: int, *, none_free: str, too_many: str) -> None:
+        self._free = places
+        self._taken: Counter[str] = Counter()
+        # What the errors say.
+        self._none_free = none_free
+        self._too_many = too_many
+
+    @contextlib.contextmanager
+    def taken(self, owner: str) -> Iterator[None]:
+        """Hold a place for an owner; Overloaded if there is none, TenantOverloaded if this owner has its share."""
+        if self._free <= self._taken[owner]:
+            raise errors.TenantOverloaded(self._too_many) if self._free else errors.Overloaded(self._none_free)
+        self._free -= 1
+        self._taken[owner] += 1
+        try:
+            yield
+        finally:
+            self._free += 1
+            self._taken[owner] -= 1
+            if not self._taken[owner]:
+                del self._taken[owner]

@@ -8,7 +8,7 @@ import pytest
 from dev.harness.waiting import wait_until
 from services.platform import errors
 from services.platform.process.lifecycle import Process
-from services.platform.process.shares import OWNER, Shares, divide
+from services.platform.process.shares import OWNER, ConcurrencyLimit, Shares, divide
 from services.platform.settings import PostgresSettings
 from services.platform.stores import postgres
 
@@ -81,6 +81,15 @@ async def test_an_owner_leaves_places_for_those_that_have_none() -> None:
     assert len(users.holding) == PLACES
     await ended(*tasks)
     assert users.holding == []
+
+
+def test_a_limit_refuses_an_owner_that_has_as_many_as_are_free_and_everybody_when_none_is() -> None:
+    limit = ConcurrencyLimit(3, none_free="none is free", too_many="too many")
+    with limit.taken("a"):
+        with limit.taken("a"), pytest.raises(errors.TenantOverloaded, match="too many"), limit.taken("a"):
+            pass
+        with limit.taken("a"), limit.taken("b"), pytest.raises(errors.Overloaded, match="none is free"):
+            limit.taken("c").__enter__()
 
 
 async def test_a_place_that_becomes_free_goes_to_owners_in_turns() -> None:
