@@ -67,7 +67,7 @@ export function Ended() {
   useEffect(ask, []);
   return html`
     <main class="signin"><${Card}>
-      <${Empty} icon="clock" title="This link has run out"><p>Open this page again from where you came.</p><//>
+      <${Empty} icon="clock" title="This link has expired"><p>Open this page again from the app that you came from.</p><//>
     <//></main>
   `;
 }

@@ -1,8 +1,8 @@
-// <webhook-portal>: shows a portal link in a frame, and gets another one from the page around it when that runs out.
+// <webhook-portal>: shows a portal link in a frame, and requests another one through the page around it when that expires.
 //
 //   <webhook-portal link="/webhooks/portal-link"></webhook-portal>
 //
-// `link` is a path of that page's own server, which answers a POST with {"url": …}, as POST /api/v1/portal-links does. Or set
+// `link` is a path on that page's own server that responds to a POST with {"url": …}, as POST /api/v1/portal-links does. Or set
 // the property `renew` to a function that returns a promise of the url.
 const home = new URL(import.meta.url).origin;
 

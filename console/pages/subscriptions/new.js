@@ -55,7 +55,7 @@ export default function NewSubscription() {
                   <${Field} label="Destination" hint=${pulled ? "Consumers lease deliveries by requests of their own: for receivers that cannot be reached." : "Each delivery is a request to your URL."} error=${wrong("destination")}>
                     ${(attributes) => html`<select ...${attributes} onChange=${put("destination")}>${[["http", "Send to a URL"], ["pull", "Consumers pull"]].map(([key, label]) => html`<option value=${key} selected=${key === value.destination}>${label}</option>`)}</select>`}
                   <//>
-                  ${!pulled && html`<${Field} label="URL" hint="Deliveries are POSTed to it. It must answer 2xx within 15 seconds." error=${wrong("target_url")}>
+                  ${!pulled && html`<${Field} label="URL" hint="Deliveries are POSTed to it. It must respond with 2xx within 15 seconds." error=${wrong("target_url")}>
                     ${(attributes) => html`<input ...${attributes} type="url" class="mono" required placeholder="https://example.com/webhooks" value=${value.target_url} onInput=${put("target_url")} autocomplete="url" spellcheck="false" />`}
                   <//>`}
                   <${Field} label="Name (optional)" hint="a–z 0–9 . _ -; to find it by." error=${wrong("name")}>

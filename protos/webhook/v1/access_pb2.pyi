@@ -338,7 +338,7 @@ Global___Usage: _TypeAlias = Usage  # noqa: Y015
 
 @_typing.final
 class PortalLook(_message.Message):
-    """How the portal of a tenant looks. What is unset is as in the console."""
+    """How the portal of a tenant looks. Fields that are unset look as in the console."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -606,7 +606,7 @@ class UpdateTenantRequest(_message.Message):
 
     @_builtins.property
     def portal(self) -> Global___PortalLook:
-        """What the mask names and that is unset is as in the console again."""
+        """Fields that the mask names and that are unset look as in the console again."""
 
     def __init__(
         self,
@@ -803,7 +803,7 @@ class ApiKey(_message.Message):
 
     @_builtins.property
     def pull_subscription_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The only subscriptions that it pulls from; empty means all of its tenant."""
+        """The only subscriptions that it pulls from; empty means all of its tenant's."""
 
     def __init__(
         self,
@@ -865,7 +865,7 @@ class CreateApiKeyRequest(_message.Message):
 
     @_builtins.property
     def pull_subscription_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """With ROLE_PULL: the only subscriptions that it pulls from, at most 100; empty means all of its tenant."""
+        """With ROLE_PULL: the only subscriptions that it pulls from, at most 100; empty means all of its tenant's."""
 
     def __init__(
         self,
@@ -1563,7 +1563,7 @@ Global___GetPortalLinkRequest: _TypeAlias = GetPortalLinkRequest  # noqa: Y015
 
 @_typing.final
 class GetPortalLinkResponse(_message.Message):
-    """What everybody may know of a link."""
+    """What is known of a link without its secret."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1572,7 +1572,7 @@ class GetPortalLinkResponse(_message.Message):
     LOGO_FIELD_NUMBER: _builtins.int
     LOGO_TYPE_FIELD_NUMBER: _builtins.int
     exists: _builtins.bool
-    """Whether there is one of this id, which may have ended."""
+    """Whether there is a link with this id, which may have ended."""
     origin: _builtins.str
     """As in PortalLink."""
     logo: _builtins.bytes

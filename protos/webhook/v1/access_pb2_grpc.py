@@ -244,8 +244,8 @@ class AccessServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreatePortalLink(self, request, context):
-        """Creates an address at which a customer sees and steers what is theirs. Requires a key with role read; PERMISSION_DENIED with
-        reason CAPABILITY_MISSING if a capability exceeds the caller's role. Not for holders of portal links.
+        """Creates an address where a customer sees and manages their own webhooks. Requires a key with role read; PERMISSION_DENIED
+        with reason CAPABILITY_MISSING if a capability exceeds the caller's role. Not for holders of portal links.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

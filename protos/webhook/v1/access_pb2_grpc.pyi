@@ -73,8 +73,8 @@ class AccessServiceStub:
     RevokeSession: _grpc.UnaryUnaryMultiCallable[_access_pb2.RevokeSessionRequest, _access_pb2.RevokeSessionResponse]
     """Revokes a session permanently. Every gateway refuses it within 5 seconds. NOT_FOUND if there is none."""
     CreatePortalLink: _grpc.UnaryUnaryMultiCallable[_access_pb2.CreatePortalLinkRequest, _access_pb2.CreatePortalLinkResponse]
-    """Creates an address at which a customer sees and steers what is theirs. Requires a key with role read; PERMISSION_DENIED with
-    reason CAPABILITY_MISSING if a capability exceeds the caller's role. Not for holders of portal links.
+    """Creates an address where a customer sees and manages their own webhooks. Requires a key with role read; PERMISSION_DENIED
+    with reason CAPABILITY_MISSING if a capability exceeds the caller's role. Not for holders of portal links.
     """
     RevokePortalLink: _grpc.UnaryUnaryMultiCallable[_access_pb2.RevokePortalLinkRequest, _access_pb2.RevokePortalLinkResponse]
     """Ends a portal link, and what it was exchanged for. Requires a key with role read. NOT_FOUND if the tenant has none."""
@@ -128,8 +128,8 @@ class AccessServiceAsyncStub(AccessServiceStub):
     RevokeSession: _aio.UnaryUnaryMultiCallable[_access_pb2.RevokeSessionRequest, _access_pb2.RevokeSessionResponse]  # type: ignore[assignment]
     """Revokes a session permanently. Every gateway refuses it within 5 seconds. NOT_FOUND if there is none."""
     CreatePortalLink: _aio.UnaryUnaryMultiCallable[_access_pb2.CreatePortalLinkRequest, _access_pb2.CreatePortalLinkResponse]  # type: ignore[assignment]
-    """Creates an address at which a customer sees and steers what is theirs. Requires a key with role read; PERMISSION_DENIED with
-    reason CAPABILITY_MISSING if a capability exceeds the caller's role. Not for holders of portal links.
+    """Creates an address where a customer sees and manages their own webhooks. Requires a key with role read; PERMISSION_DENIED
+    with reason CAPABILITY_MISSING if a capability exceeds the caller's role. Not for holders of portal links.
     """
     RevokePortalLink: _aio.UnaryUnaryMultiCallable[_access_pb2.RevokePortalLinkRequest, _access_pb2.RevokePortalLinkResponse]  # type: ignore[assignment]
     """Ends a portal link, and what it was exchanged for. Requires a key with role read. NOT_FOUND if the tenant has none."""
@@ -270,8 +270,8 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _access_pb2.CreatePortalLinkRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.CreatePortalLinkResponse, _abc.Awaitable[_access_pb2.CreatePortalLinkResponse]]:
-        """Creates an address at which a customer sees and steers what is theirs. Requires a key with role read; PERMISSION_DENIED with
-        reason CAPABILITY_MISSING if a capability exceeds the caller's role. Not for holders of portal links.
+        """Creates an address where a customer sees and manages their own webhooks. Requires a key with role read; PERMISSION_DENIED
+        with reason CAPABILITY_MISSING if a capability exceeds the caller's role. Not for holders of portal links.
         """
 
     @_abc_1.abstractmethod

@@ -1492,11 +1492,11 @@ class PullDeliveriesRequest(_message.Message):
     subscription_id: _builtins.str
     """UUID of the subscription."""
     max_deliveries: _builtins.int
-    """The most to return, 1 to 100; unset means 100. Payloads come to 4 MiB at most, or to a single one that is larger."""
+    """How many to return, 1 to 100; unset means 100. Payloads add up to 4 MiB at most, unless a single one is larger."""
     wait_seconds: _builtins.float
-    """How long to wait for the first one, 0 to 30; unset means 0."""
+    """How long to wait if there are none, 0 to 30; unset means 0."""
     lease_seconds: _builtins.float
-    """For how long they are leased, 10 to 3,600; unset means 60."""
+    """How long they are leased, 10 to 3,600; unset means 60."""
     def __init__(
         self,
         *,
@@ -1566,7 +1566,7 @@ class PullRequest(_message.Message):
     max_outstanding: _builtins.int
     """The most that the consumer holds at once without a report, 1 to 1,000; unset means 100."""
     lease_seconds: _builtins.float
-    """For how long each is leased, 10 to 3,600; unset means 60."""
+    """How long each is leased, 10 to 3,600; unset means 60."""
     def __init__(
         self,
         *,
@@ -1592,7 +1592,7 @@ Global___PullRequest: _TypeAlias = PullRequest  # noqa: Y015
 
 @_typing.final
 class PullResponse(_message.Message):
-    """Some of them."""
+    """Deliveries that are leased to the caller."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1657,7 +1657,7 @@ class PulledDelivery(_message.Message):
     attempt: _builtins.int
     """Counts from 1."""
     lease_token: _builtins.str
-    """To be shown in Report. Everybody with a valid one may report what became of the delivery."""
+    """Send it in Report: it proves that the delivery is leased to the caller."""
     payload: _builtins.bytes
     """The exact bytes that were accepted, and signed."""
     @_builtins.property
@@ -1766,7 +1766,7 @@ class ReportRequest(_message.Message):
     """UUID of the subscription."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___PullResult]:
-        """At most 100, no delivery twice."""
+        """At most 100, and each delivery at most once."""
 
     def __init__(
         self,

@@ -137,9 +137,9 @@ class DeliveryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Watch(self, request, context):
-        """Sends what workers record of deliveries, as they do, for those who look: up to some hundred in a second, and how many
-        were left out. The first message has the position, and what was recorded since the position of the request. A message without
-        anything comes every 10 seconds. It ends as StreamDeliveries does; UNAVAILABLE without Redis.
+        """Streams deliveries as workers record them, for screens: up to about 800 a second, and how many were left out. The first
+        message has the position, and what was recorded since the position of the request. An empty message comes every 10 seconds.
+        It ends as StreamDeliveries does; UNAVAILABLE without Redis.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

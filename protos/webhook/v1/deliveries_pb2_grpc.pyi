@@ -45,9 +45,9 @@ class DeliveryServiceStub:
     stream that ends with OK has sent everything.
     """
     Watch: _grpc.UnaryStreamMultiCallable[_deliveries_pb2.WatchRequest, _deliveries_pb2.WatchResponse]
-    """Sends what workers record of deliveries, as they do, for those who look: up to some hundred in a second, and how many
-    were left out. The first message has the position, and what was recorded since the position of the request. A message without
-    anything comes every 10 seconds. It ends as StreamDeliveries does; UNAVAILABLE without Redis.
+    """Streams deliveries as workers record them, for screens: up to about 800 a second, and how many were left out. The first
+    message has the position, and what was recorded since the position of the request. An empty message comes every 10 seconds.
+    It ends as StreamDeliveries does; UNAVAILABLE without Redis.
     """
     SummarizeDeliveries: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.SummarizeDeliveriesRequest, _deliveries_pb2.SummarizeDeliveriesResponse]
     """Counts the deliveries that are wanted in groups."""
@@ -106,9 +106,9 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     stream that ends with OK has sent everything.
     """
     Watch: _aio.UnaryStreamMultiCallable[_deliveries_pb2.WatchRequest, _deliveries_pb2.WatchResponse]  # type: ignore[assignment]
-    """Sends what workers record of deliveries, as they do, for those who look: up to some hundred in a second, and how many
-    were left out. The first message has the position, and what was recorded since the position of the request. A message without
-    anything comes every 10 seconds. It ends as StreamDeliveries does; UNAVAILABLE without Redis.
+    """Streams deliveries as workers record them, for screens: up to about 800 a second, and how many were left out. The first
+    message has the position, and what was recorded since the position of the request. An empty message comes every 10 seconds.
+    It ends as StreamDeliveries does; UNAVAILABLE without Redis.
     """
     SummarizeDeliveries: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.SummarizeDeliveriesRequest, _deliveries_pb2.SummarizeDeliveriesResponse]  # type: ignore[assignment]
     """Counts the deliveries that are wanted in groups."""
@@ -194,9 +194,9 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _deliveries_pb2.WatchRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_deliveries_pb2.WatchResponse], _abc.AsyncIterator[_deliveries_pb2.WatchResponse]]:
-        """Sends what workers record of deliveries, as they do, for those who look: up to some hundred in a second, and how many
-        were left out. The first message has the position, and what was recorded since the position of the request. A message without
-        anything comes every 10 seconds. It ends as StreamDeliveries does; UNAVAILABLE without Redis.
+        """Streams deliveries as workers record them, for screens: up to about 800 a second, and how many were left out. The first
+        message has the position, and what was recorded since the position of the request. An empty message comes every 10 seconds.
+        It ends as StreamDeliveries does; UNAVAILABLE without Redis.
         """
 
     @_abc_1.abstractmethod

@@ -650,7 +650,7 @@ class SubscriptionSpec(_message.Message):
     combined with target_url, timeout_seconds, rate_limit_per_second, rate_limit_burst, and client_certificate.
     """
     expires_after_idle_seconds: _builtins.int
-    """With DESTINATION_PULL: the subscription is deleted when nobody has pulled from it, or changed it, for so long, 60 to
+    """With DESTINATION_PULL: the subscription is deleted when nobody has pulled from it, or changed it, for this long, 60 to
     31,622,400; unset means never.
     """
     secret_key: _builtins.str
