@@ -11,10 +11,10 @@ let timer = 0;
 function signedIn(found) {
   session.value = found;
   const { accent, accent_dark: dark } = found.look || {};
-  const both = `light-dark(${accent || "#3d49cf"}, ${dark || "#a3adff"})`;
-  if (accent || dark) {
-    Object.entries({ "--accent": both, "--accent-fill": accent || "#3d49cf", "--accent-soft": `color-mix(in srgb, ${both} 12%, var(--surface))` }).forEach(([name, value]) => document.documentElement.style.setProperty(name, value));
-  }
+  const { style } = document.documentElement;
+  if (accent) style.setProperty("--brand", accent);
+  if (dark) style.setProperty("--brand-dark", dark);
+  if (accent || dark) style.setProperty("--accent-soft", "color-mix(in srgb, var(--accent) 12%, var(--surface))");
   clearTimeout(timer);
   timer = setTimeout(ask, Math.max(0, Date.parse(found.expires_at) - Date.now() - ASK_MS));
 }
