@@ -16,7 +16,10 @@ const MOST = 200;
 const PAGE = 100;
 
 /** A recorded delivery as lists have one. @param {any} one */
-const listed = (one) => ({ ...one, id: one.delivery_id, created_at: one.recorded_at, last_status_code: one.status === "delivered" ? null : one.status_code, last_error_kind: one.error_kind });
+const listed = (one) => ({ ...one, id: one.delivery_id, last_status_code: one.status === "delivered" ? null : one.status_code, last_error_kind: one.error_kind });
+
+/** When it was recorded last; of one in a list that has not ended, when it was accepted. @param {any} one */
+const recorded = (one) => one.recorded_at || one.completed_at || one.created_at;
 
 export default function Live() {
   const [items, set] = useState(/** @type {any[]} */ ([]));
@@ -38,14 +41,16 @@ export default function Live() {
     if (paused || scrollY > 200) gather(put);
     else set(put);
   };
+  // Lists have what was recorded before the page was cleared, too.
+  const cleared = useRef("");
   const latest = useRef(add);
   latest.current = add;
-  const load = async (abort, limit) => {
+  const load = async (abort) => {
     try {
       const from = new Date(Date.now() - 3_600_000).toISOString();
-      const page = await get(PATH, { ...filter, from, limit }, abort);
+      const page = await get(PATH, { ...filter, from, limit: PAGE }, abort);
       setState((before) => ({ ...before, error: null, ready: true }));
-      return page.items;
+      return page.items.filter((one) => recorded(one) > cleared.current).sort((a, b) => (recorded(a) < recorded(b) ? 1 : -1));
     } catch (error) {
       if (!abort.aborted) setState((before) => ({ ...before, error }));
       return [];
@@ -55,15 +60,16 @@ export default function Live() {
   loading.current = load;
   useEffect(() => {
     const control = new AbortController();
+    cleared.current = "";
     set([]);
     gather([]);
-    load(control.signal, 30).then((found) => control.signal.aborted || set(found));
+    load(control.signal).then((found) => control.signal.aborted || set(found));
     return () => control.abort();
   }, [key]);
   useEffect(() => {
     const control = new AbortController();
     // Workers find out within a second that somebody watches; what they recorded until then is in the list.
-    const again = () => setTimeout(async () => control.signal.aborted || latest.current(await loading.current(control.signal, PAGE)), EVERY_MS);
+    const again = () => setTimeout(async () => control.signal.aborted || latest.current(await loading.current(control.signal)), EVERY_MS);
     const end = follow((message) => {
       if (message.items) latest.current(message.items.filter(wanted.current).map(listed).reverse());
       if (message.live || message.reset) again();
@@ -78,7 +84,7 @@ export default function Live() {
     if (state.live !== false || paused) return undefined;
     const control = new AbortController();
     const timer = setInterval(async () => {
-      if (!document.hidden) latest.current(await load(control.signal, PAGE));
+      if (!document.hidden) latest.current(await load(control.signal));
     }, EVERY_MS);
     return () => {
       control.abort();
@@ -95,7 +101,7 @@ export default function Live() {
     <${Page} title="Live tail" about="Deliveries as workers record them, after those of the last hour."
       actions=${html`
         <${Button} kind=${paused ? "primary" : ""} icon=${paused ? "play" : "pause"} onClick=${() => { pause(!paused); if (paused) show(); }}>${paused ? "Go on" : "Pause"}<//>
-        <${Button} icon="slash" onClick=${() => { set([]); gather([]); }}>Clear<//>
+        <${Button} icon="slash" onClick=${() => { cleared.current = [...items, ...fresh].map(recorded).sort().pop() || cleared.current; set([]); gather([]); }}>Clear<//>
         <${Curl} items=${[{ label: "Watch", method: "GET", path: "/api/v1/stream", query: { topic: "deliveries", ...filter } }, { label: "The newest deliveries", method: "GET", path: PATH, query: filter }]} />
       `}>
       <div class="filters">
@@ -110,7 +116,7 @@ export default function Live() {
         ${items.length > 0
           ? html`
               <${Table} label="Deliveries, newest first" rows=${items} columns=${[
-                { title: "Recorded", cell: (item) => html`<span class="num nowrap">${exact(item.created_at)}</span>` },
+                { title: "Recorded", cell: (item) => html`<span class="num nowrap">${exact(recorded(item))}</span>` },
                 { title: "State", cell: (item) => html`<${Badge} look=${DELIVERY[item.status]} title=${item.explanation} />` },
                 { title: "Event", cell: (item) => html`<a class="cellmain" data-row href=${link(`/deliveries/${item.id}`)}>${item.event_type || html`<span class="mono">${brief(item.id)}</span>`}</a>` },
                 { title: "Subscription", kind: "lo", cell: (item) => html`<${Subscription} id=${item.subscription_id} />` },
