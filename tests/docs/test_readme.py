@@ -53,7 +53,7 @@ def test_the_first_webhook_of_the_readme_works_as_printed(stack: Stack, free_por
 async def test_the_tour_of_the_command_line_works_as_printed(stack: Stack, receiver: Receiver, tmp_path: Path) -> None:
     page = (ROOT / "README.md").read_text()
     part = page[page.index("### From the command line") : page.index("## What it promises")]
-    (block,) = re.findall(r"^```sh\n(.+?)^```", part, re.MULTILINE | re.DOTALL)
+    block = "".join(re.findall(r"^```sh\n(.+?)^```", part, re.MULTILINE | re.DOTALL))
     install, listen, *others = block.replace("localhost:3000", receiver.url("/").removeprefix("http://")).splitlines()
     assert install == "pip install './sdk/python[cli]'"  # which is here already
     command = tmp_path / "webhookctl"
