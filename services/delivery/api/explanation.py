@@ -89,13 +89,13 @@ _HOLDS: Mapping[str, str] = {
     Hold.BREAKER_OPEN: "its endpoint keeps failing, so only a probe is sent to it from time to time",
     Hold.RECOVERING: "its endpoint has just recovered and gets deliveries little by little",
     Hold.CONCURRENCY: "as many requests as are allowed are already being sent",
-    Hold.PULL: "it waits for one of its consumers",
+    Hold.PULL: "no consumer has pulled it yet",
     Hold.RATE_LIMIT: "its subscription's rate limit is used up for the moment",
 }
 _ERRORS: Mapping[str, str] = {
     AttemptOutcome.TIMEOUT: "the receiver did not answer in time",
     AttemptOutcome.DNS: "the name of the receiver could not be resolved",
-    AttemptOutcome.CONNECT: "the receiver could not be connected to",
+    AttemptOutcome.CONNECT: "no connection to the receiver could be made",
     AttemptOutcome.TLS: "the TLS connection to the receiver failed",
     AttemptOutcome.CONNECTION_LOST: "the receiver closed the connection",
     AttemptOutcome.INVALID_RESPONSE: "the receiver's answer was not valid HTTP",

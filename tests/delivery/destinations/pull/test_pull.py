@@ -220,7 +220,7 @@ async def test_no_worker_gets_what_waits_to_be_pulled_and_the_depth_does_not_cou
     await until_true(lambda: Counted.now("webhook_held_deliveries", reason="pull") >= 3, "what waits to be counted")
     found = await client.GetDelivery(pb.GetDeliveryRequest(delivery_id=str(delivery_id)))
     assert (found.delivery.held_by, found.delivery.waits_for.kind) == ("pull", "pull")
-    assert "waits for one of its consumers" in found.delivery.explanation
+    assert "no consumer has pulled it yet" in found.delivery.explanation
     depths = await world.dispatcher_store().depths(limit=1000, hold_seconds=10, breakers=False)
     assert depths.pending == 0
     assert len(await pull(client, subscription)) == 3
