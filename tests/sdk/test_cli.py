@@ -113,6 +113,8 @@ def test_a_failed_delivery_is_retried_and_recovered(webhookctl: Command, stack: 
     with Client(stack.base_url, tenant=tenant) as client:
         (delivery,) = client.subscriptions.deliveries(created["id"])
         client.deliveries.cancel(delivery.id)
+    (listed,) = webhookctl("-o", "json", "deliveries", "--subscription", "lost").json()
+    assert listed["id"] == delivery.id
     assert webhookctl("-o", "json", "retry", delivery.id).json()[0]["status"] == "pending"
     job = webhookctl("-o", "json", "recover", "lost", "--from", "1h", "--wait").json()[0]
     assert job["status"] == "succeeded"
@@ -143,6 +145,7 @@ def test_apply_makes_subscriptions_those_of_a_file_and_is_a_no_op_the_second_tim
     write(entry)
     created = webhookctl("apply", "-f", str(file))
     assert (created.code, "create applied" in created.out) == (0, True)
+    assert 'event_types: ["applied.*"]' in created.out
     assert "MfKQ9r8" not in created.out + created.err
     assert "of-a-file" not in created.out + created.err
     assert webhookctl("apply", "-f", str(file)) == Ended(0, "", "nothing to change\n")
@@ -168,6 +171,7 @@ def test_apply_makes_subscriptions_those_of_a_file_and_is_a_no_op_the_second_tim
     write(entry, pulled)
     webhookctl("apply", "-f", str(file))
     webhookctl("export", "-f", str(exported))
+    assert "\n  - name: pulled\n" in exported.read_text()
     assert pulled.items() <= yaml.safe_load(exported.read_text())["subscriptions"][1].items()
     assert webhookctl("diff", "-f", str(exported)).code == 0
     write(entry | {"destination": "pull"}, pulled)

@@ -14,6 +14,7 @@ cannot be read back: they are sent when a subscription is created, when names of
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,6 +53,14 @@ _POLICY = ("base_seconds", "factor", "cap_seconds", "limit", "delays_seconds", "
 File = Annotated[Path, typer.Option("--file", "-f", help="YAML file with subscriptions.", show_default=False)]
 Prune = Annotated[bool, typer.Option("--prune", help="Delete subscriptions with names that are not in the file.")]
 Secrets = Annotated[bool, typer.Option("--secrets", help="Also send secrets and headers that are stored already.")]
+
+
+class _Indented(yaml.SafeDumper):  # type: ignore[misc]
+    """Indents lists, as people do who add an entry by hand."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002, FBT001 - as PyYAML calls it
+        """Indent by a level more."""
+        super().increase_indent(flow, False)  # noqa: FBT003 - by position, as PyYAML names it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,12 +109,12 @@ def export(context: typer.Context, file: File = Path("-")) -> None:
     asked = session.of(context)
     named = [one for one in asked.client.subscriptions.list() if one.name]
     entries = [_entry(one) for one in sorted(named, key=lambda one: one.name or "")]
-    text = yaml.safe_dump({"subscriptions": entries}, sort_keys=False, allow_unicode=True)
+    text = yaml.dump({"subscriptions": entries}, Dumper=_Indented, sort_keys=False, allow_unicode=True)
     if str(file) == "-":
         typer.echo(text, nl=False)
     else:
         file.write_text(text)
-        asked.output.say(f"wrote {len(entries)} subscriptions to {file}")
+        asked.output.say(f"wrote {len(entries)} subscription{'' if len(entries) == 1 else 's'} to {file}")
 
 
 def _changes(asked: Session, file: Path, *, prune: bool, secrets: bool) -> list[Change]:
@@ -247,9 +256,14 @@ def _print(output: Output, change: Change) -> None:
     output.line((f"{change.verb} {change.name}", {"create": "green", "delete": "red"}.get(change.verb, "yellow")))
     for field, (before, after) in change.shown.items():
         if before is None:
-            output.line(f"  {field}: {after}")
+            output.line(f"  {field}: {_said(after)}")
         else:
-            output.line(f"  {field}: {before} -> {after}")
+            output.line(f"  {field}: {_said(before)} -> {_said(after)}")
+
+
+def _said(value: Any) -> str:
+    """Return a value as a file may have it."""
+    return str(value) if isinstance(value, str | Text) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _entry(subscription: Subscription) -> dict[str, Any]:

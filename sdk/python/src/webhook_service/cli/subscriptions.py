@@ -15,10 +15,19 @@ from webhook_service.models import Subscription
 app = typer.Typer(help="Create, list, change, and test subscriptions.", no_args_is_help=True, rich_markup_mode=None)
 
 SubscriptionId = Annotated[str, typer.Argument(metavar="ID", help="Id or name of the subscription.")]
-_COLUMNS = ("id", "name", "status", "event_types", "target_url")
+_COLUMNS = ("id", "name", "status", "event_types", "destination", "target_url")
 _FIELDS = (
-    *("id", "name", "description", "target_url", "event_types", "status", "status_reason", "signature_scheme"),
-    *("metadata", "header_names", "verify", "rate_limit_per_second", "timeout_seconds", "warnings", "created_at"),
+    *("id", "name", "description", "destination", "target_url", "event_types", "status", "status_reason"),
+    *(
+        "signature_scheme",
+        "metadata",
+        "header_names",
+        "verify",
+        "rate_limit_per_second",
+        "timeout_seconds",
+        "warnings",
+        "created_at",
+    ),
 )
 
 
@@ -71,7 +80,7 @@ def create(
     created = asked.client.subscriptions.create(
         target_url=target_url, event_types=event_types or [], name=name, description=description
     )
-    asked.output.fields(created, (*_FIELDS[:8], "secret_key"))
+    asked.output.fields(created, (*_FIELDS[:9], "secret_key"))
 
 
 @app.command()
