@@ -19,6 +19,7 @@ from webhook_service.errors import NotFound
 from webhook_service.models import Delivery, DeliverySummary
 
 _COLUMNS = ("id", "created_at", "event_type", "status", "attempt_count", "last_status_code", "explanation")
+_NARROW = ("created_at", "event_type", "status", "id")
 # How far back a follower looks for deliveries that change.
 _WINDOW = timedelta(minutes=10)
 _INTERVAL_SECONDS = 1.0
@@ -76,7 +77,7 @@ def list_deliveries(
         from_=moment(since) if since else None,
         limit=min(limit, 100),
     )
-    asked.output.rows(_COLUMNS, islice(found, limit))
+    asked.output.rows(_COLUMNS, islice(found, limit), narrow=_NARROW)
 
 
 def tail(
@@ -155,7 +156,8 @@ def _explain_event(asked: Session, event_id: str) -> None:
     if not asked.output.is_json:
         asked.output.fields(event, ("id", "event_type", "created_at", "payload_bytes"))
     routes = asked.client.events.routing(event_id)
-    asked.output.rows(("subscription_id", "routed", "explanation", "delivery_id"), routes)
+    columns = ("subscription_id", "routed", "explanation", "delivery_id")
+    asked.output.rows(columns, routes, narrow=("subscription_id", "delivery_id"))
 
 
 def retry(

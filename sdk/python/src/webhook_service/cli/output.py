@@ -58,8 +58,12 @@ class Output:
         sys.stdout.write(json.dumps(msgspec.to_builtins(value), ensure_ascii=False) + "\n")
         sys.stdout.flush()
 
-    def rows(self, columns: Sequence[str], items: Iterable[Any]) -> None:
-        """Print objects: a table of these fields, or JSON lines with all fields."""
+    def rows(self, columns: Sequence[str], items: Iterable[Any], *, narrow: Sequence[str] = ()) -> None:
+        """Print objects: a table of these fields, or JSON lines with all fields.
+
+        With `narrow`, what is wider than the terminal is a line of those fields for each object, and one with its
+        explanation.
+        """
         if self.is_json:
             for item in items:
                 self.json(item)
@@ -68,8 +72,19 @@ class Output:
         for column in columns:
             whole = column == "id" or column.endswith(("_id", "_at", "status"))
             table.add_column(column.replace("_", " "), overflow="fold", no_wrap=whole)
-        for item in items:
-            table.add_row(*(cell(getattr(item, column)) for column in columns))
+        listed = list(items)
+        if not listed:
+            self.say("nothing found")
+            return
+        rows = [[cell(getattr(item, column)) for column in columns] for item in listed]
+        widths = (max(len(name), *(row[at].cell_len for row in rows)) for at, name in enumerate(columns) if rows)
+        if narrow and sum(widths) + 2 * len(columns) > self._out.width:
+            for item in listed:
+                self.line(Text("  ").join(cell(getattr(item, name)) for name in narrow))
+                self.line(("  " + item.explanation, "dim"))
+            return
+        for row in rows:
+            table.add_row(*row)
         self._out.print(table)
 
     def fields(self, item: Any, names: Sequence[str]) -> None:
