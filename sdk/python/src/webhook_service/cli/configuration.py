@@ -134,7 +134,8 @@ def _changes(asked: Session, file: Path, *, prune: bool, secrets: bool) -> list[
 def _read(file: Path) -> dict[str, dict[str, Any]]:
     """Return the entries of a file by name; ValueError names what is wrong."""
     try:
-        document = yaml.safe_load(file.read_text())
+        with file.open() as stream:
+            document = yaml.safe_load(stream)
     except (OSError, yaml.YAMLError) as error:
         raise ValueError(f"{file}: {error}") from None
     entries = document.get("subscriptions") if isinstance(document, dict) else None
