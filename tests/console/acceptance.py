@@ -103,3 +103,23 @@ async def test_the_live_tail_of_two_tabs_reads_one_stream_and_gathers_what_is_ne
     await fresh.click()
     await other.locator("tbody tr").nth(rows).wait_for()
     await other.close()
+
+
+async def test_the_live_tail_begins_with_the_newest_of_many(window: Window, receiver: Receiver, api: Api) -> None:
+    subscription_id = await api.subscribe(receiver.url("/many"), event_types=["none.of.these"])
+    for delivery_id in [await api.sent(subscription_id) for _ in range(40)]:
+        await api.until(delivery_id, "delivered")
+    newest = await api.sent(subscription_id)
+    await api.until(newest, "delivered")
+    page = window.page
+    lists: list[str] = []
+    page.on("response", lambda given: lists.append(given.url) if "/api/v1/deliveries?" in given.url else None)
+    await page.goto(f"/live?subscription_id={subscription_id}")
+
+    async def read() -> bool:
+        # Once as the page is opened, and again when the stream is there.
+        return len(lists) > 1
+
+    await wait_until(read, what="two lists")
+    await page.locator("tbody tr").nth(40).wait_for()
+    assert await page.locator("tbody tr a[data-row]").first.get_attribute("href") == f"/deliveries/{newest}"

@@ -77,7 +77,7 @@ class Output:
             self.say("nothing found")
             return
         rows = [[cell(getattr(item, column)) for column in columns] for item in listed]
-        widths = (max(len(name), *(row[at].cell_len for row in rows)) for at, name in enumerate(columns) if rows)
+        widths = (max(len(name), *(row[at].cell_len for row in rows)) for at, name in enumerate(columns))
         if narrow and sum(widths) + 2 * len(columns) > self._out.width:
             for item in listed:
                 self.line(Text("  ").join(cell(getattr(item, name)) for name in narrow))
