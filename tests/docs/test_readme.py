@@ -15,6 +15,7 @@ import httpx
 
 from dev.harness.receiver import Receiver
 from dev.harness.stack import ROOT, Stack
+from tests.interrupts import heed_interrupts
 
 
 def blocks(page: Path, language: str) -> list[str]:
@@ -31,7 +32,8 @@ def test_the_first_webhook_of_the_readme_works_as_printed(stack: Stack, free_por
     script = script.replace("8080", str(stack.port)).replace("9000", str(free_port))
     # Poll where the page sleeps, because the machine that runs tests may be busy.
     poll = (
-        "for i in $(seq 500); do curl -sS $API/events/$EVENT/deliveries | grep -q delivered && break; sleep 0.2; done"
+        'for i in $(seq 500); do curl -sS $API/events/$EVENT/deliveries | grep -q \'"status":"delivered"\' && break;'
+        " sleep 0.2; done"
     )
     script = script.replace("sleep 1\n", poll + "\n")
     done = subprocess.run(
@@ -72,7 +74,7 @@ async def test_the_tour_of_the_command_line_works_as_printed(stack: Stack, recei
 
     async def run(line: str) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_shell(
-            f"exec {line}", env=variables, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
+            f"exec {line}", env=variables, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, preexec_fn=heed_interrupts
         )
 
     async with asyncio.timeout(240):

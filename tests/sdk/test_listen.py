@@ -13,6 +13,7 @@ import pytest
 
 from dev.harness.receiver import Receiver
 from dev.harness.stack import ROOT, Stack
+from tests.interrupts import heed_interrupts
 from webhook_service import Client, verify
 from webhook_service.cli.listening import target
 
@@ -49,6 +50,7 @@ async def listening(stack: Stack, tenant: str, home: Path, *arguments: str) -> t
         stdin=DEVNULL,
         stdout=PIPE,
         stderr=PIPE,
+        preexec_fn=heed_interrupts,
     )
     assert process.stderr
     said = ""

@@ -150,12 +150,13 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         self, request: pb.BatchRetryDeliveriesRequest, _context: Context
     ) -> pb.BatchRetryDeliveriesResponse:
         """Make many pending, with a result for each."""
+        tenant_id = identity.tenant_of(request.tenant_id)
         if len(request.delivery_ids) > MAX_DELIVERIES:
             raise errors.InvalidArgument.field("delivery_ids", f"must be at most {MAX_DELIVERIES}")
         delivery_ids = [ids.parse("delivery_ids", text) for text in request.delivery_ids]
         hidden = await self._store.hidden(delivery_ids)
         wanted = [delivery_id for delivery_id in delivery_ids if delivery_id not in hidden]
-        made = iter(await self._retries.retry(identity.tenant_of(request.tenant_id), wanted) if wanted else ())
+        made = iter(await self._retries.retry(tenant_id, wanted) if wanted else ())
         results = [scopes.no_delivery(one) if one in hidden else next(made) for one in delivery_ids]
         return pb.BatchRetryDeliveriesResponse(results=[_result(result) for result in results])
 
