@@ -1,4 +1,4 @@
-"""What attempts make of a delivery, whoever made them."""
+"""What the attempts of a worker or a consumer make of a delivery."""
 
 from collections.abc import Iterable, Sequence
 

@@ -46,7 +46,7 @@ EXEMPT: Mapping[str, str] = {
     "webhook.v1.AccessService.Authenticate": "changes nothing",
     "webhook.v1.AccessService.CreateSession": "test_sessions.py: a browser signs in at /console/session",
     "webhook.v1.AccessService.EndSession": "as above: it signs out",
-    "webhook.v1.AccessService.ExchangePortalLink": "test_portal_links.py: whoever opens the link does it",
+    "webhook.v1.AccessService.ExchangePortalLink": "test_portal_links.py: the customer who opens the link does it",
     "webhook.v1.SubscriptionService.CheckIngestToken": "changes nothing",
 }
 READS = ("Get", "List", "Search", "Stream", "Summarize", "Watch")
