@@ -109,7 +109,7 @@ def tenant_of_list(requested: str) -> str | None:
 def limited_to() -> frozenset[UUID] | None:
     """Return the subscriptions that the caller's portal link is limited to; None if there is no limit.
 
-    There is none where nobody asked for it.
+    Background work of the service has no caller, and therefore no limit.
     """
     caller = CALLER.get(None)
     return None if caller is None or caller.portal is None else caller.portal.subscriptions
