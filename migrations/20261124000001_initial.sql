@@ -165,6 +165,8 @@ CREATE TABLE subscriptions (
     -- Incremented when target_url changes, because what was learned about one endpoint says nothing about the next.
     endpoint_version integer NOT NULL DEFAULT 1,
     event_types      text[] NOT NULL DEFAULT '{}',
+    -- What else an event has to be, as an expression in CEL (services/domain/filters/). Null: any.
+    filter           text CHECK (length(filter) BETWEEN 1 AND 2048),
     -- Whether this target has answered a challenge. One that has not gets nothing if ENDPOINT_VERIFICATION is on.
     verified         boolean NOT NULL DEFAULT false,
 
@@ -261,7 +263,9 @@ CREATE INDEX endpoint_tests_by_time ON endpoint_tests (asked_at);
 CREATE VIEW subscription_filters AS
     SELECT tenant_id, id, version, updated_at, event_types, deleted_at IS NULL AS live,
            kind = 'normal' AND (status <> 'disabled' OR keep_when_disabled) AS takes,
-           status = 'active' AND rate_limit_per_second IS NULL AND destination = 'http' AS steady
+           status = 'active' AND rate_limit_per_second IS NULL AND destination = 'http' AS steady,
+           -- What it uses beyond the plain way of an event: the bits of Flag (services/domain/subscriptions.py).
+           CASE WHEN filter IS NULL THEN 0 ELSE 1 END AS flags
     FROM subscriptions;
 
 -- Where the operational webhooks of a tenant are sent.

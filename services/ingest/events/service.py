@@ -392,7 +392,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
                     return Handshake(challenge=content.challenge)
                 event_type = content.event_type or event_type
             paths = subscription.paths
-            wanted = subscription.filter.wants(event_type, typed=subscription.verification in TYPED)
+            wanted = subscription.types.wants(event_type, typed=subscription.verification in TYPED)
             targets = subscription.targets if wanted else ()
             route = f"ingest/{subscription.id}"
         elif target == "fan_out":

@@ -30,6 +30,7 @@ from services.domain.notices import subscription_changes
 from services.domain.notices.operational_facts import FACTS
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.vault import Vault
+from services.domain.subscriptions import Flag
 from services.ingest import metrics
 from services.ingest.subscriptions.filters import LOAD_TIMEOUT_SECONDS, Filters, TooLargeError
 from services.ingest.subscriptions.matching import Filter
@@ -187,6 +188,10 @@ class SubscriptionCache:
         """Return whether `matching` needs no look-up."""
         self._signals.need()
         return self._filters.is_current(tenant_id, ttl_seconds=self._ttl_seconds)
+
+    def flags(self, tenant_id: str) -> Flag:
+        """Return the flags of a tenant's subscriptions that take events, as of the last look; all if not known."""
+        return self._filters.flags(tenant_id)
 
     async def _confirmed(self, subscription_id: UUID) -> Subscription | None:
         """Return a subscription that is kept for longer than the TTL, if the index of its tenant has the same version.

@@ -16,6 +16,7 @@ from uuid import UUID
 import structlog
 
 from services.domain import events
+from services.domain.subscriptions import Flag
 from services.ingest import metrics
 from services.ingest.subscriptions.matching import Filter, Index
 from services.ingest.subscriptions.record import Target
@@ -135,6 +136,11 @@ class Filters:
         """Return how many targets there are at most, or 0 where that is not known; InvalidArgument as `matching`."""
         tenant = await self._current(tenant_id, ttl_seconds)
         return 0 if tenant is None else tenant.index.count(event_type)
+
+    def flags(self, tenant_id: str) -> Flag:
+        """Return the flags of a tenant's subscriptions that take events, as of the last look; all if not known."""
+        tenant = self._tenants.get(tenant_id)
+        return Flag.ALL if tenant is None else tenant.index.flags
 
     def is_current(self, tenant_id: str, *, ttl_seconds: float) -> bool:
         """Return whether events of a tenant may be matched without a look."""

@@ -4,14 +4,18 @@ An event is matched by a few look-ups, however many subscriptions there are: one
 it. A change replaces one subscription.
 """
 
+import functools
 import itertools
+import operator
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from uuid import UUID
 
 import msgspec
 
 from services.domain import events
+from services.domain.subscriptions import Flag
 from services.ingest.subscriptions.record import Kind, Subscription, Target
 
 # What an index takes in memory, each of its subscriptions, and each entry of their types besides its text; measured,
@@ -31,6 +35,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     takes: bool
     # Whether its deliveries may be rung for at once.
     steady: bool
+    flags: Flag = Flag.NONE
     # Whether it is not deleted.
     live: bool = True
 
@@ -44,6 +49,7 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
             event_types=subscription.event_types,
             takes=bool(targets),
             steady=any(steady for _, steady in targets),
+            flags=subscription.flags,
         )
 
     @classmethod
@@ -55,13 +61,14 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 class _Indexed:
     """A subscription in the index. It is hashed by identity, which is cheaper than by its id."""
 
-    __slots__ = ("entries", "steady", "subscription_id", "takes", "version")
+    __slots__ = ("entries", "flags", "steady", "subscription_id", "takes", "version")
 
     def __init__(self, found: Filter) -> None:
         self.subscription_id = found.id
         self.version = found.version
         self.steady = found.steady
         self.takes = found.takes
+        self.flags = found.flags if found.takes else Flag.NONE
         # Texts that many subscriptions share are kept once.
         self.entries = tuple(map(sys.intern, dict.fromkeys(found.event_types)))
 
@@ -81,6 +88,10 @@ class Index:
         self._by_entry: dict[str, _Indexed | set[_Indexed]] = {}
         # Versions of those that were deleted while older rows may be on their way here.
         self._deleted: dict[UUID, int] = {}
+        # Of those that take events, how many have each combination of flags but none.
+        self._by_flags: Counter[Flag] = Counter()
+        # All of these together.
+        self.flags = Flag.NONE
         # An estimate.
         self.size_bytes = INDEX_BYTES
 
@@ -105,6 +116,8 @@ class Index:
         self.size_bytes += indexed.size_bytes
         if not indexed.takes:
             return
+        if indexed.flags:
+            self._count_flags(indexed.flags, 1)
         if not indexed.entries:
             self._all.add(indexed)
         for entry in indexed.entries:
@@ -151,12 +164,19 @@ class Index:
         self._all.discard(indexed)
         if not indexed.takes:
             return
+        if indexed.flags:
+            self._count_flags(indexed.flags, -1)
         for entry in indexed.entries:
             group = self._by_entry[entry]
             if isinstance(group, set):
                 group.discard(indexed)
             if group is indexed or not group:
                 del self._by_entry[entry]
+
+    def _count_flags(self, flags: Flag, number: int) -> None:
+        self._by_flags[flags] += number
+        self._by_flags = +self._by_flags
+        self.flags = functools.reduce(operator.or_, self._by_flags, Flag.NONE)
 
 
 def _once(groups: Iterable[Iterable[_Indexed]]) -> Iterator[_Indexed]:

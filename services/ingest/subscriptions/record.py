@@ -21,6 +21,7 @@ from services.domain.events import TypeFilter
 from services.domain.secrets import signatures
 from services.domain.secrets.signatures import Key, SignatureScheme
 from services.domain.states import BreakerState, StatusReason, SubscriptionState
+from services.domain.subscriptions import Flag
 from services.ingest.subscriptions import client_certificates, labels, secrets
 from services.ingest.subscriptions.client_certificates import ClientCertificate
 from services.ingest.subscriptions.secrets import Verification
@@ -138,7 +139,12 @@ class Subscription(Spec, frozen=True, kw_only=True, dict=True):
     # Made once: every event reads them.
 
     @functools.cached_property
-    def filter(self) -> TypeFilter:
+    def flags(self) -> Flag:
+        """What it uses beyond the plain way of an event."""
+        return Flag.NONE
+
+    @functools.cached_property
+    def types(self) -> TypeFilter:
         """The types of events that it wants."""
         return TypeFilter(self.event_types)
 

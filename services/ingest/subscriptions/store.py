@@ -19,6 +19,7 @@ from services.domain.notices.operational_facts import EventType, Fact
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.vault import NONE, Secret, Vault
 from services.domain.states import StatusReason, SubscriptionChange, SubscriptionState
+from services.domain.subscriptions import Flag
 from services.ingest.quotas.store import check_subscriptions
 from services.ingest.subscriptions import changes as field_changes
 from services.ingest.subscriptions import secrets as signing_secrets
@@ -86,6 +87,7 @@ class Looked:
                 event_types=tuple(row["event_types"]),
                 takes=row["takes"],
                 steady=row["steady"],
+                flags=Flag(row["flags"]),
                 live=row["live"],
             )
             for row in rows

@@ -562,7 +562,7 @@ def test_the_estimate_of_memory_is_not_below_what_a_record_takes() -> None:
             for _ in range(number):
                 row = msgspec.structs.asdict(made) | {"id": ids.new(), "event_types": [f"{each}" for each in types]}
                 kept.append(Subscription.from_row(msgspec.json.decode(msgspec.json.encode(row))))
-                assert kept[-1].filter.wants("")
+                assert kept[-1].types.wants("")
                 assert kept[-1].targets
             after, _ = tracemalloc.get_traced_memory()
         finally:

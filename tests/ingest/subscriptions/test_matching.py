@@ -3,6 +3,7 @@
 import random
 import tracemalloc
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 import asyncpg.pgproto.pgproto
@@ -11,13 +12,14 @@ import pytest
 
 from services.domain import events
 from services.domain.events import TypeFilter
+from services.domain.subscriptions import Flag
 from services.ingest.subscriptions.matching import INDEX_BYTES, Filter, Index
 from services.platform import ids
 
 WORDS = ("order", "invoice", "created", "paid", "item", "v1/x", "a-b", "")
 
 
-def _filter(*event_types: str, version: int = 1, subscription_id: UUID | None = None, **fields: bool) -> Filter:
+def _filter(*event_types: str, version: int = 1, subscription_id: UUID | None = None, **fields: Any) -> Filter:
     given = {"takes": True, "steady": True} | fields
     return Filter(id=subscription_id or ids.new(), version=version, event_types=event_types, **given)
 
@@ -115,6 +117,16 @@ def test_a_subscription_that_takes_no_events_is_known_and_not_found() -> None:
     assert index.version(made.id) == 1
     index.put(msgspec.structs.replace(made, version=2, takes=True))
     assert _found(index, "a") == {made.id}
+
+
+def test_the_flags_of_a_tenant_are_those_of_the_subscriptions_that_take_events() -> None:
+    first, second = _filter("a", flags=Flag.FILTER), _filter("b", flags=Flag.FILTER)
+    index = _index(first, second, _filter("a"))
+    assert index.flags is Flag.FILTER
+    index.put(msgspec.structs.replace(first, version=2, takes=False))
+    assert index.flags is Flag.FILTER
+    index.put(Filter.deleted(second.id, 2))
+    assert not index.flags
 
 
 @pytest.mark.parametrize(

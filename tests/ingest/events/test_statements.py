@@ -1,0 +1,42 @@
+"""What accepting a batch asks of Postgres: features that a tenant does not use add no statement."""
+
+from typing import Any
+
+import asyncpg.connection
+import pytest
+
+from services.platform.stores import sql
+from tests.ingest.conftest import Ingest
+
+TYPE = "statements.counted"
+EVENTS = sql.Queries("services.ingest.events")
+# What runs beside the batches, whatever they contain.
+_BESIDE = {"select_expansions", "select_now", "create_partitions"}
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Collect the statements that tell of events, as they are run in this process."""
+    run: list[str] = []
+    connection: Any = asyncpg.connection.Connection
+    execute = connection._execute
+    beside = {EVENTS[name] for name in _BESIDE}
+
+    async def counted(self: Any, query: str, *arguments: Any, **options: Any) -> Any:
+        if "webhook_events" in query or "subscription" in query or "event_" in query:
+            run.extend(() if query in beside else [query])
+        return await execute(self, query, *arguments, **options)
+
+    monkeypatch.setattr(connection, "_execute", counted)
+    return run
+
+
+async def test_a_batch_of_a_tenant_without_flags_is_one_statement(ingest: Ingest, statements: list[str]) -> None:
+    tenant = await ingest.of("statements-plain")
+    for _ in range(3):
+        await tenant.create(event_types=[TYPE])
+    await tenant.send(event_type=TYPE)  # so that its subscriptions are in memory
+    statements.clear()
+    results = await tenant.batch(*(tenant.item(event_type=TYPE) for _ in range(50)))
+    assert [result.accepted.deliveries for result in results] == [3] * 50
+    assert statements == [EVENTS["insert_events"]]
