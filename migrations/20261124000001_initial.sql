@@ -204,7 +204,9 @@ CREATE TABLE subscriptions (
     -- SHA-256 of the token in the subscription's own URL. Null: it has none.
     ingest_token_hash           bytea,
     -- Where in a payload that is sent to it each tag is. Null: it looks for none.
-    tag_paths                   jsonb CHECK (jsonb_typeof(tag_paths) = 'object')
+    tag_paths                   jsonb CHECK (jsonb_typeof(tag_paths) = 'object'),
+    -- Whether the provider's own headers are kept with what comes in, and sent with its deliveries.
+    relay_headers               boolean NOT NULL DEFAULT false
 );
 CREATE INDEX subscriptions_live ON subscriptions (tenant_id, id) WHERE deleted_at IS NULL;
 -- For caches that look for what changed since they looked last.
@@ -318,6 +320,9 @@ CREATE TABLE webhook_events (
     erased_at        timestamptz,
     -- The only subscription that it was sent to. Null: it goes to all that want its type.
     addressed_to     uuid,
+    -- What its sender said of it besides the payload (services/domain/sender_context.py). Null: nothing that is kept, or
+    -- it was erased.
+    sender_context   json,
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
 

@@ -507,6 +507,9 @@ type CreatedSubscription struct {
 	// Whether webhooks are verified with `verification_secrets` instead of `secret_key`.
 	HasVerificationSecret bool `json:"has_verification_secret"`
 
+	// Whether deliveries have the provider's own headers, too.
+	RelayHeaders bool `json:"relay_headers"`
+
 	// `system`: receives only events about the tenant's other subscriptions.
 	Kind SubscriptionKind `json:"kind"`
 
@@ -515,7 +518,8 @@ type CreatedSubscription struct {
 
 	Breaker Breaker `json:"breaker"`
 
-	// Weaknesses, one sentence each, such as a secret of fewer than 24 bytes.
+	// Weaknesses, one sentence each, such as a secret of fewer than 24 bytes, or relayed signatures that
+	// are valid for only 5 minutes.
 	Warnings []string `json:"warnings"`
 
 	CreatedAt time.Time `json:"created_at"`
@@ -940,6 +944,9 @@ type Event struct {
 
 	// true if a portal link without the capability `payloads` leaves the payload out; otherwise absent.
 	PayloadWithheld *bool `json:"payload_withheld,omitempty"`
+
+	// The provider's own headers, kept because the subscription relays them; absent if there are none.
+	RelayedHeaders map[string]string `json:"relayed_headers,omitempty"`
 
 	// By what the event is found.
 	Tags map[string]string `json:"tags"`
@@ -2283,6 +2290,9 @@ type Subscription struct {
 	// Whether webhooks are verified with `verification_secrets` instead of `secret_key`.
 	HasVerificationSecret bool `json:"has_verification_secret"`
 
+	// Whether deliveries have the provider's own headers, too.
+	RelayHeaders bool `json:"relay_headers"`
+
 	// `system`: receives only events about the tenant's other subscriptions.
 	Kind SubscriptionKind `json:"kind"`
 
@@ -2291,7 +2301,8 @@ type Subscription struct {
 
 	Breaker Breaker `json:"breaker"`
 
-	// Weaknesses, one sentence each, such as a secret of fewer than 24 bytes.
+	// Weaknesses, one sentence each, such as a secret of fewer than 24 bytes, or relayed signatures that
+	// are valid for only 5 minutes.
 	Warnings []string `json:"warnings"`
 
 	CreatedAt time.Time `json:"created_at"`
@@ -2393,6 +2404,12 @@ type SubscriptionBody struct {
 	// them; `warnings` reports fewer than 24. In an update: absent keeps the stored secrets, null removes
 	// them.
 	VerificationSecrets []string `json:"verification_secrets,omitempty"`
+
+	// Whether the provider's own headers (`X-GitHub-Event`, `Stripe-Signature`, …) are kept with webhooks
+	// and sent with their deliveries, for receivers that use the provider's library. The provider's
+	// `X-Hub-Signature-256` then replaces the service's; `webhook-signature` stays. Requires `verify` to
+	// name a provider. Absent or null: false.
+	RelayHeaders *bool `json:"relay_headers,omitempty"`
 
 	// `normal`: receives the tenant's events. `system`: receives only events about the tenant's other
 	// subscriptions (`subscription.disabled`, `subscription.failing`, `subscription.recovered`,
@@ -2520,6 +2537,12 @@ type SubscriptionPatch struct {
 	// them; `warnings` reports fewer than 24. In an update: absent keeps the stored secrets, null removes
 	// them.
 	VerificationSecrets []string `json:"verification_secrets,omitempty"`
+
+	// Whether the provider's own headers (`X-GitHub-Event`, `Stripe-Signature`, …) are kept with webhooks
+	// and sent with their deliveries, for receivers that use the provider's library. The provider's
+	// `X-Hub-Signature-256` then replaces the service's; `webhook-signature` stays. Requires `verify` to
+	// name a provider. Absent or null: false.
+	RelayHeaders *bool `json:"relay_headers,omitempty"`
 
 	// `normal`: receives the tenant's events. `system`: receives only events about the tenant's other
 	// subscriptions (`subscription.disabled`, `subscription.failing`, `subscription.recovered`,

@@ -133,6 +133,11 @@ class Content(Protocol):
         """Of the span in which the event is accepted, if it is traced."""
         ...
 
+    @property
+    def sender_context(self) -> str | None:
+        """What its sender said of it besides the payload, as it is stored."""
+        ...
+
 
 class Leased(NamedTuple):
     """A delivery that was stored under a lease: the columns that a claim takes of its subscription, and its event."""

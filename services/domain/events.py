@@ -40,6 +40,23 @@ PROVIDER_HEADERS: Mapping[str, tuple[str, ...]] = {
         *("svix-id", "svix-timestamp", "svix-signature"),
     ),
 }
+# The headers of theirs that a subscription relays, as they spell them. Of Standard Webhooks only Svix's: deliveries
+# have the others of their own.
+RELAYED_HEADERS: Mapping[str, tuple[str, ...]] = {
+    "github": (
+        *("X-GitHub-Event", "X-GitHub-Delivery", "X-GitHub-Hook-ID", "X-GitHub-Hook-Installation-Target-ID"),
+        *("X-GitHub-Hook-Installation-Target-Type", "X-GitHub-Enterprise-Host", "X-GitHub-Enterprise-Version"),
+    ),
+    "stripe": ("Stripe-Signature",),
+    "shopify": (
+        *("X-Shopify-Hmac-Sha256", "X-Shopify-Topic", "X-Shopify-Sub-Topic", "X-Shopify-Webhook-Id"),
+        *("X-Shopify-Event-Id", "X-Shopify-Shop-Domain", "X-Shopify-API-Version", "X-Shopify-Triggered-At"),
+    ),
+    "slack": ("X-Slack-Signature", "X-Slack-Request-Timestamp", "X-Slack-Retry-Num", "X-Slack-Retry-Reason"),
+    "standard-webhooks": ("svix-id", "svix-timestamp", "svix-signature"),
+}
+# Of providers that sign with it, such as GitHub. A delivery has one: relayed, it is the provider's and not ours.
+HUB_SIGNATURE = "X-Hub-Signature-256"
 _TYPE = re.compile(TYPE_PATTERN)
 _ENTRY_EXPECTED = f'{TYPE_EXPECTED}, and may end in ".*"'
 # How other services write "every type".

@@ -238,6 +238,17 @@ console.log(signature);
 """
 
 
+# As docs/guides/inbound.md has it, but that it prints its port, and the events as JSON.
+RECEIVE_BY_OCTOKIT = """
+import { createServer } from "node:http";
+import { Webhooks, createNodeMiddleware } from "@octokit/webhooks";
+const webhooks = new Webhooks({ secret: process.argv[2], log: { debug() {}, info() {}, warn() {}, error() {} } });
+webhooks.on("push", ({ id, payload }) => console.log(JSON.stringify([id, payload.ref])));
+const server = createServer(createNodeMiddleware(webhooks, { path: "/hook" }));
+server.listen(0, "127.0.0.1", () => console.log(server.address().port));
+"""
+
+
 @pytest.fixture(scope="session")
 def octokit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with GitHub's package for Node.js; skip if it cannot be installed."""
@@ -256,12 +267,11 @@ def octokit(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "--ignore-scripts",
     ]
     try:
-        subprocess.run(
-            [*install, "@octokit/webhooks-methods@6.0.0"], check=True, capture_output=True, timeout=NPM_SECONDS
-        )
+        subprocess.run([*install, "@octokit/webhooks@14.2.0"], check=True, capture_output=True, timeout=NPM_SECONDS)
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
-        pytest.skip("npm cannot install @octokit/webhooks-methods here")
+        pytest.skip("npm cannot install @octokit/webhooks here")
     (folder / "sign.mjs").write_text(SIGN_BY_OCTOKIT)
+    (folder / "receive.mjs").write_text(RECEIVE_BY_OCTOKIT)
     return folder
 
 
@@ -276,3 +286,34 @@ async def test_a_signature_of_githubs_own_package_is_valid(
     assert answer.status_code == 202, answer.text
     assert (await inbound.refused(headers, BODY + b"\n"))[0] == "SIGNATURE_MISMATCH"
     assert urlsplit(inbound.path).path == inbound.path
+
+
+async def test_a_webhook_of_github_reaches_a_receiver_built_with_octokit_where_it_is_relayed(
+    api: Api, rows: "asyncpg.Connection[asyncpg.Record]", octokit: Path
+) -> None:
+    body = b'{ "ref":"refs/heads/\\u006dain",\n  "forced": false }'  # which nobody would write again like this
+    receiver = await asyncio.create_subprocess_exec(
+        "node", str(octokit / "receive.mjs"), SECRET, stdout=asyncio.subprocess.PIPE
+    )
+    assert receiver.stdout is not None
+    try:
+        target = f"http://127.0.0.1:{int(await receiver.stdout.readline())}/hook"
+        fields = {"verify": "github", "verification_secrets": [SECRET], "secret_key": "another-secret-of-ours-here"}
+        for relays in (False, True):
+            inbound = await Inbound.of(api, rows, target, **fields, relay_headers=relays)
+            delivery = f"delivery-{relays}"
+            headers = by_github(SECRET, body, 0) | {"X-GitHub-Event": "push", "X-GitHub-Delivery": delivery}
+            answer = await inbound.send(headers, body)
+            assert answer.status_code == 202, answer.text
+            if relays:
+                await api.until(answer.json()["delivery_id"], "delivered")
+                assert json.loads(await receiver.stdout.readline()) == [delivery, "refs/heads/main"]
+                event = (await api.http.get(f"/api/v1/events/{answer.json()['event_id']}")).json()
+                assert event["relayed_headers"]["X-GitHub-Delivery"] == delivery
+            else:
+                found = await api.until(answer.json()["delivery_id"], "scheduled", attempts=1)
+                assert found["attempts"][0]["status_code"] == 400
+                await api.http.post(f"/api/v1/deliveries/{found['id']}/cancel")
+    finally:
+        receiver.terminate()
+        await receiver.wait()

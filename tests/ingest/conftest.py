@@ -181,7 +181,7 @@ def draft(target_url: str = URL, **fields: Any) -> Draft:
     """Return a subscription's spec, with defaults for fields that are not named."""
     given: dict[str, Any] = dict.fromkeys(Spec.__struct_fields__)
     given |= {"target_url": target_url, "event_types": (), "description": "", "keep_when_disabled": True}
-    given |= {"destination": Destination.HTTP}
+    given |= {"destination": Destination.HTTP, "relay_headers": False}
     given |= {"kind": Kind.NORMAL, "verification": Verification.AUTO, "signature_scheme": SignatureScheme.HMAC_SHA256}
     return Draft(**given | fields)
 

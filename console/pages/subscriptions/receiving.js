@@ -33,6 +33,7 @@ export function Receiving({ subscription, path, onChanged }) {
         ["Verification", VERIFY[subscription.verify][0]],
         ["What it means", VERIFY[subscription.verify][1]],
         ["Secrets of the provider", subscription.has_verification_secret ? "set" : "none: the signing secret is used"],
+        ["Headers of the provider", subscription.relay_headers ? "relayed with deliveries" : "not relayed"],
         ["URL with a token", subscription.has_ingest_token ? "there is one" : "none"],
       ]} />
       <h3>With an API key</h3>

@@ -37,6 +37,7 @@ const inputs = (subscription) => ({
   timeout_seconds: subscription.timeout_seconds === null ? "" : String(subscription.timeout_seconds),
   keep_when_disabled: subscription.keep_when_disabled,
   verify: subscription.verify,
+  relay_headers: subscription.relay_headers,
   verification_secrets: "",
   headers: "",
   removed: /** @type {string[]} */ ([]),
@@ -48,7 +49,7 @@ const inputs = (subscription) => ({
 function patch(before, after) {
   const found = /** @type {Record<string, any>} */ ({});
   const changed = (name) => before[name] !== after[name];
-  for (const name of ["target_url", "description", "keep_when_disabled", "verify"]) if (changed(name)) found[name] = after[name];
+  for (const name of ["target_url", "description", "keep_when_disabled", "verify", "relay_headers"]) if (changed(name)) found[name] = after[name];
   if (changed("name")) found.name = after.name || null;
   if (changed("event_types")) found.event_types = lines(after.event_types);
   for (const name of ["rate_limit_per_second", "rate_limit_burst", "timeout_seconds"]) if (changed(name)) found[name] = number(after[name]);
@@ -146,6 +147,7 @@ export function Settings({ subscription, path, onChanged }) {
             ${(attributes) => html`<select ...${attributes} onChange=${put("verify")}>${Object.entries(VERIFY).map(([key, [label]]) => html`<option value=${key} selected=${key === value.verify}>${label}</option>`)}</select>`}
           <//>
           ${area("verification_secrets", "Secrets of the provider", base.has_verification_secret ? "Set. Empty keeps them; one or two, one a line, replace them." : "One, or two while the provider changes its secret.", 2)}
+          <${Check} label="Relay the provider’s headers" hint="Deliveries have its own headers and signature, too, for receivers that use its library." checked=${value.relay_headers} onChange=${(checked) => set({ ...value, relay_headers: checked })} />
           <${Check} label="Keep events while it is disabled" hint="They are delivered once it is enabled." checked=${value.keep_when_disabled} onChange=${(checked) => set({ ...value, keep_when_disabled: checked })} />
         </fieldset>
       <//>

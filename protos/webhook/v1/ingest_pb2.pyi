@@ -524,6 +524,26 @@ class Event(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class RelayedHeadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     ID_FIELD_NUMBER: _builtins.int
     TENANT_ID_FIELD_NUMBER: _builtins.int
     EVENT_TYPE_FIELD_NUMBER: _builtins.int
@@ -536,6 +556,7 @@ class Event(_message.Message):
     TAGS_FIELD_NUMBER: _builtins.int
     ERASED_AT_FIELD_NUMBER: _builtins.int
     PAYLOAD_WITHHELD_FIELD_NUMBER: _builtins.int
+    RELAYED_HEADERS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7."""
     tenant_id: _builtins.str
@@ -553,7 +574,9 @@ class Event(_message.Message):
     payload_bytes: _builtins.int
     """Size of the payload, which lists leave out."""
     payload_withheld: _builtins.bool
-    """Whether the payload is left out because the caller's portal link lacks the capability payloads."""
+    """Whether the payload, and what its sender said of it, is left out because the caller's portal link lacks the capability
+    payloads.
+    """
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was accepted, by the database's clock."""
@@ -565,6 +588,10 @@ class Event(_message.Message):
     @_builtins.property
     def erased_at(self) -> _timestamp_pb2.Timestamp:
         """When it was erased; unset if it was not."""
+
+    @_builtins.property
+    def relayed_headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The provider's own headers, kept because the subscription relays them."""
 
     def __init__(
         self,
@@ -581,10 +608,11 @@ class Event(_message.Message):
         tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         erased_at: _timestamp_pb2.Timestamp | None = ...,
         payload_withheld: _builtins.bool = ...,
+        relayed_headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "erased_at", b"erased_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_encoding", b"content_encoding", "content_type", b"content_type", "created_at", b"created_at", "erased_at", b"erased_at", "event_type", b"event_type", "expanding", b"expanding", "id", b"id", "payload", b"payload", "payload_bytes", b"payload_bytes", "payload_withheld", b"payload_withheld", "tags", b"tags", "tenant_id", b"tenant_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_encoding", b"content_encoding", "content_type", b"content_type", "created_at", b"created_at", "erased_at", b"erased_at", "event_type", b"event_type", "expanding", b"expanding", "id", b"id", "payload", b"payload", "payload_bytes", b"payload_bytes", "payload_withheld", b"payload_withheld", "relayed_headers", b"relayed_headers", "tags", b"tags", "tenant_id", b"tenant_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

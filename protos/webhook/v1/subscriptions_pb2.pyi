@@ -610,6 +610,7 @@ class SubscriptionSpec(_message.Message):
     TAG_PATHS_FIELD_NUMBER: _builtins.int
     DESTINATION_FIELD_NUMBER: _builtins.int
     EXPIRES_AFTER_IDLE_SECONDS_FIELD_NUMBER: _builtins.int
+    RELAY_HEADERS_FIELD_NUMBER: _builtins.int
     SECRET_KEY_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
     VERIFICATION_SECRETS_FIELD_NUMBER: _builtins.int
@@ -653,8 +654,13 @@ class SubscriptionSpec(_message.Message):
     """With DESTINATION_PULL: the subscription is deleted when nobody has pulled from it, or changed it, for this long, 60 to
     31,622,400; unset means never.
     """
+    relay_headers: _builtins.bool
+    """True: the provider's own headers, such as X-GitHub-Event and Stripe-Signature, are kept with inbound webhooks and sent
+    with their deliveries, and the provider's X-Hub-Signature-256 replaces the service's. The body is never unwrapped.
+    Requires a verification that names a provider.
+    """
     secret_key: _builtins.str
-    """The fields from 21 on are write-only: responses never contain them. SubscriptionStatus has their public parts. An
+    """The fields from 21 to 39 are write-only: responses never contain them. SubscriptionStatus has their public parts. An
     update keeps each of them if it is unset.
 
     Signing secret, at most 256 characters, without white space around it. With prefix "whsec_" (or "v1,whsec_") the rest
@@ -722,6 +728,7 @@ class SubscriptionSpec(_message.Message):
         tag_paths: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         destination: Global___Destination.ValueType = ...,
         expires_after_idle_seconds: _builtins.int | None = ...,
+        relay_headers: _builtins.bool = ...,
         secret_key: _builtins.str | None = ...,
         headers: Global___CustomHeaders | None = ...,
         verification_secrets: Global___VerificationSecrets | None = ...,
@@ -729,7 +736,7 @@ class SubscriptionSpec(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expires_after_idle_seconds", b"_expires_after_idle_seconds", "_keep_when_disabled", b"_keep_when_disabled", "_name", b"_name", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "expires_after_idle_seconds", b"expires_after_idle_seconds", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "name", b"name", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expires_after_idle_seconds", b"_expires_after_idle_seconds", "_keep_when_disabled", b"_keep_when_disabled", "_name", b"_name", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "description", b"description", "destination", b"destination", "event_types", b"event_types", "expires_after_idle_seconds", b"expires_after_idle_seconds", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "metadata", b"metadata", "name", b"name", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "tag_paths", b"tag_paths", "target_url", b"target_url", "timeout_seconds", b"timeout_seconds", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expires_after_idle_seconds", b"_expires_after_idle_seconds", "_keep_when_disabled", b"_keep_when_disabled", "_name", b"_name", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "description", b"description", "destination", b"destination", "event_types", b"event_types", "expires_after_idle_seconds", b"expires_after_idle_seconds", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "metadata", b"metadata", "name", b"name", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "relay_headers", b"relay_headers", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "tag_paths", b"tag_paths", "target_url", b"target_url", "timeout_seconds", b"timeout_seconds", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expires_after_idle_seconds: _TypeAlias = _typing.Literal["expires_after_idle_seconds"]  # noqa: Y015
     _WhichOneofArgType__expires_after_idle_seconds: _TypeAlias = _typing.Literal["_expires_after_idle_seconds", b"_expires_after_idle_seconds"]  # noqa: Y015

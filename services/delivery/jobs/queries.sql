@@ -304,8 +304,8 @@ FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) WITH ORDINALITY AS e (id, least,
 ORDER BY e.place
 
 -- erase_payloads --
--- Removes the payloads of events ($1; $2 and $3: least and greatest id), which get no more deliveries; returns how many bytes
--- they had. It waits for transactions that are making deliveries of one of them.
+-- Removes the payloads of events ($1; $2 and $3: least and greatest id), which get no more deliveries, with what their senders
+-- said of them; returns how many bytes the payloads had. It waits for transactions that are making deliveries of one of them.
 WITH before AS MATERIALIZED (
     SELECT id, octet_length(payload) AS bytes FROM webhook_events
     WHERE id = ANY($1::uuid[]) AND id BETWEEN $2 AND $3 AND payload IS NOT NULL
@@ -314,7 +314,7 @@ WITH before AS MATERIALIZED (
 ), expanding AS (
     DELETE FROM event_expansions WHERE event_id = ANY($1::uuid[])
 ), erased AS (
-    UPDATE webhook_events SET payload = NULL
+    UPDATE webhook_events SET payload = NULL, sender_context = NULL
     WHERE id = ANY(ARRAY(SELECT id FROM before)) AND id BETWEEN $2 AND $3
 )
 SELECT id, bytes FROM before

@@ -67,6 +67,10 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     traceparent: str | None = None
     # Whether its event is there, and has no payload any more.
     erased: bool = False
+    # Whether the headers of its event's provider are sent, and what the sender said of the event
+    # (services/domain/sender_context.py).
+    relay_headers: bool = False
+    sender_context: str | None = None
 
     def at(self, monotonic: float) -> datetime:
         """Convert a moment of this process's monotonic clock to the database's clock."""
@@ -131,6 +135,8 @@ def claim_of(row: Any, token: UUID, asked_at: float) -> Claim:
         content_encoding=row["content_encoding"],
         traceparent=row["traceparent"],
         erased=row["erased"],
+        relay_headers=row["relay_headers"],
+        sender_context=row["sender_context"],
     )
 
 

@@ -18,13 +18,14 @@ WITH free AS (
               q.created_at, q.expires_at <= now() AS expired
 )
 SELECT c.*, now() AS claimed_at, s.target_url, s.endpoint_version, s.sealed_secrets, s.deleted_at IS NOT NULL AS deleted,
-       s.timeout_seconds, s.retry_policy, s.sealed_headers, s.sealed_client_certificate,
+       s.timeout_seconds, s.retry_policy, s.sealed_headers, s.sealed_client_certificate, s.relay_headers,
        CASE WHEN s.status <> 'active' THEN s.status WHEN s.destination = 'pull' THEN 'pull'
             WHEN h.breaker = 'open' OR h.breaker = 'half_open' AND h.probe_delivery_id IS DISTINCT FROM c.id
             THEN 'breaker_open' END AS held_by,
        coalesce(h.breaker = 'half_open' AND h.probe_delivery_id = c.id, false) AS probe,
        h.failing_since IS NOT NULL AS failing,
-       e.event_type, e.content_type, e.content_encoding, e.traceparent, octet_length(e.payload) AS payload_bytes,
+       e.event_type, e.content_type, e.content_encoding, e.traceparent, e.sender_context,
+       octet_length(e.payload) AS payload_bytes,
        CASE WHEN octet_length(e.payload) <= $4 THEN e.payload END AS payload,
        e.id IS NOT NULL AND e.payload IS NULL AS erased
 FROM claimed c

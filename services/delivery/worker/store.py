@@ -105,6 +105,7 @@ class WorkerStore(OutcomeStore):
                     "content_type": content.content_type,
                     "content_encoding": content.content_encoding,
                     "traceparent": content.traceparent,
+                    "sender_context": content.sender_context,
                     "payload_bytes": len(content.payload),
                     "payload": content.payload if len(content.payload) <= self._claimed_payload_bytes else None,
                 },

@@ -109,6 +109,10 @@ MAX_ALONE = 16
 
 # Headers in which providers sign and identify what they send. All are passed to ingest, which knows the subscription's.
 PROVIDER_HEADERS = frozenset(name.encode() for names in events.PROVIDER_HEADERS.values() for name in names)
+# The same with those that only a subscription that relays them has a use for.
+PASSED_HEADERS = PROVIDER_HEADERS.union(
+    name.lower().encode() for names in events.RELAYED_HEADERS.values() for name in names
+)
 # Headers that are read here and have one value, so that they must not be repeated.
 SINGLE_HEADERS = PROVIDER_HEADERS | {b"idempotency-key", b"x-event-type", b"x-hub-signature-256", b"x-webhook-tags"}
 TAGS_HEADER = "X-Webhook-Tags"
@@ -470,7 +474,7 @@ def _provider_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[ingest_pb2
     return [
         ingest_pb2.ProviderHeader(name=name.decode(), value=value[: MAX_PROVIDER_HEADER_LENGTH + 1].decode("latin-1"))
         for name, value in headers
-        if name in PROVIDER_HEADERS
+        if name in PASSED_HEADERS
     ]
 
 

@@ -33,6 +33,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     content_encoding: str | None = None
     expanding: bool = False
     payload_withheld: bool = False
+    relayed_headers: dict[str, str] = {}
 
 
 _EXAMPLE = {
@@ -75,6 +76,12 @@ _SCHEMA = {
             "type": "boolean",
             "description": "true if a portal link without the capability `payloads` leaves the payload out; otherwise "
             "absent.",
+        },
+        "relayed_headers": {
+            "type": "object",
+            "description": "The provider's own headers, kept because the subscription relays them; absent if there are "
+            "none.",
+            "additionalProperties": {"type": "string"},
         },
         "tags": {
             "type": "object",
@@ -257,4 +264,5 @@ def _event(message: pb.Event) -> Event:
         content_encoding=message.content_encoding or None,
         expanding=message.expanding,
         tags=dict(message.tags),
+        relayed_headers=dict(message.relayed_headers),
     )

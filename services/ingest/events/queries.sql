@@ -1,5 +1,5 @@
 -- insert_events --
--- Stores events ($1 to $5, $11, $12 and $16) and, for those that are new, their deliveries ($6 to $10) in history and in the
+-- Stores events ($1 to $5, $11, $12, $16 and $17) and, for those that are new, their deliveries ($6 to $10) in history and in the
 -- queue, each left alone by the dispatcher for the seconds of $9; returns the ids of the new events. Where it is to look at
 -- once, subscriptions get a turn unless they have one: those that are paused, disabled, or pulled from none.
 -- Deliveries that a worker keeps a slot for ($13) are stored as a claim would leave them, under its token ($14) for $15
@@ -9,9 +9,12 @@
 -- none, so that theirs conflict with nothing but a repetition in the same batch. Ids are taken in one order everywhere, so
 -- that batches which repeat each other's events do not deadlock.
 WITH stored AS (
-    INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding, addressed_to)
-    SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $11::text[], $12::text[], $16::uuid[])
-        AS e (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding, addressed_to)
+    INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding, addressed_to,
+                                sender_context)
+    SELECT *
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $11::text[], $12::text[], $16::uuid[],
+                $17::json[])
+        AS e (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding, addressed_to, sender_context)
     ORDER BY e.id
     ON CONFLICT (id) DO NOTHING
     RETURNING id, tenant_id, event_type
@@ -19,7 +22,7 @@ WITH stored AS (
     SELECT DISTINCT ON (d.id) d.id, d.event_id, d.subscription_id, d.hidden_seconds, stored.tenant_id, stored.event_type,
            s.id IS NOT NULL AND coalesce(h.breaker = 'closed', true) AS leased, h.failing_since IS NOT NULL AS failing,
            s.target_url, s.endpoint_version, s.sealed_secrets, s.timeout_seconds, s.retry_policy, s.sealed_headers,
-           s.sealed_client_certificate
+           s.sealed_client_certificate, s.relay_headers
     FROM unnest($6::uuid[], $7::uuid[], $8::uuid[], $9::float8[], $13::bool[])
         AS d (id, event_id, subscription_id, hidden_seconds, has_slot)
     JOIN stored ON stored.id = d.event_id
@@ -58,21 +61,23 @@ WITH stored AS (
 SELECT id AS event_id, NULL::uuid AS id, NULL::uuid AS subscription_id, NULL::text AS tenant_id,
        NULL::timestamptz AS claimed_at, NULL::text AS target_url, NULL::integer AS endpoint_version,
        NULL::bytea AS sealed_secrets, NULL::float8 AS timeout_seconds, NULL::jsonb AS retry_policy,
-       NULL::bytea AS sealed_headers, NULL::bytea AS sealed_client_certificate, NULL::bool AS failing
+       NULL::bytea AS sealed_headers, NULL::bytea AS sealed_client_certificate, NULL::bool AS relay_headers,
+       NULL::bool AS failing
 FROM stored
 UNION ALL
 SELECT event_id, id, subscription_id, tenant_id, now(), target_url, endpoint_version, sealed_secrets, timeout_seconds,
-       retry_policy, sealed_headers, sealed_client_certificate, failing
+       retry_policy, sealed_headers, sealed_client_certificate, relay_headers, failing
 FROM new WHERE leased
 
 -- insert_expanding_events --
--- Stores events ($1 to $7) without deliveries, and for those that are new what expands them ($8: their targets, as far as
--- that is known); returns the ids of the new events.
+-- Stores events ($1 to $7, $9) without deliveries, and for those that are new what expands them ($8: their targets, as far
+-- as that is known); returns the ids of the new events.
 WITH stored AS (
-    INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding)
-    SELECT e.id, e.tenant_id, e.event_type, e.content_type, e.payload, e.traceparent, e.content_encoding
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[])
-        AS e (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding)
+    INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding,
+                                sender_context)
+    SELECT e.id, e.tenant_id, e.event_type, e.content_type, e.payload, e.traceparent, e.content_encoding, e.sender_context
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[], $9::json[])
+        AS e (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding, sender_context)
     ORDER BY e.id
     ON CONFLICT (id) DO NOTHING
     RETURNING id, tenant_id, event_type, created_at

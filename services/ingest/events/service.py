@@ -19,10 +19,12 @@ from google.protobuf import timestamp_pb2
 
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
 from services.domain import events as rules
+from services.domain import sender_context
 from services.domain.gates import Gates
 from services.domain.idempotency import Key, key_of
 from services.domain.notices.activity import Activity
 from services.domain.secrets.vault import Vault
+from services.domain.sender_context import SenderContext
 from services.ingest import metrics
 from services.ingest.events import search
 from services.ingest.events.committer import Committer
@@ -38,7 +40,7 @@ from services.ingest.events.store import (
     NewEvent,
     Result,
 )
-from services.ingest.events.verification import NOTHING, Verifier
+from services.ingest.events.verification import NOTHING, Verifier, relayed
 from services.ingest.quotas.guard import Guard
 from services.ingest.subscriptions import secrets
 from services.ingest.subscriptions.cache import SubscriptionCache
@@ -178,12 +180,14 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         """Return an event."""
         event = await self._store.event(identity.tenant_of(request.tenant_id), ids.parse("event_id", request.event_id))
         withheld = not identity.has(PortalCapability.PAYLOADS)
+        sender = sender_context.NOTHING if withheld else sender_context.parse(event.sender_context)
         found = conversion.message(
             ingest_pb2.Event,
             event,
             payload=b"" if withheld else event.payload,
             payload_bytes=len(event.payload),
             payload_withheld=withheld,
+            relayed_headers=sender.headers,
             tags=rules.tags_of(event.tags),
         )
         return ingest_pb2.GetEventResponse(event=found)
@@ -368,8 +372,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         event_id = ids.parse("event_id", item.event_id) if item.event_id else self._clock.new_id()
         ids.check_fresh("event_id", event_id, self._clock.now())
         payload = _payload(item)
-        if len(payload) > self._max_payload_bytes:
-            raise errors.PayloadTooLarge.field("payload", f"must be at most {self._max_payload_bytes} bytes")
+        self._check_size(payload)
         event_type = item.event_type
         if event_type:
             rules.check_type("event_type", event_type)
@@ -382,6 +385,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         addressed_to = None
         content = NOTHING
         paths: TagPaths | None = None
+        sender = sender_context.NOTHING
         target = item.WhichOneof("target")
         if target == "subscription_id":
             subscription = await self._subscription(tenant_id, item.subscription_id, item.ingest_token, kept)
@@ -391,6 +395,10 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
                 if content.challenge:
                     return Handshake(challenge=content.challenge)
                 event_type = content.event_type or event_type
+                if subscription.relay_headers:
+                    payload = item.payload  # what is signed, whole
+                    self._check_size(payload)
+                    sender = SenderContext(headers=relayed(subscription.verification, item))
             paths = subscription.paths
             wanted = subscription.types.wants(event_type, typed=subscription.verification in TYPED)
             targets = subscription.targets if wanted else ()
@@ -420,7 +428,12 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             key=_key(tenant_id, route, content.delivery_id, item, event_type, content_type, payload),
             traceparent=traceparent,
             addressed_to=addressed_to,
+            sender_context=sender.text,
         )
+
+    def _check_size(self, payload: bytes) -> None:
+        if len(payload) > self._max_payload_bytes:
+            raise errors.PayloadTooLarge.field("payload", f"must be at most {self._max_payload_bytes} bytes")
 
     async def _subscription(self, tenant_id: str, text: str, ingest_token: str, kept: "_Kept") -> Subscription:
         """One of the tenant, or of whichever tenant when its own token is shown; NotFound without a word on why.

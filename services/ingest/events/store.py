@@ -76,6 +76,8 @@ class NewEvent:
     traceparent: str | None = None
     # The subscription that it is sent to; None: it goes to all that want its type.
     addressed_to: UUID | None = None
+    # As SenderContext is stored; None: nothing is kept besides the payload.
+    sender_context: str | None = None
 
     @property
     def accepted(self) -> Accepted:
@@ -111,6 +113,7 @@ class StoredEvent:
     # Whether its deliveries are still being created.
     expanding: bool
     tags: Sequence[str]
+    sender_context: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -325,6 +328,7 @@ class EventStore:
             [event.traceparent for event in events],
             [event.content_encoding for event in events],
             [event.targets for event in events],
+            [event.sender_context for event in events],
             timeout=_timeout_seconds(events),
         )
         return {row["id"] for row in rows}
@@ -352,6 +356,7 @@ class EventStore:
             lease.token if lease is not None else None,
             lease.seconds if lease is not None else 0.0,
             [event.addressed_to for event in events],
+            [event.sender_context for event in events],
             timeout=_timeout_seconds(events),
         )
         if lease is not None:

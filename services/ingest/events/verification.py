@@ -32,7 +32,7 @@ log = structlog.get_logger(__name__)
 MAX_HEADER_LENGTH = 1024
 # How far a timestamp may be off, either way.
 TOLERANCE_SECONDS = 300
-HUB_SIGNATURE = "X-Hub-Signature-256"
+HUB_SIGNATURE = events.HUB_SIGNATURE
 STRIPE_SIGNATURE = "Stripe-Signature"
 SHOPIFY_HMAC = "X-Shopify-Hmac-Sha256"
 SLACK_SIGNATURE = "X-Slack-Signature"
@@ -43,6 +43,7 @@ _TIMESTAMP = re.compile(r"[0-9]{1,12}")
 _DOES_NOT_MATCH = "does not match the body under the subscription's verification secrets"
 _ID = re.compile(r"[\x20-\x7e]{1,255}")
 _CHALLENGE = re.compile(rf"[\x20-\x7e]{{1,{MAX_CHALLENGE_LENGTH}}}")
+_RELAYED_VALUE = re.compile(rf"[\x20-\x7e]{{1,{MAX_HEADER_LENGTH}}}")
 _PAYLOAD = re.compile(rb"(?:\A|&)payload=([^&]*)")
 _COMMAND = re.compile(rb"(?:\A|&)command=([^&]*)")
 
@@ -347,6 +348,16 @@ class Verifier:
 
     def _moment(self) -> datetime:
         return datetime.fromtimestamp(self._clock.now(), UTC)
+
+
+def relayed(verification: Verification, item: ingest_pb2.IngestItem) -> dict[str, str]:
+    """Return the headers of a verified webhook that its deliveries have, too; none that is repeated or not ASCII."""
+    headers = _headers(item)
+    named = ((name, headers.named(name)) for name in events.RELAYED_HEADERS[verification])
+    found = {name: value for name, value in named if _RELAYED_VALUE.fullmatch(value)}
+    if verification is Verification.GITHUB:
+        found[HUB_SIGNATURE] = item.hub_signature.signature
+    return found
 
 
 def _headers(item: ingest_pb2.IngestItem) -> Headers:

@@ -76,6 +76,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     retry_policy: str | None
     # Whose signature what comes in must carry.
     verification: Verification
+    # Whether the provider's headers come with its deliveries.
+    relay_headers: bool
     # Of the secret, and of those that are made later.
     signature_scheme: SignatureScheme
 
@@ -239,6 +241,7 @@ class Draft(Spec, frozen=True, kw_only=True):
             *limits.TIMEOUT_SECONDS.violations("timeout_seconds", self.timeout_seconds),
             *header_violations(self.headers),
             *secrets.verification_secret_violations(self.verification_secrets),
+            *secrets.relay_violations(self.verification, relay_headers=self.relay_headers),
             *self.refused,
         ]
         if found:

@@ -127,6 +127,8 @@ _PROVIDERS_SECRET = frozenset(
 )
 # What they say is of a type, so that a type that is missing could not be read.
 TYPED = _PROVIDERS_SECRET | {Verification.GITHUB}
+# Their signatures are over a time, too, which their libraries compare with the clock.
+TIMED = frozenset({Verification.STRIPE, Verification.SLACK, Verification.STANDARD_WEBHOOKS})
 # The subscription's own secret is used if there is no other; without any, nothing would pass.
 _ANY_SECRET = frozenset({Verification.REQUIRED, Verification.GITHUB})
 
@@ -164,6 +166,23 @@ def check_verification(verification: Verification, given: Sequence[str], *, sign
                 Key.of(secret)
             except ValueError as error:
                 raise errors.InvalidArgument.field(f"{VERIFICATION_SECRETS}.{index}", str(error)) from None
+
+
+def relay_violations(verification: Verification, *, relay_headers: bool) -> list[errors.Violation]:
+    """Return what is wrong with relaying headers: those of no provider are known."""
+    if not relay_headers or verification in TYPED:
+        return []
+    providers = ", ".join(sorted(TYPED))
+    why = f"requires a provider whose headers are relayed: set verify to one of {providers}"
+    return [errors.Violation(field="relay_headers", description=why)]
+
+
+def relay_warnings(verification: Verification, *, relay_headers: bool) -> list[str]:
+    """Return a sentence if what is relayed is a signature that receivers refuse on later attempts."""
+    if not relay_headers or verification not in TIMED:
+        return []
+    why = "is valid for 5 minutes; receivers must verify webhook-signature on retries"
+    return [f"relay_headers: the signature of {verification} {why}"]
 
 
 def _why_not_verifying(secret: str) -> str | None:

@@ -272,6 +272,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         return [
             *secrets.secret_warnings("secret_key", current),
             *secrets.secret_warnings(secrets.VERIFICATION_SECRETS, given),
+            *secrets.relay_warnings(subscription.verification, relay_headers=subscription.relay_headers),
         ]
 
     def _rendered(self, subscription: Subscription) -> bytes:

@@ -13,6 +13,7 @@ from dev.harness.keys import vault
 from dev.harness.receiver import Receiver, Reply
 from services.delivery.destinations.http import request
 from services.domain.secrets.signatures import Key
+from services.domain.sender_context import SenderContext
 from tests.delivery.conftest import Shared
 from tests.delivery.world import CLAIM, World, claim
 
@@ -60,6 +61,23 @@ def test_the_subscriptions_own_headers_are_added_and_replace_none() -> None:
     built = request.build(CLAIM, (), values, b"{}", 0)
     plain = request.build(CLAIM, (), {}, b"{}", 0)
     assert built.headers == {"Authorization": "Bearer t", **plain.headers}
+
+
+RELAYED = SenderContext(headers={"X-GitHub-Event": "push", "X-Hub-Signature-256": "sha256=theirs"}).text
+
+
+def test_relayed_headers_replace_our_hub_signature_and_the_subscriptions_own_and_nothing_else() -> None:
+    own = {"x-github-event": "forged", "X-Team": "billing"}
+    relaying = claim(relay_headers=True, sender_context=RELAYED)
+    built = request.build(relaying, [Key.of("s3cret")], own, b"{}", 1_700_000_000)
+    plain = request.build(claim(), [Key.of("s3cret")], {"X-Team": "billing"}, b"{}", 1_700_000_000)
+    assert built.headers == plain.headers | {"X-GitHub-Event": "push", "X-Hub-Signature-256": "sha256=theirs"}
+    assert set(built.own) == {"X-Team"}
+
+
+def test_headers_that_were_kept_are_not_sent_once_relaying_is_off() -> None:
+    kept = claim(relay_headers=False, sender_context=RELAYED)
+    assert request.build(kept, (), {}, b"{}", 0).headers == request.build(claim(), (), {}, b"{}", 0).headers
 
 
 @pytest.mark.parametrize("name", ["Accept", "accept"])

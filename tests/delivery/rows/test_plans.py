@@ -331,7 +331,7 @@ async def test_storing_events_reads_the_subscriptions_of_deliveries_with_a_slot_
     arguments = [
         events, ["default"] * BATCH, [None] * BATCH, ["text/plain"] * BATCH, ["x"] * BATCH,
         [ids.of_delivery(event, owner) for event in events], events, [owner] * BATCH,
-        [10.0] * BATCH, 168, [None] * BATCH, [None] * BATCH, with_slot, ids.new(), 60.0, [None] * BATCH,
+        [10.0] * BATCH, 168, [None] * BATCH, [None] * BATCH, with_slot, ids.new(), 60.0, [None] * BATCH, [None] * BATCH,
     ]  # fmt: skip
     found = await plan(data.connection, ingest.SQL["insert_events"], *arguments)
     for table in ("subscriptions", "subscription_health"):

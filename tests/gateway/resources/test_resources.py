@@ -58,6 +58,7 @@ async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
         "header_names": [],
         "verify": "auto",
         "has_verification_secret": False,
+        "relay_headers": False,
         "kind": "normal",
         "client_certificate": None,
         "breaker": {

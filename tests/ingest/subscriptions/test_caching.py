@@ -442,6 +442,7 @@ def _version(version: int) -> Subscription:
         retry_policy='{"limit": 3}',
         header_names=(f"X-{version}",),
         verification=Verification.STRIPE,
+        relay_headers=bool(version % 2),
         sealed_verification_secrets=b"sealed, too",
         kind=Kind.NORMAL,
         signature_scheme=SignatureScheme.ED25519 if version % 2 else SignatureScheme.HMAC_SHA256,

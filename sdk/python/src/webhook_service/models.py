@@ -864,6 +864,9 @@ class CreatedSubscription(Model, kw_only=True):
     has_verification_secret: bool
     """Whether webhooks are verified with `verification_secrets` instead of `secret_key`."""
 
+    relay_headers: bool
+    """Whether deliveries have the provider's own headers, too."""
+
     kind: SubscriptionKind
     """`system`: receives only events about the tenant's other subscriptions."""
 
@@ -873,7 +876,9 @@ class CreatedSubscription(Model, kw_only=True):
     breaker: Breaker
 
     warnings: list[str]
-    """Weaknesses, one sentence each, such as a secret of fewer than 24 bytes."""
+    """Weaknesses, one sentence each, such as a secret of fewer than 24 bytes, or relayed signatures
+    that are valid for only 5 minutes.
+    """
 
     created_at: datetime
 
@@ -1087,6 +1092,9 @@ class Event(Model, kw_only=True):
     """true if a portal link without the capability `payloads` leaves the payload out; otherwise
     absent.
     """
+
+    relayed_headers: dict[str, str] | None = None
+    """The provider's own headers, kept because the subscription relays them; absent if there are none."""
 
     tags: dict[str, str]
     """By what the event is found."""
@@ -2237,6 +2245,9 @@ class Subscription(Model, kw_only=True):
     has_verification_secret: bool
     """Whether webhooks are verified with `verification_secrets` instead of `secret_key`."""
 
+    relay_headers: bool
+    """Whether deliveries have the provider's own headers, too."""
+
     kind: SubscriptionKind
     """`system`: receives only events about the tenant's other subscriptions."""
 
@@ -2246,7 +2257,9 @@ class Subscription(Model, kw_only=True):
     breaker: Breaker
 
     warnings: list[str]
-    """Weaknesses, one sentence each, such as a secret of fewer than 24 bytes."""
+    """Weaknesses, one sentence each, such as a secret of fewer than 24 bytes, or relayed signatures
+    that are valid for only 5 minutes.
+    """
 
     created_at: datetime
 
@@ -2362,6 +2375,13 @@ class SubscriptionBody(Model, kw_only=True):
     of the key); otherwise `secret_key` is used if there are none. At least 8 bytes, without white
     space around them; `warnings` reports fewer than 24. In an update: absent keeps the stored
     secrets, null removes them.
+    """
+
+    relay_headers: bool | None | UnsetType = UNSET
+    """Whether the provider's own headers (`X-GitHub-Event`, `Stripe-Signature`, …) are kept with
+    webhooks and sent with their deliveries, for receivers that use the provider's library. The
+    provider's `X-Hub-Signature-256` then replaces the service's; `webhook-signature` stays.
+    Requires `verify` to name a provider. Absent or null: false.
     """
 
     kind: SubscriptionKind | None | UnsetType = UNSET
@@ -2500,6 +2520,13 @@ class SubscriptionPatch(Model, kw_only=True):
     of the key); otherwise `secret_key` is used if there are none. At least 8 bytes, without white
     space around them; `warnings` reports fewer than 24. In an update: absent keeps the stored
     secrets, null removes them.
+    """
+
+    relay_headers: bool | None | UnsetType = UNSET
+    """Whether the provider's own headers (`X-GitHub-Event`, `Stripe-Signature`, …) are kept with
+    webhooks and sent with their deliveries, for receivers that use the provider's library. The
+    provider's `X-Hub-Signature-256` then replaces the service's; `webhook-signature` stays.
+    Requires `verify` to name a provider. Absent or null: false.
     """
 
     kind: SubscriptionKind | None | UnsetType = UNSET

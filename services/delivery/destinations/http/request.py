@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 from services.delivery.destinations.http.tls import ClientIdentity
 from services.delivery.worker.claims import Claim
+from services.domain import sender_context
+from services.domain.events import HUB_SIGNATURE
 from services.domain.secrets import signatures
 from services.platform import ids
 from services.platform.process import metrics
@@ -42,7 +44,8 @@ def build(
     `repeated`: it is the second of its claim.
 
     It has the headers of Standard Webhooks 1.0 (webhook-id is the same for all retries), ours, and the subscription's
-    `own`, which can replace only Accept; and traceparent if a `trace` is given.
+    `own`, which can replace only Accept; and traceparent if a `trace` is given. Where it relays, headers of the event's
+    provider replace the subscription's, and X-Hub-Signature-256 ours.
     """
     message_id = str(claim.id)
     headers = {
@@ -65,12 +68,11 @@ def build(
         headers["X-Event-Type"] = claim.event_type
     if signers:
         headers["webhook-signature"] = signatures.standard(signers, message_id, unix_seconds, payload)
-    for signer in signers:
-        if isinstance(signer, signatures.Key):
-            headers["X-Hub-Signature-256"] = signatures.hub(signer, payload)
-            break  # the header has room for one
+        headers |= _hub_signature(signers, payload)
     if trace is not None:
         headers[spans.TRACEPARENT] = trace
+    if claim.relay_headers and claim.sender_context is not None:
+        own = _relayed(claim.sender_context, headers, own)
     if not any(name.lower() == "accept" for name in own):
         headers["Accept"] = "*/*"
     names: Collection[str] = ()
@@ -78,3 +80,17 @@ def build(
         names = own.keys() - headers.keys()
         headers = {**own, **headers}
     return OutgoingRequest(url=claim.target_url, headers=headers, body=payload, identity=identity, own=names)
+
+
+def _hub_signature(signers: Sequence[signatures.Signer], payload: bytes) -> dict[str, str]:
+    """Return the header as GitHub has it, which has room for one signature."""
+    newest = next((signer for signer in signers if isinstance(signer, signatures.Key)), None)
+    return {} if newest is None else {HUB_SIGNATURE: signatures.hub(newest, payload)}
+
+
+def _relayed(context: str, headers: dict[str, str], own: Mapping[str, str]) -> Mapping[str, str]:
+    """Add the provider's headers to these; return the subscription's that are left."""
+    relayed = sender_context.parse(context).headers
+    headers |= relayed
+    taken = {name.lower() for name in relayed}
+    return {name: value for name, value in own.items() if name.lower() not in taken}

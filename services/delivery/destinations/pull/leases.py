@@ -32,6 +32,8 @@ _UNSENT: Mapping[str, Any] = {
     "content_type": None,
     "content_encoding": None,
     "traceparent": None,
+    "relay_headers": False,
+    "sender_context": None,
     "payload_bytes": None,
     "payload": None,
     "erased": False,

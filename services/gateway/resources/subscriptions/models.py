@@ -202,6 +202,17 @@ class SubscriptionBody(models.Request):
         ),
         json_schema_extra={"writeOnly": True},
     )
+    relay_headers: bool | None = Field(
+        None,
+        strict=True,
+        description=(
+            "Whether the provider's own headers (`X-GitHub-Event`, `Stripe-Signature`, …) are kept with webhooks and "
+            "sent with their deliveries, for receivers that use the provider's library. The provider's "
+            "`X-Hub-Signature-256` then replaces the service's; `webhook-signature` stays. Requires `verify` to name a "
+            "provider. Absent or null: false."
+        ),
+        examples=[False],
+    )
     kind: enums.SubscriptionKind | None = Field(
         None,
         description=(
@@ -344,6 +355,9 @@ class Subscription(models.Answer):
         description="Whether webhooks are verified with `verification_secrets` instead of `secret_key`.",
         examples=[True],
     )
+    relay_headers: bool = Field(
+        description="Whether deliveries have the provider's own headers, too.", examples=[False]
+    )
     kind: enums.SubscriptionKind = Field(
         description="`system`: receives only events about the tenant's other subscriptions.",
         examples=["normal"],
@@ -353,7 +367,11 @@ class Subscription(models.Answer):
     )
     breaker: Breaker
     warnings: list[str] = Field(
-        description="Weaknesses, one sentence each, such as a secret of fewer than 24 bytes.", examples=[[]]
+        description=(
+            "Weaknesses, one sentence each, such as a secret of fewer than 24 bytes, or relayed signatures that are "
+            "valid for only 5 minutes."
+        ),
+        examples=[[]],
     )
     created_at: models.Timestamp
     updated_at: models.Timestamp

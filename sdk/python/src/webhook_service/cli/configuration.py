@@ -44,6 +44,7 @@ _DEFAULTS: dict[str, Any] = {
     "expires_after_idle_seconds": None,
     "retry_policy": None,
     "verify": "auto",
+    "relay_headers": False,
 }
 # What is chosen at creation, and its default.
 _FIXED = {"kind": "normal", "destination": "http"}

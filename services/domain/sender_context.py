@@ -1,0 +1,29 @@
+"""What the sender of an event said of it besides its payload: the column `webhook_events.sender_context`.
+
+Most events have none.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+
+class SenderContext(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What was kept of one event."""
+
+    # The provider's own headers, where its subscription relays them.
+    headers: Mapping[str, str] = {}
+
+    @property
+    def text(self) -> str | None:
+        """JSON as it is stored; None if nothing is to be kept."""
+        return msgspec.json.encode(self).decode() if self != NOTHING else None
+
+
+NOTHING = SenderContext()
+_DECODER = msgspec.json.Decoder(SenderContext)
+
+
+def parse(text: str | None) -> SenderContext:
+    """Return what is stored."""
+    return NOTHING if text is None else _DECODER.decode(text)
