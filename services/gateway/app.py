@@ -83,7 +83,7 @@ def described(services: Backends | None = None, *, with_operations: bool = False
     """Return the resources' routes and the OpenAPI document; the document needs no services."""
     api = FastAPI(
         title=openapi.TITLE,
-        version=metrics.version(),
+        version=metrics.VERSION,
         openapi_url=None,  # swagger.py serves it, built and compressed once
         docs_url=None,
         redoc_url=None,

@@ -56,7 +56,7 @@ def this_machine() -> Machine:
         memory_gb=round(psutil.virtual_memory().total / (1 << 30), 1),
         python=platform.python_version(),
         interpreter=this_interpreter(),
-        version=metrics.version(),
+        version=metrics.VERSION,
         stores={"postgres": _version(wheel.program("postgres")), "redis": _version(valkey.program())},
         load_average=round(os.getloadavg()[0], 2),
     )

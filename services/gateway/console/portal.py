@@ -108,7 +108,7 @@ class _Portal:
             "origin": link["origin"] or None,
             "look": _look(answer.exchanged.look),
             "expires_at": link["expires_at"],
-            "version": metrics.version(),
+            "version": metrics.VERSION,
             "development": False,
         }
         return Response(json.dumps(body), 201, models.NO_STORE | static.NOSNIFF, "application/json")

@@ -131,7 +131,7 @@ class _Sessions:
             "required": self._required,
             "caller": _ANYBODY if not self._required else None,
             "expires_at": None,
-            "version": metrics.version(),
+            "version": metrics.VERSION,
             "development": self._development,
         }
         if session is not None:

@@ -93,7 +93,7 @@ class Sdk:
             shutdown_on_exit=False,
         )
         self._provider.add_span_processor(_Bounded(self._exporter))
-        self._tracer = self._provider.get_tracer(_SCOPE, metrics.version())
+        self._tracer = self._provider.get_tracer(_SCOPE, metrics.VERSION)
 
     def start(self, name: str, kind: Kind, parent: Parent | None, attributes: Attributes) -> Span:
         """Begin a span."""
@@ -206,7 +206,7 @@ def _resource(role: str, settings: TracingSettings) -> Resource:
             "host.name": host,
             **settings.resource_attributes,
             "service.name": f"{NAMESPACE}-{role}",
-            "service.version": metrics.version(),
+            "service.version": metrics.VERSION,
             "service.instance.id": f"{host}:{os.getpid()}",
         }
     )

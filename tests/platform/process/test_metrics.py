@@ -18,7 +18,7 @@ COMMON = re.compile(r"^([A-Z_]+) = (?:Counter|Gauge|Histogram)\(", re.MULTILINE)
 def test_build_info_says_which_roles_run() -> None:
     metrics.export_build_info("gateway", "ingest")
     for role in ("gateway", "ingest"):
-        labels = {"version": metrics.version(), "python": platform.python_version(), "role": role}
+        labels = {"version": metrics.VERSION, "python": platform.python_version(), "role": role}
         assert REGISTRY.get_sample_value("webhook_build_info", labels) == 1
 
 

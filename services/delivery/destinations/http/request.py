@@ -12,7 +12,7 @@ from services.platform import ids
 from services.platform.process import metrics
 from services.platform.tracing import spans
 
-USER_AGENT = f"webhook-service/{metrics.version()}"
+USER_AGENT = f"webhook-service/{metrics.VERSION}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
