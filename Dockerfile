@@ -36,6 +36,7 @@ ARG CREATED=
 LABEL org.opencontainers.image.title="webhook-service" \
       org.opencontainers.image.description="Takes in webhooks and events, stores them, and delivers them." \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.source="https://example.com/webhook-service" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}"

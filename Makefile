@@ -23,7 +23,7 @@ export PYTHON
 COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test chart-test chaos acceptance-console acceptance-recovery acceptance-search fuzz bench lint image kind-up kind-demo kind-down format generate console-vendor lock clean
+.PHONY: help run demo test chart-test release-check chaos acceptance-console acceptance-recovery acceptance-search fuzz bench lint image kind-up kind-demo kind-down format generate console-vendor lock clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' Makefile
@@ -42,6 +42,10 @@ test: ## Run all tests; ARGS go to pytest
 
 chart-test: ## Check the Helm chart and the Dockerfile, without a cluster; ARGS go to pytest
 	@scripts/chart-test.sh $(ARGS)
+
+release-check: ## Build everything that is published, install it, and run its quickstart: ARGS="--output dist"
+	@scripts/venv.sh dev
+	@unset PORT DATA_DIR PROCESSES; exec $(BIN)/python -m scripts.release.check $(ARGS)
 
 chaos: ## Prove that nothing accepted is lost: ARGS="--seed 7 --events 20000 --faults 25"
 	@scripts/venv.sh dev

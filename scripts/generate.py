@@ -2,8 +2,8 @@
 
     python -m scripts.generate [--check]
 
-The stubs of the protos, the types and operations of the SDKs, the chart's settings, schema and README, and its
-dashboards. --check writes nothing and fails when a file has drifted.
+The published addresses, the stubs of the protos, the types and operations of the SDKs, the chart's settings, schema and
+README, and its dashboards. --check writes nothing and fails when a file has drifted.
 """
 
 import importlib
@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# Each has `files()`. In this order: the chart is made from the services, which import the stubs.
+# Each has `files()`. In this order: the chart is made from its values, and from the services, which import the stubs.
 MAKERS = (
+    "scripts.release.publishing",
     "scripts.protos",
     "scripts.chart",
     "scripts.sdk.python",

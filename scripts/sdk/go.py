@@ -1,7 +1,4 @@
-"""The generated files of the Go SDK: types, and a struct for each resource. They are as gofmt would write them.
-
-The path of the module is in sdk/go/go.mod alone; the guide takes it from there.
-"""
+"""The generated files of the Go SDK: types, and a struct for each resource. They are as gofmt would write them."""
 
 import re
 import textwrap
@@ -14,14 +11,11 @@ from scripts.sdk.document import Operation, Parameter
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "sdk/go"
-GUIDE = ROOT / "docs/guides/sdk-go.md"
 WIDTH = 100
 
 _HEADER = "// Code generated from the OpenAPI document by `make generate`. DO NOT EDIT.\n\npackage webhooks\n\n"
 _PRIMITIVES = {"string": "string", "integer": "int64", "number": "float64", "boolean": "bool"}
 _WORDS = {"id": "ID", "ids": "IDs", "url": "URL", "api": "API", "json": "JSON", "http": "HTTP"}
-# A module path begins with a host, which a folder of the repository does not.
-_MODULE_PATH = re.compile(r"\b[\w-]+(?:\.[\w-]+)+(?:/[\w.-]+)*/sdk/go\b")
 # Types that can be absent as they are.
 _NILABLE = ("[]", "map[", "*", "any", "json.RawMessage")
 
@@ -32,12 +26,7 @@ def files() -> dict[Path, str]:
     return {
         FOLDER / "types.go": _types(schemas, operations),
         FOLDER / "resources.go": _resources(operations),
-        GUIDE: _MODULE_PATH.sub(_module(), GUIDE.read_text()),
     }
-
-
-def _module() -> str:
-    return (FOLDER / "go.mod").read_text().split("\n", 1)[0].removeprefix("module ")
 
 
 def _name(text: str) -> str:

@@ -19,8 +19,8 @@
 
 {{/* What a production installation needs in addition. Reported together with missing stores. */}}
 {{- define "webhook-service.installHints" -}}
-{{- if not (contains "/" .Values.image.repository) }}
-- image.repository: {{ .Values.image.repository | quote }} has no registry; set the registry that you pushed the image to
+{{- if or (not (contains "/" .Values.image.repository)) (hasPrefix "example.com/" .Values.image.repository) }}
+- image.repository: {{ .Values.image.repository | quote }} is not in a registry; set the repository that you pushed the image to
 {{- end }}
 {{- if not .Values.secrets.existingSecret }}
 - secrets.existingSecret: a Secret with your own keys; without it, `helm install` creates keys once, and tools that only render (helm template, Argo CD) create others each time
