@@ -1,5 +1,5 @@
-// Package webhooks is a client for the webhook delivery service: publish events, manage subscriptions, and verify what
-// they get.
+// Package webhooks is a client for the webhook delivery service: publish events, manage subscriptions, and receive or
+// pull deliveries.
 //
 //	client := webhooks.New("http://127.0.0.1:8080", webhooks.WithAPIKey(key))
 //	published, err := client.Events.Publish(ctx, webhooks.EventBody{EventType: "order.created", Payload: order})

@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { test } from 'node:test';
-import { ApiError, Client, VerificationFailed, verify } from '../dist/index.js';
+import { ApiError, Client, LeaseExpired, VerificationFailed, verify } from '../dist/index.js';
+import { receiver } from '../dist/receivers/receiver.js';
 
 const CASES = process.env.CONFORMANCE;
 const read = (name) => JSON.parse(readFileSync(`${CASES}/${name}`, 'utf8'));
@@ -84,5 +85,54 @@ for (const one of read('signatures.json')) {
     const verified = verify(Buffer.from(one.body_base64, 'base64'), one.headers, one.secrets, { now: one.now });
     if (one.valid) assert.ok(Object.values(one.headers).includes((await verified).id));
     else await assert.rejects(verified, (error) => error instanceof VerificationFailed && SAID[one.error].test(error.message));
+  });
+}
+
+for (const asked of read('pulls.json')) {
+  test(`pull: ${asked.name}`, async () => {
+    const act = async (url) => {
+      for await (const delivery of new Client({ url, apiKey: 'whk_test' }).pull(asked.subscription_id)) {
+        if (asked.payload_base64) assert.equal(Buffer.from(delivery.payload).toString('base64'), asked.payload_base64);
+        const argument = asked.message ?? asked.lease_seconds;
+        await (argument === undefined ? delivery[asked.action]() : delivery[asked.action](argument));
+        return;
+      }
+    };
+    const received = await playing(asked.exchanges, async (url) => {
+      if (asked.error) {
+        const error = await act(url).then(() => assert.fail('no error'), (thrown) => thrown);
+        assert.ok(error instanceof ApiError, String(error));
+        for (const [name, value] of Object.entries(asked.error)) assert.deepEqual(error[camel(name)], value, name);
+      } else if (asked.lease_expired) {
+        await assert.rejects(act(url), LeaseExpired);
+      } else {
+        await act(url);
+      }
+    });
+    for (const request of received) {
+      const sent = JSON.parse(request.body.toString());
+      for (const result of sent.results ?? []) delete result.duration_ms;
+      request.body = Buffer.from(JSON.stringify(sent));
+    }
+    check(asked.exchanges, received);
+  });
+}
+
+for (const asked of read('receivers.json')) {
+  test(`receiver: ${asked.name}`, async () => {
+    let [handler, called] = ['', false];
+    const receive = receiver({ secrets: asked.secret, toleranceSeconds: 100 * 365 * 86400 }, (delivery) => {
+      called = true;
+      assert.deepEqual([delivery.eventType, delivery.attempt], ['order.created', 2]);
+      if (handler === 'fails') throw new Error('the database is away');
+    });
+    for (const one of asked.requests) {
+      [handler, called] = [one.handler, false];
+      const failed = () => ({ status: 500, text: '' }); // as the frameworks respond
+      const response = await receive(one.headers, Buffer.from(one.body_base64, 'base64')).catch(failed);
+      assert.equal(response.status, one.status);
+      assert.equal(called, one.handler !== 'not called');
+      if (one.text) assert.equal(response.text, one.text);
+    }
   });
 }
