@@ -1,4 +1,4 @@
-"""Benchmarks of the real stack under load: every figure comes with its CPU time. See docs/design/performance.md.
+"""Benchmarks of the real stack under load: every figure comes with its CPU time. See docs/operations/benchmarks.md.
 
     make bench ARGS="--scenario throughput --scenario latency --json FILE"
 
