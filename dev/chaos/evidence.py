@@ -4,11 +4,13 @@ All times are seconds of this machine's monotonic clock.
 """
 
 import asyncio
+import contextlib
 import math
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import NoReturn
 from uuid import UUID
 
 import asyncpg
@@ -69,6 +71,15 @@ class Span:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Opening:
+    """A breaker that was not closed, as far as it was seen: from its opening until it closed or was seen last."""
+
+    subscription_id: UUID
+    began_at: float
+    ended_at: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
     """A row of delivery_attempts."""
 
@@ -85,6 +96,7 @@ class Delivery:
 
     id: UUID
     event_id: UUID
+    subscription_id: UUID
     status: str
     reason: str | None
     attempts: Sequence[Attempt]
@@ -99,26 +111,37 @@ class Evidence:
     sends: Sequence[Send]
     requests: Sequence[Request]
     spans: Sequence[Span]
+    openings: Sequence[Opening]
     deliveries: Sequence[Delivery]
     # For every stored event, the key in its payload.
     event_keys: Mapping[UUID, str]
 
 
-# The longest time in which no delivery may end while some wait: leases that expire one after the other, and breakers.
+# The longest time in which no delivery may end while some wait and none waits for a probe: leases that expire one after
+# the other.
 SETTLE_TIMEOUT_SECONDS = 240.0
 POLL_SECONDS = 0.5
+WATCH_SECONDS = 1.0
 # The timeout of a query when nothing disturbs the database.
 STATEMENT_TIMEOUT_SECONDS = 120.0
 _UNFINISHED = """
 SELECT (SELECT count(*) FROM webhook_deliveries d FULL JOIN delivery_queue q ON q.delivery_id = d.id
         WHERE d.status = 'pending' OR q.delivery_id IS NOT NULL)
-     + (SELECT count(*) FROM event_expansions)
+     + (SELECT count(*) FROM event_expansions) AS unfinished,
+       (SELECT greatest(0, extract(epoch FROM max(probe_at) - now()))::float8
+        FROM subscription_health h WHERE h.breaker <> 'closed'
+         AND EXISTS (SELECT FROM delivery_queue q WHERE q.subscription_id = h.subscription_id)) AS probe_seconds
+"""
+_NOT_CLOSED = """
+SELECT subscription_id, extract(epoch FROM breaker_since)::float8 AS since
+FROM subscription_health WHERE breaker <> 'closed'
 """
 _KEYS = """
 SELECT id, substring(payload FROM 1 FOR 64) AS head FROM webhook_events
 """
 _DELIVERIES = """
 SELECT coalesce(d.id, q.delivery_id) AS id, coalesce(d.event_id, q.event_id) AS event_id,
+       coalesce(d.subscription_id, q.subscription_id) AS subscription_id,
        coalesce(d.status::text, 'unknown') AS status, d.reason, q.delivery_id IS NOT NULL AS queued
 FROM webhook_deliveries d FULL JOIN delivery_queue q ON q.delivery_id = d.id
 """
@@ -130,20 +153,66 @@ FROM delivery_attempts ORDER BY delivery_id, number
 
 
 async def settle(database_url: str, progress: Callable[[int], None]) -> int:
-    """Wait until every delivery has ended; return how many have not when none ended for four minutes."""
+    """Wait until every delivery has ended; return how many have not when none ended for four minutes.
+
+    These count from the next probe while a breaker is open.
+    """
     least, deadline = math.inf, 0.0
     connection = await asyncpg.connect(database_url)
     try:
         while True:
-            unfinished = int(await connection.fetchval(_UNFINISHED))
+            unfinished, probe_seconds = (await connection.fetch(_UNFINISHED))[0]
             progress(unfinished)
-            if unfinished < least:
-                least, deadline = unfinished, time.monotonic() + SETTLE_TIMEOUT_SECONDS
+            if unfinished < least or probe_seconds:
+                least = min(least, unfinished)
+                deadline = time.monotonic() + (probe_seconds or 0.0) + SETTLE_TIMEOUT_SECONDS
             if not unfinished or time.monotonic() > deadline:
-                return unfinished
+                return int(unfinished)
             await asyncio.sleep(POLL_SECONDS)
     finally:
         await connection.close()
+
+
+@dataclass(kw_only=True)
+class Breakers:
+    """Records when breakers are not closed."""
+
+    # Those that closed, and by subscription those that have not.
+    closed: list[Opening] = field(default_factory=list)
+    _latest: dict[UUID, Opening] = field(default_factory=dict)
+
+    @property
+    def openings(self) -> Sequence[Opening]:
+        """Return all of them."""
+        return [*self.closed, *self._latest.values()]
+
+    async def watch(self, database_url: str) -> NoReturn:
+        """Look each second until cancelled, as far as Postgres is there to be asked."""
+        while True:
+            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                connection = await asyncpg.connect(database_url, timeout=WATCH_SECONDS, command_timeout=WATCH_SECONDS)
+                try:
+                    while True:
+                        self._see(await connection.fetch(_NOT_CLOSED), time.monotonic())
+                        await asyncio.sleep(WATCH_SECONDS)
+                finally:
+                    connection.terminate()
+            await asyncio.sleep(WATCH_SECONDS)
+
+    def _see(self, rows: Sequence[asyncpg.Record], now: float) -> None:
+        # The database uses this machine's clock.
+        offset = time.time() - now
+        seen = {
+            name: Opening(
+                subscription_id=name,
+                began_at=self._latest[name].began_at if name in self._latest else since - offset,
+                ended_at=now,
+            )
+            for name, since in rows
+        }
+        gone = self._latest.keys() - seen.keys()
+        self.closed += [replace(self._latest[name], ended_at=now) for name in gone]
+        self._latest = seen
 
 
 async def read(database_url: str) -> tuple[list[Delivery], dict[UUID, str]]:

@@ -11,7 +11,7 @@ from uuid import UUID
 import asyncpg
 
 from dev.chaos import evidence, stack
-from dev.chaos.evidence import Evidence, Span
+from dev.chaos.evidence import Breakers, Evidence, Span
 from dev.chaos.faults import Faults
 from dev.chaos.generator import Generator, generating, subscribe
 from dev.chaos.puller import PULLED, pulling
@@ -69,17 +69,19 @@ async def run(
             pulling(the_plan.gateway_url, the_plan.api_key, subscriptions[PULLED], receiver.requests),
         ):
             faults = Faults(running, receiver, say)
-            async with (
-                _task(_watch(generator, receiver, faults, say)),
-                _task(_notice_stalls(faults.spans, say)),
-                _task(_change_bystanders(running.database_url, bystanders)),
-            ):
-                begun_at = time.monotonic()
-                await asyncio.gather(
-                    generator.run(load.events, rate=load.rate, large=load.large), faults.run(schedule, begun_at)
-                )
-            say("all events are sent and all faults are over; waiting for the last deliveries")
-            left = await evidence.settle(running.database_url, _Settling(say))
+            breakers = Breakers()
+            async with _task(breakers.watch(running.database_url)):
+                async with (
+                    _task(_watch(generator, receiver, faults, say)),
+                    _task(_notice_stalls(faults.spans, say)),
+                    _task(_change_bystanders(running.database_url, bystanders)),
+                ):
+                    begun_at = time.monotonic()
+                    await asyncio.gather(
+                        generator.run(load.events, rate=load.rate, large=load.large), faults.run(schedule, begun_at)
+                    )
+                say("all events are sent and all faults are over; waiting for the last deliveries")
+                left = await evidence.settle(running.database_url, _Settling(say))
             if left:
                 say(f"{left} deliveries do not end")
             await asyncio.sleep(AFTERMATH_SECONDS)
@@ -90,6 +92,7 @@ async def run(
         sends=generator.sends,
         requests=receiver.requests,
         spans=sorted(faults.spans, key=lambda span: span.began_at),
+        openings=breakers.openings,
         deliveries=deliveries,
         event_keys=keys,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from dev.chaos.evidence import Attempt, Delivery, Evidence, Request, Span
+from dev.chaos.evidence import Attempt, Delivery, Evidence, Opening, Request, Span
 from dev.chaos.generator import RETRYABLE
 from dev.chaos.schedule import Fault
 from dev.chaos.stack import DELIVERY_TIMEOUT_SECONDS, GUARD_SECONDS, LEASE_SECONDS, RETRY_LIMIT
@@ -71,6 +71,18 @@ def fault_of_undone_claim(answered: Request, spans: Sequence[Span]) -> Span | No
     return None
 
 
+def is_forgotten(request: Request, spans: Sequence[Span]) -> bool:
+    """Return whether nobody knows this request: a crash undid its claim, and its worker died before it recorded it."""
+    crash = fault_of_undone_claim(request, spans)
+    return crash is not None and any(
+        span.kind.family == "kill"
+        and span.kind.interrupts
+        and crash.began_at <= span.began_at <= crash.ended_at + RECOVERY_SECONDS
+        for span in spans
+        if span is not crash
+    )
+
+
 def fault_of_delay(late: Request, attempts: Sequence[Attempt], spans: Sequence[Span]) -> Span | None:
     """Return the fault that delayed this request until its worker gave up and sent another one.
 
@@ -107,6 +119,18 @@ def fault_of_interruption(recorded_at: float, spans: Sequence[Span]) -> Span | N
 def fault_of_lateness(accepted_at: float, begun_at: float, spans: Sequence[Span]) -> bool:
     """Return whether any fault can explain a late delivery."""
     return any(span.began_at <= begun_at and span.ended_at + FELT_SECONDS >= accepted_at for span in spans)
+
+
+def breaker_of_lateness(
+    accepted_at: float, begun_at: float, openings: Sequence[Opening], spans: Sequence[Span]
+) -> bool:
+    """Return whether a late delivery waited for the breaker of its endpoint, which a fault opened, or behind others."""
+    return any(
+        opening.began_at <= begun_at
+        and opening.ended_at + FELT_SECONDS >= accepted_at
+        and fault_of_lateness(opening.began_at, opening.began_at, spans)
+        for opening in openings
+    )
 
 
 # How long a request may be out when its worker is killed; those of the slow endpoint are the longest.
@@ -150,12 +174,12 @@ _UNSENT = frozenset({"connect", "dns", "tls", "egress_denied", "invalid_request"
 REQUESTS_OF_AN_INTERRUPTION = 2
 
 
-def find_mismatches(delivery: Delivery, requests: Sequence[Request]) -> list[str]:
+def find_mismatches(delivery: Delivery, requests: Sequence[Request], spans: Sequence[Span] = ()) -> list[str]:
     """Return mismatches between a delivery's attempts and the requests that the receiver got for it."""
-    return [*_unmatched(delivery.attempts, requests), *_wrong_end(delivery, requests)]
+    return [*_unmatched(delivery.attempts, requests, spans), *_wrong_end(delivery, requests)]
 
 
-def _unmatched(attempts: Sequence[Attempt], requests: Sequence[Request]) -> Iterable[str]:
+def _unmatched(attempts: Sequence[Attempt], requests: Sequence[Request], spans: Sequence[Span]) -> Iterable[str]:
     """Match each attempt with a status code to one request, and each request to one attempt.
 
     A request with a response matches an attempt with that status, or one that does not know its response. So no status
@@ -169,6 +193,7 @@ def _unmatched(attempts: Sequence[Attempt], requests: Sequence[Request]) -> Iter
     blind = [a for a in attempts if a.status_code is None and a.outcome not in _UNSENT]
     interrupted = sum(attempt.outcome == INTERRUPTED for attempt in blind)
     room = len(blind) + interrupted * (REQUESTS_OF_AN_INTERRUPTION - 1)
+    room += sum(is_forgotten(request, spans) for request in requests)
     left = len(requests) - sum(min(count, answered[status]) for status, count in recorded.items())
     if left > room:
         yield f"{len(requests)} requests, of which {left - room} have no attempt"
@@ -198,6 +223,8 @@ def _is_success(request: Request) -> bool:
 ACCEPTED = 202
 # Not an injected fault: counts duplicates whose first response arrived at the worker's deadline.
 ANSWERED_LATE = "answered-late"
+# Nor is this: counts deliveries that waited for a breaker after the last fault.
+BREAKER = "breaker"
 EXAMPLES = 20
 
 
@@ -217,7 +244,9 @@ class Verdict:
     # Attempts whose end is unknown, and those that no fault explains.
     interrupted: int
     unexplained_interruptions: int
-    # Deliveries that started more than five seconds after their event was accepted, without a fault near.
+    # Deliveries that started more than five seconds after their event was accepted, after the faults, because a fault
+    # had opened the breaker of their endpoint; and those without a fault near.
+    late_by_breaker: int
     unexplained_late: int
     # Stored deliveries of events without a 202: the response was lost, not the event.
     ambiguous: int
@@ -274,11 +303,11 @@ def judge(evidence: Evidence) -> Verdict:
 
     _judge_sends(evidence, by_event, found)
     _judge_keys(evidence, found)
-    _judge_lateness(evidence, by_event, by_delivery, found)
+    _judge_lateness(evidence, by_event, by_delivery, found, explained)
     duplicates = interrupted = 0
     for delivery in evidence.deliveries:
         requests = by_delivery[delivery.id]
-        for text in find_mismatches(delivery, requests):
+        for text in find_mismatches(delivery, requests, evidence.spans):
             found.add("mismatched", f"{delivery.id}: {text}; {_story(delivery, requests)}")
         duplicates += _judge_duplicates(delivery, requests, evidence, found, explained)
         interrupted += _judge_interruptions(delivery, evidence, found)
@@ -294,6 +323,7 @@ def judge(evidence: Evidence) -> Verdict:
         unexplained_duplicates=found.counts["unexplained duplicate"],
         interrupted=interrupted,
         unexplained_interruptions=found.counts["unexplained interruption"],
+        late_by_breaker=explained[BREAKER],
         unexplained_late=found.counts["late"],
         ambiguous=sum(delivery.event_id not in accepted_ids for delivery in evidence.deliveries),
         doubled_keys=found.counts["doubled key"],
@@ -341,15 +371,23 @@ def _judge_lateness(
     by_event: Mapping[UUID, list[Delivery]],
     by_delivery: Mapping[UUID, list[Request]],
     found: _Findings,
+    explained: Counter[str],
 ) -> None:
     """Judge lateness. A lost bell, or one rung too early, costs ten seconds; without a fault this is a bug."""
+    openings: defaultdict[UUID, list[Opening]] = defaultdict(list)
+    for opening in evidence.openings:
+        openings[opening.subscription_id].append(opening)
     for send in evidence.sends:
         if send.event_id is None or send.slow:
             continue
         for delivery in by_event.get(send.event_id, []):
             first = min((request.begun_at for request in by_delivery.get(delivery.id, [])), default=0.0)
             late_seconds = first - send.answered_at
-            if late_seconds > LATE_SECONDS and not fault_of_lateness(send.answered_at, first, evidence.spans):
+            if late_seconds <= LATE_SECONDS or fault_of_lateness(send.answered_at, first, evidence.spans):
+                continue
+            if breaker_of_lateness(send.answered_at, first, openings[delivery.subscription_id], evidence.spans):
+                explained[BREAKER] += 1
+            else:
                 found.add("late", f"{delivery.id}: {late_seconds:.1f} s after it was accepted")
 
 

@@ -6,11 +6,11 @@ from uuid import UUID
 import pytest
 
 from dev.chaos import verdict
-from dev.chaos.evidence import Attempt, Delivery, Evidence, Request, Send, Span
+from dev.chaos.evidence import Attempt, Delivery, Evidence, Opening, Request, Send, Span
 from dev.chaos.schedule import SHAPES, STALL, kinds
 
 KINDS = {**kinds(SHAPES["one"]), **kinds(SHAPES["five"]), STALL.name: STALL}
-EVENT, DELIVERY = UUID(int=1), UUID(int=2)
+EVENT, DELIVERY, SUBSCRIPTION = UUID(int=1), UUID(int=2), UUID(int=3)
 KEY = "chaos-0"
 
 
@@ -28,7 +28,9 @@ def _attempt(number: int, outcome: str, status_code: int | None = None, started_
 
 
 def _delivery(*attempts: Attempt, status: str = "delivered") -> Delivery:
-    return Delivery(id=DELIVERY, event_id=EVENT, status=status, reason=None, attempts=attempts)
+    return Delivery(
+        id=DELIVERY, event_id=EVENT, subscription_id=SUBSCRIPTION, status=status, reason=None, attempts=attempts
+    )
 
 
 def _request(begun_at: float, status: int | None = 200, answered_at: float | None = None) -> Request:
@@ -42,9 +44,12 @@ def _judge(
     deliveries: Sequence[Delivery] = (),
     requests: Sequence[Request] = (),
     spans: Sequence[Span] = (),
+    openings: Sequence[Opening] = (),
 ) -> verdict.Verdict:
     keys = {delivery.event_id: KEY for delivery in deliveries}
-    return verdict.judge(Evidence(sends=sends, requests=requests, spans=spans, deliveries=deliveries, event_keys=keys))
+    return verdict.judge(
+        Evidence(sends=sends, requests=requests, spans=spans, openings=openings, deliveries=deliveries, event_keys=keys)
+    )
 
 
 def _span(kind: str, began_at: float, ended_at: float) -> Span:
@@ -87,13 +92,37 @@ def test_a_delivery_that_began_late_is_reported_unless_there_was_a_fault() -> No
     assert _judge(**late, spans=[_span("redis-kill", 0.0, 1.0)]).unexplained_late == 0  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("subscription", "began_at", "ended_at", "unexplained"),
+    [
+        (SUBSCRIPTION, -90.0, 8.0, 0),
+        (SUBSCRIPTION, -90.0, -61.0, 1),  # it was closed long before
+        (SUBSCRIPTION, 9.5, 10.0, 1),  # it opened later
+        (SUBSCRIPTION, -30.0, 8.0, 1),  # no fault opened it
+        (UUID(int=4), -90.0, 8.0, 1),  # it is another endpoint's
+    ],
+)
+def test_a_delivery_may_wait_for_a_breaker_that_a_fault_opened(
+    subscription: UUID, began_at: float, ended_at: float, unexplained: int
+) -> None:
+    judged = _judge(
+        sends=[_send()],
+        deliveries=[_delivery(SUCCESS)],
+        requests=[_request(9.0)],
+        spans=[_span("cut-receiver-refuse", -100.0, -95.0)],
+        openings=[Opening(subscription_id=subscription, began_at=began_at, ended_at=ended_at)],
+    )
+    assert (judged.unexplained_late, judged.late_by_breaker) == (unexplained, 1 - unexplained)
+
+
 def test_a_refusal_that_is_not_retryable_is_reported() -> None:
     send = _send(event_id=None, tries=[(0.0, 0.01, 500)])
     assert (_judge(sends=[send]).refused, _judge(sends=[send]).ok) == (1, False)
 
 
 def test_events_that_share_an_idempotency_key_are_reported() -> None:
-    evidence = Evidence(sends=[], requests=[], spans=[], deliveries=[], event_keys={EVENT: KEY, UUID(int=9): KEY})
+    keys = {EVENT: KEY, UUID(int=9): KEY}
+    evidence = Evidence(sends=[], requests=[], spans=[], openings=[], deliveries=[], event_keys=keys)
     assert verdict.judge(evidence).doubled_keys == 1
 
 
@@ -136,6 +165,25 @@ def test_a_ledger_that_disagrees_with_the_log_is_reported(attempts: list[Attempt
 )
 def test_a_ledger_that_can_be_explained_is_not(attempts: list[Attempt], requests: list[Request]) -> None:
     assert not verdict.find_mismatches(_delivery(*attempts), requests)
+
+
+@pytest.mark.parametrize(
+    ("spans", "forgotten"),
+    [
+        ([("postgres-crash", 1.4, 10.0), ("kill-worker", 12.0, 15.0)], True),
+        ([("postgres-crash", 1.4, 10.0)], False),
+        ([("postgres-crash", 1.4, 10.0), ("kill-worker", 0.5, 1.0)], False),
+        ([("postgres-crash", 1.4, 10.0), ("kill-worker", 20.0, 21.0)], False),
+        ([("postgres-crash", 2.0, 10.0), ("kill-worker", 12.0, 15.0)], False),
+        ([("postgres-away", 1.4, 10.0), ("kill-worker", 12.0, 15.0)], False),
+    ],
+)
+def test_a_request_is_forgotten_if_a_crash_undid_its_claim_and_its_worker_died_soon_after(
+    spans: list[tuple[str, float, float]], *, forgotten: bool
+) -> None:
+    faults = [_span(*span) for span in spans]
+    found = verdict.find_mismatches(_delivery(SUCCESS), [_request(1.0), _request(16.0)], faults)
+    assert (not found) == forgotten
 
 
 def test_a_delivery_that_failed_after_a_success_is_reported() -> None:
