@@ -1,9 +1,9 @@
 // The frame around every page: menu, search, keys, and who is signed in.
 import { classes, html, render, signal, useEffect, useRef, useState } from "./lib/html.js";
-import { Problem, allowed, base, get, open, session, signIn, signOut, tenant } from "./lib/api.js";
+import { Problem, allowed, base, get, leaveToSignIn, open, session, signIn, signOut, tenant } from "./lib/api.js";
 import { Ended, enter } from "./portal/portal.js";
 import { isId, remember, theme, zone } from "./lib/format.js";
-import { go, here, intercept, link, route, setQuery, visits } from "./lib/router.js";
+import { go, here, intercept, link, param, route, setQuery, visits } from "./lib/router.js";
 import { Button, Dialog, Empty, Failure, Field, Icon, IconButton, Page, Segments, Skeleton, Toasts, toast } from "./lib/ui.js";
 
 /** @type {[string, string[][]][]} */
@@ -11,7 +11,7 @@ const MENU = [
   ["", [["/", "Overview", "home", "o"]]],
   ["Traffic", [["/deliveries", "Deliveries", "send", "d"], ["/events", "Events", "inbox", "e"], ["/live", "Live tail", "live", "l"], ["/jobs", "Jobs", "job", "j"], ["/statistics", "Statistics", "chart", "t"]]],
   ["Endpoints", [["/subscriptions", "Subscriptions", "hook", "s"], ["/inbound", "Inbound", "door", "i"]]],
-  ["Operate", [["/tenants", "Tenants", "people", "n"], ["/keys", "API keys", "key", "k"], ["/audit", "Audit log", "book", "a"], ["/system", "System", "server", "y"]]],
+  ["Operate", [["/tenants", "Tenants", "people", "n"], ["/keys", "Keys and members", "key", "k"], ["/audit", "Audit log", "book", "a"], ["/system", "System", "server", "y"]]],
 ];
 
 const helping = signal(false);
@@ -116,7 +116,7 @@ function Find() {
   return html`
     <form class="find" role="search" onSubmit=${submit}>
       <${Icon} name="search" />
-      <input name="find" id="find" type="search" autocomplete="off" spellcheck="false" onInput=${clear} onBlur=${clear}
+      <input name="find" id="find" type="search" autocomplete="off" spellcheck=${false} onInput=${clear} onBlur=${clear}
         aria-label="Find an id, an idempotency key, a tag, or a name" placeholder="Find an id, a key, a tag, a name…" />
       <kbd aria-hidden="true">/</kbd>
       <div role="status">${state.message && html`<div>${state.message}</div>`}</div>
@@ -253,8 +253,26 @@ function Frame() {
   `;
 }
 
+/** What went wrong at the issuer, as services/gateway/console/oidc.py names it. @type {Record<string, string>} */
+const PROBLEMS = {
+  denied: "The sign-in was cancelled.",
+  refused: "The sign-in was not valid, took too long, or was used already. Try again. If it happens again, ask an operator.",
+  role: "None of your groups has a role here. Ask an operator.",
+  busy: "Too many people are signing in. Try again.",
+  unavailable: "The page to sign in at cannot be reached now. Try again.",
+};
+// Where somebody was before they went to the issuer.
+const LEFT = "left";
+
+/** Go on where somebody was before they signed in. */
+function goOn() {
+  const to = sessionStorage.getItem(LEFT) || "/";
+  sessionStorage.removeItem(LEFT);
+  if (here.value.path === "/sign-in") go(to, { replace: true });
+}
+
 function SignIn() {
-  const [state, set] = useState({ busy: false, error: /** @type {any} */ (null) });
+  const [state, set] = useState(/** @type {{busy: boolean, error: any, left?: string}} */ ({ busy: false, error: null }));
   const input = useRef(/** @type {any} */ (null));
   useEffect(() => {
     document.title = "Sign in · Webhooks";
@@ -265,21 +283,37 @@ function SignIn() {
     set({ busy: true, error: null });
     try {
       await signIn(input.current.value.trim());
-      if (here.value.path === "/sign-in") go("/", { replace: true });
+      goOn();
     } catch (error) {
       set({ busy: false, error });
       input.current?.focus();
     }
   };
+  const leave = async () => {
+    set({ busy: true, error: null });
+    try {
+      if (here.value.path !== "/sign-in") sessionStorage.setItem(LEFT, location.pathname + location.search);
+      await leaveToSignIn();
+    } catch (problem) {
+      set({ busy: false, error: null, left: problem.message });
+    }
+  };
+  const problem = state.left || (here.value.path === "/sign-in" && PROBLEMS[param("problem")]);
   return html`
     <main class="signin">
       <form onSubmit=${submit}>
         <${Logo} />
-        <div><h1>Sign in</h1><p class="about">With an API key of the role read, write, or admin.</p></div>
+        <div><h1>Sign in</h1>${!session.value?.oidc && html`<p class="about">With an API key of the role read, write, or admin.</p>`}</div>
+        ${problem && html`<p class="note bad" role="alert">${problem}</p>`}
+        ${session.value?.oidc &&
+        html`
+          <${Button} kind="primary" onClick=${leave} busy=${state.busy}>Sign in with your organization<//>
+          <p class="about">Or with an API key of the role read, write, or admin:</p>
+        `}
         <${Field} label="API key" error=${state.error?.message}>
           ${(attributes) => html`<input ...${attributes} ref=${input} type="password" class="mono" required autocomplete="current-password" placeholder="whk_…" />`}
         <//>
-        <${Button} kind="primary" type="submit" busy=${state.busy}>Sign in<//>
+        <${Button} kind=${session.value?.oidc ? "" : "primary"} type="submit" busy=${state.busy}>Sign in${session.value?.oidc && " with the key"}<//>
         <p class="hint">The key is exchanged for a session and is not stored in this browser.</p>
       </form>
     </main>
@@ -301,6 +335,7 @@ async function begin() {
   failed.value = null;
   try {
     await (base ? enter() : open());
+    if (!base && session.value?.caller && here.value.path === "/sign-in") goOn();
   } catch (problem) {
     failed.value = problem;
   }

@@ -85,9 +85,12 @@ CREATE TABLE api_keys (
     -- What it may do besides what its role allows.
     capabilities        text[] NOT NULL DEFAULT '{}' CHECK (capabilities <@ ARRAY['erase']),
     -- Of a key with the role 'pull': the only subscriptions that it pulls from. Empty: all of its tenant.
-    pull_subscription_ids    uuid[] NOT NULL DEFAULT '{}' CHECK (role = 'pull' OR pull_subscription_ids = '{}')
+    pull_subscription_ids    uuid[] NOT NULL DEFAULT '{}' CHECK (role = 'pull' OR pull_subscription_ids = '{}'),
+    -- Of a member, who signs in by OpenID Connect: 'sub' of the ID token. Its key_hash is of no key.
+    oidc_subject             text CHECK (length(oidc_subject) BETWEEN 1 AND 255)
 );
 CREATE INDEX api_keys_by_tenant ON api_keys (tenant_id, id);
+CREATE INDEX api_keys_by_subject ON api_keys (oidc_subject) WHERE oidc_subject IS NOT NULL;
 
 -- People who signed in at the console with a key. A session can do what its key can, and ends with it.
 CREATE TABLE sessions (
@@ -99,6 +102,8 @@ CREATE TABLE sessions (
     key_hash   bytea NOT NULL CHECK (length(key_hash) = 32),
     -- By which people tell their sessions apart.
     user_agent text NOT NULL DEFAULT '' CHECK (length(user_agent) <= 256),
+    -- SHA-256 of the state of a sign-in by OpenID Connect, which is used once; null for others.
+    state_hash bytea UNIQUE CHECK (length(state_hash) = 32),
     created_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz NOT NULL,
     revoked_at timestamptz
@@ -128,6 +133,7 @@ CREATE TABLE portal_links (
 );
 CREATE INDEX portal_links_by_tenant ON portal_links (tenant_id, id);
 CREATE INDEX portal_links_by_expiry ON portal_links (expires_at);
+CREATE INDEX portal_links_by_key ON portal_links (key_hash);
 
 CREATE TABLE subscriptions (
     id          uuid PRIMARY KEY,

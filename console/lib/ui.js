@@ -450,5 +450,5 @@ export function QuerySelect({ name, label, options }) {
 export function QueryText({ name, label, placeholder, list }) {
   const value = here.value.query.get(name) || "";
   const enter = (event) => setQuery({ [name]: event.currentTarget.value.trim(), cursor: null });
-  return html`<input type="search" aria-label=${label} placeholder=${placeholder} value=${value} list=${list} onChange=${enter} autocomplete="off" spellcheck="false" />`;
+  return html`<input type="search" aria-label=${label} placeholder=${placeholder} value=${value} list=${list} onChange=${enter} autocomplete="off" spellcheck=${false} />`;
 }

@@ -39,15 +39,15 @@ export const JOB = {
 
 /** What an error of an attempt means, and what to do. @type {Record<string, [string, string]>} */
 export const ERRORS = {
-  http_3xx: ["Redirect", "The receiver answered with a redirect, and redirects are not followed. Change the subscription's URL to where it leads."],
+  http_3xx: ["Redirect", "The receiver responded with a redirect, and redirects are not followed. Change the subscription's URL to where it leads."],
   http_4xx: ["Refused (4xx)", "The receiver refused the request. Often its path has changed, or it rejects the signature: verify this request below with its secret."],
   http_5xx: ["Receiver error (5xx)", "The receiver failed. Retries go on by the schedule; look into the receiver's log at the time of the attempt."],
-  timeout: ["Timeout", "The receiver did not answer in time. It should answer 2xx at once and do slow work afterwards."],
-  dns: ["Name not resolved", "The host of the URL has no address, or no name server answered."],
+  timeout: ["Timeout", "The receiver did not respond in time. It should respond with 2xx at once and do slow work afterwards."],
+  dns: ["Name not resolved", "The host of the URL has no address, or no name server responded."],
   connect: ["No connection", "Nothing accepted the connection at the receiver's address: it is down, or a firewall refuses it."],
   tls: ["TLS failed", "The TLS handshake failed, or the receiver's certificate is not valid for its name."],
-  connection_lost: ["Connection lost", "The receiver closed the connection before its answer was complete."],
-  invalid_response: ["Not HTTP", "What the receiver answered is not valid HTTP."],
+  connection_lost: ["Connection lost", "The receiver closed the connection before its response was complete."],
+  invalid_response: ["Not HTTP", "What the receiver sent is not valid HTTP."],
   egress_denied: ["Target not allowed", "The URL leads to an address or a port that deliveries may not go to. An operator can allow it."],
   invalid_request: ["Invalid request", "No request can be made from the subscription's settings: check its URL and headers."],
   secret_unreadable: ["Secret unreadable", "The subscription's secrets cannot be decrypted with the keys that the service has. An operator must restore the encryption key."],

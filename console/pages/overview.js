@@ -25,11 +25,11 @@ export function attention(subscriptions) {
     const { breaker, status, status_reason: reason, client_certificate: certificate } = subscription;
     const add = (rank, look, text, at) => found.push({ rank, look, text, at, subscription });
     if (status === "disabled" && reason !== "manual") {
-      add(0, SUBSCRIPTION.disabled, reason === "gone" ? "Disabled: its receiver answered 410" : "Disabled: every attempt failed for days", subscription.status_since);
+      add(0, SUBSCRIPTION.disabled, reason === "gone" ? "Disabled: its receiver responded with 410" : "Disabled: every attempt failed for days", subscription.status_since);
     } else if (breaker.state !== "closed") {
       add(1, BREAKER[breaker.state], `Breaker ${breaker.state === "open" ? "open" : "probing"}: ${plural(breaker.consecutive_failures, "failed attempt")} in a row`, breaker.since);
     } else if (status === "unverified") {
-      add(2, SUBSCRIPTION.unverified, subscription.check_error || "Its target has not answered a challenge yet", subscription.status_since);
+      add(2, SUBSCRIPTION.unverified, subscription.check_error || "Its target has not responded to a challenge yet", subscription.status_since);
     } else if (breaker.consecutive_failures > 0 && status === "active") {
       add(4, { tone: "warn", icon: "warn", label: "Failing" }, `Failing: ${plural(breaker.consecutive_failures, "failed attempt")} in a row`, breaker.since);
     }
@@ -85,7 +85,7 @@ export default function Overview() {
         <${Card}>
           <${Empty} icon="hook" title="Add the first endpoint"
             actions=${allowed("create") && html`<${Button} kind="primary" icon="plus" href=${link("/subscriptions/new")}>New subscription<//>`}>
-            <p>A subscription is a URL and the event types it wants. Create one, send it a test event, and watch what it answers here.</p>
+            <p>A subscription is a URL and the event types it wants. Create one, send it a test event, and watch its response here.</p>
           <//>
         <//>
       `}
@@ -173,5 +173,5 @@ const EXPLAINED = {
   breaker_open: "The endpoint keeps failing, so only a probe is sent from time to time",
   paused: "Sent when somebody resumes the subscription",
   disabled: "Sent when somebody enables the subscription",
-  unverified: "Sent once the target has answered its challenge",
+  unverified: "Sent once the target has responded to its challenge",
 };

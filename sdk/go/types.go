@@ -58,6 +58,8 @@ const (
 
 	ActionAPIKeyCreate Action = "api_key.create"
 
+	ActionAPIKeyUpdate Action = "api_key.update"
+
 	ActionAPIKeyRevoke Action = "api_key.revoke"
 
 	ActionSessionCreate Action = "session.create"
@@ -81,7 +83,7 @@ type ApiKey struct {
 
 	Role Role `json:"role"`
 
-	// The key's first ten characters.
+	// The key's first ten characters; `oidc` for a member.
 	Prefix string `json:"prefix"`
 
 	CreatedAt time.Time `json:"created_at"`
@@ -103,6 +105,10 @@ type ApiKey struct {
 
 	// The only subscriptions that it pulls from; empty for all of its tenant's.
 	PullSubscriptionIDs []string `json:"pull_subscription_ids"`
+
+	// Of a member, who signs in at the console by OpenID Connect and has no key: their `sub` at the
+	// issuer. null for a key.
+	OidcSubject *string `json:"oidc_subject"`
 }
 
 // ApiKeyBody: An API key to create.
@@ -392,7 +398,7 @@ type CreatedApiKey struct {
 
 	Role Role `json:"role"`
 
-	// The key's first ten characters.
+	// The key's first ten characters; `oidc` for a member.
 	Prefix string `json:"prefix"`
 
 	CreatedAt time.Time `json:"created_at"`
@@ -414,6 +420,10 @@ type CreatedApiKey struct {
 
 	// The only subscriptions that it pulls from; empty for all of its tenant's.
 	PullSubscriptionIDs []string `json:"pull_subscription_ids"`
+
+	// Of a member, who signs in at the console by OpenID Connect and has no key: their `sub` at the
+	// issuer. null for a key.
+	OidcSubject *string `json:"oidc_subject"`
 
 	// The key itself. It is shown only in this response; null in a repeated one.
 	Key *string `json:"key"`

@@ -6,7 +6,7 @@ from starlette.types import ASGIApp
 from services.gateway.accept import documentation, routes
 from services.gateway.accept.batches import IngestBatches
 from services.gateway.accept.routes import IngestTokens
-from services.gateway.console import portal, sessions
+from services.gateway.console import oidc, portal, sessions
 from services.gateway.console.pages import Console
 from services.gateway.resources import (
     api_keys,
@@ -64,7 +64,12 @@ def create(
     links = {"docs": swagger.DOCS_PATH, "openapi": OPENAPI_PATH, "health": "/livez"}
     files = Console()
     console = files.routes(title=openapi.TITLE, links=links)
-    signing_in = [sessions.route(services, callers, development=serve_operations), *portal.routes(services, files)]
+    single = oidc.Oidc(services)
+    signing_in = [
+        sessions.route(services, callers, single, development=serve_operations),
+        *single.routes(),
+        *portal.routes(services, files),
+    ]
     api.routes.extend([*console, *signing_in])
     open_routes = [*operational, *pages, *console, *signing_in, *by_token]
     rest = middleware.Compressed(middleware.HeadAsGet(api))

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import grpc
 import structlog
@@ -23,6 +24,7 @@ from services.domain.secrets import encryption
 from services.domain.secrets.vault import Vault
 from services.domain.tenants import weights
 from services.domain.tenants.scopes import Entry
+from services.ingest.access.members import MemberStore
 from services.ingest.access.portal_links import PortalLinkStore
 from services.ingest.access.service import AccessService
 from services.ingest.access.sessions import SessionStore
@@ -47,6 +49,9 @@ from services.platform.clock import Clock
 from services.platform.grpc import server as grpc_server
 from services.platform.process import background, lifecycle
 from services.platform.stores import postgres, redis, signals
+
+if TYPE_CHECKING:
+    from services.ingest.access.oidc.sign_in import SignIn
 
 log = structlog.get_logger(__name__)
 
@@ -130,6 +135,8 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
                 AccessStore(pool, key_hours=settings.idempotency_key_hours),
                 sessions,
                 links,
+                MemberStore(pool, sessions),
+                _sign_in(settings),
                 callers,
                 settings.quotas,
                 heard,
@@ -148,6 +155,15 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
                 await process.cancel(loop)
             with contextlib.suppress(Exception):  # a sum that is a little short, when Postgres is away
                 await guard.add_up()
+
+
+def _sign_in(settings: IngestSettings) -> "SignIn | None":
+    """Return what signs people in by OpenID Connect; None, and none of its libraries, if no issuer is set."""
+    if not settings.oidc_issuer:
+        return None
+    from services.ingest.access.oidc.sign_in import SignIn
+
+    return SignIn(settings)
 
 
 class _Partitions:

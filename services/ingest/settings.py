@@ -10,6 +10,7 @@ from services.domain.idempotency import IdempotencySettings
 from services.domain.retry_policy import RetrySettings
 from services.domain.secrets.encryption import EncryptionSettings
 from services.domain.tenants.quotas import QuotaSettings
+from services.ingest.access.oidc.settings import OidcSettings
 from services.platform.settings import (
     GrpcServerSettings,
     PostgresSettings,
@@ -29,6 +30,7 @@ class IngestSettings(
     QuotaSettings,
     IdempotencySettings,
     TracingDoorSettings,
+    OidcSettings,
 ):
     """What the ingest service reads from the environment."""
 

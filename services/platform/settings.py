@@ -77,7 +77,7 @@ PostgresHost = Annotated[
     ),
 ]
 # What their names end in is not repeated in an error.
-_SECRET = ("URL", "ENDPOINT", "PASSWORD", "PROXY", "_KEY", "KEYS", "HEADERS")
+_SECRET = ("URL", "ENDPOINT", "PASSWORD", "PROXY", "_KEY", "KEYS", "HEADERS", "_SECRET")
 
 DEVELOPMENT = "development"
 

@@ -23,6 +23,14 @@ PROCESSES = [
     (layout, component, tuple(roles)) for layout, found in LAYOUTS.items() for component, roles in found.items()
 ]
 NAMESPACE = "webhook"
+# How people sign in, besides with a key.
+OIDC: dict[str, Any] = {
+    "issuer": "https://login.example.com/realms/staff",
+    "clientId": "webhooks",
+    "existingSecret": "webhook-oidc",
+    "redirectUrl": "https://webhooks.example.com/console/oidc/callback",
+    "groupRoles": [{"group": "CN=ops, staff", "role": "admin"}, {"group": "acme", "role": "read", "tenant_id": "acme"}],
+}
 # Values that every installation needs.
 STORES = {"postgresql": {"enabled": True}, "redis": {"enabled": True}}
 

@@ -257,6 +257,7 @@ settings.LEASE_SECONDS: {{ $lease }} must be at least DELIVERY_TIMEOUT_SECONDS (
 shutdown.graceSeconds: {{ .Values.shutdown.graceSeconds }} must be at least settings.DELIVERY_TIMEOUT_SECONDS ({{ $timeout }}) + 5, or a stopping worker would interrupt requests
 {{- end }}
 {{- include "webhook-service.retryProblem" . }}
+{{- include "webhook-service.oidcProblem" . }}
 {{- with $settings.EGRESS_DENY_PORTS }}
 {{- if ne (trim .) "none" }}
 {{- range splitList "," . }}
@@ -345,7 +346,7 @@ settings.{{ . }}: {{ $hours }} h is shorter than the retries, which take up to {
 {{- $policy := .Values.networkPolicy }}
 {{- $lists := dict "dns.peers" $policy.dns.peers }}
 {{- range list "gatewayClients" "grpcClients" "metricsClients" }}{{ $_ := set $lists . (get $policy .) }}{{ end }}
-{{- range list "postgresql" "redis" "otlp" "proxy" }}{{ $_ := set $lists (printf "%s.peers" .) (get $policy .).peers }}{{ end }}
+{{- range list "postgresql" "redis" "otlp" "oidc" "proxy" }}{{ $_ := set $lists (printf "%s.peers" .) (get $policy .).peers }}{{ end }}
 {{- range $path, $peers := $lists }}
 {{- range $index, $peer := $peers }}
 {{- $at := printf "networkPolicy.%s[%d]" $path $index }}

@@ -47,7 +47,7 @@ and nodes are put together, its own on top. */}}
 {{- if has . $connections.grpc }}{{ $ports = append $ports (get $connections.ports .) }}{{ end }}
 {{- end }}
 {{- if eq (len $ports) 1 }}{{ $_ := set $set "GRPC_PORT" (first $ports | toString) }}{{ end }}
-{{- $set = merge $set (include "webhook-service.tracingVariables" . | fromYaml) }}
+{{- $set = merge $set (include "webhook-service.tracingVariables" . | fromYaml) (include "webhook-service.oidcVariables" . | fromYaml) }}
 {{- if $values.grpcTls.enabled }}
 {{- $_ := merge $set (dict "GRPC_TLS_CERT_FILE" "/etc/webhook/grpc/tls.crt" "GRPC_TLS_KEY_FILE" "/etc/webhook/grpc/tls.key" "GRPC_TLS_CA_FILE" "/etc/webhook/grpc/ca.crt") }}
 {{- end }}
@@ -253,6 +253,7 @@ spec:
           {{- $env = append $env (include "webhook-service.redisEnv" . | trim) }}
           {{- end }}
           {{- $env = append $env (include "webhook-service.tracingEnv" . | trim) }}
+          {{- $env = append $env (include "webhook-service.oidcEnv" . | trim) }}
           {{- with $own.extraEnv }}
           {{- $env = append $env (toYaml .) }}
           {{- end }}

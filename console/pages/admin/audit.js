@@ -19,7 +19,7 @@ export default function Audit() {
       <${Page} title="Audit log" about="Who changed what, and which operator acted in another tenant. Written in the transaction of the change."
         actions=${html`<${Curl} items=${[{ label: "List", method: "GET", path: PATH, query: filter }]} />`}>
         <div class="filters">
-          <${QuerySelect} name="resource_type" label="Type" options=${[["", "Everything"], ["subscription", "Subscriptions"], ["delivery", "Deliveries"], ["job", "Jobs"], ["tenant", "Tenants"], ["api_key", "API keys"], ["session", "Sessions"]]} />
+          <${QuerySelect} name="resource_type" label="Type" options=${[["", "Everything"], ["subscription", "Subscriptions"], ["delivery", "Deliveries"], ["job", "Jobs"], ["tenant", "Tenants"], ["api_key", "API keys"], ["session", "Sessions"], ["portal_link", "Portal links"]]} />
           <${QueryText} name="resource_id" label="Id of what was changed" placeholder="Id of what was changed" />
           <${QueryText} name="actor" label="Who" placeholder="Who: the id of a key" />
           <${QueryText} name="tenant_id" label="Tenant" placeholder="Tenant" />

@@ -29,8 +29,8 @@ export default function Keys() {
   const [creating, create] = useState(false);
   const [revoking, revoke] = useState(/** @type {any} */ (null));
   return html`
-    <${OnlyAdmins} title="API keys">
-      <${Page} title="API keys" about="Programs and people, each with a key of its own. Only a digest of each is stored."
+    <${OnlyAdmins} title="Keys and members">
+      <${Page} title="Keys and members" about="Programs and people with a key each, and members, who sign in with your organization and have none."
         actions=${html`
           <${Button} kind="primary" icon="plus" onClick=${() => create(true)}>New key<//>
           <${Curl} items=${[
@@ -45,15 +45,15 @@ export default function Keys() {
         <${Card} kind="flush">
           ${list.items.length > 0 &&
           html`
-            <${Table} label="API keys" rows=${list.items} stale=${list.stale} columns=${[
-              { title: "Key", cell: (key) => html`<span class="cellmain">${key.name}</span><div class="cellsub mono">${key.prefix}…</div>` },
+            <${Table} label="Keys and members" rows=${list.items} stale=${list.stale} columns=${[
+              { title: "Key", cell: (key) => html`<span class="cellmain">${key.name}</span><div class="cellsub">${key.oidc_subject ? "member" : html`<span class="mono">${key.prefix}…</span>`}</div>` },
               { title: "Role", cell: (key) => ROLES.find(([role]) => role === key.role)?.[1] },
               { title: "Tenant", kind: "lo", cell: (key) => key.tenant_id },
               { title: "State", cell: (key) => html`<${Badge} look=${stateOf(key)} />` },
               { title: "Last used", kind: "num lo", cell: (key) => html`<${Time} at=${key.last_used_at} none="never" />` },
               { title: "Expires", kind: "num lo", cell: (key) => html`<${Time} at=${key.expires_at} none="never" />` },
               { title: "Created", kind: "num lo", cell: (key) => html`<${Time} at=${key.created_at} />` },
-              { title: "Actions", unseen: true, kind: "num", cell: (key) => !key.revoked_at && html`<${IconButton} icon="trash" label=${`Revoke the key ${key.name}`} onClick=${() => revoke(key)} />` },
+              { title: "Actions", unseen: true, kind: "num", cell: (key) => !key.revoked_at && html`<${IconButton} icon="trash" label=${`Revoke ${key.name}`} onClick=${() => revoke(key)} />` },
             ]} />
           `}
           ${!list.ready && !list.error && html`<${Skeleton} />`}
@@ -62,7 +62,7 @@ export default function Keys() {
         ${list.ready && html`<${More} list=${list} noun="keys" />`}
         <${Sessions} />
         ${creating && html`<${Create} onClose=${() => { create(false); list.refresh(); }} />`}
-        ${revoking && html`<${Confirm} title=${`Revoke “${revoking.name}”?`} label="Revoke the key" danger onClose=${() => revoke(null)} act=${async () => { await call("DELETE", `${PATH}/${revoking.id}`); toast("The key is revoked"); list.refresh(); }}><p>It is refused everywhere within 5 seconds. This cannot be undone.</p><//>`}
+        ${revoking && html`<${Confirm} title=${`Revoke “${revoking.name}”?`} label="Revoke" danger onClose=${() => revoke(null)} act=${async () => { await call("DELETE", `${PATH}/${revoking.id}`); toast(`${revoking.name} is revoked`); list.refresh(); }}><p>${revoking.oidc_subject ? "Their sessions end within 5 seconds, and they cannot sign in here again." : "It is refused everywhere within 5 seconds."} This cannot be undone.</p><//>`}
       <//>
     <//>
   `;
@@ -97,9 +97,9 @@ function Create({ onClose }) {
           <legend>Role</legend>
           ${ROLES.map(([role, label, hint]) => html`<label class="check" key=${role}><input type="radio" name="role" checked=${value.role === role} onChange=${() => set({ ...value, role })} /><span><span class="strong">${label}</span> <span class="hint">${hint}</span></span></label>`)}
         </fieldset>
-        ${value.role === "pull" && html`<${Field} label="Subscriptions" hint="Ids of the only ones that it pulls from, separated by commas. Empty: all of its tenant." error=${wrong("pull_subscription_ids")}>${(attributes) => html`<input ...${attributes} class="mono" value=${value.subscriptions} onInput=${put("subscriptions")} autocomplete="off" spellcheck="false" />`}<//>`}
+        ${value.role === "pull" && html`<${Field} label="Subscriptions" hint="Ids of the only ones that it pulls from, separated by commas. Empty: all of its tenant." error=${wrong("pull_subscription_ids")}>${(attributes) => html`<input ...${attributes} class="mono" value=${value.subscriptions} onInput=${put("subscriptions")} autocomplete="off" spellcheck=${false} />`}<//>`}
         <div class="pair">
-          <${Field} label="Tenant" error=${wrong("tenant_id")}>${(attributes) => html`<input ...${attributes} class="mono" required value=${value.tenant_id} onInput=${put("tenant_id")} autocomplete="off" spellcheck="false" />`}<//>
+          <${Field} label="Tenant" error=${wrong("tenant_id")}>${(attributes) => html`<input ...${attributes} class="mono" required value=${value.tenant_id} onInput=${put("tenant_id")} autocomplete="off" spellcheck=${false} />`}<//>
           <${Field} label="Expires" hint="Empty: never." error=${wrong("expires_at")}>${(attributes) => html`<input ...${attributes} type="datetime-local" value=${value.expires_at} onInput=${put("expires_at")} />`}<//>
           <${Field} label="Requests per second" hint="Empty: the service’s default." error=${wrong("requests_per_second")}>${(attributes) => html`<input ...${attributes} type="number" min="0.001" step="any" value=${value.rate} onInput=${put("rate")} />`}<//>
         </div>

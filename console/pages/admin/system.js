@@ -45,7 +45,7 @@ export default function System() {
               <${Card} title="Health">
                 <div class="status">
                   <${Badge} look=${degraded.length ? { tone: "warn", icon: "warn", label: "Degraded" } : ok ? { tone: "ok", icon: "check", label: "Ready" } : { tone: "bad", icon: "cross", label: "Not ready" }} />
-                  <p class="grow small">${degraded.length ? "It answers, but something behind it is away:" : ok ? "Everything that the gateway needs answers." : "The gateway cannot do its work."}</p>
+                  <p class="grow small">${degraded.length ? "It works, but something behind it is away:" : ok ? "Everything that the gateway needs works." : "The gateway cannot do its work."}</p>
                 </div>
                 ${degraded.length > 0 &&
                 html`<${Table} label="What is away" rows=${degraded} id=${([name]) => name} columns=${[

@@ -104,7 +104,7 @@ function Edit({ item, onClose, onSaved }) {
     <${Dialog} title=${fresh ? "New tenant" : `Tenant ${item.id}`} wide onClose=${onClose} footer=${footer}>
       <form id="tenant" class="stack" onSubmit=${submit}>
         <div class="pair">
-          ${fresh && text("id", "Id", "a–z 0–9 _ -. It cannot be changed, and is never used twice.", { required: true, class: "mono", pattern: "[a-z0-9][a-z0-9_\\-]{0,62}", spellcheck: "false" })}
+          ${fresh && text("id", "Id", "a–z 0–9 _ -. It cannot be changed, and is never used twice.", { required: true, class: "mono", pattern: "[a-z0-9][a-z0-9_\\-]{0,62}", spellcheck: false })}
           ${text("name", "Name", "For people.")}
         </div>
         ${text("description", "Description", "")}

@@ -60,7 +60,7 @@ function Panel({ onClose }) {
     onClose();
   };
   const text = (name, label, hint, more) => html`
-    <${Field} label=${label} hint=${hint}>${(attributes) => html`<${LINES.includes(name) ? "textarea" : "input"} ...${attributes} ...${LINES.includes(name) ? { rows: 1, style: { minHeight: "0" } } : more} value=${value[name]} onInput=${put(name)} spellcheck="false" autocomplete="off" />`}<//>
+    <${Field} label=${label} hint=${hint}>${(attributes) => html`<${LINES.includes(name) ? "textarea" : "input"} ...${attributes} ...${LINES.includes(name) ? { rows: 1, style: { minHeight: "0" } } : more} value=${value[name]} onInput=${put(name)} spellcheck=${false} autocomplete="off" />`}<//>
   `;
   const select = (name, label, options) => html`
     <${Field} label=${label}>

@@ -103,10 +103,10 @@ function Send({ onClose, onSent }) {
     <${Dialog} title="Send an event" wide onClose=${onClose} footer=${footer}>
       <form id="send" class="stack" onSubmit=${submit}>
         <div class="pair">
-          <${Field} label="Event type" error=${send.error?.of?.("event_type")}>${(attributes) => html`<input ...${attributes} class="mono" value=${value.type} onInput=${put("type")} spellcheck="false" autocomplete="off" />`}<//>
-          <${Field} label="Idempotency key (optional)" hint="The same key sends the event only once.">${(attributes) => html`<input ...${attributes} value=${value.key} onInput=${put("key")} spellcheck="false" autocomplete="off" />`}<//>
+          <${Field} label="Event type" error=${send.error?.of?.("event_type")}>${(attributes) => html`<input ...${attributes} class="mono" value=${value.type} onInput=${put("type")} spellcheck=${false} autocomplete="off" />`}<//>
+          <${Field} label="Idempotency key (optional)" hint="The same key sends the event only once.">${(attributes) => html`<input ...${attributes} value=${value.key} onInput=${put("key")} spellcheck=${false} autocomplete="off" />`}<//>
         </div>
-        <${Field} label="Payload" error=${send.error?.of?.("payload")}>${(attributes) => html`<textarea ...${attributes} required value=${value.payload} onInput=${put("payload")} spellcheck="false"></textarea>`}<//>
+        <${Field} label="Payload" error=${send.error?.of?.("payload")}>${(attributes) => html`<textarea ...${attributes} required value=${value.payload} onInput=${put("payload")} spellcheck=${false}></textarea>`}<//>
       </form>
       <${Failure} compact error=${send.error} />
       <details><summary>The same with curl</summary><${Code} wrap label="Send an event" text=${curl("POST", PATH, body)} /></details>

@@ -56,10 +56,10 @@ export default function NewSubscription() {
                     ${(attributes) => html`<select ...${attributes} onChange=${put("destination")}>${[["http", "Send to a URL"], ["pull", "Consumers pull"]].map(([key, label]) => html`<option value=${key} selected=${key === value.destination}>${label}</option>`)}</select>`}
                   <//>
                   ${!pulled && html`<${Field} label="URL" hint="Deliveries are POSTed to it. It must respond with 2xx within 15 seconds." error=${wrong("target_url")}>
-                    ${(attributes) => html`<input ...${attributes} type="url" class="mono" required placeholder="https://example.com/webhooks" value=${value.target_url} onInput=${put("target_url")} autocomplete="url" spellcheck="false" />`}
+                    ${(attributes) => html`<input ...${attributes} type="url" class="mono" required placeholder="https://example.com/webhooks" value=${value.target_url} onInput=${put("target_url")} autocomplete="url" spellcheck=${false} />`}
                   <//>`}
                   <${Field} label="Name (optional)" hint="a–z 0–9 . _ -; to find it by." error=${wrong("name")}>
-                    ${(attributes) => html`<input ...${attributes} maxlength="64" value=${value.name} onInput=${put("name")} autocomplete="off" spellcheck="false" />`}
+                    ${(attributes) => html`<input ...${attributes} maxlength="64" value=${value.name} onInput=${put("name")} autocomplete="off" spellcheck=${false} />`}
                   <//>
                 </div>
               <//>
@@ -86,7 +86,7 @@ export default function NewSubscription() {
                     </fieldset>
                   `}
                   <${Field} label="Types" hint="Separated by commas. order.* stands for all types that begin with order." error=${wrong("event_types")}>
-                    ${(attributes) => html`<input ...${attributes} class="mono" placeholder="order.*, invoice.paid" value=${value.typed} onInput=${put("typed")} autocomplete="off" spellcheck="false" />`}
+                    ${(attributes) => html`<input ...${attributes} class="mono" placeholder="order.*, invoice.paid" value=${value.typed} onInput=${put("typed")} autocomplete="off" spellcheck=${false} />`}
                   <//>
                 `}
               <//>

@@ -96,10 +96,10 @@ export function Settings({ subscription, path, onChanged }) {
     save.run();
   };
   const text = (name, label, hint, more = {}) => html`
-    <${Field} label=${label} hint=${hint} error=${wrong(name)}>${(attributes) => html`<input ...${attributes} ...${more} value=${value[name]} onInput=${put(name)} spellcheck="false" autocomplete="off" />`}<//>
+    <${Field} label=${label} hint=${hint} error=${wrong(name)}>${(attributes) => html`<input ...${attributes} ...${more} value=${value[name]} onInput=${put(name)} spellcheck=${false} autocomplete="off" />`}<//>
   `;
   const area = (name, label, hint, rows = 3) => html`
-    <${Field} label=${label} hint=${hint} error=${wrong(name)}>${(attributes) => html`<textarea ...${attributes} rows=${rows} style=${{ minHeight: "0" }} value=${value[name]} onInput=${put(name)} spellcheck="false"></textarea>`}<//>
+    <${Field} label=${label} hint=${hint} error=${wrong(name)}>${(attributes) => html`<textarea ...${attributes} rows=${rows} style=${{ minHeight: "0" }} value=${value[name]} onInput=${put(name)} spellcheck=${false}></textarea>`}<//>
   `;
   const previewed = value.policy === "default" ? (subscription.retry_policy ? null : subscription.effective_retry_policy) : policyOf(value);
   const drawn = previewed && [...(previewed.delays_seconds || []), previewed.base_seconds ?? 1, previewed.factor ?? 1, previewed.cap_seconds ?? 1, previewed.limit ?? 1].every(Number.isFinite) && (previewed.limit ?? 0) <= 100;

@@ -126,11 +126,11 @@ function State({ subscription }) {
   const { status, status_reason: reason, status_since: since, breaker } = subscription;
   const notes = [];
   if (status === "disabled") {
-    const why = { gone: "its receiver answered 410", failing: "all its attempts failed for days" }[reason];
+    const why = { gone: "its receiver responded with 410", failing: "all its attempts failed for days" }[reason];
     notes.push(html`Disabled <${Time} at=${since} />${why ? `, because ${why}` : " by hand"}. Deliveries wait until somebody enables it.`);
   }
   if (status === "paused") notes.push(html`Paused <${Time} at=${since} />. Deliveries wait until somebody resumes it.`);
-  if (status === "unverified") notes.push(html`Its target has not answered a challenge yet${subscription.check_error ? `: ${subscription.check_error}` : ""}. ${subscription.next_check_at ? html`The next challenge is sent <${Time} at=${subscription.next_check_at} />.` : "Ask for another one."}`);
+  if (status === "unverified") notes.push(html`Its target has not responded to a challenge yet${subscription.check_error ? `: ${subscription.check_error}` : ""}. ${subscription.next_check_at ? html`The next challenge is sent <${Time} at=${subscription.next_check_at} />.` : "Ask for another one."}`);
   if (breaker.state !== "closed") notes.push(html`The circuit breaker is ${breaker.state === "open" ? "open" : "probing"}: ${breaker.reason || "its endpoint keeps failing"}. ${breaker.next_probe_at ? html`The next probe may be sent <${Time} at=${breaker.next_probe_at} />.` : ""}`);
   notes.push(...subscription.warnings);
   return html`${notes.map((note) => html`<div class="note warn"><${Icon} name="warn" /><span class="break">${note}</span></div>`)}`;

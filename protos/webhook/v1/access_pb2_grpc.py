@@ -101,6 +101,21 @@ class AccessServiceStub:
                 request_serializer=webhook_dot_v1_dot_access__pb2.EndSessionRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_access__pb2.EndSessionResponse.FromString,
                 _registered_method=True)
+        self.DescribeSignIn = channel.unary_unary(
+                '/webhook.v1.AccessService/DescribeSignIn',
+                request_serializer=webhook_dot_v1_dot_access__pb2.DescribeSignInRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_access__pb2.DescribeSignInResponse.FromString,
+                _registered_method=True)
+        self.BeginSignIn = channel.unary_unary(
+                '/webhook.v1.AccessService/BeginSignIn',
+                request_serializer=webhook_dot_v1_dot_access__pb2.BeginSignInRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_access__pb2.BeginSignInResponse.FromString,
+                _registered_method=True)
+        self.CompleteSignIn = channel.unary_unary(
+                '/webhook.v1.AccessService/CompleteSignIn',
+                request_serializer=webhook_dot_v1_dot_access__pb2.CompleteSignInRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_access__pb2.CompleteSignInResponse.FromString,
+                _registered_method=True)
         self.ListSessions = channel.unary_unary(
                 '/webhook.v1.AccessService/ListSessions',
                 request_serializer=webhook_dot_v1_dot_access__pb2.ListSessionsRequest.SerializeToString,
@@ -229,6 +244,29 @@ class AccessServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DescribeSignIn(self, request, context):
+        """Returns by which ways, besides an API key, people sign in. Requires the service key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BeginSignIn(self, request, context):
+        """Begins a sign-in by OpenID Connect. Requires the service key. UNAVAILABLE if the issuer cannot be asked; NOT_FOUND if none
+        is set.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CompleteSignIn(self, request, context):
+        """Completes a sign-in by OpenID Connect: exchanges the code and starts a session. Requires the service key. Otherwise as
+        BeginSignIn.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSessions(self, request, context):
         """Lists the sessions that have not expired, newest first, including revoked ones.
         """
@@ -334,6 +372,21 @@ def add_AccessServiceServicer_to_server(servicer, server):
                     servicer.EndSession,
                     request_deserializer=webhook_dot_v1_dot_access__pb2.EndSessionRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_access__pb2.EndSessionResponse.SerializeToString,
+            ),
+            'DescribeSignIn': grpc.unary_unary_rpc_method_handler(
+                    servicer.DescribeSignIn,
+                    request_deserializer=webhook_dot_v1_dot_access__pb2.DescribeSignInRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_access__pb2.DescribeSignInResponse.SerializeToString,
+            ),
+            'BeginSignIn': grpc.unary_unary_rpc_method_handler(
+                    servicer.BeginSignIn,
+                    request_deserializer=webhook_dot_v1_dot_access__pb2.BeginSignInRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_access__pb2.BeginSignInResponse.SerializeToString,
+            ),
+            'CompleteSignIn': grpc.unary_unary_rpc_method_handler(
+                    servicer.CompleteSignIn,
+                    request_deserializer=webhook_dot_v1_dot_access__pb2.CompleteSignInRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_access__pb2.CompleteSignInResponse.SerializeToString,
             ),
             'ListSessions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSessions,
@@ -697,6 +750,87 @@ class AccessService:
             '/webhook.v1.AccessService/EndSession',
             webhook_dot_v1_dot_access__pb2.EndSessionRequest.SerializeToString,
             webhook_dot_v1_dot_access__pb2.EndSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DescribeSignIn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.AccessService/DescribeSignIn',
+            webhook_dot_v1_dot_access__pb2.DescribeSignInRequest.SerializeToString,
+            webhook_dot_v1_dot_access__pb2.DescribeSignInResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BeginSignIn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.AccessService/BeginSignIn',
+            webhook_dot_v1_dot_access__pb2.BeginSignInRequest.SerializeToString,
+            webhook_dot_v1_dot_access__pb2.BeginSignInResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CompleteSignIn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.AccessService/CompleteSignIn',
+            webhook_dot_v1_dot_access__pb2.CompleteSignInRequest.SerializeToString,
+            webhook_dot_v1_dot_access__pb2.CompleteSignInResponse.FromString,
             options,
             channel_credentials,
             insecure,

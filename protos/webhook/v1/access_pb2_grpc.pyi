@@ -68,6 +68,16 @@ class AccessServiceStub:
     """Returns a session by its token. Requires the service key."""
     EndSession: _grpc.UnaryUnaryMultiCallable[_access_pb2.EndSessionRequest, _access_pb2.EndSessionResponse]
     """Ends a session by its token, as its holder signs out. Requires the service key."""
+    DescribeSignIn: _grpc.UnaryUnaryMultiCallable[_access_pb2.DescribeSignInRequest, _access_pb2.DescribeSignInResponse]
+    """Returns by which ways, besides an API key, people sign in. Requires the service key."""
+    BeginSignIn: _grpc.UnaryUnaryMultiCallable[_access_pb2.BeginSignInRequest, _access_pb2.BeginSignInResponse]
+    """Begins a sign-in by OpenID Connect. Requires the service key. UNAVAILABLE if the issuer cannot be asked; NOT_FOUND if none
+    is set.
+    """
+    CompleteSignIn: _grpc.UnaryUnaryMultiCallable[_access_pb2.CompleteSignInRequest, _access_pb2.CompleteSignInResponse]
+    """Completes a sign-in by OpenID Connect: exchanges the code and starts a session. Requires the service key. Otherwise as
+    BeginSignIn.
+    """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_access_pb2.ListSessionsRequest, _access_pb2.ListSessionsResponse]
     """Lists the sessions that have not expired, newest first, including revoked ones."""
     RevokeSession: _grpc.UnaryUnaryMultiCallable[_access_pb2.RevokeSessionRequest, _access_pb2.RevokeSessionResponse]
@@ -123,6 +133,16 @@ class AccessServiceAsyncStub(AccessServiceStub):
     """Returns a session by its token. Requires the service key."""
     EndSession: _aio.UnaryUnaryMultiCallable[_access_pb2.EndSessionRequest, _access_pb2.EndSessionResponse]  # type: ignore[assignment]
     """Ends a session by its token, as its holder signs out. Requires the service key."""
+    DescribeSignIn: _aio.UnaryUnaryMultiCallable[_access_pb2.DescribeSignInRequest, _access_pb2.DescribeSignInResponse]  # type: ignore[assignment]
+    """Returns by which ways, besides an API key, people sign in. Requires the service key."""
+    BeginSignIn: _aio.UnaryUnaryMultiCallable[_access_pb2.BeginSignInRequest, _access_pb2.BeginSignInResponse]  # type: ignore[assignment]
+    """Begins a sign-in by OpenID Connect. Requires the service key. UNAVAILABLE if the issuer cannot be asked; NOT_FOUND if none
+    is set.
+    """
+    CompleteSignIn: _aio.UnaryUnaryMultiCallable[_access_pb2.CompleteSignInRequest, _access_pb2.CompleteSignInResponse]  # type: ignore[assignment]
+    """Completes a sign-in by OpenID Connect: exchanges the code and starts a session. Requires the service key. Otherwise as
+    BeginSignIn.
+    """
     ListSessions: _aio.UnaryUnaryMultiCallable[_access_pb2.ListSessionsRequest, _access_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """Lists the sessions that have not expired, newest first, including revoked ones."""
     RevokeSession: _aio.UnaryUnaryMultiCallable[_access_pb2.RevokeSessionRequest, _access_pb2.RevokeSessionResponse]  # type: ignore[assignment]
@@ -247,6 +267,34 @@ class AccessServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_access_pb2.EndSessionResponse, _abc.Awaitable[_access_pb2.EndSessionResponse]]:
         """Ends a session by its token, as its holder signs out. Requires the service key."""
+
+    @_abc_1.abstractmethod
+    def DescribeSignIn(
+        self,
+        request: _access_pb2.DescribeSignInRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.DescribeSignInResponse, _abc.Awaitable[_access_pb2.DescribeSignInResponse]]:
+        """Returns by which ways, besides an API key, people sign in. Requires the service key."""
+
+    @_abc_1.abstractmethod
+    def BeginSignIn(
+        self,
+        request: _access_pb2.BeginSignInRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.BeginSignInResponse, _abc.Awaitable[_access_pb2.BeginSignInResponse]]:
+        """Begins a sign-in by OpenID Connect. Requires the service key. UNAVAILABLE if the issuer cannot be asked; NOT_FOUND if none
+        is set.
+        """
+
+    @_abc_1.abstractmethod
+    def CompleteSignIn(
+        self,
+        request: _access_pb2.CompleteSignInRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_access_pb2.CompleteSignInResponse, _abc.Awaitable[_access_pb2.CompleteSignInResponse]]:
+        """Completes a sign-in by OpenID Connect: exchanges the code and starts a session. Requires the service key. Otherwise as
+        BeginSignIn.
+        """
 
     @_abc_1.abstractmethod
     def ListSessions(

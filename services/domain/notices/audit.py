@@ -57,6 +57,7 @@ class Action(enum.StrEnum):
     DELETE_TENANT = "tenant.delete"
     ENTER_TENANT = "tenant.enter"
     CREATE_API_KEY = "api_key.create"
+    UPDATE_API_KEY = "api_key.update"
     REVOKE_API_KEY = "api_key.revoke"
     CREATE_SESSION = "session.create"
     REVOKE_SESSION = "session.revoke"

@@ -14,21 +14,28 @@ from starlette.routing import Route
 
 from protos.webhook.v1 import access_pb2 as pb
 from services.gateway.console.pages import Console
-from services.gateway.console.sessions import refused
+from services.gateway.console.refusals import refused
 from services.gateway.resources import models
 from services.gateway.resources.portal_links import PATH
 from services.gateway.web import problems, routing, static
 from services.gateway.web.backends import Backends
+from services.gateway.web.callers import Bucket
 from services.platform import errors
+from services.platform.auth import known
 from services.platform.auth.known import Known
 from services.platform.process import metrics
-from services.platform.process.bounds import Refusals
+from services.platform.process.bounds import BoundedCache, Refusals
 
 ELEMENT_PATH = f"{PATH}/webhook-portal.js"
 _ELEMENT = "portal/webhook-portal.js"
 MAX_BODY_BYTES = 4096
+# Of one link at this process: its page needs one. Each link has its own, so that tries of one hold up no other.
+EXCHANGES_PER_SECOND = 10.0
 # What lets pages of any website load the script of the element, and that alone.
 _SHARED = {"access-control-allow-origin": "*", "cross-origin-resource-policy": "cross-origin"}
+
+
+_ENDED = "the portal link was used already, has expired, or never existed; open another one"
 
 
 class Secret(msgspec.Struct, forbid_unknown_fields=True):
@@ -63,6 +70,8 @@ class _Portal:
         self._timeout_seconds = services.timeout_seconds
         self._console = console
         self._refusals = Refusals()
+        # By the id of a link that exists.
+        self._exchanges: BoundedCache[str, Bucket] = BoundedCache(known.SIZE, keep_used=True)
         # Ids can be made up: few are asked for at once.
         self._origins: Known[str, str] = Known(self._find_origin, timeout_seconds=services.timeout_seconds)
 
@@ -72,11 +81,9 @@ class _Portal:
         if link_id is None:
             return problems.unknown_path()
         try:
-            origin = await self._origins.find(link_id)
+            origin = await self._origin(link_id)
         except errors.Unauthenticated:
             origin = ""
-        except TimeoutError:
-            raise errors.Unavailable("the portal link cannot be looked up now; try again") from None
         return self._console.page(frame_ancestors=origin or "'none'").response(request)
 
     async def exchange(self, request: Request) -> Response:
@@ -88,6 +95,12 @@ class _Portal:
             return Response(status_code=400)
         if link_id is None:
             return problems.unknown_path()
+        try:
+            await self._origin(link_id)
+        except errors.Unauthenticated as unknown:  # no look at the table for each secret with a made-up id
+            await self._refusals.pause()
+            return problems.response(unknown)
+        self._exchanges_of(link_id).take()
         asked = pb.ExchangePortalLinkRequest(id=link_id, secret=secret)
         answer = await self._access.ExchangePortalLink(asked, timeout=self._timeout_seconds)
         if answer.HasField("refusal"):
@@ -125,10 +138,24 @@ class _Portal:
             await self._refusals.pause()  # ids can be made up
         return problems.unknown_path()
 
+    async def _origin(self, link_id: str) -> str:
+        """Return the origin of a link; Unauthenticated if there is none with this id, Unavailable if nobody knows."""
+        try:
+            return await self._origins.find(link_id)
+        except TimeoutError:
+            raise errors.Unavailable("the portal link cannot be looked up now; try again") from None
+
+    def _exchanges_of(self, link_id: str) -> Bucket:
+        found = self._exchanges.get(link_id)
+        if found is None:
+            found = Bucket(EXCHANGES_PER_SECOND)
+            self._exchanges.put(link_id, found)
+        return found
+
     async def _find_origin(self, link_id: str) -> str:
         answer = await self._access.GetPortalLink(pb.GetPortalLinkRequest(id=link_id), timeout=self._timeout_seconds)
         if not answer.exists:
-            raise errors.Unauthenticated("there is no such portal link")
+            raise errors.Unauthenticated(_ENDED)
         return answer.origin
 
 

@@ -11,13 +11,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from protos.webhook.v1 import access_pb2 as pb
+from services.gateway.console.oidc import Oidc
+from services.gateway.console.refusals import refused
 from services.gateway.resources import models
 from services.gateway.web import browsers, problems, routing
 from services.gateway.web.backends import Backends
 from services.gateway.web.callers import ANYBODY, Bucket, Caller, Callers
 from services.platform import errors
 from services.platform.auth import keys, known
-from services.platform.errors import ErrorReason
 from services.platform.process import metrics
 from services.platform.process.bounds import BoundedCache, Refusals
 
@@ -35,9 +36,9 @@ class SignIn(msgspec.Struct, forbid_unknown_fields=True):
     key: str
 
 
-def route(services: Backends, callers: Callers, *, development: bool) -> Route:
+def route(services: Backends, callers: Callers, oidc: Oidc, *, development: bool) -> Route:
     """Return the route, which needs no key: who signs in has none yet."""
-    handlers = _Sessions(services, callers, development=development)
+    handlers = _Sessions(services, callers, oidc, development=development)
 
     async def session(request: Request) -> Response:
         if request.method == "POST":
@@ -48,8 +49,9 @@ def route(services: Backends, callers: Callers, *, development: bool) -> Route:
 
 
 class _Sessions:
-    def __init__(self, services: Backends, callers: Callers, *, development: bool) -> None:
+    def __init__(self, services: Backends, callers: Callers, oidc: Oidc, *, development: bool) -> None:
         self._access = services.access
+        self._oidc = oidc
         self._callers = callers
         self._timeout_seconds = services.timeout_seconds
         self._required = callers.required
@@ -62,12 +64,12 @@ class _Sessions:
         """Return who is signed in, and whether anybody has to be."""
         token = browsers.session_token(request.scope) if self._required else None
         if token is None or (caller := await self._caller_of(token)) is None:
-            return self._answer(None)
+            return self._answer(None, oidc=self._required and await self._oidc.is_offered())
         _count(caller)
         answer = await self._access.GetSession(pb.GetSessionRequest(token=token), timeout=self._timeout_seconds)
         if not answer.HasField("session"):
             await self._refusals.pause()  # tokens can be made up
-            return self._answer(None)
+            return self._answer(None, oidc=await self._oidc.is_offered())
         return self._answer(answer.session)
 
     async def sign_in(self, request: Request) -> Response:
@@ -126,13 +128,16 @@ class _Sessions:
             self._sign_ins.put(key_id, found)
         return found
 
-    def _answer(self, session: pb.Session | None, status: int = 200, cookie: str | None = None) -> Response:
+    def _answer(
+        self, session: pb.Session | None, status: int = 200, cookie: str | None = None, *, oidc: bool = False
+    ) -> Response:
         body = {
             "required": self._required,
             "caller": _ANYBODY if not self._required else None,
             "expires_at": None,
             "version": metrics.VERSION,
             "development": self._development,
+            "oidc": oidc,
         }
         if session is not None:
             found = models.values(session)
@@ -157,10 +162,3 @@ def _key(body: bytes) -> str:
         return msgspec.json.decode(body, type=SignIn).key
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise errors.InvalidArgument.field("key", 'is required; send {"key": "whk_…"}') from None
-
-
-def refused(refusal: pb.Refusal) -> errors.WebhookError:
-    """Return the error of a refusal by the access service."""
-    reason = ErrorReason.parse(refusal.reason)
-    kind = errors.PermissionDenied if reason is ErrorReason.ROLE_INSUFFICIENT else errors.Unauthenticated
-    return kind(refusal.message, reason=reason)

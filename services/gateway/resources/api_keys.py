@@ -83,7 +83,9 @@ class ApiKey(models.Answer):
     tenant_id: str = Field(examples=[_EXAMPLE["tenant_id"]])
     name: str = Field(examples=[_EXAMPLE["name"]])
     role: enums.Role = Field(examples=[_EXAMPLE["role"]])
-    prefix: str = Field(description="The key's first ten characters.", examples=[_EXAMPLE_KEY[:10]])
+    prefix: str = Field(
+        description="The key's first ten characters; `oidc` for a member.", examples=[_EXAMPLE_KEY[:10]]
+    )
     created_at: models.Timestamp
     expires_at: models.Timestamp | None = Field(description="null if it never expires.")
     revoked_at: models.Timestamp | None = Field(description="null unless the key was revoked.", examples=[None])
@@ -96,6 +98,13 @@ class ApiKey(models.Answer):
     )
     pull_subscription_ids: list[str] = Field(
         description="The only subscriptions that it pulls from; empty for all of its tenant's.", examples=[[]]
+    )
+    oidc_subject: str | None = Field(
+        description=(
+            "Of a member, who signs in at the console by OpenID Connect and has no key: their `sub` at the issuer. "
+            "null for a key."
+        ),
+        examples=[None],
     )
 
 

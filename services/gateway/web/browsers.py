@@ -17,8 +17,11 @@ from services.platform.errors import ErrorReason
 
 HEADER = "X-Webhook-Console"
 COOKIE = "webhook_session"
-# A browser takes a cookie of this name only over TLS and from this very host, and sends it to no other.
-SECURE_COOKIE = f"__Host-{COOKIE}"
+# What a browser keeps from the beginning of a sign-in by OpenID Connect to its end.
+ATTEMPT_COOKIE = "webhook_sign_in"
+# A browser takes a cookie of such a name only over TLS and from this very host, and sends it to no other.
+_SECURE = "__Host-"
+SECURE_COOKIE = f"{_SECURE}{COOKIE}"
 
 _LOOPBACK = re.compile(rb"(?:localhost|127(?:\.[0-9]{1,3}){3}|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE)
 _READS = ("GET", "HEAD", "OPTIONS")
@@ -81,12 +84,22 @@ def session_token(scope: Scope) -> str | None:
 
     The cookie without the prefix counts only on this machine: elsewhere a host of the same domain could have set it.
     """
+    return next((value for value in _cookies(scope, COOKIE) if keys.may_be_session_token(value)), None)
+
+
+def attempt(scope: Scope) -> str:
+    """Return what the cookie of a sign-in by OpenID Connect has; empty without one."""
+    return next(iter(_cookies(scope, ATTEMPT_COOKIE)), "")
+
+
+def _cookies(scope: Scope, name: str) -> list[str]:
+    """Return the values of a cookie that this host has set, by the name with the prefix first."""
     sent = header(scope, b"cookie")
     if sent is None:
-        return None
-    names = (SECURE_COOKIE, COOKIE) if is_loopback(scope) else (SECURE_COOKIE,)
+        return []
+    names = (_SECURE + name, name) if is_loopback(scope) else (_SECURE + name,)
     found = dict(pair.strip().partition("=")[::2] for pair in sent.decode("latin-1").split(";"))
-    return next((found[name] for name in names if keys.may_be_session_token(found.get(name, ""))), None)
+    return [found[each] for each in names if each in found]
 
 
 def session_cookie(scope: Scope, token: str, *, max_age_seconds: int) -> str:
@@ -95,6 +108,15 @@ def session_cookie(scope: Scope, token: str, *, max_age_seconds: int) -> str:
     The gateway does not see TLS, which ends before it, but browsers do: they refuse the cookie without it. The
     exception is this machine, where there is none.
     """
+    return _set_cookie(scope, COOKIE, token, max_age_seconds=max_age_seconds, same_site="Strict")
+
+
+def attempt_cookie(scope: Scope, value: str, *, max_age_seconds: int) -> str:
+    """Return the same of a sign-in by OpenID Connect, which the browser sends when the issuer sends it back."""
+    return _set_cookie(scope, ATTEMPT_COOKIE, value, max_age_seconds=max_age_seconds, same_site="Lax")
+
+
+def _set_cookie(scope: Scope, name: str, value: str, *, max_age_seconds: int, same_site: str) -> str:
     secure = not is_loopback(scope)
-    parts = [f"{SECURE_COOKIE if secure else COOKIE}={token}", "Path=/", f"Max-Age={max_age_seconds}"]
-    return "; ".join([*parts, "HttpOnly", *(["Secure"] if secure else []), "SameSite=Strict"])
+    parts = [f"{_SECURE if secure else ''}{name}={value}", "Path=/", f"Max-Age={max_age_seconds}"]
+    return "; ".join([*parts, "HttpOnly", *(["Secure"] if secure else []), f"SameSite={same_site}"])

@@ -82,10 +82,45 @@ UPDATE api_keys k SET revoked_at = coalesce(k.revoked_at, now())
 FROM before WHERE k.id = before.id
 RETURNING k.*, before.revoked_at IS NOT NULL AS was_revoked
 
+-- insert_member --
+-- Makes a member, unless there is one, or the tenant is unknown or deleted. It is not deleted before this is committed.
+INSERT INTO api_keys (id, tenant_id, key_hash, prefix, name, role, oidc_subject)
+SELECT $1, t.id, $3, $4, $5, $6, $7
+FROM tenants t WHERE t.id = $2 AND t.deleted_at IS NULL
+FOR KEY SHARE
+ON CONFLICT (key_hash) DO NOTHING
+RETURNING *
+
+-- lock_member --
+-- Reads a member by the digest, until the end of the transaction.
+SELECT * FROM api_keys WHERE key_hash = $1 FOR UPDATE
+
+-- update_member --
+-- Changes a member to what the issuer says now.
+UPDATE api_keys SET name = $2, role = $3 WHERE id = $1
+
+-- end_member --
+-- Ends the sessions and portal links of the member with this digest.
+WITH links AS (
+    UPDATE portal_links SET revoked_at = now() WHERE key_hash = $1 AND revoked_at IS NULL AND expires_at > now()
+)
+UPDATE sessions SET revoked_at = now() WHERE key_hash = $1 AND revoked_at IS NULL AND expires_at > now()
+
+-- end_other_memberships --
+-- Ends the sessions and portal links of the person ($1) in other tenants than that of the member $2.
+WITH others AS (
+    SELECT key_hash FROM api_keys WHERE oidc_subject = $1 AND id <> $2
+), links AS (
+    UPDATE portal_links SET revoked_at = now()
+    WHERE key_hash IN (SELECT key_hash FROM others) AND revoked_at IS NULL AND expires_at > now()
+)
+UPDATE sessions SET revoked_at = now()
+WHERE key_hash IN (SELECT key_hash FROM others) AND revoked_at IS NULL AND expires_at > now()
+
 -- insert_session --
--- Starts a session of the key with this digest, for $6 seconds.
-INSERT INTO sessions (id, tenant_id, token_hash, key_hash, user_agent, expires_at)
-VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6))
+-- Starts a session of the key with this digest, for $6 seconds; by OIDC with the state $7.
+INSERT INTO sessions (id, tenant_id, token_hash, key_hash, user_agent, expires_at, state_hash)
+VALUES ($1, $2, $3, $4, $5, now() + make_interval(secs => $6), $7)
 
 -- delete_older_sessions --
 -- Deletes the sessions of a key beyond the newest $2.

@@ -1,6 +1,6 @@
 """AccessService: authenticates API keys, sessions, and portal links, and creates and ends them, and tenants."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from protos.webhook.v1 import access_pb2 as pb
 from protos.webhook.v1 import access_pb2_grpc
@@ -8,6 +8,7 @@ from services.domain import limits
 from services.domain.idempotency import Key, key_of_request
 from services.domain.tenants.quotas import CHANGED, Quota, Quotas
 from services.ingest.access import portal_looks
+from services.ingest.access.members import MemberStore
 from services.ingest.access.portal_links import LinkDraft, PortalLink, PortalLinkStore
 from services.ingest.access.sessions import SessionStore
 from services.ingest.access.store import AccessStore, KeyDraft, OwnQuotas, Tenant, TenantDraft, TenantUpdate
@@ -19,6 +20,9 @@ from services.platform.grpc import conversion
 from services.platform.grpc.calls import Context
 from services.platform.process.shares import WeightOf
 from services.platform.stores.signals import Signals
+
+if TYPE_CHECKING:  # its libraries are loaded only where people sign in by OpenID Connect
+    from services.ingest.access.oidc.sign_in import SignIn
 
 
 def key_draft(request: pb.CreateApiKeyRequest, *, own_tenant_id: str) -> KeyDraft:
@@ -107,6 +111,8 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
         store: AccessStore,
         sessions: SessionStore,
         links: PortalLinkStore,
+        members: MemberStore,
+        sign_in: "SignIn | None",
         finder: Finder,
         quotas: Quotas,
         heard: Signals,
@@ -115,6 +121,9 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
         self._store = store
         self._sessions = sessions
         self._links = links
+        self._members = members
+        # None: nobody signs in by OpenID Connect.
+        self._sign_in = sign_in
         self._finder = finder
         self._quotas = quotas
         self._signals = heard
@@ -218,6 +227,37 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
         )
         created = pb.CreatedSession(session=conversion.message(pb.Session, made), token=token)
         return pb.CreateSessionResponse(created=created)
+
+    async def DescribeSignIn(self, _request: pb.DescribeSignInRequest, _context: Context) -> pb.DescribeSignInResponse:
+        """Return how people sign in, besides with a key."""
+        return pb.DescribeSignInResponse(oidc=self._sign_in is not None)
+
+    async def BeginSignIn(self, _request: pb.BeginSignInRequest, _context: Context) -> pb.BeginSignInResponse:
+        """Begin a sign-in by OpenID Connect."""
+        begun = await self._oidc.begin()
+        return pb.BeginSignInResponse(authorization_url=begun.url, attempt=begun.attempt)
+
+    async def CompleteSignIn(self, request: pb.CompleteSignInRequest, _context: Context) -> pb.CompleteSignInResponse:
+        """Complete a sign-in by OpenID Connect. Only this response contains the token of its session."""
+        token = keys.make_session_token()
+        try:
+            member = await self._oidc.complete(
+                attempt=request.attempt, state=request.state, code=request.code, issuer=request.issuer
+            )
+            made = await self._members.sign_in(
+                member, state=request.state, token_hash=keys.digest(token), user_agent=request.user_agent
+            )
+        except (errors.Unauthenticated, errors.PermissionDenied) as refused:
+            return pb.CompleteSignInResponse(refusal=_refusal(refused))
+        return pb.CompleteSignInResponse(
+            created=pb.CreatedSession(session=conversion.message(pb.Session, made), token=token)
+        )
+
+    @property
+    def _oidc(self) -> "SignIn":
+        if self._sign_in is None:
+            raise errors.NotFound("OIDC_ISSUER is not set: nobody signs in by OpenID Connect")
+        return self._sign_in
 
     async def GetSession(self, request: pb.GetSessionRequest, _context: Context) -> pb.GetSessionResponse:
         """Return a session that has not ended."""

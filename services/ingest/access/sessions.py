@@ -47,16 +47,36 @@ class SessionStore:
 
     async def create(self, holder: Identity, *, key_hash: bytes, token_hash: bytes, user_agent: str) -> Session:
         """Store a new session for the holder of a key, by the digest of its token."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            return await self.insert(
+                connection,
+                tenant_id=holder.tenant_id,
+                actor=holder.key_id,
+                key_hash=key_hash,
+                token_hash=token_hash,
+                user_agent=user_agent,
+            )
+
+    async def insert(
+        self,
+        connection: postgres.Connection,
+        *,
+        tenant_id: str,
+        actor: str,
+        key_hash: bytes,
+        token_hash: bytes,
+        user_agent: str,
+        state_hash: bytes | None = None,
+    ) -> Session:
+        """Store a new session in a transaction; UniqueViolationError if there was one with this state of OIDC."""
         session_id = ids.new()
         shown = "".join(character for character in user_agent if character.isprintable())[:MAX_USER_AGENT_LENGTH]
-        async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute(
-                SQL["insert_session"], session_id, holder.tenant_id, token_hash, key_hash, shown, SESSION_SECONDS
-            )
-            await connection.execute(SQL["delete_older_sessions"], key_hash, MAX_SESSIONS)
-            made = _session(await connection.fetchrow(SQL["select_session_by_id"], session_id))
-            await audit.record(connection, _of_session(Action.CREATE_SESSION, made), actor=holder.key_id)
-            return made
+        arguments = (tenant_id, token_hash, key_hash, shown, SESSION_SECONDS, state_hash)
+        await connection.execute(SQL["insert_session"], session_id, *arguments)
+        await connection.execute(SQL["delete_older_sessions"], key_hash, MAX_SESSIONS)
+        made = _session(await connection.fetchrow(SQL["select_session_by_id"], session_id))
+        await audit.record(connection, _of_session(Action.CREATE_SESSION, made), actor=actor)
+        return made
 
     async def by_token(self, token_hash: bytes) -> Session | None:
         """Return a session by the digest of its token, whether it has ended or not."""

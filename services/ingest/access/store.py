@@ -71,6 +71,8 @@ class ApiKey:
     capabilities: Sequence[Capability]
     # The only ones that it pulls from; empty: all of its tenant.
     pull_subscription_ids: Sequence[str]
+    # Of a member; None: it is a key.
+    oidc_subject: str | None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

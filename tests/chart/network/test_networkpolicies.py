@@ -291,13 +291,23 @@ def test_the_notes_name_what_is_let_in_by_name_and_still_closed() -> None:
         ({"autoscaling": {"enabled": True}}, "metricsClients"),
         ({"monitoring": {"prometheusRule": {"enabled": True}}}, "metricsClients"),
         ({"tracing": {"endpoint": "http://collector:4317"}}, "otlp.peers"),
+        ({"oidc": rendering.OIDC}, "oidc.peers"),
     ],
 )
 def test_the_notes_name_what_is_asked_for_and_closed(values: dict[str, Any], opened: str) -> None:
     assert f"networkPolicy.{opened}" in notes(TRIAL | values)
     assert f"networkPolicy.{opened}" not in notes(rendering.STORES | values)
-    everything = {"enabled": True, "metricsClients": [PEER], "otlp": {"peers": [PEER]}}
+    everything = {"enabled": True, "metricsClients": [PEER], "otlp": {"peers": [PEER]}, "oidc": {"peers": [PEER]}}
     assert "networkPolicy." not in notes(rendering.STORES | values | {"networkPolicy": everything})
+
+
+def test_only_ingest_reaches_the_issuer_and_only_if_there_is_one() -> None:
+    there = Place(name="there", address="10.8.0.7")
+    opened = {"enabled": True, "oidc": {"peers": [{"ipBlock": {"cidr": "10.8.0.7/32"}}], "ports": [8443]}}
+    for oidc, reached in ((rendering.OIDC, {"ingest"}), ({}, set())):
+        objects = rendering.rendered(rendering.STORES | {"networkPolicy": opened, "oidc": oidc})
+        found = pods(objects)
+        assert {name for name in found if may_reach(policies(objects), found[name], there, 8443)} == reached
 
 
 def test_public_networks_can_be_closed_also_as_nat64_wraps_them() -> None:
@@ -423,6 +433,7 @@ def test_the_port_of_an_address_is_the_one_that_is_open() -> None:
         ({"dns": {"peers": []}}, "peers"),
         ({"dns": {"ports": []}}, "ports"),
         ({"otlp": {"ports": []}}, "ports"),
+        ({"oidc": {"ports": []}}, "ports"),
         ({"gatewayClients": [{}]}, "gatewayClients"),
         ({"grpcClients": [{"ipBlock": {"cidr": "10.0.0.0/8"}, "podSelector": {}}]}, "grpcClients"),
         ({"metricsClients": [{"namespace": "monitoring"}]}, "namespace"),

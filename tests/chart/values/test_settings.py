@@ -48,6 +48,7 @@ def test_variables_that_a_process_reads_can_all_be_set(layout: str, component: s
         "externalRedis": {"addr": "redis:6379", "existingSecret": "s", "passwordKey": "p"},
         "grpcTls": {"enabled": True, "existingSecret": "s"},
         "tracing": {"endpoint": "https://collector:4317", "headersSecret": "s", "caSecret": "c"},
+        "oidc": rendering.OIDC,
     }
     objects = rendering.rendered(values)
     (container,) = rendering.named(objects, "Deployment", f"-{component}")["spec"]["template"]["spec"]["containers"]

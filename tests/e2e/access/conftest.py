@@ -1,5 +1,6 @@
 """A stack that requires keys, its operator, and channels to its processes."""
 
+import json
 from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from dev.harness import keys
+from dev.embedded import ports
+from dev.harness import keys, oidc
 from dev.harness import stack as stacks
 from dev.harness.api import TLS
 from dev.harness.keys import Admin
@@ -25,16 +27,31 @@ PROCESSES: Mapping[str, str] = {
     "webhook.v1.JobService": "delivery",
     "webhook.v1.AnalyticsService": "analytics",
 }
+OIDC_GROUP_ROLES = [
+    {"group": "operators", "role": "admin"},
+    {"group": "readers", "role": "read", "tenant_id": "default"},
+]
 Channels = Mapping[str, grpc.aio.Channel]
 
 
 @pytest.fixture(scope="package")
-def keyed(short_folder: Path) -> Iterator[Stack]:
+def oidc_port() -> int:
+    """Return the port of the stack's OIDC issuer, which tests run themselves."""
+    return ports.free_port()
+
+
+@pytest.fixture(scope="package")
+def keyed(short_folder: Path, oidc_port: int) -> Iterator[Stack]:
     """The whole service, with keys required."""
     environment = {
         **keys.ENVIRONMENT,
         **keys.OWN_SERVICE_KEYS,
         "RETRY_BASE_SECONDS": "0.2",
+        "OIDC_ISSUER": f"http://127.0.0.1:{oidc_port}",
+        "OIDC_CLIENT_ID": oidc.CLIENT_ID,
+        "OIDC_CLIENT_SECRET": oidc.CLIENT_SECRET,
+        "OIDC_REDIRECT_URL": "http://localhost/console/oidc/callback",
+        "OIDC_GROUP_ROLES": json.dumps(OIDC_GROUP_ROLES),
     }
     with stacks.running(short_folder / "keyed", environment=environment) as running:
         yield running

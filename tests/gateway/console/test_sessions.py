@@ -12,6 +12,7 @@ from protos.webhook.v1 import access_pb2 as pb
 from protos.webhook.v1 import ingest_pb2
 from services.gateway import app
 from services.gateway.console import sessions
+from services.gateway.console.oidc import Oidc
 from services.gateway.web.backends import Backends, Channels
 from services.gateway.web.callers import ANYBODY, Caller
 from services.platform import ids
@@ -28,6 +29,9 @@ class _Access:
     def __init__(self) -> None:
         self.token = keys.make_session_token()
 
+    async def DescribeSignIn(self, _request: object, *, timeout: float) -> pb.DescribeSignInResponse:  # noqa: ARG002, ASYNC109
+        return pb.DescribeSignInResponse()
+
     async def GetSession(self, request: pb.GetSessionRequest, *, timeout: float) -> pb.GetSessionResponse:  # noqa: ARG002, ASYNC109
         if request.token == self.token:
             return pb.GetSessionResponse(session=pb.Session(key_id="bootstrap", role=pb.ROLE_ADMIN))
@@ -43,6 +47,7 @@ async def test_made_up_tokens_are_refused_as_slowly_as_made_up_keys(monkeypatch:
     monkeypatch.setattr(Refusals, "pause", pause)
     access = _Access()
     services: Any = SimpleNamespace(access=access, timeout_seconds=1.0)
+    oidc = Oidc(services)
 
     async def find_session(token: str) -> Caller:
         if token != access.token:
@@ -50,7 +55,7 @@ async def test_made_up_tokens_are_refused_as_slowly_as_made_up_keys(monkeypatch:
         return ANYBODY
 
     callers: Any = SimpleNamespace(required=True, find_session=find_session)
-    endpoint = sessions.route(services, callers, development=False).endpoint
+    endpoint = sessions.route(services, callers, oidc, development=False).endpoint
 
     async def caller(*cookies: str) -> object:
         headers = [(b"host", b"localhost"), *((b"cookie", f"webhook_session={token}".encode()) for token in cookies)]

@@ -66,5 +66,8 @@
 {{- if and $policy.otlp.peers (has .component .connections.metrics.of) }}
 {{- $rules = append $rules (dict "to" $policy.otlp.peers "ports" (include "webhook-service.tcpPorts" $policy.otlp.ports | fromYamlArray)) }}
 {{- end }}
+{{- if and .root.Values.oidc.issuer $policy.oidc.peers (eq .component "ingest") }}
+{{- $rules = append $rules (dict "to" $policy.oidc.peers "ports" (include "webhook-service.tcpPorts" $policy.oidc.ports | fromYamlArray)) }}
+{{- end }}
 {{- concat $rules (get $policy.extraEgress .component | default list) | default list | toYaml }}
 {{- end }}

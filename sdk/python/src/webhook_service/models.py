@@ -39,6 +39,7 @@ class Action(OpenEnum):
     TENANT_DELETE = "tenant.delete"
     TENANT_ENTER = "tenant.enter"
     API_KEY_CREATE = "api_key.create"
+    API_KEY_UPDATE = "api_key.update"
     API_KEY_REVOKE = "api_key.revoke"
     SESSION_CREATE = "session.create"
     SESSION_REVOKE = "session.revoke"
@@ -428,7 +429,7 @@ class ApiKey(Model, kw_only=True):
     role: Role
 
     prefix: str
-    """The key's first ten characters."""
+    """The key's first ten characters; `oidc` for a member."""
 
     created_at: datetime
 
@@ -449,6 +450,11 @@ class ApiKey(Model, kw_only=True):
 
     pull_subscription_ids: list[str]
     """The only subscriptions that it pulls from; empty for all of its tenant's."""
+
+    oidc_subject: str | None
+    """Of a member, who signs in at the console by OpenID Connect and has no key: their `sub` at the
+    issuer. null for a key.
+    """
 
 
 class ApiKeyBody(Model, kw_only=True):
@@ -746,7 +752,7 @@ class CreatedApiKey(Model, kw_only=True):
     role: Role
 
     prefix: str
-    """The key's first ten characters."""
+    """The key's first ten characters; `oidc` for a member."""
 
     created_at: datetime
 
@@ -767,6 +773,11 @@ class CreatedApiKey(Model, kw_only=True):
 
     pull_subscription_ids: list[str]
     """The only subscriptions that it pulls from; empty for all of its tenant's."""
+
+    oidc_subject: str | None
+    """Of a member, who signs in at the console by OpenID Connect and has no key: their `sub` at the
+    issuer. null for a key.
+    """
 
     key: str | None
     """The key itself. It is shown only in this response; null in a repeated one."""
