@@ -64,7 +64,8 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
         contextlib.AsyncExitStack() as stack,
     ):
         streams = doorbell.Streams.of(client)
-        store = DispatcherStore(pool, lease_seconds=settings.lease_seconds, policy=settings.retry_policy)
+        watching, live = Watching(client), Live(client)
+        store = DispatcherStore(pool, lease_seconds=settings.lease_seconds, policy=settings.retry_policy, live=live)
         turns = Turns(store, Limiter(client, store.count_workers), closed, known.of)
         created = Dispatcher(store, turns, ringer, backlog, streams, heard)
         duty.on_change(taken=created.guard_leases, lost=_forget_gauges)
@@ -99,7 +100,6 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
             loops.append(process.spawn("idle_subscriptions", idle.expire()))
             loops.append(process.spawn("job_gauges", runner.keep_gauges(jobs)))
         loops.append(process.spawn("jobs", Runner(jobs, ringer, heard).run()))
-        watching, live = Watching(client), Live(client)
         loops += [process.spawn("watching", watching.run()), process.spawn("live", live.run())]
         pullable = PullStore(pool)
         waiting = Waiting(pullable, heard)

@@ -10,6 +10,7 @@ REQUESTS = Counter(
 REQUEST_SECONDS = Histogram(
     "webhook_http_request_duration_seconds", "Duration of an HTTP request.", ["route"], buckets=SECONDS_BUCKETS
 )
+UNREAD_PULLS = Gauge("webhook_http_unread_pull_bytes", "Bytes of responses to pulls that consumers have not read.")
 IN_FLIGHT = Gauge("webhook_http_in_flight", "HTTP requests in progress.")
 
 # The names differ from those of ingest's counters, which include events over gRPC: a sum over all processes must not

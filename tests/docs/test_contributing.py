@@ -41,4 +41,4 @@ def test_workflows_pin_actions_and_forms_are_valid_yaml() -> None:
         for job in found.get("jobs", {}).values() if "jobs" in found else ():
             assert job["timeout-minutes"] <= 60, path.name
             for step in job["steps"]:
-                assert re.fullmatch(r"[\w/-]+@v\d+\.\d+\.\d+", step.get("uses", "a@v1.2.3")), path.name
+                assert re.fullmatch(r"[\w/-]+@(v\d+\.\d+\.\d+|[0-9a-f]{40})", step.get("uses", "a@v1.2.3")), path.name

@@ -13,6 +13,8 @@ from uuid import UUID
 from services.delivery.destinations.pull import leases
 from services.delivery.destinations.pull import metrics as pull_metrics
 from services.delivery.worker import decisions
+from services.delivery.worker.claims import Outcome
+from services.delivery.worker.live import Live
 from services.delivery.worker.recording import OutcomeStore
 from services.domain import deliveries
 from services.domain.doorbell import Rung
@@ -167,8 +169,12 @@ class _CountedDue:
 class DispatcherStore:
     """What there is to do, and doing it."""
 
-    def __init__(self, pool: postgres.Pool, *, lease_seconds: float, policy: RetryPolicy) -> None:
+    def __init__(
+        self, pool: postgres.Pool, *, lease_seconds: float, policy: RetryPolicy, live: Live | None = None
+    ) -> None:
         self._pool = pool
+        # Told of what consumers did not report.
+        self._live = live
         self._lease_seconds = lease_seconds
         # Of subscriptions without one of their own, for consumers that let leases expire.
         self._policy = policy
@@ -265,9 +271,13 @@ class DispatcherStore:
                     self._lease_seconds,
                     [row["claim_token"] for row in of_workers],
                 )
+            made: Sequence[Outcome] = ()
             changed: Mapping[UUID, DeliveryStatus] = {}
             if of_consumers:
-                changed = await self._outcomes.record_held(connection, leases.expired(of_consumers, self._policy))
+                made = leases.expired(of_consumers, self._policy)
+                changed = await self._outcomes.record_held(connection, made)
+        if self._live is not None and made:
+            self._live.note([outcome for outcome in made if outcome.claim.id in changed], rare=True)
         decisions.count_ended(changed.values())
         pull_metrics.RESULTS.labels(AttemptOutcome.LEASE_EXPIRED).inc(len(of_consumers))
         return len(of_workers), sum(row["status"] == DeliveryStatus.FAILED for row in ended)

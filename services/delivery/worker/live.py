@@ -33,10 +33,13 @@ class Live:
         self._waiting: deque[Told] = deque()
         self._dropped: Counter[str] = Counter()
 
-    def note(self, outcomes: Sequence[Outcome]) -> None:
-        """Have these told, if somebody watches; otherwise that costs a flag for all of them."""
+    def note(self, outcomes: Sequence[Outcome], *, rare: bool = False) -> None:
+        """Have these told, if somebody watches; otherwise that costs a flag for all of them.
+
+        What is recorded before the first look is not told, unless it is `rare`: the next one may be long in coming.
+        """
         self._noted.set()
-        if not self._open:
+        if not self._open and not rare:
             return
         now = time.time()
         room = MAX_WAITING - len(self._waiting)
@@ -52,7 +55,9 @@ class Live:
         self._noted.clear()
         if not self._open:
             self._open = bool(await self._client.exists(STREAM))
-            return LOOK_SECONDS if not self._open else PACE_SECONDS
+            if not self._open:
+                self._close()
+                return LOOK_SECONDS
         while self._waiting:
             told = [self._waiting.popleft() for _ in range(min(ENTRY_OUTCOMES, len(self._waiting)))]
             dropped, self._dropped = dict(self._dropped), Counter()

@@ -10,9 +10,11 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from fastapi import APIRouter, Request, Response
 from pydantic import ConfigDict, Field
+from starlette.types import Receive, Scope, Send
 
 from protos.webhook.v1 import deliveries_pb2 as pb
 from services.domain import limits
+from services.gateway import metrics
 from services.gateway.resources import enums, models
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import ClientLeft, JsonRoute
@@ -184,17 +186,20 @@ async def pull_deliveries(
         wait_seconds=body.wait_seconds,
         lease_seconds=body.lease_seconds,
     )
-    with services.pullers.taken(services.tenant_id):
+    tenant_id = services.tenant_id
+    services.unread.check(tenant_id)
+    with services.pullers.taken(tenant_id):
         call = services.call(services.pulls.PullDeliveries, asked, timeout_seconds=body.wait_seconds + TIMEOUT_SECONDS)
         try:
             answer = await _unless_left(request, call)
         except ClientLeft:
             return Response(status_code=400)  # the client is gone
     if MULTIPART in request.headers.get("accept", ""):
-        return _multipart(answer)
-    return Response(
-        msgspec.json.encode({"deliveries": [_fields(one) for one in answer.deliveries]}), media_type="application/json"
-    )
+        content, media_type = _multipart(answer)
+    else:
+        fields = [_fields(one) for one in answer.deliveries]
+        content, media_type = msgspec.json.encode({"deliveries": fields}), "application/json"
+    return _Counted(content, media_type, services.unread.held(tenant_id, len(content)))
 
 
 @router.post(
@@ -246,12 +251,36 @@ def _fields(pulled: pb.PulledDelivery) -> dict[str, Any]:
     }
 
 
-def _multipart(answer: pb.PullDeliveriesResponse) -> Response:
-    """Return the deliveries as parts (RFC 2046): headers and bytes as a target would get them."""
+class _Counted(Response):
+    """A response whose bytes count until its client has read nearly all of them."""
+
+    def __init__(self, content: bytes, media_type: str, held: contextlib.AbstractContextManager[None]) -> None:
+        super().__init__(content, media_type=media_type)
+        self._held = held
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        with self._held, _counted(len(self.body)):
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send({"type": "http.response.body", "body": self.body, "more_body": True})
+            # The server takes this once little is left to write. It ends connections that do not read.
+            await send({"type": "http.response.body", "body": b""})
+
+
+@contextlib.contextmanager
+def _counted(number: int) -> Iterator[None]:
+    metrics.UNREAD_PULLS.inc(number)
+    try:
+        yield
+    finally:
+        metrics.UNREAD_PULLS.dec(number)
+
+
+def _multipart(answer: pb.PullDeliveriesResponse) -> tuple[bytes, str]:
+    """Return the deliveries as parts (RFC 2046), headers and bytes as a target would get them; and the media type."""
     boundary = uuid.uuid4().hex
     parts = [part for pulled in answer.deliveries for part in _part(pulled, boundary)]
     body = b"".join([*parts, f"--{boundary}--\r\n".encode()])
-    return Response(body, media_type=f"{MULTIPART}; boundary={boundary}")
+    return body, f"{MULTIPART}; boundary={boundary}"
 
 
 def _part(pulled: pb.PulledDelivery, boundary: str) -> Iterator[bytes]:

@@ -83,6 +83,19 @@ def _pullers() -> ConcurrencyLimit:
     )
 
 
+# Of responses to pulls that consumers have not read. A single tenant that has half of them pulls nothing more until it
+# has read some; what pulls in progress return is besides.
+MAX_UNREAD_BYTES = 64 << 20
+
+
+def _unread() -> ConcurrencyLimit:
+    return ConcurrencyLimit(
+        MAX_UNREAD_BYTES,
+        none_free="too many responses to pulls have not been read at this gateway; try again",
+        too_many="consumers of this tenant have not read what they pulled; read it first, or pull less at once",
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Backends:
     """A stub of each service, and the timeout of a call."""
@@ -99,6 +112,8 @@ class Backends:
     audit: "AuditServiceAsyncStub"
     timeout_seconds: float
     pullers: ConcurrencyLimit = dataclasses.field(default_factory=_pullers, repr=False)
+    # The bytes of what they have not read.
+    unread: ConcurrencyLimit = dataclasses.field(default_factory=_unread, repr=False)
     # The caller on whose behalf the calls are made, once it is known, and its API key.
     caller: Caller | None = None
     key: str | None = dataclasses.field(default=None, repr=False)

@@ -130,17 +130,31 @@ class ConcurrencyLimit:
         self._none_free = none_free
         self._too_many = too_many
 
+    def has_room(self, owner: str) -> bool:
+        """Return whether an owner may have a further place."""
+        return self._free > self._taken.get(owner, 0)
+
+    def check(self, owner: str) -> None:
+        """Raise Overloaded if there is no place, TenantOverloaded if this owner has its share."""
+        if not self.has_room(owner):
+            raise errors.TenantOverloaded(self._too_many) if self._free > 0 else errors.Overloaded(self._none_free)
+
     @contextlib.contextmanager
     def taken(self, owner: str) -> Iterator[None]:
         """Hold a place for an owner; Overloaded if there is none, TenantOverloaded if this owner has its share."""
-        if self._free <= self._taken[owner]:
-            raise errors.TenantOverloaded(self._too_many) if self._free else errors.Overloaded(self._none_free)
-        self._free -= 1
-        self._taken[owner] += 1
+        self.check(owner)
+        with self.held(owner, 1):
+            yield
+
+    @contextlib.contextmanager
+    def held(self, owner: str, places: int) -> Iterator[None]:
+        """Hold places for an owner that are taken already, whether there are any or not."""
+        self._free -= places
+        self._taken[owner] += places
         try:
             yield
         finally:
-            self._free += 1
-            self._taken[owner] -= 1
+            self._free += places
+            self._taken[owner] -= places
             if not self._taken[owner]:
                 del self._taken[owner]

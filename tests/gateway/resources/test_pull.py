@@ -6,7 +6,9 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 
+from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2 as pb
 from services.gateway.resources import models
 from services.platform import ids
@@ -116,3 +118,30 @@ async def test_a_consumer_that_leaves_is_no_longer_waited_for(url: str, services
             await asyncio.sleep(0.02)
         pulling.cancel()
     services.delay_seconds = 0.0
+
+
+async def test_responses_that_nobody_reads_count_and_end_further_pulls_of_their_tenant(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    path = await subscribe(client)
+    services.pulled = pulled()
+    # More than the buffers of a connection take.
+    services.pulled.deliveries[0].payload = bytes(18 << 20)
+    request = client.build_request("POST", f"{path}/pull", json={}, headers={"Accept-Encoding": "identity"})
+    size = len((await client.send(request)).content)
+
+    def unread() -> float | None:
+        return REGISTRY.get_sample_value("webhook_http_unread_pull_bytes")
+
+    await wait_until(lambda: unread() == 0, what="the first response to be read")
+    first = await client.send(request, stream=True)
+    await wait_until(lambda: unread() == size, what="a response that waits")
+    # A tenant may have half of 64 MiB.
+    second = await client.send(request, stream=True)
+    await wait_until(lambda: unread() == 2 * size, what="two responses that wait")
+    refused = await client.post(f"{path}/pull", json={})
+    assert (refused.status_code, refused.json()["reason"]) == (429, "TENANT_OVERLOADED")
+    await first.aread()
+    await second.aclose()
+    await wait_until(lambda: unread() == 0, what="one response to be read, and another client to have left")
+    assert (await client.post(f"{path}/pull", json={})).status_code == 200

@@ -27,12 +27,15 @@ from services.domain.states import AttemptOutcome
 from services.platform import errors, ids
 from services.platform.auth import identity
 from services.platform.grpc import conversion
+from services.platform.process.shares import ConcurrencyLimit
 from services.platform.stores.signals import Signals
 
 log = structlog.get_logger(__name__)
 
 # Of the payloads in one answer, unless a single one is larger.
 ANSWER_BYTES = 4 << 20
+# That consumers of streams have not read; a single tenant gets half. With more, its streams lease nothing.
+MAX_UNREAD_BYTES = 64 << 20
 # Between looks of a stream at what its consumer still holds.
 HELD_SECONDS = 1.0
 _OUTCOMES = frozenset((pb.PULL_OUTCOME_SUCCESS, pb.PULL_OUTCOME_FAILURE, pb.PULL_OUTCOME_EXTEND))
@@ -108,6 +111,8 @@ class Pulls:
         self._signals = heard
         self._live = live
         self._streams: set[Held] = set()
+        # Bytes that streams have sent and consumers have not read. Without room streams wait, so nobody is told.
+        self._unread = ConcurrencyLimit(MAX_UNREAD_BYTES, none_free="", too_many="")
         self._giving_back: set[asyncio.Future[set[UUID]]] = set()
 
     # -- pulling --
@@ -139,9 +144,13 @@ class Pulls:
                 if source.expires:
                     self._idle.note(subscription_id)
                 room = min(most - len(held), int(limits.PULLED_DELIVERIES.most))
+                if not self._unread.has_room(tenant_id):
+                    room = 0
                 if room and (found := await self._try(subscription_id, room, lease_seconds, policy)):
                     held.add(found)
-                    yield found
+                    # Flow control of HTTP/2 makes this last until the consumer has read nearly all of it.
+                    with self._counted(tenant_id, sum(one.ByteSize() for one in found)):
+                        yield found
                     continue
                 if room:
                     await self._waiting.wait(subscription_id, HELD_SECONDS)
@@ -152,6 +161,16 @@ class Pulls:
                 # Others may have taken its reports, and leases end.
                 if len(held) > most / 2:
                     held.keep(await self._store.held(held.leases))
+
+    @contextlib.contextmanager
+    def _counted(self, tenant_id: str, number: int) -> Iterator[None]:
+        """Count what a consumer has not read."""
+        metrics.UNREAD.inc(number)
+        try:
+            with self._unread.held(tenant_id, number):
+                yield
+        finally:
+            metrics.UNREAD.dec(number)
 
     @contextlib.contextmanager
     def _following(self, held: "Held") -> Iterator[None]:

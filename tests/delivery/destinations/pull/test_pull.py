@@ -11,6 +11,7 @@ from uuid import UUID
 import grpc
 import pytest
 
+from dev.harness.waiting import PATIENCE_SECONDS
 from protos.webhook.v1 import deliveries_pb2 as pb
 from services.delivery.destinations.pull import idle as idle_module
 from services.delivery.destinations.pull import pulls
@@ -118,6 +119,23 @@ async def test_a_lease_that_expires_is_a_failed_attempt_and_a_message_that_kills
     assert outcomes(await world.attempts(delivery_id)) == ["lease_expired", "lease_expired"]
     assert counted() >= 2
     await world.agrees()
+
+
+async def test_a_lease_that_expires_is_told_to_those_who_watch(shared: Shared) -> None:
+    world, client = shared.world, shared.client
+    subscription = await world.subscription(delays_seconds=[600])
+    delivery_id = await world.deliver(subscription)
+    await pull(client, subscription, wait_seconds=30)
+    wanted = pb.DeliveryFilter(subscription_id=[str(subscription)])
+    watched = client.Watch(pb.WatchRequest(topic=pb.WATCH_TOPIC_DELIVERIES, filter=wanted)).__aiter__()
+    await anext(watched)  # it is being watched
+    await expire(shared, delivery_id)
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        while not (told := (await anext(watched)).recorded):
+            pass
+    assert [(one.delivery_id, one.error_kind, one.attempt_count) for one in told] == [
+        (str(delivery_id), "lease_expired", 1)
+    ]
 
 
 async def test_late_reports_of_failures_change_nothing_and_a_late_success_is_the_truth(shared: Shared) -> None:
@@ -281,6 +299,29 @@ async def test_a_stream_leases_no_more_than_its_consumer_holds_without_a_report(
     await expire(shared, UUID(later), UUID(seen[-1].id))
     more = str(await world.deliver(subscription))
     assert [one.id for one in (await anext(stream)).deliveries] == [more]
+
+
+async def test_streams_of_a_tenant_wait_while_it_has_too_much_unread(shared: Shared) -> None:
+    world, unread = shared.world, Counted("webhook_pull_unread_bytes")
+    # Three of these are more than half of the bound, and two are not.
+    payload = bytes(pulls.MAX_UNREAD_BYTES // 5)
+    streams = []
+
+    async def leased() -> int:
+        return int(await world.pool.fetchval("SELECT count(*) FROM delivery_queue WHERE claim_token IS NOT NULL"))
+
+    before = await leased()
+    for _ in range(4):
+        subscription = await world.subscription()
+        await world.deliver(subscription, payload)
+        # Nobody reads them.
+        streams.append(shared.client.Pull(pb.PullRequest(subscription_id=str(subscription))))
+    await until_true(lambda: unread() >= 3 * len(payload), "three responses that wait")
+    await asyncio.sleep(0.2)
+    assert await leased() == before + 3
+    for stream in streams:
+        stream.cancel()
+    await until_true(lambda: unread() == 0, "nobody to wait for them")
 
 
 @pytest.mark.parametrize(
