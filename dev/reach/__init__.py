@@ -1,0 +1,1 @@
+"""Proves that webhooks reach any laptop, in any language: `make acceptance-reach`."""
