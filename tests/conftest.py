@@ -25,6 +25,7 @@ TOGETHER = {
     "e2e/access": ("e2e/access",),
     "quick": ("e2e/test_inbound.py", "e2e/test_main_job.py", "e2e/test_survival.py"),
     "stack": (
+        "docs/test_cloudevents.py",
         "docs/test_quickstarts.py",
         "docs/test_readme.py",
         "e2e/test_bad_input.py",

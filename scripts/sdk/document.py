@@ -49,8 +49,14 @@ _NAMES = {
     "get_stats_series": ("stats", "series"),
     "list_audit_entries": ("audit", "list"),
 }
-# Other paths of operations that have a better one, what needs no client, and what no method can return: a stream.
-_SKIPPED = frozenset(("get_webhook_delivery", "retry_webhook_delivery", "cancel_webhook_delivery", "livez", "stream"))
+# Other paths of operations that have a better one, what needs no client, what no method can return, such as a stream,
+# and what CloudEvents have SDKs of their own for.
+_SKIPPED = frozenset(
+    (
+        *("get_webhook_delivery", "retry_webhook_delivery", "cancel_webhook_delivery", "livez", "stream"),
+        "publish_cloudevents",
+    )
+)
 _PREFIX = "#/components/schemas/"
 JSON = "application/json"
 # The field of a body that says how long the service may wait before it responds.

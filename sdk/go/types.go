@@ -388,6 +388,39 @@ type ClientCertificateBody struct {
 	PrivateKey string `json:"private_key"`
 }
 
+// CloudEvent: A CloudEvent in JSON, with at most 40 attributes. Extensions are strings, booleans, or
+// integers, whose names have 1 to 64 characters of `a-z 0-9`.
+type CloudEvent struct {
+	Specversion string `json:"specversion"`
+
+	// Unique for the source: an event with the same `source` and `id` is a repeat.
+	ID string `json:"id"`
+
+	// URI or path of what the event happened in.
+	Source string `json:"source"`
+
+	// Type of the event.
+	Type string `json:"type"`
+
+	// What in the source the event is about.
+	Subject *string `json:"subject,omitempty"`
+
+	// When it happened, as RFC 3339 has it.
+	Time *string `json:"time,omitempty"`
+
+	// Content-Type with which the data is delivered; `application/json` if it is absent.
+	Datacontenttype *string `json:"datacontenttype,omitempty"`
+
+	// URI of a schema of the data, which is not read.
+	Dataschema *string `json:"dataschema,omitempty"`
+
+	// Any JSON value, whose exact bytes are delivered; a string if the type is not JSON.
+	Data json.RawMessage `json:"data,omitempty"`
+
+	// Bytes in base64, in place of `data`.
+	DataBase64 *string `json:"data_base64,omitempty"`
+}
+
 // CreatedApiKey: A new API key, which cannot be shown again.
 type CreatedApiKey struct {
 	ID string `json:"id"`
@@ -957,6 +990,10 @@ type Event struct {
 
 	// The provider's own headers, kept because the subscription relays them; absent if there are none.
 	RelayedHeaders map[string]string `json:"relayed_headers,omitempty"`
+
+	// The attributes of a CloudEvent, without `specversion`, `type`, and `datacontenttype`; absent if it
+	// is none.
+	Cloudevent map[string]any `json:"cloudevent,omitempty"`
 
 	// By what the event is found.
 	Tags map[string]string `json:"tags"`

@@ -123,7 +123,7 @@ SELECT found.object_id FROM unnest($2::text[]) AS asked (key)
 CROSS JOIN LATERAL (
     SELECT object_id FROM idempotency_keys
     WHERE tenant_id = $1 AND key = asked.key AND expires_at > now() AND $3 = (route LIKE '%/provider')
-      AND (route = 'events' OR route LIKE 'ingest/%')
+      AND (route IN ('events', 'cloudevents') OR route LIKE 'ingest/%')
     LIMIT $4
 ) AS found
 LIMIT $4

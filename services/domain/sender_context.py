@@ -7,12 +7,16 @@ from collections.abc import Mapping
 
 import msgspec
 
+from services.domain.cloudevents import Attributes
+
 
 class SenderContext(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What was kept of one event."""
 
     # The provider's own headers, where its subscription relays them.
     headers: Mapping[str, str] = {}
+    # The attributes of a CloudEvent, as services/domain/cloudevents.py has them.
+    cloudevent: Attributes = {}
 
     @property
     def text(self) -> str | None:

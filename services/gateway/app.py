@@ -5,6 +5,8 @@ from starlette.types import ASGIApp
 
 from services.gateway.accept import documentation, routes
 from services.gateway.accept.batches import IngestBatches
+from services.gateway.accept.cloudevents import documentation as cloudevents_documentation
+from services.gateway.accept.cloudevents import routes as cloudevents
 from services.gateway.accept.routes import IngestTokens
 from services.gateway.console import oidc, portal, sessions
 from services.gateway.console.pages import Console
@@ -53,12 +55,14 @@ def create(
     `local_only` serves no requests that are addressed to another machine, or made by another website.
     """
     accept = routes.routes(batches, tokens, max_payload_bytes=max_payload_bytes)
+    by_token = [route for route in accept if route.path == routes.TOKEN_PATH]
+    taking, handshakes = cloudevents.make(batches, tokens, max_payload_bytes=max_payload_bytes)
+    accept += [*taking, *handshakes]
     api = described(services, with_operations=serve_operations)
     api.state.streams = streams or Streams()
     api.routes.extend(accept)
     operational = [probes.liveness_route(health), *(probes.routes(health) if serve_operations else ())]
     api.routes.extend(operational)
-    by_token = [route for route in accept if route.path == routes.TOKEN_PATH]
     pages = swagger.routes(title=openapi.TITLE, openapi_path=OPENAPI_PATH, document=api.openapi)
     api.routes.extend(pages)
     links = {"docs": swagger.DOCS_PATH, "openapi": OPENAPI_PATH, "health": "/livez"}
@@ -71,7 +75,7 @@ def create(
         *portal.routes(services, files),
     ]
     api.routes.extend([*console, *signing_in])
-    open_routes = [*operational, *pages, *console, *signing_in, *by_token]
+    open_routes = [*operational, *pages, *console, *signing_in, *by_token, *handshakes]
     rest = middleware.Compressed(middleware.HeadAsGet(api))
     known = middleware.Authenticated(
         middleware.Shortcut(rest, [*accept, *retries.routes(services), *pages, *console]),
@@ -114,7 +118,8 @@ def described(services: Backends | None = None, *, with_operations: bool = False
         audit,
     ):
         api.include_router(resource.router)
-    paths = documentation.PATHS | (documentation.OPERATIONS if with_operations else {})
+    paths = documentation.PATHS | cloudevents_documentation.PATHS
+    paths |= documentation.OPERATIONS if with_operations else {}
     answers = (routes.WebhookAccepted, routes.EventAccepted, routes.BatchedEventAccepted, routes.BatchedEventRefused)
     openapi.install(api, paths, *answers, webhooks=received.WEBHOOKS, schemas=received.SCHEMAS)
     return api

@@ -46,6 +46,7 @@ export default function EventPage({ args: [id] }) {
                     Object.keys(found.tags || {}).length > 0 && ["Tags", html`<${Tags} tags=${found.tags} />`],
                   ]} />
                 <//>
+                ${found.cloudevent && html`<${Card} title="Attributes of the CloudEvent"><${Facts} items=${Object.entries(found.cloudevent).map(([name, value]) => [name, html`<span class="mono">${String(value)}</span>`])} /><//>`}
                 ${found.relayed_headers && html`<${Card} title="Relayed headers of the provider"><${Facts} items=${Object.entries(found.relayed_headers).map(([name, value]) => [name, html`<span class="mono">${value}</span>`])} /><//>`}
                 <${Card} title="Payload"><${Payload} event=${found} /><//>
                 <${Deliveries} path=${path} />

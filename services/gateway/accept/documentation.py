@@ -22,7 +22,7 @@ _TAGS = {
     "additionalProperties": {"type": "string", "minLength": 1, "maxLength": events.MAX_TAG_VALUE_LENGTH},
     "examples": [{"order": "42"}],
 }
-_TAGS_HEADER = {
+TAGS_HEADER = {
     "name": routes.TAGS_HEADER,
     "in": "header",
     "description": (
@@ -38,7 +38,8 @@ _PAYLOAD = {
 _EXAMPLE_PAYLOAD = {"order": 42, "total": 9.90}
 
 
-def _accepted(name: str, example: dict[str, Any], links: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def accepted_as(name: str, example: dict[str, Any], links: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the response to what is stored."""
     return {
         "description": "The event is stored.",
         "headers": openapi.REPLAYED_HEADER,
@@ -58,7 +59,7 @@ _DELIVERY_LINKS = {
     **_link("retry_delivery", "Retry the delivery.", "delivery_id"),
     **_link("cancel_delivery", "Cancel the delivery.", "delivery_id"),
 }
-_EVENT_LINKS = {
+EVENT_LINKS = {
     **_link("get_event", "Get the stored event.", "event_id"),
     **_link("list_event_deliveries", "List the event's deliveries.", "event_id"),
 }
@@ -94,7 +95,8 @@ _HANDSHAKE = {
 }
 
 
-def _responses(*statuses: int, accepted: dict[str, Any], described: dict[int, str] | None = None) -> dict[str, Any]:
+def responses(*statuses: int, accepted: dict[str, Any], described: dict[int, str] | None = None) -> dict[str, Any]:
+    """Return the responses of a route that stores something, and those in common."""
     described = {409: openapi.KEY_IN_USE, 422: openapi.KEY_REUSED, 503: _UNAVAILABLE} | (described or {})
     errors = openapi.problems(*statuses, described=described)
     return {"202": accepted, **{str(status): value for status, value in errors.items()}}
@@ -149,7 +151,7 @@ _WEBHOOK: dict[str, Any] = {
             "description": "Encoding of the body; delivered in the same header. The body is not decoded.",
             "schema": {"type": "string", "maxLength": 64},
         },
-        _TAGS_HEADER,
+        TAGS_HEADER,
         openapi.IDEMPOTENCY_KEY,
     ],
     "requestBody": {
@@ -178,18 +180,18 @@ _WEBHOOK: dict[str, Any] = {
         },
     },
     "responses": {"200": _HANDSHAKE}
-    | _responses(
+    | responses(
         *openapi.WITH_BODY,
         404,
         described={401: _UNAUTHORIZED, 409: _CONFLICT},
-        accepted=_accepted(
+        accepted=accepted_as(
             "WebhookAccepted",
             {
                 "delivery_id": models.EXAMPLE_DELIVERY_ID,
                 "event_id": models.EXAMPLE_EVENT_ID,
                 "status": "pending",
             },
-            _DELIVERY_LINKS | _EVENT_LINKS,
+            _DELIVERY_LINKS | EVENT_LINKS,
         ),
     ),
 }
@@ -225,7 +227,7 @@ _EVENT = {
         "`expanding: true` in place of `deliveries`. `get_event` tells when that is done.\n\n"
         f"Give tags in the body or in `{routes.TAGS_HEADER}`, not in both."
     ),
-    "parameters": [_TAGS_HEADER, openapi.IDEMPOTENCY_KEY],
+    "parameters": [TAGS_HEADER, openapi.IDEMPOTENCY_KEY],
     "requestBody": {
         "required": True,
         "content": {
@@ -241,9 +243,9 @@ _EVENT = {
             }
         },
     },
-    "responses": _responses(
+    "responses": responses(
         *openapi.WITH_BODY,
-        accepted=_accepted("EventAccepted", {"event_id": models.EXAMPLE_EVENT_ID, "deliveries": 3}, _EVENT_LINKS),
+        accepted=accepted_as("EventAccepted", {"event_id": models.EXAMPLE_EVENT_ID, "deliveries": 3}, EVENT_LINKS),
     ),
 }
 

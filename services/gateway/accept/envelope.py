@@ -64,13 +64,13 @@ class _BatchedEnvelope(_TaggedEnvelope, forbid_unknown_fields=True):
 
 # An array that is refused at its first element too many, however many follow: a list would be decoded to its end.
 _OPTIONAL: Any = msgspec.Raw | msgspec.UnsetType
-_Elements = msgspec.defstruct(
-    "_Elements",
+Elements = msgspec.defstruct(
+    "Elements",
     [(f"at_{place}", _OPTIONAL, msgspec.UNSET) for place in range(MAX_EVENTS)],
     array_like=True,
     forbid_unknown_fields=True,
 )
-_BatchEnvelope = msgspec.defstruct("_BatchEnvelope", [("events", _Elements)], forbid_unknown_fields=True)
+_BatchEnvelope = msgspec.defstruct("_BatchEnvelope", [("events", Elements)], forbid_unknown_fields=True)
 
 
 class _EventEnvelope(msgspec.Struct, forbid_unknown_fields=True):

@@ -12,7 +12,7 @@ an empty body, and to a batch, once each of its events is committed or refused. 
 import asyncio
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -116,7 +116,7 @@ PASSED_HEADERS = PROVIDER_HEADERS.union(
 # Headers that are read here and have one value, so that they must not be repeated.
 SINGLE_HEADERS = PROVIDER_HEADERS | {b"idempotency-key", b"x-event-type", b"x-hub-signature-256", b"x-webhook-tags"}
 TAGS_HEADER = "X-Webhook-Tags"
-_TAGS_HEADER = TAGS_HEADER.lower().encode()
+TAGS_NAME = TAGS_HEADER.lower().encode()
 # Ingest refuses a longer value of a header that it checks, and ignores all others.
 MAX_PROVIDER_HEADER_LENGTH = 1024
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -124,7 +124,7 @@ _FAN_OUT = ingest_pb2.FanOut()
 _FILTERED = ingest_pb2.INGEST_STATUS_FILTERED
 _HANDSHAKE = ingest_pb2.INGEST_STATUS_HANDSHAKE
 # The response repeats that of an earlier request with the same idempotency key, or the same id from the provider.
-_REPLAYED = ((openapi.REPLAYED.lower().encode(), b"true"),)
+REPLAYED = ((openapi.REPLAYED.lower().encode(), b"true"),)
 
 
 class WebhookStatus(StrEnum):
@@ -195,7 +195,7 @@ class _Accepting:
         """Wait for the commit; raise WebhookError if the event is refused. `whole`: when its request was."""
         item.tenant_id = sender.tenant_id
         span = spans.CURRENT.get()
-        if span is not None:
+        if span is not None and not item.traceparent:
             item.traceparent = span.traceparent
         if sender.caller and sender.caller.crossing:
             accepted = await self._batches.accept_alone(item, sender.caller)
@@ -248,13 +248,13 @@ class _Endpoint(_Accepting):
         except routing.ClientLeft:
             return
         if accepted.status == _HANDSHAKE:
-            await _send(send, 200, msgspec.json.encode(Handshake(accepted.challenge)), ())
+            await respond(send, 200, msgspec.json.encode(Handshake(accepted.challenge)), ())
             return
-        headers = _REPLAYED if _is_replayed(accepted, item) else ()
+        headers = REPLAYED if is_replayed(accepted, item) else ()
         if accepted.empty_answer:
-            await _send(send, 200, b"", headers)
+            await respond(send, 200, b"", headers)
         else:
-            await _send(send, 202, msgspec.json.encode(self._answer(accepted)), headers)
+            await respond(send, 202, msgspec.json.encode(self._answer(accepted)), headers)
 
     def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:
         """Return what to send to ingest; raise WebhookError if the request is invalid."""
@@ -300,8 +300,8 @@ class Webhook(_Endpoint):
             item.hub_signature.signature = signature[:MAX_SIGNATURE_LENGTH].decode("latin-1")
         if named:
             item.verification.headers.extend(_provider_headers(scope["headers"]))
-        if _TAGS_HEADER in headers:
-            item.tags.update(events.tags_of_header(TAGS_HEADER, headers[_TAGS_HEADER]))
+        if TAGS_NAME in headers:
+            item.tags.update(events.tags_of_header(TAGS_HEADER, headers[TAGS_NAME]))
         return item
 
     def _answer(self, accepted: ingest_pb2.Accepted) -> msgspec.Struct:
@@ -339,19 +339,17 @@ class Event(_Endpoint):
     operation_id = "publish_event"
 
     def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:  # noqa: ARG002 - the path has no parameters
-        _check_not_encoded(headers)
+        check_not_encoded(headers)
         event = envelope.event(body, headers.get(b"content-type"))
-        if _TAGS_HEADER in headers:
+        if TAGS_NAME in headers:
             if event.tags:
                 raise errors.InvalidArgument.field(TAGS_HEADER, "cannot be combined with tags in the body")
-            event = event._replace(tags=events.tags_of_header(TAGS_HEADER, headers[_TAGS_HEADER]))
+            event = event._replace(tags=events.tags_of_header(TAGS_HEADER, headers[TAGS_NAME]))
         self._check_size(event.payload)
         return self._published(event, _idempotency_key(headers))
 
     def _answer(self, accepted: ingest_pb2.Accepted) -> msgspec.Struct:
-        if accepted.expanding:
-            return EventAccepted(accepted.event_id, expanding=True)
-        return EventAccepted(accepted.event_id, accepted.deliveries)
+        return answer_of(accepted)
 
 
 class EventBatch(_Accepting):
@@ -370,8 +368,8 @@ class EventBatch(_Accepting):
             body = await routing.read(scope, receive, MAX_BATCH_BYTES)
             whole = time.perf_counter()
             headers = dict(scope["headers"])
-            _check_not_encoded(headers)
-            if _TAGS_HEADER in headers:
+            check_not_encoded(headers)
+            if TAGS_NAME in headers:
                 raise errors.InvalidArgument.field(
                     TAGS_HEADER, "must be absent: each event of a batch has its own tags"
                 )
@@ -385,7 +383,7 @@ class EventBatch(_Accepting):
             return
         results = await self._results(texts, key, sender, whole)
         replayed = all(isinstance(result, BatchedEventAccepted) and result.replayed for result in results)
-        await _send(send, 200, msgspec.json.encode(BatchResults(results)), _REPLAYED if replayed else ())
+        await respond(send, 200, msgspec.json.encode(BatchResults(results)), REPLAYED if replayed else ())
 
     async def _results(
         self, texts: list[bytes], key: str, sender: _Sender, whole: float
@@ -416,7 +414,7 @@ class EventBatch(_Accepting):
             accepted.event_id,
             msgspec.UNSET if accepted.expanding else accepted.deliveries,
             expanding=accepted.expanding,
-            replayed=_is_replayed(accepted, item),
+            replayed=is_replayed(accepted, item),
         )
 
     def _item(self, text: bytes, key: str) -> ingest_pb2.IngestItem:
@@ -438,7 +436,15 @@ def routes(batches: IngestBatches, tokens: IngestTokens, *, max_payload_bytes: i
     ]
 
 
-def _check_not_encoded(headers: dict[bytes, bytes]) -> None:
+def answer_of(accepted: ingest_pb2.Accepted) -> EventAccepted:
+    """Return the response to an event after the commit."""
+    if accepted.expanding:
+        return EventAccepted(accepted.event_id, expanding=True)
+    return EventAccepted(accepted.event_id, accepted.deliveries)
+
+
+def check_not_encoded(headers: Mapping[bytes, bytes]) -> None:
+    """Raise UnsupportedMediaType for a body that is compressed, or otherwise encoded."""
     encoding = headers.get(b"content-encoding")
     if encoding and encoding.lower() != b"identity":
         raise problems.UnsupportedMediaType.field("Content-Encoding", "must be absent: the body must be plain JSON")
@@ -464,7 +470,7 @@ def _idempotency_key(headers: dict[bytes, bytes], longest: int = events.MAX_TEXT
     return text
 
 
-def _is_replayed(accepted: ingest_pb2.Accepted, item: ingest_pb2.IngestItem) -> bool:
+def is_replayed(accepted: ingest_pb2.Accepted, item: ingest_pb2.IngestItem) -> bool:
     """Return whether nothing was stored: a new event has the id that was made here, however often it went to ingest."""
     return accepted.replayed and accepted.event_id != item.event_id
 
@@ -478,7 +484,8 @@ def _provider_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[ingest_pb2
     ]
 
 
-async def _send(send: Send, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
+async def respond(send: Send, status: int, body: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Send a response in JSON, or without a body."""
     sent = [*headers, (b"content-length", b"%d" % len(body))]
     if body:
         sent.append((b"content-type", b"application/json"))

@@ -34,6 +34,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     expanding: bool = False
     payload_withheld: bool = False
     relayed_headers: dict[str, str] = {}
+    cloudevent: dict[str, bool | int | str] = {}
 
 
 _EXAMPLE = {
@@ -82,6 +83,12 @@ _SCHEMA = {
             "description": "The provider's own headers, kept because the subscription relays them; absent if there are "
             "none.",
             "additionalProperties": {"type": "string"},
+        },
+        "cloudevent": {
+            "type": "object",
+            "description": "The attributes of a CloudEvent, without `specversion`, `type`, and `datacontenttype`; "
+            "absent if it is none.",
+            "additionalProperties": {"type": ["string", "integer", "boolean"]},
         },
         "tags": {
             "type": "object",
@@ -265,4 +272,7 @@ def _event(message: pb.Event) -> Event:
         expanding=message.expanding,
         tags=dict(message.tags),
         relayed_headers=dict(message.relayed_headers),
+        cloudevent={
+            name: getattr(value, value.WhichOneof("value") or "text") for name, value in message.cloudevent.items()
+        },
     )

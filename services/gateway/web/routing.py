@@ -21,6 +21,7 @@ _METHODS: Mapping[str, str] = {
     "ingest_webhook": "BatchIngest",
     "publish_event": "BatchIngest",
     "publish_events": "BatchIngest",
+    "publish_cloudevents": "BatchIngest",
     "replace_subscription": "UpdateSubscription",
     "disable_subscription": "SetSubscriptionStatus",
     "enable_subscription": "SetSubscriptionStatus",

@@ -26,7 +26,7 @@ from services.domain.notices.activity import Activity
 from services.domain.secrets.vault import Vault
 from services.domain.sender_context import SenderContext
 from services.ingest import metrics
-from services.ingest.events import search
+from services.ingest.events import cloudevents, search
 from services.ingest.events.committer import Committer
 from services.ingest.events.expansions import Expander
 from services.ingest.events.routing import RoutingStore
@@ -188,6 +188,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             payload_bytes=len(event.payload),
             payload_withheld=withheld,
             relayed_headers=sender.headers,
+            cloudevent=cloudevents.values(sender.cloudevent),
             tags=rules.tags_of(event.tags),
         )
         return ingest_pb2.GetEventResponse(event=found)
@@ -385,7 +386,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         addressed_to = None
         content = NOTHING
         paths: TagPaths | None = None
-        sender = sender_context.NOTHING
+        sender = cloudevents.context_of(item)
         target = item.WhichOneof("target")
         if target == "subscription_id":
             subscription = await self._subscription(tenant_id, item.subscription_id, item.ingest_token, kept)
@@ -425,7 +426,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             content_encoding=item.content_encoding or None,
             tags=_tags(item, paths, payload) if item.tags or paths is not None else (),
             empty_answer=content.empty_answer,
-            key=_key(tenant_id, route, content.delivery_id, item, event_type, content_type, payload),
+            key=_key(tenant_id, route, content.delivery_id, item, event_type, content_type, payload, sender),
             traceparent=traceparent,
             addressed_to=addressed_to,
             sender_context=sender.text,
@@ -592,18 +593,22 @@ def _key(
     event_type: str,
     content_type: str,
     payload: bytes,
+    sender: SenderContext,
 ) -> Key | None:
-    """Return what identifies repeats of a webhook: its provider's id, or the sender's idempotency key.
+    """Return what identifies repeats: the provider's id, the sender's idempotency key, or a CloudEvent's source and id.
 
     A provider's id identifies a webhook even if bodies differ: Stripe's count how many endpoints have yet to respond.
     Ids of providers and keys of senders do not collide.
     """
     if delivery_id:
         return key_of(tenant_id, f"{route}/provider", delivery_id)
-    if item.idempotency_key:
+    key = item.idempotency_key
+    if sender.cloudevent:
+        route, key = "cloudevents", cloudevents.key_of(sender.cloudevent)
+    if key:
         described = (event_type.encode(), content_type.encode(), item.content_encoding.encode())
         tags = (text.encode() for text in rules.tag_texts(item.tags)) if item.tags else ()
-        return key_of(tenant_id, route, item.idempotency_key, *described, payload, *tags)
+        return key_of(tenant_id, route, key, *described, payload, *tags)
     return None
 
 

@@ -21,6 +21,7 @@ from services.delivery.jobs.store import JobStore
 from services.delivery.worker import decisions
 from services.delivery.worker.store import WorkerStore
 from services.domain.idempotency import key_of
+from services.domain.sender_context import SenderContext
 from services.domain.states import AttemptOutcome, JobKind, JobStatus
 from services.ingest.events.store import EventStore, NewEvent
 from services.platform import errors, ids
@@ -78,6 +79,8 @@ def event(payload: bytes, *subscriptions: UUID, key: str | None = None, event_ty
         payload=payload,
         deliveries=[(ids.of_delivery(event_id, name), name, True) for name in subscriptions],
         key=key_of("default", "events", key, payload) if key else None,
+        # As senders of CloudEvents repeat in attributes what is in the payload.
+        sender_context=SenderContext(cloudevent={"id": "1", "source": "/", "card": payload.decode()}).text,
     )
 
 

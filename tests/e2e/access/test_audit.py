@@ -33,6 +33,7 @@ EXEMPT: Mapping[str, str] = {
     "ingest_webhook_with_token": TAKES_EVENTS_IN,
     "publish_event": TAKES_EVENTS_IN,
     "publish_events": TAKES_EVENTS_IN,
+    "publish_cloudevents": TAKES_EVENTS_IN,
     "verify_subscription": "changes nothing while targets are not checked",
     "pull_deliveries": DELIVERS,
     "report_pull_results": DELIVERS,

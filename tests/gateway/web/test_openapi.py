@@ -22,6 +22,7 @@ OPERATIONAL = {"livez", "healthz", "readyz", "metrics"}
 # Schemas of responses that have an example as a whole.
 EXEMPLIFIED = {
     *("Problem", "FieldError", "WebhookAccepted", "EventAccepted", "BatchedEventAccepted", "Handshake", "Event"),
+    "CloudEvent",
     *("OperationalEvent", "OperationalEventData", "Health", "Liveness"),
 }
 OPEN = OPERATIONAL | {"ingest_webhook_with_token"}
@@ -78,6 +79,7 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "POST /api/v1/webhooks/deliveries/{delivery_id}/cancel cancel_webhook_delivery",
         "POST /api/v1/events publish_event",
         "POST /api/v1/events/batch publish_events",
+        "POST /api/v1/cloudevents publish_cloudevents",
         "GET /api/v1/events list_events",
         "GET /api/v1/events/{event_id} get_event",
         "GET /api/v1/events/{event_id}/deliveries list_event_deliveries",
@@ -153,6 +155,7 @@ def expected_statuses(operation: dict[str, Any]) -> set[str]:
     if operation["operationId"] == "create_job":  # for subscriptions of its filter
         expected.add("404")
     if operation["operationId"] in {
+        "publish_cloudevents",  # whose source and id are an idempotency key
         "create_tenant",
         "delete_tenant",
         "replace_subscription",
@@ -181,8 +184,8 @@ def test_operations_document_every_status_that_they_can_return(operations: dict[
         if name in OPERATIONAL:
             continue
         successes = {status for status in operation["responses"] if status.startswith("2")}
-        # A webhook may be a handshake, and a job only previewed.
-        two = name.startswith("ingest_webhook") or name == "create_job"
+        # A webhook may be a handshake, a job only previewed, and CloudEvents a batch.
+        two = name.startswith("ingest_webhook") or name in {"create_job", "publish_cloudevents"}
         assert successes == {"200", "202"} if two else len(successes) == 1, name
         assert set(operation["responses"]) - successes == expected_statuses(operation), name
 
@@ -220,7 +223,12 @@ def test_routes_of_the_api_all_check_the_role(operations: dict[str, dict[str, An
         if not found.name.endswith("__main__")
     ]
     routes = [route for module in modules if hasattr(module, "router") for route in module.router.routes]
-    plain_asgi = {"ingest_webhook", "publish_event", "publish_events"}  # which check the role themselves
+    plain_asgi = {
+        "ingest_webhook",
+        "publish_event",
+        "publish_events",
+        "publish_cloudevents",
+    }  # which check the role themselves
     assert {route.operation_id for route in routes} == set(operations) - OPEN - plain_asgi
     for route in routes:
         assert isinstance(route, RoleRoute), route
@@ -337,7 +345,7 @@ def test_schemas_have_a_type_or_say_that_they_may_be_anything(document: dict[str
         assert schema.get("type") in {"object", "string"}, name
         for field, value in schema.get("properties", {}).items():
             said = {"type", "$ref", "anyOf", "const", "enum", "allOf"} & {*value}
-            assert said or field in {"payload", "before", "after"}, (name, field)
+            assert said or field in {"payload", "data", "before", "after"}, (name, field)
             assert "default" not in value, f"{name}.{field}: generators would take it for required"
 
 

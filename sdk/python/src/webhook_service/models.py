@@ -740,6 +740,41 @@ class ClientCertificateBody(Model, kw_only=True):
     """
 
 
+class CloudEvent(Model, kw_only=True):
+    """A CloudEvent in JSON, with at most 40 attributes. Extensions are strings, booleans, or integers,
+    whose names have 1 to 64 characters of `a-z 0-9`.
+    """
+
+    specversion: str
+
+    id: str
+    """Unique for the source: an event with the same `source` and `id` is a repeat."""
+
+    source: str
+    """URI or path of what the event happened in."""
+
+    type: str
+    """Type of the event."""
+
+    subject: str | None = None
+    """What in the source the event is about."""
+
+    time: str | None = None
+    """When it happened, as RFC 3339 has it."""
+
+    datacontenttype: str | None = None
+    """Content-Type with which the data is delivered; `application/json` if it is absent."""
+
+    dataschema: str | None = None
+    """URI of a schema of the data, which is not read."""
+
+    data: Any = None
+    """Any JSON value, whose exact bytes are delivered; a string if the type is not JSON."""
+
+    data_base64: str | None = None
+    """Bytes in base64, in place of `data`."""
+
+
 class CreatedApiKey(Model, kw_only=True):
     """A new API key, which cannot be shown again."""
 
@@ -1106,6 +1141,11 @@ class Event(Model, kw_only=True):
 
     relayed_headers: dict[str, str] | None = None
     """The provider's own headers, kept because the subscription relays them; absent if there are none."""
+
+    cloudevent: dict[str, str | int | bool] | None = None
+    """The attributes of a CloudEvent, without `specversion`, `type`, and `datacontenttype`; absent if
+    it is none.
+    """
 
     tags: dict[str, str]
     """By what the event is found."""

@@ -1,0 +1,1 @@
+"""CloudEvents, as they come in over HTTP."""
