@@ -50,6 +50,7 @@ UNUSED: Mapping[str, frozenset[str]] = {
 FOLLOWING: Mapping[str, str] = {
     "EGRESS_ALLOW": "loopback (`127.0.0.0/8,::1/128`) in development, nothing elsewhere",
     "AUTH_REQUIRED": "`false` in development, `true` elsewhere",
+    "ENDPOINT_VERIFICATION_ORIGIN": "none",
 }
 
 # Prints name, type, and labels of every metric that a process has once its module is imported.

@@ -3,6 +3,7 @@
 import codecs
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -69,6 +70,13 @@ class Destination(Protocol):
         `fresh` forbids a reused connection. `repeated`: it is the second request of the claim, whose first was lost
         with a connection. `trace` is the W3C traceparent to send, if the receiver is to see it. What happens is noted
         in `trail`.
+        """
+        ...
+
+    async def ask(self, claim: Claim, headers: Mapping[str, str], *, timeout_seconds: float, trail: Trail) -> Answer:
+        """Send OPTIONS with these headers, and no payload, within a deadline. Raises SendError.
+
+        The headers of the answer are in `trail`.
         """
         ...
 

@@ -1,9 +1,10 @@
-"""Checks that a target wants webhooks before it gets any (ENDPOINT_VERIFICATION=echo).
+"""Checks that a target wants webhooks before it gets any (ENDPOINT_VERIFICATION).
 
-The target of an unverified subscription is sent a challenge in a signed POST, as Slack does it: of what the field
-knows, this is what most receivers can already answer, where they answer events anyway. It must answer 2xx with the
-challenge as the body, or as the field `challenge` of a JSON object. Then its subscription is active. After the last of
-DELAYS_SECONDS nothing more is sent until somebody asks.
+With `echo` the target of an unverified subscription is sent a challenge in a signed POST, as Slack does it: of what the
+field knows, this is what most receivers can already answer, where they answer events anyway. It must answer 2xx with
+the challenge as the body, or as the field `challenge` of a JSON object. With `options` it is asked by the handshake of
+CloudEvents' HTTP webhooks, and must name our origin. Then its subscription is active. After the last of DELAYS_SECONDS
+nothing more is sent until somebody asks.
 
 A challenge is sent as a delivery is, within the same bounds. A check is one worker's until a time, as a lease: a worker
 that is lost leaves it to the others. Tenants share the checks in flight.
@@ -12,16 +13,18 @@ that is lost leaves it to the others. Tenants share the checks in flight.
 import asyncio
 import contextlib
 import math
+import re
 import secrets
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 import structlog
 
 from services.delivery.destinations.destination import Answer, SendError, message_text
+from services.delivery.destinations.details import Trail
 from services.delivery.destinations.registry import Destinations
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker.claims import Claim, claim_of_message
@@ -59,6 +62,11 @@ INTERVAL_SECONDS = 1.0
 LEAST_SECONDS = 0.1
 CHALLENGE_BYTES = 32
 _SUCCESS = range(200, 300)
+# The rates of handshakes are in requests per minute.
+MINUTE_SECONDS = 60.0
+_RATE = re.compile(r"[1-9][0-9]{0,8}")
+# Of a header of an answer, in the reason why it does not verify its target.
+MAX_SHOWN = 100
 
 
 class Due(NamedTuple):
@@ -66,6 +74,7 @@ class Due(NamedTuple):
 
     claim: Claim
     sent: int
+    rate_limit_per_second: float | None = None
 
 
 class CheckStore:
@@ -84,7 +93,11 @@ class CheckStore:
             if needless := [row for row in rows if not row["needed"]]:
                 names = [row["id"] for row in needless]
                 await self._pool.execute(SQL["forget_checks"], names, needless[0]["until"])
-            found = [Due(_claim(row, asked_at), row["sent"]) for row in rows if row["needed"] and not row["lost"]]
+            found = [
+                Due(_claim(row, asked_at), row["sent"], row["rate_limit_per_second"])
+                for row in rows
+                if row["needed"] and not row["lost"]
+            ]
             if found or not rows:
                 return found
 
@@ -133,6 +146,7 @@ class EndpointChecks:
         self._signals = heard
         self._copies = Copies(heard)
         self._timeout_seconds = settings.delivery_timeout_seconds
+        self._origin = settings.endpoint_verification_origin if settings.endpoint_verification == "options" else None
         self._weight_of = weight_of
         self._out: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -182,7 +196,7 @@ class EndpointChecks:
                     await self._store.put_off(due)
                     self._wake.set(NO_ROOM_SECONDS)
                     return
-                error = await self._challenge(claim)
+                error = await self._verify(due)
             await self._end(due, error)
         except Exception as failed:  # noqa: BLE001 - it is due again when its lease runs out
             log.warning("a target was not checked", subscription_id=str(claim.subscription_id), error=repr(failed))
@@ -192,16 +206,31 @@ class EndpointChecks:
                 del self._out[claim.tenant_id]
             self._wake.set()
 
-    async def _challenge(self, claim: Claim) -> str | None:
-        """Send a challenge; return why the target is not verified, None if it is."""
-        challenge = secrets.token_urlsafe(CHALLENGE_BYTES)
-        payload = msgspec.json.encode({"type": EVENT_TYPE, "challenge": challenge})
-        timeout = self._timeout_seconds if claim.timeout_seconds is None else claim.timeout_seconds
+    async def _verify(self, due: Due) -> str | None:
+        """Ask a target; return why it is not verified, None if it is."""
         try:
-            answer = await self._destinations.of(claim).send(claim, payload, timeout_seconds=timeout, fresh=True)
+            return await (self._challenge(due.claim) if self._origin is None else self._shake_hands(due, self._origin))
         except SendError as error:
             return f"{error.kind}: {error.message}"
+
+    def _timeout_of(self, claim: Claim) -> float:
+        return self._timeout_seconds if claim.timeout_seconds is None else claim.timeout_seconds
+
+    async def _challenge(self, claim: Claim) -> str | None:
+        challenge = secrets.token_urlsafe(CHALLENGE_BYTES)
+        payload = msgspec.json.encode({"type": EVENT_TYPE, "challenge": challenge})
+        destination = self._destinations.of(claim)
+        answer = await destination.send(claim, payload, timeout_seconds=self._timeout_of(claim), fresh=True)
         return refusal(answer, challenge)
+
+    async def _shake_hands(self, due: Due, origin: str) -> str | None:
+        headers, trail = {"WebHook-Request-Origin": origin}, Trail()
+        if due.rate_limit_per_second is not None:
+            headers["WebHook-Request-Rate"] = str(math.ceil(due.rate_limit_per_second * MINUTE_SECONDS))
+        destination = self._destinations.of(due.claim)
+        answer = await destination.ask(due.claim, headers, timeout_seconds=self._timeout_of(due.claim), trail=trail)
+        granted = {name.lower(): value.strip().decode("latin-1") for name, value in trail.response_headers}
+        return no_grant(answer, granted, origin, due.rate_limit_per_second)
 
     async def _end(self, due: Due, error: str | None) -> None:
         if error is not None:
@@ -229,6 +258,30 @@ def refusal(answer: Answer, challenge: str) -> str | None:
         if isinstance(found, dict) and found.get("challenge") == challenge:
             return None
     return 'the body of the answer is neither the challenge nor {"challenge": …} with it'
+
+
+def no_grant(answer: Answer, granted: Mapping[bytes, str], origin: str, rate_per_second: float | None) -> str | None:
+    """Return why an answer to a handshake does not verify its target; None if it does."""
+    if answer.status_code not in _SUCCESS:
+        return f"the target answered {answer.status_code} to the OPTIONS request, and not 2xx"
+    allowed = granted.get(b"webhook-allowed-origin")
+    if allowed is None:
+        return "the answer to the OPTIONS request has no WebHook-Allowed-Origin"
+    if allowed != "*" and allowed.lower() != origin.lower():
+        return f"the target allows the origin {allowed[:MAX_SHOWN]}, and not {origin}"
+    return _why_too_fast(granted.get(b"webhook-allowed-rate", "*"), rate_per_second)
+
+
+def _why_too_fast(allowed: str, rate_per_second: float | None) -> str | None:
+    """Return why a subscription may send more than a target allows in a minute; None if it may not."""
+    if allowed == "*":
+        return None
+    if not _RATE.fullmatch(allowed):
+        return f"WebHook-Allowed-Rate is {allowed[:MAX_SHOWN]}, and neither * nor a number"
+    if rate_per_second is not None and rate_per_second * MINUTE_SECONDS <= int(allowed):
+        return None
+    most = int(allowed) / MINUTE_SECONDS
+    return f"the target allows {allowed} requests in a minute: set rate_limit_per_second to {most:.4g} or less"
 
 
 def _claim(row: Any, asked_at: float) -> Claim:

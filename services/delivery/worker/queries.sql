@@ -373,7 +373,8 @@ WITH RECURSIVE tenant AS (
     RETURNING c.subscription_id, c.sent, c.due_at, due.needed
 )
 SELECT now() AS now, t.needed, t.due_at AS until, t.due_at IS NULL AS lost, t.sent, t.subscription_id AS id, s.tenant_id,
-       s.target_url, s.endpoint_version, s.timeout_seconds, s.sealed_secrets, s.sealed_headers, s.sealed_client_certificate
+       s.target_url, s.endpoint_version, s.timeout_seconds, s.sealed_secrets, s.sealed_headers, s.sealed_client_certificate,
+       s.rate_limit_per_second
 FROM taken t LEFT JOIN subscriptions s ON s.id = t.subscription_id
 
 -- forget_checks --

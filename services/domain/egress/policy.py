@@ -6,7 +6,9 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
+
+from pydantic import model_validator
 
 from services.domain.egress.targets import MAX_PORT
 from services.platform.settings import Settings, shaped
@@ -190,13 +192,30 @@ class EgressSettings(Settings):
     egress_deny_ports: Annotated[
         str, shaped("^(none|[a-z0-9, ]+)$", "must be default, none, or ports separated by commas")
     ] = "default"
-    # Whether a new target must prove that it wants webhooks. With echo, none are sent before it answered a challenge.
-    endpoint_verification: Literal["none", "echo"] = "none"
+    # Whether a new target must prove that it wants webhooks before any are sent. With echo it has to answer a
+    # challenge, with options the handshake of CloudEvents' HTTP webhooks.
+    endpoint_verification: Literal["none", "echo", "options"] = "none"
+    # Whom targets are asked to grant the handshake to. Required for it, and otherwise not used.
+    endpoint_verification_origin: (
+        Annotated[
+            str,
+            shaped(
+                "^[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?$", "must be a DNS name, such as webhooks.example.com"
+            ),
+        ]
+        | None
+    ) = None
 
     @property
     def checks_endpoints(self) -> bool:
         """Whether a new target is checked before it gets deliveries."""
-        return self.endpoint_verification == "echo"
+        return self.endpoint_verification != "none"
+
+    @model_validator(mode="after")
+    def _handshakes_have_an_origin(self) -> Self:
+        if self.endpoint_verification == "options" and not self.endpoint_verification_origin:
+            raise ValueError("ENDPOINT_VERIFICATION_ORIGIN is required if ENDPOINT_VERIFICATION is options")
+        return self
 
     @property
     def egress_allowed(self) -> list[str]:

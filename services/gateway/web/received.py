@@ -185,7 +185,7 @@ WEBHOOKS: dict[str, dict[str, Any]] = {
     "challenge": _received(
         "challenge",
         "A challenge",
-        "Sent to a new target if `ENDPOINT_VERIFICATION` is on. Respond with 2xx and the value of `challenge`.",
+        "Sent to a new target if `ENDPOINT_VERIFICATION` is `echo`. Respond with 2xx and the value of `challenge`.",
         openapi.ref("Challenge"),
         SCHEMAS["Challenge"]["examples"][0],
     ),

@@ -378,10 +378,76 @@ async def test_checks_are_looked_for_no_more_often_where_much_is_due(monkeypatch
             looks += 1
             return []
 
-    settings: Any = SimpleNamespace(delivery_timeout_seconds=1.0)
+    settings: Any = SimpleNamespace(delivery_timeout_seconds=1.0, endpoint_verification="echo")
     nothing: Any = None
     client: Any = SimpleNamespace(register_script=lambda _: None)
     heard, store = Signals(client), cast("Any", Store())
     made = checks.EndpointChecks(store, nothing, nothing, heard, settings)
     await run_and_wake(made.run(), heard, DUE, until=lambda: looks)
     assert looks == 1
+
+
+# The handshake of CloudEvents' HTTP webhooks.
+
+ORIGIN = "webhooks.example.com"
+HANDSHAKE: dict[str, Any] = {"endpoint_verification": "options", "endpoint_verification_origin": ORIGIN}
+
+
+async def test_target_that_grants_the_handshake_is_verified(world: World, receiver: Receiver) -> None:
+    receiver.script(Reply(body=b"", headers={"WebHook-Allowed-Origin": ORIGIN, "WebHook-Allowed-Rate": "120"}))
+    subscription = await unverified(world, receiver.url())
+    await world.pool.execute("UPDATE subscriptions SET rate_limit_per_second = 2 WHERE id = $1", subscription)
+    delivery_id = await world.deliver(subscription, b'{"the": "event"}')
+    async with world.running(**HANDSHAKE):
+        await world.in_state(delivery_id, "delivered")
+    asked, event = receiver.requests
+    assert (asked.method, asked.body, event.method) == ("OPTIONS", b"", "POST")
+    assert asked.headers["WebHook-Request-Origin"] == ORIGIN
+    assert asked.headers["WebHook-Request-Rate"] == "120"
+    assert await status_of(world, subscription) == "active"
+
+
+async def test_target_that_grants_nothing_gets_no_delivery(world: World, receiver: Receiver) -> None:
+    receiver.script(then=Reply(headers={"Allow": "POST", "Access-Control-Allow-Origin": "*"}))
+    subscription = await unverified(world, receiver.url())
+    await world.deliver(subscription)
+    async with world.running(**HANDSHAKE):
+        assert await failed(world, subscription) == "the answer to the OPTIONS request has no WebHook-Allowed-Origin"
+    assert {request.method for request in receiver.requests} == {"OPTIONS"}
+    assert "WebHook-Request-Rate" not in receiver.requests[0].headers
+
+
+@pytest.mark.parametrize(
+    ("granted", "rate", "why"),
+    [
+        ({"webhook-allowed-origin": "*"}, None, None),
+        ({"webhook-allowed-origin": ORIGIN.upper(), "webhook-allowed-rate": "*"}, None, None),
+        ({"webhook-allowed-origin": ORIGIN, "webhook-allowed-rate": "60"}, 1.0, None),
+        (
+            {"webhook-allowed-origin": ORIGIN, "webhook-allowed-rate": "60"},
+            1.1,
+            "set rate_limit_per_second to 1 or less",
+        ),
+        (
+            {"webhook-allowed-origin": ORIGIN, "webhook-allowed-rate": "60"},
+            None,
+            "set rate_limit_per_second to 1 or less",
+        ),
+        ({"webhook-allowed-origin": ORIGIN, "webhook-allowed-rate": "0"}, 1.0, "neither * nor a number"),
+        ({"webhook-allowed-origin": ORIGIN, "webhook-allowed-rate": "9" * 500}, 1.0, "neither * nor a number"),
+        ({"webhook-allowed-origin": "other.example"}, None, f"allows the origin other.example, and not {ORIGIN}"),
+        ({}, None, "no WebHook-Allowed-Origin"),
+    ],
+)
+def test_what_grants_a_handshake(granted: dict[str, str], rate: float | None, why: str | None) -> None:
+    found = checks.no_grant(
+        Answer(status_code=200, body=b""), {name.encode(): value for name, value in granted.items()}, ORIGIN, rate
+    )
+    assert (found is None) if why is None else (found is not None and why in found and len(found) < 250)
+    refused = checks.no_grant(Answer(status_code=405, body=b""), {b"webhook-allowed-origin": "*"}, ORIGIN, None)
+    assert refused == "the target answered 405 to the OPTIONS request, and not 2xx"
+
+
+def test_a_handshake_requires_an_origin(world: World) -> None:
+    with pytest.raises(ValueError, match="ENDPOINT_VERIFICATION_ORIGIN is required"):
+        world.worker_settings(endpoint_verification="options")

@@ -1,10 +1,11 @@
 """Webhooks over HTTP: a claim becomes a signed request, sent with the subscription's own headers and certificate."""
 
 import contextlib
+import dataclasses
 import functools
 import ssl
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 import structlog
 
@@ -48,6 +49,13 @@ class HttpDestination:
         identity = await self._identity(claim) if claim.sealed_client_certificate is not None else None
         outgoing = self._signed(claim, payload, identity, trace, repeated=repeated)
         return await self._sender.send(outgoing, timeout_seconds=timeout_seconds, fresh=fresh, trail=trail)
+
+    async def ask(self, claim: Claim, headers: Mapping[str, str], *, timeout_seconds: float, trail: Trail) -> Answer:
+        """See Destination."""
+        identity = await self._identity(claim) if claim.sealed_client_certificate is not None else None
+        made = self._signed(claim, b"", identity, None, repeated=False)
+        asking = dataclasses.replace(made, method="OPTIONS", headers=made.headers | dict(headers))
+        return await self._sender.send(asking, timeout_seconds=timeout_seconds, fresh=True, trail=trail)
 
     async def _identity(self, claim: Claim) -> ClientIdentity:
         try:

@@ -17,7 +17,7 @@ USER_AGENT = f"webhook-service/{metrics.VERSION}"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutgoingRequest:
-    """A POST. `body` is exactly the payload."""
+    """A request: a POST, unless it is a handshake. `body` is exactly the payload."""
 
     url: str
     headers: dict[str, str] = field(repr=False)
@@ -26,6 +26,7 @@ class OutgoingRequest:
     identity: ClientIdentity | None = None
     # The names of the headers that are the subscription's own.
     own: Collection[str] = ()
+    method: str = "POST"
 
 
 def build(

@@ -31,6 +31,7 @@ SWEEP_SECONDS = 1.0
 # Of a name, in the details of an attempt that was not made.
 MAX_ADDRESSES = 8
 _REQUEST_TIMEOUT = 408
+POST = "POST"
 _Key: TypeAlias = tuple[bool, str, int, ClientIdentity | None]
 # A connection and its address.
 _Opened: TypeAlias = tuple[Connection, str]
@@ -68,7 +69,7 @@ class HttpSender:
     async def send(
         self, request: OutgoingRequest, *, timeout_seconds: float, fresh: bool = False, trail: Trail | None = None
     ) -> Answer:
-        """POST within a deadline over connect, headers and body; `fresh` forbids a reused connection. Raises SendError.
+        """Send within a deadline over connect, headers and body; `fresh` forbids a reused connection. Raises SendError.
 
         Redirects are not followed. The body is read up to a bound and cut there. What happens is noted in `trail`.
         """
@@ -223,10 +224,12 @@ def _target(url: str) -> tuple[TargetUrl, bytes]:
         target = targets.parse(url)
     except ValueError as error:
         raise SendError(AttemptOutcome.INVALID_REQUEST, f"the target {error}") from None
-    return target, f"POST {target.path} HTTP/1.1\r\nHost: {target.authority}\r\n".encode("ascii")
+    return target, f"{POST} {target.path} HTTP/1.1\r\nHost: {target.authority}\r\n".encode("ascii")
 
 
 def _head(begin: bytes, request: OutgoingRequest) -> bytes:
+    if request.method != POST:
+        begin = begin.replace(POST.encode(), request.method.encode(), 1)
     lines = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
     if lines.count("\n") != len(request.headers) or lines.count("\r") != len(request.headers) or "\0" in lines:
         raise SendError(AttemptOutcome.INVALID_REQUEST, "a header contains a line break or NUL")
