@@ -1,5 +1,6 @@
 """webhookctl and the real service, in a tenant of its own."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -19,8 +20,11 @@ import yaml  # type: ignore[import-untyped]
 from dev.harness.receiver import Receiver
 from dev.harness.stack import Stack
 from webhook_service import Client
-from webhook_service.cli import app, profiles
+from webhook_service.cli import app, following, profiles
 from webhook_service.cli.deliveries import moment
+from webhook_service.cli.following import Follower, Message
+from webhook_service.errors import ApiError
+from webhook_service.transport import Transport
 
 
 class Ended(NamedTuple):
@@ -259,3 +263,64 @@ def test_a_time_may_be_so_long_ago() -> None:
     assert moment("2h") < moment("1h")
     with pytest.raises(ValueError, match="tomorrow is not a time"):
         moment("tomorrow")
+
+
+def test_messages_of_a_stream_have_a_position_and_what_they_say() -> None:
+    lines = [
+        "retry: 1000",
+        "",
+        ": nothing new",
+        "id: 1-0",
+        "",
+        "id: 2-0",
+        "event: deliveries",
+        'data: {"items":',
+        "data: []}",
+        "",
+    ]
+    assert list(following.messages(lines)) == [
+        Message("", "", ""),
+        Message("1-0", "", ""),
+        Message("2-0", "deliveries", '{"items":\n[]}'),
+    ]
+
+
+async def test_tail_is_told_by_the_stream_and_looks_at_the_list_where_there_is_none(
+    stack: Stack, tenant: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began = moment("1m")
+    with Client(stack.base_url, tenant=tenant) as client:
+        made = client.subscriptions.create(target_url=receiver.url("/tail"), event_types=["tailed.*"])
+
+        def deliver() -> str:
+            return client.events.publish("tailed.once", {}).event_id
+
+        def following_it() -> Follower:
+            return Follower(client, began=began, subscription_id=[made.id], status=["delivered"])
+
+        first = deliver()
+        changes = following_it().changes()
+        assert (await asyncio.to_thread(next, changes)).event_id == first
+        # From here on no list is needed.
+        with monkeypatch.context() as patch:
+            patch.setattr(Follower, "_look", lambda _: iter(()))
+            second = deliver()
+            change = await asyncio.to_thread(next, changes)
+        assert (change.event_id, change.status, change.attempt_count, change.status_code) == (
+            second,
+            "delivered",
+            1,
+            200,
+        )
+        changes.close()
+
+        def refuse(*_: object) -> None:
+            raise ApiError("Redis is unavailable", status=503)
+
+        monkeypatch.setattr(Transport, "streaming", refuse)
+        changes = following_it().changes()
+        found = [(await asyncio.to_thread(next, changes)).event_id for _ in range(2)]
+        assert found == [first, second]
+        third = deliver()
+        assert (await asyncio.to_thread(next, changes)).event_id == third
+        client.subscriptions.delete(made.id)

@@ -277,7 +277,7 @@ class DispatcherStore:
                 made = leases.expired(of_consumers, self._policy)
                 changed = await self._outcomes.record_held(connection, made)
         if self._live is not None and made:
-            self._live.note([outcome for outcome in made if outcome.claim.id in changed], rare=True)
+            self._live.note([outcome for outcome in made if outcome.claim.id in changed])
         decisions.count_ended(changed.values())
         pull_metrics.RESULTS.labels(AttemptOutcome.LEASE_EXPIRED).inc(len(of_consumers))
         return len(of_workers), sum(row["status"] == DeliveryStatus.FAILED for row in ended)

@@ -18,6 +18,8 @@ from services.platform.stores.redis import Client
 PACE_SECONDS = 0.1
 # Between looks whether somebody watches, while something is recorded.
 LOOK_SECONDS = 1.0
+# That are kept for a look, which comes once in that time.
+MAX_KEPT = 20
 # That wait to be told; further ones are counted.
 MAX_WAITING = 1_000
 
@@ -33,15 +35,18 @@ class Live:
         self._waiting: deque[Told] = deque()
         self._dropped: Counter[str] = Counter()
 
-    def note(self, outcomes: Sequence[Outcome], *, rare: bool = False) -> None:
+    def note(self, outcomes: Sequence[Outcome]) -> None:
         """Have these told, if somebody watches; otherwise that costs a flag for all of them.
 
-        What is recorded before the first look is not told, unless it is `rare`: the next one may be long in coming.
+        The first ones since the last look are kept for the next: others may be long in coming.
         """
+        first = not self._noted.is_set()
         self._noted.set()
-        if not self._open and not rare:
-            return
         now = time.time()
+        if not self._open:
+            if first:
+                self._waiting.extend(_told(outcome, now) for outcome in outcomes[:MAX_KEPT])
+            return
         room = MAX_WAITING - len(self._waiting)
         self._waiting.extend(_told(outcome, now) for outcome in outcomes[:room])
         self._dropped.update(outcome.claim.tenant_id for outcome in outcomes[room:])

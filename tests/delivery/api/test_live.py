@@ -88,7 +88,7 @@ async def test_nothing_is_told_while_nobody_watches(process: Process) -> None:
     process.record()
     await wait_until(lambda: not process.live._noted.is_set(), what="a look at the gate")
     process.record()
-    assert not process.live._waiting
+    await wait_until(lambda: not process.live._waiting, what="what was kept for a look to be forgotten")
     assert await process.client.exists(STREAM) == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -63,6 +64,20 @@ class Transport:
                 raise failure
             self._sleep(delay)
             attempt += 1
+
+    @contextlib.contextmanager
+    def streaming(self, call: Call) -> Iterator[Iterator[str]]:
+        """Yield the lines of a response that lasts; raise WebhookServiceError if it is refused, or cut off."""
+        request = call.request()
+        try:
+            with self._http.stream(
+                request.method, request.path, headers={**request.headers, **self._headers}, timeout=self._timeout
+            ) as response:
+                if response.status_code not in call.responses:
+                    raise errors.of_response(response.status_code, response.headers, response.read())
+                yield response.iter_lines()
+        except httpx.TransportError as error:
+            raise errors.ConnectionFailed(f"the connection to {self._http.base_url} was lost: {error}") from error
 
 
 def longer(timeout: httpx.Timeout, seconds: float | UnsetType) -> httpx.Timeout:

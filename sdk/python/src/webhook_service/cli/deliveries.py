@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import time
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from msgspec import UNSET
 
 from webhook_service.cli import jobs, session, subscriptions
+from webhook_service.cli.following import Change, Follower
 from webhook_service.cli.output import COLORS, Output
 from webhook_service.cli.session import Session
 from webhook_service.errors import NotFound
-from webhook_service.models import Delivery, DeliverySummary
+from webhook_service.models import Delivery
 
 _COLUMNS = ("id", "created_at", "event_type", "status", "attempt_count", "last_status_code", "explanation")
 _NARROW = ("created_at", "event_type", "status", "id")
-# How far back a follower looks for deliveries that change.
-_WINDOW = timedelta(minutes=10)
-_INTERVAL_SECONDS = 1.0
-_MOST_FOLLOWED = 200
 
 Subscriptions = Annotated[
     list[str] | None, typer.Option("--subscription", help="To this subscription: id or name. Repeatable.")
@@ -88,39 +83,30 @@ def tail(
     tag: Tags = None,
     since: Since = None,
 ) -> None:
-    """Print deliveries as they change, until interrupted."""
+    """Print what becomes of deliveries as it is recorded, until interrupted."""
     asked = session.of(context)
-    began = moment(since) if since else datetime.now(UTC).isoformat()
-    wanted = {"subscription_id": _ids(asked, subscription), "event_type": event_type, "tag": tag}
+    follower = Follower(
+        asked.client,
+        began=moment(since) if since else datetime.now(UTC).isoformat(),
+        subscription_id=_ids(asked, subscription),
+        event_type=event_type,
+        status=status,
+        tag=tag,
+        say=asked.output.say,
+    )
     with contextlib.suppress(KeyboardInterrupt):
-        for delivery in _changes(asked, began, **wanted):
-            if not status or delivery.status in status:
-                _print_change(asked.output, delivery)
+        for change in follower.changes():
+            _print_change(asked.output, change)
 
 
-def _changes(asked: Session, began: str, **wanted: Any) -> Iterator[DeliverySummary]:
-    """Yield each delivery that is new, or has changed since it was seen last."""
-    seen: dict[str, tuple[str, int]] = {}
-    while True:
-        recent = (datetime.now(UTC) - _WINDOW).isoformat()
-        found = asked.client.deliveries.list(**wanted, from_=max(began, recent), limit=100)
-        latest = list(islice(found, _MOST_FOLLOWED))
-        for delivery in reversed(latest):
-            state = (str(delivery.status), delivery.attempt_count)
-            if seen.get(delivery.id) != state:
-                yield delivery
-        seen = {delivery.id: (str(delivery.status), delivery.attempt_count) for delivery in latest}
-        time.sleep(_INTERVAL_SECONDS)
-
-
-def _print_change(output: Output, delivery: DeliverySummary) -> None:
+def _print_change(output: Output, change: Change) -> None:
     if output.is_json:
-        output.json(delivery)
+        output.json(change)
         return
-    said = f"{datetime.now(UTC):%H:%M:%S}  {delivery.event_type or '-'}  "
-    status = str(delivery.status)
-    outcome = delivery.last_status_code or delivery.last_error_kind or ""
-    output.line(said, (status, COLORS.get(status, "")), f"  attempt {delivery.attempt_count}  {outcome}  {delivery.id}")
+    said = f"{datetime.now(UTC):%H:%M:%S}  {change.event_type or '-'}  "
+    outcome = change.status_code or change.error_kind or ""
+    colored = (change.status, COLORS.get(change.status, ""))
+    output.line(said, colored, f"  attempt {change.attempt_count}  {outcome}  {change.delivery_id}")
 
 
 def explain(
