@@ -98,11 +98,11 @@ async def share(url: str, *, deliveries: int, pullers: int) -> list[Finding]:
     ]
 
 
-async def stop(url: str, *, seconds: float) -> list[Finding]:
+async def stop(url: str, *, seconds: float, events: int = STOPPED_EVENTS) -> list[Finding]:
     """Stop a consumer that holds deliveries, while more are published; see what comes when it goes on."""
     async with AsyncClient(url, tenant=await _tenant(url), timeout_seconds=60) as client:
         subscription = await _subscribed(client)
-        published = await _publish(client, STOPPED_EVENTS // 2)
+        published = await _publish(client, events // 2)
         reported: set[str] = set()
         doubled: list[str] = []
         left: set[str] = set()
@@ -123,18 +123,18 @@ async def stop(url: str, *, seconds: float) -> list[Finding]:
                 reported.update(one.event_id for one in found.deliveries if one.id in recorded)
                 number += len(recorded)
 
-        await consume(STOPPED_EVENTS // 4)
+        await consume(events // 4)
         held = await client.subscriptions.pull(subscription, max_deliveries=LEFT, lease_seconds=LEASE_SECONDS)
         left.update(one.event_id for one in held.deliveries)
         began_at = time.monotonic()
-        published |= await _publish(client, STOPPED_EVENTS // 2)
+        published |= await _publish(client, events // 2)
         await asyncio.sleep(max(0.0, seconds - (time.monotonic() - began_at)))
         async with asyncio.timeout(PATIENCE_SECONDS):
-            await consume(STOPPED_EVENTS - len(reported))
+            await consume(events - len(reported))
         again = await client.subscriptions.pull(subscription, wait_seconds=WAIT_SECONDS)
     what = (
         f"a consumer stopped for {seconds:,.0f} s with {len(left)} deliveries that it had not reported, while "
-        f"{STOPPED_EVENTS // 2:,} were published: all {len(published):,} came, and none again that it had reported"
+        f"{events // 2:,} were published: all {len(published):,} came, and none again that it had reported"
     )
     ok = reported == published and not doubled and not again.deliveries and len(left) == LEFT
     return [Finding(what=what, ok=ok)]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from dev.harness.stack import Stack
+from dev.reach import consumers
 from webhook_service import AsyncClient, Client, verify
 from webhook_service.models import DeliveryStatus
 from webhook_service.pulling import LeaseExpired
@@ -84,3 +85,13 @@ def test_a_result_of_another_lease_is_not_recorded(client: Client) -> None:
     with pytest.raises(LeaseExpired, match="was not recorded"):
         delivery.fail("never mind")
     client.subscriptions.delete(made.id)
+
+
+@pytest.mark.timeout(600)
+async def test_consumers_share_deliveries_and_one_that_stops_loses_none(stack: Stack) -> None:
+    """A sample of `make acceptance-reach`, without its rate."""
+    shared, _ = await consumers.share(stack.base_url, deliveries=1_000, pullers=20)
+    assert shared.ok, shared.what
+    # Longer than its leases.
+    (stopped,) = await consumers.stop(stack.base_url, seconds=consumers.LEASE_SECONDS + 1, events=400)
+    assert stopped.ok, stopped.what

@@ -33,8 +33,8 @@ MULTIPART = "multipart/mixed"
 _MOST = int(limits.PULLED_DELIVERIES.most)
 _WRONG_DESTINATION = "The subscription's `destination` is not `pull` (`WRONG_DESTINATION`)."
 _TOO_MANY = (
-    "64 consumers are pulling from the subscription, or too many of the tenant (`TENANT_OVERLOADED`). Or the key has"
-    " made too many requests."
+    "64 consumers are pulling from the subscription, or too many of the tenant, or these have not read 32 MiB of what"
+    " they pulled (`TENANT_OVERLOADED`). Or the key has made too many requests."
 )
 _EXAMPLE: dict[str, Any] = {"max_deliveries": 10, "wait_seconds": 20, "lease_seconds": 60}
 _EXAMPLE_TOKEN = "019ced70-1d02-7a11-9c3e-5f1b2a7d8e90"  # noqa: S105 - an example
