@@ -173,6 +173,10 @@ CREATE TABLE subscriptions (
     event_types      text[] NOT NULL DEFAULT '{}',
     -- What else an event has to be, as an expression in CEL (services/domain/filters/). Null: any.
     filter           text CHECK (length(filter) BETWEEN 1 AND 2048),
+    -- What becomes of an event that it cannot be evaluated for.
+    filter_on_error  text NOT NULL DEFAULT 'deliver' CHECK (filter_on_error IN ('deliver', 'skip')),
+    -- When it was stopped because it is too slow; every event counts as one of those since. Null: it was not.
+    filter_stopped_at timestamptz,
     -- Whether this target has answered a challenge. One that has not gets nothing if ENDPOINT_VERIFICATION is on.
     verified         boolean NOT NULL DEFAULT false,
 
@@ -270,10 +274,12 @@ CREATE INDEX endpoint_tests_by_time ON endpoint_tests (asked_at);
 -- What decides whether a subscription gets an event, and whether workers may be notified of its delivery at once.
 CREATE VIEW subscription_filters AS
     SELECT tenant_id, id, version, updated_at, event_types, deleted_at IS NULL AS live,
-           kind = 'normal' AND (status <> 'disabled' OR keep_when_disabled) AS takes,
+           kind = 'normal' AND (status <> 'disabled' OR keep_when_disabled)
+               AND (filter_stopped_at IS NULL OR filter_on_error = 'deliver') AS takes,
            status = 'active' AND rate_limit_per_second IS NULL AND destination = 'http' AS steady,
            -- What it uses beyond the plain way of an event: the bits of Flag (services/domain/subscriptions.py).
-           CASE WHEN filter IS NULL THEN 0 ELSE 1 END AS flags
+           CASE WHEN filter IS NULL OR filter_stopped_at IS NOT NULL THEN 0 ELSE 1 END AS flags,
+           CASE WHEN filter_stopped_at IS NULL THEN filter END AS filter, filter_on_error
     FROM subscriptions;
 
 -- Where the operational webhooks of a tenant are sent.
@@ -342,11 +348,14 @@ CREATE TABLE event_tags (
 ) PARTITION BY RANGE (event_id);
 CREATE INDEX event_tags_by_tag ON event_tags (tenant_id, tag, event_id);
 
--- Events that go to more subscriptions than deliveries are created with them: a row each until the last delivery exists.
+-- Events that go to more subscriptions than deliveries are created with them, or whose filters take longer than accepting may: a row each until the last delivery exists.
 CREATE TABLE event_expansions (
     event_id   uuid PRIMARY KEY,
     tenant_id  text NOT NULL,
+    -- Empty: it has none, and was sent to one subscription.
     event_type text NOT NULL,
+    -- The only subscription that it was sent to, whose filter has to be evaluated. Null: it goes to all that want its type.
+    addressed_to uuid,
     -- When the event was stored: it goes to subscriptions created no later, and from here its deliveries expire.
     stored_at  timestamptz NOT NULL,
     -- The last subscription that was looked at. They are looked at in the order of their ids.

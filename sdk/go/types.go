@@ -480,6 +480,16 @@ type CreatedSubscription struct {
 
 	EventTypes []string `json:"event_types"`
 
+	// Condition in CEL that an event has to fulfill in addition to its type; null if there is none.
+	Filter *string `json:"filter"`
+
+	// What becomes of an event that `filter` cannot be evaluated for.
+	FilterOnError FilterOnError `json:"filter_on_error"`
+
+	// When `filter` was stopped because evaluating it took more than 5 ms for 100 events within an hour;
+	// since then `filter_on_error` decides. Another `filter` starts it again. null while it is evaluated.
+	FilterStoppedAt *time.Time `json:"filter_stopped_at"`
+
 	Description string `json:"description"`
 
 	// Unique among the tenant's subscriptions; null if it has none.
@@ -1130,6 +1140,16 @@ type FieldError struct {
 	Message string `json:"message"`
 }
 
+// FilterOnError has a value.
+type FilterOnError string
+
+// Values of FilterOnError; a newer service may have others.
+const (
+	FilterOnErrorDeliver FilterOnError = "deliver"
+
+	FilterOnErrorSkip FilterOnError = "skip"
+)
+
 // FoundDeliveries: A page of the deliveries that were searched for, without attempts.
 type FoundDeliveries struct {
 	// `cursor` of the next page, an opaque string; null on the last page.
@@ -1554,6 +1574,8 @@ const (
 	OperationalEventTypeSubscriptionFailing OperationalEventType = "subscription.failing"
 
 	OperationalEventTypeSubscriptionRecovered OperationalEventType = "subscription.recovered"
+
+	OperationalEventTypeSubscriptionFilterStopped OperationalEventType = "subscription.filter_stopped"
 )
 
 // OwnQuotas: A tenant's own quotas. Null: it has the default of the service.
@@ -2267,6 +2289,16 @@ type Subscription struct {
 
 	EventTypes []string `json:"event_types"`
 
+	// Condition in CEL that an event has to fulfill in addition to its type; null if there is none.
+	Filter *string `json:"filter"`
+
+	// What becomes of an event that `filter` cannot be evaluated for.
+	FilterOnError FilterOnError `json:"filter_on_error"`
+
+	// When `filter` was stopped because evaluating it took more than 5 ms for 100 events within an hour;
+	// since then `filter_on_error` decides. Another `filter` starts it again. null while it is evaluated.
+	FilterStoppedAt *time.Time `json:"filter_stopped_at"`
+
 	Description string `json:"description"`
 
 	// Unique among the tenant's subscriptions; null if it has none.
@@ -2394,6 +2426,16 @@ type SubscriptionBody struct {
 	// list: every type. A PUT must include it if the subscription filters event types.
 	EventTypes []string `json:"event_types,omitempty"`
 
+	// Condition in CEL (https://cel.dev) that an event has to fulfill in addition to its type, on
+	// `event.data`, which is the payload, `event.type`, `event.tags`, `event.time`, `event.id`, and
+	// `event.content_type`. 422 names the line and the column of what is wrong with it. Absent or null:
+	// none.
+	Filter *string `json:"filter,omitempty"`
+
+	// What becomes of an event that `filter` cannot be evaluated for, such as one without a field that it
+	// names. Absent or null: `deliver` on create, the stored value on update.
+	FilterOnError *FilterOnError `json:"filter_on_error,omitempty"`
+
 	// Free-form description.
 	Description *string `json:"description,omitempty"`
 
@@ -2460,8 +2502,8 @@ type SubscriptionBody struct {
 
 	// `normal`: receives the tenant's events. `system`: receives only events about the tenant's other
 	// subscriptions (`subscription.disabled`, `subscription.failing`, `subscription.recovered`,
-	// `delivery.exhausted`); a tenant has at most one. Absent or null: `normal` on create, the stored
-	// value on update. It cannot be changed.
+	// `subscription.filter_stopped`, `delivery.exhausted`); a tenant has at most one. Absent or null:
+	// `normal` on create, the stored value on update. It cannot be changed.
 	Kind *SubscriptionKind `json:"kind,omitempty"`
 
 	// Client certificate for receivers that require one (mutual TLS). Requires a `target_url` with https;
@@ -2526,6 +2568,16 @@ type SubscriptionPatch struct {
 	// Event types to deliver. `order.*` means every type that begins with `order.`. Default, and an empty
 	// list: every type. A PUT must include it if the subscription filters event types.
 	EventTypes []string `json:"event_types,omitempty"`
+
+	// Condition in CEL (https://cel.dev) that an event has to fulfill in addition to its type, on
+	// `event.data`, which is the payload, `event.type`, `event.tags`, `event.time`, `event.id`, and
+	// `event.content_type`. 422 names the line and the column of what is wrong with it. Absent or null:
+	// none.
+	Filter *string `json:"filter,omitempty"`
+
+	// What becomes of an event that `filter` cannot be evaluated for, such as one without a field that it
+	// names. Absent or null: `deliver` on create, the stored value on update.
+	FilterOnError *FilterOnError `json:"filter_on_error,omitempty"`
 
 	// Free-form description.
 	Description *string `json:"description,omitempty"`
@@ -2593,8 +2645,8 @@ type SubscriptionPatch struct {
 
 	// `normal`: receives the tenant's events. `system`: receives only events about the tenant's other
 	// subscriptions (`subscription.disabled`, `subscription.failing`, `subscription.recovered`,
-	// `delivery.exhausted`); a tenant has at most one. Absent or null: `normal` on create, the stored
-	// value on update. It cannot be changed.
+	// `subscription.filter_stopped`, `delivery.exhausted`); a tenant has at most one. Absent or null:
+	// `normal` on create, the stored value on update. It cannot be changed.
 	Kind *SubscriptionKind `json:"kind,omitempty"`
 
 	// Client certificate for receivers that require one (mutual TLS). Requires a `target_url` with https;

@@ -78,6 +78,7 @@ MAX_NAME_LENGTH = 128
 # Of a subscription: names are unique in their tenant, and fit into file names and URLs.
 SUBSCRIPTION_NAME_PATTERN = r"[a-z0-9._-]{1,64}"
 MAX_METADATA = 20
+MAX_FILTER_LENGTH = 2_048
 METADATA_KEY_PATTERN = r"[A-Za-z0-9._/-]{1,64}"
 MAX_METADATA_VALUE_LENGTH = 512
 # JSON Pointers (RFC 6901). Steps have no characters that JSON escapes.

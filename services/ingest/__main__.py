@@ -33,6 +33,7 @@ from services.ingest.audit.service import AuditService
 from services.ingest.audit.store import AuditStore
 from services.ingest.events.committer import Committer
 from services.ingest.events.expansions import Expander, ExpansionStore
+from services.ingest.events.filtering import Filtering
 from services.ingest.events.routing import RoutingStore
 from services.ingest.events.service import IngestService
 from services.ingest.events.store import EventStore
@@ -42,6 +43,7 @@ from services.ingest.quotas.store import QuotaStore
 from services.ingest.settings import IngestSettings
 from services.ingest.subscriptions.cache import SubscriptionCache
 from services.ingest.subscriptions.service import SubscriptionService
+from services.ingest.subscriptions.slow_filters import SlowFilters
 from services.ingest.subscriptions.store import SubscriptionStore
 from services.platform.auth import finder
 from services.platform.auth.authenticator import Authenticator
@@ -95,7 +97,8 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         rates = Rates(client)
         guard = Guard(QuotaStore(pool), rates, settings.quotas, heard)
         unexpanded = ExpansionStore(pool, expiry_hours=settings.delivery_expiry_hours)
-        expander = Expander(unexpanded, backlog, closed, heard, known.of)
+        slow_filters = SlowFilters(store, cache)
+        expander = Expander(unexpanded, backlog, closed, heard, known.of, slow_filters.note)
         committer = Committer(events, ringer, settings, expander.committed, known.of, handover)
         sessions, links = SessionStore(pool), PortalLinkStore(pool)
         partitions = _Partitions(events)
@@ -123,8 +126,8 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
                 vault,
                 clock,
                 guard,
+                Filtering(cache, slow_filters, inline_deliveries=settings.inline_deliveries),
                 max_payload_bytes=settings.max_payload_bytes,
-                inline_deliveries=settings.inline_deliveries,
                 tracer=process.tracer,
                 activity=Activity.of("accepted events", settings),
             )

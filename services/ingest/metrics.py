@@ -6,6 +6,13 @@ from services.platform.process.metrics import SECONDS_BUCKETS
 
 ACCEPTED = Counter("webhook_events_accepted_total", "Events committed with at least one delivery.")
 FILTERED = Counter("webhook_events_filtered_total", "Events committed that match no subscription.")
+FILTER_EVALUATIONS = Counter("webhook_filter_evaluations_total", "Filters evaluated on events.")
+FILTER_NO_MATCHES = Counter("webhook_filter_no_matches_total", "Filters that an event did not match: not delivered.")
+FILTER_ERRORS = Counter(
+    "webhook_filter_errors_total", "Filters that could not be evaluated on an event: filter_on_error decided."
+)
+FILTER_SECONDS = Counter("webhook_filter_seconds_total", "Time that evaluating filters took.")
+SLOW_FILTERS = Counter("webhook_filter_slow_total", "Evaluations of a filter that took longer than 5 ms.")
 REPEATED = Counter("webhook_events_repeated_total", "Events that repeat an earlier one with the same id or key.")
 REJECTED = Counter("webhook_events_rejected_total", "Events refused and not stored.", ["reason"])
 DELIVERIES = Counter("webhook_deliveries_created_total", "Deliveries created.")

@@ -23,6 +23,7 @@ from dev.harness.waiting import PATIENCE_SECONDS, wait_until
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc, subscriptions_pb2, subscriptions_pb2_grpc
 from services.domain import doorbell
 from services.domain.deliveries import Destination
+from services.domain.filters.expression import OnError
 from services.domain.secrets.signatures import SignatureScheme
 from services.ingest.__main__ import serve
 from services.ingest.quotas import rates
@@ -181,7 +182,7 @@ def draft(target_url: str = URL, **fields: Any) -> Draft:
     """Return a subscription's spec, with defaults for fields that are not named."""
     given: dict[str, Any] = dict.fromkeys(Spec.__struct_fields__)
     given |= {"target_url": target_url, "event_types": (), "description": "", "keep_when_disabled": True}
-    given |= {"destination": Destination.HTTP, "relay_headers": False}
+    given |= {"destination": Destination.HTTP, "relay_headers": False, "filter_on_error": OnError.DELIVER}
     given |= {"kind": Kind.NORMAL, "verification": Verification.AUTO, "signature_scheme": SignatureScheme.HMAC_SHA256}
     return Draft(**given | fields)
 

@@ -31,6 +31,8 @@ const inputs = (subscription) => ({
   name: subscription.name || "",
   description: subscription.description,
   event_types: subscription.event_types.join("\n"),
+  filter: subscription.filter || "",
+  filter_on_error: subscription.filter_on_error,
   metadata: Object.entries(subscription.metadata).map((pair) => pair.join("=")).join("\n"),
   rate_limit_per_second: subscription.rate_limit_per_second === null ? "" : String(subscription.rate_limit_per_second),
   rate_limit_burst: subscription.rate_limit_burst === null ? "" : String(subscription.rate_limit_burst),
@@ -49,8 +51,9 @@ const inputs = (subscription) => ({
 function patch(before, after) {
   const found = /** @type {Record<string, any>} */ ({});
   const changed = (name) => before[name] !== after[name];
-  for (const name of ["target_url", "description", "keep_when_disabled", "verify", "relay_headers"]) if (changed(name)) found[name] = after[name];
+  for (const name of ["target_url", "description", "keep_when_disabled", "verify", "relay_headers", "filter_on_error"]) if (changed(name)) found[name] = after[name];
   if (changed("name")) found.name = after.name || null;
+  if (changed("filter")) found.filter = after.filter.trim() || null;
   if (changed("event_types")) found.event_types = lines(after.event_types);
   for (const name of ["rate_limit_per_second", "rate_limit_burst", "timeout_seconds"]) if (changed(name)) found[name] = number(after[name]);
   if (changed("metadata")) {
@@ -113,6 +116,10 @@ export function Settings({ subscription, path, onChanged }) {
             ${text("description", "Description", "For people.")}
           </div>
           ${area("event_types", "Event types", "One a line. order.* stands for all types that begin with order. Empty: every type.")}
+          ${base.kind === "normal" && html`
+            ${area("filter", "Filter", html`A condition in CEL that events also have to fulfill, such as <code>event.data.amount > 100</code>. Empty: none.${base.filter_stopped_at && html` <strong>It was stopped because it is too slow; save another one to start it again.</strong>`}`, 2)}
+            <${Check} label="Deliver events that the filter cannot be evaluated for" hint="Such as one without a field that it names." checked=${value.filter_on_error === "deliver"} onChange=${(checked) => set({ ...value, filter_on_error: checked ? "deliver" : "skip" })} />
+          `}
           ${area("metadata", "Metadata", "key=value, one a line; to find it by.", 2)}
         </fieldset>
       <//>

@@ -163,6 +163,7 @@ function Overview({ subscription, path }) {
           subscription.target_url ? ["URL", html`<span class="break mono">${subscription.target_url}</span>`] : ["Destination", html`Consumers pull: <span class="break mono">POST ${path}/pull</span>`],
           subscription.expires_after_idle_seconds && ["Deleted", `when nobody pulls for ${subscription.expires_after_idle_seconds} s`],
           ["Event types", html`<${Types} types=${subscription.event_types} />`],
+          subscription.filter && ["Filter", html`<code>${subscription.filter}</code>${subscription.filter_stopped_at ? " (stopped: too slow)" : ""}`],
           subscription.description && ["Description", subscription.description],
           ["Kind", subscription.kind === "system" ? "System: only operational events" : "Normal"],
           subscription.destination === "http" && ["Rate limit", subscription.rate_limit_per_second ? `${subscription.rate_limit_per_second} a second` : "none"],

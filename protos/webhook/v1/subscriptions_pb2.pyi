@@ -177,6 +177,30 @@ DESTINATION_PULL: Destination.ValueType  # 2
 """Consumers pull them by DeliveryService. There is no target_url."""
 Global___Destination: _TypeAlias = Destination  # noqa: Y015
 
+class _FilterOnError:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FilterOnErrorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FilterOnError.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FILTER_ON_ERROR_UNSPECIFIED: _FilterOnError.ValueType  # 0
+    """On create: DELIVER. On update: unchanged. Never used in responses."""
+    FILTER_ON_ERROR_DELIVER: _FilterOnError.ValueType  # 1
+    """It is delivered."""
+    FILTER_ON_ERROR_SKIP: _FilterOnError.ValueType  # 2
+    """It is not delivered."""
+
+class FilterOnError(_FilterOnError, metaclass=_FilterOnErrorEnumTypeWrapper):
+    """What becomes of an event that a filter cannot be evaluated for, such as one without the field that it names."""
+
+FILTER_ON_ERROR_UNSPECIFIED: FilterOnError.ValueType  # 0
+"""On create: DELIVER. On update: unchanged. Never used in responses."""
+FILTER_ON_ERROR_DELIVER: FilterOnError.ValueType  # 1
+"""It is delivered."""
+FILTER_ON_ERROR_SKIP: FilterOnError.ValueType  # 2
+"""It is not delivered."""
+Global___FilterOnError: _TypeAlias = FilterOnError  # noqa: Y015
+
 class _SubscriptionAction:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -610,6 +634,8 @@ class SubscriptionSpec(_message.Message):
     TAG_PATHS_FIELD_NUMBER: _builtins.int
     DESTINATION_FIELD_NUMBER: _builtins.int
     EXPIRES_AFTER_IDLE_SECONDS_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    FILTER_ON_ERROR_FIELD_NUMBER: _builtins.int
     RELAY_HEADERS_FIELD_NUMBER: _builtins.int
     SECRET_KEY_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
@@ -654,6 +680,12 @@ class SubscriptionSpec(_message.Message):
     """With DESTINATION_PULL: the subscription is deleted when nobody has pulled from it, or changed it, for this long, 60 to
     31,622,400; unset means never.
     """
+    filter: _builtins.str
+    """An expression in CEL, at most 2,048 characters, that an event has to fulfill besides having one of the types, such as
+    "event.data.amount > 100"; unset means none. INVALID_ARGUMENT names the line and the column of what is wrong with it.
+    """
+    filter_on_error: Global___FilterOnError.ValueType
+    """What becomes of an event that the filter cannot be evaluated for; unset means FILTER_ON_ERROR_DELIVER."""
     relay_headers: _builtins.bool
     """True: the provider's own headers, such as X-GitHub-Event and Stripe-Signature, are kept with inbound webhooks and sent
     with their deliveries, and the provider's X-Hub-Signature-256 replaces the service's. The body is never unwrapped.
@@ -728,18 +760,22 @@ class SubscriptionSpec(_message.Message):
         tag_paths: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         destination: Global___Destination.ValueType = ...,
         expires_after_idle_seconds: _builtins.int | None = ...,
+        filter: _builtins.str | None = ...,
+        filter_on_error: Global___FilterOnError.ValueType = ...,
         relay_headers: _builtins.bool = ...,
         secret_key: _builtins.str | None = ...,
         headers: Global___CustomHeaders | None = ...,
         verification_secrets: Global___VerificationSecrets | None = ...,
         client_certificate: Global___ClientCertificate | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_expires_after_idle_seconds", b"_expires_after_idle_seconds", "_keep_when_disabled", b"_keep_when_disabled", "_name", b"_name", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "expires_after_idle_seconds", b"expires_after_idle_seconds", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "name", b"name", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds", "verification_secrets", b"verification_secrets"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expires_after_idle_seconds", b"_expires_after_idle_seconds", "_filter", b"_filter", "_keep_when_disabled", b"_keep_when_disabled", "_name", b"_name", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "expires_after_idle_seconds", b"expires_after_idle_seconds", "filter", b"filter", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "name", b"name", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expires_after_idle_seconds", b"_expires_after_idle_seconds", "_keep_when_disabled", b"_keep_when_disabled", "_name", b"_name", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "description", b"description", "destination", b"destination", "event_types", b"event_types", "expires_after_idle_seconds", b"expires_after_idle_seconds", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "metadata", b"metadata", "name", b"name", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "relay_headers", b"relay_headers", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "tag_paths", b"tag_paths", "target_url", b"target_url", "timeout_seconds", b"timeout_seconds", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expires_after_idle_seconds", b"_expires_after_idle_seconds", "_filter", b"_filter", "_keep_when_disabled", b"_keep_when_disabled", "_name", b"_name", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "description", b"description", "destination", b"destination", "event_types", b"event_types", "expires_after_idle_seconds", b"expires_after_idle_seconds", "filter", b"filter", "filter_on_error", b"filter_on_error", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "metadata", b"metadata", "name", b"name", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "relay_headers", b"relay_headers", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "tag_paths", b"tag_paths", "target_url", b"target_url", "timeout_seconds", b"timeout_seconds", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expires_after_idle_seconds: _TypeAlias = _typing.Literal["expires_after_idle_seconds"]  # noqa: Y015
     _WhichOneofArgType__expires_after_idle_seconds: _TypeAlias = _typing.Literal["_expires_after_idle_seconds", b"_expires_after_idle_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__filter: _TypeAlias = _typing.Literal["filter"]  # noqa: Y015
+    _WhichOneofArgType__filter: _TypeAlias = _typing.Literal["_filter", b"_filter"]  # noqa: Y015
     _WhichOneofReturnType__keep_when_disabled: _TypeAlias = _typing.Literal["keep_when_disabled"]  # noqa: Y015
     _WhichOneofArgType__keep_when_disabled: _TypeAlias = _typing.Literal["_keep_when_disabled", b"_keep_when_disabled"]  # noqa: Y015
     _WhichOneofReturnType__name: _TypeAlias = _typing.Literal["name"]  # noqa: Y015
@@ -754,6 +790,8 @@ class SubscriptionSpec(_message.Message):
     _WhichOneofArgType__timeout_seconds: _TypeAlias = _typing.Literal["_timeout_seconds", b"_timeout_seconds"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__expires_after_idle_seconds) -> _WhichOneofReturnType__expires_after_idle_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__filter) -> _WhichOneofReturnType__filter | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__keep_when_disabled) -> _WhichOneofReturnType__keep_when_disabled | None: ...
     @_typing.overload
@@ -824,6 +862,7 @@ class SubscriptionStatus(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     NEXT_CHECK_AT_FIELD_NUMBER: _builtins.int
     CHECK_ERROR_FIELD_NUMBER: _builtins.int
+    FILTER_STOPPED_AT_FIELD_NUMBER: _builtins.int
     status: Global___SubscriptionStatus.Status.ValueType
     """Whether deliveries are sent."""
     status_reason: _builtins.str
@@ -888,6 +927,12 @@ class SubscriptionStatus(_message.Message):
     def next_check_at(self) -> _timestamp_pb2.Timestamp:
         """When an unverified target is sent the next challenge; unset if not before somebody asks for it."""
 
+    @_builtins.property
+    def filter_stopped_at(self) -> _timestamp_pb2.Timestamp:
+        """When the filter was stopped, because evaluating it took more than 5 ms for 100 events within an hour: since then
+        filter_on_error decides. Changing the filter starts it again. Unset while it is evaluated.
+        """
+
     def __init__(
         self,
         *,
@@ -909,10 +954,11 @@ class SubscriptionStatus(_message.Message):
         etag: _builtins.str = ...,
         next_check_at: _timestamp_pb2.Timestamp | None = ...,
         check_error: _builtins.str | None = ...,
+        filter_stopped_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_check_error", b"_check_error", "_status_reason", b"_status_reason", "breaker", b"breaker", "check_error", b"check_error", "client_certificate", b"client_certificate", "created_at", b"created_at", "effective_retry_policy", b"effective_retry_policy", "next_check_at", b"next_check_at", "status_reason", b"status_reason", "status_since", b"status_since", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_check_error", b"_check_error", "_status_reason", b"_status_reason", "breaker", b"breaker", "check_error", b"check_error", "client_certificate", b"client_certificate", "created_at", b"created_at", "effective_retry_policy", b"effective_retry_policy", "filter_stopped_at", b"filter_stopped_at", "next_check_at", b"next_check_at", "status_reason", b"status_reason", "status_since", b"status_since", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_check_error", b"_check_error", "_status_reason", b"_status_reason", "breaker", b"breaker", "check_error", b"check_error", "client_certificate", b"client_certificate", "created_at", b"created_at", "effective_retry_policy", b"effective_retry_policy", "etag", b"etag", "has_ingest_token", b"has_ingest_token", "has_secret", b"has_secret", "has_verification_secret", b"has_verification_secret", "header_names", b"header_names", "next_check_at", b"next_check_at", "previous_secrets", b"previous_secrets", "public_keys", b"public_keys", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "updated_at", b"updated_at", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_check_error", b"_check_error", "_status_reason", b"_status_reason", "breaker", b"breaker", "check_error", b"check_error", "client_certificate", b"client_certificate", "created_at", b"created_at", "effective_retry_policy", b"effective_retry_policy", "etag", b"etag", "filter_stopped_at", b"filter_stopped_at", "has_ingest_token", b"has_ingest_token", "has_secret", b"has_secret", "has_verification_secret", b"has_verification_secret", "header_names", b"header_names", "next_check_at", b"next_check_at", "previous_secrets", b"previous_secrets", "public_keys", b"public_keys", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "updated_at", b"updated_at", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__check_error: _TypeAlias = _typing.Literal["check_error"]  # noqa: Y015
     _WhichOneofArgType__check_error: _TypeAlias = _typing.Literal["_check_error", b"_check_error"]  # noqa: Y015

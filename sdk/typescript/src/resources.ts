@@ -134,7 +134,7 @@ export class SubscriptionsResource {
    * key is never shown.
    */
   create(options: Schemas['SubscriptionBody'] & { idempotency_key?: string } = {}): Promise<Schemas['CreatedSubscription']> {
-    return this.transport.call({ method: 'POST', path: '/api/v1/subscriptions', statuses: [201], body: pick(options, ['destination', 'expires_after_idle_seconds', 'target_url', 'secret_key', 'signature_scheme', 'event_types', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'relay_headers', 'kind', 'client_certificate']), keyed: true, idempotencyKey: options.idempotency_key });
+    return this.transport.call({ method: 'POST', path: '/api/v1/subscriptions', statuses: [201], body: pick(options, ['destination', 'expires_after_idle_seconds', 'target_url', 'secret_key', 'signature_scheme', 'event_types', 'filter', 'filter_on_error', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'relay_headers', 'kind', 'client_certificate']), keyed: true, idempotencyKey: options.idempotency_key });
   }
 
   /**
@@ -167,7 +167,7 @@ export class SubscriptionsResource {
    * and the `kind` never change. To change only some fields, use PATCH.
    */
   replace(subscriptionId: string, options: Schemas['SubscriptionBody'] & { if_match?: string } = {}): Promise<Schemas['Subscription']> {
-    return this.transport.call({ method: 'PUT', path: `/api/v1/subscriptions/${segment(subscriptionId)}`, statuses: [200], body: pick(options, ['destination', 'expires_after_idle_seconds', 'target_url', 'secret_key', 'signature_scheme', 'event_types', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'relay_headers', 'kind', 'client_certificate']), headers: { 'If-Match': options.if_match } });
+    return this.transport.call({ method: 'PUT', path: `/api/v1/subscriptions/${segment(subscriptionId)}`, statuses: [200], body: pick(options, ['destination', 'expires_after_idle_seconds', 'target_url', 'secret_key', 'signature_scheme', 'event_types', 'filter', 'filter_on_error', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'relay_headers', 'kind', 'client_certificate']), headers: { 'If-Match': options.if_match } });
   }
 
   /**
@@ -180,7 +180,7 @@ export class SubscriptionsResource {
    * null}}` removes one header and keeps the others.
    */
   update(subscriptionId: string, options: Schemas['SubscriptionPatch'] & { if_match?: string } = {}): Promise<Schemas['Subscription']> {
-    return this.transport.call({ method: 'PATCH', path: `/api/v1/subscriptions/${segment(subscriptionId)}`, statuses: [200], body: pick(options, ['destination', 'expires_after_idle_seconds', 'target_url', 'secret_key', 'signature_scheme', 'event_types', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'relay_headers', 'kind', 'client_certificate']), headers: { 'If-Match': options.if_match } });
+    return this.transport.call({ method: 'PATCH', path: `/api/v1/subscriptions/${segment(subscriptionId)}`, statuses: [200], body: pick(options, ['destination', 'expires_after_idle_seconds', 'target_url', 'secret_key', 'signature_scheme', 'event_types', 'filter', 'filter_on_error', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'relay_headers', 'kind', 'client_certificate']), headers: { 'If-Match': options.if_match } });
   }
 
   /**

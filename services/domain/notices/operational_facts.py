@@ -22,6 +22,7 @@ class EventType(enum.StrEnum):
     DISABLED = "subscription.disabled"
     FAILING = "subscription.failing"
     RECOVERED = "subscription.recovered"
+    FILTER_STOPPED = "subscription.filter_stopped"
     EXHAUSTED = "delivery.exhausted"
 
 

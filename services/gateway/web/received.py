@@ -95,7 +95,12 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "OperationalEventType": {
         "type": "string",
         "description": "What happened to a subscription.",
-        "enum": ["subscription.disabled", "subscription.failing", "subscription.recovered"],
+        "enum": [
+            "subscription.disabled",
+            "subscription.failing",
+            "subscription.recovered",
+            "subscription.filter_stopped",
+        ],
     },
     "OperationalEvent": _object(
         "What a system subscription gets when an endpoint fails, recovers, or is disabled.",

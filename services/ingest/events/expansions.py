@@ -13,13 +13,15 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NoReturn
+from typing import Any, NoReturn
 from uuid import UUID
 
 import structlog
 
 from services.domain import events as rules
 from services.domain.doorbell import RUNG_SECONDS, Ringer, Rung
+from services.domain.filters.evaluation import Evaluation, OutOfTimeError
+from services.domain.filters.expression import compiled
 from services.domain.gates import Gates
 from services.domain.tenants import quotas
 from services.ingest import metrics
@@ -39,6 +41,10 @@ EXPANDING = "expanding"
 # waiting for more than some milliseconds.
 CHUNK_DELIVERIES = 250
 CHUNK_SUBSCRIPTIONS = 2_000
+# What evaluating filters may take of a chunk, and how many times as long the next chunk of the tenant waits then: those
+# of a tenant take a tenth of the time of each process.
+CHUNK_FILTER_SECONDS = 0.02
+FILTER_REST = 9
 # Expanding begins so long after a commit, so that the answer comes first.
 ANSWER_SECONDS = 0.005
 # How soon others help with an event that a process accepted. How often a process looks for such events while it has
@@ -66,6 +72,8 @@ class Chunk:
     rung: Sequence[Rung]
     made: int
     finished: bool
+    # What was evaluated for it; None if there were no filters.
+    evaluation: Evaluation | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +95,8 @@ class _Expansion:
     event_type: str
     stored_at: datetime
     after_id: UUID
+    # The only subscription that it was sent to.
+    addressed_to: UUID | None
 
 
 class ExpansionStore:
@@ -95,6 +105,8 @@ class ExpansionStore:
     def __init__(self, pool: postgres.Pool, *, expiry_hours: int) -> None:
         self._pool = pool
         self._expiry = timedelta(hours=expiry_hours)
+        # The event whose filters were evaluated last.
+        self._evaluated: tuple[UUID, Evaluation] | None = None
 
     async def unfinished(self, since: UUID, limit: int) -> list[Unfinished]:
         """Return events from an id on that are not expanded, in the order of their ids."""
@@ -112,25 +124,58 @@ class ExpansionStore:
             if row is None:
                 return None
             expansion = sql.record(_Expansion, row)
-            found = await connection.fetch(
-                SQL["select_targets"],
-                expansion.tenant_id,
-                expansion.after_id,
-                expansion.stored_at,
-                rules.entries_wanting(expansion.event_type),
-                subscriptions,
-                deliveries,
-            )
-            targets = [(row["id"], row["steady"]) for row in found if not row["beyond"]]
+            found = await self._targets(connection, expansion, subscriptions, deliveries)
+            wanting = [row for row in found if not row["beyond"]]
             # Where the next chunk begins: after the last target, or after the last one that was looked at.
             beyond = [row["id"] for row in found if row["beyond"]]
-            after = [targets[-1][0]] if len(targets) == deliveries else beyond
+            after = [wanting[-1]["id"]] if len(wanting) == deliveries else beyond
+            evaluation = None
+            if any(row["filter"] is not None for row in wanting):
+                evaluation = await self._evaluation(connection, event_id)
+                wanting, cut = _passed(wanting, evaluation)
+                evaluation.end()
+                after = cut or after
+            targets = [(row["id"], row["steady"]) for row in wanting]
             made, rung = await self._insert(connection, expansion, targets, is_open=is_open, room=room)
             if after:
                 await connection.execute(SQL["move_expansion"], event_id, after[0], made)
             else:
                 await connection.execute(SQL["finish_expansion"], event_id)
-        return Chunk(rung=rung, made=made, finished=not after)
+        return Chunk(rung=rung, made=made, finished=not after, evaluation=evaluation)
+
+    async def _targets(
+        self, connection: postgres.Connection, expansion: _Expansion, subscriptions: int, deliveries: int
+    ) -> Sequence[Any]:
+        if expansion.addressed_to is not None:
+            return await connection.fetch(SQL["select_addressed_target"], expansion.tenant_id, expansion.addressed_to)
+        return await connection.fetch(
+            SQL["select_targets"],
+            expansion.tenant_id,
+            expansion.after_id,
+            expansion.stored_at,
+            rules.entries_wanting(expansion.event_type),
+            subscriptions,
+            deliveries,
+        )
+
+    async def _evaluation(self, connection: postgres.Connection, event_id: UUID) -> Evaluation:
+        """Return what evaluates filters on an event. The last is kept: chunks of an event follow each other."""
+        if self._evaluated is not None and self._evaluated[0] == event_id:
+            self._evaluated[1].renew()
+            return self._evaluated[1]
+        row = await connection.fetchrow(SQL["select_filtered_event"], event_id)
+        assert row is not None, "an event is kept until it is expanded"
+        evaluation = Evaluation(
+            event_id=event_id,
+            event_type=row["event_type"],
+            content_type=row["content_type"],
+            content_encoding=row["content_encoding"],
+            tags=rules.tags_of(row["tags"]),
+            payload=row["payload"] or b"",
+            seconds=CHUNK_FILTER_SECONDS,
+        )
+        self._evaluated = (event_id, evaluation)
+        return evaluation
 
     async def _insert(
         self,
@@ -171,8 +216,12 @@ class Expander:
         gates: Gates,
         heard: Signals,
         weight_of: WeightOf = same_weight,
+        note: Callable[[str, Evaluation], None] = lambda _tenant_id, _evaluation: None,
     ) -> None:
         self._weight_of = weight_of
+        self._note = note
+        # Until when tenants rest whose filters took their part of the time, on time.monotonic().
+        self._resting: dict[str, float] = {}
         self._store = store
         self._signals = heard
         self._ringer = ringer
@@ -261,7 +310,11 @@ class Expander:
             if wait_seconds > 0:
                 return wait_seconds
             return IDLE_SECONDS if self._set_aside else self._signals.pace(IDLE_SECONDS)
-        tenant_id = min(self._turns, key=self._next.__getitem__)
+        resting_until = self._rest(now)
+        waiting = [name for name in self._turns if name not in self._resting]
+        if not waiting:
+            return min(IDLE_SECONDS, resting_until - now)
+        tenant_id = min(waiting, key=self._next.__getitem__)
         events = self._turns[tenant_id]
         self._served = self._next[tenant_id]
         self._next[tenant_id] += 1 / self._weight_of(tenant_id)
@@ -274,6 +327,12 @@ class Expander:
             events[event_id] -= fewer
             _take(self._unmade, tenant_id, fewer)
         return 0.0
+
+    def _rest(self, now: float) -> float:
+        """Forget who has rested, and return when the next tenant has."""
+        if self._resting:
+            self._resting = {name: until for name, until in self._resting.items() if until > now}
+        return min(self._resting.values(), default=now)
 
     async def _expand(self, tenant_id: str, event_id: UUID) -> tuple[bool, int]:
         """Make a chunk of an event; return whether it is done with for now, and how many deliveries were made."""
@@ -298,6 +357,9 @@ class Expander:
             return True, 0
         metrics.EXPANSION_SECONDS.observe(time.perf_counter() - started)
         metrics.DELIVERIES.inc(chunk.made)
+        if chunk.evaluation is not None:
+            self._note(tenant_id, chunk.evaluation)
+            self._resting[tenant_id] = time.monotonic() + FILTER_REST * chunk.evaluation.spent_seconds
         if chunk.rung:
             self._ringer.ring(chunk.rung, tenant_id=tenant_id)
         if chunk.made > len(chunk.rung):
@@ -330,6 +392,19 @@ class Expander:
         if not events:
             del self._turns[tenant_id]
             self._next = {name: at for name, at in self._next.items() if name in self._turns or at > self._served}
+
+
+def _passed(rows: Sequence[Any], evaluation: Evaluation) -> tuple[list[Any], list[UUID]]:
+    """Return the rows whose filters an event passes; and the last one that was looked at, if the time was over then."""
+    passed = []
+    for place, row in enumerate(rows):
+        try:
+            text = row["filter"]
+            if text is None or evaluation.passes(row["id"], compiled(text), row["filter_on_error"]):
+                passed.append(row)
+        except OutOfTimeError:
+            return passed, [rows[place - 1]["id"]]
+    return passed, []
 
 
 def _take(counts: Counter[str], tenant_id: str, number: int) -> None:

@@ -70,20 +70,20 @@ SELECT event_id, id, subscription_id, tenant_id, now(), target_url, endpoint_ver
 FROM new WHERE leased
 
 -- insert_expanding_events --
--- Stores events ($1 to $7, $9) without deliveries, and for those that are new what expands them ($8: their targets, as far
+-- Stores events ($1 to $7, $9, $10) without deliveries, and for those that are new what expands them ($8: their targets, as far
 -- as that is known); returns the ids of the new events.
 WITH stored AS (
     INSERT INTO webhook_events (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding,
-                                sender_context)
-    SELECT e.id, e.tenant_id, e.event_type, e.content_type, e.payload, e.traceparent, e.content_encoding, e.sender_context
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[], $9::json[])
-        AS e (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding, sender_context)
+                                sender_context, addressed_to)
+    SELECT *
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::bytea[], $6::text[], $7::text[], $9::json[], $10::uuid[])
+        AS e (id, tenant_id, event_type, content_type, payload, traceparent, content_encoding, sender_context, addressed_to)
     ORDER BY e.id
     ON CONFLICT (id) DO NOTHING
-    RETURNING id, tenant_id, event_type, created_at
+    RETURNING id, tenant_id, event_type, created_at, addressed_to
 ), expanding AS (
-    INSERT INTO event_expansions (event_id, tenant_id, event_type, stored_at, targets)
-    SELECT stored.id, stored.tenant_id, stored.event_type, stored.created_at, e.targets
+    INSERT INTO event_expansions (event_id, tenant_id, event_type, stored_at, targets, addressed_to)
+    SELECT stored.id, stored.tenant_id, coalesce(stored.event_type, ''), stored.created_at, e.targets, stored.addressed_to
     FROM unnest($1::uuid[], $8::integer[]) AS e (id, targets)
     JOIN stored ON stored.id = e.id
     ORDER BY stored.id
@@ -100,31 +100,45 @@ SELECT event_id, tenant_id, greatest(targets - made, 0) AS unmade FROM event_exp
 
 -- lock_expansion --
 -- Locks an event that is not expanded, unless another process is at it.
-SELECT event_id, tenant_id, event_type, stored_at, after_id FROM event_expansions WHERE event_id = $1 FOR UPDATE SKIP LOCKED
+SELECT event_id, tenant_id, event_type, stored_at, after_id, addressed_to
+FROM event_expansions WHERE event_id = $1 FOR UPDATE SKIP LOCKED
 
 -- select_targets --
 -- Of the $5 subscriptions of tenant $1 that follow $2, up to $6 of those that were made no later than $3 and want an event
--- that these entries ($4) of event_types stand for, in the order of their ids; and whether each may be rung at once. The last
--- row, if it is `beyond`, is the last of the $5: there may be more after it.
+-- that these entries ($4) of event_types stand for, in the order of their ids, with their filters; and whether each may be
+-- rung at once. The last row, if it is `beyond`, is the last of the $5: there may be more after it.
 (
     SELECT s.id, s.status = 'active' AND s.rate_limit_per_second IS NULL AND s.destination = 'http' AS steady,
-           false AS beyond
+           CASE WHEN s.filter_stopped_at IS NULL THEN s.filter END AS filter, s.filter_on_error, false AS beyond
     FROM (
-        SELECT id, kind, status, keep_when_disabled, rate_limit_per_second, destination, event_types, created_at
+        SELECT id, kind, status, keep_when_disabled, rate_limit_per_second, destination, event_types, created_at, filter,
+               filter_on_error, filter_stopped_at
         FROM subscriptions
         WHERE tenant_id = $1 AND id > $2 AND deleted_at IS NULL
         ORDER BY id LIMIT $5
     ) AS s
     WHERE s.kind = 'normal' AND (s.status <> 'disabled' OR s.keep_when_disabled) AND s.created_at <= $3
+      AND (s.filter_stopped_at IS NULL OR s.filter_on_error = 'deliver')
       AND (s.event_types = '{}' OR s.event_types && $4::text[])
     ORDER BY s.id LIMIT $6
 )
 UNION ALL
 (
-    SELECT id, false, true FROM subscriptions
+    SELECT id, false, NULL, NULL, true FROM subscriptions
     WHERE tenant_id = $1 AND id > $2 AND deleted_at IS NULL
     ORDER BY id OFFSET $5 - 1 LIMIT 1
 )
+
+-- select_addressed_target --
+-- Reads the same of the one subscription ($2) of tenant $1 that an event was sent to; nothing if it takes none now.
+SELECT id, steady, filter, filter_on_error, false AS beyond FROM subscription_filters
+WHERE tenant_id = $1 AND id = $2 AND live AND takes
+
+-- select_filtered_event --
+-- Reads what filters are about of an event ($1).
+SELECT e.event_type, e.content_type, e.content_encoding, e.payload,
+       ARRAY(SELECT tag FROM event_tags t WHERE t.event_id = e.id) AS tags
+FROM webhook_events e WHERE e.id = $1
 
 -- insert_expanded --
 -- Makes deliveries ($1 and $2: ids and subscriptions; $3: for how many seconds the dispatcher leaves each alone) of event $4

@@ -29,6 +29,7 @@ from services.ingest import metrics
 from services.ingest.events import cloudevents, search
 from services.ingest.events.committer import Committer
 from services.ingest.events.expansions import Expander
+from services.ingest.events.filtering import Filtering
 from services.ingest.events.routing import RoutingStore
 from services.ingest.events.store import (
     MAY_BE_STORED,
@@ -136,9 +137,9 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         vault: Vault,
         clock: Clock,
         guard: Guard,
+        filtering: Filtering,
         *,
         max_payload_bytes: int,
-        inline_deliveries: int,
         tracer: Tracer | None = None,
         activity: Activity | None = None,
     ) -> None:
@@ -151,8 +152,8 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         self._expander = expander
         self._clock = clock
         self._guard = guard
+        self._filtering = filtering
         self._max_payload_bytes = max_payload_bytes
-        self._inline_deliveries = inline_deliveries
         self._tracer = tracer
         self._activity = activity
         # What the calls have of each tenant; those that a call was answered without go on.
@@ -387,6 +388,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         content = NOTHING
         paths: TagPaths | None = None
         sender = cloudevents.context_of(item)
+        more = 0
         target = item.WhichOneof("target")
         if target == "subscription_id":
             subscription = await self._subscription(tenant_id, item.subscription_id, item.ingest_token, kept)
@@ -402,17 +404,32 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
                     sender = SenderContext(headers=relayed(subscription.verification, item))
             paths = subscription.paths
             wanted = subscription.types.wants(event_type, typed=subscription.verification in TYPED)
-            targets = subscription.targets if wanted else ()
+            targets = ()
+            if wanted:
+                targets, more = self._filtering.addressed(
+                    subscription,
+                    event_id,
+                    event_type,
+                    content_type,
+                    item,
+                    payload,
+                    lambda: rules.tags_of(_tags(item, subscription.paths, payload)),
+                )
             route = f"ingest/{subscription.id}"
         elif target == "fan_out":
             _check_fan_out(item)
-            targets = await self._cache.matching(tenant_id, event_type, self._inline_deliveries + 1)
+            targets, more = await self._filtering.wanting(
+                tenant_id,
+                event_id,
+                event_type,
+                content_type,
+                item,
+                payload,
+                lambda: rules.tags_of(_tags(item, None, payload)),
+            )
             route = "events"
         else:
             raise errors.InvalidArgument.field("target", "must be subscription_id or fan_out")
-        more = 0
-        if len(targets) > self._inline_deliveries:
-            more, targets = max(len(targets), await self._cache.count(tenant_id, event_type)), ()
         return NewEvent(
             id=event_id,
             tenant_id=tenant_id,

@@ -329,6 +329,7 @@ class EventStore:
             [event.content_encoding for event in events],
             [event.targets for event in events],
             [event.sender_context for event in events],
+            [event.addressed_to for event in events],
             timeout=_timeout_seconds(events),
         )
         return {row["id"] for row in rows}

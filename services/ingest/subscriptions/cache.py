@@ -26,6 +26,7 @@ import msgspec
 import structlog
 
 from services.domain.deliveries import DUE
+from services.domain.filters.evaluation import Evaluation
 from services.domain.notices import subscription_changes
 from services.domain.notices.operational_facts import FACTS
 from services.domain.secrets.encryption import CannotOpen
@@ -210,13 +211,22 @@ class SubscriptionCache:
                 return self._by_id.confirm(subscription_id, kept, since=known.since, at=known.at)
         return None
 
-    async def matching(self, tenant_id: str, event_type: str, limit: int | None = None) -> list[Target]:
+    async def matching(
+        self,
+        tenant_id: str,
+        event_type: str,
+        limit: int | None = None,
+        event: Callable[[], Evaluation] | None = None,
+    ) -> list[Target]:
         """Return up to `limit` of the tenant's live subscriptions to this event type, in no order.
 
-        The cost is that of those returned. Raise InvalidArgument if there is no such tenant.
+        The cost is that of those returned. With `event`, which is called if there are filters, only those whose filters
+        it passes; OutOfTimeError if these are not known. Raise InvalidArgument if there is no such tenant.
         """
         await self._signals.confirm()
-        return await self._filters.matching(tenant_id, event_type, limit=limit, ttl_seconds=self._ttl_seconds)
+        return await self._filters.matching(
+            tenant_id, event_type, limit=limit, ttl_seconds=self._ttl_seconds, event=event
+        )
 
     async def count(self, tenant_id: str, event_type: str) -> int:
         """Return how many subscriptions match at most, or 0 where that is not known; it costs as little."""

@@ -315,7 +315,7 @@ STATUS_CHANGES: Mapping[int, StatusChange] = {
 
 # What changes with every change, and what actions of their own change.
 _NOT_TOLD = frozenset({"id", "tenant_id", "version", "created_at", "updated_at"}) | {
-    *("status", "status_reason", "status_since")
+    *("status", "status_reason", "status_since", "filter_stopped_at")
 }
 # As requests name it.
 _NAMES: Mapping[str, str] = {

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -16,6 +16,8 @@ from uuid import UUID
 import structlog
 
 from services.domain import events
+from services.domain.filters.evaluation import Evaluation, OutOfTimeError
+from services.domain.filters.expression import compiled
 from services.domain.subscriptions import Flag
 from services.ingest import metrics
 from services.ingest.subscriptions.matching import Filter, Index
@@ -125,12 +127,24 @@ class Filters:
         self._asked: BoundedCache[str, int] = BoundedCache(MAX_ASKED)
         self._hits, self._misses = (metrics.CACHE.labels("process", result) for result in ("hit", "miss"))
 
-    async def matching(self, tenant_id: str, event_type: str, *, limit: int | None, ttl_seconds: float) -> list[Target]:
-        """Return up to `limit` targets as of at most `ttl_seconds` ago; InvalidArgument if there is no such tenant."""
+    async def matching(
+        self,
+        tenant_id: str,
+        event_type: str,
+        *,
+        limit: int | None,
+        ttl_seconds: float,
+        event: Callable[[], Evaluation] | None = None,
+    ) -> list[Target]:
+        """Return up to `limit` targets as of at most `ttl_seconds` ago; InvalidArgument if there is no such tenant.
+
+        With `event`, only those whose filters it passes; OutOfTimeError as `Index.matching`, and if there are so many
+        that not all could be looked at.
+        """
         tenant = await self._current(tenant_id, ttl_seconds)
         if tenant is None:
-            return await self._matching_slowly(tenant_id, event_type, limit, ttl_seconds)
-        return tenant.index.matching(event_type, limit)
+            return await self._matching_slowly(tenant_id, event_type, limit, ttl_seconds, event)
+        return tenant.index.matching(event_type, limit, event)
 
     async def count(self, tenant_id: str, event_type: str, *, ttl_seconds: float) -> int:
         """Return how many targets there are at most, or 0 where that is not known; InvalidArgument as `matching`."""
@@ -335,21 +349,41 @@ class Filters:
         tenant.counted_bytes = 0
 
     async def _matching_slowly(
-        self, tenant_id: str, event_type: str, limit: int | None, ttl_seconds: float
+        self,
+        tenant_id: str,
+        event_type: str,
+        limit: int | None,
+        ttl_seconds: float,
+        event: Callable[[], Evaluation] | None,
     ) -> list[Target]:
         under_way = self._rounds.get(tenant_id)
         slow = self._too_large.get(tenant_id) or (under_way.slow if under_way else _Slow())
         async with slow.lock:
             tenant = self._tenants.get(tenant_id)
             if tenant is not None and tenant.is_fresh(ttl_seconds):  # it was loaded meanwhile
-                return tenant.index.matching(event_type, limit)
+                return tenant.index.matching(event_type, limit, event)
             await asyncio.sleep(slow.paused_until - time.monotonic())
             async with self._in_postgres:
                 began_at = time.monotonic()
                 try:
                     asked = self._store.targets_wanting(tenant_id, events.entries_wanting(event_type), limit)
-                    return await asyncio.wait_for(asked, LOAD_TIMEOUT_SECONDS)
+                    found = await asyncio.wait_for(asked, LOAD_TIMEOUT_SECONDS)
                 finally:
                     took = time.monotonic() - began_at
                     if took > SLOW_SECONDS:
                         slow.paused_until = time.monotonic() + PAUSE_FACTOR * took
+        return _passed(found, limit, event)
+
+
+def _passed(found: Sequence[Filter], limit: int | None, event: Callable[[], Evaluation] | None) -> list[Target]:
+    """Return those of the subscriptions to the type of an event whose filters it passes."""
+    if event is not None and any(one.filter is not None for one in found):
+        if limit is not None and len(found) >= limit:
+            raise OutOfTimeError  # there may be more
+        evaluation = event()
+        found = [
+            one
+            for one in found
+            if one.filter is None or evaluation.passes(one.id, compiled(one.filter), one.filter_on_error)
+        ]
+    return [(one.id, one.steady) for one in found]

@@ -9,12 +9,15 @@ import itertools
 import operator
 import sys
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
 from services.domain import events
+from services.domain.filters.evaluation import Evaluation
+from services.domain.filters.expression import EXPRESSION_BYTES, Expression, OnError, compiled
 from services.domain.subscriptions import Flag
 from services.ingest.subscriptions.record import Kind, Subscription, Target
 
@@ -36,6 +39,9 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
     # Whether its deliveries may be rung for at once.
     steady: bool
     flags: Flag = Flag.NONE
+    # What events have to fulfill besides; None: nothing, as when it was stopped.
+    filter: str | None = None
+    filter_on_error: str = OnError.DELIVER
     # Whether it is not deleted.
     live: bool = True
 
@@ -50,6 +56,23 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
             takes=bool(targets),
             steady=any(steady for _, steady in targets),
             flags=subscription.flags,
+            filter=subscription.filter if Flag.FILTER in subscription.flags else None,
+            filter_on_error=subscription.filter_on_error,
+        )
+
+    @classmethod
+    def of_row(cls, row: Any) -> "Filter":
+        """Return the filter of a row of `subscription_filters`."""
+        return cls(
+            id=row["id"],
+            version=row["version"],
+            event_types=tuple(row["event_types"]),
+            takes=row["takes"],
+            steady=row["steady"],
+            flags=Flag(row["flags"]),
+            filter=row["filter"],
+            filter_on_error=row["filter_on_error"],
+            live=row["live"],
         )
 
     @classmethod
@@ -61,7 +84,10 @@ class Filter(msgspec.Struct, frozen=True, kw_only=True):
 class _Indexed:
     """A subscription in the index. It is hashed by identity, which is cheaper than by its id."""
 
-    __slots__ = ("entries", "flags", "steady", "subscription_id", "takes", "version")
+    __slots__ = (
+        *("entries", "flags", "steady", "subscription_id", "takes", "version"),
+        *("expression", "filter", "filter_on_error"),
+    )
 
     def __init__(self, found: Filter) -> None:
         self.subscription_id = found.id
@@ -69,12 +95,22 @@ class _Indexed:
         self.steady = found.steady
         self.takes = found.takes
         self.flags = found.flags if found.takes else Flag.NONE
+        self.filter = found.filter
+        self.filter_on_error = OnError(found.filter_on_error)
+        # Compiled with the first event.
+        self.expression: Expression | None = None
         # Texts that many subscriptions share are kept once.
         self.entries = tuple(map(sys.intern, dict.fromkeys(found.event_types)))
 
     @property
     def size_bytes(self) -> int:
-        return SUBSCRIPTION_BYTES + sum(ENTRY_BYTES + len(entry) for entry in self.entries)
+        filter_bytes = 0 if self.filter is None else EXPRESSION_BYTES + len(self.filter)
+        return SUBSCRIPTION_BYTES + filter_bytes + sum(ENTRY_BYTES + len(entry) for entry in self.entries)
+
+    def compiled(self) -> Expression:
+        """Compile its filter, which it has."""
+        self.expression = compiled(self.filter or "")
+        return self.expression
 
 
 class Index:
@@ -133,10 +169,18 @@ class Index:
         """Forget the versions of those that were deleted: no older row of one is on its way here."""
         self._deleted.clear()
 
-    def matching(self, event_type: str, limit: int | None = None) -> list[Target]:
-        """Return up to `limit` subscriptions to events of this type; the cost is that of those returned."""
-        found = itertools.islice(self._matching(event_type), limit)
-        return [(indexed.subscription_id, indexed.steady) for indexed in found]
+    def matching(
+        self, event_type: str, limit: int | None = None, event: Callable[[], Evaluation] | None = None
+    ) -> list[Target]:
+        """Return up to `limit` subscriptions to events of this type; the cost is that of those returned.
+
+        With `event`, only those whose filters it passes, for the cost of these filters. Raise OutOfTimeError if they
+        take too long.
+        """
+        found = self._matching(event_type)
+        if event is not None and self.flags & Flag.FILTER:
+            return _passed(found, limit, event())
+        return [(indexed.subscription_id, indexed.steady) for indexed in itertools.islice(found, limit)]
 
     def count(self, event_type: str) -> int:
         """Return how many there are at most: one that wants the type by two of its entries counts twice."""
@@ -177,6 +221,19 @@ class Index:
         self._by_flags[flags] += number
         self._by_flags = +self._by_flags
         self.flags = functools.reduce(operator.or_, self._by_flags, Flag.NONE)
+
+
+def _passed(found: Iterable[_Indexed], limit: int | None, event: Evaluation) -> list[Target]:
+    """Return up to `limit` of those whose filters an event passes."""
+    targets: list[Target] = []
+    for one in found:
+        if len(targets) == limit:
+            break
+        if one.filter is None or event.passes(
+            one.subscription_id, one.expression or one.compiled(), one.filter_on_error
+        ):
+            targets.append((one.subscription_id, one.steady))
+    return targets
 
 
 def _once(groups: Iterable[Iterable[_Indexed]]) -> Iterator[_Indexed]:

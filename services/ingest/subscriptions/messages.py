@@ -12,6 +12,7 @@ from services.domain import retry_policy
 from services.domain.deliveries import Destination
 from services.domain.egress import targets
 from services.domain.egress.policy import EgressDenied, Policy
+from services.domain.filters.expression import OnError
 from services.domain.retry_policy import Asked, RetryPolicy, RetrySettings
 from services.domain.secrets.signatures import SignatureScheme
 from services.domain.secrets.vault import Secrets
@@ -41,6 +42,7 @@ PAIRS = (labels.METADATA, tag_paths.TAG_PATHS)
 _DEFAULTS: Mapping[str, Any] = {
     "destination": Destination.HTTP,
     "kind": Kind.NORMAL,
+    "filter_on_error": OnError.DELIVER,
     "keep_when_disabled": True,
     "verification": Verification.AUTO,
     "signature_scheme": SignatureScheme.HMAC_SHA256,
@@ -159,6 +161,7 @@ def message(
         status=pb.SubscriptionStatus.Status.Value(f"STATUS_{subscription.status.upper()}"),
         status_reason=subscription.status_reason,
         status_since=_time(subscription.status_since),
+        filter_stopped_at=_time(subscription.filter_stopped_at),
         breaker=pb.Breaker(
             state=pb.BreakerState.Value(f"BREAKER_STATE_{breaker.state.upper()}"),
             since=_time(breaker.since),

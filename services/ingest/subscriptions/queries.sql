@@ -102,10 +102,10 @@ WHERE t.id = $1 AND t.deleted_at IS NULL
 -- select_targets_wanting --
 -- Reads up to $3 subscriptions of a tenant that take events and have one of these entries ($2) or none, and whether they
 -- may be rung at once. A tenant without any has one row with a null id; one that is unknown or deleted has none.
-SELECT f.id, f.steady
+SELECT f.*
 FROM tenants t
 LEFT JOIN LATERAL (
-    SELECT id, steady FROM subscription_filters
+    SELECT * FROM subscription_filters
     WHERE tenant_id = t.id AND live AND takes AND (event_types = '{}' OR event_types && $2::text[])
     LIMIT $3
 ) AS f ON true
@@ -127,6 +127,13 @@ SELECT s.*, h.breaker, h.breaker_since, h.breaker_reason, h.probe_at, h.consecut
        c.due_at AS check_due_at, c.error AS check_error
 FROM changed s LEFT JOIN subscription_health h ON h.subscription_id = s.id
 LEFT JOIN endpoint_checks c ON c.subscription_id = s.id AND s.status = 'unverified'
+
+-- stop_filter --
+-- Stops the filter of a live subscription of a tenant if it is this one ($3) and runs.
+UPDATE subscriptions
+SET filter_stopped_at = now(), version = version + 1, updated_at = statement_timestamp()
+WHERE tenant_id = $1 AND id = $2 AND filter = $3 AND filter_stopped_at IS NULL AND deleted_at IS NULL
+RETURNING *
 
 -- begin_endpoint --
 -- Counts another endpoint of a locked subscription, and forgets what is known of the one before: its breaker and its

@@ -18,6 +18,8 @@ from services.domain import events, limits
 from services.domain.deliveries import Destination
 from services.domain.egress import targets
 from services.domain.events import TypeFilter
+from services.domain.filters import expression
+from services.domain.filters.expression import OnError
 from services.domain.secrets import signatures
 from services.domain.secrets.signatures import Key, SignatureScheme
 from services.domain.states import BreakerState, StatusReason, SubscriptionState
@@ -59,6 +61,10 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     # Empty if it is pulled from.
     target_url: str
     event_types: tuple[str, ...]
+    # An expression that an event has to fulfill besides; None: any event.
+    filter: str | None
+    # Whether it gets events that the filter cannot be evaluated for.
+    filter_on_error: OnError
     description: str
     # None: it has no name.
     name: str | None
@@ -94,6 +100,8 @@ class Subscription(Spec, frozen=True, kw_only=True, dict=True):
     # None unless it is disabled.
     status_reason: StatusReason | None
     status_since: datetime
+    # When the filter was stopped because it is too slow; None: it was not.
+    filter_stopped_at: datetime | None
     # Encrypted (services/domain/secrets/vault.py); None when it has no secret.
     sealed_secrets: bytes | None
     # SHA-256 of the token in its own ingest URL; None when it has no such URL.
@@ -124,6 +132,7 @@ class Subscription(Spec, frozen=True, kw_only=True, dict=True):
         """An estimate of the memory that the record takes with what is made of it below."""
         texts = (
             self.target_url,
+            self.filter,
             self.description,
             self.name,
             self.metadata,
@@ -143,7 +152,7 @@ class Subscription(Spec, frozen=True, kw_only=True, dict=True):
     @functools.cached_property
     def flags(self) -> Flag:
         """What it uses beyond the plain way of an event."""
-        return Flag.NONE
+        return Flag.NONE if self.filter is None or self.filter_stopped_at is not None else Flag.FILTER
 
     @functools.cached_property
     def types(self) -> TypeFilter:
@@ -154,6 +163,8 @@ class Subscription(Spec, frozen=True, kw_only=True, dict=True):
     def targets(self) -> Sequence[Target]:
         """Itself, or nothing while it takes no events."""
         if self.status is SubscriptionState.DISABLED and not self.keep_when_disabled:
+            return ()
+        if self.filter_stopped_at is not None and self.filter_on_error is OnError.SKIP:
             return ()
         steady = self.status is SubscriptionState.ACTIVE and self.rate_limit_per_second is None
         return ((self.id, steady and self.destination is Destination.HTTP),)
@@ -234,6 +245,7 @@ class Draft(Spec, frozen=True, kw_only=True):
             *_destination_violations(self),
             *limits.IDLE_SECONDS.violations("expires_after_idle_seconds", self.expires_after_idle_seconds),
             *events.type_violations("event_types", self.event_types),
+            *_filter_violations(self),
             *_text_violations("description", self.description, limits.MAX_DESCRIPTION_LENGTH),
             *labels.name_violations(self.name),
             *secret_violations(self.secret_key, self.signature_scheme),
@@ -279,6 +291,12 @@ def _url_violations(url: str) -> list[errors.Violation]:
     except ValueError as error:
         return _violation("target_url", str(error))
     return []
+
+
+def _filter_violations(draft: Draft) -> Sequence[errors.Violation]:
+    if draft.filter is not None and draft.kind is Kind.SYSTEM:
+        return _violation(expression.FIELD, "cannot be combined with kind system")
+    return expression.violations(draft.filter)
 
 
 def _text_violations(field_name: str, text: str, longest: int) -> list[errors.Violation]:

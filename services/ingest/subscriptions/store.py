@@ -19,7 +19,6 @@ from services.domain.notices.operational_facts import EventType, Fact
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.vault import NONE, Secret, Vault
 from services.domain.states import StatusReason, SubscriptionChange, SubscriptionState
-from services.domain.subscriptions import Flag
 from services.ingest.quotas.store import check_subscriptions
 from services.ingest.subscriptions import changes as field_changes
 from services.ingest.subscriptions import secrets as signing_secrets
@@ -37,7 +36,6 @@ from services.ingest.subscriptions.record import (
     Shown,
     Spec,
     Subscription,
-    Target,
 )
 from services.platform import errors, ids
 from services.platform.stores import postgres, sql
@@ -80,19 +78,7 @@ class Looked:
         """Return what the rows of a tenant say: one with a null id if there is nothing, none if there is no tenant."""
         if not rows:
             return None
-        filters = [
-            Filter(
-                id=row["id"],
-                version=row["version"],
-                event_types=tuple(row["event_types"]),
-                takes=row["takes"],
-                steady=row["steady"],
-                flags=Flag(row["flags"]),
-                live=row["live"],
-            )
-            for row in rows
-            if row["id"] is not None
-        ]
+        filters = [Filter.of_row(row) for row in rows if row["id"] is not None]
         last = rows[-1]
         return cls(
             now=last["now"], server_started=last["server_started"], changed_to=last["updated_at"], filters=filters
@@ -188,7 +174,7 @@ class SubscriptionStore:
         """Return these subscriptions of a tenant, and deleted ones."""
         return Looked.of(await self._pool.fetch(SQL["select_filters_of"], tenant_id, subscription_ids))
 
-    async def targets_wanting(self, tenant_id: str, entries: Sequence[str], limit: int | None) -> list[Target]:
+    async def targets_wanting(self, tenant_id: str, entries: Sequence[str], limit: int | None) -> list[Filter]:
         """Return up to `limit` subscriptions that have one of these entries, or none and so want every event.
 
         InvalidArgument if there is no such tenant.
@@ -196,7 +182,7 @@ class SubscriptionStore:
         rows = await self._pool.fetch(SQL["select_targets_wanting"], tenant_id, entries, limit)
         if not rows:
             raise no_tenant()
-        return [(row["id"], row["steady"]) for row in rows if row["id"] is not None]
+        return [Filter.of_row(row) for row in rows if row["id"] is not None]
 
     async def update_subscription(
         self, tenant_id: str, subscription_id: UUID, update_of: UpdateOf, etags: Sequence[str]
@@ -218,6 +204,8 @@ class SubscriptionStore:
                     await connection.execute(SQL["set_status"], subscription_id, SubscriptionState.UNVERIFIED, None)
                     await connection.execute(SQL["ask_for_check"], subscription_id, tenant_id)
             columns = self._columns(subscription_id, draft)
+            if draft.filter != before.filter:
+                columns["filter_stopped_at"] = None
             statement = sql.with_columns(SQL["update_subscription"], columns, before=1)
             with _refuses_what_is_taken():
                 row = await connection.fetchrow(statement, subscription_id, *columns.values())
@@ -314,6 +302,18 @@ class SubscriptionStore:
             changes = [] if checks else [FieldChange(field="status", before=before, after=after)]
             await _tell(connection, change.action, shown[0], changes)
             return shown, True
+
+    async def stop_filter(self, tenant_id: str, subscription_id: UUID, text: str) -> Subscription | None:
+        """Stop a filter that is too slow, and return the subscription; None if it is another one by now."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            row = await connection.fetchrow(SQL["stop_filter"], tenant_id, subscription_id, text)
+            if row is None:
+                return None
+            stopped = self._subscription(row)
+            reason = stopped.filter_on_error
+            fact = Fact(subscription_id=subscription_id, event_type=EventType.FILTER_STOPPED, reason=reason)
+            await operational_facts.note(connection, fact)
+            return stopped
 
     async def delete_subscription(self, tenant_id: str, subscription_id: UUID, etags: Sequence[str] = ()) -> int:
         """Mark a subscription deleted and return its new version.

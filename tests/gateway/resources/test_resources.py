@@ -59,6 +59,9 @@ async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
         "verify": "auto",
         "has_verification_secret": False,
         "relay_headers": False,
+        "filter": None,
+        "filter_on_error": "deliver",
+        "filter_stopped_at": None,
         "kind": "normal",
         "client_certificate": None,
         "breaker": {

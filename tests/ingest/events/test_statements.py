@@ -40,3 +40,13 @@ async def test_a_batch_of_a_tenant_without_flags_is_one_statement(ingest: Ingest
     results = await tenant.batch(*(tenant.item(event_type=TYPE) for _ in range(50)))
     assert [result.accepted.deliveries for result in results] == [3] * 50
     assert statements == [EVENTS["insert_events"]]
+
+
+async def test_filters_of_a_tenant_add_no_statement_to_a_batch(ingest: Ingest, statements: list[str]) -> None:
+    for amount in range(10):
+        await ingest.create(event_types=[TYPE], filter=f"event.data.amount > {amount}")
+    await ingest.send(event_type=TYPE, payload=b'{"amount": 5}')
+    statements.clear()
+    results = await ingest.batch(*(ingest.item(event_type=TYPE, payload=b'{"amount": 3}') for _ in range(50)))
+    assert [result.accepted.deliveries for result in results] == [3] * 50
+    assert statements == [EVENTS["insert_events"]]

@@ -21,6 +21,7 @@ from dev.harness.keys import ENCRYPTION_KEY, OTHER_KEY, vault
 from dev.harness.network.proxy import Mode, Proxy, proxying
 from dev.harness.waiting import PATIENCE_SECONDS, wait_until
 from services.domain.deliveries import DUE, Destination
+from services.domain.filters.expression import OnError
 from services.domain.notices import subscription_changes
 from services.domain.secrets.signatures import SignatureScheme
 from services.domain.states import SubscriptionState
@@ -425,6 +426,9 @@ def _version(version: int) -> Subscription:
         sealed_secrets=b"sealed",
         ingest_token_hash=None,
         event_types=(f"t{version}",),
+        filter=None,
+        filter_on_error=OnError.DELIVER,
+        filter_stopped_at=None,
         description="",
         name=f"v{version}",
         metadata='{"version": "some"}',

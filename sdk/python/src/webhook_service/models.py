@@ -190,6 +190,13 @@ class ErrorReason(OpenEnum):
     WRONG_DESTINATION = "WRONG_DESTINATION"
 
 
+class FilterOnError(OpenEnum):
+    """Values of FilterOnError."""
+
+    DELIVER = "deliver"
+    SKIP = "skip"
+
+
 class Hold(OpenEnum):
     """Values of Hold."""
 
@@ -250,6 +257,7 @@ class OperationalEventType(OpenEnum):
     SUBSCRIPTION_DISABLED = "subscription.disabled"
     SUBSCRIPTION_FAILING = "subscription.failing"
     SUBSCRIPTION_RECOVERED = "subscription.recovered"
+    SUBSCRIPTION_FILTER_STOPPED = "subscription.filter_stopped"
 
 
 class PortalCapability(OpenEnum):
@@ -836,6 +844,18 @@ class CreatedSubscription(Model, kw_only=True):
     """null if `destination` is `pull`."""
 
     event_types: list[str]
+
+    filter: str | None
+    """Condition in CEL that an event has to fulfill in addition to its type; null if there is none."""
+
+    filter_on_error: FilterOnError
+    """What becomes of an event that `filter` cannot be evaluated for."""
+
+    filter_stopped_at: datetime | None
+    """When `filter` was stopped because evaluating it took more than 5 ms for 100 events within an
+    hour; since then `filter_on_error` decides. Another `filter` starts it again. null while it is
+    evaluated.
+    """
 
     description: str
 
@@ -2223,6 +2243,18 @@ class Subscription(Model, kw_only=True):
 
     event_types: list[str]
 
+    filter: str | None
+    """Condition in CEL that an event has to fulfill in addition to its type; null if there is none."""
+
+    filter_on_error: FilterOnError
+    """What becomes of an event that `filter` cannot be evaluated for."""
+
+    filter_stopped_at: datetime | None
+    """When `filter` was stopped because evaluating it took more than 5 ms for 100 events within an
+    hour; since then `filter_on_error` decides. Another `filter` starts it again. null while it is
+    evaluated.
+    """
+
     description: str
 
     name: str | None
@@ -2361,6 +2393,18 @@ class SubscriptionBody(Model, kw_only=True):
     empty list: every type. A PUT must include it if the subscription filters event types.
     """
 
+    filter: str | None | UnsetType = UNSET
+    """Condition in CEL (https://cel.dev) that an event has to fulfill in addition to its type, on
+    `event.data`, which is the payload, `event.type`, `event.tags`, `event.time`, `event.id`, and
+    `event.content_type`. 422 names the line and the column of what is wrong with it. Absent or
+    null: none.
+    """
+
+    filter_on_error: FilterOnError | None | UnsetType = UNSET
+    """What becomes of an event that `filter` cannot be evaluated for, such as one without a field that
+    it names. Absent or null: `deliver` on create, the stored value on update.
+    """
+
     description: str | UnsetType = UNSET
     """Free-form description."""
 
@@ -2438,8 +2482,8 @@ class SubscriptionBody(Model, kw_only=True):
     kind: SubscriptionKind | None | UnsetType = UNSET
     """`normal`: receives the tenant's events. `system`: receives only events about the tenant's other
     subscriptions (`subscription.disabled`, `subscription.failing`, `subscription.recovered`,
-    `delivery.exhausted`); a tenant has at most one. Absent or null: `normal` on create, the stored
-    value on update. It cannot be changed.
+    `subscription.filter_stopped`, `delivery.exhausted`); a tenant has at most one. Absent or null:
+    `normal` on create, the stored value on update. It cannot be changed.
     """
 
     client_certificate: ClientCertificateBody | None | UnsetType = UNSET
@@ -2504,6 +2548,18 @@ class SubscriptionPatch(Model, kw_only=True):
     event_types: list[str] | None | UnsetType = UNSET
     """Event types to deliver. `order.*` means every type that begins with `order.`. Default, and an
     empty list: every type. A PUT must include it if the subscription filters event types.
+    """
+
+    filter: str | None | UnsetType = UNSET
+    """Condition in CEL (https://cel.dev) that an event has to fulfill in addition to its type, on
+    `event.data`, which is the payload, `event.type`, `event.tags`, `event.time`, `event.id`, and
+    `event.content_type`. 422 names the line and the column of what is wrong with it. Absent or
+    null: none.
+    """
+
+    filter_on_error: FilterOnError | None | UnsetType = UNSET
+    """What becomes of an event that `filter` cannot be evaluated for, such as one without a field that
+    it names. Absent or null: `deliver` on create, the stored value on update.
     """
 
     description: str | None | UnsetType = UNSET
@@ -2583,8 +2639,8 @@ class SubscriptionPatch(Model, kw_only=True):
     kind: SubscriptionKind | None | UnsetType = UNSET
     """`normal`: receives the tenant's events. `system`: receives only events about the tenant's other
     subscriptions (`subscription.disabled`, `subscription.failing`, `subscription.recovered`,
-    `delivery.exhausted`); a tenant has at most one. Absent or null: `normal` on create, the stored
-    value on update. It cannot be changed.
+    `subscription.filter_stopped`, `delivery.exhausted`); a tenant has at most one. Absent or null:
+    `normal` on create, the stored value on update. It cannot be changed.
     """
 
     client_certificate: ClientCertificateBody | None | UnsetType = UNSET

@@ -40,11 +40,13 @@ _PATCH_EXAMPLE: dict[str, Any] = {
     "metadata": {"customer": "acme", "team": None},
 }
 
+EXAMPLE_FILTER = "event.data.amount > 100 && event.data.country in ['DE', 'FR']"
 _SPEC = pb.SubscriptionSpec.DESCRIPTOR.fields_by_name
 # Where a field has another name over gRPC.
 _SPEC_NAMES = {"verify": "verification"}
 
 
+_Filter = Annotated[str, Field(min_length=1, max_length=limits.MAX_FILTER_LENGTH)]
 _Url = Annotated[str, Field(max_length=targets.MAX_URL_LENGTH, json_schema_extra={"format": "uri"})]
 _HeaderValue = Annotated[str, Field(min_length=1, max_length=limits.MAX_HEADER_VALUE_LENGTH)]
 _Name = Annotated[str, Field(pattern=f"^{limits.SUBSCRIPTION_NAME_PATTERN}$")]
@@ -112,6 +114,23 @@ class SubscriptionBody(models.Request):
             "Event types to deliver. `order.*` means every type that begins with `order.`. Default, and an empty list: "
             "every type. A PUT must include it if the subscription filters event types."
         ),
+    )
+    filter: _Filter | None = Field(
+        None,
+        description=(
+            "Condition in CEL (https://cel.dev) that an event has to fulfill in addition to its type, on `event.data`, "
+            "which is the payload, `event.type`, `event.tags`, `event.time`, `event.id`, and `event.content_type`. 422 "
+            "names the line and the column of what is wrong with it. Absent or null: none."
+        ),
+        examples=[EXAMPLE_FILTER],
+    )
+    filter_on_error: enums.FilterOnError | None = Field(
+        None,
+        description=(
+            "What becomes of an event that `filter` cannot be evaluated for, such as one without a field that it names."
+            " Absent or null: `deliver` on create, the stored value on update."
+        ),
+        examples=["deliver"],
     )
     description: str = Field("", max_length=limits.MAX_DESCRIPTION_LENGTH, description="Free-form description.")
     name: _Name | None = Field(
@@ -218,8 +237,8 @@ class SubscriptionBody(models.Request):
         description=(
             "`normal`: receives the tenant's events. `system`: receives only events about the tenant's other "
             "subscriptions (`subscription.disabled`, `subscription.failing`, `subscription.recovered`, "
-            "`delivery.exhausted`); a tenant has at most one. Absent or null: `normal` on create, the stored value on "
-            "update. It cannot be changed."
+            "`subscription.filter_stopped`, `delivery.exhausted`); a tenant has at most one. Absent or null: `normal` "
+            "on create, the stored value on update. It cannot be changed."
         ),
         examples=["normal"],
     )
@@ -293,6 +312,20 @@ class Subscription(models.Answer):
     )
     target_url: str | None = Field(description="null if `destination` is `pull`.", examples=[_EXAMPLE["target_url"]])
     event_types: list[str] = Field(examples=[_EXAMPLE["event_types"]])
+    filter: str | None = Field(
+        description="Condition in CEL that an event has to fulfill in addition to its type; null if there is none.",
+        examples=[EXAMPLE_FILTER],
+    )
+    filter_on_error: enums.FilterOnError = Field(
+        description="What becomes of an event that `filter` cannot be evaluated for.", examples=["deliver"]
+    )
+    filter_stopped_at: models.Timestamp | None = Field(
+        description=(
+            "When `filter` was stopped because evaluating it took more than 5 ms for 100 events within an hour; since "
+            "then `filter_on_error` decides. Another `filter` starts it again. null while it is evaluated."
+        ),
+        examples=[None],
+    )
     description: str = Field(examples=[_EXAMPLE["description"]])
     name: str | None = Field(
         description="Unique among the tenant's subscriptions; null if it has none.", examples=[_EXAMPLE["name"]]
@@ -469,6 +502,8 @@ def fields(message: pb.Subscription) -> dict[str, Any]:
         policy = found[name]
         found[name] = policy and {key: value for key, value in policy.items() if value not in (None, "", [])}
     found["target_url"] = found["target_url"] or None
-    found["destination"] = found["destination"] or "http"  # of an ingest of an earlier version
+    # Of an ingest of an earlier version.
+    found["destination"] = found["destination"] or "http"
+    found["filter_on_error"] = found["filter_on_error"] or "deliver"
     renamed = {name: found[other] for name, other in _SPEC_NAMES.items()}
     return found | renamed | {"id": message.id, "tenant_id": message.tenant_id}

@@ -34,6 +34,8 @@ from webhook_service.models import Subscription
 _DEFAULTS: dict[str, Any] = {
     "target_url": None,
     "event_types": [],
+    "filter": None,
+    "filter_on_error": "deliver",
     "description": "",
     "metadata": {},
     "tag_paths": {},

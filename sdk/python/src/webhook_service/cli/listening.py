@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -41,6 +42,7 @@ def listen(
     context: typer.Context,
     forward_to: Annotated[str, typer.Option(help="A server, such as localhost:3000 or localhost:3000/hook.")],
     events: Annotated[list[str] | None, typer.Option(help="Types, such as order.*. Repeatable. Default: all.")] = None,
+    condition: Annotated[str | None, typer.Option("--filter", help="Condition in CEL on events.")] = None,
     subscription: Annotated[str | None, typer.Option(help="Listen to what this subscription gets: id or name.")] = None,
     secret_file: Annotated[Path | None, typer.Option(help="File with the signing secret. Default: a new one.")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="End after this many deliveries.")] = None,
@@ -51,9 +53,11 @@ def listen(
     delivery to the server again.
     """
     asked = session.of(context)
-    if events and subscription:
-        raise ValueError("--subscription cannot be combined with --events: the types are those of the subscription")
-    listener = _Listener(asked, target(forward_to), _types(asked, events, subscription), _secret(secret_file))
+    if (events or condition) and subscription:
+        option = "--events: the types are those" if events else "--filter: it is that"
+        raise ValueError(f"--subscription cannot be combined with {option} of the subscription")
+    wanted = _Wanted(event_types=events or [], filter=condition) if subscription is None else _of(asked, subscription)
+    listener = _Listener(asked, target(forward_to), wanted, _secret(secret_file))
     try:
         with contextlib.suppress(KeyboardInterrupt):
             listener.run(count)
@@ -71,10 +75,19 @@ def target(text: str) -> str:
     return url
 
 
-def _types(asked: Session, events: list[str] | None, subscription: str | None) -> list[str]:
-    if subscription is None:
-        return events or []
-    return asked.client.subscriptions.get(subscriptions.found(asked, subscription)).event_types
+@dataclass(frozen=True, kw_only=True)
+class _Wanted:
+    """Which events to listen to."""
+
+    event_types: list[str]
+    filter: str | None
+    filter_on_error: str = "deliver"
+
+
+def _of(asked: Session, subscription: str) -> _Wanted:
+    """Return what a subscription gets."""
+    found = asked.client.subscriptions.get(subscriptions.found(asked, subscription))
+    return _Wanted(event_types=found.event_types, filter=found.filter, filter_on_error=found.filter_on_error)
 
 
 def _secret(file: Path | None) -> str | None:
@@ -89,10 +102,10 @@ def _secret(file: Path | None) -> str | None:
 class _Listener:
     """Pulls deliveries, and forwards each."""
 
-    def __init__(self, asked: Session, url: str, event_types: list[str], secret: str | None) -> None:
+    def __init__(self, asked: Session, url: str, wanted: _Wanted, secret: str | None) -> None:
         self._asked = asked
         self._url = url
-        self._event_types = event_types
+        self._wanted = wanted
         self._secret = secret
         self._http = httpx.Client(timeout=FORWARD_SECONDS, trust_env=False, follow_redirects=False)
         self._last: pulling.Pulled | None = None
@@ -128,13 +141,17 @@ class _Listener:
     def _subscribe(self) -> CreatedSubscription:
         created = self._asked.client.subscriptions.create(
             destination="pull",
-            event_types=self._event_types,
+            event_types=self._wanted.event_types,
+            filter=self._wanted.filter,
+            filter_on_error=self._wanted.filter_on_error,
             description="webhookctl listen",
             expires_after_idle_seconds=IDLE_SECONDS,
             secret_key=self._secret or UNSET,
         )
         self._subscription = created
-        kinds = ", ".join(self._event_types) or "all events"
+        kinds = ", ".join(self._wanted.event_types) or "all events"
+        if self._wanted.filter is not None:
+            kinds += f" with {self._wanted.filter}"
         if created.secret_key:
             self._output.say(f"signing secret: {created.secret_key}")
         self._output.say(f"listening for {kinds}, forwarding to {self._url}; press Ctrl+C to end")

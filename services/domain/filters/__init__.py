@@ -1,0 +1,1 @@
+"""Filters of subscriptions: expressions in CEL on what an event contains."""

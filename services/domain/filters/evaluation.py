@@ -1,0 +1,185 @@
+"""Filters on one event."""
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from services.domain.filters import expression
+from services.domain.filters.expression import Expression, OnError, Verdict
+from services.domain.filters.rules import LEAST_VALUES, MAX_VALUES
+from services.platform import ids
+from services.platform.http import json_text
+
+# An evaluation that takes longer is slow.
+SLOW_SECONDS = 0.005
+# What all filters of a tenant may take of one event where others wait.
+EVENT_SECONDS = 0.005
+# What begins or follows a value of JSON.
+_SEPARATORS = (b",", b"[", b"{")
+_UNREADABLE = "the payload is not JSON"
+
+
+class OutOfTimeError(Exception):
+    """The filters of an event took all the time that they have."""
+
+
+class Evaluation:
+    """Evaluates filters on an event. Its payload is read with the first of them."""
+
+    __slots__ = (
+        *("_activation", "_began_cpu", "_decoded", "_event", "_last", "_longest", "_seconds", "_spent", "_values"),
+        *("errors", "evaluated", "no_matches", "slow", "spent_seconds"),
+    )
+
+    def __init__(
+        self,
+        *,
+        event_id: UUID,
+        event_type: str | None,
+        content_type: str,
+        content_encoding: str | None,
+        tags: Mapping[str, str],
+        payload: bytes,
+        seconds: float = math.inf,
+    ) -> None:
+        """Prepare filters on an event, which take at most this time together."""
+        self._event = (event_id, event_type, content_type, content_encoding, tags, payload)
+        self._activation: Any = None
+        self._decoded: Any = None
+        self._values = 0
+        self._longest = 0
+        self._seconds = seconds
+        self._last = 0.0
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin to count again, with as much time as at first."""
+        # By the clock, which is a little cheaper; what counts is the processor's time.
+        self._spent = self.spent_seconds = 0.0
+        self._began_cpu = time.thread_time()
+        self._last = time.perf_counter()
+        # How many were evaluated, how many of these did not match, and how many could not be evaluated.
+        self.evaluated = 0
+        self.no_matches = 0
+        self.errors = 0
+        # Those that took longer than they should: the subscription, and the text.
+        self.slow: list[tuple[UUID, str]] = []
+
+    def passes(self, subscription_id: UUID, filter_: Expression, on_error: str) -> bool:
+        """Return whether a subscription gets the event. Raise OutOfTimeError once the time is over."""
+        if self._spent >= self._seconds and self.end() >= self._seconds:
+            raise OutOfTimeError
+        if self._activation is None:
+            self._begin()
+        value: Any = None
+        if filter_.max_values >= self._values and filter_.max_text_bytes >= self._longest:
+            try:
+                value = filter_.compiled.eval(self._activation).value()
+            except Exception:  # noqa: BLE001 - the library has no type for what it raises
+                value = None
+        else:
+            value = _VALUES[self.evaluate(filter_)[0]]
+        now = time.perf_counter()
+        took = now - self._last
+        self._last = now
+        if took > SLOW_SECONDS and time.thread_time() - self._began_cpu - self._spent > SLOW_SECONDS:
+            self.slow.append((subscription_id, filter_.text))
+        self._spent += took
+        self.evaluated += 1
+        if value is True:
+            return True
+        if value is False:
+            self.no_matches += 1
+            return False
+        self.errors += 1
+        return on_error == OnError.DELIVER
+
+    def end(self) -> float:
+        """Return what reading the payload and evaluating filters took of the processor, right after they were."""
+        self._spent = self.spent_seconds = time.thread_time() - self._began_cpu
+        return self._spent
+
+    def evaluate(self, filter_: Expression) -> tuple[Verdict, str]:
+        """Return what a filter says of the event, and why it cannot be evaluated."""
+        if self._activation is None:
+            self._begin()
+        if why := filter_.error or self._why_too_large(filter_):
+            return Verdict.ERROR, why
+        try:
+            found = filter_.compiled.eval(self._activation)
+        except Exception as error:  # noqa: BLE001 - the library has no type for what it raises
+            return Verdict.ERROR, _plain(str(error))
+        value = found.value()
+        if value is True or value is False:
+            return (Verdict.MATCH if value else Verdict.NO_MATCH), ""
+        if found.type().name() != "ERROR":
+            return Verdict.ERROR, f"the result is not true or false, but of type {found.type().name()}"
+        return Verdict.ERROR, _UNREADABLE if self._decoded is _NOTHING else _plain(str(value))
+
+    def _begin(self) -> None:
+        began = time.perf_counter()
+        event_id, event_type, content_type, encoding, tags, payload = self._event
+        variables: dict[str, Any] = {
+            "event.id": str(event_id),
+            "event.type": event_type or "",
+            "event.time": ids.moment_of(event_id),
+            "event.content_type": content_type,
+            "event.tags": tags,
+        }
+        # A value takes two bytes at least.
+        self._values = len(payload) // 2
+        if self._values > LEAST_VALUES:
+            self._values = sum(map(payload.count, _SEPARATORS)) + 1
+        self._longest = len(payload)
+        if encoding is None and self._values <= MAX_VALUES:
+            try:
+                self._decoded = msgspec.json.decode(payload.removeprefix(json_text.BOM))
+            except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+                self._decoded = _NOTHING
+            else:
+                variables["event.data"] = self._decoded
+        else:
+            self._decoded = _NOTHING
+        self._activation = expression.environment().Activation(variables)
+        self._last = time.perf_counter()
+        self._spent = self._last - began
+
+    def _why_too_large(self, filter_: Expression) -> str:
+        """Return why a filter is not evaluated for the payload; empty if it is."""
+        if filter_.max_values < self._values:
+            return f"the payload has {self._values} values; this filter allows {int(filter_.max_values)}"
+        if filter_.max_text_bytes < self._longest:
+            self._longest = min(self._longest, _longest(self._decoded))
+        if filter_.max_text_bytes < self._longest:
+            most = int(filter_.max_text_bytes)
+            return f"the payload has a text of {self._longest} bytes; this filter allows {most}"
+        return ""
+
+
+_NOTHING: Mapping[str, Any] = {}
+_VALUES = {Verdict.MATCH: True, Verdict.NO_MATCH: False, Verdict.ERROR: None}
+
+
+def _longest(value: Any) -> int:
+    """Return at most how many bytes the longest text of a payload has."""
+    longest = 0
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, str):
+            longest = max(longest, len(one) if one.isascii() else 4 * len(one))
+        elif isinstance(one, list):
+            left += one
+        elif isinstance(one, dict):
+            left += one
+            left += one.values()
+    return longest
+
+
+def _plain(message: str) -> str:
+    """Return an error of the library without its codes."""
+    return message.partition(" [")[0].partition(": ")[2][:200] or message[:200]
