@@ -38,6 +38,8 @@ else:
     Connection = asyncpg.Connection
     _Base = asyncpg.Connection
 
+# What metrics, logs and /readyz call the database of the service.
+SERVICE_STORE = "postgres"
 CONNECT_TIMEOUT_SECONDS = 1.0
 STATEMENT_TIMEOUT_SECONDS = 10.0
 # For statements that are still out when the process has done its work: a stop waits no longer for a hanging Postgres.
@@ -147,21 +149,21 @@ async def _ask(asked: Pool) -> None:
 
 
 @contextlib.asynccontextmanager
-async def pool(process: "Process", settings: PostgresSettings) -> AsyncIterator[Pool]:
+async def pool(process: "Process", settings: PostgresSettings, *, store: str = SERVICE_STORE) -> AsyncIterator[Pool]:
     """Yield the pool of the process. It starts empty, so that a process can start while Postgres is unreachable.
 
     Statements end after 10 s on the client's side and connecting after 1 s, or the URL's connect_timeout, both with
-    TimeoutError.
+    TimeoutError. `store` is what metrics, logs and /readyz call another database than the service's.
     """
-    opened = functools.partial(_opened, process, settings)
-    async with process.whole.share(("postgres", settings.postgres_dsn), opened) as (created, check):
-        process.health.add_shared("postgres", check)
+    opened = functools.partial(_opened, process, settings, store)
+    async with process.whole.share((store, settings.postgres_dsn), opened) as (created, check):
+        process.health.add_shared(store, check)
         yield created
 
 
 @contextlib.asynccontextmanager
 async def _opened(
-    process: "Process", settings: PostgresSettings
+    process: "Process", settings: PostgresSettings, store: str
 ) -> AsyncIterator[tuple[Pool, Callable[[], Awaitable[None]]]]:
     async def connect_watched(dsn: str, **options: Any) -> "asyncpg.Connection[asyncpg.Record]":
         opened = await _open(settings, dsn, **options)
@@ -186,9 +188,11 @@ async def _opened(
     )
     # The other half is for the process's own work.
     created.shares = Shares(max(1, settings.postgres_pool_size // 2))
-    created.watch = watch = availability.Watch("postgres", lambda: _ask(created))
+    created.watch = watch = availability.Watch(store, lambda: _ask(created))
     await created
-    loops = [process.spawn("postgres_metrics", _export(created)), process.spawn("postgres_up", watch.run())]
+    loops = [process.spawn(f"{store}_up", watch.run())]
+    if store == SERVICE_STORE:
+        loops.append(process.spawn("postgres_metrics", _export(created)))
     try:
         yield created, watch.ask
     finally:
