@@ -25,6 +25,7 @@ SETTINGS = {
     "delivery": "services.delivery.settings:DeliverySettings",
     "worker": "services.delivery.settings:WorkerSettings",
     "analytics": "services.analytics.settings:AnalyticsSettings",
+    "relay": "services.relay.settings:RelaySettings",
 }
 # What the chart decides by other values, or takes from a Secret. Everything else a user may set by `settings`.
 MANAGED = frozenset(
@@ -36,6 +37,7 @@ MANAGED = frozenset(
         "REDIS_CA_FILE",
         *("GRPC_TLS_CERT_FILE", "GRPC_TLS_KEY_FILE", "GRPC_TLS_CA_FILE"),
         *("DATABASE_URL", "POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"),
+        *("OUTBOX_DATABASE_URL", "OUTBOX_API_KEY"),
         *("REDIS_URL", "REDIS_ADDR", "REDIS_PASSWORD", "REDIS_DB"),
         *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_CERTIFICATE"),
         *("OTEL_RESOURCE_ATTRIBUTES", "OTEL_TRACES_SAMPLER_ARG", "TRACING_TRUST_CALLERS", "TRACING_TO_RECEIVERS"),

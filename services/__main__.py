@@ -25,6 +25,7 @@ ROLES: Mapping[str, Command] = {
     "delivery": Command(module="services.delivery.__main__", what="gRPC: deliveries; the dispatcher of what is due"),
     "worker": Command(module="services.delivery.worker.__main__", what="sends webhooks and records the attempts"),
     "analytics": Command(module="services.analytics.__main__", what="gRPC: statistics and time series; retention"),
+    "relay": Command(module="services.relay.__main__", what="publishes what applications write to their outbox"),
 }
 # One at a time; the module has a main().
 JOBS: Mapping[str, Command] = {

@@ -65,6 +65,7 @@ def environment(image: Path, stores: Stores) -> Iterator[dict[str, str]]:
             "ENCRYPTION_KEYS": ENCRYPTION_KEY,
             "SERVICE_KEY": SERVICE_KEY,
             "DRAIN_SECONDS": "0",
+            "OUTBOX_DATABASE_URL": database_url,
         }
 
 

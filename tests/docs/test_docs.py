@@ -15,7 +15,7 @@ from services.platform.settings import Settings
 from tests.e2e.access import role_table
 
 ROOT = Path(__file__).resolve().parents[2]
-ROLES = ("gateway", "ingest", "delivery", "worker", "analytics")
+ROLES = ("gateway", "ingest", "delivery", "worker", "analytics", "relay")
 
 MODULES: Mapping[str, str] = {
     "gateway": "services.gateway",
@@ -23,6 +23,7 @@ MODULES: Mapping[str, str] = {
     "delivery": "services.delivery",
     "worker": "services.delivery.worker",
     "analytics": "services.analytics",
+    "relay": "services.relay",
 }
 SETTINGS: Mapping[str, str] = {
     "gateway": "services.gateway.settings:GatewaySettings",
@@ -30,6 +31,7 @@ SETTINGS: Mapping[str, str] = {
     "delivery": "services.delivery.settings:DeliverySettings",
     "worker": "services.delivery.settings:WorkerSettings",
     "analytics": "services.analytics.settings:AnalyticsSettings",
+    "relay": "services.relay.settings:RelaySettings",
     "migrate": "services.schema.migrate:MigrateSettings",
     "local": "dev.local.settings:LocalSettings",
     "demo": "dev.demo.stack:DemoSettings",
@@ -81,7 +83,7 @@ def code_names(cell: str) -> list[str]:
 
 
 def roles(cell: str) -> set[str]:
-    """Return the roles in a cell; `all` means the five services."""
+    """Return the roles in a cell; `all` means all of them."""
     named = {name.strip() for name in cell.split(",")}
     return (named - {"all"}) | (set(ROLES) if "all" in named else set())
 

@@ -2,7 +2,7 @@
 
 {{- define "webhook-service.check" -}}
 {{- $problems := list }}
-{{- range list "name" "label" "image" "layout" "pod" "service" "postgresql" "redis" "setting" "network" "route" "cluster" }}
+{{- range list "name" "label" "image" "layout" "pod" "service" "postgresql" "redis" "relay" "setting" "network" "route" "cluster" }}
 {{- range include (printf "webhook-service.%sProblems" .) $ | splitList "\n" }}
 {{- with trim . }}{{ $problems = append $problems . }}{{ end }}
 {{- end }}
@@ -235,6 +235,15 @@ externalRedis.caSecret: requires TLS: a URL that begins with rediss, in external
 {{- end }}
 {{- end }}
 
+{{- define "webhook-service.relayProblems" -}}
+{{- if and .Values.relay.enabled (not .Values.relay.existingSecret) }}
+relay.existingSecret: required when relay.enabled is true: the Secret with the URL of the database that has the outbox
+{{- end }}
+{{- if and .Values.relay.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.outbox.peers) }}
+networkPolicy.outbox.peers: required when relay.enabled is true: the networks or pods of that database
+{{- end }}
+{{- end }}
+
 {{/* A setting or its default: (dict "root" $ "name" "LEASE_SECONDS"). */}}
 {{- define "webhook-service.setting" -}}
 {{- $settings := .root.Values.settings | default dict }}
@@ -346,7 +355,7 @@ settings.{{ . }}: {{ $hours }} h is shorter than the retries, which take up to {
 {{- $policy := .Values.networkPolicy }}
 {{- $lists := dict "dns.peers" $policy.dns.peers }}
 {{- range list "gatewayClients" "grpcClients" "metricsClients" }}{{ $_ := set $lists . (get $policy .) }}{{ end }}
-{{- range list "postgresql" "redis" "otlp" "oidc" "proxy" }}{{ $_ := set $lists (printf "%s.peers" .) (get $policy .).peers }}{{ end }}
+{{- range list "postgresql" "redis" "outbox" "otlp" "oidc" "proxy" }}{{ $_ := set $lists (printf "%s.peers" .) (get $policy .).peers }}{{ end }}
 {{- range $path, $peers := $lists }}
 {{- range $index, $peer := $peers }}
 {{- $at := printf "networkPolicy.%s[%d]" $path $index }}

@@ -6,8 +6,8 @@ and nodes are put together, its own on top. */}}
 {{- $values := .root.Values }}
 {{- $own := $values.migrations }}
 {{- if ne .component "migrate" }}{{ $own = include "webhook-service.deploymentValues" . | fromJson }}{{ end }}
-{{- /* Nobody connects to a worker: there is nothing to wait for before it stops. */}}
-{{- $found := dict "preStopSeconds" (ternary 0 $values.shutdown.preStopSeconds (eq (include "webhook-service.roles" .) `["worker"]`)) }}
+{{- /* Nobody connects to a worker or a relay: there is nothing to wait for before it stops. */}}
+{{- $found := dict "preStopSeconds" (ternary 0 $values.shutdown.preStopSeconds (has (include "webhook-service.roles" .) (list `["worker"]` `["relay"]`))) }}
 {{- range list "nodeSelector" "podLabels" "podAnnotations" }}
 {{- $_ := set $found . (merge (dict) (get $own . | default dict) (get $values . | default dict)) }}
 {{- end }}
@@ -251,6 +251,9 @@ spec:
           {{- end }}
           {{- if has "REDIS_ADDR" $variables }}
           {{- $env = append $env (include "webhook-service.redisEnv" . | trim) }}
+          {{- end }}
+          {{- if has "OUTBOX_DATABASE_URL" $variables }}
+          {{- $env = append $env (include "webhook-service.outboxEnv" . | trim) }}
           {{- end }}
           {{- $env = append $env (include "webhook-service.tracingEnv" . | trim) }}
           {{- $env = append $env (include "webhook-service.oidcEnv" . | trim) }}

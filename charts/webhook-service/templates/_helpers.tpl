@@ -107,11 +107,13 @@ place of the registry, which is what comes before the first slash, if it has a d
 {{- end }}
 
 {{/* The keys that the roles of a component read, as entries of env. A Secret that somebody else made has service keys for
-each role, or one for all: what is missing is left out, and a process with neither says so. */}}
+each role, or one for all: what is missing is left out, and a process with neither says so. A relay with an API key needs
+none. */}}
 {{- define "webhook-service.keysEnv" -}}
 {{- $secret := include "webhook-service.keysSecret" .root }}
 {{- $brought := ne .root.Values.secrets.existingSecret "" }}
 {{- $roles := include "webhook-service.roles" . | fromJsonArray }}
+{{- if .root.Values.relay.apiKeyKey }}{{ $roles = without $roles "relay" }}{{ end }}
 {{- range $variable, $key := .root.Files.Get "files/keys.yaml" | fromYaml }}
 {{- $read := false }}
 {{- range $key.readBy }}{{ if has . $roles }}{{ $read = true }}{{ end }}{{ end }}

@@ -1,13 +1,18 @@
 {{/* Which Deployments there are, and which roles each has: everything else asks here. */}}
 
-{{/* The Deployments of the layout with their roles, as JSON: {"gateway": ["gateway", "ingest"], …}. */}}
+{{/* The Deployments of the layout with their roles, as JSON: {"gateway": ["gateway", "ingest"], …}. A relay has one of its
+own in every layout. */}}
 {{- define "webhook-service.deployments" -}}
-{{- get (.Files.Get "files/layouts.yaml" | fromYaml) .Values.layout | toJson }}
+{{- $found := get (.Files.Get "files/layouts.yaml" | fromYaml) .Values.layout }}
+{{- if .Values.relay.enabled }}{{ $found = merge (dict "relay" (list "relay")) $found }}{{ end }}
+{{- $found | toJson }}
 {{- end }}
 
-{{/* Every role, as JSON. */}}
+{{/* Every role that there are pods for, as JSON. */}}
 {{- define "webhook-service.allRoles" -}}
-{{- keys (.Files.Get "files/layouts.yaml" | fromYaml).five | sortAlpha | toJson }}
+{{- $found := keys (.Files.Get "files/layouts.yaml" | fromYaml).five }}
+{{- if .Values.relay.enabled }}{{ $found = append $found "relay" }}{{ end }}
+{{- $found | sortAlpha | toJson }}
 {{- end }}
 
 {{/* The roles of a component, as JSON; none of what is not a Deployment of the service. */}}

@@ -127,6 +127,23 @@ is checked in _checks.tpl. */}}
 {{- end }}
 {{- end }}
 
+{{/* The database with the outbox, and the key that the relay shows, as entries of env. */}}
+{{- define "webhook-service.outboxEnv" -}}
+{{- $relay := .root.Values.relay }}
+- name: OUTBOX_DATABASE_URL
+  valueFrom:
+    secretKeyRef:
+      name: {{ $relay.existingSecret }}
+      key: {{ $relay.urlKey }}
+{{- with $relay.apiKeyKey }}
+- name: OUTBOX_API_KEY
+  valueFrom:
+    secretKeyRef:
+      name: {{ $relay.existingSecret }}
+      key: {{ . }}
+{{- end }}
+{{- end }}
+
 {{/* The authorities of both stores: volumes, and where they are mounted. */}}
 {{- define "webhook-service.authorityVolumes" -}}
 {{- if and (not .Values.postgresql.enabled) .Values.externalPostgresql.caSecret }}

@@ -121,6 +121,12 @@ def test_pods_are_scraped_once_at_their_metrics_port(layout: str) -> None:
         )
 
 
+def test_relays_are_scraped_once() -> None:
+    relay = {"enabled": True, "existingSecret": "shop"}
+    found = [component for component, _ in scraped_pods(rendering.rendered(MONITORED | {"relay": relay}))]
+    assert sorted(found) == sorted([*rendering.COMPONENTS, "relay"])
+
+
 def test_series_say_of_which_release_component_and_pod_they_are() -> None:
     for _, endpoint in scraped_pods(rendering.rendered(MONITORED)):
         assert {each["targetLabel"]: each["sourceLabels"] for each in endpoint["relabelings"]} == {

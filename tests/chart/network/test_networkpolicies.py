@@ -30,19 +30,25 @@ ARROWS = {
     ("worker", "postgresql", 5432),
     ("analytics", "postgresql", 5432),
     ("migrate", "postgresql", 5432),
+    ("relay", "ingest", 50051),
+    ("relay", "outbox", 5432),
     ("ingest", "redis", 6379),
     ("delivery", "redis", 6379),
     ("worker", "redis", 6379),
     ("worker", "receivers", 443),
     ("worker", "test", 8080),
 }
-WITH_METRICS = ("gateway", "ingest", "delivery", "worker", "analytics")
+WITH_METRICS = ("gateway", "ingest", "delivery", "worker", "analytics", "relay")
 PORTS = (53, 80, 443, 4317, 5432, 5433, 6379, 8080, 8443, 9090, 9200, 26379, 50051, 50052, 50053)
 # Their names in docs/design/architecture.md.
 DOCUMENTED = {"Postgres": "postgresql", "Redis": "redis", "migration": "migrate", "helm test": "test"}
 
 ON: dict[str, Any] = {"networkPolicy": {"enabled": True}}
-TRIAL = rendering.STORES | ON
+RELAY: dict[str, Any] = {
+    "relay": {"enabled": True, "existingSecret": "shop"},
+    "networkPolicy": {"enabled": True, "outbox": {"peers": [{"podSelector": {"matchLabels": {"app": "shop-db"}}}]}},
+}
+TRIAL = rendering.STORES | RELAY
 PEER = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
 SENDER = Place(name="senders", address="51.15.0.7")
 RECEIVER = Place(name="receivers", address="93.184.215.14")
@@ -56,6 +62,7 @@ CHECKOUT = Place(name="checkout", address="10.244.0.12", namespace="shop", label
 SHOP_RECEIVER = Place(name="shop receiver", address="10.244.0.13", namespace="shop", labels={"app": "receiver"})
 REPORTS = Place(name="reports", address="10.244.0.14", namespace="reports", labels={"app": "reports"})
 STRANGER = Place(name="stranger", address="10.244.0.66", namespace=NAMESPACE, labels={"app": "stranger"})
+OUTBOX = Place(name="outbox", address="10.244.0.15", namespace=NAMESPACE, labels={"app": "shop-db"})
 PRIVATE = (
     *("10.0.0.1", "10.255.255.254", "172.16.0.1", "172.31.255.254", "192.168.1.1", "100.64.0.1", "127.0.0.1"),
     *("169.254.169.254", "169.254.20.10", "168.63.129.16", "198.18.0.1", "224.0.0.1", "255.255.255.255", "0.0.0.0"),
@@ -129,14 +136,14 @@ def test_the_documents_have_the_same_arrows() -> None:
 def test_exactly_the_arrows_of_the_architecture_are_open(layout: str) -> None:
     """Anyone may call the gateway, because no clients are listed. The service checks the ports of receivers."""
     expected = arrows(layout)
-    expected |= {(name, "gateway", 8080) for name in ("stranger", "prometheus")}
+    expected |= {(name, "gateway", 8080) for name in ("stranger", "prometheus", "outbox")}
     expected |= {("worker", "receivers", port) for port in PORTS}
     # One internet host stands for all.
     expected |= {("receivers", "gateway", 8080)} | {("worker", "senders", port) for port in PORTS}
     if layout == "compact":
         # The worker's own pod is where its metrics are asked for what is degraded.
         assert ("test", "worker", 9090) in expected
-    assert opened(trial(layout), SENDER, RECEIVER, STRANGER, PROMETHEUS) == expected
+    assert opened(trial(layout), SENDER, RECEIVER, STRANGER, PROMETHEUS, OUTBOX) == expected
 
 
 def test_copies_of_a_process_with_both_roles_reach_each_other() -> None:
@@ -159,6 +166,7 @@ def test_pods_of_another_layout_keep_their_connections_until_they_are_gone(layou
 
 def test_exactly_the_named_peers_are_open_with_everything_elsewhere() -> None:
     postgres, redis = Place(name="postgresql", address="10.0.5.7"), Place(name="redis", address="10.0.6.7")
+    outbox = Place(name="outbox", address="10.0.7.7")
     expected = {arrow for arrow in ARROWS if arrow[0] != "senders" and arrow[1] != "receivers"}
     expected |= {(source, "postgresql", 5433) for source, target, _ in ARROWS if target == "postgresql"}
     expected |= {(source, "redis", 26379) for source, target, _ in ARROWS if target == "redis"}
@@ -167,7 +175,19 @@ def test_exactly_the_named_peers_are_open_with_everything_elsewhere() -> None:
     expected |= {("checkout", "ingest", 50051), ("checkout", "delivery", 50052), ("checkout", "analytics", 50053)}
     expected |= {("prometheus", name, 9090) for name in WITH_METRICS}
     expected |= {(name, "collector", 4317) for name in WITH_METRICS}
-    others = (RECEIVER, STRANGER, PROMETHEUS, COLLECTOR, CONTROLLER, CHECKOUT, SHOP_RECEIVER, REPORTS, postgres, redis)
+    others = (
+        RECEIVER,
+        STRANGER,
+        PROMETHEUS,
+        COLLECTOR,
+        CONTROLLER,
+        CHECKOUT,
+        SHOP_RECEIVER,
+        REPORTS,
+        postgres,
+        redis,
+        outbox,
+    )
     assert opened(external(), *others) == expected
 
 
@@ -324,9 +344,9 @@ def test_workers_behind_a_proxy_reach_no_other_external_address() -> None:
     values = copy.deepcopy(TRIAL) | {"egressAllow": ["10.20.0.0/16"]}
     values["networkPolicy"]["proxy"] = {"peers": [{"ipBlock": {"cidr": "10.9.0.1/32"}}]}
     objects = rendering.rendered(values)
-    found = opened(objects, proxy, RECEIVER, Place(name="private", address="10.20.0.1"))
+    found = opened(objects, proxy, RECEIVER, OUTBOX, Place(name="private", address="10.20.0.1"))
     expected = {arrow for arrow in ARROWS if arrow[0] != "senders" and arrow[1] != "receivers"}
-    expected |= {(name, "gateway", 8080) for name in ("proxy", "receivers", "private")}
+    expected |= {(name, "gateway", 8080) for name in ("proxy", "receivers", "private", "outbox")}
     # The proxy also gets the requests to the receiver of `helm test`.
     assert found == expected - {("worker", "test", 8080)} | {("proxy", "test", 8080)}
     assert {name for name, pod in pods(objects).items() if may_reach(policies(objects), pod, proxy, 3128)} == {"worker"}

@@ -144,7 +144,15 @@ def test_mounts_have_their_volumes(objects: list[Object]) -> None:
 
 def test_references_lead_to_objects_of_the_chart_or_of_the_user(objects: list[Object]) -> None:
     there = {(found["kind"], found["metadata"]["name"]) for found in objects}
-    brought = {"webhook-keys", "webhook-postgres", "webhook-redis", "postgres-ca", "redis-ca", "registry"}
+    brought = {
+        "webhook-keys",
+        "webhook-postgres",
+        "webhook-redis",
+        "postgres-ca",
+        "redis-ca",
+        "registry",
+        "shop-outbox",
+    }
     brought |= {"collector", "collector-ca"}
     for _, template in rendering.pod_templates(objects):
         account = template["spec"].get("serviceAccountName", "default")
@@ -191,7 +199,7 @@ def test_pods_are_killed_only_after_they_had_their_time(objects: list[Object]) -
     for found in rendering.of_kind(objects, "Deployment"):
         component = found["metadata"]["labels"]["app.kubernetes.io/component"]
         assert (drain_seconds(objects, component) > 0) == (
-            found["spec"]["template"]["spec"]["containers"][0]["args"] != ["worker"]
+            found["spec"]["template"]["spec"]["containers"][0]["args"] not in (["worker"], ["relay"])
         )
 
 

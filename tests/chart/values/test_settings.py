@@ -108,6 +108,7 @@ KEYS = {
     "SERVICE_KEY": "s" * 40,
     "BOOTSTRAP_ADMIN_KEY": "whk_" + "a" * 40,
     "ENCRYPTION_KEYS": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
+    "OUTBOX_DATABASE_URL": "postgresql://shop-db/shop",
 }
 
 

@@ -15,10 +15,10 @@ ROOT = Path(__file__).resolve().parents[3]
 # OpenTelemetry's SDK where tracing is installed: the image has no rich, and tracing is a setting.
 USED_BY: Mapping[str, set[str]] = {
     "aiohttp": {"worker"},  # by taskiq, for a middleware that nobody uses here
-    "asyncpg": {"ingest", "delivery", "worker", "analytics"},
+    "asyncpg": {"ingest", "delivery", "worker", "analytics", "relay"},
     "fastapi": {"gateway", "worker"},  # of a worker by taskiq, which looks for it
-    "google.protobuf": {"gateway", "ingest", "delivery", "analytics"},
-    "grpc": {"gateway", "ingest", "delivery", "analytics"},
+    "google.protobuf": {"gateway", "ingest", "delivery", "analytics", "relay"},
+    "grpc": {"gateway", "ingest", "delivery", "analytics", "relay"},
     "grpc_reflection.v1alpha.reflection": {"ingest", "delivery", "analytics"},
     "httpx": set(),
     "opentelemetry.exporter": set(),
@@ -48,6 +48,7 @@ def environment(database: str, redis_url: str, tmp_path: Path) -> dict[str, str]
     return {
         "PATH": os.environ["PATH"],
         "DATABASE_URL": database,
+        "OUTBOX_DATABASE_URL": database,
         "REDIS_URL": redis_url,
         "DATA_DIR": str(tmp_path),
         **ports,

@@ -1,0 +1,1 @@
+"""The relay: makes events of the rows in the outbox of an application's database."""
