@@ -28,6 +28,11 @@ SHAPES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "five": {role: (role,) for role in ROLES},
 }
 
+# What `make run` adds when it has the URL of an outbox: beside ingest, which the relay then calls without a connection,
+# or as a process of its own.
+RELAY = "relay"
+RELAY_BESIDE = {"one": "service", "two": "front"}
+
 # As in production, so that examples in the docs work, unless another process uses them.
 USUAL_GRPC_PORTS: Mapping[str, int] = {"ingest": 50051, "delivery": 50052, "analytics": 50053}
 
@@ -41,6 +46,7 @@ GRACE_SECONDS: Mapping[str, float] = {
     "front": 2.5,
     "back": 4,
     "service": 4,
+    RELAY: 1.5,
 }
 
 
@@ -135,6 +141,7 @@ class Plan:
             environment["GRPC_PORT"] = str(*grpc_ports)
         if "gateway" in roles:
             environment["PORT"] = str(self.gateway_port)
+        if {"gateway", RELAY} & {*roles}:
             for role in GRPC_ROLES:
                 environment[f"{role.upper()}_ADDR"] = address(self.reach, self.grpc_ports[role])
         return self.run(name, environment)
@@ -187,6 +194,8 @@ class Plan:
 def make(settings: LocalSettings) -> Plan:
     """Choose the ports, and find the keys. Raise OSError if there are too few ports, or a key cannot be stored."""
     processes = SHAPES[settings.processes]
+    if settings.outbox_database_url:
+        processes = with_relay(settings.processes)
     free = iter(ports.free_ports(2 * len(processes) + 2, avoid=(settings.port,)))
     others = {role: port for roles in processes.values() for port in (next(free),) for role in roles}
     metrics_ports = {role: port for roles in processes.values() for port in (next(free),) for role in roles}
@@ -202,6 +211,13 @@ def make(settings: LocalSettings) -> Plan:
         redis_port=next(free) if settings.own_redis else None,
         encryption_keys=encryption.given_or_kept(settings).strip(),
     )
+
+
+def with_relay(shape: str) -> Mapping[str, tuple[str, ...]]:
+    """Return the processes of a shape, with a relay."""
+    name = RELAY_BESIDE.get(shape, RELAY)
+    processes = SHAPES[shape]
+    return {**processes, name: (*processes.get(name, ()), RELAY)}
 
 
 def address(host: str, port: int) -> str:

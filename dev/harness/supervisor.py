@@ -37,7 +37,7 @@ RESTART_DELAY_SECONDS = 1.0
 # The order in which processes are stopped, and the seconds after which those of a stage are killed. First, no more
 # requests come in. Then workers have the longest time, to finish requests in flight.
 STOP_STAGES: Sequence[tuple[tuple[str, ...], float]] = (
-    (("gateway",), 2.0),
+    (("gateway", "relay"), 2.0),
     (("ingest", "front"), 3.5),
     (("worker", "back", "service"), 7.0),
     (("delivery", "analytics"), 8.2),

@@ -14,6 +14,7 @@ from services.domain.egress.policy import Policy
 from services.gateway.settings import GatewaySettings
 from services.ingest.settings import IngestSettings
 from services.platform.settings import Settings, problems
+from services.relay.settings import RelaySettings
 
 ROLES: Sequence[type[Settings]] = (
     GatewaySettings,
@@ -36,7 +37,8 @@ def checked() -> LocalSettings:
         _forget_other_postgres()
     # As the supervisor passes it on; the values that it chooses itself are correct.
     passed: dict[str, Any] = {"lease_seconds": local.lease_seconds} if local else {}
-    for role in ROLES:
+    relay: list[type[Settings]] = [RelaySettings] if local and local.outbox_database_url else []
+    for role in (*ROLES, *relay):
         try:
             settings = role(**passed)
         except ValidationError as error:

@@ -31,13 +31,14 @@ class Output:
         key = ' \\\n       -H "Authorization: Bearer $BOOTSTRAP_ADMIN_KEY"' if settings.requires_key else ""
         keys = "Callers need a key, here BOOTSTRAP_ADMIN_KEY; see docs/guides/keys.md.\n\n" if key else ""
         shown = "Accepted events and failed attempts are shown here. " if settings.development else ""
+        outbox = "\n  Outbox     relayed from OUTBOX_DATABASE_URL" if settings.outbox_database_url else ""
         self.say(f"""
 Webhook service is ready.
 
   Console    {url}
   REST       {url}/api/v1
   Swagger    {url}/docs
-  gRPC       {grpc}
+  gRPC       {grpc}{outbox}
   Metrics    {plan.metrics_url}
   Logs       {plan.logs}
   All ports  {plan.ports_path}

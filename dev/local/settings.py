@@ -19,6 +19,8 @@ class LocalSettings(PostgresSettings, RedisSettings, BootstrapSettings, ServiceK
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     # How many processes the five roles share.
     processes: Annotated[str, shaped("^(one|two|five)$", "must be one, two or five")] = "one"
+    # Of an application, with an outbox: a relay runs if it is set.
+    outbox_database_url: str = Field("", repr=False)
     # Shorter than in production: on one machine, people notice when a worker dies.
     lease_seconds: Annotated[int, Field(ge=1, le=31_622_400)] = 30
 

@@ -46,6 +46,20 @@ def test_every_role_has_one_process_with_its_environment(tmp_path: Path, process
         assert ("PORT" in environment) == ("gateway" in of_process)
 
 
+@pytest.mark.parametrize(("processes", "name"), [("one", "service"), ("two", "front"), ("five", "relay")])
+def test_a_relay_runs_if_there_is_an_outbox(tmp_path: Path, processes: str, name: str) -> None:
+    url = "postgresql://shop/shop"
+    settings = LocalSettings(
+        data_dir=tmp_path, port=8080, env="development", processes=processes, outbox_database_url=url
+    )
+    the_plan = plan.make(settings)
+    assert [each for each, of_process in the_plan.processes.items() if "relay" in of_process] == [name]
+    command = the_plan.command(name, settings, database_url="postgresql://x", redis_url="redis://x")
+    assert command.arguments[-1] == "relay"
+    assert command.environment["INGEST_ADDR"] == f"127.0.0.1:{the_plan.grpc_ports['ingest']}"
+    assert the_plan.metrics_ports.keys() == {*plan.ROLES, "relay"}
+
+
 def test_several_roles_share_a_port_if_a_usual_one_is_in_use(tmp_path: Path, usual_ports: list[int]) -> None:
     settings = LocalSettings(data_dir=tmp_path, port=8080, env="development", processes="one")
     with socket.create_server(("127.0.0.1", usual_ports[1])):
