@@ -23,7 +23,7 @@ export PYTHON
 COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test chart-test release-check chaos acceptance-console acceptance-reach acceptance-recovery acceptance-search fuzz bench lint image kind-up kind-demo kind-down format generate console-vendor lock clean
+.PHONY: help run demo test chart-test release-check chaos acceptance-console acceptance-outbox acceptance-reach acceptance-recovery acceptance-search fuzz bench lint image kind-up kind-demo kind-down format generate console-vendor lock clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,10 @@ chaos: ## Prove that nothing accepted is lost: ARGS="--seed 7 --events 20000 --f
 acceptance-console: ## Use the console in a real browser, a Chromium on PATH; ARGS go to pytest
 	@scripts/venv.sh console
 	@unset PORT DATA_DIR PROCESSES; exec $(BIN)/python -m pytest tests/console/acceptance.py tests/console/personas.py tests/console -n 0 -q $(ARGS)
+
+acceptance-outbox: ## Publish 20,000 rows by an outbox while its relays are killed 50 times
+	@scripts/venv.sh dev
+	@exec $(BIN)/python -m dev.chaos --scenario outbox --rows 20000 --kills 50 $(ARGS)
 
 acceptance-reach: ## Install and use webhookctl, consumers that pull, and the SDKs, and measure them: ARGS="--stop-seconds 20"
 	@scripts/venv.sh dev

@@ -1,6 +1,6 @@
 """Entry: python -m dev.chaos [--seed N] [--events N] [--faults N] [--kinds A,B] [--rate N] [--shape S] [--scenario A].
 
-The scenario `recovery` has options of its own: [--deliveries N] [--kills N] [--measure].
+The scenarios `recovery` and `outbox` have options of their own: [--deliveries N] [--measure], [--rows N], [--kills N].
 
 Exit status: 0 if the promise was kept, 1 if it was broken, 130 if the run was interrupted.
 """
@@ -17,13 +17,14 @@ from pathlib import Path
 
 import uvloop
 
-from dev.chaos import recovery, run, schedule, stack, verdict
+from dev.chaos import outbox, recovery, run, schedule, stack, verdict
 from dev.chaos.scenarios import SCENARIOS
 from dev.harness.supervisor import cancel_on_signals
 from services.platform.process import lifecycle
 
 DEFAULT_RATE = 100.0
 RECOVERY = "recovery"
+OUTBOX = "outbox"
 # So many large events that some of them wait for longer than a lease.
 LARGE_EVENTS = 200
 
@@ -50,6 +51,8 @@ async def _main(options: argparse.Namespace, folder: Path, say: run.Say) -> bool
     cancel_on_signals()
     if options.scenario == RECOVERY:
         return await _recover(options, folder, say)
+    if options.scenario == OUTBOX:
+        return await _relay(options, folder, say)
     scenario, shape = SCENARIOS.get(options.scenario), schedule.SHAPES[options.shape]
     if scenario:
         load, faults = scenario.load(options.rate), scenario.schedule(shape)
@@ -93,6 +96,14 @@ async def _recover(options: argparse.Namespace, folder: Path, say: run.Say) -> b
     return not report.wrong
 
 
+async def _relay(options: argparse.Namespace, folder: Path, say: run.Say) -> bool:
+    say(f"{options.rows} rows, {options.kills} kills; data in {folder}")
+    asked = outbox.Options(rows=options.rows, kills=options.kills)
+    report = await outbox.run(stack.make_plan(folder, outbox.SHAPE), asked, say)
+    say(outbox.as_text(report))
+    return not report.wrong
+
+
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m dev.chaos", description="Prove that no accepted event is lost.")
     parser.add_argument("--seed", type=int, default=1, help="seed of the faults, which repeats a failed run")
@@ -101,9 +112,15 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=DEFAULT_RATE, help="events a second")
     parser.add_argument("--shape", choices=sorted(schedule.SHAPES), default="five", help="as PROCESSES of make run")
     parser.add_argument("--kinds", type=_names, default=[], help="kinds of faults, by name or prefix")
-    parser.add_argument("--scenario", choices=sorted([*SCENARIOS, RECOVERY]), help="what is fixed instead")
+    parser.add_argument("--scenario", choices=sorted([*SCENARIOS, RECOVERY, OUTBOX]), help="what is fixed instead")
     parser.add_argument("--deliveries", type=int, default=1000, help="of recovery: how many failed")
-    parser.add_argument("--kills", type=int, default=recovery.KILLS, help="of recovery: of processes that run its job")
+    parser.add_argument(
+        "--kills",
+        type=int,
+        default=recovery.KILLS,
+        help="of recovery: of processes that run its job; of outbox: of relays",
+    )
+    parser.add_argument("--rows", type=int, default=outbox.ROWS, help="of outbox: how many are committed at least")
     parser.add_argument("--measure", action="store_true", help="of recovery: measure pace and latency, too")
     parser.add_argument(
         "--subscriptions", type=int, help="how many others the tenant has, which change and want none of the events"
