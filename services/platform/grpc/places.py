@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from services.platform import errors
 from services.platform.auth.identity import Identity
 from services.platform.auth.roles import Role
+from services.platform.process import shares
 
 # Beyond this many calls at once a server refuses with RESOURCE_EXHAUSTED rather than pile them up.
 MAX_CALLS = 4096
@@ -29,10 +30,8 @@ class Place:
 
 
 class Places:
-    """Calls in progress by tenant.
+    """Calls in progress, shared by tenants.
 
-    A tenant may have as many calls as there are free places: alone it gets half of them, and each of n that want all
-    gets one part of n + 1. So there is always a place for a tenant that has none, and no share is set aside unused.
     Calls that a gateway makes for many tenants at once are limited by the number of places only.
     """
 
@@ -48,7 +47,7 @@ class Places:
         free = self._most - self._total
         of_gateway = caller.role is Role.SERVICE
         place = None if of_gateway else self._by_tenant.get(caller.tenant_id)
-        if free <= (place.calls if place else 0):
+        if not shares.has_room(place.calls if place else 0, free):
             if of_gateway or free <= 0:
                 raise errors.Overloaded("too many calls are in progress; try again")
             raise errors.TenantOverloaded("too many calls of this tenant are in progress; try again")

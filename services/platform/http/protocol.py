@@ -14,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from services.platform import clock, ids
 from services.platform.errors import ErrorReason
 from services.platform.http.problems import HttpProblem, bad_request
+from services.platform.process import shares
 
 # How much of the parser's own words a detail repeats.
 _MAX_CAUSE_LENGTH = 100
@@ -67,8 +68,8 @@ MAX_HEADERS = 100
 # more time as more of it comes.
 HEAD_SECONDS = 10.0
 REQUEST_SECONDS = 40.0
-# Of one request as it is sent, with what is thrown away after its answer; and of all that are unfinished, together.
-# Of those a holder may have as many as are left: alone half of them, and each of n that want all one part of n + 1.
+# Of one request as it is sent, with what is thrown away after its answer; and of all that are unfinished, together,
+# which their holders share.
 MAX_REQUEST_BYTES = 64 << 20
 MAX_UNFINISHED_BYTES = 256 << 20
 # Where an application notes whose request it is, once it knows. Requests of which it does not know share one part.
@@ -265,7 +266,7 @@ class BoundedProtocol(OrderedProtocol):
     def _crowds_out(self) -> bool:
         """Return whether the holder of this request has more than is left for others."""
         held = self._held_bytes.get(self._holder, 0) if self._counted_bytes else 0
-        return held > MAX_UNFINISHED_BYTES - BoundedProtocol.unfinished_bytes
+        return held > 0 and not shares.has_room(held, MAX_UNFINISHED_BYTES - BoundedProtocol.unfinished_bytes)
 
     def _expire(self) -> None:
         left = self._since + REQUEST_SECONDS + clock.upload_seconds(self._request_bytes) - self.loop.time()

@@ -44,12 +44,17 @@ def divide(number: int, weights: Mapping[_Name, int]) -> dict[_Name, int]:
     return shares
 
 
-class Shares:
-    """Places, shared by owners.
+def has_room(taken: int, free: int) -> bool:
+    """Return whether an owner that has taken so many may take another: as long as it has fewer than are free.
 
-    An owner may have as many as are free: alone it gets half of them, and each of n that want all gets one part of
-    n + 1. So there is always one for an owner that has none. Those that wait take turns.
+    Alone it gets half of all, and each of n that want all gets one part of n + 1. So there is always one for an owner
+    that has none, and no share is set aside unused.
     """
+    return taken < free
+
+
+class Shares:
+    """Places, shared by owners. Those that wait take turns."""
 
     def __init__(self, places: int) -> None:
         self._free = places
@@ -106,7 +111,7 @@ class Shares:
                 turn.set_result(None)
 
     def _may_take(self, owner: str) -> bool:
-        return self._free > self._taken[owner]
+        return has_room(self._taken[owner], self._free)
 
     def _count(self, owner: str, number: int) -> None:
         self._free -= number
@@ -132,7 +137,7 @@ class ConcurrencyLimit:
 
     def has_room(self, owner: str) -> bool:
         """Return whether an owner may have a further place."""
-        return self._free > self._taken.get(owner, 0)
+        return has_room(self._taken.get(owner, 0), self._free)
 
     def check(self, owner: str) -> None:
         """Raise Overloaded if there is no place, TenantOverloaded if this owner has its share."""
