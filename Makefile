@@ -23,7 +23,7 @@ export PYTHON
 COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.11 --no-emit-index-url --no-header -q
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test chart-test release-check chaos acceptance-console acceptance-outbox acceptance-reach acceptance-recovery acceptance-search fuzz bench lint image kind-up kind-demo kind-down format generate console-vendor lock clean
+.PHONY: help run demo test chart-test release-check chaos acceptance-console acceptance-outbox acceptance-reach acceptance-recovery acceptance-search acceptance-shape fuzz bench lint image kind-up kind-demo kind-down format generate console-vendor lock clean
 
 help: ## Show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-19s %s\n", $$1, $$2}' Makefile
@@ -70,6 +70,10 @@ acceptance-recovery: ## Recover 100,000 failed deliveries by a job that is kille
 acceptance-search: ## Search 10 million deliveries, which takes 7 GB of disk: ARGS="--deliveries 1000000"
 	@scripts/venv.sh dev
 	@exec $(BIN)/python -m dev.scale $(ARGS)
+
+acceptance-shape: ## Count filters, templates, and schemas in full: ARGS="catalog"
+	@scripts/venv.sh dev
+	@exec $(BIN)/python -m dev.shape $(ARGS)
 
 fuzz: ## Try hostile input for a given time: ARGS="--minutes 30 --seed 1"
 	@scripts/venv.sh dev

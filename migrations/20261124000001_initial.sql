@@ -13,7 +13,11 @@ CREATE TABLE tenants (
     max_waiting_deliveries bigint CHECK (max_waiting_deliveries BETWEEN 1 AND 1000000000),
     max_stored_bytes       bigint CHECK (max_stored_bytes BETWEEN 1048576 AND 1125899906842624),
     -- How many times the share of a tenant of weight 1 it gets of what all tenants share.
-    weight                 integer NOT NULL DEFAULT 1 CHECK (weight BETWEEN 1 AND 100)
+    weight                 integer NOT NULL DEFAULT 1 CHECK (weight BETWEEN 1 AND 100),
+    -- What becomes of events that do not match the schema of their type, where the type does not say.
+    validation             text NOT NULL DEFAULT 'off' CHECK (validation IN ('off', 'warn', 'enforce')),
+    -- Counts the changes to the tenant's event catalog, from which ingest processes know that there is one. 0: it has none.
+    catalog_version        bigint NOT NULL DEFAULT 0
 );
 INSERT INTO tenants (id, name) VALUES ('default', 'Default');
 -- Those with quotas of their own, which every ingest process reads again and again.
@@ -21,6 +25,45 @@ CREATE INDEX tenants_with_quotas ON tenants (id)
     WHERE num_nonnulls(max_subscriptions, max_events_per_second, max_waiting_deliveries, max_stored_bytes) > 0;
 -- Those with another weight than most, which every process that shares reads.
 CREATE INDEX tenants_with_weights ON tenants (id) WHERE weight <> 1;
+-- Those with an event catalog.
+CREATE INDEX tenants_with_catalogs ON tenants (id) WHERE catalog_version > 0;
+
+-- The event catalog. A tenant without event types has no rows here, and its events are not validated.
+CREATE TABLE event_types (
+    id          uuid PRIMARY KEY,
+    tenant_id   text NOT NULL REFERENCES tenants (id),
+    name        text NOT NULL CHECK (name ~ '^[A-Za-z0-9._/:-]{1,128}$'),
+    description text NOT NULL DEFAULT '' CHECK (length(description) <= 1024),
+    -- Null: that of the tenant.
+    validation  text CHECK (validation IN ('off', 'warn', 'enforce')),
+    created_at  timestamptz NOT NULL DEFAULT now(),
+    updated_at  timestamptz NOT NULL DEFAULT now(),
+    UNIQUE (tenant_id, name)
+);
+
+CREATE TABLE event_type_versions (
+    event_type_id uuid NOT NULL REFERENCES event_types (id) ON DELETE CASCADE,
+    number        integer NOT NULL CHECK (number >= 1),
+    status        text NOT NULL CHECK (status IN ('draft', 'live', 'deprecated')),
+    -- JSON text as it was given: what a sender reads is what they wrote.
+    schema        text NOT NULL CHECK (octet_length(schema) <= 65536),
+    -- JSON text; empty: there is none.
+    example       text NOT NULL DEFAULT '' CHECK (octet_length(example) <= 16384),
+    description   text NOT NULL DEFAULT '' CHECK (length(description) <= 1024),
+    sunset_at     timestamptz CHECK (sunset_at IS NULL OR status = 'deprecated'),
+    created_at    timestamptz NOT NULL DEFAULT now(),
+    updated_at    timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (event_type_id, number)
+);
+
+-- Events that did not match the schema of their type. Ingest processes add what they counted every few seconds.
+CREATE TABLE invalid_events (
+    event_type_id uuid PRIMARY KEY REFERENCES event_types (id) ON DELETE CASCADE,
+    events        bigint NOT NULL,
+    last_at       timestamptz NOT NULL DEFAULT now(),
+    -- What was wrong with the last one.
+    last_errors   text[] NOT NULL
+) WITH (fillfactor = 50);
 
 -- How the portal of a tenant looks. Apart, so that lists of tenants read no logos. Null: as the console does.
 CREATE TABLE tenant_portals (

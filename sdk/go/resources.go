@@ -499,6 +499,114 @@ func (r *SubscriptionsResource) Stats(ctx context.Context, subscriptionID string
 	return found, r.client.call(ctx, &call{method: "GET", path: "/api/v1/subscriptions/" + url.PathEscape(subscriptionID) + "/stats", query: params.values(), reads: true}, options, map[int]any{200: found})
 }
 
+// EventTypesResource has the operations on event types.
+type EventTypesResource struct {
+	client *Client
+}
+
+// Create: Create an event type.
+//
+// Add an event type to the catalog, with version 1 of its schema.
+func (r *EventTypesResource) Create(ctx context.Context, body EventTypeBody, options ...CallOption) (*EventType, error) {
+	found := new(EventType)
+	return found, r.client.call(ctx, &call{method: "POST", path: "/api/v1/event-types", body: body, keyed: true}, options, map[int]any{201: found})
+}
+
+// EventTypesListParams are the parameters; those that are zero are not sent.
+type EventTypesListParams struct {
+	// Objects per page.
+	Limit int64
+
+	// `next_cursor` of the previous page. Default: the first page.
+	Cursor string
+
+	// Only the event type with this name.
+	Name string
+}
+
+func (p EventTypesListParams) values() url.Values {
+	values := url.Values{}
+	add(values, "limit", p.Limit)
+	add(values, "cursor", p.Cursor)
+	add(values, "name", p.Name)
+	return values
+}
+
+// List: List event types.
+//
+// List the event types of the catalog by name, or look one up by its name.
+func (r *EventTypesResource) List(ctx context.Context, params EventTypesListParams, options ...CallOption) iter.Seq2[EventType, error] {
+	return pages[EventType](ctx, r.client, &call{method: "GET", path: "/api/v1/event-types", query: params.values(), reads: true}, options)
+}
+
+// Get: Get an event type.
+//
+// Return an event type with its newest version.
+func (r *EventTypesResource) Get(ctx context.Context, eventTypeID string, options ...CallOption) (*EventType, error) {
+	found := new(EventType)
+	return found, r.client.call(ctx, &call{method: "GET", path: "/api/v1/event-types/" + url.PathEscape(eventTypeID), reads: true}, options, map[int]any{200: found})
+}
+
+// Update: Change an event type.
+//
+// Change the description or the validation of an event type.
+func (r *EventTypesResource) Update(ctx context.Context, eventTypeID string, body EventTypePatch, options ...CallOption) (*EventType, error) {
+	found := new(EventType)
+	return found, r.client.call(ctx, &call{method: "PATCH", path: "/api/v1/event-types/" + url.PathEscape(eventTypeID), body: body}, options, map[int]any{200: found})
+}
+
+// Delete: Delete an event type.
+//
+// Delete an event type with its versions. Its events stay, and new ones are not validated.
+func (r *EventTypesResource) Delete(ctx context.Context, eventTypeID string, options ...CallOption) error {
+	return r.client.call(ctx, &call{method: "DELETE", path: "/api/v1/event-types/" + url.PathEscape(eventTypeID)}, options, noContent(204))
+}
+
+// CreateVersion: Add a version.
+//
+// Add the next version to an event type. If it is `live`, events are validated against it from now on.
+func (r *EventTypesResource) CreateVersion(ctx context.Context, eventTypeID string, body EventTypeVersionBody, options ...CallOption) (*EventTypeVersion, error) {
+	found := new(EventTypeVersion)
+	return found, r.client.call(ctx, &call{method: "POST", path: "/api/v1/event-types/" + url.PathEscape(eventTypeID) + "/versions", body: body, keyed: true}, options, map[int]any{201: found})
+}
+
+// ListVersions: List the versions of an event type.
+//
+// Return all versions of an event type, of which there are at most 50.
+func (r *EventTypesResource) ListVersions(ctx context.Context, eventTypeID string, options ...CallOption) (*EventTypeVersionList, error) {
+	found := new(EventTypeVersionList)
+	return found, r.client.call(ctx, &call{method: "GET", path: "/api/v1/event-types/" + url.PathEscape(eventTypeID) + "/versions", reads: true}, options, map[int]any{200: found})
+}
+
+// CheckVersion: Compare a schema with a version.
+//
+// List what would be breaking in a new version: what lets through payloads that the version promises
+// not to have.
+//
+// A member that is no longer required, a new value of an enum, and a wider range are breaking; a new
+// member is not. Nothing is stored.
+func (r *EventTypesResource) CheckVersion(ctx context.Context, eventTypeID string, body EventTypeCheckBody, options ...CallOption) (*SchemaComparison, error) {
+	found := new(SchemaComparison)
+	return found, r.client.call(ctx, &call{method: "POST", path: "/api/v1/event-types/" + url.PathEscape(eventTypeID) + "/versions/check", body: body}, options, map[int]any{200: found})
+}
+
+// GetVersion: Get a version.
+//
+// Return a version of an event type.
+func (r *EventTypesResource) GetVersion(ctx context.Context, eventTypeID string, number string, options ...CallOption) (*EventTypeVersion, error) {
+	found := new(EventTypeVersion)
+	return found, r.client.call(ctx, &call{method: "GET", path: "/api/v1/event-types/" + url.PathEscape(eventTypeID) + "/versions/" + url.PathEscape(number), reads: true}, options, map[int]any{200: found})
+}
+
+// UpdateVersion: Change a version.
+//
+// Publish a draft, deprecate a version, or change what is said about it. A published schema never
+// changes.
+func (r *EventTypesResource) UpdateVersion(ctx context.Context, eventTypeID string, number string, body EventTypeVersionPatch, options ...CallOption) (*EventTypeVersion, error) {
+	found := new(EventTypeVersion)
+	return found, r.client.call(ctx, &call{method: "PATCH", path: "/api/v1/event-types/" + url.PathEscape(eventTypeID) + "/versions/" + url.PathEscape(number), body: body}, options, map[int]any{200: found})
+}
+
 // DeliveriesResource has the operations on deliveries.
 type DeliveriesResource struct {
 	client *Client
@@ -1126,6 +1234,8 @@ type Resources struct {
 
 	Subscriptions *SubscriptionsResource
 
+	EventTypes *EventTypesResource
+
 	Deliveries *DeliveriesResource
 
 	Jobs *JobsResource
@@ -1147,6 +1257,7 @@ func (r *Resources) connect(client *Client) {
 	r.Webhooks = &WebhooksResource{client}
 	r.Events = &EventsResource{client}
 	r.Subscriptions = &SubscriptionsResource{client}
+	r.EventTypes = &EventTypesResource{client}
 	r.Deliveries = &DeliveriesResource{client}
 	r.Jobs = &JobsResource{client}
 	r.Stats = &StatsResource{client}

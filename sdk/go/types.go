@@ -48,6 +48,16 @@ const (
 
 	ActionJobCancel Action = "job.cancel"
 
+	ActionEventTypeCreate Action = "event_type.create"
+
+	ActionEventTypeUpdate Action = "event_type.update"
+
+	ActionEventTypeDelete Action = "event_type.delete"
+
+	ActionEventTypeCreateVersion Action = "event_type.create_version"
+
+	ActionEventTypeUpdateVersion Action = "event_type.update_version"
+
 	ActionTenantCreate Action = "tenant.create"
 
 	ActionTenantUpdate Action = "tenant.update"
@@ -843,6 +853,8 @@ type ErrorReason string
 const (
 	ErrorReasonCAPABILITYMISSING ErrorReason = "CAPABILITY_MISSING"
 
+	ErrorReasonCATALOGFULL ErrorReason = "CATALOG_FULL"
+
 	ErrorReasonCONFLICT ErrorReason = "CONFLICT"
 
 	ErrorReasonCROSSSITEREQUEST ErrorReason = "CROSS_SITE_REQUEST"
@@ -856,6 +868,8 @@ const (
 	ErrorReasonEVENTERASED ErrorReason = "EVENT_ERASED"
 
 	ErrorReasonEVENTIDTAKEN ErrorReason = "EVENT_ID_TAKEN"
+
+	ErrorReasonEVENTTYPEEXISTS ErrorReason = "EVENT_TYPE_EXISTS"
 
 	ErrorReasonHEADERSTOOLARGE ErrorReason = "HEADERS_TOO_LARGE"
 
@@ -898,6 +912,8 @@ const (
 	ErrorReasonOVERLOADED ErrorReason = "OVERLOADED"
 
 	ErrorReasonPAYLOADGONE ErrorReason = "PAYLOAD_GONE"
+
+	ErrorReasonPAYLOADINVALID ErrorReason = "PAYLOAD_INVALID"
 
 	ErrorReasonPAYLOADTOOLARGE ErrorReason = "PAYLOAD_TOO_LARGE"
 
@@ -964,6 +980,8 @@ const (
 	ErrorReasonUNKNOWNPATH ErrorReason = "UNKNOWN_PATH"
 
 	ErrorReasonUNSUPPORTEDMEDIATYPE ErrorReason = "UNSUPPORTED_MEDIA_TYPE"
+
+	ErrorReasonVERSIONPUBLISHED ErrorReason = "VERSION_PUBLISHED"
 
 	ErrorReasonWRONGDESTINATION ErrorReason = "WRONG_DESTINATION"
 )
@@ -1063,6 +1081,196 @@ type EventSummary struct {
 
 	// When it was erased; null if it was not.
 	ErasedAt *time.Time `json:"erased_at"`
+}
+
+// EventType: An event type of the catalog.
+type EventType struct {
+	ID string `json:"id"`
+
+	Name string `json:"name"`
+
+	Description string `json:"description"`
+
+	// Whether payloads are validated when events are accepted. `off`: they are not. `warn`: events that
+	// do not match are accepted and counted. `enforce`: they are refused with 422 and reason
+	// `PAYLOAD_INVALID`. Null: as the tenant has it.
+	Validation *Validation `json:"validation"`
+
+	// What applies.
+	EffectiveValidation Validation `json:"effective_validation"`
+
+	// The version that events are validated against: the newest `live` one, or else the newest
+	// `deprecated` one; null if all are drafts.
+	CurrentVersion *int64 `json:"current_version"`
+
+	// The newest version, whatever its status.
+	LatestVersion EventTypeVersion `json:"latest_version"`
+
+	InvalidEvents InvalidEvents `json:"invalid_events"`
+
+	CreatedAt time.Time `json:"created_at"`
+
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// EventTypeBody: An event type to create, with its version 1.
+type EventTypeBody struct {
+	// [JSON Schema 2020-12](https://json-schema.org/draft/2020-12), at most 64 KiB. References lead only
+	// to places within it; `unevaluatedProperties`, `unevaluatedItems`, and `$dynamicRef` are not
+	// supported, and `format` is not checked.
+	Schema map[string]any `json:"schema"`
+
+	// `draft`: not published yet; it validates nothing, and its schema may change. `live`: in use.
+	// `deprecated`: in use, but consumers should move on. Default: `"live"`.
+	Status *EventTypeStatus `json:"status,omitempty"`
+
+	// When a `deprecated` version ends, for people. Default: not known.
+	SunsetAt *time.Time `json:"sunset_at,omitempty"`
+
+	// What the events are about, for people.
+	Description *string `json:"description,omitempty"`
+
+	// A payload that matches the schema, at most 16 KiB. Null: none.
+	Example any `json:"example,omitempty"`
+
+	// As in `event_type` of events. Unique in the tenant; it cannot be changed.
+	Name string `json:"name"`
+
+	// Whether payloads are validated when events are accepted. `off`: they are not. `warn`: events that
+	// do not match are accepted and counted. `enforce`: they are refused with 422 and reason
+	// `PAYLOAD_INVALID`. Null: as the tenant has it.
+	Validation *Validation `json:"validation,omitempty"`
+}
+
+// EventTypeCheckBody: A schema to compare with that of a version.
+type EventTypeCheckBody struct {
+	// [JSON Schema 2020-12](https://json-schema.org/draft/2020-12), at most 64 KiB. References lead only
+	// to places within it; `unevaluatedProperties`, `unevaluatedItems`, and `$dynamicRef` are not
+	// supported, and `format` is not checked.
+	Schema map[string]any `json:"schema"`
+
+	// The version to compare it with. Default: the current one, or the newest if all are drafts.
+	Version *int64 `json:"version,omitempty"`
+}
+
+// EventTypePage: A page of event types, in the order of their names.
+type EventTypePage struct {
+	Items []EventType `json:"items"`
+
+	// `cursor` of the next page, an opaque string; null on the last page.
+	NextCursor *string `json:"next_cursor"`
+}
+
+// EventTypePatch: Changes to an event type. Fields that are missing stay as they are.
+type EventTypePatch struct {
+	// What the events are about, for people.
+	Description *string `json:"description,omitempty"`
+
+	// Whether payloads are validated when events are accepted. `off`: they are not. `warn`: events that
+	// do not match are accepted and counted. `enforce`: they are refused with 422 and reason
+	// `PAYLOAD_INVALID`. Null: as the tenant has it.
+	Validation *Validation `json:"validation,omitempty"`
+
+	// Null has the names of fields to reset or remove, as in the API.
+	Null []string `json:"-"`
+}
+
+// MarshalJSON also writes the fields that are null.
+func (p EventTypePatch) MarshalJSON() ([]byte, error) {
+	type plain EventTypePatch
+	return withNull(plain(p), p.Null)
+}
+
+// EventTypeStatus has a value.
+type EventTypeStatus string
+
+// Values of EventTypeStatus; a newer service may have others.
+const (
+	EventTypeStatusDraft EventTypeStatus = "draft"
+
+	EventTypeStatusLive EventTypeStatus = "live"
+
+	EventTypeStatusDeprecated EventTypeStatus = "deprecated"
+)
+
+// EventTypeVersion: A version of an event type.
+type EventTypeVersion struct {
+	EventTypeID string `json:"event_type_id"`
+
+	// 1 for the first one.
+	Number int64 `json:"number"`
+
+	// `draft`: not published yet; it validates nothing, and its schema may change. `live`: in use.
+	// `deprecated`: in use, but consumers should move on.
+	Status EventTypeStatus `json:"status"`
+
+	Schema map[string]any `json:"schema"`
+
+	// When it ends; null if not known.
+	SunsetAt *time.Time `json:"sunset_at"`
+
+	Description string `json:"description"`
+
+	// A payload; null: none.
+	Example json.RawMessage `json:"example"`
+
+	CreatedAt time.Time `json:"created_at"`
+
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// EventTypeVersionBody: A version of an event type.
+type EventTypeVersionBody struct {
+	// [JSON Schema 2020-12](https://json-schema.org/draft/2020-12), at most 64 KiB. References lead only
+	// to places within it; `unevaluatedProperties`, `unevaluatedItems`, and `$dynamicRef` are not
+	// supported, and `format` is not checked.
+	Schema map[string]any `json:"schema"`
+
+	// `draft`: not published yet; it validates nothing, and its schema may change. `live`: in use.
+	// `deprecated`: in use, but consumers should move on. Default: `"live"`.
+	Status *EventTypeStatus `json:"status,omitempty"`
+
+	// When a `deprecated` version ends, for people. Default: not known.
+	SunsetAt *time.Time `json:"sunset_at,omitempty"`
+
+	// What is new in it, for people.
+	Description *string `json:"description,omitempty"`
+
+	// A payload that matches the schema, at most 16 KiB. Null: none.
+	Example any `json:"example,omitempty"`
+}
+
+// EventTypeVersionList: All versions of an event type, the newest first.
+type EventTypeVersionList struct {
+	Items []EventTypeVersion `json:"items"`
+}
+
+// EventTypeVersionPatch: Changes to a version. Fields that are missing stay as they are.
+type EventTypeVersionPatch struct {
+	// Only that of a `draft` can change.
+	Schema map[string]any `json:"schema,omitempty"`
+
+	// `draft`: not published yet; it validates nothing, and its schema may change. `live`: in use.
+	// `deprecated`: in use, but consumers should move on.
+	Status *EventTypeStatus `json:"status,omitempty"`
+
+	// When a `deprecated` version ends. Null: not known.
+	SunsetAt *time.Time `json:"sunset_at,omitempty"`
+
+	// What is new in it, for people.
+	Description *string `json:"description,omitempty"`
+
+	// A payload that matches the schema. Null: none.
+	Example any `json:"example,omitempty"`
+
+	// Null has the names of fields to reset or remove, as in the API.
+	Null []string `json:"-"`
+}
+
+// MarshalJSON also writes the fields that are null.
+func (p EventTypeVersionPatch) MarshalJSON() ([]byte, error) {
+	type plain EventTypeVersionPatch
+	return withNull(plain(p), p.Null)
 }
 
 // ExhaustedEvent: What a system subscription gets when deliveries ended as failed, at most once a
@@ -1228,6 +1436,18 @@ type IngestToken struct {
 
 	// Path on this server to which webhooks are sent with the token; null in a repeated response.
 	Path *string `json:"path"`
+}
+
+// InvalidEvents: Events that did not match the schema, while validation was on.
+type InvalidEvents struct {
+	// How many came, accurate to some seconds.
+	Count int64 `json:"count"`
+
+	// When the last one came; null: none did.
+	LastAt *time.Time `json:"last_at"`
+
+	// What was wrong with it.
+	LastErrors []string `json:"last_errors"`
 }
 
 // Job: A job.
@@ -1916,6 +2136,8 @@ const (
 
 	ResourceTypeJob ResourceType = "job"
 
+	ResourceTypeEventType ResourceType = "event_type"
+
 	ResourceTypeTenant ResourceType = "tenant"
 
 	ResourceTypeAPIKey ResourceType = "api_key"
@@ -2050,6 +2272,26 @@ type RoutePage struct {
 
 	// `cursor` of the next page, an opaque string; null on the last page.
 	NextCursor *string `json:"next_cursor"`
+}
+
+// SchemaChange: A difference of two schemas.
+type SchemaChange struct {
+	// Where in the schema, as a JSON Pointer; empty for the whole.
+	Path string `json:"path"`
+
+	Description string `json:"description"`
+}
+
+// SchemaComparison: How a schema differs from a version.
+type SchemaComparison struct {
+	// The version that it was compared with.
+	Version int64 `json:"version"`
+
+	// Whether no change is breaking.
+	Compatible bool `json:"compatible"`
+
+	// Changes after which payloads may surprise consumers of the version, at most 100.
+	Breaking []SchemaChange `json:"breaking"`
 }
 
 // SearchedHold has a value.
@@ -2707,6 +2949,9 @@ type Tenant struct {
 	// What it does not use goes to the others.
 	Weight int64 `json:"weight"`
 
+	// What becomes of events that do not match the schema of their event type, where that does not say.
+	Validation Validation `json:"validation"`
+
 	Quotas OwnQuotas `json:"quotas"`
 
 	Limits Limits `json:"limits"`
@@ -2734,6 +2979,10 @@ type TenantBody struct {
 
 	// The tenant's own quotas.
 	Quotas *QuotasBody `json:"quotas,omitempty"`
+
+	// What becomes of events that do not match the schema of their event type, where that does not say.
+	// Default: `"off"`.
+	Validation *Validation `json:"validation,omitempty"`
 }
 
 // TenantPage: A page of tenants, in the order of their ids.
@@ -2755,6 +3004,9 @@ type TenantPatch struct {
 	// How many times the share of a tenant of weight 1 it gets while tenants want more than there is.
 	// What it does not use goes to the others.
 	Weight *int64 `json:"weight,omitempty"`
+
+	// What becomes of events that do not match the schema of their event type, where that does not say.
+	Validation *Validation `json:"validation,omitempty"`
 
 	// Quotas that are missing stay as they are; null restores the default.
 	Quotas *QuotasBody `json:"quotas,omitempty"`
@@ -2797,6 +3049,18 @@ type Usage struct {
 	// When that was, a few seconds ago.
 	MeasuredAt time.Time `json:"measured_at"`
 }
+
+// Validation has a value.
+type Validation string
+
+// Values of Validation; a newer service may have others.
+const (
+	ValidationOff Validation = "off"
+
+	ValidationWarn Validation = "warn"
+
+	ValidationEnforce Validation = "enforce"
+)
 
 // Verification has a value.
 type Verification string

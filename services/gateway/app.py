@@ -14,6 +14,7 @@ from services.gateway.resources import (
     api_keys,
     audit,
     deliveries,
+    event_types,
     events,
     jobs,
     portal_links,
@@ -106,6 +107,7 @@ def described(services: Backends | None = None, *, with_operations: bool = False
     for resource in (
         *of_subscriptions,
         events,
+        event_types,
         deliveries,
         stream,
         pull,

@@ -12,6 +12,8 @@ from protos.webhook.v1 import (
     access_pb2_grpc,
     audit_pb2,
     audit_pb2_grpc,
+    catalog_pb2,
+    catalog_pb2_grpc,
     ingest_pb2,
     ingest_pb2_grpc,
     subscriptions_pb2,
@@ -31,6 +33,9 @@ from services.ingest.access.sessions import SessionStore
 from services.ingest.access.store import AccessStore
 from services.ingest.audit.service import AuditService
 from services.ingest.audit.store import AuditStore
+from services.ingest.catalog.cache import Catalogs
+from services.ingest.catalog.service import CatalogService
+from services.ingest.catalog.store import CatalogStore
 from services.ingest.events.committer import Committer
 from services.ingest.events.expansions import Expander, ExpansionStore
 from services.ingest.events.filtering import Filtering
@@ -62,6 +67,7 @@ SERVICES = (
     subscriptions_pb2.DESCRIPTOR.services_by_name["SubscriptionService"].full_name,
     access_pb2.DESCRIPTOR.services_by_name["AccessService"].full_name,
     audit_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name,
+    catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name,
 )
 PARTITIONS_INTERVAL_SECONDS = 3600
 PARTITIONS_RETRY_SECONDS = 1
@@ -101,12 +107,15 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         expander = Expander(unexpanded, backlog, closed, heard, known.of, slow_filters.note)
         committer = Committer(events, ringer, settings, expander.committed, known.of, handover)
         sessions, links = SessionStore(pool), PortalLinkStore(pool)
+        catalog = CatalogStore(pool, key_hours=settings.idempotency_key_hours)
+        catalogs = Catalogs(catalog, heard)
         partitions = _Partitions(events)
         clock = Clock("Postgres")
         process.health.add_optional("clock", clock.check)
         process.health.add_readiness("partitions", partitions.check)
         loops = [
             process.spawn("subscription_changes", cache.run()),
+            process.spawn("catalogs", catalogs.run()),
             process.spawn("quotas", guard.run()),
             process.spawn("event_rates", rates.run()),
             process.spawn("expansions", expander.run(committer.committed)),
@@ -127,6 +136,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
                 clock,
                 guard,
                 Filtering(cache, slow_filters, inline_deliveries=settings.inline_deliveries),
+                catalogs,
                 max_payload_bytes=settings.max_payload_bytes,
                 tracer=process.tracer,
                 activity=Activity.of("accepted events", settings),
@@ -147,6 +157,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
             )
             access_pb2_grpc.add_AccessServiceServicer_to_server(access, server)
             audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(AuditStore(pool)), server)
+            catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogService(catalog, catalogs), server)
 
         try:
             authenticator = Authenticator(settings, callers.find, callers.find_actor)
@@ -156,8 +167,9 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         finally:
             for loop in loops:  # before what they use is closed
                 await process.cancel(loop)
-            with contextlib.suppress(Exception):  # a sum that is a little short, when Postgres is away
-                await guard.add_up()
+            for write_down in (guard.add_up, catalogs.write_down):
+                with contextlib.suppress(Exception):  # a sum that is a little short, when Postgres is away
+                    await write_down()
 
 
 def _sign_in(settings: IngestSettings) -> "SignIn | None":

@@ -15,6 +15,14 @@ FILTER_SECONDS = Counter("webhook_filter_seconds_total", "Time that evaluating f
 SLOW_FILTERS = Counter("webhook_filter_slow_total", "Evaluations of a filter that took longer than 5 ms.")
 REPEATED = Counter("webhook_events_repeated_total", "Events that repeat an earlier one with the same id or key.")
 REJECTED = Counter("webhook_events_rejected_total", "Events refused and not stored.", ["reason"])
+VALIDATED = Counter("webhook_events_validated_total", "Events that were validated against a schema.", ["result"])
+for _result in ("valid", "warned", "refused"):  # all are shown before the first one
+    VALIDATED.labels(_result)
+VALIDATION_SECONDS = Histogram(
+    "webhook_event_validation_duration_seconds",
+    "Duration of validating one event.",
+    buckets=(0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05),
+)
 DELIVERIES = Counter("webhook_deliveries_created_total", "Deliveries created.")
 COMMIT_EVENTS = Histogram(
     "webhook_ingest_commit_events", "Events in one commit.", buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512)

@@ -3,6 +3,7 @@
     WebhookError                     gRPC                  HTTP   retryable
     ├── InvalidArgument              INVALID_ARGUMENT      422
     ├── PayloadTooLarge              INVALID_ARGUMENT      413
+    ├── PayloadInvalid               INVALID_ARGUMENT      422
     ├── Unauthenticated              UNAUTHENTICATED       401
     │   └── SignatureMismatch        UNAUTHENTICATED       401
     │       ├── SignatureMissing     UNAUTHENTICATED       401
@@ -63,6 +64,7 @@ class ErrorReason(enum.StrEnum):
     MALFORMED_BODY = "MALFORMED_BODY"
     UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
     PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
+    PAYLOAD_INVALID = "PAYLOAD_INVALID"
 
     HEADER_REPEATED = "HEADER_REPEATED"
     HEADERS_TOO_LARGE = "HEADERS_TOO_LARGE"
@@ -113,6 +115,9 @@ class ErrorReason(enum.StrEnum):
     SUBSCRIPTION_IS_SYSTEM = "SUBSCRIPTION_IS_SYSTEM"
     SYSTEM_SUBSCRIPTION_EXISTS = "SYSTEM_SUBSCRIPTION_EXISTS"
     NAME_TAKEN = "NAME_TAKEN"
+    EVENT_TYPE_EXISTS = "EVENT_TYPE_EXISTS"
+    VERSION_PUBLISHED = "VERSION_PUBLISHED"
+    CATALOG_FULL = "CATALOG_FULL"
     WRONG_DESTINATION = "WRONG_DESTINATION"
 
     SECRET_UNREADABLE = "SECRET_UNREADABLE"  # noqa: S105 - a reason code
@@ -201,6 +206,12 @@ class InvalidArgument(WebhookError):
     def field(cls, field: str, description: str) -> Self:
         """Return the error for a single field."""
         return cls.of(Violation(field=field, description=description))
+
+
+class PayloadInvalid(InvalidArgument):
+    """The payload does not match the schema of its event type."""
+
+    reason = ErrorReason.PAYLOAD_INVALID
 
 
 class PayloadTooLarge(InvalidArgument):

@@ -24,6 +24,7 @@ from protos.webhook.v1 import (
     access_pb2,
     analytics_pb2,
     audit_pb2,
+    catalog_pb2,
     deliveries_pb2,
     ingest_pb2,
     jobs_pb2,
@@ -59,7 +60,7 @@ VARYING = re.compile(
     r"[0-9a-f]{8}-[0-9a-f-]{27}"  # ids
     r"|whk_[\w-]+|wh[lp]_[\w-]+|whsec_[\w+/=-]+|whi_[\w-]+"
     r"|token: \"[^\"]+\"|secret_key: \"[^\"]+\"|key: \"[^\"]+\"|etag: \"[^\"]+\""
-    r"|(?:seconds|nanos): \d+|prefix: \"[^\"]+\"|tenant-\d+"
+    r"|(?:seconds|nanos): \d+|prefix: \"[^\"]+\"|tenant-\d+|near\.\d+"
 )
 
 
@@ -216,6 +217,34 @@ async def link(served: Served) -> access_pb2.CreatePortalLinkResponse:
     return answer
 
 
+async def event_type(served: Served) -> str:
+    """Create an event type, and return its id."""
+    served.number += 1
+    request = catalog_pb2.CreateEventTypeRequest(
+        name=f"near.{served.number}", version=catalog_pb2.EventTypeVersionSpec(schema="{}")
+    )
+    answer = await served.prepared("/webhook.v1.CatalogService/CreateEventType", request)
+    made: str = answer.event_type.id
+    return made
+
+
+async def new_event_type(served: Served) -> Message:
+    """Return a request for an event type that does not exist."""
+    served.number += 1
+    spec = catalog_pb2.EventTypeVersionSpec(schema='{"type": "object"}')
+    return catalog_pb2.CreateEventTypeRequest(name=f"near.{served.number}", version=spec)
+
+
+def of_event_type(cls: Any, **fields: Any) -> Made:
+    """Return what makes a request about a new event type."""
+
+    async def make(served: Served) -> Message:
+        made: Message = cls(event_type_id=await event_type(served), **fields)
+        return made
+
+    return make
+
+
 def of_subscription(cls: Any, **fields: Any) -> Made:
     """Return what makes a request about a new subscription."""
 
@@ -291,6 +320,25 @@ CASES: Mapping[str, Made] = {
     "SubscriptionService/CreateIngestToken": of_subscription(subscriptions_pb2.CreateIngestTokenRequest),
     "SubscriptionService/DeleteIngestToken": of_subscription(subscriptions_pb2.DeleteIngestTokenRequest),
     "SubscriptionService/CheckIngestToken": of_subscription(subscriptions_pb2.CheckIngestTokenRequest),
+    "CatalogService/CreateEventType": new_event_type,
+    "CatalogService/GetEventType": of_event_type(catalog_pb2.GetEventTypeRequest),
+    "CatalogService/ListEventTypes": always(catalog_pb2.ListEventTypesRequest(name="near.nothing")),
+    "CatalogService/UpdateEventType": of_event_type(
+        catalog_pb2.UpdateEventTypeRequest, description="other", update_mask=FieldMask(paths=["description"])
+    ),
+    "CatalogService/DeleteEventType": of_event_type(catalog_pb2.DeleteEventTypeRequest),
+    "CatalogService/CreateEventTypeVersion": of_event_type(
+        catalog_pb2.CreateEventTypeVersionRequest, spec=catalog_pb2.EventTypeVersionSpec(schema="{}")
+    ),
+    "CatalogService/GetEventTypeVersion": of_event_type(catalog_pb2.GetEventTypeVersionRequest, number=1),
+    "CatalogService/ListEventTypeVersions": of_event_type(catalog_pb2.ListEventTypeVersionsRequest),
+    "CatalogService/UpdateEventTypeVersion": of_event_type(
+        catalog_pb2.UpdateEventTypeVersionRequest,
+        number=1,
+        spec=catalog_pb2.EventTypeVersionSpec(description="other"),
+        update_mask=FieldMask(paths=["description"]),
+    ),
+    "CatalogService/CheckEventTypeVersion": of_event_type(catalog_pb2.CheckEventTypeVersionRequest, schema="{}"),
     "DeliveryService/GetDelivery": of_event(deliveries_pb2.GetDeliveryRequest, "delivery_id"),
     "DeliveryService/ListDeliveries": of_event(deliveries_pb2.ListDeliveriesRequest, "event_id"),
     "DeliveryService/SummarizeDeliveries": always(

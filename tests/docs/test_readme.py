@@ -123,6 +123,14 @@ def test_the_first_pull_works_as_printed(stack: Stack, tmp_path: Path) -> None:
     assert '"status":"recorded"' in printed
 
 
+def test_the_first_event_type_is_enforced_as_printed(stack: Stack, tmp_path: Path) -> None:
+    name = f"t{uuid.uuid4().hex}.paid"
+    printed = run_first_block("catalog.md", tmp_path, {"http://127.0.0.1:8080": stack.base_url, "invoice.paid": name})
+    assert f'"name":"{name}"' in printed
+    assert '"field":"payload/amount","message":"is required"' in printed
+    assert '"field":"payload/id","message":"must be a string"' in printed
+
+
 def test_the_first_portal_link_opens_as_printed(stack: Stack, tmp_path: Path) -> None:
     printed = run_first_block("portal.md", tmp_path, {"http://127.0.0.1:8080": stack.base_url})
     address, _, secret = printed.removeprefix("Open ").strip().partition("#")

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from protos.webhook.v1 import catalog_pb2 as _catalog_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -404,6 +405,7 @@ class Tenant(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     PORTAL_FIELD_NUMBER: _builtins.int
+    VALIDATION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """1 to 63 of a-z 0-9 _ -, beginning with a letter or a digit."""
     name: _builtins.str
@@ -412,6 +414,8 @@ class Tenant(_message.Message):
     """Free text for people."""
     weight: _builtins.int
     """Its share of what tenants share while they want more than there is, compared with a tenant of weight 1: 1 to 100."""
+    validation: _catalog_pb2.Validation.ValueType
+    """What becomes of events that do not match the schema of their type, where the event type does not say."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was created."""
@@ -444,10 +448,11 @@ class Tenant(_message.Message):
         usage: Global___Usage | None = ...,
         weight: _builtins.int = ...,
         portal: Global___PortalLook | None = ...,
+        validation: _catalog_pb2.Validation.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "limits", b"limits", "portal", b"portal", "quotas", b"quotas", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "description", b"description", "id", b"id", "limits", b"limits", "name", b"name", "portal", b"portal", "quotas", b"quotas", "usage", b"usage", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "description", b"description", "id", b"id", "limits", b"limits", "name", b"name", "portal", b"portal", "quotas", b"quotas", "usage", b"usage", "validation", b"validation", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -465,6 +470,7 @@ class CreateTenantRequest(_message.Message):
     QUOTAS_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    VALIDATION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """As in Tenant. Required."""
     name: _builtins.str
@@ -475,6 +481,8 @@ class CreateTenantRequest(_message.Message):
     """As in Tenant; unset means 1."""
     idempotency_key: _builtins.str
     """As in CreateSubscriptionRequest. Keys are separate for each tenant of the callers."""
+    validation: _catalog_pb2.Validation.ValueType
+    """As in Tenant; unspecified means off."""
     @_builtins.property
     def quotas(self) -> Global___Quotas:
         """Its own quotas."""
@@ -488,10 +496,11 @@ class CreateTenantRequest(_message.Message):
         quotas: Global___Quotas | None = ...,
         weight: _builtins.int | None = ...,
         idempotency_key: _builtins.str = ...,
+        validation: _catalog_pb2.Validation.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "quotas", b"quotas", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "description", b"description", "id", b"id", "idempotency_key", b"idempotency_key", "name", b"name", "quotas", b"quotas", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "description", b"description", "id", b"id", "idempotency_key", b"idempotency_key", "name", b"name", "quotas", b"quotas", "validation", b"validation", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
     _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015
@@ -586,6 +595,7 @@ class UpdateTenantRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     PORTAL_FIELD_NUMBER: _builtins.int
+    VALIDATION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id."""
     name: _builtins.str
@@ -594,14 +604,16 @@ class UpdateTenantRequest(_message.Message):
     """As in CreateTenantRequest."""
     weight: _builtins.int
     """As in CreateTenantRequest."""
+    validation: _catalog_pb2.Validation.ValueType
+    """As in CreateTenantRequest."""
     @_builtins.property
     def quotas(self) -> Global___Quotas:
         """As in Tenant. A quota that the mask names and that is unset is no longer the tenant's own."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The fields to change: name, description, weight, quotas for all of them, or one as in quotas.subscriptions or
-        portal.accent. Required.
+        """The fields to change: name, description, weight, validation, quotas for all of them, or one as in quotas.subscriptions
+        or portal.accent. Required.
         """
 
     @_builtins.property
@@ -618,10 +630,11 @@ class UpdateTenantRequest(_message.Message):
         update_mask: _field_mask_pb2.FieldMask | None = ...,
         weight: _builtins.int | None = ...,
         portal: Global___PortalLook | None = ...,
+        validation: _catalog_pb2.Validation.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "portal", b"portal", "quotas", b"quotas", "update_mask", b"update_mask", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "description", b"description", "id", b"id", "name", b"name", "portal", b"portal", "quotas", b"quotas", "update_mask", b"update_mask", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "description", b"description", "id", b"id", "name", b"name", "portal", b"portal", "quotas", b"quotas", "update_mask", b"update_mask", "validation", b"validation", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
     _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015

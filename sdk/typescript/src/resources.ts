@@ -357,6 +357,106 @@ export class SubscriptionsResource {
   }
 }
 
+/** Operations on event types. */
+export class EventTypesResource {
+  constructor(private readonly transport: Transport) {}
+
+  /**
+   * Create an event type.
+   *
+   * Add an event type to the catalog, with version 1 of its schema.
+   */
+  create(options: Schemas['EventTypeBody'] & { idempotency_key?: string }): Promise<Schemas['EventType']> {
+    return this.transport.call({ method: 'POST', path: '/api/v1/event-types', statuses: [201], body: pick(options, ['schema', 'status', 'sunset_at', 'description', 'example', 'name', 'validation']), keyed: true, idempotencyKey: options.idempotency_key });
+  }
+
+  /**
+   * List event types.
+   *
+   * List the event types of the catalog by name, or look one up by its name.
+   */
+  list(options: { limit?: number; cursor?: string; name?: string } = {}): Pages<Schemas['EventType'], Schemas['EventTypePage']> {
+    return new Pages(this.transport, { method: 'GET', path: '/api/v1/event-types', statuses: [200], query: pick(options, ['limit', 'cursor', 'name']), reads: true });
+  }
+
+  /**
+   * Get an event type.
+   *
+   * Return an event type with its newest version.
+   */
+  get(eventTypeId: string): Promise<Schemas['EventType']> {
+    return this.transport.call({ method: 'GET', path: `/api/v1/event-types/${segment(eventTypeId)}`, statuses: [200], reads: true });
+  }
+
+  /**
+   * Change an event type.
+   *
+   * Change the description or the validation of an event type.
+   */
+  update(eventTypeId: string, options: Schemas['EventTypePatch'] = {}): Promise<Schemas['EventType']> {
+    return this.transport.call({ method: 'PATCH', path: `/api/v1/event-types/${segment(eventTypeId)}`, statuses: [200], body: pick(options, ['description', 'validation']) });
+  }
+
+  /**
+   * Delete an event type.
+   *
+   * Delete an event type with its versions. Its events stay, and new ones are not validated.
+   */
+  delete(eventTypeId: string): Promise<void> {
+    return this.transport.call({ method: 'DELETE', path: `/api/v1/event-types/${segment(eventTypeId)}`, statuses: [204] });
+  }
+
+  /**
+   * Add a version.
+   *
+   * Add the next version to an event type. If it is `live`, events are validated against it from now on.
+   */
+  createVersion(eventTypeId: string, options: Schemas['EventTypeVersionBody'] & { idempotency_key?: string }): Promise<Schemas['EventTypeVersion']> {
+    return this.transport.call({ method: 'POST', path: `/api/v1/event-types/${segment(eventTypeId)}/versions`, statuses: [201], body: pick(options, ['schema', 'status', 'sunset_at', 'description', 'example']), keyed: true, idempotencyKey: options.idempotency_key });
+  }
+
+  /**
+   * List the versions of an event type.
+   *
+   * Return all versions of an event type, of which there are at most 50.
+   */
+  listVersions(eventTypeId: string): Promise<Schemas['EventTypeVersionList']> {
+    return this.transport.call({ method: 'GET', path: `/api/v1/event-types/${segment(eventTypeId)}/versions`, statuses: [200], reads: true });
+  }
+
+  /**
+   * Compare a schema with a version.
+   *
+   * List what would be breaking in a new version: what lets through payloads that the version promises
+   * not to have.
+   *
+   * A member that is no longer required, a new value of an enum, and a wider range are breaking; a new
+   * member is not. Nothing is stored.
+   */
+  checkVersion(eventTypeId: string, options: Schemas['EventTypeCheckBody']): Promise<Schemas['SchemaComparison']> {
+    return this.transport.call({ method: 'POST', path: `/api/v1/event-types/${segment(eventTypeId)}/versions/check`, statuses: [200], body: pick(options, ['schema', 'version']) });
+  }
+
+  /**
+   * Get a version.
+   *
+   * Return a version of an event type.
+   */
+  getVersion(eventTypeId: string, number: string): Promise<Schemas['EventTypeVersion']> {
+    return this.transport.call({ method: 'GET', path: `/api/v1/event-types/${segment(eventTypeId)}/versions/${segment(number)}`, statuses: [200], reads: true });
+  }
+
+  /**
+   * Change a version.
+   *
+   * Publish a draft, deprecate a version, or change what is said about it. A published schema never
+   * changes.
+   */
+  updateVersion(eventTypeId: string, number: string, options: Schemas['EventTypeVersionPatch'] = {}): Promise<Schemas['EventTypeVersion']> {
+    return this.transport.call({ method: 'PATCH', path: `/api/v1/event-types/${segment(eventTypeId)}/versions/${segment(number)}`, statuses: [200], body: pick(options, ['schema', 'status', 'sunset_at', 'description', 'example']) });
+  }
+}
+
 /** Operations on deliveries. */
 export class DeliveriesResource {
   constructor(private readonly transport: Transport) {}
@@ -544,7 +644,7 @@ export class TenantsResource {
    * Create a tenant, which has no API keys yet.
    */
   create(options: Schemas['TenantBody'] & { idempotency_key?: string }): Promise<Schemas['Tenant']> {
-    return this.transport.call({ method: 'POST', path: '/api/v1/admin/tenants', statuses: [201], body: pick(options, ['id', 'name', 'description', 'weight', 'quotas']), keyed: true, idempotencyKey: options.idempotency_key });
+    return this.transport.call({ method: 'POST', path: '/api/v1/admin/tenants', statuses: [201], body: pick(options, ['id', 'name', 'description', 'weight', 'quotas', 'validation']), keyed: true, idempotencyKey: options.idempotency_key });
   }
 
   /**
@@ -571,7 +671,7 @@ export class TenantsResource {
    * Change a tenant. Every process applies new quotas within 2 seconds, and a new weight within 10.
    */
   update(tenantId: string, options: Schemas['TenantPatch'] = {}): Promise<Schemas['Tenant']> {
-    return this.transport.call({ method: 'PATCH', path: `/api/v1/admin/tenants/${segment(tenantId)}`, statuses: [200], body: pick(options, ['name', 'description', 'weight', 'quotas', 'portal']) });
+    return this.transport.call({ method: 'PATCH', path: `/api/v1/admin/tenants/${segment(tenantId)}`, statuses: [200], body: pick(options, ['name', 'description', 'weight', 'validation', 'quotas', 'portal']) });
   }
 
   /**
@@ -665,6 +765,7 @@ export class Api {
   readonly webhooks: WebhooksResource;
   readonly events: EventsResource;
   readonly subscriptions: SubscriptionsResource;
+  readonly eventTypes: EventTypesResource;
   readonly deliveries: DeliveriesResource;
   readonly jobs: JobsResource;
   readonly stats: StatsResource;
@@ -678,6 +779,7 @@ export class Api {
     this.webhooks = new WebhooksResource(transport);
     this.events = new EventsResource(transport);
     this.subscriptions = new SubscriptionsResource(transport);
+    this.eventTypes = new EventTypesResource(transport);
     this.deliveries = new DeliveriesResource(transport);
     this.jobs = new JobsResource(transport);
     this.stats = new StatsResource(transport);

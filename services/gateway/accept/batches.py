@@ -238,5 +238,7 @@ def _result(result: ingest_pb2.IngestResult) -> Result | Exception:
     if result.HasField("accepted"):
         return result.accepted
     refused = result.error
-    violations = (errors.Violation(field=refused.field, description=refused.message),) if refused.field else ()
+    violations = tuple(errors.Violation(field=one.field, description=one.description) for one in refused.violations)
+    if refused.field and not violations:
+        violations = (errors.Violation(field=refused.field, description=refused.message),)
     return grpc_errors.make(refused.code, refused.message, reason=refused.reason, violations=violations)

@@ -72,13 +72,17 @@ BreakerState = TypeAliasType("BreakerState", Literal["closed", "open", "half_ope
 StatsStep = TypeAliasType("StatsStep", Literal["1m", "5m", "1h", "1d"])
 StatsGrouping = TypeAliasType("StatsGrouping", Literal["outcome", "subscription", "event_type"])
 
+Validation = TypeAliasType("Validation", Literal["off", "warn", "enforce"])
+EventTypeStatus = TypeAliasType("EventTypeStatus", Literal["draft", "live", "deprecated"])
+
 ListFormat = TypeAliasType("ListFormat", Literal["json", "ndjson"])
 ListOrder = TypeAliasType("ListOrder", Literal["newest", "oldest"])
 
 Role = TypeAliasType("Role", Literal["admin", "write", "ingest", "read", "pull"])
 Capability = TypeAliasType("Capability", Literal["erase"])
 ResourceType = TypeAliasType(
-    "ResourceType", Literal["subscription", "delivery", "job", "tenant", "api_key", "session", "portal_link"]
+    "ResourceType",
+    Literal["subscription", "delivery", "job", "event_type", "tenant", "api_key", "session", "portal_link"],
 )
 PortalCapability = TypeAliasType(
     "PortalCapability", Literal["view", "manage", "secrets", "test", "recover", "payloads"]

@@ -9,12 +9,14 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from pydantic import ConfigDict, Field
 
 from protos.webhook.v1 import access_pb2 as pb
+from protos.webhook.v1 import catalog_pb2
 from services.domain import limits
 from services.domain.tenants.quotas import RANGES, Quota
-from services.gateway.resources import models
+from services.gateway.resources import enums, models
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import JsonRoute
 from services.platform import errors
+from services.platform.grpc import conversion
 
 router = APIRouter(
     prefix="/api/v1/admin/tenants",
@@ -62,6 +64,7 @@ _WEIGHT = (
     "How many times the share of a tenant of weight 1 it gets while tenants want more than there is. "
     "What it does not use goes to the others."
 )
+_VALIDATION = "What becomes of events that do not match the schema of their event type, where that does not say."
 _Weight = Annotated[models.WholeNumber, models.Within(limits.WEIGHT)]
 
 
@@ -75,6 +78,7 @@ class TenantBody(models.Request):
     description: str = Field("", max_length=limits.MAX_DESCRIPTION_LENGTH, description="Free-form description.")
     weight: _Weight = Field(limits.DEFAULT_WEIGHT, description=_WEIGHT)
     quotas: QuotasBody = Field(default_factory=QuotasBody, description="The tenant's own quotas.")
+    validation: enums.Validation = Field("off", description=_VALIDATION)
 
 
 class PortalLookPatch(models.Request):
@@ -112,6 +116,7 @@ class TenantPatch(models.Request):
     name: str = Field("", max_length=limits.MAX_NAME_LENGTH, description="For people. Empty: the id.")
     description: str = Field("", max_length=limits.MAX_DESCRIPTION_LENGTH, description="Free-form description.")
     weight: _Weight = Field(limits.DEFAULT_WEIGHT, description=_WEIGHT)
+    validation: enums.Validation = Field("off", description=_VALIDATION)
     quotas: QuotasBody = Field(
         default_factory=QuotasBody, description="Quotas that are missing stay as they are; null restores the default."
     )
@@ -166,10 +171,15 @@ class Tenant(models.Answer):
     description: str = Field(examples=[_EXAMPLE["description"]])
     created_at: models.Timestamp
     weight: int = Field(description=_WEIGHT, examples=[3])
+    validation: enums.Validation = Field(description=_VALIDATION, examples=["off"])
     quotas: OwnQuotas
     limits: Limits
     usage: Usage | None = Field(description="Null until it is known, and for a new tenant.")
     portal: PortalLook
+
+
+def _validation(text: str) -> Any:
+    return conversion.numbers(catalog_pb2.Validation.DESCRIPTOR)[text]
 
 
 TenantId = Annotated[models.TenantName, Path(description="Id of the tenant.", examples=[_EXAMPLE["id"]])]
@@ -210,6 +220,7 @@ async def create_tenant(
         name=body.name,
         description=body.description,
         weight=body.weight,
+        validation=_validation(body.validation),
         quotas=body.quotas.message(),
         idempotency_key=idempotency_key or "",
     )
@@ -269,6 +280,7 @@ async def update_tenant(tenant_id: TenantId, body: TenantPatch, services: backen
         name=body.name,
         description=body.description,
         weight=body.weight,
+        validation=_validation(body.validation),
         quotas=body.quotas.message(),
         portal=body.portal.message(),
         update_mask=FieldMask(paths=paths),

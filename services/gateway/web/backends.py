@@ -17,6 +17,7 @@ from protos.webhook.v1 import (
     analytics_pb2,
     analytics_pb2_grpc,
     audit_pb2_grpc,
+    catalog_pb2_grpc,
     deliveries_pb2,
     deliveries_pb2_grpc,
     ingest_pb2,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:  # the asynchronous stubs exist only for the type checker
     from protos.webhook.v1.access_pb2_grpc import AccessServiceAsyncStub
     from protos.webhook.v1.analytics_pb2_grpc import AnalyticsServiceAsyncStub
     from protos.webhook.v1.audit_pb2_grpc import AuditServiceAsyncStub
+    from protos.webhook.v1.catalog_pb2_grpc import CatalogServiceAsyncStub
     from protos.webhook.v1.deliveries_pb2_grpc import DeliveryServiceAsyncStub
     from protos.webhook.v1.ingest_pb2_grpc import IngestServiceAsyncStub
     from protos.webhook.v1.jobs_pb2_grpc import JobServiceAsyncStub
@@ -102,6 +104,7 @@ class Backends:
 
     subscriptions: "SubscriptionServiceAsyncStub"
     ingest: "IngestServiceAsyncStub"
+    catalog: "CatalogServiceAsyncStub"
     deliveries: "DeliveryServiceAsyncStub"
     pulls: "DeliveryServiceAsyncStub"
     watching: "DeliveryServiceAsyncStub"
@@ -126,6 +129,7 @@ class Backends:
         return cls(
             subscriptions=subscriptions_pb2_grpc.SubscriptionServiceStub(channels.ingest),
             ingest=ingest_pb2_grpc.IngestServiceStub(channels.ingest),
+            catalog=catalog_pb2_grpc.CatalogServiceStub(channels.ingest),
             deliveries=deliveries_pb2_grpc.DeliveryServiceStub(channels.delivery),
             pulls=deliveries_pb2_grpc.DeliveryServiceStub(channels.pulling),
             watching=deliveries_pb2_grpc.DeliveryServiceStub(channels.watching),

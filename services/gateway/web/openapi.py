@@ -37,6 +37,7 @@ TAGS = [
     {"name": "subscriptions", "description": "Which events are sent where."},
     {"name": "webhooks", "description": "Send a webhook to one subscription."},
     {"name": "events", "description": "Publish an event to all subscriptions of its type."},
+    {"name": "catalog", "description": "Which types of events there are, and what is in them."},
     {"name": "deliveries", "description": "The status and the attempts of each delivery."},
     {"name": "jobs", "description": "Retry, replay, or cancel many deliveries at once."},
     {"name": "statistics", "description": "Counts and latencies of attempts."},

@@ -168,6 +168,7 @@ STATUS: dict[type[Exception], int] = {
     errors.RequestTimeout: 408,
     TargetTooLong: 414,
     errors.PayloadTooLarge: 413,
+    errors.PayloadInvalid: 422,
     errors.InvalidArgument: 422,
     errors.SignatureMismatch: 401,
     errors.SignatureMissing: 401,

@@ -3,15 +3,17 @@
 from typing import TYPE_CHECKING, Any
 
 from protos.webhook.v1 import access_pb2 as pb
-from protos.webhook.v1 import access_pb2_grpc
+from protos.webhook.v1 import access_pb2_grpc, catalog_pb2
 from services.domain import limits
 from services.domain.idempotency import Key, key_of_request
 from services.domain.tenants.quotas import CHANGED, Quota, Quotas
+from services.domain.validation import Validation
 from services.ingest.access import portal_looks
 from services.ingest.access.members import MemberStore
 from services.ingest.access.portal_links import LinkDraft, PortalLink, PortalLinkStore
 from services.ingest.access.sessions import SessionStore
 from services.ingest.access.store import AccessStore, KeyDraft, OwnQuotas, Tenant, TenantDraft, TenantUpdate
+from services.ingest.catalog import cache
 from services.platform import errors, ids, paging
 from services.platform.auth import identity, keys, roles
 from services.platform.auth.finder import Finder
@@ -66,7 +68,7 @@ def tenant_update(request: pb.UpdateTenantRequest) -> TenantUpdate:
     paths = {f"quotas.{quota}": quota for quota in Quota}
     given = set(request.update_mask.paths)
     looks: dict[str, Any] = {f"portal.{name}": name for name in ("name", "accent", "accent_dark", "logo")}
-    known_paths = ["name", "description", "weight", "quotas", *paths, *looks]
+    known_paths = ["name", "description", "weight", "validation", "quotas", *paths, *looks]
     if given.difference(known_paths) or not given:
         known = ", ".join(known_paths)
         raise errors.InvalidArgument.field("update_mask", f"must name some of {known}")
@@ -74,6 +76,7 @@ def tenant_update(request: pb.UpdateTenantRequest) -> TenantUpdate:
         name=request.name or request.id if "name" in given else None,
         description=request.description if "description" in given else None,
         weight=_weight(request) if "weight" in given else None,
+        validation=_validation(request) if "validation" in given else None,
         own={quota: own[quota] for path, quota in paths.items() if not given.isdisjoint({path, "quotas"})},
         portal={
             name: getattr(request.portal, name) if request.portal.HasField(name) else None
@@ -85,6 +88,13 @@ def tenant_update(request: pb.UpdateTenantRequest) -> TenantUpdate:
 
 def _weight(request: pb.CreateTenantRequest | pb.UpdateTenantRequest) -> int:
     return request.weight if request.HasField("weight") else limits.DEFAULT_WEIGHT
+
+
+def _validation(request: pb.CreateTenantRequest | pb.UpdateTenantRequest) -> Validation:
+    texts = conversion.texts(catalog_pb2.Validation.DESCRIPTOR)
+    if request.validation and request.validation not in texts:
+        raise errors.InvalidArgument.field("validation", f"must be one of {', '.join(texts.values())}")
+    return Validation(texts[request.validation]) if request.validation else Validation.OFF
 
 
 def _refusal(refused: errors.WebhookError) -> pb.Refusal:
@@ -145,6 +155,7 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
             name=request.name or request.id,
             description=request.description,
             weight=_weight(request),
+            validation=_validation(request),
             own=own_quotas(request.quotas),
         )
         created, answer = await self._store.create_tenant(draft, self._rendered, _key("tenants", request))
@@ -161,6 +172,7 @@ class AccessService(access_pb2_grpc.AccessServiceServicer):
         tenant_id = identity.check_tenant("id", request.id)
         updated = await self._store.update_tenant(tenant_id, tenant_update(request))
         self._signals.wake(CHANGED)
+        self._signals.wake(cache.CHANGED)
         return pb.UpdateTenantResponse(tenant=self._message(updated))
 
     async def ListTenants(self, request: pb.ListTenantsRequest, _context: Context) -> pb.ListTenantsResponse:

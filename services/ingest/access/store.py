@@ -11,6 +11,7 @@ from services.domain.idempotency import Key
 from services.domain.notices import audit
 from services.domain.notices.audit import Action, FieldChange
 from services.domain.tenants.quotas import FRESH_SECONDS, RANGES, Quota
+from services.domain.validation import Validation
 from services.ingest.access import portal_looks
 from services.ingest.access.portal_looks import NO_LOOK, Look
 from services.ingest.subscriptions.store import no_tenant
@@ -48,6 +49,7 @@ class Tenant:
     description: str
     created_at: datetime
     weight: int
+    validation: Validation
     own: OwnQuotas
     # None: not known of late.
     usage: Usage | None
@@ -83,6 +85,7 @@ class TenantDraft:
     name: str
     description: str
     weight: int = limits.DEFAULT_WEIGHT
+    validation: Validation = Validation.OFF
     own: OwnQuotas
 
     def __post_init__(self) -> None:
@@ -103,6 +106,7 @@ class TenantUpdate:
     name: str | None
     description: str | None
     weight: int | None = None
+    validation: Validation | None = None
     # Only those that change.
     own: OwnQuotas
     # Of how its portal looks, by column; None: as in the console.
@@ -120,7 +124,7 @@ class TenantUpdate:
 
     def columns(self) -> dict[str, Any]:
         """Return what to store, by column."""
-        given = {"name": self.name, "description": self.description, "weight": self.weight}
+        given = {name: getattr(self, name) for name in ("name", "description", "weight", "validation")}
         return {name: value for name, value in given.items() if value is not None} | {
             quota.column: value for quota, value in self.own.items()
         }
@@ -196,7 +200,9 @@ class AccessStore:
         """Store a new tenant. Raises Conflict if its id is, or was, in use. See idempotency.once."""
 
         async def insert(connection: postgres.Connection) -> Tenant:
-            columns: dict[str, Any] = {"name": draft.name, "description": draft.description, "weight": draft.weight}
+            columns: dict[str, Any] = {
+                name: getattr(draft, name) for name in ("name", "description", "weight", "validation")
+            }
             columns |= {quota.column: draft.own.get(quota) for quota in Quota}
             statement = sql.with_columns(SQL["insert_tenant"], columns, before=1)
             row = await connection.fetchrow(statement, draft.id, *columns.values())
@@ -206,6 +212,7 @@ class AccessStore:
             changes = [
                 FieldChange(field="name", after=draft.name),
                 *([FieldChange(field="weight", after=draft.weight)] if draft.weight != limits.DEFAULT_WEIGHT else ()),
+                *([FieldChange(field="validation", after=draft.validation)] if draft.validation != "off" else ()),
                 *(FieldChange(field=f"quotas.{quota}", after=value) for quota, value in draft.own.items() if value),
             ]
             entry = audit.Entry(action=Action.CREATE_TENANT, tenant_id=draft.id, resource_id=draft.id, changes=changes)

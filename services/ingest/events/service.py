@@ -26,6 +26,7 @@ from services.domain.notices.activity import Activity
 from services.domain.secrets.vault import Vault
 from services.domain.sender_context import SenderContext
 from services.ingest import metrics
+from services.ingest.catalog.cache import Catalogs
 from services.ingest.events import cloudevents, search
 from services.ingest.events.committer import Committer
 from services.ingest.events.expansions import Expander
@@ -138,6 +139,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         clock: Clock,
         guard: Guard,
         filtering: Filtering,
+        catalogs: Catalogs,
         *,
         max_payload_bytes: int,
         tracer: Tracer | None = None,
@@ -153,6 +155,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         self._clock = clock
         self._guard = guard
         self._filtering = filtering
+        self._catalogs = catalogs
         self._max_payload_bytes = max_payload_bytes
         self._tracer = tracer
         self._activity = activity
@@ -300,11 +303,13 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             task.exception()  # whether anybody still asks for it or not
 
     def _kept(self, item: ingest_pb2.IngestItem) -> "_Kept":
-        """Return an item's subscription, or that it needs none; None if something must be looked up."""
+        """Return an item's subscription, or that it needs none; None if something must be waited for."""
         if item.WhichOneof("target") != "subscription_id":
-            return _NoSubscription.NEEDED if self._cache.is_current(item.tenant_id) else None
+            needs_nothing = self._cache.is_current(item.tenant_id) and not self._catalogs.has(item.tenant_id)
+            return _NoSubscription.NEEDED if needs_nothing else None
         with contextlib.suppress(errors.InvalidArgument):
-            return self._cache.kept(ids.parse("subscription_id", item.subscription_id))
+            found = self._cache.kept(ids.parse("subscription_id", item.subscription_id))
+            return None if found is None or self._catalogs.has(found.tenant_id) else found
         return _NoSubscription.NEEDED
 
     async def _begin(
@@ -375,14 +380,8 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         ids.check_fresh("event_id", event_id, self._clock.now())
         payload = _payload(item)
         self._check_size(payload)
-        event_type = item.event_type
-        if event_type:
-            rules.check_type("event_type", event_type)
-        content_type = item.content_type or DEFAULT_CONTENT_TYPE
-        if content_type != DEFAULT_CONTENT_TYPE and not rules.is_valid_text(content_type):
-            raise errors.InvalidArgument.field("content_type", rules.TEXT_EXPECTED)
-        if item.content_encoding and not rules.is_valid_encoding(item.content_encoding):
-            raise errors.InvalidArgument.field("content_encoding", rules.ENCODING_EXPECTED)
+        event_type, content_type = item.event_type, item.content_type or DEFAULT_CONTENT_TYPE
+        _check_described(event_type, content_type, item.content_encoding)
         targets: Sequence[Target]
         addressed_to = None
         content = NOTHING
@@ -430,6 +429,8 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             route = "events"
         else:
             raise errors.InvalidArgument.field("target", "must be subscription_id or fan_out")
+        if event_type and self._catalogs.has(tenant_id):
+            await self._catalogs.check(tenant_id, event_type, payload, content_type, item.content_encoding)
         return NewEvent(
             id=event_id,
             tenant_id=tenant_id,
@@ -578,6 +579,15 @@ def _payload(item: ingest_pb2.IngestItem) -> bytes:
     return payload
 
 
+def _check_described(event_type: str, content_type: str, content_encoding: str) -> None:
+    if event_type:
+        rules.check_type("event_type", event_type)
+    if content_type != DEFAULT_CONTENT_TYPE and not rules.is_valid_text(content_type):
+        raise errors.InvalidArgument.field("content_type", rules.TEXT_EXPECTED)
+    if content_encoding and not rules.is_valid_encoding(content_encoding):
+        raise errors.InvalidArgument.field("content_encoding", rules.ENCODING_EXPECTED)
+
+
 def _tags(item: ingest_pb2.IngestItem, paths: TagPaths | None, payload: bytes) -> Sequence[str]:
     """Return the tags that an item states, and those at its subscription's paths, as they are stored.
 
@@ -656,6 +666,11 @@ def _result(result: Answer) -> ingest_pb2.IngestResult:
             reason=result.reason,
             message=result.message,
             field=result.violations[0].field if result.violations else "",
+            violations=[
+                ingest_pb2.FieldViolation(field=one.field, description=one.description) for one in result.violations
+            ]
+            if len(result.violations) > 1
+            else (),
         )
     )
 

@@ -98,6 +98,9 @@ class Rule:
 
 _READ = Rule(Role.READ, Service.ACTOR, portal=PortalCapability.VIEW)
 _LIST = Rule(Role.READ, Service.ACTOR, everywhere=True, portal=PortalCapability.VIEW)
+# Not for portal links: drafts, and what was wrong with events, are for those who send them.
+_CATALOG = Rule(Role.READ, Service.ACTOR)
+_CHANGE_CATALOG = Rule(Role.WRITE, Service.ACTOR)
 _MANAGE = Rule(Role.WRITE, Service.ACTOR, portal=PortalCapability.MANAGE)
 _SECRETS = Rule(Role.WRITE, Service.ACTOR, portal=PortalCapability.SECRETS)
 _TEST = Rule(Role.WRITE, Service.ACTOR, portal=PortalCapability.TEST)
@@ -125,6 +128,16 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.SubscriptionService/CreateIngestToken": _SECRETS,
     "/webhook.v1.SubscriptionService/DeleteIngestToken": _SECRETS,
     "/webhook.v1.SubscriptionService/CheckIngestToken": Rule(Role.SERVICE, Service.ALONE),
+    "/webhook.v1.CatalogService/CreateEventType": _CHANGE_CATALOG,
+    "/webhook.v1.CatalogService/GetEventType": _CATALOG,
+    "/webhook.v1.CatalogService/ListEventTypes": _CATALOG,
+    "/webhook.v1.CatalogService/UpdateEventType": _CHANGE_CATALOG,
+    "/webhook.v1.CatalogService/DeleteEventType": _CHANGE_CATALOG,
+    "/webhook.v1.CatalogService/CreateEventTypeVersion": _CHANGE_CATALOG,
+    "/webhook.v1.CatalogService/GetEventTypeVersion": _CATALOG,
+    "/webhook.v1.CatalogService/ListEventTypeVersions": _CATALOG,
+    "/webhook.v1.CatalogService/UpdateEventTypeVersion": _CHANGE_CATALOG,
+    "/webhook.v1.CatalogService/CheckEventTypeVersion": _CATALOG,
     "/webhook.v1.DeliveryService/GetDelivery": _READ,
     "/webhook.v1.DeliveryService/ListDeliveries": _LIST,
     "/webhook.v1.DeliveryService/SearchDeliveries": _READ,

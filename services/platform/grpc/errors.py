@@ -87,6 +87,7 @@ _BY_REASON: Mapping[tuple[int, str], type[errors.WebhookError]] = {
     (int(cls.code), cls.reason): cls
     for cls in (
         errors.PayloadTooLarge,
+        errors.PayloadInvalid,
         errors.SignatureMismatch,
         errors.SignatureMissing,
         errors.SignatureExpired,

@@ -21,6 +21,7 @@ from services.platform import ids
 PROCESSES: Mapping[str, str] = {
     "webhook.v1.AccessService": "ingest",
     "webhook.v1.AuditService": "ingest",
+    "webhook.v1.CatalogService": "ingest",
     "webhook.v1.IngestService": "ingest",
     "webhook.v1.SubscriptionService": "ingest",
     "webhook.v1.DeliveryService": "delivery",

@@ -44,6 +44,8 @@ EXEMPT: Mapping[str, str] = {
     "webhook.v1.IngestService.BatchIngest": TAKES_EVENTS_IN,
     "webhook.v1.DeliveryService.RetryDelivery": "a batch of one",
     "webhook.v1.JobService.PreviewJob": "changes nothing",
+    "check_event_type_version": "changes nothing",
+    "webhook.v1.CatalogService.CheckEventTypeVersion": "changes nothing",
     "webhook.v1.AccessService.Authenticate": "changes nothing",
     "webhook.v1.AccessService.CreateSession": "test_sessions.py: a browser signs in at /console/session",
     "webhook.v1.AccessService.DescribeSignIn": "changes nothing",
@@ -159,6 +161,15 @@ def _retry_everything() -> Any:
     return {"kind": "retry", "filter": {"from": "2020-01-01T00:00:00Z"}}
 
 
+def _on_event_type(method: str, rest: str = "", body: Any = None) -> Prepare:
+    async def prepare(actor: Actor) -> Prepared:
+        wanted = {"name": f"t{ids.new().hex}", "schema": {}}
+        made = (await actor.call("POST", "/api/v1/event-types", wanted)).json()["id"]
+        return method, f"/api/v1/event-types/{made}{rest}", body
+
+    return prepare
+
+
 async def _delete_tenant(actor: Actor) -> Prepared:
     made = (await actor.call("POST", "/api/v1/admin/tenants", {"id": f"t{ids.new().hex}"})).json()["id"]
     return "DELETE", f"/api/v1/admin/tenants/{made}", None
@@ -216,6 +227,20 @@ REST: Mapping[str, tuple[Action, Prepare]] = {
     "pause_job": (Action.PAUSE_JOB, _on_job("/pause")),
     "resume_job": (Action.RESUME_JOB, _on_job("/resume", "/pause")),
     "cancel_job": (Action.CANCEL_JOB, _on_job("/cancel")),
+    "create_event_type": (
+        Action.CREATE_EVENT_TYPE,
+        _at("POST", "/api/v1/event-types", lambda: {"name": "order.made", "schema": {}}),
+    ),
+    "update_event_type": (Action.UPDATE_EVENT_TYPE, _on_event_type("PATCH", body={"validation": "warn"})),
+    "delete_event_type": (Action.DELETE_EVENT_TYPE, _on_event_type("DELETE")),
+    "create_event_type_version": (
+        Action.CREATE_EVENT_TYPE_VERSION,
+        _on_event_type("POST", "/versions", {"schema": {"type": "object"}}),
+    ),
+    "update_event_type_version": (
+        Action.UPDATE_EVENT_TYPE_VERSION,
+        _on_event_type("PATCH", "/versions/1", {"status": "deprecated"}),
+    ),
     "create_tenant": (
         Action.CREATE_TENANT,
         _at("POST", "/api/v1/admin/tenants", lambda: {"id": f"t{ids.new().hex}"}),
@@ -260,7 +285,8 @@ async def test_a_change_over_rest_leaves_one_entry(http: httpx.AsyncClient, acto
     assert (entry["actor_name"], entry["actor_role"], entry["actor_tenant_id"]) == ("Ada", "admin", actor.tenant_id)
     named = (
         answer.json()["id"]
-        if operation.startswith(("create_", "recover_")) and operation != "create_ingest_token"
+        if operation.startswith(("create_", "recover_"))
+        and operation not in {"create_ingest_token", "create_event_type_version"}
         else None
     )
     assert entry["resource_id"] == (named or path.split("/")[5 if "/webhooks/" in path or "/admin/" in path else 4])

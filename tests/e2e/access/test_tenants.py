@@ -66,7 +66,10 @@ async def test_objects_of_other_tenants_are_404_on_every_route_and_absent_from_l
         job = await acmes.post("/api/v1/jobs", json={"kind": "retry", "filter": window})
         assert job.status_code == 202, job.text
         link = await acmes.post("/api/v1/portal-links", json={"capabilities": ["view"]})
+        event_type = await acmes.post("/api/v1/event-types", json={"name": "order.made", "schema": {}})
         object_ids = {
+            "event_type_id": event_type.json()["id"],
+            "number": 1,
             "link_id": link.json()["id"],
             "job_id": job.json()["id"],
             "subscription_id": subscription_id,
@@ -88,6 +91,10 @@ async def test_objects_of_other_tenants_are_404_on_every_route_and_absent_from_l
                     "recover_subscription": window,
                     "ingest_webhook": {"payload": {}},
                     "pull_deliveries": {},
+                    "update_event_type": {"description": "other"},
+                    "create_event_type_version": {"schema": {}},
+                    "check_event_type_version": {"schema": {}},
+                    "update_event_type_version": {"description": "other"},
                     "report_pull_results": {"results": [{**lease, "outcome": "success"}]},
                 }
                 where = path.format_map(object_ids)

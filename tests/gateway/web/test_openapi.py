@@ -77,6 +77,16 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "GET /api/v1/webhooks/deliveries/{delivery_id} get_webhook_delivery",
         "POST /api/v1/webhooks/deliveries/{delivery_id}/retry retry_webhook_delivery",
         "POST /api/v1/webhooks/deliveries/{delivery_id}/cancel cancel_webhook_delivery",
+        "POST /api/v1/event-types create_event_type",
+        "GET /api/v1/event-types list_event_types",
+        "GET /api/v1/event-types/{event_type_id} get_event_type",
+        "PATCH /api/v1/event-types/{event_type_id} update_event_type",
+        "DELETE /api/v1/event-types/{event_type_id} delete_event_type",
+        "POST /api/v1/event-types/{event_type_id}/versions create_event_type_version",
+        "GET /api/v1/event-types/{event_type_id}/versions list_event_type_versions",
+        "POST /api/v1/event-types/{event_type_id}/versions/check check_event_type_version",
+        "GET /api/v1/event-types/{event_type_id}/versions/{number} get_event_type_version",
+        "PATCH /api/v1/event-types/{event_type_id}/versions/{number} update_event_type_version",
         "POST /api/v1/events publish_event",
         "POST /api/v1/events/batch publish_events",
         "POST /api/v1/cloudevents publish_cloudevents",
@@ -165,6 +175,7 @@ def expected_statuses(operation: dict[str, Any]) -> set[str]:
         "test_subscription",
         "pull_deliveries",
         "report_pull_results",
+        "update_event_type_version",
     }:
         expected.add("409")
     if operation["path"].endswith("/retry") or operation["operationId"] == "get_event":
@@ -200,6 +211,7 @@ def test_post_operations_that_create_an_object_accept_an_idempotency_key(operati
         *("ingest_webhook", "ingest_webhook_with_token", "publish_event", "publish_events"),
         *("create_subscription", "create_ingest_token", "rotate_subscription_secret"),
         *("create_job", "recover_subscription", "create_tenant", "create_api_key"),
+        *("create_event_type", "create_event_type_version"),
     }
 
 
@@ -296,6 +308,7 @@ def test_a_newcomer_finds_first_what_is_needed_first(document: dict[str, Any]) -
         "subscriptions",
         "webhooks",
         "events",
+        "catalog",
         "deliveries",
         "jobs",
         "statistics",
@@ -345,7 +358,7 @@ def test_schemas_have_a_type_or_say_that_they_may_be_anything(document: dict[str
         assert schema.get("type") in {"object", "string"}, name
         for field, value in schema.get("properties", {}).items():
             said = {"type", "$ref", "anyOf", "const", "enum", "allOf"} & {*value}
-            assert said or field in {"payload", "data", "before", "after"}, (name, field)
+            assert said or field in {"payload", "data", "before", "after", "example"}, (name, field)
             assert "default" not in value, f"{name}.{field}: generators would take it for required"
 
 
@@ -364,6 +377,9 @@ def test_requests_require_only_what_is_refused_without(document: dict[str, Any])
         "ClientCertificateBody": {"certificate", "private_key"},
         "EventBody": {"event_type", "payload"},
         "EventBatchBody": {"events"},
+        "EventTypeBody": {"name", "schema"},
+        "EventTypeVersionBody": {"schema"},
+        "EventTypeCheckBody": {"schema"},
         "RecoverBody": {"from"},
         "TenantBody": {"id"},
         "ApiKeyBody": {"name", "role"},

@@ -34,6 +34,11 @@ class Action(OpenEnum):
     JOB_PAUSE = "job.pause"
     JOB_RESUME = "job.resume"
     JOB_CANCEL = "job.cancel"
+    EVENT_TYPE_CREATE = "event_type.create"
+    EVENT_TYPE_UPDATE = "event_type.update"
+    EVENT_TYPE_DELETE = "event_type.delete"
+    EVENT_TYPE_CREATE_VERSION = "event_type.create_version"
+    EVENT_TYPE_UPDATE_VERSION = "event_type.update_version"
     TENANT_CREATE = "tenant.create"
     TENANT_UPDATE = "tenant.update"
     TENANT_DELETE = "tenant.delete"
@@ -126,6 +131,7 @@ class ErrorReason(OpenEnum):
     """
 
     CAPABILITY_MISSING = "CAPABILITY_MISSING"
+    CATALOG_FULL = "CATALOG_FULL"
     CONFLICT = "CONFLICT"
     CROSS_SITE_REQUEST = "CROSS_SITE_REQUEST"
     DELIVERY_FINISHED = "DELIVERY_FINISHED"
@@ -133,6 +139,7 @@ class ErrorReason(OpenEnum):
     ETAG_MISMATCH = "ETAG_MISMATCH"
     EVENT_ERASED = "EVENT_ERASED"
     EVENT_ID_TAKEN = "EVENT_ID_TAKEN"
+    EVENT_TYPE_EXISTS = "EVENT_TYPE_EXISTS"
     HEADERS_TOO_LARGE = "HEADERS_TOO_LARGE"
     HEADER_REPEATED = "HEADER_REPEATED"
     HOST_FORBIDDEN = "HOST_FORBIDDEN"
@@ -154,6 +161,7 @@ class ErrorReason(OpenEnum):
     OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
     OVERLOADED = "OVERLOADED"
     PAYLOAD_GONE = "PAYLOAD_GONE"
+    PAYLOAD_INVALID = "PAYLOAD_INVALID"
     PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
     PERMISSION_DENIED = "PERMISSION_DENIED"
     QUOTA_EVENTS_PER_SECOND = "QUOTA_EVENTS_PER_SECOND"
@@ -187,7 +195,16 @@ class ErrorReason(OpenEnum):
     UNAVAILABLE = "UNAVAILABLE"
     UNKNOWN_PATH = "UNKNOWN_PATH"
     UNSUPPORTED_MEDIA_TYPE = "UNSUPPORTED_MEDIA_TYPE"
+    VERSION_PUBLISHED = "VERSION_PUBLISHED"
     WRONG_DESTINATION = "WRONG_DESTINATION"
+
+
+class EventTypeStatus(OpenEnum):
+    """Values of EventTypeStatus."""
+
+    DRAFT = "draft"
+    LIVE = "live"
+    DEPRECATED = "deprecated"
 
 
 class FilterOnError(OpenEnum):
@@ -308,6 +325,7 @@ class ResourceType(OpenEnum):
     SUBSCRIPTION = "subscription"
     DELIVERY = "delivery"
     JOB = "job"
+    EVENT_TYPE = "event_type"
     TENANT = "tenant"
     API_KEY = "api_key"
     SESSION = "session"
@@ -403,6 +421,14 @@ class SummaryGroup(OpenEnum):
     STATUS = "status"
     ERROR_KIND = "error_kind"
     HOUR = "hour"
+
+
+class Validation(OpenEnum):
+    """Values of Validation."""
+
+    OFF = "off"
+    WARN = "warn"
+    ENFORCE = "enforce"
 
 
 class Verification(OpenEnum):
@@ -1233,6 +1259,186 @@ class EventSummary(Model, kw_only=True):
     """When it was erased; null if it was not."""
 
 
+class EventType(Model, kw_only=True):
+    """An event type of the catalog."""
+
+    id: str
+
+    name: str
+
+    description: str
+
+    validation: Validation | None
+    """Whether payloads are validated when events are accepted. `off`: they are not. `warn`: events
+    that do not match are accepted and counted. `enforce`: they are refused with 422 and reason
+    `PAYLOAD_INVALID`. Null: as the tenant has it.
+    """
+
+    effective_validation: Validation
+    """What applies."""
+
+    current_version: int | None
+    """The version that events are validated against: the newest `live` one, or else the newest
+    `deprecated` one; null if all are drafts.
+    """
+
+    latest_version: EventTypeVersion
+    """The newest version, whatever its status."""
+
+    invalid_events: InvalidEvents
+
+    created_at: datetime
+
+    updated_at: datetime
+
+
+class EventTypeBody(Model, kw_only=True):
+    """An event type to create, with its version 1."""
+
+    schema: dict[str, Any]
+    """[JSON Schema 2020-12](https://json-schema.org/draft/2020-12), at most 64 KiB. References lead
+    only to places within it; `unevaluatedProperties`, `unevaluatedItems`, and `$dynamicRef` are not
+    supported, and `format` is not checked.
+    """
+
+    status: EventTypeStatus | UnsetType = UNSET
+    """`draft`: not published yet; it validates nothing, and its schema may change. `live`: in use.
+    `deprecated`: in use, but consumers should move on. Default: `"live"`.
+    """
+
+    sunset_at: datetime | None | UnsetType = UNSET
+    """When a `deprecated` version ends, for people. Default: not known."""
+
+    description: str | UnsetType = UNSET
+    """What the events are about, for people."""
+
+    example: Any | UnsetType = UNSET
+    """A payload that matches the schema, at most 16 KiB. Null: none."""
+
+    name: str
+    """As in `event_type` of events. Unique in the tenant; it cannot be changed."""
+
+    validation: Validation | None | UnsetType = UNSET
+    """Whether payloads are validated when events are accepted. `off`: they are not. `warn`: events
+    that do not match are accepted and counted. `enforce`: they are refused with 422 and reason
+    `PAYLOAD_INVALID`. Null: as the tenant has it.
+    """
+
+
+class EventTypeCheckBody(Model, kw_only=True):
+    """A schema to compare with that of a version."""
+
+    schema: dict[str, Any]
+    """[JSON Schema 2020-12](https://json-schema.org/draft/2020-12), at most 64 KiB. References lead
+    only to places within it; `unevaluatedProperties`, `unevaluatedItems`, and `$dynamicRef` are not
+    supported, and `format` is not checked.
+    """
+
+    version: int | None | UnsetType = UNSET
+    """The version to compare it with. Default: the current one, or the newest if all are drafts."""
+
+
+class EventTypePage(Model, kw_only=True):
+    """A page of event types, in the order of their names."""
+
+    items: list[EventType]
+
+    next_cursor: str | None
+    """`cursor` of the next page, an opaque string; null on the last page."""
+
+
+class EventTypePatch(Model, kw_only=True):
+    """Changes to an event type. Fields that are missing stay as they are."""
+
+    description: str | UnsetType = UNSET
+    """What the events are about, for people."""
+
+    validation: Validation | None | UnsetType = UNSET
+    """Whether payloads are validated when events are accepted. `off`: they are not. `warn`: events
+    that do not match are accepted and counted. `enforce`: they are refused with 422 and reason
+    `PAYLOAD_INVALID`. Null: as the tenant has it.
+    """
+
+
+class EventTypeVersion(Model, kw_only=True):
+    """A version of an event type."""
+
+    event_type_id: str
+
+    number: int
+    """1 for the first one."""
+
+    status: EventTypeStatus
+    """`draft`: not published yet; it validates nothing, and its schema may change. `live`: in use.
+    `deprecated`: in use, but consumers should move on.
+    """
+
+    schema: dict[str, Any]
+
+    sunset_at: datetime | None
+    """When it ends; null if not known."""
+
+    description: str
+
+    example: Any
+    """A payload; null: none."""
+
+    created_at: datetime
+
+    updated_at: datetime
+
+
+class EventTypeVersionBody(Model, kw_only=True):
+    """A version of an event type."""
+
+    schema: dict[str, Any]
+    """[JSON Schema 2020-12](https://json-schema.org/draft/2020-12), at most 64 KiB. References lead
+    only to places within it; `unevaluatedProperties`, `unevaluatedItems`, and `$dynamicRef` are not
+    supported, and `format` is not checked.
+    """
+
+    status: EventTypeStatus | UnsetType = UNSET
+    """`draft`: not published yet; it validates nothing, and its schema may change. `live`: in use.
+    `deprecated`: in use, but consumers should move on. Default: `"live"`.
+    """
+
+    sunset_at: datetime | None | UnsetType = UNSET
+    """When a `deprecated` version ends, for people. Default: not known."""
+
+    description: str | UnsetType = UNSET
+    """What is new in it, for people."""
+
+    example: Any | UnsetType = UNSET
+    """A payload that matches the schema, at most 16 KiB. Null: none."""
+
+
+class EventTypeVersionList(Model, kw_only=True):
+    """All versions of an event type, the newest first."""
+
+    items: list[EventTypeVersion]
+
+
+class EventTypeVersionPatch(Model, kw_only=True):
+    """Changes to a version. Fields that are missing stay as they are."""
+
+    schema: dict[str, Any] | None | UnsetType = UNSET
+    """Only that of a `draft` can change."""
+
+    status: EventTypeStatus | UnsetType = UNSET
+    """`draft`: not published yet; it validates nothing, and its schema may change. `live`: in use.
+    `deprecated`: in use, but consumers should move on.
+    """
+
+    sunset_at: datetime | None | UnsetType = UNSET
+    """When a `deprecated` version ends. Null: not known."""
+
+    description: str | UnsetType = UNSET
+    """What is new in it, for people."""
+
+    example: Any | UnsetType = UNSET
+    """A payload that matches the schema. Null: none."""
+
+
 class ExhaustedEvent(Model, kw_only=True):
     """What a system subscription gets when deliveries ended as failed, at most once a minute for a
     subscription.
@@ -1376,6 +1582,19 @@ class IngestToken(Model, kw_only=True):
 
     path: str | None
     """Path on this server to which webhooks are sent with the token; null in a repeated response."""
+
+
+class InvalidEvents(Model, kw_only=True):
+    """Events that did not match the schema, while validation was on."""
+
+    count: int
+    """How many came, accurate to some seconds."""
+
+    last_at: datetime | None
+    """When the last one came; null: none did."""
+
+    last_errors: list[str]
+    """What was wrong with it."""
 
 
 class Job(Model, kw_only=True):
@@ -2071,6 +2290,28 @@ class RoutePage(Model, kw_only=True):
     """`cursor` of the next page, an opaque string; null on the last page."""
 
 
+class SchemaChange(Model, kw_only=True):
+    """A difference of two schemas."""
+
+    path: str
+    """Where in the schema, as a JSON Pointer; empty for the whole."""
+
+    description: str
+
+
+class SchemaComparison(Model, kw_only=True):
+    """How a schema differs from a version."""
+
+    version: int
+    """The version that it was compared with."""
+
+    compatible: bool
+    """Whether no change is breaking."""
+
+    breaking: list[SchemaChange]
+    """Changes after which payloads may surprise consumers of the version, at most 100."""
+
+
 class Session(Model, kw_only=True):
     """Somebody who signed in at the console with an API key. A session can do what its key can, and
     ends with it.
@@ -2666,6 +2907,11 @@ class Tenant(Model, kw_only=True):
     What it does not use goes to the others.
     """
 
+    validation: Validation
+    """What becomes of events that do not match the schema of their event type, where that does not
+    say.
+    """
+
     quotas: OwnQuotas
 
     limits: Limits
@@ -2696,6 +2942,11 @@ class TenantBody(Model, kw_only=True):
     quotas: QuotasBody | UnsetType = UNSET
     """The tenant's own quotas."""
 
+    validation: Validation | UnsetType = UNSET
+    """What becomes of events that do not match the schema of their event type, where that does not
+    say. Default: `"off"`.
+    """
+
 
 class TenantPage(Model, kw_only=True):
     """A page of tenants, in the order of their ids."""
@@ -2718,6 +2969,11 @@ class TenantPatch(Model, kw_only=True):
     weight: int | UnsetType = UNSET
     """How many times the share of a tenant of weight 1 it gets while tenants want more than there is.
     What it does not use goes to the others.
+    """
+
+    validation: Validation | UnsetType = UNSET
+    """What becomes of events that do not match the schema of their event type, where that does not
+    say.
     """
 
     quotas: QuotasBody | UnsetType = UNSET

@@ -36,6 +36,11 @@ from webhook_service.models import (
     Event,
     EventAccepted,
     EventSummary,
+    EventType,
+    EventTypePage,
+    EventTypeStatus,
+    EventTypeVersion,
+    EventTypeVersionList,
     FilterOnError,
     FoundDeliveries,
     FoundEvents,
@@ -64,6 +69,7 @@ from webhook_service.models import (
     Rotated,
     Route,
     RoutePage,
+    SchemaComparison,
     SearchedHold,
     SecretScheme,
     Session,
@@ -79,6 +85,7 @@ from webhook_service.models import (
     Tenant,
     TenantPage,
     Tested,
+    Validation,
     Verification,
     WebhookAccepted,
 )
@@ -815,6 +822,200 @@ class SubscriptionsResource(Resource):
         return cast("Stats", self._transport.call(call))
 
 
+class EventTypesResource(Resource):
+    """Operations on event types."""
+
+    def create(
+        self,
+        schema: Mapping[str, Any],
+        name: str,
+        *,
+        status: EventTypeStatus | str | UnsetType = UNSET,
+        sunset_at: datetime | str | None | UnsetType = UNSET,
+        description: str | UnsetType = UNSET,
+        example: Any | UnsetType = UNSET,
+        validation: Validation | str | None | UnsetType = UNSET,
+        idempotency_key: str | None = None,
+    ) -> EventType:
+        """Create an event type.
+
+        Add an event type to the catalog, with version 1 of its schema.
+        """
+        call = Call(
+            "POST",
+            "/api/v1/event-types",
+            responses={201: EventType},
+            body={
+                "schema": schema,
+                "name": name,
+                "status": status,
+                "sunset_at": sunset_at,
+                "description": description,
+                "example": example,
+                "validation": validation,
+            },
+            idempotency_key=idempotency_key,
+            keyed=True,
+        )
+        return cast("EventType", self._transport.call(call))
+
+    def list(self, *, limit: int | None = None, cursor: str | None = None, name: str | None = None) -> Pages[EventType]:
+        """List event types.
+
+        List the event types of the catalog by name, or look one up by its name.
+        """
+        call = Call(
+            "GET",
+            "/api/v1/event-types",
+            responses={200: EventTypePage},
+            query={"limit": limit, "cursor": cursor, "name": name},
+            reads=True,
+        )
+        return Pages(self._transport, call, EventTypePage)
+
+    def get(self, event_type_id: str) -> EventType:
+        """Get an event type.
+
+        Return an event type with its newest version.
+        """
+        call = Call("GET", f"/api/v1/event-types/{segment(event_type_id)}", responses={200: EventType}, reads=True)
+        return cast("EventType", self._transport.call(call))
+
+    def update(
+        self,
+        event_type_id: str,
+        *,
+        description: str | UnsetType = UNSET,
+        validation: Validation | str | None | UnsetType = UNSET,
+    ) -> EventType:
+        """Change an event type.
+
+        Change the description or the validation of an event type.
+        """
+        call = Call(
+            "PATCH",
+            f"/api/v1/event-types/{segment(event_type_id)}",
+            responses={200: EventType},
+            body={"description": description, "validation": validation},
+        )
+        return cast("EventType", self._transport.call(call))
+
+    def delete(self, event_type_id: str) -> None:
+        """Delete an event type.
+
+        Delete an event type with its versions. Its events stay, and new ones are not validated.
+        """
+        call = Call("DELETE", f"/api/v1/event-types/{segment(event_type_id)}", responses={204: None})
+        return cast("None", self._transport.call(call))
+
+    def create_version(
+        self,
+        event_type_id: str,
+        schema: Mapping[str, Any],
+        *,
+        status: EventTypeStatus | str | UnsetType = UNSET,
+        sunset_at: datetime | str | None | UnsetType = UNSET,
+        description: str | UnsetType = UNSET,
+        example: Any | UnsetType = UNSET,
+        idempotency_key: str | None = None,
+    ) -> EventTypeVersion:
+        """Add a version.
+
+        Add the next version to an event type. If it is `live`, events are validated against it from
+        now on.
+        """
+        call = Call(
+            "POST",
+            f"/api/v1/event-types/{segment(event_type_id)}/versions",
+            responses={201: EventTypeVersion},
+            body={
+                "schema": schema,
+                "status": status,
+                "sunset_at": sunset_at,
+                "description": description,
+                "example": example,
+            },
+            idempotency_key=idempotency_key,
+            keyed=True,
+        )
+        return cast("EventTypeVersion", self._transport.call(call))
+
+    def list_versions(self, event_type_id: str) -> EventTypeVersionList:
+        """List the versions of an event type.
+
+        Return all versions of an event type, of which there are at most 50.
+        """
+        call = Call(
+            "GET",
+            f"/api/v1/event-types/{segment(event_type_id)}/versions",
+            responses={200: EventTypeVersionList},
+            reads=True,
+        )
+        return cast("EventTypeVersionList", self._transport.call(call))
+
+    def check_version(
+        self, event_type_id: str, schema: Mapping[str, Any], *, version: int | None | UnsetType = UNSET
+    ) -> SchemaComparison:
+        """Compare a schema with a version.
+
+        List what would be breaking in a new version: what lets through payloads that the version
+        promises not to have.
+
+        A member that is no longer required, a new value of an enum, and a wider range are breaking;
+        a new member is not. Nothing is stored.
+        """
+        call = Call(
+            "POST",
+            f"/api/v1/event-types/{segment(event_type_id)}/versions/check",
+            responses={200: SchemaComparison},
+            body={"schema": schema, "version": version},
+        )
+        return cast("SchemaComparison", self._transport.call(call))
+
+    def get_version(self, event_type_id: str, number: str) -> EventTypeVersion:
+        """Get a version.
+
+        Return a version of an event type.
+        """
+        call = Call(
+            "GET",
+            f"/api/v1/event-types/{segment(event_type_id)}/versions/{segment(number)}",
+            responses={200: EventTypeVersion},
+            reads=True,
+        )
+        return cast("EventTypeVersion", self._transport.call(call))
+
+    def update_version(
+        self,
+        event_type_id: str,
+        number: str,
+        *,
+        schema: Mapping[str, Any] | None | UnsetType = UNSET,
+        status: EventTypeStatus | str | UnsetType = UNSET,
+        sunset_at: datetime | str | None | UnsetType = UNSET,
+        description: str | UnsetType = UNSET,
+        example: Any | UnsetType = UNSET,
+    ) -> EventTypeVersion:
+        """Change a version.
+
+        Publish a draft, deprecate a version, or change what is said about it. A published schema
+        never changes.
+        """
+        call = Call(
+            "PATCH",
+            f"/api/v1/event-types/{segment(event_type_id)}/versions/{segment(number)}",
+            responses={200: EventTypeVersion},
+            body={
+                "schema": schema,
+                "status": status,
+                "sunset_at": sunset_at,
+                "description": description,
+                "example": example,
+            },
+        )
+        return cast("EventTypeVersion", self._transport.call(call))
+
+
 class DeliveriesResource(Resource):
     """Operations on deliveries."""
 
@@ -1155,6 +1356,7 @@ class TenantsResource(Resource):
         description: str | UnsetType = UNSET,
         weight: int | UnsetType = UNSET,
         quotas: QuotasBody | Mapping[str, Any] | UnsetType = UNSET,
+        validation: Validation | str | UnsetType = UNSET,
         idempotency_key: str | None = None,
     ) -> Tenant:
         """Create a tenant.
@@ -1165,7 +1367,14 @@ class TenantsResource(Resource):
             "POST",
             "/api/v1/admin/tenants",
             responses={201: Tenant},
-            body={"id": id, "name": name, "description": description, "weight": weight, "quotas": quotas},
+            body={
+                "id": id,
+                "name": name,
+                "description": description,
+                "weight": weight,
+                "quotas": quotas,
+                "validation": validation,
+            },
             idempotency_key=idempotency_key,
             keyed=True,
         )
@@ -1200,6 +1409,7 @@ class TenantsResource(Resource):
         name: str | UnsetType = UNSET,
         description: str | UnsetType = UNSET,
         weight: int | UnsetType = UNSET,
+        validation: Validation | str | UnsetType = UNSET,
         quotas: QuotasBody | Mapping[str, Any] | UnsetType = UNSET,
         portal: PortalLookPatch | Mapping[str, Any] | UnsetType = UNSET,
     ) -> Tenant:
@@ -1212,7 +1422,14 @@ class TenantsResource(Resource):
             "PATCH",
             f"/api/v1/admin/tenants/{segment(tenant_id)}",
             responses={200: Tenant},
-            body={"name": name, "description": description, "weight": weight, "quotas": quotas, "portal": portal},
+            body={
+                "name": name,
+                "description": description,
+                "weight": weight,
+                "validation": validation,
+                "quotas": quotas,
+                "portal": portal,
+            },
         )
         return cast("Tenant", self._transport.call(call))
 
@@ -1383,6 +1600,7 @@ class Api(Transport):
         self.webhooks = WebhooksResource(self)
         self.events = EventsResource(self)
         self.subscriptions = SubscriptionsResource(self)
+        self.event_types = EventTypesResource(self)
         self.deliveries = DeliveriesResource(self)
         self.jobs = JobsResource(self)
         self.stats = StatsResource(self)

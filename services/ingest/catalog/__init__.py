@@ -1,0 +1,1 @@
+"""The event catalog: types of events, versions of their schemas, and validation when events are accepted."""

@@ -1,0 +1,118 @@
+"""Event types and their versions: the records, and the rules for what callers set."""
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from services.domain import events, limits
+from services.domain.validation import Validation
+from services.ingest.catalog.schemas import MAX_EXAMPLE_BYTES, Schema, decoded
+from services.platform import errors
+
+# Of a tenant, and of an event type.
+MAX_EVENT_TYPES = 1_000
+MAX_VERSIONS = 50
+
+
+class Status(enum.StrEnum):
+    """What a version is used for."""
+
+    # Validates nothing, and may change.
+    DRAFT = "draft"
+    LIVE = "live"
+    # Validates as a live one does.
+    DEPRECATED = "deprecated"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VersionDraft:
+    """A version as a caller wants it, validated at construction; None in an update: as it is."""
+
+    schema: str
+    status: Status = Status.LIVE
+    sunset_at: datetime | None = None
+    description: str = ""
+    example: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument, which names the field at fault."""
+        schema = Schema(self.schema.encode())
+        found = []
+        if len(self.description) > limits.MAX_DESCRIPTION_LENGTH:
+            found.append(_violation("description", f"must be at most {limits.MAX_DESCRIPTION_LENGTH} characters"))
+        if self.sunset_at is not None and self.status is not Status.DEPRECATED:
+            found.append(_violation("sunset_at", "requires the status deprecated"))
+        if self.example:
+            example = self.example.encode()
+            decoded("example", example, MAX_EXAMPLE_BYTES)
+            found += [
+                _violation(one.field.replace("payload", "example", 1), one.description)
+                for one in schema.violations(example)
+            ]
+        if found:
+            raise errors.InvalidArgument.of(*found)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TypeDraft:
+    """An event type as a caller wants it, validated at construction."""
+
+    name: str
+    description: str
+    # None: that of the tenant.
+    validation: Validation | None
+    version: VersionDraft
+
+    def __post_init__(self) -> None:
+        """Raise InvalidArgument, which names the field at fault."""
+        events.check_type("name", self.name)
+        check_description(self.description)
+
+
+def check_description(description: str) -> None:
+    """Raise InvalidArgument for a description that is too long."""
+    if len(description) > limits.MAX_DESCRIPTION_LENGTH:
+        expected = f"must be at most {limits.MAX_DESCRIPTION_LENGTH} characters"
+        raise errors.InvalidArgument.field("description", expected)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Version:
+    """A row of `event_type_versions`."""
+
+    event_type_id: UUID
+    number: int
+    status: Status
+    schema: str
+    example: str
+    description: str
+    sunset_at: datetime | None
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EventType:
+    """A row of `event_types`, with its newest version."""
+
+    id: UUID
+    tenant_id: str
+    name: str
+    description: str
+    # None: that of the tenant.
+    validation: Validation | None
+    effective_validation: Validation
+    # None: all are drafts.
+    current_version: int | None
+    latest: Version
+    invalid_events: int
+    last_invalid_at: datetime | None
+    last_invalid_errors: Sequence[str]
+    created_at: datetime
+    updated_at: datetime
+
+
+def _violation(field: str, description: str) -> errors.Violation:
+    return errors.Violation(field=field, description=description)
