@@ -1,6 +1,12 @@
 // Data of a page: loaded when what it depends on changes, and again every few seconds while somebody looks.
 import { useCallback, useEffect, useRef, useState } from "./html.js";
 import { session, tenant } from "./api.js";
+import { follow } from "./live.js";
+
+// Between two looks at a list that the stream asks for, and the interval while there is a stream: what is accepted and held
+// back is not in it.
+const LOOK_MS = 1500;
+const STREAMED_MS = 15_000;
 
 /**
  * Load data. What was loaded stays while it is loaded again.
@@ -8,7 +14,7 @@ import { session, tenant } from "./api.js";
  * @param {(abort: AbortSignal) => Promise<Data>} load
  * @param {any[]} depends
  * @param {{every?: number}} [options] `every`: milliseconds after which it is loaded again.
- * @returns {{data: Data | undefined, error: any, loading: boolean, refresh: () => void, change: (data: Data) => void}}
+ * @returns {{data: Data | undefined, error: any, loading: boolean, refresh: () => void, look: () => void, change: (data: Data) => void}}
  */
 export function useQuery(load, depends, { every = 0 } = {}) {
   const [state, set] = useState({ data: /** @type {any} */ (undefined), error: null, loading: true });
@@ -17,17 +23,25 @@ export function useQuery(load, depends, { every = 0 } = {}) {
   latest.current = load;
   const caller = session.value?.caller?.key_id;
   const acting = tenant.value;
+  const soon = useRef(() => {});
   useEffect(() => {
     const control = new AbortController();
     let timer = 0;
+    let busy = false;
+    let wanted = false;
     const once = async () => {
+      clearTimeout(timer);
+      if (busy) return void (wanted = true);
+      busy = true;
       try {
         const data = await latest.current(control.signal);
         if (!control.signal.aborted) set({ data, error: null, loading: false });
       } catch (error) {
         if (!control.signal.aborted) set((before) => ({ ...before, error, loading: false }));
       }
-      if (every && !control.signal.aborted) timer = setTimeout(again, every);
+      busy = false;
+      if ((wanted || every) && !control.signal.aborted) timer = setTimeout(again, wanted ? LOOK_MS : every);
+      wanted = false;
     };
     const again = () => {
       if (document.hidden) document.addEventListener("visibilitychange", again, { once: true, signal: control.signal });
@@ -35,14 +49,16 @@ export function useQuery(load, depends, { every = 0 } = {}) {
     };
     set((before) => ({ ...before, loading: true }));
     once();
+    soon.current = again;
     return () => {
       control.abort();
       clearTimeout(timer);
     };
   }, [...depends, turn, every, caller, acting]);
   const refresh = useCallback(() => setTurn((before) => before + 1), []);
+  const look = useCallback(() => soon.current(), []);
   const change = useCallback((data) => set((before) => ({ ...before, data })), []);
-  return { ...state, refresh, change };
+  return { ...state, refresh, look, change };
 }
 
 /**
@@ -50,15 +66,38 @@ export function useQuery(load, depends, { every = 0 } = {}) {
  * is new waits until somebody asks for it.
  * @param {(cursor: string, abort?: AbortSignal) => Promise<any>} page Loads a page.
  * @param {any[]} depends
- * @param {{every?: number}} [options]
+ * @param {{every?: number, recorded?: (delivery: any) => boolean}} [options] `recorded`: whether a delivery of the live stream
+ * may be in the list, which is looked at again then, and every few seconds only without a stream.
  */
-export function useList(page, depends, { every = 0 } = {}) {
+export function useList(page, depends, { every = 0, recorded } = {}) {
   const [state, set] = useState({ items: /** @type {any[]} */ ([]), cursor: "", fresh: /** @type {any[]} */ ([]), page: /** @type {any} */ (null) });
   const [more, setMore] = useState({ loading: false, error: null });
   const key = JSON.stringify([...depends, tenant.value]);
   const shown = useRef("");
+  const [live, setLive] = useState(false);
   // A page says what it was loaded for, because data stays while other data is loaded.
-  const query = useQuery(async (abort) => ({ key, found: await page("", abort) }), depends, { every });
+  const query = useQuery(async (abort) => ({ key, found: await page("", abort) }), depends, { every: every && live ? STREAMED_MS : every });
+  const { look } = query;
+  const may = useRef(/** @type {(delivery: any) => boolean} */ (() => false));
+  may.current = (delivery) => Boolean(recorded?.(delivery)) || state.items.some((item) => item.id === delivery.delivery_id);
+  const follows = Boolean(every && recorded);
+  useEffect(() => {
+    if (!follows) return undefined;
+    let timer = 0;
+    const end = follow((message) => {
+      if (message.live !== undefined) setLive(message.live);
+      if (!timer && (message.reset || message.dropped || message.items?.some(may.current))) {
+        timer = setTimeout(() => {
+          timer = 0;
+          look();
+        }, LOOK_MS);
+      }
+    });
+    return () => {
+      clearTimeout(timer);
+      end();
+    };
+  }, [follows, tenant.value]);
   useEffect(() => {
     if (query.data?.key !== key) return;
     const { found } = query.data;

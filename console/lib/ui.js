@@ -348,6 +348,11 @@ export const Segments = ({ label, value, options, onChange }) => html`
   </div>
 `;
 
+/** Scroll a tab into its row, which is narrower than all of them on a small screen. @param {Element | null} tab */
+export function visible(tab) {
+  if (tab?.parentElement) tab.parentElement.scrollLeft = /** @type {HTMLElement} */ (tab).offsetLeft - tab.parentElement.offsetLeft - 40;
+}
+
 /** Views of a page, each with an address. @param {{label: string, value: string, param: string, items: [string, any][]}} props */
 export const Views = ({ label, value, param, items }) => html`
   <nav class="views" aria-label=${label}>
@@ -356,7 +361,8 @@ export const Views = ({ label, value, param, items }) => html`
       if (key) query.set(param, key);
       else query.delete(param);
       const to = query.size ? `${here.value.path}?${query}` : here.value.path;
-      return html`<a key=${key} href=${link(to)} aria-current=${key === value ? "page" : undefined}>${text}</a>`;
+      const shown = key === value;
+      return html`<a key=${key} href=${link(to)} aria-current=${shown ? "page" : undefined} ref=${shown ? visible : undefined}>${text}</a>`;
     })}
   </nav>
 `;

@@ -3,7 +3,7 @@ import { html, useState } from "../../lib/html.js";
 import { allowed, curl, get, send } from "../../lib/api.js";
 import { absolute, compact } from "../../lib/format.js";
 import { link, param, params, setQuery } from "../../lib/router.js";
-import { Button, Card, Curl, Empty, Failure, Fresh, More, Page, Skeleton, toast } from "../../lib/ui.js";
+import { Button, Card, Curl, Empty, Failure, Fresh, More, Page, Skeleton, toast, visible } from "../../lib/ui.js";
 import { useAction, useList, useQuery } from "../../lib/query.js";
 import { DELIVERY } from "../../lib/words.js";
 import { Filters, STATES, narrowed, useFilter } from "./filters.js";
@@ -21,11 +21,22 @@ export async function download(path, query, name) {
   setTimeout(() => URL.revokeObjectURL(at), 10_000);
 }
 
+/** Whether a delivery of the live stream may match a search. @param {Record<string, any>} filter @param {any} one */
+function mayMatch(filter, one) {
+  const among = (values, value) => !values?.length || values.includes(value);
+  const types = filter.event_type || [];
+  return (
+    among(filter.status, one.status) &&
+    among(filter.subscription_id, one.subscription_id) &&
+    (!types.length || types.some((type) => (type.endsWith(".*") ? one.event_type?.startsWith(type.slice(0, -1)) : type === one.event_type)))
+  );
+}
+
 export default function Deliveries() {
   const filter = useFilter();
   const key = JSON.stringify(filter);
   const oldest = filter.order === "oldest";
-  const list = useList((cursor, abort) => get(PATH, { ...filter, limit: ROWS, cursor }, abort), [key], { every: oldest ? 0 : 4000 });
+  const list = useList((cursor, abort) => get(PATH, { ...filter, limit: ROWS, cursor }, abort), [key], { every: oldest ? 0 : 4000, recorded: (one) => mayMatch(filter, one) });
   const { status, order, ...unstated } = filter;
   const counts = useQuery((abort) => get(`${PATH}/summary`, { ...unstated, group_by: "status" }, abort), [JSON.stringify(unstated)], { every: 10_000 });
   const [recovering, recover] = useState(false);
@@ -62,7 +73,7 @@ export default function Deliveries() {
       <${Filters} />
       <nav class="views" aria-label="States">
         <a href=${to("")} aria-current=${chosen.length ? undefined : "page"}>All</a>
-        ${STATES.map((state) => html`<a key=${state} href=${to(state)} aria-current=${view(state)}>${DELIVERY[state].label}<span class="num">${number(state)}</span></a>`)}
+        ${STATES.map((state) => html`<a key=${state} href=${to(state)} aria-current=${view(state)} ref=${view(state) && visible}>${DELIVERY[state].label}<span class="num">${number(state)}</span></a>`)}
       </nav>
       <${Failure} error=${save.error} compact />
       <${Fresh} list=${list} />

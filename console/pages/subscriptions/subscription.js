@@ -149,8 +149,8 @@ function Overview({ subscription, path }) {
     <div class="tiles">
       <${Tile} label="Delivered, 24 h" value=${summary ? compact(summary.delivered) : "…"} href=${list({ status: "delivered" })} />
       <${Tile} label="Failed, 24 h" value=${summary ? compact(summary.failed) : "…"} tone=${summary?.failed ? "bad" : ""} href=${list({ status: "failed" })} />
-      <${Tile} label="Success" value=${summary ? percent(summary.delivery_success_rate) : "…"} note=${summary && `${percent(summary.attempt_success_rate)} of attempts`} />
-      <${Tile} label="Latency, median" value=${summary ? millis(summary.latency_ms?.p50 ?? null) : "…"} note=${summary?.latency_ms && `95%: ${millis(summary.latency_ms.p95)}`} />
+      <${Tile} label="Success" value=${summary ? percent(summary.delivery_success_rate) : "…"} href=${list({})} note=${summary && `${percent(summary.attempt_success_rate)} of attempts`} />
+      <${Tile} label="Latency, median" value=${summary ? millis(summary.latency_ms?.p50 ?? null) : "…"} href=${list({})} note=${summary?.latency_ms && `95%: ${millis(summary.latency_ms.p95)}`} />
       ${subscription.destination === "http" && html`<${Tile} label="Breaker" value=${html`<${Badge} look=${BREAKER[breaker.state]} />`} note=${breaker.consecutive_failures ? `${plural(breaker.consecutive_failures, "failure")} in a row` : "no failures in a row"} />`}
       <${Tile} label="State" value=${html`<${Badge} look=${SUBSCRIPTION[subscription.status]} />`} note=${html`since <${Time} at=${subscription.status_since} />`} />
     </div>
@@ -192,7 +192,7 @@ function History({ id }) {
 
 /** @param {{id: string}} props */
 function Deliveries({ id }) {
-  const list = useList((cursor, abort) => get("/api/v1/deliveries", { subscription_id: id, limit: 25, cursor }, abort), [id], { every: 4000 });
+  const list = useList((cursor, abort) => get("/api/v1/deliveries", { subscription_id: id, limit: 25, cursor }, abort), [id], { every: 4000, recorded: (one) => one.subscription_id === id });
   return html`
     <${Fresh} list=${list} />
     <${Failure} error=${list.error} retry=${list.refresh} compact=${list.ready} />
