@@ -11,7 +11,7 @@ const MENU = [
   ["", [["/", "Overview", "home", "o"]]],
   ["Traffic", [["/deliveries", "Deliveries", "send", "d"], ["/events", "Events", "inbox", "e"], ["/live", "Live tail", "live", "l"], ["/jobs", "Jobs", "job", "j"], ["/statistics", "Statistics", "chart", "t"]]],
   ["Endpoints", [["/subscriptions", "Subscriptions", "hook", "s"], ["/inbound", "Inbound", "door", "i"]]],
-  ["Operate", [["/tenants", "Tenants", "people", "n"], ["/keys", "Keys and members", "key", "k"], ["/audit", "Audit log", "book", "a"], ["/system", "System", "server", "y"]]],
+  ["Operate", [["/tenants", "Tenants", "people", "n"], ["/keys", "Keys", "key", "k"], ["/audit", "Audit log", "book", "a"], ["/system", "System", "server", "y"]]],
 ];
 
 const helping = signal(false);

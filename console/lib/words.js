@@ -105,5 +105,7 @@ export const sentence = (name) => name.charAt(0).toUpperCase() + name.slice(1).r
 export function actorName(actor) {
   const known = { system: "the service", anonymous: "anonymous", bootstrap: "the bootstrap key" };
   if (actor.startsWith("job:")) return "a job";
-  return known[actor] || `key …${actor.slice(-6)}`;
+  if (actor.startsWith("portal:")) return "a portal link";
+  // No line ends after the ellipsis.
+  return known[actor] || `key …\u2060${actor.slice(-6)}`;
 }

@@ -82,6 +82,11 @@ export default function Statistics() {
   const show = (begin, end) => go(`/deliveries?${new URLSearchParams({ from: iso(begin * 1000), to: iso(end * 1000) })}`);
   const change = (value, was) => (compare && before && was ? `${value >= was ? "+" : "−"}${percent(Math.abs(value - was) / was)} to the time before` : "");
   const past = before?.total.summary;
+  const all = now && `/deliveries?${new URLSearchParams({ from: now.from })}`;
+  const linked = (group, status, value, tone = "") => {
+    const target = by !== "outcome" && to(group.group);
+    return target ? html`<a class=${tone} href=${`${target}&status=${status}`}>${count(value)}</a>` : count(value);
+  };
   return html`
     <${Page} title="Statistics" about="Counted exactly, and complete up to a few seconds ago."
       actions=${html`
@@ -103,9 +108,9 @@ export default function Statistics() {
         <${Tile} label="Events" value=${summary ? compact(summary.events || 0) : "…"} href=${now && `/events?${new URLSearchParams({ from: now.from })}`} note=${summary && change(summary.events, past?.events)} />
         <${Tile} label="Delivered" value=${summary ? compact(summary.delivered) : "…"} href=${now && `/deliveries?${new URLSearchParams({ status: "delivered", from: now.from })}`} note=${summary && change(summary.delivered, past?.delivered)} />
         <${Tile} label="Failed" tone=${summary?.failed ? "bad" : ""} value=${summary ? compact(summary.failed) : "…"} href=${now && `/deliveries?${new URLSearchParams({ status: "failed", from: now.from })}`} note=${summary && change(summary.failed, past?.failed)} />
-        <${Tile} label="Success" value=${summary ? percent(summary.delivery_success_rate) : "…"} note=${summary && `${percent(summary.attempt_success_rate)} of attempts`} />
-        <${Tile} label="Latency, median" value=${summary ? millis(summary.latency_ms?.p50 ?? null) : "…"} note=${summary?.latency_ms ? `mean ${millis(summary.latency_ms.mean)}` : ""} />
-        <${Tile} label="Latency, 99%" value=${summary ? millis(summary.latency_ms?.p99 ?? null) : "…"} note=${summary?.latency_ms ? `95%: ${millis(summary.latency_ms.p95)}` : ""} />
+        <${Tile} label="Success" value=${summary ? percent(summary.delivery_success_rate) : "…"} href=${all} note=${summary && `${percent(summary.attempt_success_rate)} of attempts`} />
+        <${Tile} label="Latency, median" value=${summary ? millis(summary.latency_ms?.p50 ?? null) : "…"} href=${all} note=${summary?.latency_ms ? `mean ${millis(summary.latency_ms.mean)}` : ""} />
+        <${Tile} label="Latency, 99%" value=${summary ? millis(summary.latency_ms?.p99 ?? null) : "…"} href=${all} note=${summary?.latency_ms ? `95%: ${millis(summary.latency_ms.p95)}` : ""} />
       </div>
       <${Card} title=${by ? `${label} by ${GROUPS.find(([key]) => key === by)[1].toLowerCase()}` : label}>
         ${!now && !query.error && html`<${Skeleton} rows=${7} />`}
@@ -119,8 +124,8 @@ export default function Statistics() {
             { title: GROUPS.find(([key]) => key === by)[1], cell: (group) => { const target = to(group.group); return target ? html`<a class="cellmain" data-row href=${target}>${name(group.group)}</a>` : html`<span class="cellmain">${name(group.group)}</span>`; } },
             by === "event_type" && { title: "Events", kind: "num", cell: (group) => count(group.summary.events || 0) },
             { title: "Attempts", kind: "num", cell: (group) => count(group.summary.attempts) },
-            by !== "outcome" && { title: "Delivered", kind: "num lo", cell: (group) => count(group.summary.delivered) },
-            by !== "outcome" && { title: "Failed", kind: "num", cell: (group) => html`<span class=${group.summary.failed ? "tone-bad" : ""}>${count(group.summary.failed)}</span>` },
+            by !== "outcome" && { title: "Delivered", kind: "num lo", cell: (group) => linked(group, "delivered", group.summary.delivered) },
+            by !== "outcome" && { title: "Failed", kind: "num", cell: (group) => linked(group, "failed", group.summary.failed, group.summary.failed ? "tone-bad" : "") },
             by !== "outcome" && { title: "Success", kind: "num", cell: (group) => percent(group.summary.delivery_success_rate) },
             { title: "Median", kind: "num lo", cell: (group) => millis(group.summary.latency_ms?.p50 ?? null) },
             { title: "99%", kind: "num lo", cell: (group) => millis(group.summary.latency_ms?.p99 ?? null) },

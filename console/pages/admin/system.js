@@ -60,10 +60,10 @@ export default function System() {
         <//>
         <${Failure} error=${stats.error} retry=${stats.refresh} compact />
         <div class="tiles">
-          <${Tile} label="Events, 15 min" value=${summary ? compact(summary.events || 0) : "…"} note=${summary && `${compact(Math.round((10 * (summary.events || 0)) / 900) / 10)} a second`} />
-          <${Tile} label="Attempts, 15 min" value=${summary ? compact(summary.attempts) : "…"} note=${summary && `${compact(Math.round((10 * summary.attempts) / 900) / 10)} a second`} />
-          <${Tile} label="Success of attempts" value=${summary ? percent(summary.attempt_success_rate) : "…"} />
-          <${Tile} label="Latency, 95%" value=${summary ? millis(summary.latency_ms?.p95 ?? null) : "…"} note="of the receivers" />
+          <${Tile} label="Events, 15 min" value=${summary ? compact(summary.events || 0) : "…"} href=${summary && `/events?${new URLSearchParams({ from: summary.window_start })}`} note=${summary && `${compact(Math.round((10 * (summary.events || 0)) / 900) / 10)} a second`} />
+          <${Tile} label="Attempts, 15 min" href="/statistics?period=1h&metric=attempts" value=${summary ? compact(summary.attempts) : "…"} note=${summary && `${compact(Math.round((10 * summary.attempts) / 900) / 10)} a second`} />
+          <${Tile} label="Success of attempts" href="/statistics?period=1h&metric=success" value=${summary ? percent(summary.attempt_success_rate) : "…"} />
+          <${Tile} label="Latency, 95%" href="/statistics?period=1h&metric=p95" value=${summary ? millis(summary.latency_ms?.p95 ?? null) : "…"} note="of the receivers" />
         </div>
         <${Card} title="About">
           <${Facts} items=${[

@@ -83,23 +83,23 @@ function Body({ job }) {
         <${Badge} look=${JOB[job.status]} />
         <span class="strong num">${count(seen)} of ${counts.matched_is_exact ? "" : "at least "}${count(counts.matched)}</span>
         <span class="mute">
-          ${job.estimated_end_at ? html`· ends <${Time} at=${job.estimated_end_at} />` : ""}
-          ${job.ended_at ? html`· ended <${Time} at=${job.ended_at} />, after ${duration(elapsed)}` : ""}
-          · at most ${count(job.rate_per_second)} a second${job.current_rate_per_second !== undefined && job.current_rate_per_second !== null && !job.ended_at ? `, now ${count(Math.round(job.current_rate_per_second))}` : ""}
+          ${job.estimated_end_at ? html`Ends <${Time} at=${job.estimated_end_at} />${" · "}` : ""}
+          ${job.ended_at ? html`Ended <${Time} at=${job.ended_at} />, after ${duration(elapsed)}${" · "}` : ""}
+          at most ${count(job.rate_per_second)} a second${job.current_rate_per_second !== undefined && job.current_rate_per_second !== null && !job.ended_at ? `, now ${count(Math.round(job.current_rate_per_second))}` : ""}
         </span>
       </div>
       <${Bar} label=${`${count(seen)} of ${count(counts.matched)}`} total=${Math.max(counts.matched, seen)} parts=${[["accent", counts.done], ["mute", counts.skipped + counts.gone]]} />
       ${job.error && html`<div class="note warn"><${Icon} name="warn" /><span class="break">${job.error}</span></div>`}
     <//>
     <div class="tiles">
-      <${Tile} label="Done" value=${count(counts.done)} note=${{ retry: "made pending again", replay: "replayed", cancel: "cancelled", erase: "erased" }[job.kind] || ""} />
+      <${Tile} label="Done" value=${count(counts.done)} href=${findable ? list() : undefined} note=${{ retry: "made pending again", replay: "replayed", cancel: "cancelled", erase: "erased" }[job.kind] || ""} />
       <${Tile} label="Skipped" value=${count(counts.skipped)} note="changed meanwhile" />
       <${Tile} label="Gone" value=${count(counts.gone)} note="payload no longer kept" />
       ${results &&
       html`
         <${Tile} label="Delivered since" tone="ok" value=${count(results.delivered)} href=${outcome("delivered")} />
         <${Tile} label="Failed again" tone=${results.failed ? "bad" : ""} value=${count(results.failed)} href=${outcome("failed")} />
-        <${Tile} label="Still waiting" value=${count(results.waiting)} note="pending, scheduled, in flight" />
+        <${Tile} label="Still waiting" value=${count(results.waiting)} href=${outcome("pending") && `${outcome("pending")}&status=scheduled&status=in_flight`} note="pending, scheduled, in flight" />
       `}
     </div>
     ${results &&

@@ -159,7 +159,9 @@ def _last(delivery: Known) -> str:
     if not delivery.attempt_count:
         return " It has not been attempted."
     if delivery.last_status_code is not None:
-        return f" The receiver answered attempt {delivery.attempt_count} with status code {delivery.last_status_code}."
+        return (
+            f" The receiver responded to attempt {delivery.attempt_count} with status code {delivery.last_status_code}."
+        )
     if delivery.last_error_kind is None:
         return ""
     said = _ERRORS.get(delivery.last_error_kind, delivery.last_error_kind)

@@ -165,7 +165,7 @@ class DeliverySummary(models.Answer):
     explanation: str = Field(
         description="Where the delivery is and why, for people.",
         examples=[
-            "Waiting for attempt 2 at 2026-03-14T15:09:31Z. The receiver answered attempt 1 with status code 503."
+            "Waiting for attempt 2 at 2026-03-14T15:09:31Z. The receiver responded to attempt 1 with status code 503."
         ],
     )
     waits_for: WaitsFor | None = Field(description="What the delivery waits for; null once it has ended.")

@@ -44,7 +44,7 @@ FAILED = Known(attempt_count=3, last_status_code=503, last_error_kind="http_5xx"
         (Known(), "worker", None, "Waiting for a free worker. It has not been attempted."),
         (
             replace(FAILED, status=DeliveryStatus.SCHEDULED), "retry", AT,
-            "Waiting for attempt 4 at 2026-03-14T15:09:26Z. The receiver answered attempt 3 with status code 503.",
+            "Waiting for attempt 4 at 2026-03-14T15:09:26Z. The receiver responded to attempt 3 with status code 503.",
         ),
         (
             replace(FAILED, status=DeliveryStatus.IN_FLIGHT), "response", None,
@@ -52,7 +52,7 @@ FAILED = Known(attempt_count=3, last_status_code=503, last_error_kind="http_5xx"
         ),
         (
             replace(FAILED, status=DeliveryStatus.SCHEDULED, held_by="breaker_open", probe_at=AT), "breaker_open", AT,
-            f"Waiting: {BREAKER} at 2026-03-14T15:09:26Z. The receiver answered attempt 3 with status code 503.",
+            f"Waiting: {BREAKER} at 2026-03-14T15:09:26Z. The receiver responded to attempt 3 with status code 503.",
         ),
         (
             Known(held_by="paused"), "paused", None,
