@@ -24,6 +24,7 @@ from dev.harness import plan, supervisor
 from dev.harness.load.payloads import Template
 from dev.harness.supervisor import StackError
 from dev.local.settings import LocalSettings
+from services.domain import live
 from services.domain.secrets.encryption import Keys, parse_keys
 from services.domain.secrets.vault import Secret, Vault
 from services.platform.auth import keys
@@ -273,6 +274,11 @@ class Stack:
     def redis_commands(self) -> int:
         """Return how many commands Redis has processed; this question is one."""
         return self._redis_says("stats", "total_commands_processed")
+
+    def somebody_watches(self) -> bool:
+        """Return whether workers tell what becomes of deliveries."""
+        with contextlib.closing(redis.Redis.from_url(self._stores.redis_url)) as client:
+            return bool(client.exists(str(live.STREAM)))
 
     def _redis_says(self, section: str, key: str) -> int:
         with contextlib.closing(redis.Redis.from_url(self._stores.redis_url)) as client:

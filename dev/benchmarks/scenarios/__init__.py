@@ -18,11 +18,12 @@ from dev.benchmarks.scenarios import (
     tenants,
     throughput,
     tls,
+    watching,
 )
 
 _MODULES = (
     *(floor, idle),
-    *(rates, peers, throughput, latency, fanout, slow, tls),
+    *(rates, peers, throughput, latency, fanout, slow, tls, watching),
     *(backlog, snapshot, growth),
     *(neighbour, tenants),
 )
