@@ -5,7 +5,7 @@ import contextlib
 import re
 import statistics
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import msgspec
 
 from dev.embedded import EmbeddedPostgres, EmbeddedValkey, Guard
 from dev.harness import stack
+from dev.harness.stack import Stack
 from dev.harness.supervisor import DATABASE, migrate
 from dev.harness.waiting import wait_until
 from dev.scale import rows, searches
@@ -29,6 +30,7 @@ PAGE_SIZE = "50"
 # Nobody listens there: what a job retries comes back.
 NOWHERE = "http://127.0.0.1:9/"
 REQUEST_TIMEOUT_SECONDS = 60.0
+LOG_NAME = "postgres.log"
 _SLOW = re.compile(r"duration: ([0-9.]+) ms +(?:execute|statement|parse|bind)[^:]*: (.*)")
 
 Say = Callable[[str], None]
@@ -69,9 +71,10 @@ class Report:
         return found
 
 
-def run(folder: Path, deliveries: int, repeats: int, say: Say) -> Report:
-    """Make the deliveries unless an earlier run left them in the folder, start the service, and ask."""
-    log_path, made_path = folder / "postgres.log", folder / "made.json"
+@contextlib.contextmanager
+def serving(folder: Path, deliveries: int, say: Say) -> Iterator[tuple[Stack, Made]]:
+    """Make the deliveries unless an earlier run left them in the folder, and yield a service that has them."""
+    log_path, made_path = folder / LOG_NAME, folder / "made.json"
     settings = {"log_min_duration_statement": str(STATEMENT_MILLISECONDS)}
     with (
         Guard() as guard,
@@ -89,11 +92,18 @@ def run(folder: Path, deliveries: int, repeats: int, say: Say) -> Report:
         environment = {"DATABASE_URL": postgres.url(DATABASE), "REDIS_URL": valkey.url()}
         with stack.running(folder / "service", environment=environment, processes="one") as service:
             say("the service runs")
-            begun_at = log_path.stat().st_size
-            asked, job_seconds = asyncio.run(_ask(service.base_url, made, repeats))
-            with log_path.open(errors="replace") as log:
-                log.seek(begun_at)
-                slow = [(float(found[1]), found[2][:160]) for found in map(_SLOW.search, log) if found]
+            yield service, made
+
+
+def run(folder: Path, deliveries: int, repeats: int, say: Say) -> Report:
+    """Ask a service with so many deliveries, and see what its database says of its statements."""
+    with serving(folder, deliveries, say) as (service, made):
+        log_path = folder / LOG_NAME
+        begun_at = log_path.stat().st_size
+        asked, job_seconds = asyncio.run(_ask(service.base_url, made, repeats))
+        with log_path.open(errors="replace") as log:
+            log.seek(begun_at)
+            slow = [(float(found[1]), found[2][:160]) for found in map(_SLOW.search, log) if found]
     return Report(asked=asked, job_seconds=job_seconds, slow=slow)
 
 

@@ -1,6 +1,9 @@
 """What the console does besides, in a real browser, and every page in both themes and on a small screen."""
 
 import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -9,6 +12,11 @@ from dev.harness.receiver import Receiver
 from dev.harness.waiting import wait_until
 from tests.console.conftest import Window, button, violations
 
+# Kept in the repository, where docs show some of them.
+PICTURES = Path(__file__).resolve().parents[2] / "docs/images/console/pages"
+MAX_PICTURES_BYTES = 2_600_000
+WIDE, HEIGHT, QUALITY = 1100, 640, 24
+SCHEMES: Sequence[Literal["light", "dark"]] = ("light", "dark")
 # The whole run is long where many things run beside it.
 pytestmark = pytest.mark.timeout(900)
 
@@ -63,10 +71,10 @@ async def test_settings_change_only_what_was_changed(window: Window, receiver: R
 
 
 async def test_every_page_is_accessible_in_both_themes_and_fits_320_pixels(
-    window: Window, places: dict[str, str]
+    window: Window, places: dict[str, str], portal: dict[str, str]
 ) -> None:
     page, found = window.page, list[str]()
-    for name, path in places.items():
+    for name, path in (places | portal).items():
         await page.set_viewport_size({"width": 1280, "height": 800})
         await window.open(path)
         found += [f"{name}, {fault}" for fault in await violations(page, "light", "dark")]
@@ -74,6 +82,26 @@ async def test_every_page_is_accessible_in_both_themes_and_fits_320_pixels(
         if (wide := await page.evaluate("document.documentElement.scrollWidth")) > 320:
             found.append(f"{name}: {wide} pixels wide")
     assert found == []
+
+
+async def test_pictures_of_every_page_are_made_in_both_themes(
+    window: Window, places: dict[str, str], portal: dict[str, str], tmp_path: Path
+) -> None:
+    page = window.page
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    await page.set_viewport_size({"width": WIDE, "height": HEIGHT})
+    for name, path in (places | portal).items():
+        file = re.sub("[^a-z]+", "-", name)
+        await window.open(path)
+        for scheme in SCHEMES:
+            await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+            shown = PICTURES / f"{file}-{scheme}.jpg"
+            await page.screenshot(path=shown, type="jpeg", quality=QUALITY, animations="disabled")
+        # To be looked at only: small screens are too many to keep.
+        await page.set_viewport_size({"width": 320, "height": 640})
+        await page.screenshot(path=tmp_path / f"{file}-320.jpg", type="jpeg", quality=QUALITY, animations="disabled")
+        await page.set_viewport_size({"width": WIDE, "height": HEIGHT})
+    assert sum(each.stat().st_size for each in PICTURES.iterdir()) < MAX_PICTURES_BYTES
 
 
 async def test_the_live_tail_of_two_tabs_reads_one_stream_and_gathers_what_is_new(

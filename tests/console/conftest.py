@@ -15,6 +15,7 @@ from dev.harness import stack as stacks
 from dev.harness.api import TLS, Api
 from dev.harness.receiver import receiving
 from dev.harness.stack import Stack
+from services.platform.auth.roles import PortalCapability
 
 if TYPE_CHECKING:
     from playwright.async_api import Browser, Locator, Page
@@ -142,6 +143,17 @@ async def places(console: Stack) -> AsyncIterator[dict[str, str]]:
             "nothing found": "/deliveries?event_type=nothing.like.it",
             "in a tenant": "/deliveries?tenant=default",
         }
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def portal(places: dict[str, str], window: Window, api: Api) -> dict[str, str]:
+    """Addresses of the pages of a portal link, which the window has opened."""
+    links = {"capabilities": list(PortalCapability)}
+    made = (await api.http.post("/api/v1/portal-links", json=links)).json()
+    await window.open(made["url"])
+    base = made["url"].partition("#")[0]
+    of_operators = ("keys", "audit", "tenants", "system", "sending", "in a tenant", "nothing found")
+    return {f"portal, {name}": base + path for name, path in places.items() if name not in of_operators}
 
 
 def button(page: "Page | Locator", name: str) -> "Locator":
