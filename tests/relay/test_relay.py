@@ -13,7 +13,9 @@ from dev.embedded import ports
 from dev.harness.keys import ADMIN_KEY, SERVICE_KEY, metadata
 from dev.harness.stores import PGBOUNCER, Stores, pooling
 from dev.harness.waiting import wait_until
-from protos.webhook.v1 import access_pb2, access_pb2_grpc
+from protos.webhook.v1 import access_pb2, access_pb2_grpc, ingest_pb2_grpc
+from services.platform.errors import PayloadTooLarge
+from services.platform.grpc import client
 from services.platform.process import lifecycle
 from services.platform.settings import load
 from services.platform.stores import postgres
@@ -21,7 +23,7 @@ from services.relay import relay as relays
 from services.relay.publisher import Publisher
 from services.relay.relay import pause_seconds
 from services.relay.settings import RelaySettings
-from services.relay.store import BATCH_BYTES, BATCH_ROWS, MAX_PAYLOAD_BYTES, Deferral, OutboxStore
+from services.relay.store import BATCH_BYTES, BATCH_ROWS, MAX_PAYLOAD_BYTES, Deferral, OutboxStore, Row
 from tests.ingest.conftest import serving
 from tests.relay.conftest import Outbox, Service, counted, relaying
 
@@ -287,6 +289,35 @@ def test_a_wrong_setting_is_named(
     said = capsys.readouterr().err
     assert said.startswith(line)
     assert "secret" not in said
+
+
+async def test_a_row_that_fails_a_whole_call_fails_alone(service: Service) -> None:
+    """A call with it is larger than ingest receives."""
+
+    def row(number: int, payload: bytes) -> Row:
+        return Row(
+            id=number,
+            event_type="a",
+            payload=payload,
+            content_type="text/plain",
+            content_encoding=None,
+            tags={},
+            subscription_id=None,
+            tenant_id=None,
+            idempotency_key=str(number),
+            traceparent=None,
+            attempts=1,
+            waited_seconds=0.0,
+        )
+
+    payloads = [b"0", b"1", bytes(3 << 20), b"3", b"4"]
+    async with client.channel(service.address) as channel:
+        stub = ingest_pb2_grpc.IngestServiceStub(channel)
+        publisher = Publisher(stub, tenant_id=service.ingest.tenant_id)
+        results = await publisher.publish([row(number, payload) for number, payload in enumerate(payloads)])
+    refused = [number for number, result in enumerate(results) if isinstance(result, PayloadTooLarge)]
+    assert refused == [2]
+    assert sorted(bytes(row["payload"]) for row in await events(service)) == [b"0", b"1", b"3", b"4"]
 
 
 # -- claims --
