@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import dev.shape
 
 # Modules that others use.
-_HELPERS = ("hostile_schemas",)
+_HELPERS = ("filter_reference", "hostile_schemas")
 
 
 def parts() -> list[str]:

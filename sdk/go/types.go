@@ -2253,10 +2253,11 @@ type Route struct {
 	Routed bool `json:"routed"`
 
 	// Got it: `matched`, or `replayed` (a job sent it there later). Did not: `event_type` (it does not
-	// get events of this type), `created_later`, `system` (it gets only operational events), `disabled`
-	// (and it keeps no events meanwhile), `expanding` (deliveries are still being created), or
-	// `addressed` (the event was sent to another subscription, not to all that want its type).
-	// `changed_since`: it was changed after the event was accepted, and what it was before is not known.
+	// get events of this type), `filter` (its filter does not let the event through), `created_later`,
+	// `system` (it gets only operational events), `disabled` (and it keeps no events meanwhile),
+	// `expanding` (deliveries are still being created), or `addressed` (the event was sent to another
+	// subscription, not to all that want its type). `changed_since`: it was changed after the event was
+	// accepted, and what it was before is not known.
 	Reason string `json:"reason"`
 
 	// The reason as a sentence, for people.

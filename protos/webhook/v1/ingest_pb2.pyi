@@ -1032,7 +1032,7 @@ class EventRoute(_message.Message):
     routed: _builtins.bool
     """Whether it got the event."""
     reason: _builtins.str
-    """"matched", "replayed", "event_type", "created_later", "system", "disabled", "expanding", "addressed",
+    """"matched", "replayed", "event_type", "filter", "created_later", "system", "disabled", "expanding", "addressed",
     or "changed_since".
     """
     explanation: _builtins.str

@@ -1,8 +1,8 @@
 """Filters on one event."""
 
 import math
-import time
 from collections.abc import Mapping
+from time import perf_counter, thread_time
 from typing import Any
 from uuid import UUID
 
@@ -31,8 +31,8 @@ class Evaluation:
     """Evaluates filters on an event. Its payload is read with the first of them."""
 
     __slots__ = (
-        *("_activation", "_began_cpu", "_decoded", "_event", "_last", "_longest", "_seconds", "_spent", "_values"),
-        *("errors", "evaluated", "no_matches", "slow", "spent_seconds"),
+        *("_activation", "_began", "_began_cpu", "_deadline", "_decoded", "_event", "_last", "_longest", "_seconds"),
+        *("_values", "errors", "matches", "no_matches", "slow", "spent_seconds"),
     )
 
     def __init__(
@@ -53,17 +53,17 @@ class Evaluation:
         self._values = 0
         self._longest = 0
         self._seconds = seconds
-        self._last = 0.0
         self.renew()
 
     def renew(self) -> None:
         """Begin to count again, with as much time as at first."""
-        # By the clock, which is a little cheaper; what counts is the processor's time.
-        self._spent = self.spent_seconds = 0.0
-        self._began_cpu = time.thread_time()
-        self._last = time.perf_counter()
-        # How many were evaluated, how many of these did not match, and how many could not be evaluated.
-        self.evaluated = 0
+        self.spent_seconds = 0.0
+        self._began_cpu = thread_time()
+        self._began = self._last = perf_counter()
+        # By the clock, which is cheaper to read; what counts is the processor's time.
+        self._deadline = self._began + self._seconds
+        # How many matched, how many did not, and how many could not be evaluated.
+        self.matches = 0
         self.no_matches = 0
         self.errors = 0
         # Those that took longer than they should: the subscription, and the text.
@@ -71,8 +71,8 @@ class Evaluation:
 
     def passes(self, subscription_id: UUID, filter_: Expression, on_error: str) -> bool:
         """Return whether a subscription gets the event. Raise OutOfTimeError once the time is over."""
-        if self._spent >= self._seconds and self.end() >= self._seconds:
-            raise OutOfTimeError
+        if self._last >= self._deadline:
+            self._check_time()
         if self._activation is None:
             self._begin()
         value: Any = None
@@ -83,25 +83,30 @@ class Evaluation:
                 value = None
         else:
             value = _VALUES[self.evaluate(filter_)[0]]
-        now = time.perf_counter()
-        took = now - self._last
-        self._last = now
-        if took > SLOW_SECONDS and time.thread_time() - self._began_cpu - self._spent > SLOW_SECONDS:
+        before = self._last
+        self._last = now = perf_counter()
+        if now - before > SLOW_SECONDS and thread_time() - self._began_cpu > SLOW_SECONDS + before - self._began:
             self.slow.append((subscription_id, filter_.text))
-        self._spent += took
-        self.evaluated += 1
-        if value is True:
-            return True
         if value is False:
             self.no_matches += 1
             return False
+        if value is True:
+            self.matches += 1
+            return True
         self.errors += 1
         return on_error == OnError.DELIVER
 
+    def _check_time(self) -> None:
+        spent_seconds = self.end()
+        if spent_seconds >= self._seconds:
+            raise OutOfTimeError
+        # It waited for the processor.
+        self._deadline = self._last + self._seconds - spent_seconds
+
     def end(self) -> float:
         """Return what reading the payload and evaluating filters took of the processor, right after they were."""
-        self._spent = self.spent_seconds = time.thread_time() - self._began_cpu
-        return self._spent
+        self.spent_seconds = thread_time() - self._began_cpu
+        return self.spent_seconds
 
     def evaluate(self, filter_: Expression) -> tuple[Verdict, str]:
         """Return what a filter says of the event, and why it cannot be evaluated."""
@@ -121,7 +126,6 @@ class Evaluation:
         return Verdict.ERROR, _UNREADABLE if self._decoded is _NOTHING else _plain(str(value))
 
     def _begin(self) -> None:
-        began = time.perf_counter()
         event_id, event_type, content_type, encoding, tags, payload = self._event
         variables: dict[str, Any] = {
             "event.id": str(event_id),
@@ -145,8 +149,7 @@ class Evaluation:
         else:
             self._decoded = _NOTHING
         self._activation = expression.environment().Activation(variables)
-        self._last = time.perf_counter()
-        self._spent = self._last - began
+        self._last = perf_counter()
 
     def _why_too_large(self, filter_: Expression) -> str:
         """Return why a filter is not evaluated for the payload; empty if it is."""

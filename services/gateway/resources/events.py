@@ -197,10 +197,11 @@ class Route(models.Answer):
     reason: str = Field(
         description=(
             "Got it: `matched`, or `replayed` (a job sent it there later). Did not: `event_type` (it does not get "
-            "events of this type), `created_later`, `system` (it gets only operational events), `disabled` (and it "
-            "keeps no events meanwhile), `expanding` (deliveries are still being created), or `addressed` (the event "
-            "was sent to another subscription, not to all that want its type). `changed_since`: it was changed after "
-            "the event was accepted, and what it was before is not known."
+            "events of this type), `filter` (its filter does not let the event through), `created_later`, "
+            "`system` (it gets only operational events), `disabled` (and it keeps no events meanwhile), "
+            "`expanding` (deliveries are still being created), or `addressed` (the event was sent to another "
+            "subscription, not to all that want its type). `changed_since`: it was changed after the event was "
+            "accepted, and what it was before is not known."
         ),
         examples=["event_type"],
     )

@@ -201,6 +201,7 @@ FROM webhook_events e WHERE e.id = $1 AND e.tenant_id = $2
 -- Reads the $6 newest live subscriptions of tenant $1 before $5, with the deliveries of event $2 to each ($3 and $4: the least
 -- and the greatest id that those can have): the first one, and replays.
 SELECT s.id, s.kind, s.status, s.keep_when_disabled, s.event_types, s.created_at, s.updated_at AS changed_at,
+       s.filter, s.filter_on_error, s.filter_stopped_at IS NOT NULL AS filter_stopped,
        false AS deleted, d.ids AS delivery_ids
 FROM (
     SELECT * FROM subscriptions
@@ -217,6 +218,7 @@ ORDER BY s.id DESC
 -- select_route --
 -- Reads the same of one subscription ($5), which may be deleted.
 SELECT s.id, s.kind, s.status, s.keep_when_disabled, s.event_types, s.created_at, s.updated_at AS changed_at,
+       s.filter, s.filter_on_error, s.filter_stopped_at IS NOT NULL AS filter_stopped,
        s.deleted_at IS NOT NULL AS deleted, d.ids AS delivery_ids
 FROM subscriptions s
 CROSS JOIN LATERAL (

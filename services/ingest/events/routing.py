@@ -13,16 +13,22 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from services.domain.events import WILDCARD, TypeFilter
+from services.domain.events import WILDCARD, TypeFilter, tags_of
+from services.domain.filters.evaluation import Evaluation
+from services.domain.filters.expression import OnError, Verdict, compiled, parts
 from services.domain.states import SubscriptionState
 from services.ingest.subscriptions.record import Kind
 from services.ingest.subscriptions.store import no_subscription
 from services.platform import errors, ids
+from services.platform.auth import identity
+from services.platform.auth.roles import PortalCapability
 from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.ingest.events")
 
 
+# What evaluating the filters of a page may take.
+FILTERS_SECONDS = 0.05
 _ADDRESSED = "The event was sent to another subscription, not to all that want its type."
 _UNREAD = "The event was sent to this subscription, but its type could not be read, and event_types are limited."
 _UNKNOWN = (
@@ -40,6 +46,8 @@ class RouteReason(enum.StrEnum):
     REPLAYED = "replayed"
     # Does not get events of this type.
     EVENT_TYPE = "event_type"
+    # Its filter does not let the event through.
+    FILTER = "filter"
     # Was created after the event.
     CREATED_LATER = "created_later"
     # Gets only operational events.
@@ -93,7 +101,7 @@ class RoutingStore:
         event = await self._event(tenant_id, event_id)
         bounds = ids.delivery_range(event_id)
         rows = await self._pool.fetch(SQL["select_routes"], tenant_id, event_id, *bounds, before, limit)
-        return _routes(event, rows)
+        return await self._routes(event, rows)
 
     async def routes_of(
         self, tenant_id: str, event_id: UUID, subscription_ids: Collection[UUID], *, before: UUID
@@ -108,14 +116,14 @@ class RoutingStore:
             for row in await self._pool.fetch(SQL["select_route"], tenant_id, event_id, *bounds, one)
             if not row["deleted"]
         ]
-        return _routes(event, rows)
+        return await self._routes(event, rows)
 
     async def route(self, tenant_id: str, event_id: UUID, subscription_id: UUID) -> Route:
         """Return the route of one subscription, which may be deleted; NotFound for an unknown one."""
         event = await self._event(tenant_id, event_id)
         bounds = ids.delivery_range(event_id)
         rows = await self._pool.fetch(SQL["select_route"], tenant_id, event_id, *bounds, subscription_id)
-        for route in _routes(event, rows):
+        for route in await self._routes(event, rows):
             return route
         raise no_subscription(subscription_id)
 
@@ -125,12 +133,31 @@ class RoutingStore:
             raise errors.NotFound(f"event {event_id} not found")
         return sql.record(_Accepted, row)
 
+    async def _routes(self, event: _Accepted, rows: Sequence[Any]) -> list[Route]:
+        filtered = None
+        if any(row["filter"] is not None and row["kind"] == Kind.NORMAL for row in rows):
+            filtered = await self._filtered(event.id)
+        return [_route(event, row, filtered) for row in rows]
 
-def _routes(event: _Accepted, rows: Sequence[Any]) -> list[Route]:
-    return [_route(event, row) for row in rows]
+    async def _filtered(self, event_id: UUID) -> Evaluation | None:
+        """Return what evaluates filters on an event; None if the caller may not see its payload, or it was erased."""
+        if not identity.has(PortalCapability.PAYLOADS):
+            return None
+        row = await self._pool.fetchrow(SQL["select_filtered_event"], event_id)
+        if row is None or row["payload"] is None:
+            return None
+        return Evaluation(
+            event_id=event_id,
+            event_type=row["event_type"],
+            content_type=row["content_type"],
+            content_encoding=row["content_encoding"],
+            tags=tags_of(row["tags"]),
+            payload=row["payload"],
+            seconds=FILTERS_SECONDS,
+        )
 
 
-def _route(event: _Accepted, row: Any) -> Route:
+def _route(event: _Accepted, row: Any, filtered: Evaluation | None) -> Route:
     made = row["delivery_ids"]
     first = ids.of_delivery(event.id, row["id"])
     if first in made:
@@ -138,7 +165,7 @@ def _route(event: _Accepted, row: Any) -> Route:
     elif made:
         reason, explanation = RouteReason.REPLAYED, "A job sent the event to the subscription later."
     else:
-        reason, explanation = _missed(event, row)
+        reason, explanation = _missed(event, row, filtered)
     return Route(
         subscription_id=row["id"],
         routed=bool(made),
@@ -156,10 +183,10 @@ def _got(event: _Accepted, row: Any) -> tuple[RouteReason, str]:
     return RouteReason.CHANGED_SINCE, "It got the event by the settings that it had then, which were changed since."
 
 
-def _missed(event: _Accepted, row: Any) -> tuple[RouteReason, str]:
+def _missed(event: _Accepted, row: Any, filtered: Evaluation | None) -> tuple[RouteReason, str]:
     if never := _why_never(event, row):
         return never
-    why_not = _why_not_wanted(event, row)
+    why_not = _why_not_wanted(event, row) or _why_filtered(row, filtered)
     if row["changed_at"] > event.created_at:
         return RouteReason.CHANGED_SINCE, _what_changed(row, why_not)
     if why_not:
@@ -203,6 +230,34 @@ def _why_wanted(event: _Accepted, row: Any) -> str:
             covers = f", which covers {event.event_type!r}" if entry.endswith(WILDCARD) else ""
             return f"Its event_types include {entry!r}{covers}."
     raise AssertionError("it wants the type")
+
+
+def _why_filtered(row: Any, filtered: Evaluation | None) -> tuple[RouteReason, str] | None:
+    """Return which part of a filter is not true for the event; None if it lets the event through."""
+    text = row["filter"]
+    if text is None:
+        return None
+    skips = row["filter_on_error"] == OnError.SKIP
+    why: str | None = None
+    if row["filter_stopped"]:
+        why = "Its filter was stopped because it is too slow, and filter_on_error is skip." if skips else None
+    elif filtered is None:
+        why = "It has a filter, which decides by a payload that is not shown or not there."
+    elif filtered.end() > FILTERS_SECONDS:
+        why = "It has a filter, which was not evaluated, because the others took long."
+    else:
+        verdict, error = filtered.evaluate(compiled(text))
+        if verdict is Verdict.NO_MATCH:
+            why = f"Its filter was false: {false_part(text, filtered)}."
+        elif verdict is Verdict.ERROR and skips:
+            why = f"Its filter cannot be evaluated ({error}), and filter_on_error is skip."
+    return None if why is None else (RouteReason.FILTER, why)
+
+
+def false_part(text: str, event: Evaluation) -> str:
+    """Return the first part of a filter that is false for an event."""
+    found = (part for part in parts(text) if event.evaluate(compiled(part))[0] is Verdict.NO_MATCH)
+    return next(found, text)
 
 
 def _why_not_wanted(event: _Accepted, row: Any) -> tuple[RouteReason, str] | None:

@@ -226,12 +226,11 @@ class Index:
 def _passed(found: Iterable[_Indexed], limit: int | None, event: Evaluation) -> list[Target]:
     """Return up to `limit` of those whose filters an event passes."""
     targets: list[Target] = []
+    passes = event.passes
     for one in found:
         if len(targets) == limit:
             break
-        if one.filter is None or event.passes(
-            one.subscription_id, one.expression or one.compiled(), one.filter_on_error
-        ):
+        if one.filter is None or passes(one.subscription_id, one.expression or one.compiled(), one.filter_on_error):
             targets.append((one.subscription_id, one.steady))
     return targets
 

@@ -195,3 +195,21 @@ async def test_what_another_tenant_has_is_not_found(ingest: Ingest) -> None:
 async def test_a_wrong_request_names_its_field(ingest: Ingest, request_fields: dict[str, Any], field: str) -> None:
     assert fields(await refused(ask(ingest, str(ids.new()), **request_fields))) == [field]
     assert fields(await refused(ask(ingest, "x"))) == ["event_id"]
+
+
+async def test_a_filter_that_was_false_is_named_by_its_part(ingest: Ingest) -> None:
+    text = "event.data.amount > 100 && event.data.country in ['DE', 'FR']"
+    passed = await ingest.create(event_types=["a"], filter="event.data.amount > 100")
+    false = await ingest.create(event_types=["a"], filter=text)
+    skipped = await ingest.create(
+        event_types=["a"], filter="event.data.missing == 1", filter_on_error=subscriptions_pb2.FILTER_ON_ERROR_SKIP
+    )
+    sent = await ingest.send(event_type="a", payload=b'{"amount": 200, "country": "ES"}')
+    found = await routes(ingest, sent.event_id)
+    assert {name: route.reason for name, route in found.items()} == {
+        passed.id: "matched",
+        false.id: "filter",
+        skipped.id: "filter",
+    }
+    assert found[false.id].explanation == "Its filter was false: event.data.country in ['DE', 'FR']."
+    assert "Key not found" in found[skipped.id].explanation
