@@ -132,9 +132,12 @@ def _messages(draw: st.DrawFn, descriptor: Descriptor, ids: tuple[str, ...], dep
                 continue
             parts = _messages(field.message_type, ids, depth - 1)
             if field.message_type.GetOptions().map_entry:
-                getattr(message, field.name).update(
-                    {entry.key: entry.value for entry in draw(st.lists(parts, max_size=3))}
-                )
+                entries = getattr(message, field.name)
+                for entry in draw(st.lists(parts, max_size=3)):
+                    if field.message_type.fields_by_name["value"].message_type is None:
+                        entries[entry.key] = entry.value
+                    else:
+                        entries[entry.key].CopyFrom(entry.value)
             elif field.is_repeated:
                 getattr(message, field.name).extend(draw(st.lists(parts, max_size=3)))
             else:
