@@ -5,15 +5,28 @@ Exit status: 0 if every bound was kept, 1 if not.
 
 import argparse
 import asyncio
+import contextlib
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 from dev.harness import stack as stacks
 from dev.reach import consumers, quickstart, verification
 from dev.reach.finding import Finding
+
+
+def cpu_seconds(stack: stacks.Stack) -> float:
+    """Return the CPU time of the service with its stores, and of this process, so far."""
+    total = 0.0
+    for process in (*stack.processes(), psutil.Process()):
+        with contextlib.suppress(psutil.Error):
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
 
 
 def main() -> None:
@@ -40,7 +53,11 @@ def main() -> None:
         work, url = Path(folder), stack.base_url
         steps: tuple[Callable[[], list[Finding]], ...] = (
             lambda: quickstart.check(work, url),
-            lambda: asyncio.run(consumers.share(url, deliveries=options.deliveries, pullers=options.pullers)),
+            lambda: asyncio.run(
+                consumers.share(
+                    url, deliveries=options.deliveries, pullers=options.pullers, cpu_seconds=lambda: cpu_seconds(stack)
+                )
+            ),
             lambda: asyncio.run(verification.check_all(work, url)),
             lambda: asyncio.run(consumers.stop(url, seconds=options.stop_seconds)),
         )

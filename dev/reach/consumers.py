@@ -4,6 +4,7 @@ import asyncio
 import time
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from dev.reach.finding import Finding
@@ -58,8 +59,13 @@ async def _tenant(url: str) -> str:
     return name
 
 
-async def share(url: str, *, deliveries: int, pullers: int) -> list[Finding]:
-    """Let consumers share deliveries, in batches of 100; count how often each comes, and how many a second."""
+async def share(
+    url: str, *, deliveries: int, pullers: int, cpu_seconds: Callable[[], float] = lambda: 0.0
+) -> list[Finding]:
+    """Let consumers share deliveries, in batches of 100; count how often each comes, and how many a second.
+
+    `cpu_seconds` returns the CPU time of service and consumers so far.
+    """
     async with AsyncClient(url, tenant=await _tenant(url), timeout_seconds=60) as client:
         subscription = await _subscribed(client)
         published = await _publish(client, deliveries)
@@ -78,10 +84,11 @@ async def share(url: str, *, deliveries: int, pullers: int) -> list[Finding]:
                     reported = await client.subscriptions.report(subscription, _successes(found.deliveries))
                     statuses.update(str(one.status) for one in reported.results)
 
-        began_at = time.monotonic()
+        began_at, cpu_before = time.monotonic(), cpu_seconds()
         async with asyncio.timeout(PATIENCE_SECONDS):
             await asyncio.gather(*(consume(name) for name in range(pullers)))
         rate = deliveries / (time.monotonic() - began_at)
+        cpu = (cpu_seconds() - cpu_before) / deliveries * 1e6
     once = set(seen) == published and set(seen.values()) == {1} and statuses == {"recorded": deliveries}
     least, most = min(by_consumer.values()), max(by_consumer.values())
     return [
@@ -92,7 +99,7 @@ async def share(url: str, *, deliveries: int, pullers: int) -> list[Finding]:
         ),
         Finding(
             what=f"in batches of {BATCH}, with consumers and service on this machine: {rate:,.0f} deliveries/s, at "
-            f"least {LEAST_PER_SECOND:,.0f}",
+            f"least {LEAST_PER_SECOND:,.0f}; CPU time of both: {cpu:,.0f} µs a delivery",
             ok=rate >= LEAST_PER_SECOND,
         ),
     ]

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 
 from scripts.release import versions
-from scripts.release.artifacts import SECONDS, run, tool
+from scripts.release.artifacts import SECONDS, Missing, run, tool
 from scripts.release.publishing import ROOT, Addresses
 
 _DEFAULT_URL = "http://127.0.0.1:8080"
@@ -63,16 +63,15 @@ def installed(wheel: Path, work: Path) -> Path:
     folder = work / "python-environment"
     venv.create(folder, with_pip=True)
     programs = folder / "bin"
-    run(
-        programs / "python",
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        f"{wheel}[cli]",
-        folder=work,
-    )
+    pip = (programs / "python", "-m", "pip", "--quiet", "--disable-pip-version-check")
+    try:
+        run(*pip, "install", f"{wheel}[cli]", folder=work)
+    except AssertionError:
+        try:
+            run(*pip, "download", "--no-deps", "--dest", work / "reached", "httpx", folder=work)
+        except AssertionError as error:
+            raise Missing(f"the package index cannot be reached: {str(error)[-300:]}") from error
+        raise
     return programs
 
 
