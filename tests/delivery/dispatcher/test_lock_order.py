@@ -120,7 +120,7 @@ async def test_events_are_stored_in_the_order_of_their_ids(world: World) -> None
     arguments = [
         events, ["default"] * ROWS, [None] * ROWS, ["text/plain"] * ROWS, [b"x"] * ROWS,
         [ids.of_delivery(event, subscription) for event in events], events, [subscription] * ROWS, [0.0] * ROWS, 168,
-        [None] * ROWS, [None] * ROWS, [False] * ROWS, None, 0.0, [None] * ROWS,
+        [None] * ROWS, [None] * ROWS, [False] * ROWS, None, 0.0, [None] * ROWS, [None] * ROWS,
     ]  # fmt: skip
     insert = (
         "INSERT INTO webhook_events (id, tenant_id, content_type, payload) VALUES ($1, 'default', 'text/plain', '')"
