@@ -49,6 +49,7 @@ SLOW = (
     "e2e/test_configurations.py",
     "dev/benchmarks/test_bench.py",
     "dev/chaos/test_run.py",
+    "dev/chaos/test_outbox.py",
     "dev/chaos/test_recovery.py",
     "docs/test_quickstarts.py",
     "console",

@@ -146,8 +146,6 @@ async def test_no_transaction_is_open_during_a_call(outbox: Outbox, service: Ser
             await wait_until(lambda: claimed(outbox))
             waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'webhook_events'::regclass"
             await wait_until(lambda: connection.fetchval(waiting))
-            name = "SELECT rolname FROM pg_roles WHERE oid = (SELECT usesysid FROM pg_stat_activity WHERE pid = $1)"
-            assert await outbox.owner.fetchval(name, outbox.owner.get_server_pid())
             open_ones = await outbox.owner.fetch(
                 "SELECT pid FROM pg_locks WHERE locktype = 'virtualxid' AND pid <> pg_backend_pid()"
                 " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
@@ -210,9 +208,7 @@ async def test_ingest_that_is_away_is_waited_for(outbox: Outbox, service: Servic
         assert not await process.health.degraded()
 
 
-async def test_an_outbox_that_is_missing_or_closed_is_named_and_waited_for(
-    outbox: Outbox, service: Service, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_an_outbox_that_is_missing_or_closed_is_named_and_waited_for(outbox: Outbox, service: Service) -> None:
     async with relaying(outbox, service, outbox_schema="nowhere", outbox_poll_seconds=0.05) as process:
 
         async def named() -> bool:
