@@ -64,13 +64,13 @@ class _Sessions:
         """Return who is signed in, and whether anybody has to be."""
         token = browsers.session_token(request.scope) if self._required else None
         if token is None or (caller := await self._caller_of(token)) is None:
-            return self._answer(None, oidc=self._required and await self._oidc.is_offered())
+            return await self._answer(None)
         _count(caller)
         answer = await self._access.GetSession(pb.GetSessionRequest(token=token), timeout=self._timeout_seconds)
         if not answer.HasField("session"):
             await self._refusals.pause()  # tokens can be made up
-            return self._answer(None, oidc=await self._oidc.is_offered())
-        return self._answer(answer.session)
+            return await self._answer(None)
+        return await self._answer(answer.session)
 
     async def sign_in(self, request: Request) -> Response:
         """Start a session for the holder of a key, in place of the one that the browser has."""
@@ -95,7 +95,7 @@ class _Sessions:
         session = answer.created.session
         seconds = session.expires_at.seconds - session.created_at.seconds
         cookie = browsers.session_cookie(request.scope, answer.created.token, max_age_seconds=seconds)
-        return self._answer(session, 201, cookie)
+        return await self._answer(session, 201, cookie)
 
     async def sign_out(self, request: Request) -> Response:
         """End the session of the browser."""
@@ -128,16 +128,14 @@ class _Sessions:
             self._sign_ins.put(key_id, found)
         return found
 
-    def _answer(
-        self, session: pb.Session | None, status: int = 200, cookie: str | None = None, *, oidc: bool = False
-    ) -> Response:
+    async def _answer(self, session: pb.Session | None, status: int = 200, cookie: str | None = None) -> Response:
         body = {
             "required": self._required,
             "caller": _ANYBODY if not self._required else None,
             "expires_at": None,
             "version": metrics.VERSION,
             "development": self._development,
-            "oidc": oidc,
+            "oidc": self._required and await self._oidc.is_offered(),
         }
         if session is not None:
             found = models.values(session)
