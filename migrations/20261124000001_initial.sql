@@ -12,6 +12,8 @@ CREATE TABLE tenants (
     max_events_per_second  double precision CHECK (max_events_per_second BETWEEN 0.01 AND 1000000),
     max_waiting_deliveries bigint CHECK (max_waiting_deliveries BETWEEN 1 AND 1000000000),
     max_stored_bytes       bigint CHECK (max_stored_bytes BETWEEN 1048576 AND 1125899906842624),
+    max_scheduled_events   bigint CHECK (max_scheduled_events BETWEEN 1 AND 100000000),
+    max_scheduled_bytes    bigint CHECK (max_scheduled_bytes BETWEEN 1048576 AND 1125899906842624),
     -- How many times the share of a tenant of weight 1 it gets of what all tenants share.
     weight                 integer NOT NULL DEFAULT 1 CHECK (weight BETWEEN 1 AND 100),
     -- What becomes of events that do not match the schema of their type, where the type does not say.
@@ -22,7 +24,8 @@ CREATE TABLE tenants (
 INSERT INTO tenants (id, name) VALUES ('default', 'Default');
 -- Those with quotas of their own, which every ingest process reads again and again.
 CREATE INDEX tenants_with_quotas ON tenants (id)
-    WHERE num_nonnulls(max_subscriptions, max_events_per_second, max_waiting_deliveries, max_stored_bytes) > 0;
+    WHERE num_nonnulls(max_subscriptions, max_events_per_second, max_waiting_deliveries, max_stored_bytes,
+                       max_scheduled_events, max_scheduled_bytes) > 0;
 -- Those with another weight than most, which every process that shares reads.
 CREATE INDEX tenants_with_weights ON tenants (id) WHERE weight <> 1;
 -- Those with an event catalog.
@@ -95,7 +98,10 @@ CREATE TABLE tenant_usage (
     stored_bytes       bigint NOT NULL,
     events_per_second  double precision NOT NULL,
     -- Of the retained days, from which the rate is computed.
-    events             bigint NOT NULL
+    events             bigint NOT NULL,
+    -- Those that are not due yet, and the bytes of their payloads.
+    scheduled_events   bigint NOT NULL DEFAULT 0,
+    scheduled_bytes    bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 
 -- When the sums were computed. The copy that computes them locks the only row, so that one copy works at a time.
@@ -403,12 +409,75 @@ CREATE TABLE event_expansions (
     stored_at  timestamptz NOT NULL,
     -- The last subscription that was looked at. They are looked at in the order of their ids.
     after_id   uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
+    -- When they expire. Null: DELIVERY_EXPIRY_HOURS after stored_at.
+    expires_at timestamptz,
     -- How many deliveries there will be, as far as the accepting process knew, and how many there are.
     targets    integer NOT NULL,
     made       integer NOT NULL DEFAULT 0
     -- Updated in place with each chunk.
 ) WITH (fillfactor = 50);
 CREATE INDEX event_expansions_by_tenant ON event_expansions (tenant_id);
+
+-- Events that are not due yet: a row each until it becomes an event with deliveries, or is cancelled. It is no partition of
+-- a day, so that no partition has to exist before its day, and what was moved leaves nothing behind that a day would keep.
+CREATE TABLE scheduled_events (
+    -- A UUIDv7 of the millisecond in which it is due: the primary key is the order in which events become due, and the event
+    -- belongs to the partition of that day.
+    id               uuid PRIMARY KEY,
+    accepted_at      timestamptz NOT NULL DEFAULT now(),
+    tenant_id        text NOT NULL,
+    event_type       text,
+    content_type     text NOT NULL,
+    content_encoding text,
+    -- As in webhook_events.
+    payload          bytea STORAGE EXTERNAL NOT NULL,
+    payload_bytes    integer NOT NULL,
+    -- As in event_tags.
+    tags             text[] NOT NULL DEFAULT '{}',
+    traceparent      text,
+    addressed_to     uuid,
+    sender_context   json,
+    -- For how long after it is due it may be delivered. Null: DELIVERY_EXPIRY_HOURS.
+    deliver_within_seconds integer CHECK (deliver_within_seconds BETWEEN 1 AND 2592000)
+) WITH (
+    -- Rows are deleted in the order of the index: what is dead at its beginning is to be gone soon.
+    autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_insert_threshold = -1,
+    autovacuum_analyze_threshold = 1000, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off
+);
+CREATE INDEX scheduled_events_by_tenant ON scheduled_events (tenant_id, id);
+
+-- How many each tenant has, and the bytes of their payloads: sums that are never counted again, and the changes that are not
+-- added to them yet. A change is a row, so that events of a tenant do not wait for each other.
+CREATE TABLE scheduled_sums (
+    tenant_id text PRIMARY KEY,
+    events    bigint NOT NULL,
+    bytes     bigint NOT NULL
+);
+CREATE TABLE scheduled_changes (
+    tenant_id text NOT NULL,
+    events    bigint NOT NULL,
+    bytes     bigint NOT NULL
+) WITH (autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_cost_delay = 0);
+
+CREATE FUNCTION note_scheduled() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO scheduled_changes (tenant_id, events, bytes)
+    SELECT tenant_id, count(*), sum(payload_bytes) FROM new_rows GROUP BY tenant_id;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER scheduled_events_note AFTER INSERT ON scheduled_events
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION note_scheduled();
+
+CREATE FUNCTION note_unscheduled() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO scheduled_changes (tenant_id, events, bytes)
+    SELECT tenant_id, -count(*), -sum(payload_bytes) FROM old_rows GROUP BY tenant_id;
+    RETURN NULL;
+END
+$$;
+CREATE TRIGGER scheduled_events_unnote AFTER DELETE ON scheduled_events
+    REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION note_unscheduled();
 
 -- What history knows of a delivery: 'pending' until it ends. While it is, delivery_queue alone says more.
 CREATE TYPE delivery_status AS ENUM ('pending', 'delivered', 'failed', 'cancelled');
@@ -583,6 +652,15 @@ CREATE FUNCTION uuid_of_day(day date) RETURNS uuid LANGUAGE sql IMMUTABLE STRICT
     SELECT (lpad(to_hex((extract(epoch FROM day)::bigint) * 1000), 12, '0') || repeat('0', 20))::uuid
 $$;
 
+-- The smallest UUIDv7 that is not due at a moment: the first of the next millisecond.
+CREATE FUNCTION uuid_after(moment timestamptz) RETURNS uuid LANGUAGE sql STABLE STRICT PARALLEL SAFE AS $$
+    SELECT (lpad(to_hex(floor(extract(epoch FROM moment) * 1000)::bigint + 1), 12, '0') || repeat('0', 20))::uuid
+$$;
+-- When a UUIDv7 was made; of an event that was scheduled, when it is due.
+CREATE FUNCTION moment_of(id uuid) RETURNS timestamptz LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT to_timestamp(('x' || left(replace(id::text, '-', ''), 12))::bit(48)::bigint / 1000.0)
+$$;
+
 -- The least and the greatest id that the deliveries of an event can have. Events that one process accepts in a millisecond
 -- may share them. Of any other id that begins so they are the same.
 CREATE FUNCTION least_delivery_id(id uuid) RETURNS uuid LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
@@ -623,9 +701,14 @@ BEGIN
 END
 $$;
 
--- Create the partitions that are needed now: from yesterday (clocks differ) to seven days ahead, in UTC.
+-- Create the partitions that are needed now: from yesterday (clocks differ) to seven days ahead, in UTC, and those of days on
+-- which events were due that nobody has moved since.
 CREATE FUNCTION create_current_partitions() RETURNS integer LANGUAGE sql AS $$
     SELECT create_partitions((now() AT TIME ZONE 'UTC')::date - 1, (now() AT TIME ZONE 'UTC')::date + 7)
+         + coalesce((SELECT sum(create_partitions(day, day)) FROM (
+               SELECT DISTINCT (moment_of(id) AT TIME ZONE 'UTC')::date AS day
+               FROM scheduled_events WHERE id < uuid_of_day((now() AT TIME ZONE 'UTC')::date - 1)
+           ) AS overdue), 0)::integer
 $$;
 
 -- It runs with the rights of the schema's owner, so that services with a restricted role may call it. Names in it are

@@ -38,6 +38,7 @@ _NAMES = {
     "cancel_delivery": ("deliveries", "cancel"),
     "list_event_deliveries": ("events", "deliveries"),
     "list_event_routes": ("events", "routing"),
+    "cancel_event": ("events", "cancel"),
     "get_delivery_summary": ("deliveries", "summary"),
     "pull_deliveries": ("subscriptions", "pull"),
     "report_pull_results": ("subscriptions", "report"),

@@ -74,6 +74,10 @@ type EventsResource struct {
 // If the event goes to more than 100 subscriptions, its deliveries are created after the response,
 // which has `expanding: true` in place of `deliveries`. `get_event` tells when that is done.
 //
+// With `deliver_at` or `delay_seconds` the event is scheduled: the response has `deliver_at` in place
+// of `deliveries`, and the event goes to the subscriptions that match it when it is due.
+// `cancel_event` cancels it until then.
+//
 // Give tags in the body or in `X-Webhook-Tags`, not in both.
 func (r *EventsResource) Publish(ctx context.Context, body EventBody, options ...CallOption) (*EventAccepted, error) {
 	found := new(EventAccepted)
@@ -109,6 +113,10 @@ type EventsListParams struct {
 
 	// Whether the newest or the oldest come first.
 	Order string
+
+	// `true`: events that are scheduled, and no others. They are ordered by when they become due, which
+	// is also the time that `from` and `to` are about; `from` has no default.
+	Scheduled bool
 }
 
 func (p EventsListParams) values() url.Values {
@@ -122,6 +130,7 @@ func (p EventsListParams) values() url.Values {
 	add(values, "from", p.From)
 	add(values, "to", p.To)
 	add(values, "order", p.Order)
+	add(values, "scheduled", p.Scheduled)
 	return values
 }
 
@@ -156,6 +165,16 @@ func (r *EventsResource) PublishBatch(ctx context.Context, body EventBatchBody, 
 func (r *EventsResource) Get(ctx context.Context, eventID string, options ...CallOption) (*Event, error) {
 	found := new(Event)
 	return found, r.client.call(ctx, &call{method: "GET", path: "/api/v1/events/" + url.PathEscape(eventID), reads: true}, options, map[int]any{200: found})
+}
+
+// Cancel: Cancel a scheduled event.
+//
+// Cancel an event that is scheduled: it is deleted, and never delivered.
+//
+// A repeated request has the same response. Once the event is due, cancel its deliveries instead.
+func (r *EventsResource) Cancel(ctx context.Context, eventID string, options ...CallOption) (*CancelledEvent, error) {
+	found := new(CancelledEvent)
+	return found, r.client.call(ctx, &call{method: "POST", path: "/api/v1/events/" + url.PathEscape(eventID) + "/cancel"}, options, map[int]any{200: found})
 }
 
 // EventsRoutingParams are the parameters; those that are zero are not sent.

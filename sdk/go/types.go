@@ -40,6 +40,8 @@ const (
 
 	ActionDeliveryCancel Action = "delivery.cancel"
 
+	ActionEventCancel Action = "event.cancel"
+
 	ActionJobCreate Action = "job.create"
 
 	ActionJobPause Action = "job.pause"
@@ -275,6 +277,9 @@ type BatchResult struct {
 	// Default: `false`.
 	Expanding *bool `json:"expanding,omitempty"`
 
+	// When it becomes due; absent unless it is scheduled, and then `deliveries` is absent.
+	DeliverAt *time.Time `json:"deliver_at,omitempty"`
+
 	// Default: `false`.
 	Replayed *bool `json:"replayed,omitempty"`
 
@@ -297,6 +302,18 @@ type BatchedEvent struct {
 	// value 1 to 255 printable characters.
 	Tags map[string]string `json:"tags,omitempty"`
 
+	// When the event becomes due, at most 30 days ahead. Until then it is scheduled: it has no
+	// deliveries, and can be cancelled. A time that has passed means at once. Not together with
+	// `delay_seconds`.
+	DeliverAt *time.Time `json:"deliver_at,omitempty"`
+
+	// The same, in seconds from now.
+	DelaySeconds *int64 `json:"delay_seconds,omitempty"`
+
+	// For how long after it is accepted, or is due, the event may be delivered. Deliveries that are
+	// unfinished then fail with reason `expired`. Default, and the most: `DELIVERY_EXPIRY_HOURS`.
+	DeliverWithinSeconds *int64 `json:"deliver_within_seconds,omitempty"`
+
 	// As the header of a single event.
 	IdempotencyKey *string `json:"idempotency_key,omitempty"`
 }
@@ -310,6 +327,9 @@ type BatchedEventAccepted struct {
 
 	// Default: `false`.
 	Expanding *bool `json:"expanding,omitempty"`
+
+	// When it becomes due; absent unless it is scheduled, and then `deliveries` is absent.
+	DeliverAt *time.Time `json:"deliver_at,omitempty"`
 
 	// Default: `false`.
 	Replayed *bool `json:"replayed,omitempty"`
@@ -350,6 +370,11 @@ const (
 
 	BreakerStateHalfOpen BreakerState = "half_open"
 )
+
+// CancelledEvent: An event that was scheduled, and is cancelled.
+type CancelledEvent struct {
+	EventID string `json:"event_id"`
+}
 
 // Capability has a value.
 type Capability string
@@ -869,6 +894,8 @@ const (
 
 	ErrorReasonEVENTIDTAKEN ErrorReason = "EVENT_ID_TAKEN"
 
+	ErrorReasonEVENTNOTSCHEDULED ErrorReason = "EVENT_NOT_SCHEDULED"
+
 	ErrorReasonEVENTTYPEEXISTS ErrorReason = "EVENT_TYPE_EXISTS"
 
 	ErrorReasonHEADERSTOOLARGE ErrorReason = "HEADERS_TOO_LARGE"
@@ -920,6 +947,10 @@ const (
 	ErrorReasonPERMISSIONDENIED ErrorReason = "PERMISSION_DENIED"
 
 	ErrorReasonQUOTAEVENTSPERSECOND ErrorReason = "QUOTA_EVENTS_PER_SECOND"
+
+	ErrorReasonQUOTASCHEDULEDBYTES ErrorReason = "QUOTA_SCHEDULED_BYTES"
+
+	ErrorReasonQUOTASCHEDULEDEVENTS ErrorReason = "QUOTA_SCHEDULED_EVENTS"
 
 	ErrorReasonQUOTASTOREDBYTES ErrorReason = "QUOTA_STORED_BYTES"
 
@@ -996,7 +1027,18 @@ type Event struct {
 	// Content-Type with which the payload is delivered.
 	ContentType string `json:"content_type"`
 
+	// When it was accepted; of an event that was scheduled, when it became due.
 	CreatedAt time.Time `json:"created_at"`
+
+	// true while the event is scheduled: it is not due yet, and has no deliveries; otherwise absent.
+	Scheduled *bool `json:"scheduled,omitempty"`
+
+	// While it is scheduled: when it becomes due; otherwise absent.
+	DeliverAt *time.Time `json:"deliver_at,omitempty"`
+
+	// While it is scheduled: for how long after that it may be delivered, if it has an expiry of its own;
+	// otherwise absent.
+	DeliverWithinSeconds *int64 `json:"deliver_within_seconds,omitempty"`
 
 	// Size of the payload in bytes.
 	PayloadBytes int64 `json:"payload_bytes"`
@@ -1036,6 +1078,9 @@ type EventAccepted struct {
 
 	// Default: `false`.
 	Expanding *bool `json:"expanding,omitempty"`
+
+	// When it becomes due; absent unless it is scheduled, and then `deliveries` is absent.
+	DeliverAt *time.Time `json:"deliver_at,omitempty"`
 }
 
 // EventBatchBody has a value.
@@ -1053,6 +1098,18 @@ type EventBody struct {
 	// By what the event is found: at most 5 pairs. A key has 1 to 64 characters of `A-Z a-z 0-9 . _ -`, a
 	// value 1 to 255 printable characters.
 	Tags map[string]string `json:"tags,omitempty"`
+
+	// When the event becomes due, at most 30 days ahead. Until then it is scheduled: it has no
+	// deliveries, and can be cancelled. A time that has passed means at once. Not together with
+	// `delay_seconds`.
+	DeliverAt *time.Time `json:"deliver_at,omitempty"`
+
+	// The same, in seconds from now.
+	DelaySeconds *int64 `json:"delay_seconds,omitempty"`
+
+	// For how long after it is accepted, or is due, the event may be delivered. Deliveries that are
+	// unfinished then fail with reason `expired`. Default, and the most: `DELIVERY_EXPIRY_HOURS`.
+	DeliverWithinSeconds *int64 `json:"deliver_within_seconds,omitempty"`
 }
 
 // EventSummary: An accepted event without its payload.
@@ -1075,6 +1132,12 @@ type EventSummary struct {
 
 	// Whether deliveries of the event are still being created.
 	Expanding bool `json:"expanding"`
+
+	// Whether the event is scheduled: it is not due yet, and has no deliveries.
+	Scheduled bool `json:"scheduled"`
+
+	// While it is scheduled: when it becomes due; otherwise null.
+	DeliverAt *time.Time `json:"deliver_at"`
 
 	// By what the event is found.
 	Tags map[string]string `json:"tags"`
@@ -1718,6 +1781,12 @@ type Limits struct {
 
 	// Bytes of the payloads of retained events.
 	StoredBytes int64 `json:"stored_bytes"`
+
+	// Events that are scheduled and not due yet.
+	ScheduledEvents int64 `json:"scheduled_events"`
+
+	// Bytes of the payloads of scheduled events.
+	ScheduledBytes int64 `json:"scheduled_bytes"`
 }
 
 // ListFormat has a value.
@@ -1811,6 +1880,12 @@ type OwnQuotas struct {
 
 	// Bytes of the payloads of retained events.
 	StoredBytes *int64 `json:"stored_bytes"`
+
+	// Events that are scheduled and not due yet.
+	ScheduledEvents *int64 `json:"scheduled_events"`
+
+	// Bytes of the payloads of scheduled events.
+	ScheduledBytes *int64 `json:"scheduled_bytes"`
 }
 
 // Phase: A part of an attempt's time.
@@ -2066,6 +2141,12 @@ type QuotasBody struct {
 
 	// Bytes of the payloads of retained events.
 	StoredBytes *int64 `json:"stored_bytes,omitempty"`
+
+	// Events that are scheduled and not due yet.
+	ScheduledEvents *int64 `json:"scheduled_events,omitempty"`
+
+	// Bytes of the payloads of scheduled events.
+	ScheduledBytes *int64 `json:"scheduled_bytes,omitempty"`
 }
 
 // RecoverBody: What to recover of a subscription.
@@ -2255,9 +2336,9 @@ type Route struct {
 	// Got it: `matched`, or `replayed` (a job sent it there later). Did not: `event_type` (it does not
 	// get events of this type), `filter` (its filter does not let the event through), `created_later`,
 	// `system` (it gets only operational events), `disabled` (and it keeps no events meanwhile),
-	// `expanding` (deliveries are still being created), or `addressed` (the event was sent to another
-	// subscription, not to all that want its type). `changed_since`: it was changed after the event was
-	// accepted, and what it was before is not known.
+	// `expanding` (deliveries are still being created), `scheduled` (the event is not due yet), or
+	// `addressed` (the event was sent to another subscription, not to all that want its type).
+	// `changed_since`: it was changed after the event was accepted, and what it was before is not known.
 	Reason string `json:"reason"`
 
 	// The reason as a sentence, for people.
@@ -3046,6 +3127,12 @@ type Usage struct {
 
 	// Bytes of the payloads of retained events.
 	StoredBytes int64 `json:"stored_bytes"`
+
+	// Events that are scheduled and not due yet.
+	ScheduledEvents int64 `json:"scheduled_events"`
+
+	// Bytes of the payloads of scheduled events.
+	ScheduledBytes int64 `json:"scheduled_bytes"`
 
 	// When that was, a few seconds ago.
 	MeasuredAt time.Time `json:"measured_at"`

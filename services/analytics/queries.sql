@@ -372,9 +372,10 @@ SELECT d.name, d.day,
        format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)', d.parent, d.partition,
               uuid_of_day(d.day), uuid_of_day(d.day + 1)) AS attach,
        CASE WHEN d.parent = 'webhook_deliveries'::regclass THEN
-           format('SELECT EXISTS (SELECT FROM delivery_queue WHERE delivery_id >= %L AND delivery_id < %L)'
-                  ' OR EXISTS (SELECT FROM event_expansions WHERE event_id >= %L AND event_id < %L)',
-                  uuid_of_day(d.day), uuid_of_day(d.day + 1), uuid_of_day(d.day), uuid_of_day(d.day + 1))
+           format('SELECT EXISTS (SELECT FROM delivery_queue WHERE delivery_id >= %1$L AND delivery_id < %2$L)'
+                  ' OR EXISTS (SELECT FROM event_expansions WHERE event_id >= %1$L AND event_id < %2$L)'
+                  ' OR EXISTS (SELECT FROM scheduled_events WHERE id >= %1$L AND id < %2$L)',
+                  uuid_of_day(d.day), uuid_of_day(d.day + 1))
        END AS has_unfinished,
        format('DROP TABLE IF EXISTS %s', d.partition) AS drop
 FROM dated AS d
@@ -384,7 +385,7 @@ ORDER BY d.day, d.step
 
 -- day_is_in_use --
 -- Whether a day's partitions are needed: by an unfinished delivery, by one that failed less than $3 ago and may be retried, by
--- an event that is to get more deliveries, or by a roll-up that has yet to settle its attempts.
+-- an event that is to get more deliveries or was due on it and is not moved yet, or by a roll-up that has yet to settle its attempts.
 SELECT EXISTS (
     SELECT FROM delivery_queue
     WHERE delivery_id >= uuid_of_day($1) AND delivery_id < uuid_of_day($1 + 1)
@@ -393,6 +394,8 @@ SELECT EXISTS (
     WHERE id >= uuid_of_day($1) AND id < uuid_of_day($1 + 1) AND status = 'failed' AND ended_at > now() - $3::interval
 ) OR EXISTS (
     SELECT FROM event_expansions WHERE event_id >= uuid_of_day($1) AND event_id < uuid_of_day($1 + 1)
+) OR EXISTS (
+    SELECT FROM scheduled_events WHERE id >= uuid_of_day($1) AND id < uuid_of_day($1 + 1)
 ) OR EXISTS (
     SELECT FROM delivery_attempts
     WHERE delivery_id >= uuid_of_day($1) AND delivery_id < uuid_of_day($1 + 1) AND recorded_at > now() - $2::interval

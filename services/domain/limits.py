@@ -61,6 +61,9 @@ IDLE_SECONDS = Range(60, 31_622_400)
 # Of what they report.
 STATUS_CODE = Range(100, 599)
 DURATION_MS = Range(0, 86_400_000)
+# Of an event: how long before it is due it may be accepted, and for how long after that it may be delivered.
+DELAY_SECONDS = Range(0, 2_592_000)
+DELIVER_WITHIN_SECONDS = Range(1, 2_592_000)
 # Of an API key.
 REQUESTS_PER_SECOND = Range(0.001, 100_000)
 # Of a tenant: its quotas.
@@ -68,6 +71,8 @@ SUBSCRIPTIONS = Range(1, 10_000_000)
 EVENTS_PER_SECOND = Range(0.01, 1_000_000)
 WAITING_DELIVERIES = Range(1, 1_000_000_000)
 STORED_BYTES = Range(1 << 20, 1 << 50)
+SCHEDULED_EVENTS = Range(1, 100_000_000)
+SCHEDULED_BYTES = Range(1 << 20, 1 << 50)
 # And its share of what all tenants have together, compared with one of weight 1.
 WEIGHT = Range(1, 100)
 DEFAULT_WEIGHT = 1

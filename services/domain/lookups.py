@@ -46,6 +46,14 @@ async def tagged(connection: postgres.Connection, event_ids: Sequence[UUID], tag
     return sorted(row["event_id"] for row in rows)
 
 
+async def exists(
+    connection: postgres.Connection | postgres.Pool, tenant_id: str | None, kind: Kind, wanted: UUID
+) -> bool:
+    """Return whether a tenant has something of a kind under an id."""
+    found: str | None = await connection.fetchval(SQL["select_kind"], wanted, tenant_id)
+    return found == kind
+
+
 async def missing(
     connection: postgres.Connection | postgres.Pool, tenant_id: str | None, kind: Kind, wanted: UUID
 ) -> errors.NotFound:

@@ -136,7 +136,8 @@ SELECT DISTINCT event_id FROM event_tags WHERE event_id = ANY($1::uuid[]) AND ev
 -- Reads what tenant $2 has, or had, under the id $1; any tenant if it is null.
 SELECT CASE WHEN EXISTS (SELECT FROM subscriptions WHERE id = $1 AND ($2::text IS NULL OR tenant_id = $2))
             THEN 'subscription'
-            WHEN EXISTS (SELECT FROM webhook_events WHERE id = $1 AND ($2::text IS NULL OR tenant_id = $2)) THEN 'event'
+            WHEN EXISTS (SELECT FROM webhook_events WHERE id = $1 AND ($2::text IS NULL OR tenant_id = $2))
+              OR EXISTS (SELECT FROM scheduled_events WHERE id = $1 AND ($2::text IS NULL OR tenant_id = $2)) THEN 'event'
             WHEN EXISTS (SELECT FROM webhook_deliveries WHERE id = $1 AND ($2::text IS NULL OR tenant_id = $2))
             THEN 'delivery' END
 
@@ -149,7 +150,7 @@ INSERT INTO encryption_canary (sealed) VALUES ($1) ON CONFLICT DO NOTHING
 SELECT sealed FROM encryption_canary
 
 -- select_visible_events --
--- Finds which of the events $1 were sent to one of the subscriptions $4: by the ids that their deliveries can have ($2 and $3:
+-- Finds which of the events $1 were sent to one of the subscriptions $4, or are scheduled for one: by the ids that their deliveries can have ($2 and $3:
 -- the least and the greatest of each; $5 and $6: of all).
 SELECT e.id AS event_id
 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) AS e (id, least, most)
@@ -160,7 +161,7 @@ WHERE EXISTS (
         WHERE d.subscription_id = s.id AND d.id BETWEEN e.least AND e.most AND d.id BETWEEN $5 AND $6 AND d.event_id = e.id
         LIMIT 1
     ) AS sent
-)
+) OR EXISTS (SELECT FROM scheduled_events w WHERE w.id = e.id AND w.addressed_to = ANY($4))
 
 -- select_owners_of --
 -- Reads whose the deliveries $1 are ($2 and $3: least and greatest id).

@@ -20,6 +20,7 @@ ACCEPTED = Counter(
     "Requests whose event was stored with at least one delivery, by kind.",
     ["kind"],
 )
+SCHEDULED = Counter("webhook_http_events_scheduled_total", "Requests whose event was stored and is due later.")
 FILTERED = Counter("webhook_http_events_filtered_total", "Requests whose event was stored but matches no subscription.")
 REJECTED = Counter(
     "webhook_http_events_rejected_total", "Requests whose event was refused, by reason code.", ["reason"]

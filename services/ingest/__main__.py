@@ -42,9 +42,12 @@ from services.ingest.events.filtering import Filtering
 from services.ingest.events.routing import RoutingStore
 from services.ingest.events.service import IngestService
 from services.ingest.events.store import EventStore
+from services.ingest.events.targets import Matcher
 from services.ingest.quotas.guard import Guard
 from services.ingest.quotas.rates import Rates
 from services.ingest.quotas.store import QuotaStore
+from services.ingest.scheduled.mover import Mover
+from services.ingest.scheduled.store import ScheduledStore
 from services.ingest.settings import IngestSettings
 from services.ingest.subscriptions.cache import SubscriptionCache
 from services.ingest.subscriptions.service import SubscriptionService
@@ -111,6 +114,9 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         catalogs = Catalogs(catalog, heard)
         partitions = _Partitions(events)
         clock = Clock("Postgres")
+        filtering = Filtering(cache, slow_filters, inline_deliveries=settings.inline_deliveries)
+        scheduled = ScheduledStore(pool, events)
+        mover = Mover(scheduled, Matcher(cache, closed, filtering), committer, guard, heard, clock, known.of)
         process.health.add_optional("clock", clock.check)
         process.health.add_readiness("partitions", partitions.check)
         loops = [
@@ -119,6 +125,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
             process.spawn("quotas", guard.run()),
             process.spawn("event_rates", rates.run()),
             process.spawn("expansions", expander.run(committer.committed)),
+            process.spawn("scheduled_events", mover.run()),
             process.spawn("partitions", partitions.keep()),
             process.spawn("clock", _compare(clock, events)),
             process.spawn("expired_keys", _delete_expired(store, sessions, links)),
@@ -135,8 +142,10 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
                 vault,
                 clock,
                 guard,
-                Filtering(cache, slow_filters, inline_deliveries=settings.inline_deliveries),
+                filtering,
                 catalogs,
+                scheduled=scheduled,
+                mover=mover,
                 max_payload_bytes=settings.max_payload_bytes,
                 tracer=process.tracer,
                 activity=Activity.of("accepted events", settings),

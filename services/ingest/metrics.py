@@ -13,6 +13,16 @@ FILTER_ERRORS = Counter(
 )
 FILTER_SECONDS = Counter("webhook_filter_seconds_total", "Time that evaluating filters took.")
 SLOW_FILTERS = Counter("webhook_filter_slow_total", "Evaluations of a filter that took longer than 5 ms.")
+SCHEDULED = Counter("webhook_events_scheduled_total", "Events committed that are due later.")
+DUE = Counter("webhook_scheduled_events_due_total", "Scheduled events that were due and became events with deliveries.")
+LATENESS_SECONDS = Histogram(
+    "webhook_scheduled_events_lateness_seconds",
+    "From when a scheduled event was due until it was committed with its deliveries.",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600),
+)
+OVERDUE_SECONDS = Gauge(
+    "webhook_scheduled_events_overdue_seconds", "How long the oldest scheduled event has been due; 0 if none is."
+)
 REPEATED = Counter("webhook_events_repeated_total", "Events that repeat an earlier one with the same id or key.")
 REJECTED = Counter("webhook_events_rejected_total", "Events refused and not stored.", ["reason"])
 VALIDATED = Counter("webhook_events_validated_total", "Events that were validated against a schema.", ["result"])

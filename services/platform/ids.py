@@ -50,6 +50,16 @@ def moment_of(value: UUID) -> datetime:
     return _EPOCH + timedelta(milliseconds=value.int >> _MILLISECONDS_SHIFT)
 
 
+def milliseconds(value: UUID) -> int:
+    """Return the Unix time of a UUIDv7 in milliseconds."""
+    return value.int >> _MILLISECONDS_SHIFT
+
+
+def at_millisecond(value: UUID, moment_ms: int) -> UUID:
+    """Return the same UUIDv7 as if it had been created in that millisecond of Unix time."""
+    return UUID(int=moment_ms << _MILLISECONDS_SHIFT | value.int & (1 << _MILLISECONDS_SHIFT) - 1)
+
+
 def day(value: UUID) -> int:
     """Return the UTC day that a UUIDv7 belongs to, counted from 1970."""
     return (value.int >> _MILLISECONDS_SHIFT) // _DAY_MILLISECONDS

@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import pytest
@@ -182,23 +183,31 @@ def test_payloads_in_any_spelling_are_extracted_from_envelopes_and_events_unchan
         assert envelope.webhook(body, JSON) == envelope.Payload(text, "application/json", enveloped=True)
         check_webhook(body)
         members = [f'{type_key}{a}:{b}"order.created"'.encode(), payload]
-        assert envelope.event(b"{" + b",".join(members[::order]) + b"}", JSON) == ("order.created", text, {}, "")
+        assert envelope.event(b"{" + b",".join(members[::order]) + b"}", JSON) == ("order.created", text, {}, "", None)
 
     check()
 
 
-def test_payloads_beside_tags_are_extracted_unchanged(many: settings, tally: Tally) -> None:
+def test_payloads_beside_tags_and_times_are_extracted_unchanged(many: settings, tally: Tally) -> None:
+    seconds = st.integers(0, 2_592_000)
+
     @many
-    @given(TEXTS, SPACES, SPACES, SENT_TAGS, TYPE_KEYS, st.permutations(range(3)))
-    def check(text: bytes, a: str, b: str, tags: dict[str, str], type_key: str, order: list[int]) -> None:
+    @given(TEXTS, SPACES, SPACES, SENT_TAGS, TYPE_KEYS, seconds, st.datetimes(), st.permutations(range(6)))
+    def check(
+        text: bytes, a: str, b: str, tags: dict[str, str], type_key: str, late: int, at: datetime, order: list[int]
+    ) -> None:
         tally.add("envelopes", 1)
+        moment = at.replace(tzinfo=UTC)
         members = [
             f'{type_key}{a}:{b}"order.created"{a}'.encode(),
             f'"payload"{b}:{a}'.encode() + text + a.encode(),
             f'"tags"{a}:{b}{json.dumps(tags, ensure_ascii=bool(a))}{b}'.encode(),
+            f'"delay_seconds"{a}:{b}{late}'.encode(),
+            f'"deliver_at"{a}:{b}"{moment.isoformat()}"'.encode(),
+            f'"deliver_within_seconds"{a}:{b}{late or "null"}'.encode(),
         ]
         body = f"{a}{{{b}".encode() + b",".join(members[place] for place in order) + b"}"
-        assert envelope.event(body, JSON) == ("order.created", text, tags, "")
+        assert envelope.event(body, JSON) == ("order.created", text, tags, "", envelope.Times(moment, late, late))
 
     check()
 
@@ -266,7 +275,8 @@ def test_payloads_in_any_spelling_are_extracted_from_batches_unchanged(many: set
         texts = envelope.batch(body, JSON)
         assert texts == written
         assert [envelope.batched(text) for text in texts] == [
-            ("order.created", one[0], one[7] or {}, f"k{number}" if one[6] else "") for number, one in enumerate(batch)
+            ("order.created", one[0], one[7] or {}, f"k{number}" if one[6] else "", None)
+            for number, one in enumerate(batch)
         ]
 
     check()

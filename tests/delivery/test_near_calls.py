@@ -304,6 +304,7 @@ CASES: Mapping[str, Made] = {
     "IngestService/BatchIngest": made_by(item, lambda made: ingest_pb2.BatchIngestRequest(items=[made, made])),
     "IngestService/GetEvent": of_event(ingest_pb2.GetEventRequest, "event_id"),
     "IngestService/ListEventRoutes": always(ingest_pb2.ListEventRoutesRequest(event_id=NOTHING)),
+    "IngestService/CancelEvent": always(ingest_pb2.CancelEventRequest(event_id=NOTHING)),
     "IngestService/ListEvents": always(ingest_pb2.ListEventsRequest(page_size=1)),
     "IngestService/StreamEvents": always(ingest_pb2.StreamEventsRequest()),
     "SubscriptionService/CreateSubscription": always(subscriptions_pb2.CreateSubscriptionRequest(spec=SPEC)),

@@ -161,6 +161,10 @@ class Services(
         await self._called(request)
         return ingest_pb2.GetEventResponse(event=self.event)
 
+    async def CancelEvent(self, request: Any, _context: Context) -> ingest_pb2.CancelEventResponse:
+        await self._called(request)
+        return ingest_pb2.CancelEventResponse(event_id=request.event_id)
+
     async def ListEventRoutes(self, request: Any, _context: Context) -> ingest_pb2.ListEventRoutesResponse:
         await self._called(request)
         return ingest_pb2.ListEventRoutesResponse(routes=self.routes, next_page_token="more")

@@ -258,6 +258,8 @@ class Quotas(_message.Message):
     EVENTS_PER_SECOND_FIELD_NUMBER: _builtins.int
     WAITING_DELIVERIES_FIELD_NUMBER: _builtins.int
     STORED_BYTES_FIELD_NUMBER: _builtins.int
+    SCHEDULED_EVENTS_FIELD_NUMBER: _builtins.int
+    SCHEDULED_BYTES_FIELD_NUMBER: _builtins.int
     subscriptions: _builtins.int
     """Live subscriptions, 1 to 10,000,000."""
     events_per_second: _builtins.float
@@ -266,6 +268,10 @@ class Quotas(_message.Message):
     """Deliveries that are not finished, 1 to 1,000,000,000."""
     stored_bytes: _builtins.int
     """Bytes of the payloads of retained events, 1 MiB to 1 PiB."""
+    scheduled_events: _builtins.int
+    """Events that are scheduled and not due yet, 1 to 100,000,000."""
+    scheduled_bytes: _builtins.int
+    """Bytes of their payloads, 1 MiB to 1 PiB."""
     def __init__(
         self,
         *,
@@ -273,13 +279,19 @@ class Quotas(_message.Message):
         events_per_second: _builtins.float | None = ...,
         waiting_deliveries: _builtins.int | None = ...,
         stored_bytes: _builtins.int | None = ...,
+        scheduled_events: _builtins.int | None = ...,
+        scheduled_bytes: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_events_per_second", b"_events_per_second", "_stored_bytes", b"_stored_bytes", "_subscriptions", b"_subscriptions", "_waiting_deliveries", b"_waiting_deliveries", "events_per_second", b"events_per_second", "stored_bytes", b"stored_bytes", "subscriptions", b"subscriptions", "waiting_deliveries", b"waiting_deliveries"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_events_per_second", b"_events_per_second", "_scheduled_bytes", b"_scheduled_bytes", "_scheduled_events", b"_scheduled_events", "_stored_bytes", b"_stored_bytes", "_subscriptions", b"_subscriptions", "_waiting_deliveries", b"_waiting_deliveries", "events_per_second", b"events_per_second", "scheduled_bytes", b"scheduled_bytes", "scheduled_events", b"scheduled_events", "stored_bytes", b"stored_bytes", "subscriptions", b"subscriptions", "waiting_deliveries", b"waiting_deliveries"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_events_per_second", b"_events_per_second", "_stored_bytes", b"_stored_bytes", "_subscriptions", b"_subscriptions", "_waiting_deliveries", b"_waiting_deliveries", "events_per_second", b"events_per_second", "stored_bytes", b"stored_bytes", "subscriptions", b"subscriptions", "waiting_deliveries", b"waiting_deliveries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_events_per_second", b"_events_per_second", "_scheduled_bytes", b"_scheduled_bytes", "_scheduled_events", b"_scheduled_events", "_stored_bytes", b"_stored_bytes", "_subscriptions", b"_subscriptions", "_waiting_deliveries", b"_waiting_deliveries", "events_per_second", b"events_per_second", "scheduled_bytes", b"scheduled_bytes", "scheduled_events", b"scheduled_events", "stored_bytes", b"stored_bytes", "subscriptions", b"subscriptions", "waiting_deliveries", b"waiting_deliveries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__events_per_second: _TypeAlias = _typing.Literal["events_per_second"]  # noqa: Y015
     _WhichOneofArgType__events_per_second: _TypeAlias = _typing.Literal["_events_per_second", b"_events_per_second"]  # noqa: Y015
+    _WhichOneofReturnType__scheduled_bytes: _TypeAlias = _typing.Literal["scheduled_bytes"]  # noqa: Y015
+    _WhichOneofArgType__scheduled_bytes: _TypeAlias = _typing.Literal["_scheduled_bytes", b"_scheduled_bytes"]  # noqa: Y015
+    _WhichOneofReturnType__scheduled_events: _TypeAlias = _typing.Literal["scheduled_events"]  # noqa: Y015
+    _WhichOneofArgType__scheduled_events: _TypeAlias = _typing.Literal["_scheduled_events", b"_scheduled_events"]  # noqa: Y015
     _WhichOneofReturnType__stored_bytes: _TypeAlias = _typing.Literal["stored_bytes"]  # noqa: Y015
     _WhichOneofArgType__stored_bytes: _TypeAlias = _typing.Literal["_stored_bytes", b"_stored_bytes"]  # noqa: Y015
     _WhichOneofReturnType__subscriptions: _TypeAlias = _typing.Literal["subscriptions"]  # noqa: Y015
@@ -288,6 +300,10 @@ class Quotas(_message.Message):
     _WhichOneofArgType__waiting_deliveries: _TypeAlias = _typing.Literal["_waiting_deliveries", b"_waiting_deliveries"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__events_per_second) -> _WhichOneofReturnType__events_per_second | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__scheduled_bytes) -> _WhichOneofReturnType__scheduled_bytes | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__scheduled_events) -> _WhichOneofReturnType__scheduled_events | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__stored_bytes) -> _WhichOneofReturnType__stored_bytes | None: ...
     @_typing.overload
@@ -308,6 +324,8 @@ class Usage(_message.Message):
     WAITING_DELIVERIES_FIELD_NUMBER: _builtins.int
     STORED_BYTES_FIELD_NUMBER: _builtins.int
     MEASURED_AT_FIELD_NUMBER: _builtins.int
+    SCHEDULED_EVENTS_FIELD_NUMBER: _builtins.int
+    SCHEDULED_BYTES_FIELD_NUMBER: _builtins.int
     subscriptions: _builtins.int
     """Live subscriptions."""
     events_per_second: _builtins.float
@@ -316,6 +334,10 @@ class Usage(_message.Message):
     """Deliveries that are not finished."""
     stored_bytes: _builtins.int
     """Bytes of the payloads of retained events."""
+    scheduled_events: _builtins.int
+    """Events that are scheduled and not due yet."""
+    scheduled_bytes: _builtins.int
+    """Bytes of their payloads."""
     @_builtins.property
     def measured_at(self) -> _timestamp_pb2.Timestamp:
         """When that was."""
@@ -328,10 +350,12 @@ class Usage(_message.Message):
         waiting_deliveries: _builtins.int = ...,
         stored_bytes: _builtins.int = ...,
         measured_at: _timestamp_pb2.Timestamp | None = ...,
+        scheduled_events: _builtins.int = ...,
+        scheduled_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["measured_at", b"measured_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events_per_second", b"events_per_second", "measured_at", b"measured_at", "stored_bytes", b"stored_bytes", "subscriptions", b"subscriptions", "waiting_deliveries", b"waiting_deliveries"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events_per_second", b"events_per_second", "measured_at", b"measured_at", "scheduled_bytes", b"scheduled_bytes", "scheduled_events", b"scheduled_events", "stored_bytes", b"stored_bytes", "subscriptions", b"subscriptions", "waiting_deliveries", b"waiting_deliveries"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

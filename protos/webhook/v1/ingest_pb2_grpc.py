@@ -66,6 +66,11 @@ class IngestServiceStub:
                 request_serializer=webhook_dot_v1_dot_ingest__pb2.ListEventRoutesRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_ingest__pb2.ListEventRoutesResponse.FromString,
                 _registered_method=True)
+        self.CancelEvent = channel.unary_unary(
+                '/webhook.v1.IngestService/CancelEvent',
+                request_serializer=webhook_dot_v1_dot_ingest__pb2.CancelEventRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_ingest__pb2.CancelEventResponse.FromString,
+                _registered_method=True)
 
 
 class IngestServiceServicer:
@@ -118,6 +123,14 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CancelEvent(self, request, context):
+        """Cancels an event that is scheduled: it is deleted, and is never delivered. A repeated call has the same response.
+        FAILED_PRECONDITION with reason EVENT_NOT_SCHEDULED if it is due already, or never was scheduled.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IngestServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -150,6 +163,11 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.ListEventRoutes,
                     request_deserializer=webhook_dot_v1_dot_ingest__pb2.ListEventRoutesRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_ingest__pb2.ListEventRoutesResponse.SerializeToString,
+            ),
+            'CancelEvent': grpc.unary_unary_rpc_method_handler(
+                    servicer.CancelEvent,
+                    request_deserializer=webhook_dot_v1_dot_ingest__pb2.CancelEventRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_ingest__pb2.CancelEventResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -316,6 +334,33 @@ class IngestService:
             '/webhook.v1.IngestService/ListEventRoutes',
             webhook_dot_v1_dot_ingest__pb2.ListEventRoutesRequest.SerializeToString,
             webhook_dot_v1_dot_ingest__pb2.ListEventRoutesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CancelEvent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.IngestService/CancelEvent',
+            webhook_dot_v1_dot_ingest__pb2.CancelEventRequest.SerializeToString,
+            webhook_dot_v1_dot_ingest__pb2.CancelEventResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -52,6 +52,10 @@ class IngestServiceStub:
     """Lists the subscriptions of an event's tenant, newest first, with why each got the event or not. Deleted subscriptions
     are not listed.
     """
+    CancelEvent: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.CancelEventRequest, _ingest_pb2.CancelEventResponse]
+    """Cancels an event that is scheduled: it is deleted, and is never delivered. A repeated call has the same response.
+    FAILED_PRECONDITION with reason EVENT_NOT_SCHEDULED if it is due already, or never was scheduled.
+    """
 
 @_typing.type_check_only
 class IngestServiceAsyncStub(IngestServiceStub):
@@ -76,6 +80,10 @@ class IngestServiceAsyncStub(IngestServiceStub):
     ListEventRoutes: _aio.UnaryUnaryMultiCallable[_ingest_pb2.ListEventRoutesRequest, _ingest_pb2.ListEventRoutesResponse]  # type: ignore[assignment]
     """Lists the subscriptions of an event's tenant, newest first, with why each got the event or not. Deleted subscriptions
     are not listed.
+    """
+    CancelEvent: _aio.UnaryUnaryMultiCallable[_ingest_pb2.CancelEventRequest, _ingest_pb2.CancelEventResponse]  # type: ignore[assignment]
+    """Cancels an event that is scheduled: it is deleted, and is never delivered. A repeated call has the same response.
+    FAILED_PRECONDITION with reason EVENT_NOT_SCHEDULED if it is due already, or never was scheduled.
     """
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -134,6 +142,16 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ingest_pb2.ListEventRoutesResponse, _abc.Awaitable[_ingest_pb2.ListEventRoutesResponse]]:
         """Lists the subscriptions of an event's tenant, newest first, with why each got the event or not. Deleted subscriptions
         are not listed.
+        """
+
+    @_abc_1.abstractmethod
+    def CancelEvent(
+        self,
+        request: _ingest_pb2.CancelEventRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.CancelEventResponse, _abc.Awaitable[_ingest_pb2.CancelEventResponse]]:
+        """Cancels an event that is scheduled: it is deleted, and is never delivered. A repeated call has the same response.
+        FAILED_PRECONDITION with reason EVENT_NOT_SCHEDULED if it is due already, or never was scheduled.
         """
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -57,10 +57,14 @@ export class EventsResource {
    * If the event goes to more than 100 subscriptions, its deliveries are created after the response,
    * which has `expanding: true` in place of `deliveries`. `get_event` tells when that is done.
    *
+   * With `deliver_at` or `delay_seconds` the event is scheduled: the response has `deliver_at` in place
+   * of `deliveries`, and the event goes to the subscriptions that match it when it is due.
+   * `cancel_event` cancels it until then.
+   *
    * Give tags in the body or in `X-Webhook-Tags`, not in both.
    */
   publish(options: Schemas['EventBody'] & { idempotency_key?: string }): Promise<Schemas['EventAccepted']> {
-    return this.transport.call({ method: 'POST', path: '/api/v1/events', statuses: [202], body: pick(options, ['event_type', 'payload', 'tags']), keyed: true, idempotencyKey: options.idempotency_key });
+    return this.transport.call({ method: 'POST', path: '/api/v1/events', statuses: [202], body: pick(options, ['event_type', 'payload', 'tags', 'deliver_at', 'delay_seconds', 'deliver_within_seconds']), keyed: true, idempotencyKey: options.idempotency_key });
   }
 
   /**
@@ -71,8 +75,8 @@ export class EventsResource {
    * Give a parameter several times to find what has one of the values; different parameters must all
    * match. Events are ordered by when they were accepted, so a cursor stays valid while others arrive.
    */
-  list(options: { limit?: number; cursor?: string; event_type?: (string)[]; idempotency_key?: (string)[]; provider_id?: (string)[]; tag?: (string)[]; from?: string; to?: string; order?: Schemas['ListOrder'] } = {}): Pages<Schemas['EventSummary'], Schemas['FoundEvents']> {
-    return new Pages(this.transport, { method: 'GET', path: '/api/v1/events', statuses: [200], query: pick(options, ['limit', 'cursor', 'event_type', 'idempotency_key', 'provider_id', 'tag', 'from', 'to', 'order']), reads: true });
+  list(options: { limit?: number; cursor?: string; event_type?: (string)[]; idempotency_key?: (string)[]; provider_id?: (string)[]; tag?: (string)[]; from?: string; to?: string; order?: Schemas['ListOrder']; scheduled?: boolean } = {}): Pages<Schemas['EventSummary'], Schemas['FoundEvents']> {
+    return new Pages(this.transport, { method: 'GET', path: '/api/v1/events', statuses: [200], query: pick(options, ['limit', 'cursor', 'event_type', 'idempotency_key', 'provider_id', 'tag', 'from', 'to', 'order', 'scheduled']), reads: true });
   }
 
   /**
@@ -98,6 +102,17 @@ export class EventsResource {
    */
   get(eventId: string): Promise<Schemas['Event']> {
     return this.transport.call({ method: 'GET', path: `/api/v1/events/${segment(eventId)}`, statuses: [200], reads: true });
+  }
+
+  /**
+   * Cancel a scheduled event.
+   *
+   * Cancel an event that is scheduled: it is deleted, and never delivered.
+   *
+   * A repeated request has the same response. Once the event is due, cancel its deliveries instead.
+   */
+  cancel(eventId: string): Promise<Schemas['CancelledEvent']> {
+    return this.transport.call({ method: 'POST', path: `/api/v1/events/${segment(eventId)}/cancel`, statuses: [200] });
   }
 
   /**

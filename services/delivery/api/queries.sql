@@ -35,8 +35,9 @@ ORDER BY delivery_id, number
 SELECT EXISTS (SELECT FROM subscriptions WHERE id = $1 AND ($2::text IS NULL OR tenant_id = $2))
 
 -- event_exists --
--- Whether a tenant has this event, and it is still retained; any tenant if $2 is null.
+-- Whether a tenant has this event, scheduled or still retained; any tenant if $2 is null.
 SELECT EXISTS (SELECT FROM webhook_events WHERE id = $1 AND ($2::text IS NULL OR tenant_id = $2))
+    OR EXISTS (SELECT FROM scheduled_events WHERE id = $1 AND ($2::text IS NULL OR tenant_id = $2))
 
 -- find_of_subscription --
 -- Finds a page of a subscription's deliveries, newest first.

@@ -48,6 +48,7 @@ class Action(enum.StrEnum):
     DELETE_INGEST_TOKEN = "subscription.delete_ingest_token"  # noqa: S105 - as above
     RETRY_DELIVERY = "delivery.retry"
     CANCEL_DELIVERY = "delivery.cancel"
+    CANCEL_EVENT = "event.cancel"
     CREATE_JOB = "job.create"
     PAUSE_JOB = "job.pause"
     RESUME_JOB = "job.resume"

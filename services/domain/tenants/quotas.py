@@ -35,6 +35,8 @@ class Quota(enum.StrEnum):
     EVENTS_PER_SECOND = "events_per_second"
     WAITING_DELIVERIES = "waiting_deliveries"
     STORED_BYTES = "stored_bytes"
+    SCHEDULED_EVENTS = "scheduled_events"
+    SCHEDULED_BYTES = "scheduled_bytes"
 
     @property
     def column(self) -> str:
@@ -52,6 +54,8 @@ RANGES: Mapping[Quota, Range] = {
     Quota.EVENTS_PER_SECOND: limits.EVENTS_PER_SECOND,
     Quota.WAITING_DELIVERIES: limits.WAITING_DELIVERIES,
     Quota.STORED_BYTES: limits.STORED_BYTES,
+    Quota.SCHEDULED_EVENTS: limits.SCHEDULED_EVENTS,
+    Quota.SCHEDULED_BYTES: limits.SCHEDULED_BYTES,
 }
 
 
@@ -69,6 +73,9 @@ class Quotas:
     waiting_deliveries: int
     # Payloads of the events that are retained.
     stored_bytes: int
+    # Events that are not due yet, and their payloads.
+    scheduled_events: int
+    scheduled_bytes: int
 
     def with_own(self, own: Mapping[Quota, float | None]) -> "Quotas":
         """Return the same with a tenant's own quotas; None: it has none of its own."""
@@ -101,6 +108,8 @@ class QuotaSettings(Settings):
     quota_events_per_second: Annotated[float, _within(Quota.EVENTS_PER_SECOND, allow_inf_nan=False)] = 10_000.0
     quota_waiting_deliveries: Annotated[int, _within(Quota.WAITING_DELIVERIES)] = 10_000_000
     quota_stored_bytes: Annotated[int, _within(Quota.STORED_BYTES)] = 1 << 40
+    quota_scheduled_events: Annotated[int, _within(Quota.SCHEDULED_EVENTS)] = 1_000_000
+    quota_scheduled_bytes: Annotated[int, _within(Quota.SCHEDULED_BYTES)] = 10 << 30
 
     @property
     def quotas(self) -> Quotas:
@@ -110,4 +119,6 @@ class QuotaSettings(Settings):
             events_per_second=self.quota_events_per_second,
             waiting_deliveries=self.quota_waiting_deliveries,
             stored_bytes=self.quota_stored_bytes,
+            scheduled_events=self.quota_scheduled_events,
+            scheduled_bytes=self.quota_scheduled_bytes,
         )

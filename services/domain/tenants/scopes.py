@@ -176,6 +176,7 @@ NARROWED: Mapping[str, Narrow] = {
     "IngestService/ListEvents": _leave,
     "IngestService/StreamEvents": _leave,
     "IngestService/ListEventRoutes": _event_and_subscription,
+    "IngestService/CancelEvent": _event,
     # A new one would be beyond the limit.
     "SubscriptionService/CreateSubscription": _refuse,
     "SubscriptionService/GetSubscription": _subscription(),

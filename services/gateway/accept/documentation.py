@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from services.domain import events
+from services.domain import events, limits
 from services.gateway.accept import envelope, routes
 from services.gateway.resources import models
 from services.gateway.web import openapi, problems
@@ -31,6 +31,33 @@ TAGS_HEADER = {
         "without commas."
     ),
     "schema": {"type": "string", "examples": ["order=42, customer=acme"]},
+}
+_TIMES: dict[str, Any] = {
+    "deliver_at": {
+        "type": ["string", "null"],
+        "format": "date-time",
+        "description": (
+            "When the event becomes due, at most 30 days ahead. Until then it is scheduled: it has no deliveries, and "
+            "can be cancelled. A time that has passed means at once. Not together with `delay_seconds`."
+        ),
+    },
+    "delay_seconds": {
+        "type": ["integer", "null"],
+        "minimum": limits.DELAY_SECONDS.least,
+        "maximum": limits.DELAY_SECONDS.most,
+        "description": "The same, in seconds from now.",
+        "examples": [900],
+    },
+    "deliver_within_seconds": {
+        "type": ["integer", "null"],
+        "minimum": limits.DELIVER_WITHIN_SECONDS.least,
+        "maximum": limits.DELIVER_WITHIN_SECONDS.most,
+        "description": (
+            "For how long after it is accepted, or is due, the event may be delivered. Deliveries that are unfinished "
+            "then fail with reason `expired`. Default, and the most: `DELIVERY_EXPIRY_HOURS`."
+        ),
+        "examples": [3600],
+    },
 }
 _PAYLOAD = {
     "description": "Any JSON value. Its exact bytes are delivered, including key order, spacing, and number format."
@@ -62,6 +89,7 @@ _DELIVERY_LINKS = {
 EVENT_LINKS = {
     **_link("get_event", "Get the stored event.", "event_id"),
     **_link("list_event_deliveries", "List the event's deliveries.", "event_id"),
+    **_link("cancel_event", "Cancel the event while it is scheduled.", "event_id"),
 }
 _UNAVAILABLE = (
     "A store or a service cannot be reached. With reason `UNAVAILABLE` the event was not stored. With reason "
@@ -225,6 +253,9 @@ _EVENT = {
         "Its exact bytes are delivered as `application/json`.\n\n"
         "If the event goes to more than 100 subscriptions, its deliveries are created after the response, which has "
         "`expanding: true` in place of `deliveries`. `get_event` tells when that is done.\n\n"
+        "With `deliver_at` or `delay_seconds` the event is scheduled: the response has `deliver_at` in place of "
+        "`deliveries`, and the event goes to the subscriptions that match it when it is due. `cancel_event` cancels it "
+        "until then.\n\n"
         f"Give tags in the body or in `{routes.TAGS_HEADER}`, not in both."
     ),
     "parameters": [TAGS_HEADER, openapi.IDEMPOTENCY_KEY],
@@ -236,7 +267,7 @@ _EVENT = {
                     "title": "EventBody",
                     "type": "object",
                     "required": ["event_type", "payload"],
-                    "properties": {"event_type": _EVENT_TYPE, "payload": _PAYLOAD, "tags": _TAGS},
+                    "properties": {"event_type": _EVENT_TYPE, "payload": _PAYLOAD, "tags": _TAGS, **_TIMES},
                     "additionalProperties": False,
                 },
                 "example": {"event_type": "order.created", "payload": _EXAMPLE_PAYLOAD},
@@ -268,6 +299,7 @@ _BATCHED_EVENT = {
         "event_type": _EVENT_TYPE,
         "payload": _PAYLOAD,
         "tags": _TAGS,
+        **_TIMES,
         "idempotency_key": {
             "description": "As the header of a single event.",
             "examples": ["order-41-paid"],

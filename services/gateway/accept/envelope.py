@@ -1,11 +1,12 @@
 """Cut a payload's exact bytes out of a request body. A payload is checked, but never parsed and serialized again."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from datetime import datetime
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 
-from services.domain import events
+from services.domain import events, limits
 from services.gateway.web import problems
 from services.gateway.web.routing import JSON, is_json
 from services.platform import errors
@@ -36,6 +37,14 @@ class Payload(msgspec.Struct, frozen=True):
     enveloped: bool
 
 
+class Times(NamedTuple):
+    """When an event becomes due, and for how long it may be delivered; null and 0 for what is not stated."""
+
+    deliver_at: datetime | None = None
+    delay_seconds: int = 0
+    deliver_within_seconds: int = 0
+
+
 class PublishedEvent(NamedTuple):
     """An event for every subscription to its type."""
 
@@ -44,6 +53,8 @@ class PublishedEvent(NamedTuple):
     tags: Mapping[str, str]
     # Only of one in a batch. Empty: it has none.
     idempotency_key: str = ""
+    # None: it states none.
+    times: Times | None = None
 
 
 # As many as a call to ingest takes.
@@ -56,6 +67,9 @@ class _TaggedEnvelope(msgspec.Struct, forbid_unknown_fields=True):
     event_type: msgspec.Raw
     payload: msgspec.Raw
     tags: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    deliver_at: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    delay_seconds: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    deliver_within_seconds: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class _BatchedEnvelope(_TaggedEnvelope, forbid_unknown_fields=True):
@@ -77,6 +91,19 @@ class _EventEnvelope(msgspec.Struct, forbid_unknown_fields=True):
     event_type: str
     payload: msgspec.Raw
     tags: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    deliver_at: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    delay_seconds: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    deliver_within_seconds: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it has nothing but a type and a payload."""
+        return (
+            self.tags is msgspec.UNSET
+            and self.deliver_at is msgspec.UNSET
+            and self.delay_seconds is msgspec.UNSET
+            and self.deliver_within_seconds is msgspec.UNSET
+        )
 
 
 _EVENT = msgspec.json.Decoder(_EventEnvelope)
@@ -120,7 +147,7 @@ def webhook(body: bytes, content_type: bytes | None, *, encoded: bool = False) -
 
 
 def event(body: bytes, content_type: bytes | None) -> PublishedEvent:
-    """Return the event of {"event_type", "payload"}, in any order, with "tags" if there are any, and nothing else.
+    """Return the event of {"event_type", "payload"}, in any order, with "tags" and times if there are any.
 
     Raise UnsupportedMediaType if another type than JSON is declared, Malformed if it is not JSON or repeats a key, and
     InvalidArgument naming the fields that are unknown, missing or wrong.
@@ -132,9 +159,10 @@ def event(body: bytes, content_type: bytes | None) -> PublishedEvent:
         raise _not_an_event(body, "body", _EventEnvelope) from None
     events.check_type("event_type", decoded.event_type)
     try:
-        if decoded.tags is not msgspec.UNSET:
+        if not decoded.is_plain:
             exact = _members(body, _decode(_TAGGED, body))
-            return PublishedEvent(decoded.event_type, exact["payload"], _tags(exact["tags"]))
+            tags = _tags(exact["tags"]) if "tags" in exact else _NO_TAGS
+            return PublishedEvent(decoded.event_type, exact["payload"], tags, times=_times(exact))
         type_first = _key(body) == "event_type"
         before, after = (STRING_THEN_KEY, END) if type_first else (FIRST_KEY, STRING_THEN_END)
         return PublishedEvent(decoded.event_type, json_text.cut(body, len(decoded.payload), before, after), _NO_TAGS)
@@ -180,7 +208,7 @@ def batched(text: bytes) -> PublishedEvent:
         if not events.is_valid_text(key):
             raise errors.InvalidArgument.field("idempotency_key", events.TEXT_EXPECTED)
     tags = _tags(exact["tags"]) if "tags" in exact else _NO_TAGS
-    return PublishedEvent(event_type, exact["payload"], tags, key)
+    return PublishedEvent(event_type, exact["payload"], tags, key, _times(exact))
 
 
 def is_valid_json(body: bytes) -> bool:
@@ -205,6 +233,37 @@ def _tags(value: bytes) -> Mapping[str, str]:
     if violations := events.tag_violations("tags", tags):
         raise errors.InvalidArgument.of(*violations)
     return tags
+
+
+_MOMENT = msgspec.json.Decoder(Annotated[datetime, msgspec.Meta(tz=True)] | None)
+_MOMENT_EXPECTED = "must be a time with its offset, such as 2026-01-30T12:00:00Z"
+_SECONDS = msgspec.json.Decoder(int | None)
+
+
+def _times(exact: Mapping[str, bytes]) -> Times | None:
+    moment = None
+    if "deliver_at" in exact:
+        try:
+            moment = _MOMENT.decode(exact["deliver_at"])
+        except (msgspec.MsgspecError, UnicodeError):
+            raise errors.InvalidArgument.field("deliver_at", _MOMENT_EXPECTED) from None
+    delay_seconds = _seconds(exact, "delay_seconds", limits.DELAY_SECONDS)
+    within_seconds = _seconds(exact, "deliver_within_seconds", limits.DELIVER_WITHIN_SECONDS)
+    if moment is None and not delay_seconds and not within_seconds:
+        return None
+    return Times(moment, delay_seconds, within_seconds)
+
+
+def _seconds(exact: Mapping[str, bytes], field: str, allowed: limits.Range) -> int:
+    if field not in exact:
+        return 0
+    try:
+        value = _SECONDS.decode(exact[field])
+    except (msgspec.MsgspecError, UnicodeError):
+        raise errors.InvalidArgument.field(field, "must be a whole number of seconds") from None
+    if found := allowed.violations(field, value):
+        raise errors.InvalidArgument.of(*found)
+    return value or 0
 
 
 def _content_type(header: bytes) -> str:

@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import grpc
 import msgspec
@@ -27,6 +27,7 @@ from services.domain import events, limits
 from services.gateway import metrics
 from services.gateway.accept import envelope
 from services.gateway.accept.batches import IngestBatches
+from services.gateway.resources import models
 from services.gateway.web import openapi, problems, routing
 from services.gateway.web.callers import Caller
 from services.gateway.web.retries import Retries, Unanswered
@@ -123,6 +124,9 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _FAN_OUT = ingest_pb2.FanOut()
 _FILTERED = ingest_pb2.INGEST_STATUS_FILTERED
 _HANDSHAKE = ingest_pb2.INGEST_STATUS_HANDSHAKE
+_SCHEDULED = ingest_pb2.INGEST_STATUS_SCHEDULED
+# Where the time of a UUID ends in its text: a scheduled event has an id with another time.
+_TIME_CHARACTERS = 13
 # The response repeats that of an earlier request with the same idempotency key, or the same id from the provider.
 REPLAYED = ((openapi.REPLAYED.lower().encode(), b"true"),)
 
@@ -143,12 +147,22 @@ class WebhookAccepted(msgspec.Struct, frozen=True):
     status: WebhookStatus
 
 
+_DeliverAt = Annotated[
+    str,
+    msgspec.Meta(
+        description="When it becomes due; absent unless it is scheduled, and then `deliveries` is absent.",
+        extra_json_schema={"format": "date-time"},
+    ),
+]
+
+
 class EventAccepted(msgspec.Struct, frozen=True, omit_defaults=True):
     """The response to an event: `deliveries` is the number of its deliveries, and absent while they are created."""
 
     event_id: str
     deliveries: int | msgspec.UnsetType = msgspec.UNSET
     expanding: bool = False
+    deliver_at: _DeliverAt | msgspec.UnsetType = msgspec.UNSET
 
 
 class BatchedEventAccepted(EventAccepted, frozen=True, omit_defaults=True):
@@ -204,6 +218,8 @@ class _Accepting:
         metrics.ACCEPT_SECONDS.observe(time.perf_counter() - whole)
         if accepted.status == _FILTERED:
             metrics.FILTERED.inc()
+        elif accepted.status == _SCHEDULED:
+            metrics.SCHEDULED.inc()
         elif accepted.status != _HANDSHAKE:
             self._accepted.inc()
         return accepted
@@ -220,6 +236,11 @@ class _Accepting:
         )
         if event.tags:
             item.tags.update(event.tags)
+        if event.times is not None:
+            if event.times.deliver_at is not None:
+                item.deliver_at.FromDatetime(event.times.deliver_at)
+            item.delay_seconds = event.times.delay_seconds
+            item.deliver_within_seconds = event.times.deliver_within_seconds
         return item
 
     def _check_size(self, payload: bytes) -> None:
@@ -410,10 +431,12 @@ class EventBatch(_Accepting):
             problem, reason = problems.of(error)
             metrics.REJECTED.labels(reason).inc()
             return BatchedEventRefused(problem)
+        is_scheduled = accepted.status == _SCHEDULED
         return BatchedEventAccepted(
             accepted.event_id,
-            msgspec.UNSET if accepted.expanding else accepted.deliveries,
+            msgspec.UNSET if accepted.expanding or is_scheduled else accepted.deliveries,
             expanding=accepted.expanding,
+            deliver_at=models.timestamp(accepted.deliver_at) if is_scheduled else msgspec.UNSET,
             replayed=is_replayed(accepted, item),
         )
 
@@ -440,6 +463,8 @@ def answer_of(accepted: ingest_pb2.Accepted) -> EventAccepted:
     """Return the response to an event after the commit."""
     if accepted.expanding:
         return EventAccepted(accepted.event_id, expanding=True)
+    if accepted.status == _SCHEDULED:
+        return EventAccepted(accepted.event_id, deliver_at=models.timestamp(accepted.deliver_at))
     return EventAccepted(accepted.event_id, accepted.deliveries)
 
 
@@ -472,7 +497,7 @@ def _idempotency_key(headers: dict[bytes, bytes], longest: int = events.MAX_TEXT
 
 def is_replayed(accepted: ingest_pb2.Accepted, item: ingest_pb2.IngestItem) -> bool:
     """Return whether nothing was stored: a new event has the id that was made here, however often it went to ingest."""
-    return accepted.replayed and accepted.event_id != item.event_id
+    return accepted.replayed and accepted.event_id[_TIME_CHARACTERS:] != item.event_id[_TIME_CHARACTERS:]
 
 
 def _provider_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[ingest_pb2.ProviderHeader]:

@@ -35,6 +35,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     payload_withheld: bool = False
     relayed_headers: dict[str, str] = {}
     cloudevent: dict[str, bool | int | str] = {}
+    scheduled: bool = False
+    deliver_at: str | None = None
+    deliver_within_seconds: int | None = None
 
 
 _EXAMPLE = {
@@ -55,7 +58,26 @@ _SCHEMA = {
         "id": {"type": "string", "format": "uuid"},
         "event_type": {"type": ["string", "null"], "description": "null if the event has no type."},
         "content_type": {"type": "string", "description": "Content-Type with which the payload is delivered."},
-        "created_at": {"type": "string", "format": "date-time"},
+        "created_at": {
+            "type": "string",
+            "format": "date-time",
+            "description": "When it was accepted; of an event that was scheduled, when it became due.",
+        },
+        "scheduled": {
+            "type": "boolean",
+            "description": "true while the event is scheduled: it is not due yet, and has no deliveries; otherwise "
+            "absent.",
+        },
+        "deliver_at": {
+            "type": "string",
+            "format": "date-time",
+            "description": "While it is scheduled: when it becomes due; otherwise absent.",
+        },
+        "deliver_within_seconds": {
+            "type": "integer",
+            "description": "While it is scheduled: for how long after that it may be delivered, if it has an expiry of "
+            "its own; otherwise absent.",
+        },
         "payload_bytes": {"type": "integer", "description": "Size of the payload in bytes."},
         "payload": {
             "description": "The exact bytes of the payload if its content type is JSON and it is valid; otherwise null."
@@ -113,8 +135,26 @@ class EventSummary(models.Answer):
     created_at: models.Timestamp
     payload_bytes: int = Field(description="Size of the payload in bytes.", examples=[25])
     expanding: bool = Field(description="Whether deliveries of the event are still being created.", examples=[False])
+    scheduled: bool = Field(
+        description="Whether the event is scheduled: it is not due yet, and has no deliveries.", examples=[False]
+    )
+    deliver_at: models.Timestamp | None = Field(
+        description="While it is scheduled: when it becomes due; otherwise null.", examples=[None]
+    )
     tags: dict[str, str] = Field(description="By what the event is found.", examples=[{"order": "42"}])
     erased_at: models.Timestamp | None = Field(description="When it was erased; null if it was not.", examples=[None])
+
+
+class EventsQuery(models.SearchQuery):
+    """Which events are wanted."""
+
+    scheduled: bool = Field(
+        default=False,
+        description=(
+            "`true`: events that are scheduled, and no others. They are ordered by when they become due, which is also "
+            "the time that `from` and `to` are about; `from` has no default."
+        ),
+    )
 
 
 class FoundEvents(models.SearchPage):
@@ -131,9 +171,7 @@ class FoundEvents(models.SearchPage):
     response_model=FoundEvents,
     responses={**openapi.problems(), 200: {"content": dict(ndjson.CONTENT)}},
 )
-async def list_events(
-    query: Annotated[models.SearchQuery, Query()], services: backends.Injected
-) -> FoundEvents | Response:
+async def list_events(query: Annotated[EventsQuery, Query()], services: backends.Injected) -> FoundEvents | Response:
     """Find events, newest first, without payloads.
 
     Give a parameter several times to find what has one of the values; different parameters must all match. Events are
@@ -148,6 +186,7 @@ async def list_events(
             tag=query.tag,
             from_time=conversion.stamp(query.from_),
             to_time=conversion.stamp(query.to),
+            scheduled=query.scheduled,
         ),
         ascending=query.order == "oldest",
         page_size=query.limit,
@@ -164,6 +203,7 @@ def _summaries(answer: pb.ListEventsResponse) -> Iterator[Mapping[str, Any]]:
     for message in answer.events:
         found = models.values(message)
         found |= {name: found[name] or None for name in ("event_type", "content_encoding")}
+        found["scheduled"] = found["deliver_at"] is not None
         yield {name: found[name] for name in EventSummary.model_fields}
 
 
@@ -189,6 +229,30 @@ async def get_event(event_id: models.EventId, services: backends.Injected) -> Re
     return Response(msgspec.json.encode(_event(answer.event)), media_type="application/json")
 
 
+class CancelledEvent(models.Answer):
+    """An event that was scheduled, and is cancelled."""
+
+    event_id: models.Uuid = Field(examples=[models.EXAMPLE_EVENT_ID])
+
+
+@router.post(
+    "/{event_id}/cancel",
+    operation_id="cancel_event",
+    summary="Cancel a scheduled event",
+    response_description="The event, which is cancelled now.",
+    responses=openapi.problems(
+        404, described={409: "The event is due already, or never was scheduled (`EVENT_NOT_SCHEDULED`)."}
+    ),
+)
+async def cancel_event(event_id: models.EventId, services: backends.Injected) -> CancelledEvent:
+    """Cancel an event that is scheduled: it is deleted, and never delivered.
+
+    A repeated request has the same response. Once the event is due, cancel its deliveries instead.
+    """
+    answer = await services.call(services.ingest.CancelEvent, pb.CancelEventRequest(event_id=event_id))
+    return CancelledEvent(event_id=answer.event_id)
+
+
 class Route(models.Answer):
     """Whether a subscription got the event, and why."""
 
@@ -199,9 +263,9 @@ class Route(models.Answer):
             "Got it: `matched`, or `replayed` (a job sent it there later). Did not: `event_type` (it does not get "
             "events of this type), `filter` (its filter does not let the event through), `created_later`, "
             "`system` (it gets only operational events), `disabled` (and it keeps no events meanwhile), "
-            "`expanding` (deliveries are still being created), or `addressed` (the event was sent to another "
-            "subscription, not to all that want its type). `changed_since`: it was changed after the event was "
-            "accepted, and what it was before is not known."
+            "`expanding` (deliveries are still being created), `scheduled` (the event is not due yet), or `addressed` "
+            "(the event was sent to another subscription, not to all that want its type). `changed_since`: it was "
+            "changed after the event was accepted, and what it was before is not known."
         ),
         examples=["event_type"],
     )
@@ -271,6 +335,9 @@ def _event(message: pb.Event) -> Event:
         payload_base64=None if inline or message.payload_withheld else base64.b64encode(payload).decode(),
         content_encoding=message.content_encoding or None,
         expanding=message.expanding,
+        scheduled=message.HasField("deliver_at"),
+        deliver_at=models.timestamp(message.deliver_at) if message.HasField("deliver_at") else None,
+        deliver_within_seconds=message.deliver_within_seconds or None,
         tags=dict(message.tags),
         relayed_headers=dict(message.relayed_headers),
         cloudevent={

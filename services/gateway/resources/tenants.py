@@ -40,6 +40,8 @@ _DESCRIPTIONS = {
     Quota.EVENTS_PER_SECOND: "Events accepted per second.",
     Quota.WAITING_DELIVERIES: "Deliveries that are not finished.",
     Quota.STORED_BYTES: "Bytes of the payloads of retained events.",
+    Quota.SCHEDULED_EVENTS: "Events that are scheduled and not due yet.",
+    Quota.SCHEDULED_BYTES: "Bytes of the payloads of scheduled events.",
 }
 
 
@@ -54,6 +56,8 @@ class QuotasBody(models.Request):
     events_per_second: float | None = _quota(Quota.EVENTS_PER_SECOND, allow_inf_nan=False)
     waiting_deliveries: int | None = _quota(Quota.WAITING_DELIVERIES)
     stored_bytes: int | None = _quota(Quota.STORED_BYTES)
+    scheduled_events: int | None = _quota(Quota.SCHEDULED_EVENTS)
+    scheduled_bytes: int | None = _quota(Quota.SCHEDULED_BYTES)
 
     def message(self) -> pb.Quotas:
         """Return the same as a message."""
@@ -133,6 +137,8 @@ class OwnQuotas(models.Answer):
     events_per_second: float | None = Field(description=_DESCRIPTIONS[Quota.EVENTS_PER_SECOND], examples=[50.0])
     waiting_deliveries: int | None = Field(description=_DESCRIPTIONS[Quota.WAITING_DELIVERIES], examples=[None])
     stored_bytes: int | None = Field(description=_DESCRIPTIONS[Quota.STORED_BYTES], examples=[None])
+    scheduled_events: int | None = Field(description=_DESCRIPTIONS[Quota.SCHEDULED_EVENTS], examples=[None])
+    scheduled_bytes: int | None = Field(description=_DESCRIPTIONS[Quota.SCHEDULED_BYTES], examples=[None])
 
 
 class Limits(models.Answer):
@@ -142,6 +148,8 @@ class Limits(models.Answer):
     events_per_second: float = Field(description=_DESCRIPTIONS[Quota.EVENTS_PER_SECOND], examples=[50.0])
     waiting_deliveries: int = Field(description=_DESCRIPTIONS[Quota.WAITING_DELIVERIES], examples=[10_000_000])
     stored_bytes: int = Field(description=_DESCRIPTIONS[Quota.STORED_BYTES], examples=[1 << 40])
+    scheduled_events: int = Field(description=_DESCRIPTIONS[Quota.SCHEDULED_EVENTS], examples=[1_000_000])
+    scheduled_bytes: int = Field(description=_DESCRIPTIONS[Quota.SCHEDULED_BYTES], examples=[10 << 30])
 
 
 class Usage(models.Answer):
@@ -151,6 +159,8 @@ class Usage(models.Answer):
     events_per_second: float = Field(description="Events accepted per second, of late.", examples=[3.4])
     waiting_deliveries: int = Field(description=_DESCRIPTIONS[Quota.WAITING_DELIVERIES], examples=[57])
     stored_bytes: int = Field(description=_DESCRIPTIONS[Quota.STORED_BYTES], examples=[1_048_576])
+    scheduled_events: int = Field(description=_DESCRIPTIONS[Quota.SCHEDULED_EVENTS], examples=[250])
+    scheduled_bytes: int = Field(description=_DESCRIPTIONS[Quota.SCHEDULED_BYTES], examples=[65_536])
     measured_at: models.Timestamp = Field(description="When that was, a few seconds ago.")
 
 

@@ -5,6 +5,7 @@ INSERT INTO tenants (id, {columns}) VALUES ($1, {values}) ON CONFLICT (id) DO NO
 -- select_tenant --
 -- Reads a tenant that is not deleted, with what it uses; those sums are null if they are older than $2 seconds.
 SELECT t.*, s.measured_at, u.subscriptions, u.events_per_second, u.waiting_deliveries, u.stored_bytes,
+       u.scheduled_events, u.scheduled_bytes,
        p.name AS portal_name, p.accent AS portal_accent, p.accent_dark AS portal_accent_dark,
        p.logo IS NOT NULL AS portal_has_logo
 FROM tenants t
@@ -20,6 +21,7 @@ UPDATE tenants SET ({columns}) = ROW ({values}) WHERE id = $1
 -- select_tenants_page --
 -- Reads a page of the tenants that are not deleted, by id, with what they use; null if that is older than $3 seconds.
 SELECT t.*, s.measured_at, u.subscriptions, u.events_per_second, u.waiting_deliveries, u.stored_bytes,
+       u.scheduled_events, u.scheduled_bytes,
        p.name AS portal_name, p.accent AS portal_accent, p.accent_dark AS portal_accent_dark,
        p.logo IS NOT NULL AS portal_has_logo
 FROM (SELECT * FROM tenants WHERE id > $1 AND deleted_at IS NULL ORDER BY id LIMIT $2) AS t

@@ -37,6 +37,8 @@ class Usage:
     events_per_second: float
     waiting_deliveries: int
     stored_bytes: int
+    scheduled_events: int
+    scheduled_bytes: int
     measured_at: datetime
 
 

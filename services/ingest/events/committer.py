@@ -12,7 +12,7 @@ import itertools
 import time
 from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -77,6 +77,16 @@ class _Apart(enum.Enum):
 _Outcome: TypeAlias = Result | _Failed | _Apart
 _Piece: TypeAlias = Sequence[NewEvent]
 _T = TypeVar("_T")
+
+
+class Insert(Protocol):
+    """Commits a group of events in one transaction."""
+
+    async def __call__(
+        self, events: Sequence[NewEvent], /, *, hidden_seconds: float, lease: Lease | None
+    ) -> list[Result]:
+        """Return the results in order."""
+        ...
 
 
 class Committer:
@@ -266,6 +276,12 @@ class Committer:
             return errors.WebhookError("the event cannot be stored; the reason was logged")
 
     async def _insert(self, group: Sequence[NewEvent], wait_seconds: float) -> list[Result]:
+        if group[0].key is None:
+            return await self.store(group, self._store.insert_events)
+        return await self.store(group, functools.partial(self._store.insert_keyed_events, wait_seconds=wait_seconds))
+
+    async def store(self, group: Sequence[NewEvent], insert: Insert) -> list[Result]:
+        """Commit a group, and then have its deliveries made: handed over, rung for, or left to the dispatcher."""
         number = sum(len(event.deliveries) for event in group)
         lease = self._reserve(group) if number <= MAX_HANDED_OVER else None
         open_to = {tenant_id: self._ringer.open_to(tenant_id) for tenant_id in {event.tenant_id for event in group}}
@@ -274,18 +290,10 @@ class Committer:
         if ringing and not all(open_to.values()):
             group = [event if open_to[event.tenant_id] else _unsteady(event) for event in group]
         started = time.perf_counter()
-        if group[0].key is None:
-            insert = functools.partial(self._store.insert_events, group, hidden_seconds=hidden_seconds, lease=lease)
-        else:
-            insert = functools.partial(
-                self._store.insert_keyed_events,
-                group,
-                hidden_seconds=hidden_seconds,
-                wait_seconds=wait_seconds,
-                lease=lease,
-            )
         try:
-            results = await postgres.repeat_rolled_back(insert)
+            results = await postgres.repeat_rolled_back(
+                functools.partial(insert, group, hidden_seconds=hidden_seconds, lease=lease)
+            )
         except BaseException as error:
             if lease is not None:
                 self._free(lease, error)
@@ -421,6 +429,8 @@ def _pieces(events: Sequence[NewEvent]) -> Iterator[tuple[_Piece, int]]:
 def _groups(events: Sequence[NewEvent]) -> Iterator[list[NewEvent]]:
     """Events by the transactions they go in: those without idempotency keys, then those with; those to expand apart.
 
+    So do those that are scheduled.
+
     A repeated event id or key goes into a later transaction, where it finds the first.
     """
     if _are_one_group(events):
@@ -446,11 +456,11 @@ def _are_one_group(events: Sequence[NewEvent]) -> bool:
     """Return whether events have neither keys nor targets, nor anything in common, and are few: so are most of them."""
     return (
         bool(events)
-        and not any(event.key is not None or event.targets for event in events)
+        and not any(event.key is not None or event.targets or event.deliver_at is not None for event in events)
         and len({event.id for event in events}) == len(events)
         and sum(len(event.deliveries) for event in events) <= MAX_DELIVERIES
     )
 
 
-def _kind(event: NewEvent) -> tuple[bool, bool]:
-    return event.key is not None, event.targets > 0
+def _kind(event: NewEvent) -> tuple[bool, bool, bool]:
+    return event.key is not None, event.targets > 0, event.deliver_at is not None

@@ -94,6 +94,8 @@ class _Expansion:
     tenant_id: str
     event_type: str
     stored_at: datetime
+    # Of its deliveries. None: as long after stored_at as any other's.
+    expires_at: datetime | None
     after_id: UUID
     # The only subscription that it was sent to.
     addressed_to: UUID | None
@@ -199,7 +201,7 @@ class ExpansionStore:
             expansion.event_id,
             expansion.tenant_id,
             expansion.event_type,
-            expansion.stored_at + self._expiry,
+            expansion.expires_at or expansion.stored_at + self._expiry,
         )
         made = [row["id"] for row in rows]
         rung = [Rung(target, made_id) for made_id in made if (target := delivery_ids[made_id]) in ringing]

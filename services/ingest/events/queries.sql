@@ -94,13 +94,25 @@ SELECT id FROM stored
 -- Stores tags ($1 to $3: event, tenant, tag) of events that are new.
 INSERT INTO event_tags (event_id, tenant_id, tag) SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[])
 
+-- set_expiry --
+-- Lets new deliveries ($1; $2 and $3: least and greatest id) expire $4 seconds from now, or with $5 from the time in their ids.
+UPDATE delivery_queue
+SET expires_at = CASE WHEN $5::boolean THEN moment_of(delivery_id) ELSE now() END + make_interval(secs => $4)
+WHERE delivery_id = ANY($1::uuid[]) AND delivery_id BETWEEN $2 AND $3
+
+-- set_expiry_of_expanding --
+-- The same for those that new events ($1) are to get.
+UPDATE event_expansions
+SET expires_at = CASE WHEN $3::boolean THEN moment_of(event_id) ELSE now() END + make_interval(secs => $2)
+WHERE event_id = ANY($1::uuid[])
+
 -- select_expansions --
 -- Reads up to $2 events that are not expanded, from id $1 on, with how many deliveries each is still to get.
 SELECT event_id, tenant_id, greatest(targets - made, 0) AS unmade FROM event_expansions WHERE event_id >= $1 ORDER BY event_id LIMIT $2
 
 -- lock_expansion --
 -- Locks an event that is not expanded, unless another process is at it.
-SELECT event_id, tenant_id, event_type, stored_at, after_id, addressed_to
+SELECT event_id, tenant_id, event_type, stored_at, expires_at, after_id, addressed_to
 FROM event_expansions WHERE event_id = $1 FOR UPDATE SKIP LOCKED
 
 -- select_targets --

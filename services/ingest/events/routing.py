@@ -17,6 +17,7 @@ from services.domain.events import WILDCARD, TypeFilter, tags_of
 from services.domain.filters.evaluation import Evaluation
 from services.domain.filters.expression import OnError, Verdict, compiled, parts
 from services.domain.states import SubscriptionState
+from services.ingest.scheduled import rows as scheduled
 from services.ingest.subscriptions.record import Kind
 from services.ingest.subscriptions.store import no_subscription
 from services.platform import errors, ids
@@ -54,6 +55,8 @@ class RouteReason(enum.StrEnum):
     SYSTEM = "system"
     # Is disabled, without keep_when_disabled.
     DISABLED = "disabled"
+    # The event is not due yet: its subscriptions are matched when it is.
+    SCHEDULED = "scheduled"
     # The deliveries of the event are still being created.
     EXPANDING = "expanding"
     # The event was sent to another subscription, not to all that want its type.
@@ -85,6 +88,8 @@ class _Accepted:
     # Its only subscription; None: it goes to all that want its type.
     addressed_to: UUID | None
     expanding: bool
+    # Whether it is not due yet.
+    scheduled: bool = False
 
 
 class RoutingStore:
@@ -129,9 +134,19 @@ class RoutingStore:
 
     async def _event(self, tenant_id: str, event_id: UUID) -> _Accepted:
         row = await self._pool.fetchrow(SQL["select_accepted"], event_id, tenant_id)
-        if row is None:
+        if row is not None:
+            return sql.record(_Accepted, row, scheduled=False)
+        waiting = await scheduled.find(self._pool, tenant_id, event_id)
+        if waiting is None:
             raise errors.NotFound(f"event {event_id} not found")
-        return sql.record(_Accepted, row)
+        return _Accepted(
+            id=event_id,
+            event_type=waiting.event_type,
+            created_at=waiting.deliver_at,
+            addressed_to=waiting.addressed_to,
+            expanding=False,
+            scheduled=True,
+        )
 
     async def _routes(self, event: _Accepted, rows: Sequence[Any]) -> list[Route]:
         filtered = None
@@ -204,6 +219,9 @@ def _why_never(event: _Accepted, row: Any) -> tuple[RouteReason, str] | None:
         return RouteReason.SYSTEM, "A system subscription gets only operational events."
     if event.addressed_to not in (None, row["id"]):
         return RouteReason.ADDRESSED, _ADDRESSED
+    if event.scheduled:
+        at = event.created_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return RouteReason.SCHEDULED, f"The event is scheduled for {at}. Its subscriptions are matched then."
     if row["created_at"] > event.created_at:
         return RouteReason.CREATED_LATER, "The subscription was created after the event was accepted."
     return None

@@ -29,6 +29,8 @@ class Filter:
     # When it was accepted; from_time is included, to_time is not.
     from_time: datetime | None = None
     to_time: datetime | None = None
+    # Whether those are wanted that are not due yet, whose times are when they are.
+    scheduled: bool = False
 
     @property
     def names_events(self) -> bool:
@@ -54,16 +56,18 @@ def parse(message: pb.EventFilter) -> Filter:
         tags=sorted(set(message.tag)),
         from_time=from_time,
         to_time=to_time,
+        scheduled=message.scheduled,
     )
 
 
 def paged(request: pb.ListEventsRequest | pb.StreamEventsRequest) -> tuple[Filter, Paged]:
     """Return what a request wants, and the page of it that it asks for."""
     wanted = parse(request.filter)
-    if wanted.from_time is None and not wanted.names_events:
+    if wanted.from_time is None and not wanted.names_events and not wanted.scheduled:
         wanted = dataclasses.replace(wanted, from_time=walks.default_from(wanted))
     span = Span.of(wanted, ascending=request.ascending)
-    return wanted, Paged.of(span, request.page_token, by_default=not request.filter.HasField("from_time"))
+    by_default = not request.filter.HasField("from_time") and not wanted.scheduled
+    return wanted, Paged.of(span, request.page_token, by_default=by_default)
 
 
 async def find(connection: postgres.Connection, tenant_id: str, wanted: Filter, span: Span, limit: int) -> Found:

@@ -9,7 +9,7 @@ import contextlib
 import enum
 import functools
 import itertools
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
@@ -44,6 +44,9 @@ from services.ingest.events.store import (
 )
 from services.ingest.events.verification import NOTHING, Verifier, relayed
 from services.ingest.quotas.guard import Guard
+from services.ingest.scheduled import times
+from services.ingest.scheduled.mover import Mover
+from services.ingest.scheduled.store import ScheduledStore
 from services.ingest.subscriptions import secrets
 from services.ingest.subscriptions.cache import SubscriptionCache
 from services.ingest.subscriptions.record import Kind, Subscription, Target
@@ -104,6 +107,8 @@ def end_spans(begun: ItemSpans, items: Sequence[ingest_pb2.IngestItem], results:
             span.set({"webhook.subscription.id": item.subscription_id})
         if result.expanding:
             span.set({"webhook.expanding": True})
+        if result.deliver_at is not None:
+            span.set({"webhook.deliver_at": result.deliver_at.isoformat()})
         if result.repeated:
             span.set({"webhook.repeated": True})
         span.end()
@@ -141,6 +146,8 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         filtering: Filtering,
         catalogs: Catalogs,
         *,
+        scheduled: ScheduledStore,
+        mover: Mover,
         max_payload_bytes: int,
         tracer: Tracer | None = None,
         activity: Activity | None = None,
@@ -148,8 +155,10 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         self._store = store
         self._routing = routing
         self._verifier = Verifier(vault, clock)
+        self._scheduled = scheduled
         self._cache = cache
         self._gates = gates
+        self._mover = mover
         self._committer = committer
         self._expander = expander
         self._clock = clock
@@ -204,7 +213,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         tenant_id = identity.tenant_of(request.tenant_id)
         size = paging.page_size(request.page_size)
         wanted, paged = search.paged(request)
-        found, reached = await self._store.search(tenant_id, wanted, paged.rest, size)
+        found, reached = await self._search(wanted)(tenant_id, wanted, paged.rest, size)
         return _page(ingest_pb2.ListEventsResponse, wanted, paged, found, reached)
 
     async def StreamEvents(
@@ -213,9 +222,20 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         """Read page after page."""
         tenant_id = identity.tenant_of(request.tenant_id)
         wanted, paged = search.paged(request)
-        found_on = functools.partial(self._store.search, tenant_id, wanted)
+        found_on = functools.partial(self._search(wanted), tenant_id, wanted)
         async for page, found, reached in walks.pages(paged, found_on):
             yield _page(ingest_pb2.StreamEventsResponse, wanted, page, found, reached)
+
+    def _search(self, wanted: search.Filter) -> "_Search":
+        return self._scheduled.search if wanted.scheduled else self._store.search
+
+    async def CancelEvent(
+        self, request: ingest_pb2.CancelEventRequest, _context: Context
+    ) -> ingest_pb2.CancelEventResponse:
+        """Cancel an event that is scheduled."""
+        event_id = ids.parse("event_id", request.event_id)
+        await self._scheduled.cancel(identity.tenant_of(request.tenant_id), event_id)
+        return ingest_pb2.CancelEventResponse(event_id=str(event_id))
 
     async def ListEventRoutes(
         self, request: ingest_pb2.ListEventRoutesRequest, _context: Context
@@ -328,6 +348,8 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
                             raise errors.InvalidArgument.field("event_id", "appears more than once in this request")
                         seen.add(event.id)
                         self._guard.check(event.tenant_id)
+                        if event.deliver_at is not None:
+                            self._guard.check_scheduled(event.tenant_id)
                         if event.targets:
                             self._admit(event)
                             expanding.append(event)
@@ -367,7 +389,8 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             for event, result in zip(events, results, strict=True)
             if isinstance(result, Accepted) and not result.repeated
         ]
-        self._guard.note(event for event, _ in new)
+        self._guard.note(event for event, _ in new if event.deliver_at is None)
+        self._mover.note(event.id for event, _ in new if event.deliver_at is not None)
         _count(_merged(prepared, results))
         if self._activity is not None:
             _tell(self._activity, new)
@@ -378,6 +401,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         tenant_id = identity.tenant_of(item.tenant_id)
         event_id = ids.parse("event_id", item.event_id) if item.event_id else self._clock.new_id()
         ids.check_fresh("event_id", event_id, self._clock.now())
+        event_id, deliver_at, within_seconds = times.due(item, event_id)
         payload = _payload(item)
         self._check_size(payload)
         event_type, content_type = item.event_type, item.content_type or DEFAULT_CONTENT_TYPE
@@ -402,9 +426,8 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
                     self._check_size(payload)
                     sender = SenderContext(headers=relayed(subscription.verification, item))
             paths = subscription.paths
-            wanted = subscription.types.wants(event_type, typed=subscription.verification in TYPED)
             targets = ()
-            if wanted:
+            if deliver_at is None and subscription.types.wants(event_type, typed=subscription.verification in TYPED):
                 targets, more = self._filtering.addressed(
                     subscription,
                     event_id,
@@ -417,15 +440,8 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             route = f"ingest/{subscription.id}"
         elif target == "fan_out":
             _check_fan_out(item)
-            targets, more = await self._filtering.wanting(
-                tenant_id,
-                event_id,
-                event_type,
-                content_type,
-                item,
-                payload,
-                lambda: rules.tags_of(_tags(item, None, payload)),
-            )
+            matched = self._wanting if deliver_at is None else self._matched_later
+            targets, more = await matched(tenant_id, event_id, event_type, content_type, item, payload)
             route = "events"
         else:
             raise errors.InvalidArgument.field("target", "must be subscription_id or fan_out")
@@ -448,7 +464,26 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             traceparent=traceparent,
             addressed_to=addressed_to,
             sender_context=sender.text,
+            deliver_at=deliver_at,
+            within_seconds=within_seconds,
         )
+
+    async def _wanting(
+        self,
+        tenant_id: str,
+        event_id: UUID,
+        event_type: str,
+        content_type: str,
+        item: ingest_pb2.IngestItem,
+        payload: bytes,
+    ) -> tuple[Sequence[Target], int]:
+        tags = functools.partial(_named_tags, item, payload)
+        return await self._filtering.wanting(tenant_id, event_id, event_type, content_type, item, payload, tags)
+
+    async def _matched_later(self, tenant_id: str, *_: object) -> tuple[Sequence[Target], int]:
+        """Find only out whether there is such a tenant: the subscriptions are matched when the event is due."""
+        await self._cache.matching(tenant_id, "", 1)
+        return (), 0
 
     def _check_size(self, payload: bytes) -> None:
         if len(payload) > self._max_payload_bytes:
@@ -477,6 +512,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         return subscription
 
 
+_Search: TypeAlias = Callable[[str, search.Filter, walks.Span, int], Awaitable[tuple[Sequence[ListedEvent], Found]]]
 _Page = TypeVar("_Page", ingest_pb2.ListEventsResponse, ingest_pb2.StreamEventsResponse)
 
 
@@ -599,6 +635,10 @@ def _tags(item: ingest_pb2.IngestItem, paths: TagPaths | None, payload: bytes) -
     return rules.tag_texts({**found, **item.tags})
 
 
+def _named_tags(item: ingest_pb2.IngestItem, payload: bytes) -> Mapping[str, str]:
+    return rules.tags_of(_tags(item, None, payload))
+
+
 def _check_fan_out(item: ingest_pb2.IngestItem) -> None:
     """InvalidArgument for an event to all with what requires one subscription, or without its type."""
     if item.enveloped:
@@ -635,7 +675,7 @@ def _key(
     if key:
         described = (event_type.encode(), content_type.encode(), item.content_encoding.encode())
         tags = (text.encode() for text in rules.tag_texts(item.tags)) if item.tags else ()
-        return key_of(tenant_id, route, key, *described, payload, *tags)
+        return key_of(tenant_id, route, key, *described, payload, *tags, *times.described(item))
     return None
 
 
@@ -649,12 +689,19 @@ def _accepted(accepted: Accepted) -> ingest_pb2.Accepted:
     return ingest_pb2.Accepted(
         event_id=str(accepted.event_id),
         delivery_id=str(accepted.delivery_id) if accepted.delivery_id else "",
-        status=ingest_pb2.INGEST_STATUS_PENDING if accepted.wanted else ingest_pb2.INGEST_STATUS_FILTERED,
+        status=_status(accepted),
         deliveries=accepted.deliveries,
         expanding=accepted.expanding,
         replayed=accepted.repeated,
         empty_answer=accepted.empty_answer,
+        deliver_at=conversion.stamp(accepted.deliver_at),
     )
+
+
+def _status(accepted: Accepted) -> "ingest_pb2.IngestStatus.ValueType":
+    if accepted.deliver_at is not None:
+        return ingest_pb2.INGEST_STATUS_SCHEDULED
+    return ingest_pb2.INGEST_STATUS_PENDING if accepted.wanted else ingest_pb2.INGEST_STATUS_FILTERED
 
 
 def _result(result: Answer) -> ingest_pb2.IngestResult:
@@ -676,7 +723,7 @@ def _result(result: Answer) -> ingest_pb2.IngestResult:
 
 
 def _count(results: Sequence[Answer]) -> None:
-    accepted = filtered = repeated = 0
+    accepted = filtered = repeated = scheduled = 0
     for result in results:
         if isinstance(result, errors.WebhookError):
             metrics.REJECTED.labels(result.reason).inc()
@@ -684,11 +731,19 @@ def _count(results: Sequence[Answer]) -> None:
             pass  # no event
         elif result.repeated:
             repeated += 1
+        elif result.deliver_at is not None:
+            scheduled += 1
         elif result.wanted:
             accepted += 1
         else:
             filtered += 1
-    for counter, number in ((metrics.ACCEPTED, accepted), (metrics.FILTERED, filtered), (metrics.REPEATED, repeated)):
+    counted = (
+        (metrics.ACCEPTED, accepted),
+        (metrics.FILTERED, filtered),
+        (metrics.REPEATED, repeated),
+        (metrics.SCHEDULED, scheduled),
+    )
+    for counter, number in counted:
         if number:
             counter.inc(number)
 
@@ -698,4 +753,6 @@ def _tell(activity: Activity, new: Iterable[tuple[NewEvent, Accepted]]) -> None:
         deliveries = "1 delivery" if result.deliveries == 1 else f"{result.deliveries or 'no'} deliveries"
         if result.expanding:
             deliveries = "its deliveries follow"
+        if event.deliver_at is not None:
+            deliveries = f"scheduled for {event.deliver_at.isoformat(timespec='milliseconds')}"
         activity.say("accepted %s as event %s: %s", event.event_type or "an untyped event", event.id, deliveries)

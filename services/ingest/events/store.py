@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,7 @@ from services.domain.lookups import Kind
 from services.domain.tenants.scopes import visible_events
 from services.ingest.events import search
 from services.ingest.events.search import Filter
+from services.ingest.scheduled import rows as scheduled
 from services.platform import clock, errors, ids
 from services.platform.auth import identity
 from services.platform.stores import postgres, sql
@@ -25,7 +27,7 @@ from services.platform.stores.availability import is_store_away
 from services.platform.stores.walks import Found, Span
 
 
-class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+class Accepted(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The result of a committed event, as it is kept for a repeated call."""
 
     event_id: UUID
@@ -39,6 +41,8 @@ class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     empty_answer: bool = False
     # Whether it was committed by an earlier call.
     repeated: bool = False
+    # When it is due; None: it was when it was accepted.
+    deliver_at: datetime | None = None
 
     @property
     def wanted(self) -> bool:
@@ -78,10 +82,18 @@ class NewEvent:
     addressed_to: UUID | None = None
     # As SenderContext is stored; None: nothing is kept besides the payload.
     sender_context: str | None = None
+    # When it becomes due, and gets its deliveries. None: at once.
+    deliver_at: datetime | None = None
+    # For how long after that its deliveries may be made. None: DELIVERY_EXPIRY_HOURS.
+    within_seconds: int | None = None
+    # Whether it was scheduled, and is due now: its deliveries expire so long after the time in its id.
+    was_scheduled: bool = False
 
     @property
     def accepted(self) -> Accepted:
         """Return the result once it is committed."""
+        if self.deliver_at is not None:
+            return Accepted(event_id=self.id, delivery_id=None, deliveries=0, deliver_at=self.deliver_at)
         only = self.deliveries[0][0] if len(self.deliveries) == 1 else None
         return Accepted(
             event_id=self.id,
@@ -114,6 +126,9 @@ class StoredEvent:
     expanding: bool
     tags: Sequence[str]
     sender_context: str | None
+    # When it is due; None: it was scheduled no longer, or never. And for how long after that it may be delivered.
+    deliver_at: datetime | None = None
+    deliver_within_seconds: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,6 +146,9 @@ class ListedEvent:
     tags: Sequence[str]
     # None: it is not erased.
     erased_at: datetime | None
+    # As of StoredEvent.
+    deliver_at: datetime | None = None
+    deliver_within_seconds: int | None = None
 
 
 # The result of an item.
@@ -138,6 +156,7 @@ Answer: TypeAlias = Result | Handshake
 SQL = sql.Queries("services.ingest.events")
 # Pages that are looked at for the events of a portal link that is limited to some subscriptions.
 LIMITED_LOOKS = 20
+ID_TAKEN = "event_id: is already used; generate a new UUIDv7"
 MAY_BE_STORED = "the event may have been stored; retry with the same event_id or idempotency_key"
 
 
@@ -171,12 +190,12 @@ class EventStore:
         async with self._pool.acquire() as connection:
             if lease is not None:
                 lease.begin()
-            with _committing():
+            with committing():
                 async with contextlib.AsyncExitStack() as stack:
-                    if any(event.tags for event in events):
+                    if any(event.tags or event.within_seconds for event in events):
                         await stack.enter_async_context(connection.transaction())
                     new = await self._insert(connection, events, hidden_seconds, lease)
-            with _committing(committed=bool(new)):
+            with committing(committed=bool(new)):
                 return await self._results(connection, events, new)
 
     async def insert_keyed_events(
@@ -195,12 +214,12 @@ class EventStore:
         async with self._pool.acquire() as connection:
             if lease is not None:
                 lease.begin()
-            with _committing():
+            with committing():
                 async with connection.transaction():
                     results = await self._insert_keyed(connection, events, hidden_seconds, wait_seconds, lease)
             lost = [event for event in events if event.id not in results]
             if lost:
-                with _committing(committed=True):
+                with committing(committed=True):
                     keys = [event.key for event in lost if event.key is not None]
                     answers = await idempotency.winners(connection, keys)
                     for event, answer in zip(lost, answers, strict=True):
@@ -237,11 +256,26 @@ class EventStore:
     async def event(self, tenant_id: str, event_id: UUID) -> StoredEvent:
         """Return an event with its payload. Raise NotFound, also if it is no longer retained; Erased if it was."""
         row = await self._pool.fetchrow(SQL["select_event"], event_id, tenant_id)
+        if row is None and (waiting := await scheduled.find(self._pool, tenant_id, event_id)):
+            return StoredEvent(
+                id=event_id,
+                tenant_id=tenant_id,
+                event_type=waiting.event_type,
+                content_type=waiting.content_type,
+                payload=waiting.payload,
+                content_encoding=waiting.content_encoding,
+                created_at=waiting.accepted_at,
+                expanding=False,
+                tags=waiting.tags,
+                sender_context=waiting.sender_context,
+                deliver_at=waiting.deliver_at,
+                deliver_within_seconds=waiting.deliver_within_seconds,
+            )
         if row is None:
             raise await lookups.missing(self._pool, tenant_id, Kind.EVENT, event_id)
         if row["payload"] is None:
             raise errors.Erased("the event was erased")
-        return sql.record(StoredEvent, row)
+        return sql.record(StoredEvent, row, deliver_at=None, deliver_within_seconds=None)
 
     async def search(
         self, tenant_id: str, wanted: Filter, span: Span, limit: int
@@ -271,7 +305,7 @@ class EventStore:
             if not found.ids:
                 return [], found
             rows = await connection.fetch(SQL["select_listed"], found.ids, min(found.ids), max(found.ids))
-        by_id = {row["id"]: sql.record(ListedEvent, row) for row in rows}
+        by_id = {row["id"]: sql.record(ListedEvent, row, deliver_at=None, deliver_within_seconds=None) for row in rows}
         return [by_id[name] for name in found.ids if name in by_id], found
 
     async def _repeated(self, connection: postgres.Connection, answer: bytes) -> Accepted:
@@ -294,6 +328,8 @@ class EventStore:
         """Store events, and return the ids of those that are new."""
         if not events:
             return set()
+        if events[0].deliver_at is not None:
+            return await scheduled.insert(connection, events, timeout_seconds=_timeout_seconds(events))
         if events[0].targets:
             new = await self._insert_expanding(connection, events)
         else:
@@ -306,7 +342,45 @@ class EventStore:
                 [event.tenant_id for event, _ in tagged],
                 [tag for _, tag in tagged],
             )
+        if any(event.within_seconds or event.was_scheduled for event in events):
+            await self._set_expiry(connection, [event for event in events if event.id in new])
         return new
+
+    async def insert_due(
+        self,
+        connection: postgres.Connection,
+        events: Sequence[NewEvent],
+        *,
+        hidden_seconds: float,
+        lease: Lease | None = None,
+    ) -> list[Result]:
+        """Store events that were scheduled, in the transaction of a connection that deletes their rows."""
+        if lease is not None:
+            lease.begin()
+        few = [event for event in events if not event.targets]
+        many = [event for event in events if event.targets]
+        new = await self._insert(connection, few, hidden_seconds, lease)
+        new |= await self._insert(connection, many, hidden_seconds, None)
+        return [
+            event.accepted if event.id in new else msgspec.structs.replace(event.accepted, repeated=True)
+            for event in events
+        ]
+
+    async def _set_expiry(self, connection: postgres.Connection, events: Sequence[NewEvent]) -> None:
+        """Give new deliveries the expiry of their event."""
+        made: dict[tuple[int, bool], list[NewEvent]] = defaultdict(list)
+        most_seconds = self._expiry_hours * 3600
+        for event in events:
+            if event.within_seconds or event.was_scheduled:
+                seconds = min(event.within_seconds or most_seconds, most_seconds)
+                made[seconds, event.was_scheduled].append(event)
+        for (seconds, by_id), own in made.items():
+            names = [delivery[0] for event in own for delivery in event.deliveries]
+            if names:
+                await connection.execute(SQL["set_expiry"], names, min(names), max(names), seconds, by_id)
+            expanding = [event.id for event in own if event.targets]
+            if expanding:
+                await connection.execute(SQL["set_expiry_of_expanding"], expanding, seconds, by_id)
 
     async def _results(
         self, connection: postgres.Connection, events: Sequence[NewEvent], new: Collection[UUID]
@@ -314,6 +388,9 @@ class EventStore:
         """Return the results of events of which these were stored."""
         if len(new) == len(events):
             return [event.accepted for event in events]
+        if events[0].deliver_at is not None:
+            rows = await scheduled.taken(connection, [event.id for event in events if event.id not in new])
+            return [event.accepted if event.id in new else _same(event, rows.get(event.id)) for event in events]
         old = await self._answers(connection, [event for event in events if event.id not in new])
         return [event.accepted if event.id in new else old[event.id] for event in events]
 
@@ -391,7 +468,7 @@ class EventStore:
 
 
 @contextlib.contextmanager
-def _committing(*, committed: bool = False) -> Iterator[None]:
+def committing(*, committed: bool = False) -> Iterator[None]:
     """Turn the loss of Postgres into OutcomeUnknown, unless Postgres itself says that it stored nothing.
 
     Losing it before, while waiting for a connection, is a plain Unavailable.
@@ -415,18 +492,26 @@ def _timeout_seconds(events: Sequence[NewEvent]) -> float:
     return postgres.STATEMENT_TIMEOUT_SECONDS + clock.extra_seconds(size_bytes)
 
 
-def _answer(event: NewEvent, row: Any, deliveries: set[UUID]) -> Result:
+def _is_same(event: NewEvent, row: Any) -> bool:
     # One that was erased is known by the rest.
-    same = row is not None and all(
+    return row is not None and all(
         row[name] == getattr(event, name) or (name == "payload" and row[name] is None)
         for name in ("tenant_id", "event_type", "content_type", "content_encoding", "payload")
     )
+
+
+def _same(event: NewEvent, row: Any) -> Result:
+    """Return the result for a scheduled event whose id is taken: the stored one if it is the same, or Conflict."""
+    if _is_same(event, row):
+        return msgspec.structs.replace(event.accepted, repeated=True)
+    return errors.Conflict(ID_TAKEN, reason=errors.ErrorReason.EVENT_ID_TAKEN)
+
+
+def _answer(event: NewEvent, row: Any, deliveries: set[UUID]) -> Result:
     # Filters may have changed since, but an event for one subscription is not the same event for another one.
     elsewhere = event.deliveries and deliveries and deliveries.isdisjoint(made for made, _, _ in event.deliveries)
-    if not same or elsewhere:
-        return errors.Conflict(
-            "event_id: is already used; generate a new UUIDv7", reason=errors.ErrorReason.EVENT_ID_TAKEN
-        )
+    if not _is_same(event, row) or elsewhere:
+        return errors.Conflict(ID_TAKEN, reason=errors.ErrorReason.EVENT_ID_TAKEN)
     only = next(iter(deliveries)) if len(deliveries) == 1 else None
     return Accepted(
         event_id=event.id,

@@ -59,6 +59,27 @@ class Guard:
                 retry_after_seconds=math.ceil(wait_seconds),
             )
 
+    def check_scheduled(self, tenant_id: str) -> None:
+        """Raise QuotaExceeded if a tenant may not schedule another event."""
+        used = self._exhausted.get(tenant_id)
+        if used is None:
+            return
+        limits = self.quotas_of(tenant_id)
+        if used.scheduled_events >= limits.scheduled_events:
+            raise _exceeded(
+                Quota.SCHEDULED_EVENTS,
+                f"the tenant has {used.scheduled_events} scheduled events, of at most {limits.scheduled_events}",
+                "wait until some are due, cancel some",
+                retry_after_seconds=STORED_RETRY_SECONDS,
+            )
+        if used.scheduled_bytes >= limits.scheduled_bytes:
+            raise _exceeded(
+                Quota.SCHEDULED_BYTES,
+                f"the tenant's scheduled events have {used.scheduled_bytes} bytes, of at most {limits.scheduled_bytes}",
+                "wait until some are due, cancel some",
+                retry_after_seconds=STORED_RETRY_SECONDS,
+            )
+
     def note(self, events: Iterable[NewEvent]) -> None:
         """Note what was stored."""
         for event in events:
@@ -88,9 +109,7 @@ class Guard:
     async def refresh(self) -> None:
         """Add up what was stored here, and look at the quotas and the sums of all tenants."""
         await self.add_up()
-        own, self._exhausted = await self._store.limits(
-            waiting_deliveries=self._defaults.waiting_deliveries, stored_bytes=self._defaults.stored_bytes
-        )
+        own, self._exhausted = await self._store.limits(self._defaults)
         self._own = {tenant_id: self._defaults.with_own(given) for tenant_id, given in own.items()}
 
     async def add_up(self) -> None:

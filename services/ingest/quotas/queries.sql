@@ -1,22 +1,27 @@
 -- select_limits --
 -- Reads the quotas of the tenants that have some of their own, and which tenants use up a quota, by sums that are at most $3
--- seconds old. $1 and $2: how many deliveries may wait and how many bytes be stored of a tenant without a quota of its own.
+-- seconds old. $1, $2, $4 and $5: the quotas of a tenant that has none of its own.
 WITH exhausted AS (
-    SELECT u.tenant_id, u.waiting_deliveries, u.stored_bytes
+    SELECT u.tenant_id, u.waiting_deliveries, u.stored_bytes, u.scheduled_events, u.scheduled_bytes
     FROM tenant_usage u
     JOIN tenants t ON t.id = u.tenant_id
     JOIN usage_state s ON s.measured_at > now() - make_interval(secs => $3)
     WHERE u.waiting_deliveries >= coalesce(t.max_waiting_deliveries, $1)
        OR u.stored_bytes >= coalesce(t.max_stored_bytes, $2)
+       OR u.scheduled_events >= coalesce(t.max_scheduled_events, $4)
+       OR u.scheduled_bytes >= coalesce(t.max_scheduled_bytes, $5)
 ), own AS (
-    SELECT id, max_subscriptions, max_events_per_second, max_waiting_deliveries, max_stored_bytes
+    SELECT id, max_subscriptions, max_events_per_second, max_waiting_deliveries, max_stored_bytes, max_scheduled_events,
+           max_scheduled_bytes
     FROM tenants
-    WHERE num_nonnulls(max_subscriptions, max_events_per_second, max_waiting_deliveries, max_stored_bytes) > 0
+    WHERE num_nonnulls(max_subscriptions, max_events_per_second, max_waiting_deliveries, max_stored_bytes,
+                       max_scheduled_events, max_scheduled_bytes) > 0
       AND deleted_at IS NULL
 )
 SELECT coalesce(own.id, exhausted.tenant_id) AS tenant_id, own.id IS NOT NULL AS has_own, own.max_subscriptions,
-       own.max_events_per_second, own.max_waiting_deliveries, own.max_stored_bytes,
-       exhausted.tenant_id IS NOT NULL AS is_exhausted, exhausted.waiting_deliveries, exhausted.stored_bytes
+       own.max_events_per_second, own.max_waiting_deliveries, own.max_stored_bytes, own.max_scheduled_events,
+       own.max_scheduled_bytes, exhausted.tenant_id IS NOT NULL AS is_exhausted, exhausted.waiting_deliveries,
+       exhausted.stored_bytes, exhausted.scheduled_events, exhausted.scheduled_bytes
 FROM own FULL JOIN exhausted ON exhausted.tenant_id = own.id
 
 -- add_stored --

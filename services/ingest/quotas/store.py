@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 
-from services.domain.tenants.quotas import FRESH_SECONDS, Quota
+from services.domain.tenants.quotas import FRESH_SECONDS, Quota, Quotas
 from services.platform import errors
 from services.platform.stores import postgres, sql
 
@@ -19,6 +19,8 @@ class Used:
 
     waiting_deliveries: int
     stored_bytes: int
+    scheduled_events: int
+    scheduled_bytes: int
 
 
 @dataclass(slots=True)
@@ -35,11 +37,16 @@ class QuotaStore:
     def __init__(self, pool: postgres.Pool) -> None:
         self._pool = pool
 
-    async def limits(
-        self, *, waiting_deliveries: int, stored_bytes: int
-    ) -> tuple[dict[str, dict[Quota, float | None]], dict[str, Used]]:
+    async def limits(self, defaults: Quotas) -> tuple[dict[str, dict[Quota, float | None]], dict[str, Used]]:
         """Return the quotas of tenants that have some of their own, and those that use one up; these for the others."""
-        rows = await self._pool.fetch(SQL["select_limits"], waiting_deliveries, stored_bytes, FRESH_SECONDS)
+        rows = await self._pool.fetch(
+            SQL["select_limits"],
+            defaults.waiting_deliveries,
+            defaults.stored_bytes,
+            FRESH_SECONDS,
+            defaults.scheduled_events,
+            defaults.scheduled_bytes,
+        )
         own = {row["tenant_id"]: {quota: row[quota.column] for quota in Quota} for row in rows if row["has_own"]}
         return own, {row["tenant_id"]: sql.record(Used, row) for row in rows if row["is_exhausted"]}
 

@@ -118,6 +118,7 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.IngestService/ListEvents": _READ,
     "/webhook.v1.IngestService/StreamEvents": _READ,
     "/webhook.v1.IngestService/ListEventRoutes": _READ,
+    "/webhook.v1.IngestService/CancelEvent": _RECOVER,
     "/webhook.v1.SubscriptionService/CreateSubscription": _MANAGE,
     "/webhook.v1.SubscriptionService/GetSubscription": _READ,
     "/webhook.v1.SubscriptionService/ListSubscriptions": _LIST,

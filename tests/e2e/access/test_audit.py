@@ -141,6 +141,12 @@ async def _test(actor: Actor) -> Prepared:
     return "POST", f"/api/v1/subscriptions/{await actor.api.subscribe(actor.receiver.url())}/test", None
 
 
+async def _cancel_event(actor: Actor) -> Prepared:
+    body = {"event_type": "order.created", "payload": {}, "delay_seconds": 3600}
+    event_id = (await actor.call("POST", "/api/v1/events", body)).json()["event_id"]
+    return "POST", f"/api/v1/events/{event_id}/cancel", None
+
+
 def _on_job(rest: str, *first: str) -> Prepare:
     async def prepare(actor: Actor) -> Prepared:
         """Return a request about a job that takes half a minute."""
@@ -219,6 +225,7 @@ REST: Mapping[str, tuple[Action, Prepare]] = {
     "cancel_delivery": (Action.CANCEL_DELIVERY, _on_delivery("/cancel")),
     "retry_webhook_delivery": (Action.RETRY_DELIVERY, _on_delivery("/retry", "webhooks/")),
     "cancel_webhook_delivery": (Action.CANCEL_DELIVERY, _on_delivery("/cancel", "webhooks/")),
+    "cancel_event": (Action.CANCEL_EVENT, _cancel_event),
     "create_job": (Action.CREATE_JOB, _at("POST", "/api/v1/jobs", _retry_everything)),
     "recover_subscription": (
         Action.CREATE_JOB,

@@ -26,12 +26,21 @@ async def test_a_tenant_is_shown_with_its_own_quotas_and_those_that_apply(http: 
     body = {"id": a_name, "quotas": {"subscriptions": 5, "events_per_second": 2.5}}
     made = await http.post(TENANTS, json=body, headers=bearer(ADMIN_KEY))
     assert made.status_code == 201, made.text
-    own = {"subscriptions": 5, "events_per_second": 2.5, "waiting_deliveries": None, "stored_bytes": None}
+    own = {
+        "subscriptions": 5,
+        "events_per_second": 2.5,
+        "waiting_deliveries": None,
+        "stored_bytes": None,
+        "scheduled_events": None,
+        "scheduled_bytes": None,
+    }
     limits = {
         "subscriptions": 5,
         "events_per_second": 2.5,
         "waiting_deliveries": DEFAULTS.waiting_deliveries,
         "stored_bytes": DEFAULTS.stored_bytes,
+        "scheduled_events": DEFAULTS.scheduled_events,
+        "scheduled_bytes": DEFAULTS.scheduled_bytes,
     }
     assert (made.json()["quotas"], made.json()["limits"]) == (own, limits)
     found = (await http.get(f"{TENANTS}/{a_name}", headers=bearer(ADMIN_KEY))).json()

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import hmac
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from uuid import UUID
 
 import httpx
@@ -98,6 +99,51 @@ async def test_an_event_to_many_is_answered_as_expanding(client: httpx.AsyncClie
     (item,) = services.items
     assert answer.status_code == 202
     assert answer.json() == {"event_id": item.event_id, "expanding": True}
+
+
+async def test_a_scheduled_event_is_answered_with_when_it_is_due(client: httpx.AsyncClient, services: Services) -> None:
+    due = datetime(2026, 3, 14, 16, 0, tzinfo=UTC)
+
+    def scheduled(item: ingest_pb2.IngestItem) -> ingest_pb2.IngestResult:
+        # As ingest makes it: another time, and the same rest. It was sent again after its response was lost.
+        accepted = ingest_pb2.Accepted(event_id=f"019ced70-1c5d{item.event_id[13:]}", replayed=True)
+        accepted.status = ingest_pb2.INGEST_STATUS_SCHEDULED
+        accepted.deliver_at.FromDatetime(due)
+        return ingest_pb2.IngestResult(accepted=accepted)
+
+    services.result = scheduled
+    body = {"event_type": "a.b", "payload": 1, "deliver_at": "2026-03-14T17:00:00+01:00", "deliver_within_seconds": 60}
+    answer = await client.post(EVENTS, json=body)
+    (item,) = services.items
+    assert answer.status_code == 202
+    assert answer.json() == {"event_id": f"019ced70-1c5d{item.event_id[13:]}", "deliver_at": "2026-03-14T16:00:00.000Z"}
+    assert "idempotent-replayed" not in answer.headers
+    assert (item.deliver_at.ToDatetime(UTC), item.delay_seconds, item.deliver_within_seconds) == (due, 0, 60)
+    batched = {"event_type": "a.b", "payload": 1, "delay_seconds": 5, "deliver_at": None}
+    answer = await client.post(f"{EVENTS}/batch", json={"events": [batched]})
+    assert answer.json()["results"][0].keys() == {"event_id", "deliver_at"}
+    assert (services.items[-1].HasField("deliver_at"), services.items[-1].delay_seconds) == (False, 5)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *[("deliver_at", wrong) for wrong in ("tomorrow", "2026-03-14T16:00:00", "2026-13-01T00:00:00Z")],
+        ("deliver_at", 5),
+        ("deliver_at", {}),
+        *[("delay_seconds", wrong) for wrong in (-1, 1.5, 2_592_001, True, 1 << 70)],
+        ("delay_seconds", "5"),
+        *[("deliver_within_seconds", wrong) for wrong in (0, -1, 2_592_001)],
+        ("deliver_within_seconds", []),
+    ],
+)
+async def test_times_that_are_not_valid_are_refused_by_their_field(
+    client: httpx.AsyncClient, services: Services, field: str, value: object
+) -> None:
+    answer = await client.post(EVENTS, json={"event_type": "a.b", "payload": 1, field: value})
+    assert answer.status_code == 422, answer.text
+    assert [error["field"] for error in answer.json()["errors"]] == [field]
+    assert services.items == []
 
 
 async def test_an_event_without_subscribers_returns_no_deliveries(

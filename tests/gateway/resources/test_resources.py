@@ -408,6 +408,23 @@ async def test_lines_that_end_early_end_with_the_problem_and_the_cursor(
     assert (last["error"]["status"], last["error"]["detail"]) == (409, "no more")
 
 
+async def test_a_scheduled_event_is_shown_with_when_it_is_due_and_cancelled(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    services.event = ingest_pb2.Event(
+        id=ID, event_type="a.b", content_type="application/json", payload=b"{}", created_at=NOW, deliver_at=NOW,
+        deliver_within_seconds=60,
+    )  # fmt: skip
+    shown = (await client.get(f"/api/v1/events/{ID}")).json()
+    assert (shown["scheduled"], shown["deliver_at"], shown["deliver_within_seconds"]) == (True, shown["created_at"], 60)
+    listed = (await client.get("/api/v1/events", params={"scheduled": "true"})).json()["items"][0]
+    assert (listed["scheduled"], listed["deliver_at"]) == (True, shown["created_at"])
+    assert services.requests[-1].filter == ingest_pb2.EventFilter(scheduled=True)
+    answer = await client.post(f"/api/v1/events/{ID}/cancel")
+    assert (answer.status_code, answer.json()) == (200, {"event_id": ID})
+    assert services.requests[-1] == ingest_pb2.CancelEventRequest(tenant_id="default", event_id=ID)
+
+
 async def test_a_search_of_events_passes_its_filters_on(client: httpx.AsyncClient, services: Services) -> None:
     services.event = ingest_pb2.Event(
         id=ID, event_type="a.b", content_type="text/plain", created_at=NOW, payload_bytes=7, tenant_id="default",
@@ -424,6 +441,8 @@ async def test_a_search_of_events_passes_its_filters_on(client: httpx.AsyncClien
         "created_at": moment,
         "payload_bytes": 7,
         "expanding": False,
+        "scheduled": False,
+        "deliver_at": None,
         "tags": {"order": "42"},
         "erased_at": None,
     }

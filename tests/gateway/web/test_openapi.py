@@ -94,6 +94,7 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "GET /api/v1/events/{event_id} get_event",
         "GET /api/v1/events/{event_id}/deliveries list_event_deliveries",
         "GET /api/v1/events/{event_id}/routing list_event_routes",
+        "POST /api/v1/events/{event_id}/cancel cancel_event",
         "POST /api/v1/jobs create_job",
         "GET /api/v1/jobs list_jobs",
         "GET /api/v1/jobs/{job_id} get_job",

@@ -26,20 +26,20 @@ ROLLED_BACK = [asyncpg.AdminShutdownError(), asyncpg.ReadOnlySQLTransactionError
 
 @pytest.mark.parametrize("error", LOST, ids=lambda error: type(error).__name__)
 def test_a_connection_that_is_lost_leaves_it_open(error: Exception) -> None:
-    with pytest.raises(errors.OutcomeUnknown), store._committing():
+    with pytest.raises(errors.OutcomeUnknown), store.committing():
         raise error
 
 
 @pytest.mark.parametrize("error", ROLLED_BACK, ids=lambda error: type(error).__name__)
 def test_error_that_postgres_reports_for_a_statement_is_trusted(error: Exception) -> None:
-    with pytest.raises(type(error)), store._committing():
+    with pytest.raises(type(error)), store.committing():
         raise error
-    with pytest.raises(errors.OutcomeUnknown), store._committing(committed=True):
+    with pytest.raises(errors.OutcomeUnknown), store.committing(committed=True):
         raise error
 
 
 def test_a_bug_stays_one() -> None:
-    with pytest.raises(KeyError), store._committing(committed=True):
+    with pytest.raises(KeyError), store.committing(committed=True):
         raise KeyError
 
 

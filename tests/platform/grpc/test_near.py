@@ -52,6 +52,9 @@ class Servicer(ingest_pb2_grpc.IngestServiceServicer):
     def StreamEvents(self, request: object, context: object) -> AsyncIterator[ingest_pb2.StreamEventsResponse]:
         raise NotImplementedError
 
+    async def CancelEvent(self, request: object, context: object) -> ingest_pb2.CancelEventResponse:
+        raise NotImplementedError
+
     async def ListEventRoutes(self, request: object, context: object) -> ingest_pb2.ListEventRoutesResponse:
         raise NotImplementedError
 

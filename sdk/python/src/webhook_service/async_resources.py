@@ -21,6 +21,7 @@ from webhook_service.models import (
     AuditPage,
     BatchResults,
     BatchedEvent,
+    CancelledEvent,
     Capability,
     ClientCertificateBody,
     CreatedApiKey,
@@ -190,6 +191,9 @@ class AsyncEventsResource(AsyncResource):
         payload: Any,
         *,
         tags: Mapping[str, str] | UnsetType = UNSET,
+        deliver_at: datetime | str | UnsetType = UNSET,
+        delay_seconds: int | None | UnsetType = UNSET,
+        deliver_within_seconds: int | None | UnsetType = UNSET,
         idempotency_key: str | None = None,
     ) -> EventAccepted:
         """Publish an event.
@@ -201,13 +205,24 @@ class AsyncEventsResource(AsyncResource):
         response, which has `expanding: true` in place of `deliveries`. `get_event` tells when that
         is done.
 
+        With `deliver_at` or `delay_seconds` the event is scheduled: the response has `deliver_at`
+        in place of `deliveries`, and the event goes to the subscriptions that match it when it is
+        due. `cancel_event` cancels it until then.
+
         Give tags in the body or in `X-Webhook-Tags`, not in both.
         """
         call = Call(
             "POST",
             "/api/v1/events",
             responses={202: EventAccepted},
-            body={"event_type": event_type, "payload": payload, "tags": tags},
+            body={
+                "event_type": event_type,
+                "payload": payload,
+                "tags": tags,
+                "deliver_at": deliver_at,
+                "delay_seconds": delay_seconds,
+                "deliver_within_seconds": deliver_within_seconds,
+            },
             idempotency_key=idempotency_key,
             keyed=True,
         )
@@ -225,6 +240,7 @@ class AsyncEventsResource(AsyncResource):
         from_: datetime | str | None = None,
         to: datetime | str | None = None,
         order: ListOrder | str | None = None,
+        scheduled: bool | None = None,
     ) -> AsyncPages[EventSummary]:
         """Search events.
 
@@ -248,6 +264,7 @@ class AsyncEventsResource(AsyncResource):
                 "from": from_,
                 "to": to,
                 "order": order,
+                "scheduled": scheduled,
             },
             reads=True,
         )
@@ -284,6 +301,17 @@ class AsyncEventsResource(AsyncResource):
         """
         call = Call("GET", f"/api/v1/events/{segment(event_id)}", responses={200: Event}, reads=True)
         return cast("Event", await self._transport.call(call))
+
+    async def cancel(self, event_id: str) -> CancelledEvent:
+        """Cancel a scheduled event.
+
+        Cancel an event that is scheduled: it is deleted, and never delivered.
+
+        A repeated request has the same response. Once the event is due, cancel its deliveries
+        instead.
+        """
+        call = Call("POST", f"/api/v1/events/{segment(event_id)}/cancel", responses={200: CancelledEvent})
+        return cast("CancelledEvent", await self._transport.call(call))
 
     def routing(
         self, event_id: str, *, limit: int | None = None, cursor: str | None = None, subscription_id: str | None = None

@@ -30,6 +30,7 @@ class Action(OpenEnum):
     SUBSCRIPTION_DELETE_INGEST_TOKEN = "subscription.delete_ingest_token"
     DELIVERY_RETRY = "delivery.retry"
     DELIVERY_CANCEL = "delivery.cancel"
+    EVENT_CANCEL = "event.cancel"
     JOB_CREATE = "job.create"
     JOB_PAUSE = "job.pause"
     JOB_RESUME = "job.resume"
@@ -139,6 +140,7 @@ class ErrorReason(OpenEnum):
     ETAG_MISMATCH = "ETAG_MISMATCH"
     EVENT_ERASED = "EVENT_ERASED"
     EVENT_ID_TAKEN = "EVENT_ID_TAKEN"
+    EVENT_NOT_SCHEDULED = "EVENT_NOT_SCHEDULED"
     EVENT_TYPE_EXISTS = "EVENT_TYPE_EXISTS"
     HEADERS_TOO_LARGE = "HEADERS_TOO_LARGE"
     HEADER_REPEATED = "HEADER_REPEATED"
@@ -165,6 +167,8 @@ class ErrorReason(OpenEnum):
     PAYLOAD_TOO_LARGE = "PAYLOAD_TOO_LARGE"
     PERMISSION_DENIED = "PERMISSION_DENIED"
     QUOTA_EVENTS_PER_SECOND = "QUOTA_EVENTS_PER_SECOND"
+    QUOTA_SCHEDULED_BYTES = "QUOTA_SCHEDULED_BYTES"
+    QUOTA_SCHEDULED_EVENTS = "QUOTA_SCHEDULED_EVENTS"
     QUOTA_STORED_BYTES = "QUOTA_STORED_BYTES"
     QUOTA_SUBSCRIPTIONS = "QUOTA_SUBSCRIPTIONS"
     QUOTA_WAITING_DELIVERIES = "QUOTA_WAITING_DELIVERIES"
@@ -660,6 +664,9 @@ class BatchResult(Model, kw_only=True):
     expanding: bool | None = None
     """Default: `false`."""
 
+    deliver_at: datetime | None = None
+    """When it becomes due; absent unless it is scheduled, and then `deliveries` is absent."""
+
     replayed: bool | None = None
     """Default: `false`."""
 
@@ -685,6 +692,20 @@ class BatchedEvent(Model, kw_only=True):
     -`, a value 1 to 255 printable characters.
     """
 
+    deliver_at: datetime | UnsetType = UNSET
+    """When the event becomes due, at most 30 days ahead. Until then it is scheduled: it has no
+    deliveries, and can be cancelled. A time that has passed means at once. Not together with
+    `delay_seconds`.
+    """
+
+    delay_seconds: int | None | UnsetType = UNSET
+    """The same, in seconds from now."""
+
+    deliver_within_seconds: int | None | UnsetType = UNSET
+    """For how long after it is accepted, or is due, the event may be delivered. Deliveries that are
+    unfinished then fail with reason `expired`. Default, and the most: `DELIVERY_EXPIRY_HOURS`.
+    """
+
     idempotency_key: str | UnsetType = UNSET
     """As the header of a single event."""
 
@@ -698,6 +719,9 @@ class BatchedEventAccepted(Model, kw_only=True):
 
     expanding: bool | None = None
     """Default: `false`."""
+
+    deliver_at: datetime | None = None
+    """When it becomes due; absent unless it is scheduled, and then `deliveries` is absent."""
 
     replayed: bool | None = None
     """Default: `false`."""
@@ -728,6 +752,12 @@ class Breaker(Model, kw_only=True):
 
     consecutive_failures: int
     """Failed attempts since the last success."""
+
+
+class CancelledEvent(Model, kw_only=True):
+    """An event that was scheduled, and is cancelled."""
+
+    event_id: str
 
 
 class Challenge(Model, kw_only=True):
@@ -1164,6 +1194,18 @@ class Event(Model, kw_only=True):
     """Content-Type with which the payload is delivered."""
 
     created_at: datetime
+    """When it was accepted; of an event that was scheduled, when it became due."""
+
+    scheduled: bool | None = None
+    """true while the event is scheduled: it is not due yet, and has no deliveries; otherwise absent."""
+
+    deliver_at: datetime | None = None
+    """While it is scheduled: when it becomes due; otherwise absent."""
+
+    deliver_within_seconds: int | None = None
+    """While it is scheduled: for how long after that it may be delivered, if it has an expiry of its
+    own; otherwise absent.
+    """
 
     payload_bytes: int
     """Size of the payload in bytes."""
@@ -1209,6 +1251,9 @@ class EventAccepted(Model, kw_only=True):
     expanding: bool | None = None
     """Default: `false`."""
 
+    deliver_at: datetime | None = None
+    """When it becomes due; absent unless it is scheduled, and then `deliveries` is absent."""
+
 
 class EventBatchBody(Model, kw_only=True):
     """EventBatchBody."""
@@ -1227,6 +1272,20 @@ class EventBody(Model, kw_only=True):
     tags: dict[str, str] | UnsetType = UNSET
     """By what the event is found: at most 5 pairs. A key has 1 to 64 characters of `A-Z a-z 0-9 . _
     -`, a value 1 to 255 printable characters.
+    """
+
+    deliver_at: datetime | UnsetType = UNSET
+    """When the event becomes due, at most 30 days ahead. Until then it is scheduled: it has no
+    deliveries, and can be cancelled. A time that has passed means at once. Not together with
+    `delay_seconds`.
+    """
+
+    delay_seconds: int | None | UnsetType = UNSET
+    """The same, in seconds from now."""
+
+    deliver_within_seconds: int | None | UnsetType = UNSET
+    """For how long after it is accepted, or is due, the event may be delivered. Deliveries that are
+    unfinished then fail with reason `expired`. Default, and the most: `DELIVERY_EXPIRY_HOURS`.
     """
 
 
@@ -1251,6 +1310,12 @@ class EventSummary(Model, kw_only=True):
 
     expanding: bool
     """Whether deliveries of the event are still being created."""
+
+    scheduled: bool
+    """Whether the event is scheduled: it is not due yet, and has no deliveries."""
+
+    deliver_at: datetime | None
+    """While it is scheduled: when it becomes due; otherwise null."""
 
     tags: dict[str, str]
     """By what the event is found."""
@@ -1855,6 +1920,12 @@ class Limits(Model, kw_only=True):
     stored_bytes: int
     """Bytes of the payloads of retained events."""
 
+    scheduled_events: int
+    """Events that are scheduled and not due yet."""
+
+    scheduled_bytes: int
+    """Bytes of the payloads of scheduled events."""
+
 
 class Liveness(Model, kw_only=True):
     """Liveness."""
@@ -1908,6 +1979,12 @@ class OwnQuotas(Model, kw_only=True):
 
     stored_bytes: int | None
     """Bytes of the payloads of retained events."""
+
+    scheduled_events: int | None
+    """Events that are scheduled and not due yet."""
+
+    scheduled_bytes: int | None
+    """Bytes of the payloads of scheduled events."""
 
 
 class Phase(Model, kw_only=True):
@@ -2133,6 +2210,12 @@ class QuotasBody(Model, kw_only=True):
     stored_bytes: int | None | UnsetType = UNSET
     """Bytes of the payloads of retained events."""
 
+    scheduled_events: int | None | UnsetType = UNSET
+    """Events that are scheduled and not due yet."""
+
+    scheduled_bytes: int | None | UnsetType = UNSET
+    """Bytes of the payloads of scheduled events."""
+
 
 class RecoverBody(Model, kw_only=True):
     """What to recover of a subscription."""
@@ -2269,9 +2352,10 @@ class Route(Model, kw_only=True):
     """Got it: `matched`, or `replayed` (a job sent it there later). Did not: `event_type` (it does not
     get events of this type), `filter` (its filter does not let the event through), `created_later`,
     `system` (it gets only operational events), `disabled` (and it keeps no events meanwhile),
-    `expanding` (deliveries are still being created), or `addressed` (the event was sent to another
-    subscription, not to all that want its type). `changed_since`: it was changed after the event
-    was accepted, and what it was before is not known.
+    `expanding` (deliveries are still being created), `scheduled` (the event is not due yet), or
+    `addressed` (the event was sent to another subscription, not to all that want its type).
+    `changed_since`: it was changed after the event was accepted, and what it was before is not
+    known.
     """
 
     explanation: str
@@ -3006,6 +3090,12 @@ class Usage(Model, kw_only=True):
 
     stored_bytes: int
     """Bytes of the payloads of retained events."""
+
+    scheduled_events: int
+    """Events that are scheduled and not due yet."""
+
+    scheduled_bytes: int
+    """Bytes of the payloads of scheduled events."""
 
     measured_at: datetime
     """When that was, a few seconds ago."""

@@ -1,0 +1,1 @@
+"""Events that are accepted now and become due later."""
