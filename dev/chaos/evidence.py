@@ -27,6 +27,8 @@ class Send:
     endpoints: int
     # Whether it goes to an endpoint where deliveries wait for each other.
     slow: bool = False
+    # When it is due; None: at once.
+    due_at: float | None = None
     # For each try: start, seconds until the response, status (0: no response).
     tries: list[tuple[float, float, int]] = field(default_factory=list)
     event_id: UUID | None = None
@@ -41,6 +43,11 @@ class Send:
         """Return the time of the last response."""
         begun_at, seconds, _ = self.tries[-1]
         return begun_at + seconds
+
+    @property
+    def ready_at(self) -> float:
+        """Return when its deliveries could begin."""
+        return self.answered_at if self.due_at is None else max(self.answered_at, self.due_at)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -127,7 +134,7 @@ STATEMENT_TIMEOUT_SECONDS = 120.0
 _UNFINISHED = """
 SELECT (SELECT count(*) FROM webhook_deliveries d FULL JOIN delivery_queue q ON q.delivery_id = d.id
         WHERE d.status = 'pending' OR q.delivery_id IS NOT NULL)
-     + (SELECT count(*) FROM event_expansions) AS unfinished,
+     + (SELECT count(*) FROM event_expansions) + (SELECT count(*) FROM scheduled_events) AS unfinished,
        (SELECT greatest(0, extract(epoch FROM max(probe_at) - now()))::float8
         FROM subscription_health h WHERE h.breaker <> 'closed'
          AND EXISTS (SELECT FROM delivery_queue q WHERE q.subscription_id = h.subscription_id)) AS probe_seconds

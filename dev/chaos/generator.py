@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
 from uuid import UUID
 
 import aiohttp
@@ -30,6 +31,9 @@ FAN_OUT_EVERY = 10
 LARGE_FAN_OUT_TYPE = "chaos.large_fan_out"
 LARGE_FAN_OUT_EVERY = 150
 LARGE_FAN_OUT = 110
+# Of those for all subscriptions these are due later, so many seconds at most.
+SCHEDULED_EVERY = 30
+MAX_DELAY_SECONDS = 30
 # So many large events to the slow endpoint wait for the byte budgets longer than a lease: only renewals keep the
 # leases.
 LARGE_EVERY = 8
@@ -94,6 +98,11 @@ class Generator:
         if fan_out:
             event_type = LARGE_FAN_OUT_TYPE if large_fan_out else FAN_OUT_TYPE
             url, body = f"{self._base_url}/api/v1/events", {"event_type": event_type, "payload": payload}
+            if number % SCHEDULED_EVERY == 1:
+                due_at = time.time() + 1 + number % MAX_DELAY_SECONDS
+                # The same in each try.
+                body["deliver_at"] = datetime.fromtimestamp(due_at, UTC).isoformat()
+                send.due_at = due_at - time.time() + time.monotonic()
         else:
             subscription = self._slow if is_large else self._plain[number % len(self._plain)]
             url, body = f"{self._base_url}/api/v1/webhooks/ingest/{subscription}", {"payload": payload}

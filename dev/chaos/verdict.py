@@ -29,6 +29,8 @@ ARRIVAL_SECONDS = 5.0
 NOTICE_SECONDS = 15.0
 # Without faults, a delivery starts within this many seconds: half of what a lost bell costs.
 LATE_SECONDS = 5.0
+# What the two clocks of a machine may differ by in a run: due times are of the one, times of requests of the other.
+CLOCKS_SECONDS = 0.01
 # How long a fault has effects: retries with their delays, leases, a backlog.
 FELT_SECONDS = 60.0
 
@@ -244,8 +246,11 @@ class Verdict:
     # Attempts whose end is unknown, and those that no fault explains.
     interrupted: int
     unexplained_interruptions: int
-    # Deliveries that started more than five seconds after their event was accepted, after the faults, because a fault
-    # had opened the breaker of their endpoint; and those without a fault near.
+    # Events that were due later than they were sent, and deliveries of theirs that started before.
+    scheduled: int
+    early: int
+    # Deliveries that started more than five seconds after their event was accepted, or due, after the faults, because a
+    # fault had opened the breaker of their endpoint; and those without a fault near.
     late_by_breaker: int
     unexplained_late: int
     # Stored deliveries of events without a 202: the response was lost, not the event.
@@ -273,6 +278,7 @@ class Verdict:
             or self.unexplained_duplicates
             or self.unexplained_interruptions
             or self.unexplained_late
+            or self.early
             or self.doubled_keys
             or self.refused
             or self.mismatched
@@ -323,6 +329,8 @@ def judge(evidence: Evidence) -> Verdict:
         unexplained_duplicates=found.counts["unexplained duplicate"],
         interrupted=interrupted,
         unexplained_interruptions=found.counts["unexplained interruption"],
+        scheduled=sum(send.accepted and send.due_at is not None for send in evidence.sends),
+        early=found.counts["early"],
         late_by_breaker=explained[BREAKER],
         unexplained_late=found.counts["late"],
         ambiguous=sum(delivery.event_id not in accepted_ids for delivery in evidence.deliveries),
@@ -373,7 +381,7 @@ def _judge_lateness(
     found: _Findings,
     explained: Counter[str],
 ) -> None:
-    """Judge lateness. A lost bell, or one rung too early, costs ten seconds; without a fault this is a bug."""
+    """Judge that nothing is early, or late: a lost bell costs ten seconds, and without a fault it is a bug."""
     openings: defaultdict[UUID, list[Opening]] = defaultdict(list)
     for opening in evidence.openings:
         openings[opening.subscription_id].append(opening)
@@ -381,14 +389,17 @@ def _judge_lateness(
         if send.event_id is None or send.slow:
             continue
         for delivery in by_event.get(send.event_id, []):
-            first = min((request.begun_at for request in by_delivery.get(delivery.id, [])), default=0.0)
-            late_seconds = first - send.answered_at
-            if late_seconds <= LATE_SECONDS or fault_of_lateness(send.answered_at, first, evidence.spans):
+            requests = by_delivery.get(delivery.id, [])
+            first = min((request.begun_at for request in requests), default=0.0)
+            if requests and send.due_at is not None and first < send.due_at - CLOCKS_SECONDS:
+                found.add("early", f"{delivery.id}: {send.due_at - first:.3f} s before it was due")
+            late_seconds = first - send.ready_at
+            if late_seconds <= LATE_SECONDS or fault_of_lateness(send.ready_at, first, evidence.spans):
                 continue
-            if breaker_of_lateness(send.answered_at, first, openings[delivery.subscription_id], evidence.spans):
+            if breaker_of_lateness(send.ready_at, first, openings[delivery.subscription_id], evidence.spans):
                 explained[BREAKER] += 1
             else:
-                found.add("late", f"{delivery.id}: {late_seconds:.1f} s after it was accepted")
+                found.add("late", f"{delivery.id}: {late_seconds:.1f} s after it was accepted, or due")
 
 
 def _judge_duplicates(

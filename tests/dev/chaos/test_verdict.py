@@ -115,6 +115,16 @@ def test_a_delivery_may_wait_for_a_breaker_that_a_fault_opened(
     assert (judged.unexplained_late, judged.late_by_breaker) == (unexplained, 1 - unexplained)
 
 
+def test_a_scheduled_delivery_is_judged_from_when_it_is_due_and_may_not_be_early() -> None:
+    def judged(begun_at: float) -> verdict.Verdict:
+        return _judge(sends=[_send(due_at=20.0)], deliveries=[_delivery(SUCCESS)], requests=[_request(begun_at)])
+
+    assert (judged(20.1).ok, judged(20.1).scheduled) == (True, 1)
+    assert (judged(19.5).early, judged(19.5).ok) == (1, False)
+    assert (judged(29.0).unexplained_late, judged(29.0).early) == (1, 0)
+    assert _judge(sends=[_send(due_at=20.0)]).lost == 1
+
+
 def test_a_refusal_that_is_not_retryable_is_reported() -> None:
     send = _send(event_id=None, tries=[(0.0, 0.01, 500)])
     assert (_judge(sends=[send]).refused, _judge(sends=[send]).ok) == (1, False)
