@@ -40,6 +40,29 @@ WITH numbered AS MATERIALIZED (
 INSERT INTO delivery_queue (delivery_id, event_id, subscription_id, tenant_id, due_at, expires_at)
 SELECT id, event_id, subscription_id, tenant_id, now(), now() + interval '7 days' FROM made
 
+-- insert_scheduled --
+-- Makes $1 scheduled events of the type $4, due one after the other over $2 seconds, beginning in $3 seconds. Payloads are as in
+-- insert_backlog.
+INSERT INTO scheduled_events (id, tenant_id, event_type, content_type, payload, payload_bytes)
+SELECT made.id, 'default', $4, 'application/json', made.payload, octet_length(made.payload)
+FROM generate_series(1, $1::int) AS n
+CROSS JOIN LATERAL (
+    SELECT uuidv7(make_interval(secs => $3::float8 + n * $2::float8 / $1)) AS id,
+           convert_to($5 || lpad(n::text, 10, '0') || ' ' || repeat('0', 20) || $6, 'UTF8') AS payload
+) AS made
+
+-- lateness --
+-- How late the first attempts of deliveries of a type ($2) began that were due after $1, in ms, and how many were early.
+SELECT count(*) AS attempted, count(*) FILTER (WHERE late < 0) AS early, max(late) AS max_ms,
+       percentile_cont(0.5) WITHIN GROUP (ORDER BY late) AS p50_ms,
+       percentile_cont(0.99) WITHIN GROUP (ORDER BY late) AS p99_ms
+FROM (
+    SELECT extract(epoch FROM min(a.started_at) - moment_of(a.delivery_id))::float8 * 1000 AS late
+    FROM delivery_attempts a
+    WHERE a.event_type = $2 AND moment_of(a.delivery_id) > to_timestamp($1)
+    GROUP BY a.delivery_id
+) AS firsts
+
 -- insert_subscribers --
 -- Makes $2 subscriptions of the tenant $1 to the event type $3, all with the target $4 and without a secret.
 INSERT INTO subscriptions (id, tenant_id, target_url, event_types)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -49,6 +50,17 @@ class BenchmarkStore(Database):
         """Return the successful attempts since a time, and those between two times, in Unix seconds."""
         row = self.row("recorded", since, until, subscriptions)
         return Recorded(total=row["recorded"], in_window=row["in_window"])
+
+    def insert_scheduled(
+        self, count: int, seconds: float, after_seconds: float, event_type: str, payload: Template
+    ) -> None:
+        """Create scheduled events of the default tenant that are due one after the other over some seconds."""
+        begin, end = payload.prefix.decode(), payload.suffix.decode()
+        self.execute("insert_scheduled", count, float(seconds), after_seconds, event_type, begin, end)
+
+    def lateness(self, since: float, event_type: str) -> Any:
+        """Return how late deliveries of scheduled events began that were due since a time, in Unix seconds."""
+        return self.row("lateness", since, event_type)
 
     def insert_finished(self, count: int, subscription: UUID, *, on_made: Callable[[int], None]) -> None:
         """Create delivered deliveries of the default tenant, with an attempt each."""

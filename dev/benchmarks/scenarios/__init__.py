@@ -13,6 +13,7 @@ from dev.benchmarks.scenarios import (
     neighbour,
     peers,
     rates,
+    scheduled,
     slow,
     snapshot,
     tenants,
@@ -24,7 +25,7 @@ from dev.benchmarks.scenarios import (
 _MODULES = (
     *(floor, idle),
     *(rates, peers, throughput, latency, fanout, slow, tls, watching),
-    *(backlog, snapshot, growth),
+    *(backlog, snapshot, growth, scheduled),
     *(neighbour, tenants),
 )
 
