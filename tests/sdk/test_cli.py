@@ -91,6 +91,19 @@ async def test_send_publishes_exact_bytes_and_explain_says_what_became_of_them(
     webhookctl("subscriptions", "delete", created["id"])
 
 
+def test_an_event_is_sent_later_listed_and_cancelled(webhookctl: Command) -> None:
+    sent = webhookctl("-o", "json", "send", "cli.later", "--data", "{}", "--in", "2h", "--within", "10m").json()[0]
+    assert sent["deliveries"] is None
+    at = ("--at", sent["deliver_at"])
+    assert "deliver at" in webhookctl("send", "cli.later", "--data", "{}", *at).out
+    listed = webhookctl("-o", "json", "scheduled").json()
+    assert [(one["event_type"], one["deliver_at"]) for one in listed] == [("cli.later", sent["deliver_at"])] * 2
+    assert sent["event_id"] in webhookctl("cancel", sent["event_id"]).out
+    assert len(webhookctl("-o", "json", "scheduled", "--limit", "5").json()) == 1
+    refused = webhookctl("send", "cli.later", "--data", "{}", "--in", "soon")
+    assert (refused.code, "such as 30s" in refused.err) == (1, True)
+
+
 def test_trigger_publishes_made_up_events(webhookctl: Command) -> None:
     assert len(webhookctl("-o", "json", "trigger", "cli.triggered", "--count", "3").json()) == 3
     refused = webhookctl("trigger", "not a type")

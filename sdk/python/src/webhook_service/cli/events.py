@@ -1,24 +1,32 @@
-"""Sending events: send and trigger."""
+"""Sending events: send and trigger, and those that are sent later: scheduled and cancel."""
 
 from __future__ import annotations
 
+import itertools
 import sys
 import uuid
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
 
 from webhook_service.cli import session, subscriptions
+from webhook_service.cli.deliveries import moment
 from webhook_service.models import WebhookAccepted
+
+_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+# Objects of a page.
+_PAGE = 200
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(send)
     app.command()(trigger)
+    app.command()(scheduled)
+    app.command()(cancel)
 
 
 def send(
@@ -31,12 +39,22 @@ def send(
     subscription: Annotated[str | None, typer.Option(help="Send it to this subscription only: id or name.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="KEY=VALUE to find it by. Repeat for several.")] = None,
     key: Annotated[str | None, typer.Option("--idempotency-key", help="Sends it once, however often repeated.")] = None,
+    at: Annotated[str | None, typer.Option(help="When it becomes due, such as 2026-03-14T15:00:00Z.")] = None,
+    after: Annotated[
+        str | None, typer.Option("--in", help="The same from now on, such as 30s, 10m, 2h, or 7d.")
+    ] = None,
+    within: Annotated[
+        str | None, typer.Option(help="For how long after that it may be delivered, such as 10m.")
+    ] = None,
 ) -> None:
     """Publish an event to all subscriptions of its type. Its payload is delivered byte for byte."""
     asked = session.of(context)
     payload = _payload(data, file)
     tags = _pairs(tag or [])
+    fields = _times(at, after, within)
     if subscription is not None:
+        if fields:
+            raise ValueError("--at, --in, and --within cannot be combined with --subscription")
         sent = asked.client.webhooks.send(
             subscriptions.found(asked, subscription),
             payload,
@@ -51,10 +69,29 @@ def send(
         msgspec.json.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"the payload must be JSON: {error}") from None
-    published = asked.client.events.publish(
-        event_type, msgspec.Raw(payload), **({"tags": tags} if tags else {}), idempotency_key=key
-    )
-    asked.output.fields(published, ("event_id", "deliveries"))
+    if tags:
+        fields["tags"] = tags
+    published = asked.client.events.publish(event_type, msgspec.Raw(payload), **fields, idempotency_key=key)
+    asked.output.fields(published, ("event_id", "deliveries" if published.deliver_at is None else "deliver_at"))
+
+
+def scheduled(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 50,
+) -> None:
+    """List events that are not due yet, those first that are due next."""
+    asked = session.of(context)
+    found = asked.client.events.list(scheduled=True, order="oldest", limit=min(limit, _PAGE))
+    asked.output.rows(("id", "event_type", "deliver_at", "created_at"), list(itertools.islice(found, limit)))
+
+
+def cancel(
+    context: typer.Context,
+    event: Annotated[str, typer.Argument(metavar="ID", help="Id of an event that is not due yet.")],
+) -> None:
+    """Cancel an event that is not due yet: it is never delivered."""
+    asked = session.of(context)
+    asked.output.fields(asked.client.events.cancel(event), ("event_id",))
 
 
 def trigger(
@@ -91,6 +128,25 @@ def _payload(data: str | None, file: Path | None) -> bytes:
         return Path(str(file)).read_bytes()
     except OSError as error:
         raise ValueError(f"--file: {error}") from None
+
+
+def _times(at: str | None, after: str | None, within: str | None) -> dict[str, Any]:
+    if at is not None and after is not None:
+        raise ValueError("--at cannot be combined with --in")
+    times: dict[str, Any] = {}
+    if at is not None:
+        times["deliver_at"] = moment(at)
+    if after is not None:
+        times["delay_seconds"] = _seconds("--in", after)
+    if within is not None:
+        times["deliver_within_seconds"] = _seconds("--within", within)
+    return times
+
+
+def _seconds(option: str, text: str) -> int:
+    if text[:-1].isdecimal() and text[-1:] in _UNITS:
+        return int(text[:-1]) * _UNITS[text[-1]]
+    raise ValueError(f"{option} must be a number and a unit, such as 30s, 10m, 2h, or 7d")
 
 
 def _pairs(texts: list[str]) -> dict[str, str]:
