@@ -88,6 +88,7 @@ export const ROUTING = {
   system: "System subscription",
   disabled: "Disabled",
   expanding: "Being created",
+  scheduled: "Scheduled",
   addressed: "Sent to another",
   changed_since: "Changed since",
 };

@@ -13,6 +13,8 @@ const QUOTAS = [
   ["events_per_second", "Events per second", (value) => compact(Math.round(value * 10) / 10)],
   ["waiting_deliveries", "Waiting deliveries", compact],
   ["stored_bytes", "Stored bytes", bytes],
+  ["scheduled_events", "Scheduled events", compact],
+  ["scheduled_bytes", "Scheduled bytes", bytes],
 ];
 
 /** @param {{used: number, limit: number, format: (value: number) => string, label: string}} props */

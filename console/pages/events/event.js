@@ -15,6 +15,7 @@ export default function EventPage({ args: [id] }) {
   const path = `/api/v1/events/${id}`;
   const query = useQuery((abort) => loadEvent(id, abort), [id]);
   const [asking, ask] = useState(false);
+  const [cancelling, cancel] = useState(false);
   const event = query.data;
   // The payload as it was written: a browser that read and wrote it again would change its numbers.
   const kept = event && Object.entries({ event_type: event.event_type, tags: event.tags }).filter(([, value]) => value && Object.keys(value).length);
@@ -23,11 +24,13 @@ export default function EventPage({ args: [id] }) {
     <${Page} title=${event?.event_type || "Event"} name=${event?.event_type ? `Event: ${event.event_type}` : "Event"} back=${{ href: "/events", label: "Events" }} about=${html`<${Id} value=${id} whole />`}
       actions=${event &&
       html`
+        ${allowed("recover") && event.scheduled && html`<${Button} icon="slash" onClick=${() => cancel(true)}>Cancel<//>`}
         ${allowed("write") && body && html`<${Button} kind="primary" icon="send" onClick=${() => ask(true)}>Send again<//>`}
         <${Curl} items=${[
           { label: "Get the event", method: "GET", path },
           { label: "Its deliveries", method: "GET", path: `${path}/deliveries` },
           { label: "Who got it, and why not", method: "GET", path: `${path}/routing` },
+          ...(event.scheduled ? [{ label: "Cancel it", method: "POST", path: `${path}/cancel` }] : []),
           ...(body ? [{ label: "Send it again as a new event", method: "POST", path: "/api/v1/events", body }] : []),
         ]} />
       `}>
@@ -40,6 +43,8 @@ export default function EventPage({ args: [id] }) {
                   <${Facts} items=${[
                     ["Type", found.event_type || html`<span class="mute">none</span>`],
                     ["Accepted", html`<${Moment} at=${found.created_at} />`],
+                    found.scheduled && ["Due", html`<${Moment} at=${found.deliver_at} />`],
+                    found.scheduled && found.deliver_within_seconds && ["Expires", `${plural(found.deliver_within_seconds, "second")} after it is due`],
                     ["Content type", found.content_type],
                     ["Size", bytes(found.payload_bytes)],
                     found.expanding && ["Deliveries", "are still being created"],
@@ -49,11 +54,24 @@ export default function EventPage({ args: [id] }) {
                 ${found.cloudevent && html`<${Card} title="Attributes of the CloudEvent"><${Facts} items=${Object.entries(found.cloudevent).map(([name, value]) => [name, html`<span class="mono">${String(value)}</span>`])} /><//>`}
                 ${found.relayed_headers && html`<${Card} title="Relayed headers of the provider"><${Facts} items=${Object.entries(found.relayed_headers).map(([name, value]) => [name, html`<span class="mono">${value}</span>`])} /><//>`}
                 <${Card} title="Payload"><${Payload} event=${found} /><//>
-                <${Deliveries} path=${path} />
+                ${found.scheduled
+                  ? html`<${Card} title="Deliveries"><${Empty} icon="clock" title="It is scheduled"><p>It is not due yet. Then it goes to every subscription that wants it.</p><//><//>`
+                  : html`<${Deliveries} path=${path} />`}
                 <${Routing} path=${path} />
               `}
             <//>
           `}
+      ${cancelling &&
+      html`
+        <${Confirm} title="Cancel this event?" label="Cancel the event" danger onClose=${() => cancel(false)}
+          act=${async () => {
+            await call("POST", `${path}/cancel`);
+            toast("The event is cancelled");
+            go("/events?scheduled=true");
+          }}>
+          <p>It is deleted, and never delivered. This cannot be undone.</p>
+        <//>
+      `}
       ${asking &&
       html`
         <${Confirm} title="Send this event again?" label="Send again" onClose=${() => ask(false)}

@@ -3,19 +3,21 @@ import { html, useMemo, useState } from "../../lib/html.js";
 import { allowed, call, curl, get } from "../../lib/api.js";
 import { absolute, brief, bytes, plural } from "../../lib/format.js";
 import { go, here, link, param, setQuery } from "../../lib/router.js";
-import { Badge, Button, Card, Code, Curl, Dialog, Empty, Failure, Field, Fresh, More, Page, QuerySelect, QueryText, Skeleton, Table, Time, toast } from "../../lib/ui.js";
+import { Badge, Button, Card, Code, Curl, Dialog, Empty, Failure, Field, Fresh, Moment, More, Page, QuerySelect, QueryText, Skeleton, Table, Time, toast } from "../../lib/ui.js";
 import { useAction, useList } from "../../lib/query.js";
 import { download } from "../deliveries/list.js";
 
 const PATH = "/api/v1/events";
 const PERIODS = { "1h": 3600, "24h": 86400, "7d": 7 * 86400 };
-const NAMES = ["event_type", "idempotency_key", "provider_id", "tag", "from", "to", "order"];
+const NAMES = ["event_type", "idempotency_key", "provider_id", "tag", "from", "to", "order", "scheduled"];
 
 export default function Events() {
   const query = here.value.query;
   const filter = useMemo(() => {
     const found = Object.fromEntries(NAMES.filter((name) => query.get(name)).map((name) => [name, query.getAll(name)]));
     const since = query.get("since");
+    // What is due next comes first.
+    if (found.scheduled) return { ...found, order: found.order || ["oldest"] };
     if (!found.from && since) found.from = [new Date(since === "all" ? 0 : Date.now() - (PERIODS[since] || PERIODS["24h"]) * 1000).toISOString()];
     return found;
   }, [query.toString()]);
@@ -23,6 +25,7 @@ export default function Events() {
   const list = useList((cursor, abort) => get(PATH, { ...filter, limit: 25, cursor }, abort), [key], { every: filter.order ? 0 : 4000 });
   const save = useAction(() => download(PATH, { ...filter, format: "ndjson" }, "events.ndjson"));
   const sending = param("send") === "1";
+  const waiting = param("scheduled") === "true";
   const narrowed = NAMES.some((name) => param(name));
   return html`
     <${Page} title="Events" about="What was accepted, to go to every subscription that wants its type."
@@ -35,7 +38,8 @@ export default function Events() {
         ]} />
       `}>
       <div class="filters">
-        <${QuerySelect} name="since" label="Period" options=${[["", param("from") ? "From the filter" : "Last 24 hours"], ["1h", "Last hour"], ["7d", "Last 7 days"], ["all", "Any time"]]} />
+        <${QuerySelect} name="scheduled" label="Which" options=${[["", "Accepted"], ["true", "Scheduled"]]} />
+        ${!waiting && html`<${QuerySelect} name="since" label="Period" options=${[["", param("from") ? "From the filter" : "Last 24 hours"], ["1h", "Last hour"], ["7d", "Last 7 days"], ["all", "Any time"]]} />`}
         <${QueryText} name="event_type" label="Event type" placeholder="Type, such as order.*" />
         <${QueryText} name="tag" label="Tag" placeholder="Tag, such as order=42" />
         <${QueryText} name="idempotency_key" label="Idempotency key" placeholder="Idempotency key" />
@@ -52,21 +56,22 @@ export default function Events() {
             { title: "Event", cell: (item) => html`<a class="cellmain" data-row href=${link(`/events/${item.id}`)}>${item.event_type || "no type"}</a><div class="cellsub mono" title=${item.id}>${brief(item.id)}</div>` },
             { title: "Content type", kind: "lo", cell: (item) => html`${item.content_type}${item.content_encoding ? ` · ${item.content_encoding}` : ""}` },
             { title: "Size", kind: "num", cell: (item) => bytes(item.payload_bytes) },
-            { title: "Deliveries", kind: "lo", cell: (item) => (item.expanding ? html`<${Badge} look=${{ tone: "info", icon: "dots", label: "Being created" }} />` : html`<span class="mute">created</span>`) },
+            { title: "Deliveries", kind: "lo", cell: (item) => (item.scheduled ? html`<${Badge} look=${{ tone: "info", icon: "clock", label: "Scheduled" }} />` : item.expanding ? html`<${Badge} look=${{ tone: "info", icon: "dots", label: "Being created" }} />` : html`<span class="mute">created</span>`) },
+            waiting && { title: "Due", kind: "num", cell: (item) => html`<${Moment} at=${item.deliver_at} />` },
             { title: "Accepted", kind: "num", cell: (item) => html`<${Time} at=${item.created_at} />` },
-          ]} />
+          ].filter(Boolean)} />
         `}
         ${!list.ready && !list.error && html`<${Skeleton} rows=${8} />`}
         ${list.ready &&
         !list.items.length &&
         !list.stale &&
         html`
-          <${Empty} icon="inbox" title=${narrowed ? "No event matches" : "No events yet"}
+          <${Empty} icon="inbox" title=${waiting ? "Nothing is scheduled" : narrowed ? "No event matches" : "No events yet"}
             actions=${html`
-              ${param("since") !== "all" && html`<${Button} onClick=${() => setQuery({ since: "all", from: null, to: null })}>Search any time<//>`}
+              ${param("since") !== "all" && !waiting && html`<${Button} onClick=${() => setQuery({ since: "all", from: null, to: null })}>Search any time<//>`}
               ${!narrowed && allowed("write") && html`<${Button} kind="primary" icon="send" onClick=${() => setQuery({ send: "1" })}>Send an event<//>`}
             `}>
-            ${narrowed ? html`<p>Searched from ${list.page?.from ? absolute(list.page.from).slice(0, 17) : "the beginning"}. Keys and ids of providers are kept for a day by default.</p>` : html`<p>Send the first one here, or with curl:</p><pre class="wrap">${curl("POST", PATH, { event_type: "order.created", payload: { order: 42 } })}</pre>`}
+            ${waiting ? html`<p>Events with <span class="mono">deliver_at</span> or <span class="mono">delay_seconds</span> are here until they are due.</p>` : narrowed ? html`<p>Searched from ${list.page?.from ? absolute(list.page.from).slice(0, 17) : "the beginning"}. Keys and ids of providers are kept for a day by default.</p>` : html`<p>Send the first one here, or with curl:</p><pre class="wrap">${curl("POST", PATH, { event_type: "order.created", payload: { order: 42 } })}</pre>`}
           <//>
         `}
       <//>
