@@ -1,6 +1,7 @@
 """Erases events: their payloads, and all that was kept of what was sent and answered.
 
-Ids, times, types, states, outcomes, and status codes stay: statistics and lists are made of them.
+Those that are scheduled are deleted. Of others ids, times, types, states, outcomes, and status codes stay: statistics
+and lists are made of them.
 
 The payload goes first. From then on the event cannot be retried or replayed, no delivery is made of it, and what is
 recorded late of it is recorded without what was sent and answered. Then its deliveries are locked, in the queue and in
@@ -8,6 +9,7 @@ history, in the order that all keep to: so what a worker records at the same mom
 erased, or comes late. An event with many deliveries takes several chunks, and is noted as erased in the last of them.
 """
 
+import dataclasses
 import itertools
 from collections import Counter
 from collections.abc import Sequence
@@ -93,6 +95,8 @@ async def chunk(
     """Erase up to `limit` events, or a part of one with many deliveries, in the transaction of a connection."""
     if place.within is not None:
         return await _erase_part(connection, place.within, place)
+    if place.event == _BEFORE_ALL and (gone := await _erase_scheduled(connection, tenant_id, wanted, frozen_at, limit)):
+        return Erased(events=gone, place=place)
     found = await find(connection, tenant_id, wanted, frozen_at, place.event, min(limit, CHUNK_EVENTS))
     names = sorted(found.ids)
     if not names:
@@ -114,6 +118,29 @@ async def chunk(
     # Last of all, because ingest adds to these rows.
     await connection.execute(SQL["release_bytes"], tenant_id, list(released), list(released.values()))
     return made
+
+
+async def _erase_scheduled(
+    connection: postgres.Connection, tenant_id: str, wanted: Filter, frozen_at: datetime, limit: int
+) -> list[UUID]:
+    """Delete events that are not due yet: nothing was sent of them. Return which."""
+    # Their tags are with them, not in event_tags.
+    named = await search.named_events(connection, tenant_id, dataclasses.replace(wanted, tags=()))
+    rows = await connection.fetch(
+        SQL["erase_scheduled"],
+        tenant_id,
+        frozen_at,
+        [events.like_pattern(entry) for entry in wanted.event_types] or None,
+        wanted.tags or None,
+        named,
+        wanted.from_time,
+        wanted.to_time,
+        min(limit, CHUNK_EVENTS),
+    )
+    gone = [row["id"] for row in rows]
+    if gone:
+        await connection.execute(SQL["erase_hashes"], gone)
+    return gone
 
 
 def _beyond(found: Found) -> Place | None:

@@ -303,6 +303,19 @@ SELECT e.id, EXISTS (SELECT FROM event_expansions x WHERE x.event_id = e.id) AS 
 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[]) WITH ORDINALITY AS e (id, least, most, place)
 ORDER BY e.place
 
+-- erase_scheduled --
+-- Deletes up to $8 scheduled events of tenant $1 that were accepted by $2, at $6 or later and before $7, are of types like $3,
+-- have one of the tags $4, and are among $5; null stands for any. Returns their ids.
+DELETE FROM scheduled_events
+WHERE id = ANY(ARRAY(
+    SELECT id FROM scheduled_events
+    WHERE tenant_id = $1 AND accepted_at <= $2 AND ($3::text[] IS NULL OR event_type LIKE ANY($3))
+      AND ($4::text[] IS NULL OR tags && $4) AND ($5::uuid[] IS NULL OR id = ANY($5))
+      AND ($6::timestamptz IS NULL OR accepted_at >= $6) AND ($7::timestamptz IS NULL OR accepted_at < $7)
+    ORDER BY tenant_id, id LIMIT $8
+))
+RETURNING id
+
 -- erase_payloads --
 -- Removes the payloads of events ($1; $2 and $3: least and greatest id), which get no more deliveries, with what their senders
 -- said of them; returns how many bytes the payloads had. It waits for transactions that are making deliveries of one of them.

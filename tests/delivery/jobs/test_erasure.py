@@ -178,6 +178,29 @@ async def test_an_erasure_leaves_no_byte_of_the_payload_in_any_row_of_any_table(
     await world.agrees()
 
 
+async def test_an_erasure_deletes_scheduled_events_that_it_selects(world: World) -> None:
+    due = datetime.now(UTC) + timedelta(days=1)
+    scheduled = [
+        dataclasses.replace(
+            event(SECRET, key=a_key()),
+            id=ids.at_millisecond(ids.new(), int(due.timestamp() * 1000)),
+            deliver_at=due,
+            tags=[f"customer={name}"],
+        )
+        for name in ("acme", "acme", "other")
+    ]
+    for made in scheduled:
+        await stored(world, made)
+    job = await finished(world, store_of(world), await created(world, DeliveryFilter(tag=["customer=acme"])))
+    assert job.done == 2
+    assert await world.pool.fetchval("SELECT array_agg(id) FROM scheduled_events") == [scheduled[2].id]
+    hashes = await world.pool.fetch("SELECT object_id FROM idempotency_keys WHERE request_hash <> ''")
+    assert scheduled[2].id in {row["object_id"] for row in hashes}
+    assert not {made.id for made in scheduled[:2]} & {row["object_id"] for row in hashes}
+    assert (await erased(world, scheduled[2].id)).done == 1
+    assert await tables_with(world, SECRET) == set()
+
+
 async def test_unfinished_deliveries_of_an_erased_event_are_cancelled_for_it(world: World) -> None:
     subscription = await world.subscription("https://receiver.example/hook")
     states = ["pending", "scheduled", "in_flight", "delivered", "failed", "cancelled"]
