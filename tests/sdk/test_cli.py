@@ -337,3 +337,19 @@ async def test_tail_is_told_by_the_stream_and_looks_at_the_list_where_there_is_n
         third = deliver()
         assert (await asyncio.to_thread(next, changes)).event_id == third
         client.subscriptions.delete(made.id)
+
+
+def test_event_types_are_created_checked_and_shown(webhookctl: Command, tmp_path: Path) -> None:
+    schema, wider = tmp_path / "schema.json", tmp_path / "wider.json"
+    schema.write_text('{"type": "object", "required": ["id"]}')
+    wider.write_text('{"type": "object"}')
+
+    made = webhookctl("-o", "json", "event-types", "create", "cli.made", "--schema", str(schema)).json()[0]
+    assert (made["name"], made["current_version"]) == ("cli.made", 1)
+    assert webhookctl("event-types", "check", "cli.made", "--schema", str(schema)).code == 0
+    breaking = webhookctl("-o", "json", "event-types", "check", "cli.made", "--schema", str(wider))
+    assert (breaking.code, breaking.json()[0]["path"]) == (1, "/required")
+    assert webhookctl("event-types", "create", "cli.made", "--schema", str(wider)).code == 0
+    assert "version 2, live" in webhookctl("event-types", "show", "cli.made").out
+    assert [one["name"] for one in webhookctl("-o", "json", "event-types", "list").json()] == ["cli.made"]
+    assert webhookctl("event-types", "show", "cli.none").err == "error: there is no event type cli.none\n"

@@ -407,7 +407,7 @@ async def check_event_type_version(
 
 
 @router.get(
-    "/{event_type_id}/versions/{number}",
+    "/{event_type_id}/versions/{number:int}",  # never "check"
     operation_id="get_event_type_version",
     summary="Get a version",
     response_description="The version.",
@@ -422,7 +422,7 @@ async def get_event_type_version(
 
 
 @router.patch(
-    "/{event_type_id}/versions/{number}",
+    "/{event_type_id}/versions/{number:int}",  # never "check"
     operation_id="update_event_type_version",
     summary="Change a version",
     response_description="The version as stored.",

@@ -83,14 +83,14 @@ class Templates:
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
         # FastAPI sets the route in the scope; for Starlette's routes there is only the endpoint.
         self._paths: dict[object, str] = {
-            **{route.endpoint: route.path for route in routes if isinstance(route, Route)},
+            **{route.endpoint: route.path_format for route in routes if isinstance(route, Route)},
             **{route.app: route.path for route in routes if isinstance(route, Mount)},
         }
 
     def of(self, scope: Scope) -> str:
         """Return the template of a request that was served."""
         route = scope.get("route")
-        return route.path if route is not None else self._paths.get(scope.get("endpoint"), "unmatched")
+        return route.path_format if route is not None else self._paths.get(scope.get("endpoint"), "unmatched")
 
 
 def method_of(scope: Scope) -> str:

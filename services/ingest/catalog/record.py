@@ -39,9 +39,8 @@ class VersionDraft:
     def __post_init__(self) -> None:
         """Raise InvalidArgument, which names the field at fault."""
         schema = Schema(self.schema.encode())
+        check_description(self.description)
         found = []
-        if len(self.description) > limits.MAX_DESCRIPTION_LENGTH:
-            found.append(_violation("description", f"must be at most {limits.MAX_DESCRIPTION_LENGTH} characters"))
         if self.sunset_at is not None and self.status is not Status.DEPRECATED:
             found.append(_violation("sunset_at", "requires the status deprecated"))
         if self.example:
@@ -72,7 +71,9 @@ class TypeDraft:
 
 
 def check_description(description: str) -> None:
-    """Raise InvalidArgument for a description that is too long."""
+    """Raise InvalidArgument for a description that is too long, or that Postgres cannot store."""
+    if "\x00" in description:
+        raise errors.InvalidArgument.field("description", "must not contain NUL")
     if len(description) > limits.MAX_DESCRIPTION_LENGTH:
         expected = f"must be at most {limits.MAX_DESCRIPTION_LENGTH} characters"
         raise errors.InvalidArgument.field("description", expected)

@@ -112,6 +112,7 @@ async def test_what_is_wrong_is_named(catalog: Catalog) -> None:
     wrong: tuple[tuple[pb.CreateEventTypeRequest, list[str]], ...] = (
         (catalog.creation("no spaces"), ["name"]),
         (catalog.creation(description="x" * 1025), ["description"]),
+        (catalog.creation(description="\x00"), ["description"]),
         (catalog.creation(schema=7), ["schema"]),
         (catalog.creation(schema={"properties": {"a": {"type": "text"}}}), ["schema/properties/a/type"]),
         (catalog.creation(schema={"$ref": "https://example.com/s.json"}), ["schema/$ref"]),

@@ -21,6 +21,7 @@ USED_BY: Mapping[str, set[str]] = {
     "grpc": {"gateway", "ingest", "delivery", "analytics", "relay"},
     "grpc_reflection.v1alpha.reflection": {"ingest", "delivery", "analytics"},
     "httpx": set(),
+    "jsonschema_rs": {"ingest"},
     "opentelemetry.exporter": set(),
     "pycares": {"worker"},
     "redis": {"ingest", "delivery", "worker"},

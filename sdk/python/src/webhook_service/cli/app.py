@@ -9,7 +9,17 @@ from typing import Annotated
 import typer
 
 from webhook_service import version
-from webhook_service.cli import configuration, deliveries, events, jobs, listening, login, subscriptions, verifying
+from webhook_service.cli import (
+    configuration,
+    deliveries,
+    event_types,
+    events,
+    jobs,
+    listening,
+    login,
+    subscriptions,
+    verifying,
+)
 from webhook_service.cli.output import Format, Output
 from webhook_service.cli.session import Session
 from webhook_service.errors import ApiError, WebhookServiceError
@@ -45,6 +55,7 @@ def options(
 
 for part in (login, events, deliveries, listening, verifying, configuration):
     part.add_to(app)
+app.add_typer(event_types.app, name="event-types")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(subscriptions.app, name="subscriptions")
 
