@@ -39,6 +39,7 @@ _NAMES = {
     "list_event_deliveries": ("events", "deliveries"),
     "list_event_routes": ("events", "routing"),
     "cancel_event": ("events", "cancel"),
+    "check_filter": ("filters", "check"),
     "get_delivery_summary": ("deliveries", "summary"),
     "pull_deliveries": ("subscriptions", "pull"),
     "report_pull_results": ("subscriptions", "report"),

@@ -626,6 +626,21 @@ func (r *EventTypesResource) UpdateVersion(ctx context.Context, eventTypeID stri
 	return found, r.client.call(ctx, &call{method: "PATCH", path: "/api/v1/event-types/" + url.PathEscape(eventTypeID) + "/versions/" + url.PathEscape(number), body: body}, options, map[int]any{200: found})
 }
 
+// FiltersResource has the operations on filters.
+type FiltersResource struct {
+	client *Client
+}
+
+// Check: Try a filter on events.
+//
+// Evaluate a filter on an event, on stored events, or on the latest events for a subscription.
+//
+// Nothing is stored. 422 names the line and the column of what is wrong with the filter.
+func (r *FiltersResource) Check(ctx context.Context, body FilterCheckBody, options ...CallOption) (*FilterCheck, error) {
+	found := new(FilterCheck)
+	return found, r.client.call(ctx, &call{method: "POST", path: "/api/v1/filters/check", body: body}, options, map[int]any{200: found})
+}
+
 // DeliveriesResource has the operations on deliveries.
 type DeliveriesResource struct {
 	client *Client
@@ -1255,6 +1270,8 @@ type Resources struct {
 
 	EventTypes *EventTypesResource
 
+	Filters *FiltersResource
+
 	Deliveries *DeliveriesResource
 
 	Jobs *JobsResource
@@ -1277,6 +1294,7 @@ func (r *Resources) connect(client *Client) {
 	r.Events = &EventsResource{client}
 	r.Subscriptions = &SubscriptionsResource{client}
 	r.EventTypes = &EventTypesResource{client}
+	r.Filters = &FiltersResource{client}
 	r.Deliveries = &DeliveriesResource{client}
 	r.Jobs = &JobsResource{client}
 	r.Stats = &StatsResource{client}

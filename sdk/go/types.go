@@ -1411,6 +1411,30 @@ type FieldError struct {
 	Message string `json:"message"`
 }
 
+// FilterCheck: What a filter says of each event.
+type FilterCheck struct {
+	Results []FilterResult `json:"results"`
+}
+
+// FilterCheckBody: A filter, and the events that it is tried on: `event`, `event_ids`, or those of
+// `subscription_id`.
+type FilterCheckBody struct {
+	// Condition in CEL, as of a subscription.
+	Filter string `json:"filter"`
+
+	// An event that is not stored.
+	Event *TriedEvent `json:"event,omitempty"`
+
+	// Events that are stored, at most 20.
+	EventIDs []string `json:"event_ids,omitempty"`
+
+	// The latest events of the last 7 days that this subscription's `event_types` want.
+	SubscriptionID *string `json:"subscription_id,omitempty"`
+
+	// How many of these. Default: `20`.
+	Last *int64 `json:"last,omitempty"`
+}
+
 // FilterOnError has a value.
 type FilterOnError string
 
@@ -1419,6 +1443,30 @@ const (
 	FilterOnErrorDeliver FilterOnError = "deliver"
 
 	FilterOnErrorSkip FilterOnError = "skip"
+)
+
+// FilterResult: What a filter says of an event.
+type FilterResult struct {
+	// null if the event is not stored.
+	EventID *string `json:"event_id"`
+
+	// `match`: it is true. `no_match`: it is false. `error`: `filter_on_error` decides.
+	Verdict FilterVerdict `json:"verdict"`
+
+	// The first part of the filter that was false, or why it cannot be evaluated; otherwise null.
+	Explanation *string `json:"explanation"`
+}
+
+// FilterVerdict has a value.
+type FilterVerdict string
+
+// Values of FilterVerdict; a newer service may have others.
+const (
+	FilterVerdictMatch FilterVerdict = "match"
+
+	FilterVerdictNoMatch FilterVerdict = "no_match"
+
+	FilterVerdictError FilterVerdict = "error"
 )
 
 // FoundDeliveries: A page of the deliveries that were searched for, without attempts.
@@ -3112,6 +3160,18 @@ type Tested struct {
 	WebhookID string `json:"webhook_id"`
 
 	Attempt Attempt `json:"attempt"`
+}
+
+// TriedEvent: An event that is not stored.
+type TriedEvent struct {
+	// Its type.
+	EventType *string `json:"event_type,omitempty"`
+
+	// Its payload.
+	Payload json.RawMessage `json:"payload"`
+
+	// Its tags.
+	Tags map[string]string `json:"tags,omitempty"`
 }
 
 // Usage: What a tenant uses of its quotas.

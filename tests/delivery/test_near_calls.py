@@ -305,6 +305,9 @@ CASES: Mapping[str, Made] = {
     "IngestService/GetEvent": of_event(ingest_pb2.GetEventRequest, "event_id"),
     "IngestService/ListEventRoutes": always(ingest_pb2.ListEventRoutesRequest(event_id=NOTHING)),
     "IngestService/CancelEvent": always(ingest_pb2.CancelEventRequest(event_id=NOTHING)),
+    "IngestService/CheckFilter": always(
+        ingest_pb2.CheckFilterRequest(filter="true", event=ingest_pb2.TriedEvent(payload=b"{}"))
+    ),
     "IngestService/ListEvents": always(ingest_pb2.ListEventsRequest(page_size=1)),
     "IngestService/StreamEvents": always(ingest_pb2.StreamEventsRequest()),
     "SubscriptionService/CreateSubscription": always(subscriptions_pb2.CreateSubscriptionRequest(spec=SPEC)),

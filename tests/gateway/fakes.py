@@ -169,6 +169,15 @@ class Services(
         await self._called(request)
         return ingest_pb2.ListEventRoutesResponse(routes=self.routes, next_page_token="more")
 
+    async def CheckFilter(self, request: Any, _context: Context) -> ingest_pb2.CheckFilterResponse:
+        await self._called(request)
+        result = ingest_pb2.FilterResult(
+            event_id=(request.event_ids or [""])[0],
+            verdict=ingest_pb2.FILTER_VERDICT_NO_MATCH,
+            explanation="event.data.amount > 100",
+        )
+        return ingest_pb2.CheckFilterResponse(results=[result])
+
     async def ListEvents(self, request: Any, _context: Context) -> ingest_pb2.ListEventsResponse:
         await self._called(request)
         return ingest_pb2.ListEventsResponse(

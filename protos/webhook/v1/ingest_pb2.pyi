@@ -56,6 +56,34 @@ INGEST_STATUS_SCHEDULED: IngestStatus.ValueType  # 4
 """The event is stored, and is not due yet."""
 Global___IngestStatus: _TypeAlias = IngestStatus  # noqa: Y015
 
+class _FilterVerdict:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FilterVerdictEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FilterVerdict.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FILTER_VERDICT_UNSPECIFIED: _FilterVerdict.ValueType  # 0
+    """Never used in responses."""
+    FILTER_VERDICT_MATCH: _FilterVerdict.ValueType  # 1
+    """It is true: the event is delivered."""
+    FILTER_VERDICT_NO_MATCH: _FilterVerdict.ValueType  # 2
+    """It is false: the event is not delivered."""
+    FILTER_VERDICT_ERROR: _FilterVerdict.ValueType  # 3
+    """It cannot be evaluated for the event: filter_on_error decides."""
+
+class FilterVerdict(_FilterVerdict, metaclass=_FilterVerdictEnumTypeWrapper):
+    """What a filter says of an event."""
+
+FILTER_VERDICT_UNSPECIFIED: FilterVerdict.ValueType  # 0
+"""Never used in responses."""
+FILTER_VERDICT_MATCH: FilterVerdict.ValueType  # 1
+"""It is true: the event is delivered."""
+FILTER_VERDICT_NO_MATCH: FilterVerdict.ValueType  # 2
+"""It is false: the event is not delivered."""
+FILTER_VERDICT_ERROR: FilterVerdict.ValueType  # 3
+"""It cannot be evaluated for the event: filter_on_error decides."""
+Global___FilterVerdict: _TypeAlias = FilterVerdict  # noqa: Y015
+
 @_typing.final
 class IngestItem(_message.Message):
     """One event to accept."""
@@ -1148,6 +1176,186 @@ class EventRoute(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EventRoute: _TypeAlias = EventRoute  # noqa: Y015
+
+@_typing.final
+class TriedEvent(_message.Message):
+    """An event that is not stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class TagsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    EVENT_TYPE_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    event_type: _builtins.str
+    """As of IngestItem; empty means none."""
+    content_type: _builtins.str
+    """As of IngestItem; empty means application/json."""
+    payload: _builtins.bytes
+    """At most MAX_PAYLOAD_BYTES."""
+    @_builtins.property
+    def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """As of IngestItem."""
+
+    def __init__(
+        self,
+        *,
+        event_type: _builtins.str = ...,
+        content_type: _builtins.str = ...,
+        payload: _builtins.bytes = ...,
+        tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "event_type", b"event_type", "payload", b"payload", "tags", b"tags"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TriedEvent: _TypeAlias = TriedEvent  # noqa: Y015
+
+@_typing.final
+class LatestEvents(_message.Message):
+    """The latest events that a subscription's event_types want."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    subscription_id: _builtins.str
+    """UUID of the subscription."""
+    last: _builtins.int
+    """How many, 1 to 20; 0 means 20."""
+    def __init__(
+        self,
+        *,
+        subscription_id: _builtins.str = ...,
+        last: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["last", b"last", "subscription_id", b"subscription_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LatestEvents: _TypeAlias = LatestEvents  # noqa: Y015
+
+@_typing.final
+class CheckFilterRequest(_message.Message):
+    """Asks what a filter says of events: of one that the request has, or of stored ones."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    EVENT_IDS_FIELD_NUMBER: _builtins.int
+    LATEST_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owning tenant; empty means the caller's own."""
+    filter: _builtins.str
+    """The filter, as of SubscriptionSpec."""
+    @_builtins.property
+    def event(self) -> Global___TriedEvent:
+        """This event. Cannot be combined with the others."""
+
+    @_builtins.property
+    def event_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Events that are stored, at most 20. NOT_FOUND if one is unknown or no longer retained."""
+
+    @_builtins.property
+    def latest(self) -> Global___LatestEvents:
+        """The latest events for a subscription."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        filter: _builtins.str = ...,
+        event: Global___TriedEvent | None = ...,
+        event_ids: _abc.Iterable[_builtins.str] | None = ...,
+        latest: Global___LatestEvents | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "latest", b"latest"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "event_ids", b"event_ids", "filter", b"filter", "latest", b"latest", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckFilterRequest: _TypeAlias = CheckFilterRequest  # noqa: Y015
+
+@_typing.final
+class FilterResult(_message.Message):
+    """What a filter says of one event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_ID_FIELD_NUMBER: _builtins.int
+    VERDICT_FIELD_NUMBER: _builtins.int
+    EXPLANATION_FIELD_NUMBER: _builtins.int
+    event_id: _builtins.str
+    """UUID of the event; empty if it is not stored."""
+    verdict: Global___FilterVerdict.ValueType
+    """The result."""
+    explanation: _builtins.str
+    """The first part of the filter that was false, or why it cannot be evaluated; otherwise empty."""
+    def __init__(
+        self,
+        *,
+        event_id: _builtins.str = ...,
+        verdict: Global___FilterVerdict.ValueType = ...,
+        explanation: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_id", b"event_id", "explanation", b"explanation", "verdict", b"verdict"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FilterResult: _TypeAlias = FilterResult  # noqa: Y015
+
+@_typing.final
+class CheckFilterResponse(_message.Message):
+    """A result for each event, in the order of the request, or newest first."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___FilterResult]:
+        """The results."""
+
+    def __init__(
+        self,
+        *,
+        results: _abc.Iterable[Global___FilterResult] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CheckFilterResponse: _TypeAlias = CheckFilterResponse  # noqa: Y015
 
 @_typing.final
 class ListEventRoutesRequest(_message.Message):

@@ -71,6 +71,11 @@ class IngestServiceStub:
                 request_serializer=webhook_dot_v1_dot_ingest__pb2.CancelEventRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_ingest__pb2.CancelEventResponse.FromString,
                 _registered_method=True)
+        self.CheckFilter = channel.unary_unary(
+                '/webhook.v1.IngestService/CheckFilter',
+                request_serializer=webhook_dot_v1_dot_ingest__pb2.CheckFilterRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_ingest__pb2.CheckFilterResponse.FromString,
+                _registered_method=True)
 
 
 class IngestServiceServicer:
@@ -131,6 +136,14 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CheckFilter(self, request, context):
+        """Tries a filter on events, without storing anything. INVALID_ARGUMENT names the line and the column of what is wrong with
+        the filter.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IngestServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -168,6 +181,11 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.CancelEvent,
                     request_deserializer=webhook_dot_v1_dot_ingest__pb2.CancelEventRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_ingest__pb2.CancelEventResponse.SerializeToString,
+            ),
+            'CheckFilter': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckFilter,
+                    request_deserializer=webhook_dot_v1_dot_ingest__pb2.CheckFilterRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_ingest__pb2.CheckFilterResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -361,6 +379,33 @@ class IngestService:
             '/webhook.v1.IngestService/CancelEvent',
             webhook_dot_v1_dot_ingest__pb2.CancelEventRequest.SerializeToString,
             webhook_dot_v1_dot_ingest__pb2.CancelEventResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckFilter(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.IngestService/CheckFilter',
+            webhook_dot_v1_dot_ingest__pb2.CheckFilterRequest.SerializeToString,
+            webhook_dot_v1_dot_ingest__pb2.CheckFilterResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -56,6 +56,10 @@ class IngestServiceStub:
     """Cancels an event that is scheduled: it is deleted, and is never delivered. A repeated call has the same response.
     FAILED_PRECONDITION with reason EVENT_NOT_SCHEDULED if it is due already, or never was scheduled.
     """
+    CheckFilter: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.CheckFilterRequest, _ingest_pb2.CheckFilterResponse]
+    """Tries a filter on events, without storing anything. INVALID_ARGUMENT names the line and the column of what is wrong with
+    the filter.
+    """
 
 @_typing.type_check_only
 class IngestServiceAsyncStub(IngestServiceStub):
@@ -84,6 +88,10 @@ class IngestServiceAsyncStub(IngestServiceStub):
     CancelEvent: _aio.UnaryUnaryMultiCallable[_ingest_pb2.CancelEventRequest, _ingest_pb2.CancelEventResponse]  # type: ignore[assignment]
     """Cancels an event that is scheduled: it is deleted, and is never delivered. A repeated call has the same response.
     FAILED_PRECONDITION with reason EVENT_NOT_SCHEDULED if it is due already, or never was scheduled.
+    """
+    CheckFilter: _aio.UnaryUnaryMultiCallable[_ingest_pb2.CheckFilterRequest, _ingest_pb2.CheckFilterResponse]  # type: ignore[assignment]
+    """Tries a filter on events, without storing anything. INVALID_ARGUMENT names the line and the column of what is wrong with
+    the filter.
     """
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -152,6 +160,16 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ingest_pb2.CancelEventResponse, _abc.Awaitable[_ingest_pb2.CancelEventResponse]]:
         """Cancels an event that is scheduled: it is deleted, and is never delivered. A repeated call has the same response.
         FAILED_PRECONDITION with reason EVENT_NOT_SCHEDULED if it is due already, or never was scheduled.
+        """
+
+    @_abc_1.abstractmethod
+    def CheckFilter(
+        self,
+        request: _ingest_pb2.CheckFilterRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.CheckFilterResponse, _abc.Awaitable[_ingest_pb2.CheckFilterResponse]]:
+        """Tries a filter on events, without storing anything. INVALID_ARGUMENT names the line and the column of what is wrong with
+        the filter.
         """
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -472,6 +472,22 @@ export class EventTypesResource {
   }
 }
 
+/** Operations on filters. */
+export class FiltersResource {
+  constructor(private readonly transport: Transport) {}
+
+  /**
+   * Try a filter on events.
+   *
+   * Evaluate a filter on an event, on stored events, or on the latest events for a subscription.
+   *
+   * Nothing is stored. 422 names the line and the column of what is wrong with the filter.
+   */
+  check(options: Schemas['FilterCheckBody']): Promise<Schemas['FilterCheck']> {
+    return this.transport.call({ method: 'POST', path: '/api/v1/filters/check', statuses: [200], body: pick(options, ['filter', 'event', 'event_ids', 'subscription_id', 'last']) });
+  }
+}
+
 /** Operations on deliveries. */
 export class DeliveriesResource {
   constructor(private readonly transport: Transport) {}
@@ -781,6 +797,7 @@ export class Api {
   readonly events: EventsResource;
   readonly subscriptions: SubscriptionsResource;
   readonly eventTypes: EventTypesResource;
+  readonly filters: FiltersResource;
   readonly deliveries: DeliveriesResource;
   readonly jobs: JobsResource;
   readonly stats: StatsResource;
@@ -795,6 +812,7 @@ export class Api {
     this.events = new EventsResource(transport);
     this.subscriptions = new SubscriptionsResource(transport);
     this.eventTypes = new EventTypesResource(transport);
+    this.filters = new FiltersResource(transport);
     this.deliveries = new DeliveriesResource(transport);
     this.jobs = new JobsResource(transport);
     this.stats = new StatsResource(transport);

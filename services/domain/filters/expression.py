@@ -116,8 +116,8 @@ def _compile(text: str) -> tuple[Expression, syntax.Node]:
         raise _refused(text, [Problem(None, "must not be empty; leave it out, or null, for no filter")])
     if len(text) > limits.MAX_FILTER_LENGTH:
         raise _refused(text, [Problem(None, f"must be at most {limits.MAX_FILTER_LENGTH} characters")])
-    if not text.isascii() and _has_no_encoding(text):
-        raise _refused(text, [Problem(None, "must be valid Unicode")])
+    if "\x00" in text or (not text.isascii() and _has_no_encoding(text)):
+        raise _refused(text, [Problem(None, "must be valid Unicode, without NUL")])
     try:
         compiled = _environment().compile(text)
     except RuntimeError as error:

@@ -177,6 +177,7 @@ NARROWED: Mapping[str, Narrow] = {
     "IngestService/StreamEvents": _leave,
     "IngestService/ListEventRoutes": _event_and_subscription,
     "IngestService/CancelEvent": _event,
+    "IngestService/CheckFilter": _refuse,
     # A new one would be beyond the limit.
     "SubscriptionService/CreateSubscription": _refuse,
     "SubscriptionService/GetSubscription": _subscription(),

@@ -64,6 +64,7 @@ Verification = TypeAliasType(
 )
 SubscriptionStatus = TypeAliasType("SubscriptionStatus", Literal["active", "paused", "disabled", "unverified"])
 SubscriptionKind = TypeAliasType("SubscriptionKind", Literal["normal", "system"])
+FilterVerdict = TypeAliasType("FilterVerdict", Literal["match", "no_match", "error"])
 FilterOnError = TypeAliasType("FilterOnError", Literal["deliver", "skip"])
 Destination = TypeAliasType("Destination", Literal["http", "pull"])
 StatusReason = TypeAliasType("StatusReason", Annotated[str, Field(json_schema_extra={"enum": [*states.StatusReason]})])

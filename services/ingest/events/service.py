@@ -30,6 +30,7 @@ from services.ingest.catalog.cache import Catalogs
 from services.ingest.events import cloudevents, search
 from services.ingest.events.committer import Committer
 from services.ingest.events.expansions import Expander
+from services.ingest.events.filter_checks import FilterChecks
 from services.ingest.events.filtering import Filtering
 from services.ingest.events.routing import RoutingStore
 from services.ingest.events.store import (
@@ -164,6 +165,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         self._clock = clock
         self._guard = guard
         self._filtering = filtering
+        self._filter_checks = FilterChecks(store, cache, max_payload_bytes=max_payload_bytes)
         self._catalogs = catalogs
         self._max_payload_bytes = max_payload_bytes
         self._tracer = tracer
@@ -256,6 +258,13 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             routes=[conversion.message(ingest_pb2.EventRoute, route) for route in page[:size]],
             next_page_token=paging.token(page[size - 1].subscription_id) if len(page) > size else "",
         )
+
+    async def CheckFilter(
+        self, request: ingest_pb2.CheckFilterRequest, _context: Context
+    ) -> ingest_pb2.CheckFilterResponse:
+        """Return what a filter says of events."""
+        tenant_id = identity.tenant_of(request.tenant_id)
+        return ingest_pb2.CheckFilterResponse(results=await self._filter_checks.results(tenant_id, request))
 
     async def _accept(self, items: Sequence[ingest_pb2.IngestItem]) -> Sequence[Answer]:
         """Return the results of `_take`, with a span for each traced item."""

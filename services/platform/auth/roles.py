@@ -119,6 +119,8 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.IngestService/StreamEvents": _READ,
     "/webhook.v1.IngestService/ListEventRoutes": _READ,
     "/webhook.v1.IngestService/CancelEvent": _RECOVER,
+    # It tells of payloads.
+    "/webhook.v1.IngestService/CheckFilter": Rule(Role.READ, Service.ACTOR, portal=PortalCapability.PAYLOADS),
     "/webhook.v1.SubscriptionService/CreateSubscription": _MANAGE,
     "/webhook.v1.SubscriptionService/GetSubscription": _READ,
     "/webhook.v1.SubscriptionService/ListSubscriptions": _LIST,

@@ -103,6 +103,7 @@ def test_an_expression_is_evaluated_on_the_event(text: str, expected: Verdict) -
         ("!" * 1 + "(" * 40 + "true" + ")" * 40, "is nested too deeply"),
         ("bytes(event.data.a) == b'a'", "line 1, column 6: bytes() is not available in filters"),
         ("event.data.a == '\ud800'", "must be valid Unicode"),
+        ("event.data.a == 'a\x00'", "must be valid Unicode, without NUL"),
         ("x" * 2049, "must be at most 2048 characters"),
     ],
 )

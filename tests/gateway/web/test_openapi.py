@@ -95,6 +95,7 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "GET /api/v1/events/{event_id}/deliveries list_event_deliveries",
         "GET /api/v1/events/{event_id}/routing list_event_routes",
         "POST /api/v1/events/{event_id}/cancel cancel_event",
+        "POST /api/v1/filters/check check_filter",
         "POST /api/v1/jobs create_job",
         "GET /api/v1/jobs list_jobs",
         "GET /api/v1/jobs/{job_id} get_job",
@@ -163,7 +164,8 @@ def expected_statuses(operation: dict[str, Any]) -> set[str]:
         expected.add("404")
     if operation["path"].endswith(("/retry", "/cancel", "/enable", "/pause", "/resume", "/verify", "/rotate-secret")):
         expected.add("409")
-    if operation["operationId"] == "create_job":  # for subscriptions of its filter
+    # For subscriptions of its filter, and for events.
+    if operation["operationId"] in {"create_job", "check_filter"}:
         expected.add("404")
     if operation["operationId"] in {
         "publish_cloudevents",  # whose source and id are an idempotency key
@@ -179,7 +181,7 @@ def expected_statuses(operation: dict[str, Any]) -> set[str]:
         "update_event_type_version",
     }:
         expected.add("409")
-    if operation["path"].endswith("/retry") or operation["operationId"] == "get_event":
+    if operation["path"].endswith("/retry") or operation["operationId"] in {"get_event", "check_filter"}:
         expected.add("410")
     parameters = {parameter["name"] for parameter in operation.get("parameters", ())}
     if "Idempotency-Key" in parameters and operation["operationId"] != "publish_events":
@@ -377,6 +379,7 @@ def test_requests_require_only_what_is_refused_without(document: dict[str, Any])
     assert bodies == {
         "ClientCertificateBody": {"certificate", "private_key"},
         "EventBody": {"event_type", "payload"},
+        "FilterCheckBody": {"filter"},
         "EventBatchBody": {"events"},
         "EventTypeBody": {"name", "schema"},
         "EventTypeVersionBody": {"schema"},

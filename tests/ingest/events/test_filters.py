@@ -11,7 +11,8 @@ from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.domain.filters import evaluation
 from services.ingest.events import expansions
 from services.ingest.subscriptions import slow_filters
-from tests.ingest.conftest import Ingest, counted, eventually, fields, refused
+from services.platform import errors
+from tests.ingest.conftest import CALL_SECONDS, Ingest, counted, eventually, fields, refused
 
 TYPE = "filters.order"
 FILTER = "event.data.amount > 100 && event.data.country in ['DE', 'FR']"
@@ -165,3 +166,47 @@ async def test_filters_of_a_tenant_have_a_share_of_the_time(ingest: Ingest, monk
     assert sorted([first.expanding, second.expanding]) == [False, True]
     await _expanded(ingest)
     assert await _got(ingest, second.event_id) == {made.id}
+
+
+async def _check(ingest: Ingest, text: str = FILTER, **given: Any) -> list[tuple[str, Any, str]]:
+    request = ingest_pb2.CheckFilterRequest(tenant_id=ingest.tenant_id, filter=text, **given)
+    response = await ingest.events.CheckFilter(request, timeout=CALL_SECONDS)
+    return [(result.event_id, result.verdict, result.explanation) for result in response.results]
+
+
+async def test_a_filter_is_tried_on_events(ingest: Ingest) -> None:
+    match, no_match, error = (
+        ingest_pb2.FILTER_VERDICT_MATCH,
+        ingest_pb2.FILTER_VERDICT_NO_MATCH,
+        ingest_pb2.FILTER_VERDICT_ERROR,
+    )
+    tried = ingest_pb2.TriedEvent(event_type=TYPE, payload=b'{"amount": 200, "country": "ES"}')
+    assert await _check(ingest, event=tried) == [("", no_match, "event.data.country in ['DE', 'FR']")]
+    subscription = await ingest.create(event_types=[TYPE])
+    large = (await ingest.send(event_type=TYPE, payload=b'{"amount": 200, "country": "DE"}')).event_id
+    small = (await ingest.send(event_type=TYPE, payload=b'{"amount": 5}')).event_id
+    empty = (await ingest.send(event_type=TYPE)).event_id
+    await ingest.send(subscription.id, event_type="filters.other")
+    why = 'Key not found in map : "amount"'
+    stored = [(large, match, ""), (small, no_match, "event.data.amount > 100"), (empty, error, why)]
+    assert await _check(ingest, event_ids=[large, small, empty]) == stored
+    latest = ingest_pb2.LatestEvents(subscription_id=subscription.id, last=2)
+    assert await _check(ingest, latest=latest) == [stored[2], stored[1]]
+
+
+async def test_a_filter_is_not_tried_on_what_the_caller_cannot_see(ingest: Ingest) -> None:
+    other = await ingest.of("filters-other")
+    subscription = await other.create(event_types=[TYPE])
+    event_id = (await other.send(event_type=TYPE)).event_id
+    error = await refused(_check(ingest, event_ids=[event_id]))
+    assert isinstance(error, errors.NotFound)
+    latest = ingest_pb2.LatestEvents(subscription_id=subscription.id)
+    assert isinstance(await refused(_check(ingest, latest=latest)), errors.NotFound)
+
+
+async def test_a_check_names_what_is_wrong_with_it(ingest: Ingest) -> None:
+    tried = ingest_pb2.TriedEvent(payload=b"{}")
+    assert fields(await refused(_check(ingest, "event.data.amount >", event=tried))) == ["filter"]
+    assert fields(await refused(_check(ingest))) == ["event"]
+    assert fields(await refused(_check(ingest, event=tried, event_ids=["x"]))) == ["event"]
+    assert fields(await refused(_check(ingest, event_ids=["x"]))) == ["event_ids"]

@@ -55,6 +55,9 @@ class Servicer(ingest_pb2_grpc.IngestServiceServicer):
     async def CancelEvent(self, request: object, context: object) -> ingest_pb2.CancelEventResponse:
         raise NotImplementedError
 
+    async def CheckFilter(self, request: object, context: object) -> ingest_pb2.CheckFilterResponse:
+        raise NotImplementedError
+
     async def ListEventRoutes(self, request: object, context: object) -> ingest_pb2.ListEventRoutesResponse:
         raise NotImplementedError
 

@@ -42,6 +42,7 @@ from webhook_service.models import (
     EventTypeStatus,
     EventTypeVersion,
     EventTypeVersionList,
+    FilterCheck,
     FilterOnError,
     FoundDeliveries,
     FoundEvents,
@@ -86,6 +87,7 @@ from webhook_service.models import (
     Tenant,
     TenantPage,
     Tested,
+    TriedEvent,
     Validation,
     Verification,
     WebhookAccepted,
@@ -1046,6 +1048,39 @@ class AsyncEventTypesResource(AsyncResource):
         return cast("EventTypeVersion", await self._transport.call(call))
 
 
+class AsyncFiltersResource(AsyncResource):
+    """Operations on filters."""
+
+    async def check(
+        self,
+        filter: str,
+        *,
+        event: TriedEvent | Mapping[str, Any] | None | UnsetType = UNSET,
+        event_ids: Sequence[str] | UnsetType = UNSET,
+        subscription_id: str | None | UnsetType = UNSET,
+        last: int | UnsetType = UNSET,
+    ) -> FilterCheck:
+        """Try a filter on events.
+
+        Evaluate a filter on an event, on stored events, or on the latest events for a subscription.
+
+        Nothing is stored. 422 names the line and the column of what is wrong with the filter.
+        """
+        call = Call(
+            "POST",
+            "/api/v1/filters/check",
+            responses={200: FilterCheck},
+            body={
+                "filter": filter,
+                "event": event,
+                "event_ids": event_ids,
+                "subscription_id": subscription_id,
+                "last": last,
+            },
+        )
+        return cast("FilterCheck", await self._transport.call(call))
+
+
 class AsyncDeliveriesResource(AsyncResource):
     """Operations on deliveries."""
 
@@ -1631,6 +1666,7 @@ class AsyncApi(AsyncTransport):
         self.events = AsyncEventsResource(self)
         self.subscriptions = AsyncSubscriptionsResource(self)
         self.event_types = AsyncEventTypesResource(self)
+        self.filters = AsyncFiltersResource(self)
         self.deliveries = AsyncDeliveriesResource(self)
         self.jobs = AsyncJobsResource(self)
         self.stats = AsyncStatsResource(self)

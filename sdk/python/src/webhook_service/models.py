@@ -218,6 +218,14 @@ class FilterOnError(OpenEnum):
     SKIP = "skip"
 
 
+class FilterVerdict(OpenEnum):
+    """Values of FilterVerdict."""
+
+    MATCH = "match"
+    NO_MATCH = "no_match"
+    ERROR = "error"
+
+
 class Hold(OpenEnum):
     """Values of Hold."""
 
@@ -1582,6 +1590,46 @@ class FieldError(Model, kw_only=True):
     field: str
 
     message: str
+
+
+class FilterCheck(Model, kw_only=True):
+    """What a filter says of each event."""
+
+    results: list[FilterResult]
+
+
+class FilterCheckBody(Model, kw_only=True):
+    """A filter, and the events that it is tried on: `event`, `event_ids`, or those of
+    `subscription_id`.
+    """
+
+    filter: str
+    """Condition in CEL, as of a subscription."""
+
+    event: TriedEvent | None | UnsetType = UNSET
+    """An event that is not stored."""
+
+    event_ids: list[str] | UnsetType = UNSET
+    """Events that are stored, at most 20."""
+
+    subscription_id: str | None | UnsetType = UNSET
+    """The latest events of the last 7 days that this subscription's `event_types` want."""
+
+    last: int | UnsetType = UNSET
+    """How many of these. Default: `20`."""
+
+
+class FilterResult(Model, kw_only=True):
+    """What a filter says of an event."""
+
+    event_id: str | None
+    """null if the event is not stored."""
+
+    verdict: FilterVerdict
+    """`match`: it is true. `no_match`: it is false. `error`: `filter_on_error` decides."""
+
+    explanation: str | None
+    """The first part of the filter that was false, or why it cannot be evaluated; otherwise null."""
 
 
 class FoundDeliveries(Model, kw_only=True):
@@ -3074,6 +3122,19 @@ class Tested(Model, kw_only=True):
     """The `webhook-id` of the request."""
 
     attempt: Attempt
+
+
+class TriedEvent(Model, kw_only=True):
+    """An event that is not stored."""
+
+    event_type: str | UnsetType = UNSET
+    """Its type."""
+
+    payload: Any
+    """Its payload."""
+
+    tags: dict[str, str] | UnsetType = UNSET
+    """Its tags."""
 
 
 class Usage(Model, kw_only=True):

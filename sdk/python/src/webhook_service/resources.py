@@ -42,6 +42,7 @@ from webhook_service.models import (
     EventTypeStatus,
     EventTypeVersion,
     EventTypeVersionList,
+    FilterCheck,
     FilterOnError,
     FoundDeliveries,
     FoundEvents,
@@ -86,6 +87,7 @@ from webhook_service.models import (
     Tenant,
     TenantPage,
     Tested,
+    TriedEvent,
     Validation,
     Verification,
     WebhookAccepted,
@@ -1044,6 +1046,39 @@ class EventTypesResource(Resource):
         return cast("EventTypeVersion", self._transport.call(call))
 
 
+class FiltersResource(Resource):
+    """Operations on filters."""
+
+    def check(
+        self,
+        filter: str,
+        *,
+        event: TriedEvent | Mapping[str, Any] | None | UnsetType = UNSET,
+        event_ids: Sequence[str] | UnsetType = UNSET,
+        subscription_id: str | None | UnsetType = UNSET,
+        last: int | UnsetType = UNSET,
+    ) -> FilterCheck:
+        """Try a filter on events.
+
+        Evaluate a filter on an event, on stored events, or on the latest events for a subscription.
+
+        Nothing is stored. 422 names the line and the column of what is wrong with the filter.
+        """
+        call = Call(
+            "POST",
+            "/api/v1/filters/check",
+            responses={200: FilterCheck},
+            body={
+                "filter": filter,
+                "event": event,
+                "event_ids": event_ids,
+                "subscription_id": subscription_id,
+                "last": last,
+            },
+        )
+        return cast("FilterCheck", self._transport.call(call))
+
+
 class DeliveriesResource(Resource):
     """Operations on deliveries."""
 
@@ -1629,6 +1664,7 @@ class Api(Transport):
         self.events = EventsResource(self)
         self.subscriptions = SubscriptionsResource(self)
         self.event_types = EventTypesResource(self)
+        self.filters = FiltersResource(self)
         self.deliveries = DeliveriesResource(self)
         self.jobs = JobsResource(self)
         self.stats = StatsResource(self)
