@@ -19,14 +19,14 @@ from dev.reach import consumers, quickstart, verification
 from dev.reach.finding import Finding
 
 
-def cpu_seconds(stack: stacks.Stack) -> float:
-    """Return the CPU time of the service with its stores, and of this process, so far."""
-    total = 0.0
+def cpu_seconds(stack: stacks.Stack) -> dict[int, float]:
+    """Return the CPU time of each process of the service, its stores, and this one, so far."""
+    found = {}
     for process in (*stack.processes(), psutil.Process()):
         with contextlib.suppress(psutil.Error):
             times = process.cpu_times()
-            total += times.user + times.system
-    return total
+            found[process.pid] = times.user + times.system
+    return found
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import asyncio
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from dev.reach.finding import Finding
@@ -60,11 +60,11 @@ async def _tenant(url: str) -> str:
 
 
 async def share(
-    url: str, *, deliveries: int, pullers: int, cpu_seconds: Callable[[], float] = lambda: 0.0
+    url: str, *, deliveries: int, pullers: int, cpu_seconds: Callable[[], Mapping[int, float]] = dict
 ) -> list[Finding]:
     """Let consumers share deliveries, in batches of 100; count how often each comes, and how many a second.
 
-    `cpu_seconds` returns the CPU time of service and consumers so far.
+    `cpu_seconds` returns the CPU time of each process of service and consumers so far.
     """
     async with AsyncClient(url, tenant=await _tenant(url), timeout_seconds=60) as client:
         subscription = await _subscribed(client)
@@ -88,7 +88,8 @@ async def share(
         async with asyncio.timeout(PATIENCE_SECONDS):
             await asyncio.gather(*(consume(name) for name in range(pullers)))
         rate = deliveries / (time.monotonic() - began_at)
-        cpu = (cpu_seconds() - cpu_before) / deliveries * 1e6
+        grown = sum(seconds - cpu_before.get(pid, 0.0) for pid, seconds in cpu_seconds().items())
+        cpu = grown / deliveries * 1e6
     once = set(seen) == published and set(seen.values()) == {1} and statuses == {"recorded": deliveries}
     least, most = min(by_consumer.values()), max(by_consumer.values())
     return [
