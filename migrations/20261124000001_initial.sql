@@ -262,6 +262,11 @@ CREATE TABLE subscriptions (
     sealed_verification_secrets bytea,
     -- SHA-256 of the token in the subscription's own URL. Null: it has none.
     ingest_token_hash           bytea,
+    -- What is sent in place of the payload (services/domain/templates/template.py). Null: the payload.
+    template                    jsonb CHECK (jsonb_typeof(template) = 'object'),
+    -- What templates know as secrets. Null: none. And their names, in alphabetical order.
+    sealed_template_secrets     bytea,
+    template_secret_names       text[] NOT NULL DEFAULT '{}',
     -- Where in a payload that is sent to it each tag is. Null: it looks for none.
     tag_paths                   jsonb CHECK (jsonb_typeof(tag_paths) = 'object'),
     -- Whether the provider's own headers are kept with what comes in, and sent with its deliveries.

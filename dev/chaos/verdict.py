@@ -170,7 +170,9 @@ def too_gentle(verdict: "Verdict") -> list[str]:
 INTERRUPTED = "interrupted"
 SUCCESS = "success"
 # Attempts with these outcomes never reached the receiver as a request.
-_UNSENT = frozenset({"connect", "dns", "tls", "egress_denied", "invalid_request", "secret_unreadable"})
+_UNSENT = frozenset(
+    {"connect", "dns", "tls", "egress_denied", "invalid_request", "secret_unreadable", "template_failed"}
+)
 # A worker can send two requests under one claim, the second because the first connection was dead. If the worker is
 # then lost, one interrupted attempt stands for both.
 REQUESTS_OF_AN_INTERRUPTION = 2

@@ -303,10 +303,10 @@ func (r *SubscriptionsResource) Get(ctx context.Context, subscriptionID string, 
 // Replace all fields with the body of a create request. An absent field gets its default, with these
 // exceptions.
 //
-// If `secret_key`, `headers`, `verification_secrets`, or `client_certificate` is absent, the stored
-// value is kept; null removes it. If `signature_scheme` or `verify` is absent or null, the stored
-// value is kept. `event_types` is required if the subscription is limited to some types. The status
-// and the `kind` never change. To change only some fields, use PATCH.
+// If `secret_key`, `headers`, `verification_secrets`, `client_certificate`, or `template_secrets` is
+// absent, the stored value is kept; null removes it. If `signature_scheme` or `verify` is absent or
+// null, the stored value is kept. `event_types` is required if the subscription is limited to some
+// types. The status and the `kind` never change. To change only some fields, use PATCH.
 func (r *SubscriptionsResource) Replace(ctx context.Context, subscriptionID string, body SubscriptionBody, options ...CallOption) (*Subscription, error) {
 	found := new(Subscription)
 	return found, r.client.call(ctx, &call{method: "PUT", path: "/api/v1/subscriptions/" + url.PathEscape(subscriptionID), body: body}, options, map[int]any{200: found})
@@ -516,6 +516,21 @@ func (p SubscriptionsStatsParams) values() url.Values {
 func (r *SubscriptionsResource) Stats(ctx context.Context, subscriptionID string, params SubscriptionsStatsParams, options ...CallOption) (*Stats, error) {
 	found := new(Stats)
 	return found, r.client.call(ctx, &call{method: "GET", path: "/api/v1/subscriptions/" + url.PathEscape(subscriptionID) + "/stats", query: params.values(), reads: true}, options, map[int]any{200: found})
+}
+
+// TemplatesResource has the operations on templates.
+type TemplatesResource struct {
+	client *Client
+}
+
+// Preview: Preview a template.
+//
+// Render a template from an event, without storing or sending anything.
+//
+// A template that fails is a response with `error`, not an error. Stored secrets are never used.
+func (r *TemplatesResource) Preview(ctx context.Context, body TemplatePreviewBody, options ...CallOption) (*TemplatePreview, error) {
+	found := new(TemplatePreview)
+	return found, r.client.call(ctx, &call{method: "POST", path: "/api/v1/templates/preview", body: body}, options, map[int]any{200: found})
 }
 
 // EventTypesResource has the operations on event types.
@@ -1268,6 +1283,8 @@ type Resources struct {
 
 	Subscriptions *SubscriptionsResource
 
+	Templates *TemplatesResource
+
 	EventTypes *EventTypesResource
 
 	Filters *FiltersResource
@@ -1293,6 +1310,7 @@ func (r *Resources) connect(client *Client) {
 	r.Webhooks = &WebhooksResource{client}
 	r.Events = &EventsResource{client}
 	r.Subscriptions = &SubscriptionsResource{client}
+	r.Templates = &TemplatesResource{client}
 	r.EventTypes = &EventTypesResource{client}
 	r.Filters = &FiltersResource{client}
 	r.Deliveries = &DeliveriesResource{client}

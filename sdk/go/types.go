@@ -213,8 +213,8 @@ type AttemptDetails struct {
 // AttemptError: Why an attempt failed.
 type AttemptError struct {
 	// `http_3xx`, `http_4xx`, `http_5xx`, `timeout`, `dns`, `connect`, `tls`, `connection_lost`,
-	// `invalid_response`, `egress_denied`, `invalid_request`, `secret_unreadable`, or `interrupted`; of a
-	// pulled delivery `consumer_failed` or `lease_expired`.
+	// `invalid_response`, `egress_denied`, `invalid_request`, `secret_unreadable`, `template_failed`, or
+	// `interrupted`; of a pulled delivery `consumer_failed` or `lease_expired`.
 	Kind ErrorKind `json:"kind"`
 
 	// For people.
@@ -589,6 +589,12 @@ type CreatedSubscription struct {
 	// Names of the headers that each request carries in addition to the service's own.
 	HeaderNames []string `json:"header_names"`
 
+	// What is sent in place of the payload; null for the payload.
+	Template *Template `json:"template"`
+
+	// Names of the template's secrets.
+	TemplateSecretNames []string `json:"template_secret_names"`
+
 	// Signature required on incoming webhooks.
 	Verify Verification `json:"verify"`
 
@@ -862,6 +868,8 @@ const (
 	ErrorKindInvalidRequest ErrorKind = "invalid_request"
 
 	ErrorKindSecretUnreadable ErrorKind = "secret_unreadable"
+
+	ErrorKindTemplateFailed ErrorKind = "template_failed"
 
 	ErrorKindInterrupted ErrorKind = "interrupted"
 
@@ -2735,6 +2743,12 @@ type Subscription struct {
 	// Names of the headers that each request carries in addition to the service's own.
 	HeaderNames []string `json:"header_names"`
 
+	// What is sent in place of the payload; null for the payload.
+	Template *Template `json:"template"`
+
+	// Names of the template's secrets.
+	TemplateSecretNames []string `json:"template_secret_names"`
+
 	// Signature required on incoming webhooks.
 	Verify Verification `json:"verify"`
 
@@ -2877,6 +2891,15 @@ type SubscriptionBody struct {
 	// `subscription.filter_stopped`, `delivery.exhausted`); a tenant has at most one. Absent or null:
 	// `normal` on create, the stored value on update. It cannot be changed.
 	Kind *SubscriptionKind `json:"kind,omitempty"`
+
+	// What is sent in place of the payload, rendered at each attempt from the stored event. An update
+	// replaces it as a whole. Absent or null: the payload is sent.
+	Template *TemplateBody `json:"template,omitempty"`
+
+	// Values that the template knows as `secrets.NAME`, such as the routing key of PagerDuty; write-only.
+	// At most 10; a name has 1 to 64 characters of `a-z 0-9 _`, a value 1 to 256 characters. In an
+	// update: absent keeps the stored values, null removes them, and other values replace all of them.
+	TemplateSecrets map[string]any `json:"template_secrets,omitempty"`
 
 	// Client certificate for receivers that require one (mutual TLS). Requires a `target_url` with https;
 	// the key is write-only. In an update: absent keeps the stored certificate, null removes it.
@@ -3021,6 +3044,15 @@ type SubscriptionPatch struct {
 	// `normal` on create, the stored value on update. It cannot be changed.
 	Kind *SubscriptionKind `json:"kind,omitempty"`
 
+	// What is sent in place of the payload, rendered at each attempt from the stored event. An update
+	// replaces it as a whole. Absent or null: the payload is sent.
+	Template *TemplateBody `json:"template,omitempty"`
+
+	// Values that the template knows as `secrets.NAME`, such as the routing key of PagerDuty; write-only.
+	// At most 10; a name has 1 to 64 characters of `a-z 0-9 _`, a value 1 to 256 characters. In an
+	// update: absent keeps the stored values, null removes them, and other values replace all of them.
+	TemplateSecrets map[string]any `json:"template_secrets,omitempty"`
+
 	// Client certificate for receivers that require one (mutual TLS). Requires a `target_url` with https;
 	// the key is write-only. In an update: absent keeps the stored certificate, null removes it.
 	ClientCertificate *ClientCertificateBody `json:"client_certificate,omitempty"`
@@ -3064,6 +3096,109 @@ const (
 
 	SummaryGroupHour SummaryGroup = "hour"
 )
+
+// Template: What is sent in place of an event's payload.
+type Template struct {
+	// null if it has a `source`.
+	Preset *TemplatePreset `json:"preset"`
+
+	// null if it is a `preset`.
+	Source *string `json:"source"`
+
+	// null if it is a `preset`.
+	ContentType *string `json:"content_type"`
+}
+
+// TemplateBody: What is sent in place of an event's payload: a `preset`, or a `source` with its
+// `content_type`.
+type TemplateBody struct {
+	// `slack`, `teams`, `discord`, `google-chat`: a message for the provider's incoming webhooks.
+	// `pagerduty`: an alert, which requires `template_secrets.routing_key`. `cloudevents`: a CloudEvent
+	// in structured mode.
+	Preset *TemplatePreset `json:"preset,omitempty"`
+
+	// A template in the language of MiniJinja, which is that of Jinja, with `if`, `for`, `set`, and
+	// `raw`; at most 16,384 bytes. Its variables are `event.id`, `event.type`, `event.time`,
+	// `event.content_type`, `event.tags`, and `event.data`, `subscription.id`, `delivery.id`, and
+	// `secrets`. In JSON `{{ x }}` writes the escaped text inside a string, and the whole value
+	// elsewhere.
+	Source *string `json:"source,omitempty"`
+
+	// Content-Type of what `source` makes. Required with `source`.
+	ContentType *string `json:"content_type,omitempty"`
+}
+
+// TemplateEvent: An event that is made up.
+type TemplateEvent struct {
+	// Absent or null: it has no type.
+	EventType *string `json:"event_type,omitempty"`
+
+	// Type of the payload. Default: `"application/json"`.
+	ContentType *string `json:"content_type,omitempty"`
+
+	// JSON; a string if `content_type` is not JSON.
+	Payload json.RawMessage `json:"payload"`
+
+	// Absent or null: none.
+	Tags map[string]string `json:"tags,omitempty"`
+}
+
+// TemplatePreset has a value.
+type TemplatePreset string
+
+// Values of TemplatePreset; a newer service may have others.
+const (
+	TemplatePresetSlack TemplatePreset = "slack"
+
+	TemplatePresetTeams TemplatePreset = "teams"
+
+	TemplatePresetDiscord TemplatePreset = "discord"
+
+	TemplatePresetPagerduty TemplatePreset = "pagerduty"
+
+	TemplatePresetGoogleChat TemplatePreset = "google-chat"
+
+	TemplatePresetCloudevents TemplatePreset = "cloudevents"
+)
+
+// TemplatePreview: What would be sent, or why nothing would be.
+type TemplatePreview struct {
+	// What would be sent; null if the template failed.
+	Body *string `json:"body"`
+
+	// Its Content-Type; null if the template failed.
+	ContentType *string `json:"content_type"`
+
+	// Headers that the template adds.
+	Headers map[string]string `json:"headers"`
+
+	// Why the template failed; null if it did not.
+	Error *string `json:"error"`
+
+	// The line of the source where it failed; null if that is not known.
+	Line *int64 `json:"line"`
+
+	// Names of the secrets that the template uses.
+	SecretNames []string `json:"secret_names"`
+}
+
+// TemplatePreviewBody: A template, and the event to try it with.
+type TemplatePreviewBody struct {
+	// Absent or null: the template of the subscription `subscription_id`.
+	Template *TemplateBody `json:"template,omitempty"`
+
+	// Values of secrets. For those that are absent, and for the stored ones, the output has `***`.
+	TemplateSecrets map[string]any `json:"template_secrets,omitempty"`
+
+	// An event; or give `event_id`.
+	Event *TemplateEvent `json:"event,omitempty"`
+
+	// A stored event.
+	EventID *string `json:"event_id,omitempty"`
+
+	// The subscription whose template is tried if there is no `template`.
+	SubscriptionID *string `json:"subscription_id,omitempty"`
+}
 
 // Tenant: A tenant.
 type Tenant struct {

@@ -17,6 +17,7 @@ from services.delivery.destinations.pull.pulls import Pulls
 from services.delivery.destinations.pull.requests import Requests
 from services.delivery.destinations.pull.store import PullStore
 from services.delivery.destinations.pull.waiting import Waiting
+from services.delivery.destinations.templates import Templates
 from services.delivery.dispatcher import metrics
 from services.delivery.dispatcher.dispatcher import GUARD_SECONDS, Dispatcher
 from services.delivery.dispatcher.limiter import Limiter
@@ -126,8 +127,13 @@ async def _learn_keys(
     process: lifecycle.Process, pool: postgres.Pool, settings: DeliverySettings, requests: Requests
 ) -> None:
     """Sign what is pulled once the keys are known to be those of the database; all else is served before."""
-    requests.vault = Vault(await encryption.known_keys(process, pool, settings))
-    await asyncio.Event().wait()  # until cancelled
+    vault = Vault(await encryption.known_keys(process, pool, settings))
+    requests.templates = Templates(pool, vault)
+    requests.vault = vault
+    try:
+        await asyncio.Event().wait()  # until cancelled
+    finally:
+        await requests.templates.close()
 
 
 def _forget_gauges() -> None:

@@ -180,6 +180,6 @@ WITH forgotten AS (
 UPDATE subscriptions
 SET deleted_at = now(), updated_at = statement_timestamp(), version = version + 1, sealed_secrets = NULL,
     ingest_token_hash = NULL, sealed_headers = NULL, sealed_verification_secrets = NULL, sealed_client_certificate = NULL,
-    client_certificate = NULL
+    client_certificate = NULL, sealed_template_secrets = NULL
 WHERE id = ANY($1::uuid[]) AND deleted_at IS NULL
 RETURNING id, version

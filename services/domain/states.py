@@ -94,6 +94,8 @@ class AttemptOutcome(StrEnum):
     EGRESS_DENIED = "egress_denied"
     INVALID_REQUEST = "invalid_request"
     SECRET_UNREADABLE = "secret_unreadable"  # noqa: S105 - an outcome
+    # The subscription's template made nothing that can be sent.
+    TEMPLATE_FAILED = "template_failed"
     # The worker stopped, or was lost, before it knew.
     INTERRUPTED = "interrupted"
     # Of a pulled delivery: the consumer reported that it failed, or nothing before its lease ended.

@@ -26,6 +26,7 @@ from services.gateway.resources import (
     tenants,
 )
 from services.gateway.resources import sessions as admin_sessions
+from services.gateway.resources import templates as template_previews
 from services.gateway.resources.stream import Streams
 from services.gateway.resources.subscriptions import routes as subscriptions
 from services.gateway.resources.subscriptions import secrets
@@ -104,7 +105,7 @@ def described(services: Backends | None = None, *, with_operations: bool = False
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     api.state.backends = services
-    of_subscriptions = (subscriptions, secrets)
+    of_subscriptions = (subscriptions, secrets, template_previews)
     for resource in (
         *of_subscriptions,
         events,

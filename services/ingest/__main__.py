@@ -24,6 +24,7 @@ from services.domain.egress import policy as egress
 from services.domain.notices.activity import Activity
 from services.domain.secrets import encryption
 from services.domain.secrets.vault import Vault
+from services.domain.templates.renderer import Renderer
 from services.domain.tenants import weights
 from services.domain.tenants.scopes import Entry
 from services.ingest.access.members import MemberStore
@@ -112,6 +113,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         sessions, links = SessionStore(pool), PortalLinkStore(pool)
         catalog = CatalogStore(pool, key_hours=settings.idempotency_key_hours)
         catalogs = Catalogs(catalog, heard)
+        renderer = Renderer()
         partitions = _Partitions(events)
         clock = Clock("Postgres")
         filtering = Filtering(cache, slow_filters, inline_deliveries=settings.inline_deliveries)
@@ -151,7 +153,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
                 activity=Activity.of("accepted events", settings),
             )
             ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
-            subscriptions = SubscriptionService(store, cache, vault, settings, policy, known.of)
+            subscriptions = SubscriptionService(store, cache, vault, settings, policy, known.of, renderer)
             subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(subscriptions, server)
             access = AccessService(
                 AccessStore(pool, key_hours=settings.idempotency_key_hours),
@@ -176,6 +178,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         finally:
             for loop in loops:  # before what they use is closed
                 await process.cancel(loop)
+            await renderer.close()
             for write_down in (guard.add_up, catalogs.write_down):
                 with contextlib.suppress(Exception):  # a sum that is a little short, when Postgres is away
                     await write_down()

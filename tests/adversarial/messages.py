@@ -98,6 +98,14 @@ TEXTS = [
     *("\x00", "a\x00b", "\r\nX: 1", "\x7f", "☃" * 50, "\U0001f4a3", "\u202e", "a" * 300, "%00", "../../etc/passwd"),
     *("' OR 1=1 --", "$1", "{}", "null", "-1", "00000000-0000-0000-0000-000000000000"),
     *("ffffffff-ffff-ffff-ffff-ffffffffffff", "019ced6f-8a27-7c3e-9b1a-5d0f4e2c7b61", "AZztcBxdfwKj2XwexY8gRg"),
+    *(
+        "slack",
+        "pagerduty",
+        "{{ event.data }}",
+        '{"a": "{{ secrets.a }}"}',
+        "{% for i in range(9999) %}{{ i * 'x' }}",
+        "{%",
+    ),
     *("whsec_", "whsec_!", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "sha256=" + "0" * 64),
     *(
         "http://hook.invalid/",

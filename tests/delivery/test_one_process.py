@@ -192,7 +192,8 @@ async def test_what_is_handed_over_is_what_a_claim_would_return(world: World) ->
     subscription = await world.subscription("http://127.0.0.1:1/", secret_key="whsec_c2VjcmV0", timeout_seconds=3.0)
     await world.pool.execute(
         "UPDATE subscriptions SET retry_policy = jsonb_build_object('retry_limit', 3), sealed_headers = 'x',"
-        " sealed_client_certificate = 'y', endpoint_version = 7, relay_headers = true"
+        " sealed_client_certificate = 'y', endpoint_version = 7, relay_headers = true,"
+        " template = '{}'"
     )
     await world.pool.execute(
         "INSERT INTO subscription_health (subscription_id, failing_since) VALUES ($1, now())", subscription

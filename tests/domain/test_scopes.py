@@ -23,7 +23,7 @@ async def enter(caller: Identity, request: Any) -> None:
     await scopes.Entry(None).enter(caller, "/webhook.v1.SubscriptionService/UpdateSubscription", request)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("field", ["secret_key", "verification_secrets", "client_certificate"])
+@pytest.mark.parametrize("field", ["secret_key", "verification_secrets", "client_certificate", "template_secrets"])
 async def test_each_secret_needs_the_capability_whether_it_is_sent_or_named_to_be_removed(field: str) -> None:
     sent, named = pb.UpdateSubscriptionRequest(), pb.UpdateSubscriptionRequest()
     if field == "secret_key":

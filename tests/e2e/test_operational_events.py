@@ -42,3 +42,21 @@ async def test_a_system_subscription_hears_that_another_was_disabled(stack: Stac
         "reason": "manual",
         "last_error": None,
     }
+
+
+async def test_slack_is_told_of_an_endpoint_that_fails_by_one_call(stack: Stack, receiver: Receiver) -> None:
+    body = {"kind": "system", "event_types": ["subscription.*"], "target_url": receiver.url("/slack")}
+    async with httpx.AsyncClient(base_url=stack.base_url, timeout=60) as http:
+        made = await http.post("/api/v1/subscriptions", json=body | {"template": {"preset": "slack"}})
+        assert made.status_code == 201, made.text
+        path = f"/api/v1/subscriptions/{made.json()['id']}"
+        try:
+            receiver.script(then=500, path="/failing")
+            failing = await Api(http).subscribe(receiver.url("/failing"), retry_policy={"limit": 0})
+            for _ in range(12):
+                await Api(http).sent(failing)
+            told = [json.loads(request.body) for request in await receiver.wait_for(1, path="/slack")]
+        finally:
+            await http.delete(path)
+    assert told[0]["text"] == "The endpoint 127.0.0.1 is failing. Deliveries to it wait."
+    assert told[0]["blocks"][0]["type"] == "header"

@@ -76,7 +76,9 @@ def _take_spec(subscription: subscriptions_pb2.Subscription, asked: subscription
         filled.MergeFrom(spec.retry_policy)
         spec.retry_policy.CopyFrom(filled)
     status.effective_retry_policy.CopyFrom(subscriptions_pb2.RetryPolicy(delays_seconds=[5, 300]))
-    for name in ("secret_key", "headers", "verification_secrets", "client_certificate"):
+    if asked.HasField("template_secrets"):
+        status.template_secret_names[:] = sorted(asked.template_secrets.values)
+    for name in ("secret_key", "headers", "verification_secrets", "client_certificate", "template_secrets"):
         spec.ClearField(name)
     before.CopyFrom(spec)
 
@@ -135,6 +137,7 @@ class Services(
             created_at=NOW,
         )
         self.preview = jobs_pb2.PreviewJobResponse(counts=jobs_pb2.JobCounts(), token_expires_at=NOW)
+        self.rendered = subscriptions_pb2.PreviewTemplateResponse()
         self.stats = analytics_pb2.Stats()
         self.series = analytics_pb2.GetStatsSeriesResponse()
 
@@ -203,6 +206,10 @@ class Services(
         self.stored[subscription.id] = subscription
         made = "" if not subscription.status.has_secret or request.spec.HasField("secret_key") else "whsec_bWFkZQ=="
         return subscriptions_pb2.CreateSubscriptionResponse(subscription=subscription, secret_key=made)
+
+    async def PreviewTemplate(self, request: Any, _context: Context) -> subscriptions_pb2.PreviewTemplateResponse:
+        await self._called(request)
+        return self.rendered
 
     async def GetSubscription(self, request: Any, _context: Context) -> subscriptions_pb2.GetSubscriptionResponse:
         await self._called(request)

@@ -79,6 +79,10 @@ OTHERS: dict[str, tuple[dict[str, Any], object]] = {
         {"client_certificate": subscriptions_pb2.ClientCertificate(certificate=ISSUED.pem, private_key=ISSUED.key_pem)},
         (ISSUED.pem + ISSUED.key_pem).encode(),
     ),
+    "sealed_template_secrets": (
+        {"template_secrets": subscriptions_pb2.TemplateSecrets(values={"routing_key": "hunter2"})},
+        {"routing_key": "hunter2"},
+    ),
     "sealed_secrets": (
         {"signature_scheme": subscriptions_pb2.SIGNATURE_SCHEME_ED25519, "secret_key": WHSK},
         (Secret(WHSK, scheme=SignatureScheme.ED25519),),
@@ -93,6 +97,7 @@ def _readers(made: Vault) -> dict[str, Callable[[UUID, bytes], object]]:
         "sealed_headers": made.headers,
         "sealed_verification_secrets": made.verification_secrets,
         "sealed_client_certificate": made.client_certificate,
+        "sealed_template_secrets": made.template_secrets,
     }
 
 
@@ -134,7 +139,11 @@ async def test_an_unreadable_secret_is_named_and_stays_as_it_is(alone: Ingest, c
 
 
 @pytest.mark.parametrize(
-    "broken", ["sealed_secrets", "sealed_headers", "sealed_verification_secrets", "sealed_client_certificate"]
+    "broken",
+    [
+        *("sealed_secrets", "sealed_headers", "sealed_verification_secrets", "sealed_client_certificate"),
+        "sealed_template_secrets",
+    ],
 )
 async def test_an_unreadable_column_does_not_keep_the_others_under_the_old_key(
     alone: Ingest, connection: Connection, broken: str

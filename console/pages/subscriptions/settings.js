@@ -5,6 +5,7 @@ import { Button, Card, Check, Code, Failure, Field, Icon, toast } from "../../li
 import { useAction } from "../../lib/query.js";
 import { Schedule, described } from "../../lib/schedule.js";
 import { VERIFY } from "./receiving.js";
+import { Template, secretsOf, templateInputs, templateOf } from "./template.js";
 
 const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 const number = (text) => (text === "" ? null : Number(text));
@@ -45,6 +46,7 @@ const inputs = (subscription) => ({
   removed: /** @type {string[]} */ ([]),
   base: "10", factor: "3", cap: "3600", limit: "8", delays: "1, 60, 3600",
   ...policyInputs(subscription.retry_policy),
+  ...templateInputs(subscription),
 });
 
 /** Return the merge patch from what was to what is. @param {any} before @param {any} after */
@@ -71,6 +73,8 @@ function patch(before, after) {
     const cleared = { name: null, delays_seconds: null, base_seconds: null, factor: null, cap_seconds: null, limit: null };
     found.retry_policy = policy && { ...Object.fromEntries(Object.entries(cleared).filter(([name]) => !(name in policy))), ...policy };
   }
+  if (["template", "source", "content_type"].some(changed)) found.template = templateOf(after);
+  if (after.template_secrets.trim()) found.template_secrets = secretsOf(after);
   return found;
 }
 
@@ -146,6 +150,7 @@ export function Settings({ subscription, path, onChanged }) {
           ${drawn && html`<${Schedule} policy=${previewed} />`}
         </fieldset>
       <//>
+      <${Template} value=${value} set=${set} wrong=${wrong} base=${base} may=${may} />
       <${Card} title="Headers and what comes in">
         <fieldset class="form" disabled=${!may}>
           ${base.header_names.length > 0 && html`<fieldset class="stack"><legend>Headers that each request carries</legend>${base.header_names.map((name) => html`<${Check} label=${html`<span class="mono">${name}</span>`} checked=${!value.removed.includes(name)} onChange=${(kept) => set({ ...value, removed: kept ? value.removed.filter((one) => one !== name) : [...value.removed, name] })} />`)}<p class="hint">Values are stored encrypted and never shown.</p></fieldset>`}
@@ -177,6 +182,7 @@ export function Settings({ subscription, path, onChanged }) {
 /** Return a patch without what must not be copied by accident. @param {Record<string, any>} changes */
 function shownPatch(changes) {
   const hidden = changes.headers && Object.fromEntries(Object.entries(changes.headers).map(([name, value]) => [name, value === null ? null : "…"]));
-  return { ...changes, ...(hidden ? { headers: hidden } : {}), ...(changes.verification_secrets ? { verification_secrets: ["…"] } : {}) };
+  const secrets = changes.template_secrets && Object.fromEntries(Object.keys(changes.template_secrets).map((name) => [name, "…"]));
+  return { ...changes, ...(hidden ? { headers: hidden } : {}), ...(secrets ? { template_secrets: secrets } : {}), ...(changes.verification_secrets ? { verification_secrets: ["…"] } : {}) };
 }
 

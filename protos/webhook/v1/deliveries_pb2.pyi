@@ -511,7 +511,7 @@ class AttemptError(_message.Message):
     kind: _builtins.str
     """Outcome class: "http_3xx", "http_4xx", "http_5xx", "timeout", "dns", "connect", "tls",
     "connection_lost", "invalid_response", "egress_denied", "invalid_request", "secret_unreadable",
-    "interrupted"; of a pulled delivery "consumer_failed" or "lease_expired".
+    "template_failed", "interrupted"; of a pulled delivery "consumer_failed" or "lease_expired".
     """
     message: _builtins.str
     """For people."""

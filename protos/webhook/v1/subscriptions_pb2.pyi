@@ -326,6 +326,86 @@ class Breaker(_message.Message):
 Global___Breaker: _TypeAlias = Breaker  # noqa: Y015
 
 @_typing.final
+class Template(_message.Message):
+    """What is sent in place of an event's payload: a preset, or a source. Rendered at each attempt from the stored event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRESET_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    preset: _builtins.str
+    """"slack", "teams", "discord", "pagerduty", "google-chat", or "cloudevents". Cannot be combined with source."""
+    source: _builtins.str
+    """A template in the language of MiniJinja with the statements if, for, set, and raw, at most 16,384 bytes. Its variables are
+    event.id, event.type, event.time, event.content_type, event.tags, event.data, subscription.id, delivery.id, and secrets.
+    """
+    content_type: _builtins.str
+    """Content-Type of what source makes, as in "application/json"; required with source. In JSON, {{ x }} writes the escaped
+    text inside a string and the whole value elsewhere.
+    """
+    def __init__(
+        self,
+        *,
+        preset: _builtins.str = ...,
+        source: _builtins.str = ...,
+        content_type: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_type", b"content_type", "preset", b"preset", "source", b"source"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Template: _TypeAlias = Template  # noqa: Y015
+
+@_typing.final
+class TemplateSecrets(_message.Message):
+    """Values that templates know as secrets.NAME. Write-only."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ValuesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """By name, at most 10. A name has 1 to 64 characters of a-z 0-9 _ and begins with a letter, a value 1 to 256 characters
+        without white space around it.
+        """
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TemplateSecrets: _TypeAlias = TemplateSecrets  # noqa: Y015
+
+@_typing.final
 class RetryPolicy(_message.Message):
     """When a failed delivery is tried again, with a jitter of 10 % more or less. One of three kinds, which do not mix:
     exponential (the first four fields, each of which may be left to the service's default), explicit, or named.
@@ -637,10 +717,12 @@ class SubscriptionSpec(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     FILTER_ON_ERROR_FIELD_NUMBER: _builtins.int
     RELAY_HEADERS_FIELD_NUMBER: _builtins.int
+    TEMPLATE_FIELD_NUMBER: _builtins.int
     SECRET_KEY_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
     VERIFICATION_SECRETS_FIELD_NUMBER: _builtins.int
     CLIENT_CERTIFICATE_FIELD_NUMBER: _builtins.int
+    TEMPLATE_SECRETS_FIELD_NUMBER: _builtins.int
     target_url: _builtins.str
     """Absolute http or https URL without credentials, at most 2,048 characters, that deliveries are POSTed to. Refused
     if it does not resolve to a public address, or has a local name or a denied port. Required for DESTINATION_HTTP;
@@ -724,6 +806,10 @@ class SubscriptionSpec(_message.Message):
         """
 
     @_builtins.property
+    def template(self) -> Global___Template:
+        """What is sent in place of the payload; unset means the payload."""
+
+    @_builtins.property
     def headers(self) -> Global___CustomHeaders:
         """Headers that each request carries in addition to the service's own. An update replaces the stored ones; without
         values it removes them.
@@ -740,6 +826,10 @@ class SubscriptionSpec(_message.Message):
         """Client certificate for receivers that require one; unset means none. An update replaces the stored one; without
         fields it removes it.
         """
+
+    @_builtins.property
+    def template_secrets(self) -> Global___TemplateSecrets:
+        """Values that the template knows as secrets. An update replaces the stored ones; without values it removes them."""
 
     def __init__(
         self,
@@ -763,14 +853,16 @@ class SubscriptionSpec(_message.Message):
         filter: _builtins.str | None = ...,
         filter_on_error: Global___FilterOnError.ValueType = ...,
         relay_headers: _builtins.bool = ...,
+        template: Global___Template | None = ...,
         secret_key: _builtins.str | None = ...,
         headers: Global___CustomHeaders | None = ...,
         verification_secrets: Global___VerificationSecrets | None = ...,
         client_certificate: Global___ClientCertificate | None = ...,
+        template_secrets: Global___TemplateSecrets | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_expires_after_idle_seconds", b"_expires_after_idle_seconds", "_filter", b"_filter", "_keep_when_disabled", b"_keep_when_disabled", "_name", b"_name", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "expires_after_idle_seconds", b"expires_after_idle_seconds", "filter", b"filter", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "name", b"name", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "timeout_seconds", b"timeout_seconds", "verification_secrets", b"verification_secrets"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_expires_after_idle_seconds", b"_expires_after_idle_seconds", "_filter", b"_filter", "_keep_when_disabled", b"_keep_when_disabled", "_name", b"_name", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "expires_after_idle_seconds", b"expires_after_idle_seconds", "filter", b"filter", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "name", b"name", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "template", b"template", "template_secrets", b"template_secrets", "timeout_seconds", b"timeout_seconds", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expires_after_idle_seconds", b"_expires_after_idle_seconds", "_filter", b"_filter", "_keep_when_disabled", b"_keep_when_disabled", "_name", b"_name", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "description", b"description", "destination", b"destination", "event_types", b"event_types", "expires_after_idle_seconds", b"expires_after_idle_seconds", "filter", b"filter", "filter_on_error", b"filter_on_error", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "metadata", b"metadata", "name", b"name", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "relay_headers", b"relay_headers", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "tag_paths", b"tag_paths", "target_url", b"target_url", "timeout_seconds", b"timeout_seconds", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expires_after_idle_seconds", b"_expires_after_idle_seconds", "_filter", b"_filter", "_keep_when_disabled", b"_keep_when_disabled", "_name", b"_name", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "description", b"description", "destination", b"destination", "event_types", b"event_types", "expires_after_idle_seconds", b"expires_after_idle_seconds", "filter", b"filter", "filter_on_error", b"filter_on_error", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "metadata", b"metadata", "name", b"name", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "relay_headers", b"relay_headers", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "tag_paths", b"tag_paths", "target_url", b"target_url", "template", b"template", "template_secrets", b"template_secrets", "timeout_seconds", b"timeout_seconds", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expires_after_idle_seconds: _TypeAlias = _typing.Literal["expires_after_idle_seconds"]  # noqa: Y015
     _WhichOneofArgType__expires_after_idle_seconds: _TypeAlias = _typing.Literal["_expires_after_idle_seconds", b"_expires_after_idle_seconds"]  # noqa: Y015
@@ -863,6 +955,7 @@ class SubscriptionStatus(_message.Message):
     NEXT_CHECK_AT_FIELD_NUMBER: _builtins.int
     CHECK_ERROR_FIELD_NUMBER: _builtins.int
     FILTER_STOPPED_AT_FIELD_NUMBER: _builtins.int
+    TEMPLATE_SECRET_NAMES_FIELD_NUMBER: _builtins.int
     status: Global___SubscriptionStatus.Status.ValueType
     """Whether deliveries are sent."""
     status_reason: _builtins.str
@@ -933,6 +1026,10 @@ class SubscriptionStatus(_message.Message):
         filter_on_error decides. Changing the filter starts it again. Unset while it is evaluated.
         """
 
+    @_builtins.property
+    def template_secret_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the template's secrets, in alphabetical order."""
+
     def __init__(
         self,
         *,
@@ -955,10 +1052,11 @@ class SubscriptionStatus(_message.Message):
         next_check_at: _timestamp_pb2.Timestamp | None = ...,
         check_error: _builtins.str | None = ...,
         filter_stopped_at: _timestamp_pb2.Timestamp | None = ...,
+        template_secret_names: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_check_error", b"_check_error", "_status_reason", b"_status_reason", "breaker", b"breaker", "check_error", b"check_error", "client_certificate", b"client_certificate", "created_at", b"created_at", "effective_retry_policy", b"effective_retry_policy", "filter_stopped_at", b"filter_stopped_at", "next_check_at", b"next_check_at", "status_reason", b"status_reason", "status_since", b"status_since", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_check_error", b"_check_error", "_status_reason", b"_status_reason", "breaker", b"breaker", "check_error", b"check_error", "client_certificate", b"client_certificate", "created_at", b"created_at", "effective_retry_policy", b"effective_retry_policy", "etag", b"etag", "filter_stopped_at", b"filter_stopped_at", "has_ingest_token", b"has_ingest_token", "has_secret", b"has_secret", "has_verification_secret", b"has_verification_secret", "header_names", b"header_names", "next_check_at", b"next_check_at", "previous_secrets", b"previous_secrets", "public_keys", b"public_keys", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "updated_at", b"updated_at", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_check_error", b"_check_error", "_status_reason", b"_status_reason", "breaker", b"breaker", "check_error", b"check_error", "client_certificate", b"client_certificate", "created_at", b"created_at", "effective_retry_policy", b"effective_retry_policy", "etag", b"etag", "filter_stopped_at", b"filter_stopped_at", "has_ingest_token", b"has_ingest_token", "has_secret", b"has_secret", "has_verification_secret", b"has_verification_secret", "header_names", b"header_names", "next_check_at", b"next_check_at", "previous_secrets", b"previous_secrets", "public_keys", b"public_keys", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "template_secret_names", b"template_secret_names", "updated_at", b"updated_at", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__check_error: _TypeAlias = _typing.Literal["check_error"]  # noqa: Y015
     _WhichOneofArgType__check_error: _TypeAlias = _typing.Literal["_check_error", b"_check_error"]  # noqa: Y015
@@ -1642,3 +1740,205 @@ class CheckIngestTokenResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckIngestTokenResponse: _TypeAlias = CheckIngestTokenResponse  # noqa: Y015
+
+@_typing.final
+class TemplateEvent(_message.Message):
+    """An event to render a template from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class TagsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ID_FIELD_NUMBER: _builtins.int
+    EVENT_TYPE_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    CONTENT_ENCODING_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """As templates see it; empty means a made-up one."""
+    event_type: _builtins.str
+    """Empty means that it has no type."""
+    content_type: _builtins.str
+    """Empty means application/json."""
+    payload: _builtins.bytes
+    """At most 1 MiB."""
+    content_encoding: _builtins.str
+    """"gzip" or "deflate"; empty if the payload is not encoded."""
+    @_builtins.property
+    def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """At most 5."""
+
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it was accepted; unset means now."""
+
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        event_type: _builtins.str = ...,
+        content_type: _builtins.str = ...,
+        payload: _builtins.bytes = ...,
+        tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        content_encoding: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content_encoding", b"content_encoding", "content_type", b"content_type", "event_type", b"event_type", "id", b"id", "payload", b"payload", "tags", b"tags", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TemplateEvent: _TypeAlias = TemplateEvent  # noqa: Y015
+
+@_typing.final
+class PreviewTemplateRequest(_message.Message):
+    """A template to try."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class TemplateSecretsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    TEMPLATE_FIELD_NUMBER: _builtins.int
+    TEMPLATE_SECRETS_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant; empty means the caller's own."""
+    subscription_id: _builtins.str
+    """The subscription whose template is tried, and which the template sees; empty means none."""
+    @_builtins.property
+    def template(self) -> Global___Template:
+        """The template. Required unless subscription_id is set."""
+
+    @_builtins.property
+    def template_secrets(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Its secrets by name. Of those that it uses and are not here, and of those of a subscription, the value is "***"."""
+
+    @_builtins.property
+    def event(self) -> Global___TemplateEvent:
+        """The event."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        template: Global___Template | None = ...,
+        template_secrets: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        event: Global___TemplateEvent | None = ...,
+        subscription_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "template", b"template"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "subscription_id", b"subscription_id", "template", b"template", "template_secrets", b"template_secrets", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PreviewTemplateRequest: _TypeAlias = PreviewTemplateRequest  # noqa: Y015
+
+@_typing.final
+class PreviewTemplateResponse(_message.Message):
+    """What the template makes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class HeadersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    BODY_FIELD_NUMBER: _builtins.int
+    CONTENT_TYPE_FIELD_NUMBER: _builtins.int
+    HEADERS_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    SECRET_NAMES_FIELD_NUMBER: _builtins.int
+    body: _builtins.bytes
+    """The body that would be sent; empty if it failed."""
+    content_type: _builtins.str
+    """Its Content-Type."""
+    error: _builtins.str
+    """Why nothing would be sent; empty if something would."""
+    line: _builtins.int
+    """The line of the source where it failed; unset if that is not known."""
+    @_builtins.property
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Headers besides, by name."""
+
+    @_builtins.property
+    def secret_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the secrets that the source uses."""
+
+    def __init__(
+        self,
+        *,
+        body: _builtins.bytes = ...,
+        content_type: _builtins.str = ...,
+        headers: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        error: _builtins.str = ...,
+        line: _builtins.int | None = ...,
+        secret_names: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_line", b"_line", "line", b"line"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_line", b"_line", "body", b"body", "content_type", b"content_type", "error", b"error", "headers", b"headers", "line", b"line", "secret_names", b"secret_names"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__line: _TypeAlias = _typing.Literal["line"]  # noqa: Y015
+    _WhichOneofArgType__line: _TypeAlias = _typing.Literal["_line", b"_line"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__line) -> _WhichOneofReturnType__line | None: ...
+
+Global___PreviewTemplateResponse: _TypeAlias = PreviewTemplateResponse  # noqa: Y015

@@ -91,6 +91,11 @@ class SubscriptionServiceStub:
                 request_serializer=webhook_dot_v1_dot_subscriptions__pb2.CheckIngestTokenRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_subscriptions__pb2.CheckIngestTokenResponse.FromString,
                 _registered_method=True)
+        self.PreviewTemplate = channel.unary_unary(
+                '/webhook.v1.SubscriptionService/PreviewTemplate',
+                request_serializer=webhook_dot_v1_dot_subscriptions__pb2.PreviewTemplateRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_subscriptions__pb2.PreviewTemplateResponse.FromString,
+                _registered_method=True)
 
 
 class SubscriptionServiceServicer:
@@ -177,6 +182,13 @@ class SubscriptionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PreviewTemplate(self, request, context):
+        """Renders a template from an event that the request has. Nothing is stored or sent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SubscriptionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -229,6 +241,11 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
                     servicer.CheckIngestToken,
                     request_deserializer=webhook_dot_v1_dot_subscriptions__pb2.CheckIngestTokenRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_subscriptions__pb2.CheckIngestTokenResponse.SerializeToString,
+            ),
+            'PreviewTemplate': grpc.unary_unary_rpc_method_handler(
+                    servicer.PreviewTemplate,
+                    request_deserializer=webhook_dot_v1_dot_subscriptions__pb2.PreviewTemplateRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_subscriptions__pb2.PreviewTemplateResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -508,6 +525,33 @@ class SubscriptionService:
             '/webhook.v1.SubscriptionService/CheckIngestToken',
             webhook_dot_v1_dot_subscriptions__pb2.CheckIngestTokenRequest.SerializeToString,
             webhook_dot_v1_dot_subscriptions__pb2.CheckIngestTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PreviewTemplate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.SubscriptionService/PreviewTemplate',
+            webhook_dot_v1_dot_subscriptions__pb2.PreviewTemplateRequest.SerializeToString,
+            webhook_dot_v1_dot_subscriptions__pb2.PreviewTemplateResponse.FromString,
             options,
             channel_credentials,
             insecure,

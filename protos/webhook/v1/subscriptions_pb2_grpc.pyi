@@ -67,6 +67,8 @@ class SubscriptionServiceStub:
     """Deletes the ingest token; no effect if there is none."""
     CheckIngestToken: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.CheckIngestTokenRequest, _subscriptions_pb2.CheckIngestTokenResponse]
     """Checks a subscription's ingest token; NOT_FOUND if it is invalid. Only for gateways."""
+    PreviewTemplate: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.PreviewTemplateRequest, _subscriptions_pb2.PreviewTemplateResponse]
+    """Renders a template from an event that the request has. Nothing is stored or sent."""
 
 @_typing.type_check_only
 class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
@@ -107,6 +109,8 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     """Deletes the ingest token; no effect if there is none."""
     CheckIngestToken: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.CheckIngestTokenRequest, _subscriptions_pb2.CheckIngestTokenResponse]  # type: ignore[assignment]
     """Checks a subscription's ingest token; NOT_FOUND if it is invalid. Only for gateways."""
+    PreviewTemplate: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.PreviewTemplateRequest, _subscriptions_pb2.PreviewTemplateResponse]  # type: ignore[assignment]
+    """Renders a template from an event that the request has. Nothing is stored or sent."""
 
 class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
     """Subscriptions: where events go. Served by the ingest service.
@@ -204,5 +208,13 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_subscriptions_pb2.CheckIngestTokenResponse, _abc.Awaitable[_subscriptions_pb2.CheckIngestTokenResponse]]:
         """Checks a subscription's ingest token; NOT_FOUND if it is invalid. Only for gateways."""
+
+    @_abc_1.abstractmethod
+    def PreviewTemplate(
+        self,
+        request: _subscriptions_pb2.PreviewTemplateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscriptions_pb2.PreviewTemplateResponse, _abc.Awaitable[_subscriptions_pb2.PreviewTemplateResponse]]:
+        """Renders a template from an event that the request has. Nothing is stored or sent."""
 
 def add_SubscriptionServiceServicer_to_server(servicer: SubscriptionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -149,7 +149,7 @@ export class SubscriptionsResource {
    * key is never shown.
    */
   create(options: Schemas['SubscriptionBody'] & { idempotency_key?: string } = {}): Promise<Schemas['CreatedSubscription']> {
-    return this.transport.call({ method: 'POST', path: '/api/v1/subscriptions', statuses: [201], body: pick(options, ['destination', 'expires_after_idle_seconds', 'target_url', 'secret_key', 'signature_scheme', 'event_types', 'filter', 'filter_on_error', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'relay_headers', 'kind', 'client_certificate']), keyed: true, idempotencyKey: options.idempotency_key });
+    return this.transport.call({ method: 'POST', path: '/api/v1/subscriptions', statuses: [201], body: pick(options, ['destination', 'expires_after_idle_seconds', 'target_url', 'secret_key', 'signature_scheme', 'event_types', 'filter', 'filter_on_error', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'relay_headers', 'kind', 'template', 'template_secrets', 'client_certificate']), keyed: true, idempotencyKey: options.idempotency_key });
   }
 
   /**
@@ -176,13 +176,13 @@ export class SubscriptionsResource {
    * Replace all fields with the body of a create request. An absent field gets its default, with these
    * exceptions.
    *
-   * If `secret_key`, `headers`, `verification_secrets`, or `client_certificate` is absent, the stored
-   * value is kept; null removes it. If `signature_scheme` or `verify` is absent or null, the stored
-   * value is kept. `event_types` is required if the subscription is limited to some types. The status
-   * and the `kind` never change. To change only some fields, use PATCH.
+   * If `secret_key`, `headers`, `verification_secrets`, `client_certificate`, or `template_secrets` is
+   * absent, the stored value is kept; null removes it. If `signature_scheme` or `verify` is absent or
+   * null, the stored value is kept. `event_types` is required if the subscription is limited to some
+   * types. The status and the `kind` never change. To change only some fields, use PATCH.
    */
   replace(subscriptionId: string, options: Schemas['SubscriptionBody'] & { if_match?: string } = {}): Promise<Schemas['Subscription']> {
-    return this.transport.call({ method: 'PUT', path: `/api/v1/subscriptions/${segment(subscriptionId)}`, statuses: [200], body: pick(options, ['destination', 'expires_after_idle_seconds', 'target_url', 'secret_key', 'signature_scheme', 'event_types', 'filter', 'filter_on_error', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'relay_headers', 'kind', 'client_certificate']), headers: { 'If-Match': options.if_match } });
+    return this.transport.call({ method: 'PUT', path: `/api/v1/subscriptions/${segment(subscriptionId)}`, statuses: [200], body: pick(options, ['destination', 'expires_after_idle_seconds', 'target_url', 'secret_key', 'signature_scheme', 'event_types', 'filter', 'filter_on_error', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'relay_headers', 'kind', 'template', 'template_secrets', 'client_certificate']), headers: { 'If-Match': options.if_match } });
   }
 
   /**
@@ -195,7 +195,7 @@ export class SubscriptionsResource {
    * null}}` removes one header and keeps the others.
    */
   update(subscriptionId: string, options: Schemas['SubscriptionPatch'] & { if_match?: string } = {}): Promise<Schemas['Subscription']> {
-    return this.transport.call({ method: 'PATCH', path: `/api/v1/subscriptions/${segment(subscriptionId)}`, statuses: [200], body: pick(options, ['destination', 'expires_after_idle_seconds', 'target_url', 'secret_key', 'signature_scheme', 'event_types', 'filter', 'filter_on_error', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'relay_headers', 'kind', 'client_certificate']), headers: { 'If-Match': options.if_match } });
+    return this.transport.call({ method: 'PATCH', path: `/api/v1/subscriptions/${segment(subscriptionId)}`, statuses: [200], body: pick(options, ['destination', 'expires_after_idle_seconds', 'target_url', 'secret_key', 'signature_scheme', 'event_types', 'filter', 'filter_on_error', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'relay_headers', 'kind', 'template', 'template_secrets', 'client_certificate']), headers: { 'If-Match': options.if_match } });
   }
 
   /**
@@ -369,6 +369,22 @@ export class SubscriptionsResource {
    */
   stats(subscriptionId: string, options: { tenant?: string; window?: string } = {}): Promise<Schemas['Stats']> {
     return this.transport.call({ method: 'GET', path: `/api/v1/subscriptions/${segment(subscriptionId)}/stats`, statuses: [200], query: pick(options, ['tenant', 'window']), reads: true });
+  }
+}
+
+/** Operations on templates. */
+export class TemplatesResource {
+  constructor(private readonly transport: Transport) {}
+
+  /**
+   * Preview a template.
+   *
+   * Render a template from an event, without storing or sending anything.
+   *
+   * A template that fails is a response with `error`, not an error. Stored secrets are never used.
+   */
+  preview(options: Schemas['TemplatePreviewBody'] = {}): Promise<Schemas['TemplatePreview']> {
+    return this.transport.call({ method: 'POST', path: '/api/v1/templates/preview', statuses: [200], body: pick(options, ['template', 'template_secrets', 'event', 'event_id', 'subscription_id']) });
   }
 }
 
@@ -796,6 +812,7 @@ export class Api {
   readonly webhooks: WebhooksResource;
   readonly events: EventsResource;
   readonly subscriptions: SubscriptionsResource;
+  readonly templates: TemplatesResource;
   readonly eventTypes: EventTypesResource;
   readonly filters: FiltersResource;
   readonly deliveries: DeliveriesResource;
@@ -811,6 +828,7 @@ export class Api {
     this.webhooks = new WebhooksResource(transport);
     this.events = new EventsResource(transport);
     this.subscriptions = new SubscriptionsResource(transport);
+    this.templates = new TemplatesResource(transport);
     this.eventTypes = new EventTypesResource(transport);
     this.filters = new FiltersResource(transport);
     this.deliveries = new DeliveriesResource(transport);

@@ -102,6 +102,7 @@ _ERRORS: Mapping[str, str] = {
     AttemptOutcome.EGRESS_DENIED: "the target is not an address that deliveries may go to",
     AttemptOutcome.INVALID_REQUEST: "the request could not be made from the subscription's settings",
     AttemptOutcome.SECRET_UNREADABLE: "the subscription's secrets could not be decrypted",
+    AttemptOutcome.TEMPLATE_FAILED: "the subscription's template made nothing that could be sent",
     AttemptOutcome.CONSUMER_FAILED: "the consumer that pulled it reported a failure",
     AttemptOutcome.LEASE_EXPIRED: "the consumer that pulled it did not report what became of it before its lease ended",
     AttemptOutcome.INTERRUPTED: "the worker stopped before it knew the outcome",

@@ -10,13 +10,14 @@ from typing import TypeAlias
 
 from services.delivery.destinations.destination import Destination
 from services.delivery.destinations.http import destination as http
+from services.delivery.destinations.templates import Templates
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker.claims import Claim
 from services.domain.deliveries import Destination as Kind
 from services.domain.egress.policy import Policy
 from services.domain.secrets.vault import Vault
 
-Opener: TypeAlias = Callable[[WorkerSettings, Policy, Vault], AbstractAsyncContextManager[Destination]]
+Opener: TypeAlias = Callable[[WorkerSettings, Policy, Vault, Templates], AbstractAsyncContextManager[Destination]]
 # None: workers do not send to it.
 OPENERS: Mapping[Kind, Opener | None] = {Kind.HTTP: http.opened, Kind.PULL: None}
 
@@ -33,12 +34,15 @@ class Destinations:
 
 
 @contextlib.asynccontextmanager
-async def opened(settings: WorkerSettings, policy: Policy, vault: Vault) -> AsyncIterator[Destinations]:
-    """Open a destination of every type; they are closed with the context."""
+async def opened(
+    settings: WorkerSettings, policy: Policy, vault: Vault, templates: Templates
+) -> AsyncIterator[Destinations]:
+    """Open a destination of every type; they are closed with the context, and the templates."""
     async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(templates.close)
         yield Destinations(
             {
-                kind: await stack.enter_async_context(opener(settings, policy, vault))
+                kind: await stack.enter_async_context(opener(settings, policy, vault, templates))
                 for kind, opener in OPENERS.items()
                 if opener is not None
             }

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 from services.delivery.destinations import registry
 from services.delivery.destinations.registry import Destinations
+from services.delivery.destinations.templates import Templates
 from services.delivery.dispatcher.limiter import Limiter
 from services.delivery.dispatcher.store import DispatcherStore
 from services.delivery.dispatcher.turns import Turns
@@ -112,7 +113,8 @@ async def _destinations(
     process: lifecycle.Process, settings: WorkerSettings, pool: postgres.Pool, policy: Policy
 ) -> AsyncIterator[Destinations]:
     keys = await encryption.known_keys(process, pool, settings)
-    async with registry.opened(settings, policy, Vault(keys)) as destinations:
+    vault = Vault(keys)
+    async with registry.opened(settings, policy, vault, Templates(pool, vault)) as destinations:
         yield destinations
 
 

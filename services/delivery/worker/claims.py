@@ -65,6 +65,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     content_encoding: str | None = None
     # Of the span that its event was accepted in, if it is traced.
     traceparent: str | None = None
+    # Of its subscription, if that has a template, which destinations/templates.py reads.
+    template_version: int | None = None
     # Whether its event is there, and has no payload any more.
     erased: bool = False
     # Whether the headers of its event's provider are sent, and what the sender said of the event
@@ -129,6 +131,7 @@ def claim_of(row: Any, token: UUID, asked_at: float) -> Claim:
         sealed_secrets=row["sealed_secrets"],
         sealed_headers=row["sealed_headers"],
         sealed_client_certificate=row["sealed_client_certificate"],
+        template_version=row["template_version"],
         content_type=row["content_type"],
         payload_bytes=row["payload_bytes"],
         payload=row["payload"],
@@ -166,6 +169,7 @@ def claim_of_message(row: Any, asked_at: float, message_id: UUID, event_type: st
         sealed_secrets=row["sealed_secrets"],
         sealed_headers=row["sealed_headers"],
         sealed_client_certificate=row["sealed_client_certificate"],
+        template_version=row.get("template_version"),
         content_type=None,
         payload_bytes=None,
         payload=None,

@@ -56,6 +56,7 @@ NEUTRAL = frozenset(
         AttemptOutcome.EGRESS_DENIED,
         AttemptOutcome.INVALID_REQUEST,
         AttemptOutcome.SECRET_UNREADABLE,
+        AttemptOutcome.TEMPLATE_FAILED,
     }
 )
 TOO_MANY_REQUESTS = 429

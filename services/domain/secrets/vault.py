@@ -1,8 +1,8 @@
 """What subscriptions keep secret: sealed in Postgres and Redis, open in memory where it signs and verifies.
 
-That is signing secrets, those of what comes in, headers, and client certificates. A subscription's signing secrets
-stand together in `subscriptions.sealed_secrets`, with the times at which the older ones end: encrypted for this
-subscription alone, so that neither a time nor a secret can be changed or moved to another row.
+That is signing secrets, those of what comes in, headers, client certificates, and secrets of templates. The signing
+secrets of a subscription are together in `subscriptions.sealed_secrets`, with the times at which the older ones end:
+encrypted for this subscription alone, so that neither a time nor a secret can be changed or moved to another row.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +24,7 @@ PLACES: Mapping[str, bytes] = {
     "sealed_headers": b"headers:",
     "sealed_verification_secrets": b"verification:",
     "sealed_client_certificate": b"client_certificate:",
+    "sealed_template_secrets": b"template:",
 }
 # Subscriptions whose secrets a process keeps open.
 OPENED = 20_000
@@ -151,6 +152,19 @@ class Vault:
     def client_certificate(self, subscription_id: UUID, sealed: bytes) -> bytes:
         """Decrypt the certificate and its key in PEM; CannotOpen. Not cached here: callers cache the TLS context."""
         return self._keys.open(sealed, _place("sealed_client_certificate", subscription_id))
+
+    def seal_template_secrets(self, subscription_id: UUID, values: Mapping[str, str]) -> bytes | None:
+        """Encrypt what a subscription's template knows as secrets; None for none."""
+        if not values:
+            return None
+        return self._keys.seal(msgspec.json.encode(values), _place("sealed_template_secrets", subscription_id))
+
+    def template_secrets(self, subscription_id: UUID, sealed: bytes | None) -> Mapping[str, str]:
+        """Decrypt these: values by name; CannotOpen. Not cached here: callers cache them with the template."""
+        if sealed is None:
+            return {}
+        opened = self._keys.open(sealed, _place("sealed_template_secrets", subscription_id))
+        return msgspec.json.decode(opened, type=dict[str, str])
 
     def seal_copy(self, subscription_id: UUID, copy: bytes) -> bytes:
         """Encrypt a subscription's copy for Redis, so that nobody with access to Redis can read or change it."""

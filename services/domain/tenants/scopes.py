@@ -19,7 +19,7 @@ from services.platform.stores import postgres, sql
 SQL = sql.Queries("services.domain")
 
 # Fields of a subscription that only the capability `secrets` allows to set.
-_SECRET_FIELDS = ("secret_key", "verification_secrets", "client_certificate")
+_SECRET_FIELDS = ("secret_key", "verification_secrets", "client_certificate", "template_secrets")
 
 Limit: TypeAlias = frozenset[UUID]
 Narrow: TypeAlias = Callable[["postgres.Pool", Any, Limit], Awaitable[None]]
@@ -188,6 +188,7 @@ NARROWED: Mapping[str, Narrow] = {
     "SubscriptionService/RotateSubscriptionSecret": _subscription(),
     "SubscriptionService/CreateIngestToken": _subscription(),
     "SubscriptionService/DeleteIngestToken": _subscription(),
+    "SubscriptionService/PreviewTemplate": _subscription(),
     "DeliveryService/GetDelivery": _delivery(),
     "DeliveryService/ListDeliveries": _event_and_subscription,
     "DeliveryService/SearchDeliveries": _filter,

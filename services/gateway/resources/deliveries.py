@@ -28,8 +28,8 @@ class AttemptError(models.Answer):
     kind: enums.ErrorKind = Field(
         description=(
             "`http_3xx`, `http_4xx`, `http_5xx`, `timeout`, `dns`, `connect`, `tls`, `connection_lost`, "
-            "`invalid_response`, `egress_denied`, `invalid_request`, `secret_unreadable`, or `interrupted`; of a "
-            "pulled delivery `consumer_failed` or `lease_expired`."
+            "`invalid_response`, `egress_denied`, `invalid_request`, `secret_unreadable`, `template_failed`, or "
+            "`interrupted`; of a pulled delivery `consumer_failed` or `lease_expired`."
         ),
         examples=["http_5xx"],
     )

@@ -10,6 +10,7 @@ from pydantic import Field
 from typing_extensions import TypeAliasType
 
 from services.domain import states
+from services.domain.templates import presets
 
 DeliveryStatus = TypeAliasType(
     "DeliveryStatus", Literal["pending", "scheduled", "in_flight", "delivered", "failed", "cancelled"]
@@ -88,4 +89,5 @@ ResourceType = TypeAliasType(
 PortalCapability = TypeAliasType(
     "PortalCapability", Literal["view", "manage", "secrets", "test", "recover", "payloads"]
 )
+TemplatePreset = TypeAliasType("TemplatePreset", Annotated[str, Field(json_schema_extra={"enum": [*presets.PRESETS]})])
 StreamTopic = TypeAliasType("StreamTopic", Literal["deliveries", "stats"])

@@ -22,7 +22,8 @@ WITH stored AS (
     SELECT DISTINCT ON (d.id) d.id, d.event_id, d.subscription_id, d.hidden_seconds, stored.tenant_id, stored.event_type,
            s.id IS NOT NULL AND coalesce(h.breaker = 'closed', true) AS leased, h.failing_since IS NOT NULL AS failing,
            s.target_url, s.endpoint_version, s.sealed_secrets, s.timeout_seconds, s.retry_policy, s.sealed_headers,
-           s.sealed_client_certificate, s.relay_headers
+           s.sealed_client_certificate, s.relay_headers,
+           CASE WHEN s.template IS NOT NULL THEN s.version END AS template_version
     FROM unnest($6::uuid[], $7::uuid[], $8::uuid[], $9::float8[], $13::bool[])
         AS d (id, event_id, subscription_id, hidden_seconds, has_slot)
     JOIN stored ON stored.id = d.event_id
@@ -61,12 +62,12 @@ WITH stored AS (
 SELECT id AS event_id, NULL::uuid AS id, NULL::uuid AS subscription_id, NULL::text AS tenant_id,
        NULL::timestamptz AS claimed_at, NULL::text AS target_url, NULL::integer AS endpoint_version,
        NULL::bytea AS sealed_secrets, NULL::float8 AS timeout_seconds, NULL::jsonb AS retry_policy,
-       NULL::bytea AS sealed_headers, NULL::bytea AS sealed_client_certificate, NULL::bool AS relay_headers,
+       NULL::bytea AS sealed_headers, NULL::bytea AS sealed_client_certificate, NULL::bool AS relay_headers, NULL::bigint AS template_version,
        NULL::bool AS failing
 FROM stored
 UNION ALL
 SELECT event_id, id, subscription_id, tenant_id, now(), target_url, endpoint_version, sealed_secrets, timeout_seconds,
-       retry_policy, sealed_headers, sealed_client_certificate, relay_headers, failing
+       retry_policy, sealed_headers, sealed_client_certificate, relay_headers, template_version, failing
 FROM new WHERE leased
 
 -- insert_expanding_events --

@@ -18,12 +18,13 @@ from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.signatures import SignatureScheme
 from services.domain.secrets.vault import Secret, Vault
 from services.domain.states import SUBSCRIPTION_CHANGES, SubscriptionChange, SubscriptionState
-from services.ingest.subscriptions import labels, messages, secrets
+from services.ingest.subscriptions import labels, messages, secrets, templates
 from services.ingest.subscriptions.client_certificates import ClientCertificate
 from services.ingest.subscriptions.record import (
     CLIENT_CERTIFICATE,
     HEADERS,
     SECRET_KEY,
+    TEMPLATE_SECRETS,
     WRITE_ONLY,
     Draft,
     Spec,
@@ -31,6 +32,7 @@ from services.ingest.subscriptions.record import (
     secret_violations,
 )
 from services.ingest.subscriptions.secrets import Verification
+from services.ingest.subscriptions.templates import Checked
 from services.platform import errors
 from services.platform.auth import identity, roles
 from services.platform.auth.roles import PortalCapability
@@ -53,13 +55,14 @@ class Rules:
     egress: Policy
     vault: Vault
 
-    def new(self, spec: pb.SubscriptionSpec, certificate: Certificate) -> Draft:
+    def new(self, spec: pb.SubscriptionSpec, certificate: Certificate, template: Checked) -> Draft:
         """Return what a new subscription is to be. Raise InvalidArgument naming each field at fault."""
         unsigned = messages.is_unsigned(spec)
         scheme = (None if unsigned else messages.scheme(spec.signature_scheme)) or SignatureScheme.HMAC_SHA256
         made = None if unsigned else secrets.new_signing_secret(scheme)
         secret_key = spec.secret_key if spec.HasField("secret_key") else made
-        draft = self._draft(spec, None, secret_key, scheme, spec.headers.values, certificate)
+        draft = self._draft(spec, None, secret_key, scheme, spec.headers.values, certificate, template)
+        templates.check_secrets(draft.template, template.used, draft.template_secrets)
         signs = verifies(secret_key, scheme)
         secrets.check_verification(draft.verification, draft.verification_secrets, signs=signs)
         return draft
@@ -70,6 +73,7 @@ class Rules:
         stored: Subscription,
         stored_headers: Callable[[], Mapping[str, str]],
         certificate: Certificate,
+        template: Checked,
     ) -> Draft | None:
         """Return what a subscription is to be from now on; None when the request changes nothing.
 
@@ -87,7 +91,10 @@ class Rules:
         keeps_headers = not spec.HasField("headers")
         if spec.headers.merge:
             headers, keeps_headers = merged_headers(stored_headers(), headers)
-        draft = self._draft(spec, stored, secret_key, scheme or stored.signature_scheme, headers, certificate)
+        found = certificate, template
+        draft = self._draft(spec, stored, secret_key, scheme or stored.signature_scheme, headers, *found)
+        kept = stored.template_secret_names if TEMPLATE_SECRETS not in draft.replaced else draft.template_secrets
+        templates.check_secrets(draft.template, template.used, kept)
         for name in _FIXED:
             if getattr(draft, name) != (kept := getattr(stored, name)):
                 raise errors.InvalidArgument.field(name, f"cannot be changed from {kept}")
@@ -115,6 +122,7 @@ class Rules:
         scheme: SignatureScheme,
         headers: Mapping[str, str],
         certificate: Certificate,
+        template: Checked,
     ) -> Draft:
         found, refused = certificate
         return messages.draft(
@@ -126,7 +134,7 @@ class Rules:
             signature_scheme=scheme,
             headers=dict(headers),
             client_certificate=found,
-            refused=refused,
+            refused=[*refused, *template.refused],
         )
 
 
@@ -209,6 +217,7 @@ def _reject_credentials_for_new_host(stored: Subscription, draft: Draft, *, keep
     kept = {
         HEADERS: keeps_headers and bool(stored.header_names),
         CLIENT_CERTIFICATE: CLIENT_CERTIFICATE not in draft.replaced and stored.client_certificate is not None,
+        TEMPLATE_SECRETS: TEMPLATE_SECRETS not in draft.replaced and bool(stored.template_secret_names),
     }
     expected = "must be sent again, or null, because target_url has a new scheme, host, or port"
     wrong = [errors.Violation(field=name, description=expected) for name, is_kept in kept.items() if is_kept]
@@ -322,11 +331,12 @@ _NAMES: Mapping[str, str] = {
     "sealed_secrets": SECRET_KEY,
     "ingest_token_hash": "ingest_token",
     "header_names": HEADERS,
+    "template_secret_names": TEMPLATE_SECRETS,
     "verification": "verify",
     "sealed_verification_secrets": "verification_secrets",
 }
-# Of other fields, only the name is recorded. A spec has no secrets, but free text may contain one.
-_SHOWN = frozenset(Spec.__struct_fields__) - {"description", labels.METADATA}
+# Of other fields, only the name is recorded. A spec has no secrets, but free text, and a source, may contain one.
+_SHOWN = frozenset(Spec.__struct_fields__) - {"description", labels.METADATA, templates.FIELD}
 
 
 def field_changes(before: Subscription, after: Subscription, *, replaced: Collection[str] = ()) -> list[FieldChange]:

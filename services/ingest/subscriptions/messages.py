@@ -16,12 +16,13 @@ from services.domain.filters.expression import OnError
 from services.domain.retry_policy import Asked, RetryPolicy, RetrySettings
 from services.domain.secrets.signatures import SignatureScheme
 from services.domain.secrets.vault import Secrets
-from services.ingest.subscriptions import labels, tag_paths
+from services.ingest.subscriptions import labels, tag_paths, templates
 from services.ingest.subscriptions.client_certificates import ClientCertificate, Facts
 from services.ingest.subscriptions.record import (
     CLIENT_CERTIFICATE,
     HEADERS,
     SECRET_KEY,
+    TEMPLATE_SECRETS,
     VERIFICATION_SECRETS,
     Draft,
     Kind,
@@ -96,17 +97,21 @@ def draft(
             found += error.violations
         else:
             values["retry_policy"] = asked.text
+    if spec.HasField("template"):
+        values["template"] = templates.of_message(spec.template).text
     replaced = {
         SECRET_KEY: stored is None or secret_key is not None or is_unsigned(spec),
         HEADERS: stored is None or spec.HasField("headers"),
         VERIFICATION_SECRETS: stored is None or spec.HasField("verification_secrets"),
         CLIENT_CERTIFICATE: stored is None or spec.HasField("client_certificate"),
+        TEMPLATE_SECRETS: stored is None or spec.HasField("template_secrets"),
     }
     return Draft(
         **{**values, "signature_scheme": signature_scheme},
         secret_key=secret_key,
         headers=headers,
         verification_secrets=tuple(spec.verification_secrets.values),
+        template_secrets=dict(spec.template_secrets.values),
         client_certificate=client_certificate,
         replaced=frozenset(name for name, is_replaced in replaced.items() if is_replaced),
         refused=found,
@@ -144,6 +149,8 @@ def spec(subscription: Subscription) -> pb.SubscriptionSpec:
         found["signature_scheme"] = pb.SIGNATURE_SCHEME_NONE
     if subscription.retry_policy is not None:
         found["retry_policy"] = msgspec.json.decode(subscription.retry_policy)
+    if subscription.template is not None:
+        found["template"] = msgspec.json.decode(subscription.template)
     return pb.SubscriptionSpec(**found)
 
 
@@ -178,6 +185,7 @@ def message(
         previous_secrets=[pb.PreviousSecret(expires_at=_time(secret.ends_at)) for secret in secrets.previous(moment)],
         has_ingest_token=subscription.ingest_token_hash is not None,
         header_names=subscription.header_names,
+        template_secret_names=subscription.template_secret_names,
         has_verification_secret=subscription.sealed_verification_secrets is not None,
         client_certificate=None
         if certificate is None

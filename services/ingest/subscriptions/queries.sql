@@ -158,11 +158,11 @@ RETURNING *
 
 -- lock_sealed_secrets --
 -- Locks the next $2 subscriptions after $1 that keep something secret.
-SELECT id, sealed_secrets, sealed_headers, sealed_verification_secrets, sealed_client_certificate
+SELECT id, sealed_secrets, sealed_headers, sealed_verification_secrets, sealed_client_certificate, sealed_template_secrets
 FROM subscriptions
 WHERE id > $1
   AND (sealed_secrets IS NOT NULL OR sealed_headers IS NOT NULL OR sealed_verification_secrets IS NOT NULL
-       OR sealed_client_certificate IS NOT NULL)
+       OR sealed_client_certificate IS NOT NULL OR sealed_template_secrets IS NOT NULL)
 ORDER BY id LIMIT $2 FOR UPDATE
 
 -- reseal --
@@ -172,9 +172,11 @@ UPDATE subscriptions s
 SET sealed_secrets = coalesce(i.sealed_secrets, s.sealed_secrets),
     sealed_headers = coalesce(i.sealed_headers, s.sealed_headers),
     sealed_verification_secrets = coalesce(i.sealed_verification_secrets, s.sealed_verification_secrets),
-    sealed_client_certificate = coalesce(i.sealed_client_certificate, s.sealed_client_certificate)
-FROM unnest($1::uuid[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[])
-    AS i (id, sealed_secrets, sealed_headers, sealed_verification_secrets, sealed_client_certificate)
+    sealed_client_certificate = coalesce(i.sealed_client_certificate, s.sealed_client_certificate),
+    sealed_template_secrets = coalesce(i.sealed_template_secrets, s.sealed_template_secrets)
+FROM unnest($1::uuid[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[], $6::bytea[])
+    AS i (id, sealed_secrets, sealed_headers, sealed_verification_secrets, sealed_client_certificate,
+          sealed_template_secrets)
 WHERE s.id = i.id
 
 -- update_canary --

@@ -24,7 +24,7 @@ from services.domain.secrets import signatures
 from services.domain.secrets.signatures import Key, SignatureScheme
 from services.domain.states import BreakerState, StatusReason, SubscriptionState
 from services.domain.subscriptions import Flag
-from services.ingest.subscriptions import client_certificates, labels, secrets
+from services.ingest.subscriptions import client_certificates, labels, secrets, templates
 from services.ingest.subscriptions.client_certificates import ClientCertificate
 from services.ingest.subscriptions.secrets import Verification
 from services.ingest.subscriptions.tag_paths import TagPaths
@@ -35,8 +35,8 @@ RECORD_BYTES = 2_000
 ENTRY_BYTES = 200
 # Fields that are write-only. An update keeps what is stored of those that it does not replace.
 SECRET_KEY, HEADERS, VERIFICATION_SECRETS = "secret_key", "headers", "verification_secrets"
-CLIENT_CERTIFICATE = client_certificates.FIELD
-WRITE_ONLY = frozenset({SECRET_KEY, HEADERS, VERIFICATION_SECRETS, CLIENT_CERTIFICATE})
+CLIENT_CERTIFICATE, TEMPLATE_SECRETS = client_certificates.FIELD, templates.SECRETS
+WRITE_ONLY = frozenset({SECRET_KEY, HEADERS, VERIFICATION_SECRETS, CLIENT_CERTIFICATE, TEMPLATE_SECRETS})
 
 # A subscription that an event goes to, and whether its deliveries are steady: nothing holds them back.
 Target: TypeAlias = tuple[UUID, bool]
@@ -86,6 +86,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     relay_headers: bool
     # Of the secret, and of those that are made later.
     signature_scheme: SignatureScheme
+    # JSON of templates.Template; None: the payload is sent.
+    template: str | None
 
 
 class Subscription(Spec, frozen=True, kw_only=True, dict=True):
@@ -112,6 +114,8 @@ class Subscription(Spec, frozen=True, kw_only=True, dict=True):
     sealed_verification_secrets: bytes | None
     # JSON of client_certificates.Facts; None when it has none.
     client_certificate: str | None
+    # Of what its template knows as secrets. Only workers read the values.
+    template_secret_names: tuple[str, ...]
 
     @classmethod
     def from_row(cls, row: Any) -> Self:
@@ -139,12 +143,16 @@ class Subscription(Spec, frozen=True, kw_only=True, dict=True):
             self.tag_paths,
             self.retry_policy,
             self.client_certificate,
+            self.template,
         )
         secret = (self.sealed_secrets, self.sealed_verification_secrets)
         return (
             RECORD_BYTES
             + sum(map(len, filter(None, (*texts, *secret))))
-            + sum(ENTRY_BYTES + len(entry) for entry in (*self.event_types, *self.header_names))
+            + sum(
+                ENTRY_BYTES + len(entry)
+                for entry in (*self.event_types, *self.header_names, *self.template_secret_names)
+            )
         )
 
     # Made once: every event reads them.
@@ -232,9 +240,10 @@ class Draft(Spec, frozen=True, kw_only=True):
     secret_key: str | None = None
     headers: Mapping[str, str] = {}
     verification_secrets: Sequence[str] = ()
+    template_secrets: Mapping[str, str] = {}
     # Checked where there is time for it.
     client_certificate: ClientCertificate | None = None
-    # Which of these four are replaced; the others stay as they are stored.
+    # Which of these five are replaced; the others stay as they are stored.
     replaced: frozenset[str] = WRITE_ONLY
     # What was found wrong before, to be reported together with the rest.
     refused: Sequence[errors.Violation] = ()
@@ -254,6 +263,8 @@ class Draft(Spec, frozen=True, kw_only=True):
             *header_violations(self.headers),
             *secrets.verification_secret_violations(self.verification_secrets),
             *secrets.relay_violations(self.verification, relay_headers=self.relay_headers),
+            *templates.secret_violations(self.template_secrets),
+            *templates.relay_violations(self.template, relay_headers=self.relay_headers),
             *self.refused,
         ]
         if found:

@@ -20,7 +20,8 @@ from services.domain.retry_policy import RetrySettings
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.signatures import Key
 from services.domain.secrets.vault import NONE, Secret, Secrets, Vault
-from services.ingest.subscriptions import client_certificates, labels, messages, secrets
+from services.domain.templates.renderer import Renderer
+from services.ingest.subscriptions import client_certificates, labels, messages, previews, secrets, templates
 from services.ingest.subscriptions.cache import SubscriptionCache
 from services.ingest.subscriptions.changes import STATUS_CHANGES, Certificate, Rotation, Rules, StatusChange
 from services.ingest.subscriptions.record import Draft, Shown, Subscription
@@ -34,6 +35,8 @@ from services.platform.process.shares import WeightOf
 log = structlog.get_logger(__name__)
 
 Changed = TypeVar("Changed")
+# Of a new subscription, what an idempotency key keeps only a slow digest of.
+_SECRETS = ("secret_key", "headers", "verification_secrets", "template_secrets")
 
 
 class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
@@ -47,8 +50,10 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         settings: RetrySettings,
         policy: Policy,
         weight_of: WeightOf,
+        renderer: Renderer,
     ) -> None:
         self._store = store
+        self._renderer = renderer
         self._vault = vault
         self._cache = cache
         self._settings = settings
@@ -60,7 +65,8 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     ) -> pb.CreateSubscriptionResponse:
         """Create a subscription."""
         tenant_id = identity.tenant_of(request.tenant_id)
-        draft = self._rules.new(request.spec, await _certificate(request.spec))
+        template = await templates.check(request.spec, self._renderer)
+        draft = self._rules.new(request.spec, await _certificate(request.spec), template)
         return await _whole(self._create(request, tenant_id, draft))
 
     async def GetSubscription(
@@ -120,9 +126,11 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         tenant_id = identity.tenant_of(request.tenant_id)
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         certificate = await _certificate(request.spec)
+        is_named = not request.HasField("update_mask") or templates.FIELD in request.update_mask.paths
+        template = await templates.check(request.spec, self._renderer) if is_named else templates.Checked()
 
         def update_of(stored: Subscription, headers: Callable[[], Mapping[str, str]]) -> Draft | None:
-            return self._rules.updated(request, stored, headers, certificate)
+            return self._rules.updated(request, stored, headers, certificate, template)
 
         shown = await _whole(self._update(tenant_id, subscription_id, update_of, request.etags))
         return pb.UpdateSubscriptionResponse(subscription=self._message(shown))
@@ -190,6 +198,17 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         """Delete the ingest token."""
         await self._change_token(request, None)
         return pb.DeleteIngestTokenResponse()
+
+    async def PreviewTemplate(
+        self, request: pb.PreviewTemplateRequest, _context: Context
+    ) -> pb.PreviewTemplateResponse:
+        """Render a template from an event that the request has."""
+        tenant_id = identity.tenant_of(request.tenant_id)
+        stored = None
+        if request.subscription_id:
+            subscription_id = ids.parse("subscription_id", request.subscription_id)
+            stored = (await self._store.shown(tenant_id, subscription_id))[0]
+        return await previews.preview(request, tenant_id, stored, self._renderer)
 
     async def _create(
         self, request: pb.CreateSubscriptionRequest, tenant_id: str, draft: Draft
@@ -314,10 +333,10 @@ async def _key_of_creation(request: pb.CreateSubscriptionRequest, tenant_id: str
         asked.ClearField("headers")  # no headers are asked for, whether the message is there or not
     if asked.HasField("client_certificate"):
         asked.client_certificate.ClearField("private_key")  # the certificate, which is not secret, has no other
-    FieldMask(paths=["secret_key", "headers", "verification_secrets"]).MergeMessage(asked, secret)
+    FieldMask(paths=_SECRETS).MergeMessage(asked, secret)
     if secret.ListFields():
-        for name in ("secret_key", "headers", "verification_secrets"):
-            asked.ClearField(name)
+        for name in _SECRETS:
+            asked.ClearField(name)  # type: ignore[arg-type]  # one of _SECRETS
         text = secret.SerializeToString(deterministic=True)
         parts.append(await _digest(text, tenant_id, request.idempotency_key))
     parts.append(asked.SerializeToString(deterministic=True))

@@ -29,6 +29,7 @@ from services.ingest.subscriptions.record import (
     CLIENT_CERTIFICATE,
     HEADERS,
     SECRET_KEY,
+    TEMPLATE_SECRETS,
     VERIFICATION_SECRETS,
     Breaker,
     Check,
@@ -390,6 +391,11 @@ class SubscriptionStore:
         if VERIFICATION_SECRETS in draft.replaced:
             sealed = self._vault.seal_verification(subscription_id, draft.verification_secrets)
             columns["sealed_verification_secrets"] = sealed
+        if TEMPLATE_SECRETS in draft.replaced:
+            columns["sealed_template_secrets"] = self._vault.seal_template_secrets(
+                subscription_id, draft.template_secrets
+            )
+            columns["template_secret_names"] = sorted(draft.template_secrets)
         if CLIENT_CERTIFICATE in draft.replaced:
             certificate = draft.client_certificate
             pem = None if certificate is None else certificate.pem

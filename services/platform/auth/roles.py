@@ -130,6 +130,7 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.SubscriptionService/RotateSubscriptionSecret": _SECRETS,
     "/webhook.v1.SubscriptionService/CreateIngestToken": _SECRETS,
     "/webhook.v1.SubscriptionService/DeleteIngestToken": _SECRETS,
+    "/webhook.v1.SubscriptionService/PreviewTemplate": _MANAGE,
     "/webhook.v1.SubscriptionService/CheckIngestToken": Rule(Role.SERVICE, Service.ALONE),
     "/webhook.v1.CatalogService/CreateEventType": _CHANGE_CATALOG,
     "/webhook.v1.CatalogService/GetEventType": _CATALOG,

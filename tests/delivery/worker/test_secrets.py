@@ -61,6 +61,10 @@ async def test_delivery_during_an_overlap_carries_a_signature_of_each_secret(wor
 CERTIFICATE = certificates.authority().issue("shop")
 SEALED: dict[str, tuple[str, Callable[[Vault, UUID], bytes | None]]] = {
     "signing secret or headers": ("sealed_secrets", lambda vault, name: vault.seal(name, [Secret(NEW)])),
+    "template secrets": (
+        "sealed_template_secrets",
+        lambda vault, name: vault.seal_template_secrets(name, {"routing_key": NEW}),
+    ),
     "client certificate": (
         "sealed_client_certificate",
         lambda vault, name: vault.seal_client_certificate(name, (CERTIFICATE.pem + CERTIFICATE.key_pem).encode()),
@@ -75,6 +79,9 @@ async def test_a_secret_that_cannot_be_opened_fails_the_attempt_and_nothing_is_s
 ) -> None:
     column, seal = SEALED[what]
     subscription = await world.subscription(receiver.url(), secret_key=NEW)
+    await world.pool.execute(
+        "UPDATE subscriptions SET template = $2 WHERE id = $1", subscription, '{"preset": "slack"}'
+    )
     sealed = {
         "moved from another row": seal(vault(), ids.new()),
         "under a key that is gone": seal(vault(OTHER_KEY), subscription),

@@ -64,6 +64,8 @@ async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
         "filter_stopped_at": None,
         "kind": "normal",
         "client_certificate": None,
+        "template": None,
+        "template_secret_names": [],
         "breaker": {
             "state": "closed",
             "since": None,

@@ -58,6 +58,7 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "POST /api/v1/subscriptions/{subscription_id}/resume resume_subscription",
         "POST /api/v1/subscriptions/{subscription_id}/verify verify_subscription",
         "POST /api/v1/subscriptions/{subscription_id}/test test_subscription",
+        "POST /api/v1/templates/preview preview_template",
         "POST /api/v1/subscriptions/{subscription_id}/pull pull_deliveries",
         "POST /api/v1/subscriptions/{subscription_id}/pull/results report_pull_results",
         "POST /api/v1/subscriptions/{subscription_id}/rotate-secret rotate_subscription_secret",
@@ -165,7 +166,7 @@ def expected_statuses(operation: dict[str, Any]) -> set[str]:
     if operation["path"].endswith(("/retry", "/cancel", "/enable", "/pause", "/resume", "/verify", "/rotate-secret")):
         expected.add("409")
     # For subscriptions of its filter, and for events.
-    if operation["operationId"] in {"create_job", "check_filter"}:
+    if operation["operationId"] in {"create_job", "check_filter", "preview_template"}:
         expected.add("404")
     if operation["operationId"] in {
         "publish_cloudevents",  # whose source and id are an idempotency key
@@ -181,7 +182,11 @@ def expected_statuses(operation: dict[str, Any]) -> set[str]:
         "update_event_type_version",
     }:
         expected.add("409")
-    if operation["path"].endswith("/retry") or operation["operationId"] in {"get_event", "check_filter"}:
+    if operation["path"].endswith("/retry") or operation["operationId"] in {
+        "get_event",
+        "check_filter",
+        "preview_template",
+    }:
         expected.add("410")
     parameters = {parameter["name"] for parameter in operation.get("parameters", ())}
     if "Idempotency-Key" in parameters and operation["operationId"] != "publish_events":

@@ -451,6 +451,8 @@ def _version(version: int) -> Subscription:
         kind=Kind.NORMAL,
         signature_scheme=SignatureScheme.ED25519 if version % 2 else SignatureScheme.HMAC_SHA256,
         client_certificate=None,
+        template='{"preset":"slack"}',
+        template_secret_names=("routing_key",),
     )
 
 

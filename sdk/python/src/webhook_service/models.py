@@ -121,6 +121,7 @@ class ErrorKind(OpenEnum):
     EGRESS_DENIED = "egress_denied"
     INVALID_REQUEST = "invalid_request"
     SECRET_UNREADABLE = "secret_unreadable"
+    TEMPLATE_FAILED = "template_failed"
     INTERRUPTED = "interrupted"
     CONSUMER_FAILED = "consumer_failed"
     LEASE_EXPIRED = "lease_expired"
@@ -435,6 +436,17 @@ class SummaryGroup(OpenEnum):
     HOUR = "hour"
 
 
+class TemplatePreset(OpenEnum):
+    """Values of TemplatePreset."""
+
+    SLACK = "slack"
+    TEAMS = "teams"
+    DISCORD = "discord"
+    PAGERDUTY = "pagerduty"
+    GOOGLE_CHAT = "google-chat"
+    CLOUDEVENTS = "cloudevents"
+
+
 class Validation(OpenEnum):
     """Values of Validation."""
 
@@ -605,8 +617,8 @@ class AttemptError(Model, kw_only=True):
 
     kind: ErrorKind
     """`http_3xx`, `http_4xx`, `http_5xx`, `timeout`, `dns`, `connect`, `tls`, `connection_lost`,
-    `invalid_response`, `egress_denied`, `invalid_request`, `secret_unreadable`, or `interrupted`;
-    of a pulled delivery `consumer_failed` or `lease_expired`.
+    `invalid_response`, `egress_denied`, `invalid_request`, `secret_unreadable`, `template_failed`,
+    or `interrupted`; of a pulled delivery `consumer_failed` or `lease_expired`.
     """
 
     message: str
@@ -987,6 +999,12 @@ class CreatedSubscription(Model, kw_only=True):
 
     header_names: list[str]
     """Names of the headers that each request carries in addition to the service's own."""
+
+    template: Template | None
+    """What is sent in place of the payload; null for the payload."""
+
+    template_secret_names: list[str]
+    """Names of the template's secrets."""
 
     verify: Verification
     """Signature required on incoming webhooks."""
@@ -2695,6 +2713,12 @@ class Subscription(Model, kw_only=True):
     header_names: list[str]
     """Names of the headers that each request carries in addition to the service's own."""
 
+    template: Template | None
+    """What is sent in place of the payload; null for the payload."""
+
+    template_secret_names: list[str]
+    """Names of the template's secrets."""
+
     verify: Verification
     """Signature required on incoming webhooks."""
 
@@ -2859,6 +2883,18 @@ class SubscriptionBody(Model, kw_only=True):
     `normal` on create, the stored value on update. It cannot be changed.
     """
 
+    template: TemplateBody | None | UnsetType = UNSET
+    """What is sent in place of the payload, rendered at each attempt from the stored event. An update
+    replaces it as a whole. Absent or null: the payload is sent.
+    """
+
+    template_secrets: dict[str, Any] | None | UnsetType = UNSET
+    """Values that the template knows as `secrets.NAME`, such as the routing key of PagerDuty;
+    write-only. At most 10; a name has 1 to 64 characters of `a-z 0-9 _`, a value 1 to 256
+    characters. In an update: absent keeps the stored values, null removes them, and other values
+    replace all of them.
+    """
+
     client_certificate: ClientCertificateBody | None | UnsetType = UNSET
     """Client certificate for receivers that require one (mutual TLS). Requires a `target_url` with
     https; the key is write-only. In an update: absent keeps the stored certificate, null removes
@@ -3016,11 +3052,114 @@ class SubscriptionPatch(Model, kw_only=True):
     `normal` on create, the stored value on update. It cannot be changed.
     """
 
+    template: TemplateBody | None | UnsetType = UNSET
+    """What is sent in place of the payload, rendered at each attempt from the stored event. An update
+    replaces it as a whole. Absent or null: the payload is sent.
+    """
+
+    template_secrets: dict[str, Any] | None | UnsetType = UNSET
+    """Values that the template knows as `secrets.NAME`, such as the routing key of PagerDuty;
+    write-only. At most 10; a name has 1 to 64 characters of `a-z 0-9 _`, a value 1 to 256
+    characters. In an update: absent keeps the stored values, null removes them, and other values
+    replace all of them.
+    """
+
     client_certificate: ClientCertificateBody | None | UnsetType = UNSET
     """Client certificate for receivers that require one (mutual TLS). Requires a `target_url` with
     https; the key is write-only. In an update: absent keeps the stored certificate, null removes
     it.
     """
+
+
+class Template(Model, kw_only=True):
+    """What is sent in place of an event's payload."""
+
+    preset: TemplatePreset | None
+    """null if it has a `source`."""
+
+    source: str | None
+    """null if it is a `preset`."""
+
+    content_type: str | None
+    """null if it is a `preset`."""
+
+
+class TemplateBody(Model, kw_only=True):
+    """What is sent in place of an event's payload: a `preset`, or a `source` with its `content_type`."""
+
+    preset: TemplatePreset | None | UnsetType = UNSET
+    """`slack`, `teams`, `discord`, `google-chat`: a message for the provider's incoming webhooks.
+    `pagerduty`: an alert, which requires `template_secrets.routing_key`. `cloudevents`: a
+    CloudEvent in structured mode.
+    """
+
+    source: str | None | UnsetType = UNSET
+    """A template in the language of MiniJinja, which is that of Jinja, with `if`, `for`, `set`, and
+    `raw`; at most 16,384 bytes. Its variables are `event.id`, `event.type`, `event.time`,
+    `event.content_type`, `event.tags`, and `event.data`, `subscription.id`, `delivery.id`, and
+    `secrets`. In JSON `{{ x }}` writes the escaped text inside a string, and the whole value
+    elsewhere.
+    """
+
+    content_type: str | None | UnsetType = UNSET
+    """Content-Type of what `source` makes. Required with `source`."""
+
+
+class TemplateEvent(Model, kw_only=True):
+    """An event that is made up."""
+
+    event_type: str | None | UnsetType = UNSET
+    """Absent or null: it has no type."""
+
+    content_type: str | UnsetType = UNSET
+    """Type of the payload. Default: `"application/json"`."""
+
+    payload: Any
+    """JSON; a string if `content_type` is not JSON."""
+
+    tags: dict[str, str] | None | UnsetType = UNSET
+    """Absent or null: none."""
+
+
+class TemplatePreview(Model, kw_only=True):
+    """What would be sent, or why nothing would be."""
+
+    body: str | None
+    """What would be sent; null if the template failed."""
+
+    content_type: str | None
+    """Its Content-Type; null if the template failed."""
+
+    headers: dict[str, str]
+    """Headers that the template adds."""
+
+    error: str | None
+    """Why the template failed; null if it did not."""
+
+    line: int | None
+    """The line of the source where it failed; null if that is not known."""
+
+    secret_names: list[str]
+    """Names of the secrets that the template uses."""
+
+
+class TemplatePreviewBody(Model, kw_only=True):
+    """A template, and the event to try it with."""
+
+    template: TemplateBody | None | UnsetType = UNSET
+    """Absent or null: the template of the subscription `subscription_id`."""
+
+    template_secrets: dict[str, Any] | None | UnsetType = UNSET
+    """Values of secrets. For those that are absent, and for the stored ones, the output has `***`."""
+
+    event: TemplateEvent | None | UnsetType = UNSET
+    """An event; or give `event_id`."""
+
+    event_id: str | None | UnsetType = UNSET
+    """A stored event."""
+
+    subscription_id: str | None | UnsetType = UNSET
+    """The subscription whose template is tried if there is no `template`."""
 
 
 class Tenant(Model, kw_only=True):

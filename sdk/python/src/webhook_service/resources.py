@@ -84,6 +84,9 @@ from webhook_service.models import (
     SubscriptionKind,
     SubscriptionPage,
     SummaryGroup,
+    TemplateBody,
+    TemplateEvent,
+    TemplatePreview,
     Tenant,
     TenantPage,
     Tested,
@@ -385,6 +388,8 @@ class SubscriptionsResource(Resource):
         verification_secrets: Sequence[str] | None | UnsetType = UNSET,
         relay_headers: bool | None | UnsetType = UNSET,
         kind: SubscriptionKind | str | None | UnsetType = UNSET,
+        template: TemplateBody | Mapping[str, Any] | None | UnsetType = UNSET,
+        template_secrets: Mapping[str, Any] | None | UnsetType = UNSET,
         client_certificate: ClientCertificateBody | Mapping[str, Any] | None | UnsetType = UNSET,
         idempotency_key: str | None = None,
     ) -> CreatedSubscription:
@@ -422,6 +427,8 @@ class SubscriptionsResource(Resource):
                 "verification_secrets": verification_secrets,
                 "relay_headers": relay_headers,
                 "kind": kind,
+                "template": template,
+                "template_secrets": template_secrets,
                 "client_certificate": client_certificate,
             },
             idempotency_key=idempotency_key,
@@ -487,6 +494,8 @@ class SubscriptionsResource(Resource):
         verification_secrets: Sequence[str] | None | UnsetType = UNSET,
         relay_headers: bool | None | UnsetType = UNSET,
         kind: SubscriptionKind | str | None | UnsetType = UNSET,
+        template: TemplateBody | Mapping[str, Any] | None | UnsetType = UNSET,
+        template_secrets: Mapping[str, Any] | None | UnsetType = UNSET,
         client_certificate: ClientCertificateBody | Mapping[str, Any] | None | UnsetType = UNSET,
         if_match: str | None = None,
     ) -> Subscription:
@@ -495,10 +504,11 @@ class SubscriptionsResource(Resource):
         Replace all fields with the body of a create request. An absent field gets its default, with
         these exceptions.
 
-        If `secret_key`, `headers`, `verification_secrets`, or `client_certificate` is absent, the
-        stored value is kept; null removes it. If `signature_scheme` or `verify` is absent or null,
-        the stored value is kept. `event_types` is required if the subscription is limited to some
-        types. The status and the `kind` never change. To change only some fields, use PATCH.
+        If `secret_key`, `headers`, `verification_secrets`, `client_certificate`, or
+        `template_secrets` is absent, the stored value is kept; null removes it. If
+        `signature_scheme` or `verify` is absent or null, the stored value is kept. `event_types` is
+        required if the subscription is limited to some types. The status and the `kind` never
+        change. To change only some fields, use PATCH.
         """
         call = Call(
             "PUT",
@@ -527,6 +537,8 @@ class SubscriptionsResource(Resource):
                 "verification_secrets": verification_secrets,
                 "relay_headers": relay_headers,
                 "kind": kind,
+                "template": template,
+                "template_secrets": template_secrets,
                 "client_certificate": client_certificate,
             },
             headers={"If-Match": if_match},
@@ -559,6 +571,8 @@ class SubscriptionsResource(Resource):
         verification_secrets: Sequence[str] | None | UnsetType = UNSET,
         relay_headers: bool | None | UnsetType = UNSET,
         kind: SubscriptionKind | str | None | UnsetType = UNSET,
+        template: TemplateBody | Mapping[str, Any] | None | UnsetType = UNSET,
+        template_secrets: Mapping[str, Any] | None | UnsetType = UNSET,
         client_certificate: ClientCertificateBody | Mapping[str, Any] | None | UnsetType = UNSET,
         if_match: str | None = None,
     ) -> Subscription:
@@ -597,6 +611,8 @@ class SubscriptionsResource(Resource):
                 "verification_secrets": verification_secrets,
                 "relay_headers": relay_headers,
                 "kind": kind,
+                "template": template,
+                "template_secrets": template_secrets,
                 "client_certificate": client_certificate,
             },
             headers={"If-Match": if_match},
@@ -850,6 +866,40 @@ class SubscriptionsResource(Resource):
             reads=True,
         )
         return cast("Stats", self._transport.call(call))
+
+
+class TemplatesResource(Resource):
+    """Operations on templates."""
+
+    def preview(
+        self,
+        *,
+        template: TemplateBody | Mapping[str, Any] | None | UnsetType = UNSET,
+        template_secrets: Mapping[str, Any] | None | UnsetType = UNSET,
+        event: TemplateEvent | Mapping[str, Any] | None | UnsetType = UNSET,
+        event_id: str | None | UnsetType = UNSET,
+        subscription_id: str | None | UnsetType = UNSET,
+    ) -> TemplatePreview:
+        """Preview a template.
+
+        Render a template from an event, without storing or sending anything.
+
+        A template that fails is a response with `error`, not an error. Stored secrets are never
+        used.
+        """
+        call = Call(
+            "POST",
+            "/api/v1/templates/preview",
+            responses={200: TemplatePreview},
+            body={
+                "template": template,
+                "template_secrets": template_secrets,
+                "event": event,
+                "event_id": event_id,
+                "subscription_id": subscription_id,
+            },
+        )
+        return cast("TemplatePreview", self._transport.call(call))
 
 
 class EventTypesResource(Resource):
@@ -1663,6 +1713,7 @@ class Api(Transport):
         self.webhooks = WebhooksResource(self)
         self.events = EventsResource(self)
         self.subscriptions = SubscriptionsResource(self)
+        self.templates = TemplatesResource(self)
         self.event_types = EventTypesResource(self)
         self.filters = FiltersResource(self)
         self.deliveries = DeliveriesResource(self)

@@ -16,21 +16,30 @@ from services.delivery.destinations.http.dialing import Proxy
 from services.delivery.destinations.http.request import OutgoingRequest
 from services.delivery.destinations.http.sender import HttpSender, sender
 from services.delivery.destinations.http.tls import ClientIdentities, ClientIdentity, trust
+from services.delivery.destinations.templates import Templates
 from services.delivery.settings import WorkerSettings
 from services.delivery.worker.claims import Claim
 from services.domain.egress.policy import Policy
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.vault import Vault
 from services.domain.states import AttemptOutcome
+from services.domain.templates.template import Rendered, TemplateFailed
 
 log = structlog.get_logger(__name__)
 
 
 class HttpDestination:
-    """Signs and sends."""
+    """Renders, signs, and sends."""
 
-    def __init__(self, vault: Vault, sender: HttpSender, trusted: Callable[[], ssl.SSLContext] = trust) -> None:
+    def __init__(
+        self,
+        vault: Vault,
+        sender: HttpSender,
+        trusted: Callable[[], ssl.SSLContext] = trust,
+        templates: Templates | None = None,
+    ) -> None:
         self._vault = vault
+        self._templates = templates
         self._sender = sender
         self._identities = ClientIdentities(vault, trusted)
 
@@ -47,7 +56,8 @@ class HttpDestination:
     ) -> Answer:
         """See Destination."""
         identity = await self._identity(claim) if claim.sealed_client_certificate is not None else None
-        outgoing = self._signed(claim, payload, identity, trace, repeated=repeated)
+        made = await self._rendered(claim, payload) if claim.template_version is not None else None
+        outgoing = self._signed(claim, payload, identity, trace, made, repeated=repeated)
         return await self._sender.send(outgoing, timeout_seconds=timeout_seconds, fresh=fresh, trail=trail)
 
     async def ask(self, claim: Claim, headers: Mapping[str, str], *, timeout_seconds: float, trail: Trail) -> Answer:
@@ -67,8 +77,27 @@ class HttpDestination:
             message = f"the subscription's client certificate cannot be used: {why}; nothing was sent"
             raise SendError(AttemptOutcome.TLS, message) from None
 
+    async def _rendered(self, claim: Claim, payload: bytes) -> Rendered | None:
+        """Return what the subscription's template makes of a payload; None if it has none any more."""
+        assert self._templates is not None
+        try:
+            return await self._templates.rendered(claim, payload)
+        except CannotOpen as error:
+            raise _unreadable(claim, "template secrets", error) from None
+        except TemplateFailed as failed:
+            raise SendError(
+                AttemptOutcome.TEMPLATE_FAILED, f"the template failed: {failed}; nothing was sent"
+            ) from None
+
     def _signed(
-        self, claim: Claim, payload: bytes, identity: ClientIdentity | None, trace: str | None, *, repeated: bool
+        self,
+        claim: Claim,
+        payload: bytes,
+        identity: ClientIdentity | None,
+        trace: str | None,
+        made: Rendered | None = None,
+        *,
+        repeated: bool,
     ) -> OutgoingRequest:
         """Return the request, signed with the secrets that were valid at the claim."""
         try:
@@ -79,7 +108,7 @@ class HttpDestination:
         signers = secrets.signers(claim.claimed_at)
         unix_seconds = int(claim.at(time.monotonic()).timestamp())
         return request.build(
-            claim, signers, own, payload, unix_seconds, repeated=repeated, identity=identity, trace=trace
+            claim, signers, own, payload, unix_seconds, repeated=repeated, identity=identity, trace=trace, made=made
         )
 
 
@@ -96,7 +125,9 @@ def _unreadable(claim: Claim, what: str, error: CannotOpen) -> SendError:
 
 
 @contextlib.asynccontextmanager
-async def opened(settings: WorkerSettings, policy: Policy, vault: Vault) -> AsyncIterator[HttpDestination]:
+async def opened(
+    settings: WorkerSettings, policy: Policy, vault: Vault, templates: Templates
+) -> AsyncIterator[HttpDestination]:
     """Open the destination; its connections are closed with the context."""
     trusted = functools.partial(trust, settings.egress_ca_bundle)
     async with sender(
@@ -106,4 +137,4 @@ async def opened(settings: WorkerSettings, policy: Policy, vault: Vault) -> Asyn
         tls=trusted(),
         proxy=Proxy.parse(settings.egress_proxy) if settings.egress_proxy else None,
     ) as made:
-        yield HttpDestination(vault, made, trusted)
+        yield HttpDestination(vault, made, trusted, templates)

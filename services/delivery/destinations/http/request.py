@@ -8,6 +8,7 @@ from services.delivery.worker.claims import Claim
 from services.domain import sender_context
 from services.domain.events import HUB_SIGNATURE
 from services.domain.secrets import signatures
+from services.domain.templates.template import Rendered
 from services.platform import ids
 from services.platform.process import metrics
 from services.platform.tracing import spans
@@ -17,7 +18,7 @@ USER_AGENT = f"webhook-service/{metrics.VERSION}"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OutgoingRequest:
-    """A request: a POST, unless it is a handshake. `body` is exactly the payload."""
+    """A request: a POST, unless it is a handshake. `body` is exactly the payload, or what a template made of it."""
 
     url: str
     headers: dict[str, str] = field(repr=False)
@@ -39,18 +40,23 @@ def build(
     repeated: bool = False,
     identity: ClientIdentity | None = None,
     trace: str | None = None,
+    made: Rendered | None = None,
 ) -> OutgoingRequest:
     """Return the request of one attempt, signed as of `unix_seconds` by every signer, newest first.
 
-    `repeated`: it is the second of its claim.
+    `repeated`: it is the second of its claim. `made` is sent in place of the payload.
 
     It has the headers of Standard Webhooks 1.0 (webhook-id is the same for all retries), ours, and the subscription's
     `own`, which can replace only Accept; and traceparent if a `trace` is given. Where it relays, headers of the event's
     provider replace the subscription's, and X-Hub-Signature-256 ours.
     """
     message_id = str(claim.id)
+    made = made or Rendered(
+        body=payload, content_type=claim.content_type or "application/json", headers=_encoding(claim)
+    )
+    payload = made.body
     headers = {
-        "Content-Type": claim.content_type or "application/json",
+        "Content-Type": made.content_type,
         # The beginning of the response is stored as text.
         "Accept-Encoding": "identity",
         "User-Agent": USER_AGENT,
@@ -60,8 +66,7 @@ def build(
         "webhook-id": message_id,
         "webhook-timestamp": str(unix_seconds),
     }
-    if claim.content_encoding:
-        headers["Content-Encoding"] = claim.content_encoding
+    headers |= made.headers
     # A challenge and a test event are no deliveries of an event: they have one id for both.
     if claim.id not in (claim.event_id, ids.of_delivery(claim.event_id, claim.subscription_id)):
         headers["X-Webhook-Replay"] = "true"
@@ -81,6 +86,11 @@ def build(
         names = own.keys() - headers.keys()
         headers = {**own, **headers}
     return OutgoingRequest(url=claim.target_url, headers=headers, body=payload, identity=identity, own=names)
+
+
+def _encoding(claim: Claim) -> dict[str, str]:
+    """Return the header of a payload that is encoded."""
+    return {"Content-Encoding": claim.content_encoding} if claim.content_encoding else {}
 
 
 def _hub_signature(signers: Sequence[signatures.Signer], payload: bytes) -> dict[str, str]:

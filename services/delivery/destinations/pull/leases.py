@@ -29,6 +29,7 @@ _UNSENT: Mapping[str, Any] = {
     "retry_policy": None,
     "sealed_secrets": None,
     "sealed_headers": None,
+    "template_version": None,
     "content_type": None,
     "content_encoding": None,
     "traceparent": None,

@@ -24,6 +24,7 @@ from services.domain import deliveries, limits, retry_policy
 from services.domain.retry_policy import RetryPolicy
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.states import AttemptOutcome
+from services.domain.templates.template import TemplateFailed
 from services.platform import errors, ids
 from services.platform.auth import identity
 from services.platform.grpc import conversion
@@ -201,7 +202,7 @@ class Pulls:
                 raise
             if pulled:  # there may be more, for others
                 self._waiting.wake(subscription_id)
-            found, ended = self._found(pulled, policy)
+            found, ended = await self._found(pulled, policy)
             if ended:
                 await self._record(ended)
             if found or not pulled:
@@ -220,7 +221,9 @@ class Pulls:
         giving.add_done_callback(self._giving_back.discard)
         self._signals.wake(deliveries.DUE)
 
-    def _found(self, pulled: Sequence[Pulled], policy: RetryPolicy) -> tuple[list[pb.PulledDelivery], list[Outcome]]:
+    async def _found(
+        self, pulled: Sequence[Pulled], policy: RetryPolicy
+    ) -> tuple[list[pb.PulledDelivery], list[Outcome]]:
         """Return what consumers get, and the outcomes of what cannot be given to them."""
         found, ended = [], []
         for one in sorted(pulled, key=lambda one: one.claim.id):
@@ -229,7 +232,8 @@ class Pulls:
                 ended.append(decisions.without_payload(claim))
                 continue
             try:
-                found.append(self._requests.of(one, claim.payload))
+                made = await self._requests.rendered(claim, claim.payload)
+                found.append(self._requests.of(one, claim.payload, made))
             except CannotOpen as error:
                 log.error(  # noqa: TRY400 - its trace says nothing more
                     "a secret of a subscription cannot be decrypted; nothing is pulled",
@@ -237,8 +241,12 @@ class Pulls:
                     delivery_id=str(claim.id),
                     reason=str(error),
                 )
-                message = "the subscription's signing secret or headers cannot be decrypted; nothing was pulled"
+                message = "the subscription's secrets cannot be decrypted; nothing was pulled"
                 attempt = leases.attempt_of(claim, AttemptOutcome.SECRET_UNREADABLE, error_message=message)
+                ended.append(decisions.decide(claim, [attempt], policy))
+            except TemplateFailed as failed:
+                message = destination.message_text(f"the template failed: {failed}; nothing was pulled")
+                attempt = leases.attempt_of(claim, AttemptOutcome.TEMPLATE_FAILED, error_message=message)
                 ended.append(decisions.decide(claim, [attempt], policy))
         return found, ended
 

@@ -7,8 +7,10 @@ import structlog
 from protos.webhook.v1 import deliveries_pb2 as pb
 from services.delivery.destinations.http import request
 from services.delivery.destinations.pull.store import Pulled
+from services.delivery.destinations.templates import Templates
 from services.delivery.worker.claims import Claim
 from services.domain.secrets.vault import Vault
+from services.domain.templates.template import Rendered
 from services.platform import errors
 from services.platform.grpc import conversion
 from services.platform.tracing.spans import Kind, Tracer, Value
@@ -19,11 +21,14 @@ SPAN = "webhook pull"
 
 
 class Requests:
-    """Signs what is pulled. `tracer` is set if consumers are to see the trace of an event."""
+    """Renders and signs what is pulled. `tracer` is set if consumers are to see the trace of an event."""
 
-    def __init__(self, tracer: Tracer | None = None, vault: Vault | None = None) -> None:
+    def __init__(
+        self, tracer: Tracer | None = None, vault: Vault | None = None, templates: Templates | None = None
+    ) -> None:
         # None until the keys are known.
         self.vault = vault
+        self.templates = templates
         self._tracer = tracer
 
     def check(self) -> None:
@@ -31,8 +36,15 @@ class Requests:
         if self.vault is None:
             raise errors.Unavailable("the encryption keys have not been checked against the database yet; try again")
 
-    def of(self, pulled: Pulled, payload: bytes) -> pb.PulledDelivery:
-        """Return a delivery as its consumer gets it; raise CannotOpen."""
+    async def rendered(self, claim: Claim, payload: bytes) -> Rendered | None:
+        """Return what the subscription's template makes of a payload; None if it has none. Raise as Templates does."""
+        if claim.template_version is None:
+            return None
+        assert self.templates is not None
+        return await self.templates.rendered(claim, payload)
+
+    def of(self, pulled: Pulled, payload: bytes, made: Rendered | None = None) -> pb.PulledDelivery:
+        """Return a delivery as its consumer gets it, with what was `made` of its payload; raise CannotOpen."""
         self.check()
         assert self.vault is not None
         claim = pulled.claim
@@ -40,7 +52,7 @@ class Requests:
         own = self.vault.headers(claim.subscription_id, claim.sealed_headers)
         unix_seconds = int(claim.at(time.monotonic()).timestamp())
         built = request.build(
-            claim, secrets.signers(claim.claimed_at), own, payload, unix_seconds, trace=self._trace(claim)
+            claim, secrets.signers(claim.claimed_at), own, payload, unix_seconds, trace=self._trace(claim), made=made
         )
         return pb.PulledDelivery(
             id=str(claim.id),
@@ -50,7 +62,7 @@ class Requests:
             lease_token=str(claim.token),
             lease_expires_at=conversion.stamp(pulled.lease_until),
             headers=built.headers,
-            payload=payload,
+            payload=built.body,
         )
 
     def _trace(self, claim: Claim) -> str | None:

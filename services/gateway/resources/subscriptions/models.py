@@ -1,6 +1,7 @@
 """Subscriptions as the REST API has them: what is asked for, what is answered, and their messages of gRPC."""
 
 import copy
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -52,6 +53,13 @@ _HeaderValue = Annotated[str, Field(min_length=1, max_length=limits.MAX_HEADER_V
 _Name = Annotated[str, Field(pattern=f"^{limits.SUBSCRIPTION_NAME_PATTERN}$")]
 _TagPath = Annotated[
     str, Field(min_length=1, max_length=limits.MAX_TAG_PATH_LENGTH, pattern=f"^{limits.TAG_PATH_PATTERN}$")
+]
+TemplateSecrets = Annotated[
+    dict[
+        Annotated[str, Field(pattern=f"^{limits.TEMPLATE_SECRET_NAME_PATTERN}$")],
+        Annotated[str, Field(min_length=1, max_length=limits.MAX_SECRET_LENGTH)],
+    ],
+    Field(max_length=limits.MAX_TEMPLATE_SECRETS),
 ]
 _MetadataValue = Annotated[str, Field(min_length=1, max_length=limits.MAX_METADATA_VALUE_LENGTH)]
 
@@ -242,6 +250,22 @@ class SubscriptionBody(models.Request):
         ),
         examples=["normal"],
     )
+    template: parts.TemplateBody | None = Field(
+        None,
+        description=(
+            "What is sent in place of the payload, rendered at each attempt from the stored event. An update replaces "
+            "it as a whole. Absent or null: the payload is sent."
+        ),
+    )
+    template_secrets: TemplateSecrets | None = Field(
+        None,
+        description=(
+            "Values that the template knows as `secrets.NAME`, such as the routing key of PagerDuty; write-only. At "
+            "most 10; a name has 1 to 64 characters of `a-z 0-9 _`, a value 1 to 256 characters. In an update: absent "
+            "keeps the stored values, null removes them, and other values replace all of them."
+        ),
+        json_schema_extra={"writeOnly": True},
+    )
     client_certificate: parts.ClientCertificateBody | None = Field(
         None,
         description=(
@@ -383,6 +407,10 @@ class Subscription(models.Answer):
         description="Names of the headers that each request carries in addition to the service's own.",
         examples=[["Authorization"]],
     )
+    template: parts.Template | None = Field(
+        description="What is sent in place of the payload; null for the payload.", examples=[None]
+    )
+    template_secret_names: list[str] = Field(description="Names of the template's secrets.", examples=[[]])
     verify: enums.Verification = Field(description="Signature required on incoming webhooks.", examples=["stripe"])
     has_verification_secret: bool = Field(
         description="Whether webhooks are verified with `verification_secrets` instead of `secret_key`.",
@@ -466,6 +494,16 @@ def spec(body: SubscriptionBody) -> pb.SubscriptionSpec:
     return pb.SubscriptionSpec(**{_SPEC_NAMES.get(name, name): _asked(body, name) for name in body.model_fields_set})
 
 
+# Fields that are messages over gRPC, made of a value or of null.
+_MESSAGES: Mapping[str, Callable[[Any], Any]] = {
+    "verification_secrets": lambda value: pb.VerificationSecrets(values=value or ()),
+    "template": lambda value: value and pb.Template(**value.model_dump(exclude_none=True)),
+    "template_secrets": lambda value: pb.TemplateSecrets(values=value or {}),
+    "client_certificate": lambda value: pb.ClientCertificate(**value.model_dump() if value else {}),
+    "retry_policy": lambda value: value and pb.RetryPolicy(**value.model_dump(exclude_none=True)),
+}
+
+
 def _asked(body: SubscriptionBody, name: str) -> Any:
     value = getattr(body, name)
     field = _SPEC[_SPEC_NAMES.get(name, name)]
@@ -473,12 +511,8 @@ def _asked(body: SubscriptionBody, name: str) -> Any:
         texts = {key: text or "" for key, text in (value or {}).items()}
         merge = isinstance(body, SubscriptionPatch) and value is not None
         return pb.CustomHeaders(values=texts, merge=merge) if name == "headers" else texts
-    if name == "verification_secrets":
-        return pb.VerificationSecrets(values=value or ())
-    if name == "client_certificate":
-        return pb.ClientCertificate(**value.model_dump() if value else {})
-    if name == "retry_policy" and value is not None:
-        return pb.RetryPolicy(**value.model_dump(exclude_none=True))
+    if name in _MESSAGES:
+        return _MESSAGES[name](value)
     if value is not None and field.enum_type is not None:
         return conversion.numbers(field.enum_type)[value]
     return value
@@ -501,6 +535,8 @@ def fields(message: pb.Subscription) -> dict[str, Any]:
     for name in ("retry_policy", "effective_retry_policy"):
         policy = found[name]
         found[name] = policy and {key: value for key, value in policy.items() if value not in (None, "", [])}
+    template = found["template"]
+    found["template"] = template and {key: value or None for key, value in template.items()}
     found["target_url"] = found["target_url"] or None
     # Of an ingest of an earlier version.
     found["destination"] = found["destination"] or "http"

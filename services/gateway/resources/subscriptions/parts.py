@@ -4,7 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from services.domain import limits
+from services.domain import events, limits
+from services.domain.templates import template
 from services.gateway.resources import enums, models
 
 RULES_OF_SECRETS = (
@@ -82,6 +83,55 @@ class NamedRetries(models.Answer):
 
 
 RetryPolicy = ExponentialRetries | ExplicitRetries | NamedRetries
+
+
+TEMPLATE_EXAMPLE: dict[str, Any] = {
+    "source": '{"text": "Order {{ event.data.order }}: {{ event.data.total }} €"}',
+    "content_type": "application/json",
+}
+MAX_TEMPLATE_CHARACTERS = template.MAX_SOURCE_BYTES
+_TEMPLATE_EVENT = "`event.id`, `event.type`, `event.time`, `event.content_type`, `event.tags`, and `event.data`"
+
+
+class TemplateBody(models.Request):
+    """What is sent in place of an event's payload: a `preset`, or a `source` with its `content_type`."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"preset": "slack"}, TEMPLATE_EXAMPLE]})
+
+    preset: enums.TemplatePreset | None = Field(
+        None,
+        description=(
+            "`slack`, `teams`, `discord`, `google-chat`: a message for the provider's incoming webhooks. `pagerduty`: "
+            "an alert, which requires `template_secrets.routing_key`. `cloudevents`: a CloudEvent in structured mode."
+        ),
+        examples=["slack"],
+    )
+    source: str | None = Field(
+        None,
+        min_length=1,
+        max_length=MAX_TEMPLATE_CHARACTERS,
+        description=(
+            "A template in the language of MiniJinja, which is that of Jinja, with `if`, `for`, `set`, and `raw`; at "
+            f"most 16,384 bytes. Its variables are {_TEMPLATE_EVENT}, `subscription.id`, `delivery.id`, and `secrets`. "
+            "In JSON `{{ x }}` writes the escaped text inside a string, and the whole value elsewhere."
+        ),
+        examples=[TEMPLATE_EXAMPLE["source"]],
+    )
+    content_type: str | None = Field(
+        None,
+        min_length=1,
+        max_length=events.MAX_TEXT_LENGTH,
+        description="Content-Type of what `source` makes. Required with `source`.",
+        examples=[TEMPLATE_EXAMPLE["content_type"]],
+    )
+
+
+class Template(models.Answer):
+    """What is sent in place of an event's payload."""
+
+    preset: enums.TemplatePreset | None = Field(description="null if it has a `source`.", examples=["slack"])
+    source: str | None = Field(description="null if it is a `preset`.", examples=[None])
+    content_type: str | None = Field(description="null if it is a `preset`.", examples=[None])
 
 
 class ClientCertificateBody(models.Request):

@@ -144,10 +144,10 @@ async def replace_subscription(
 ) -> Subscription:
     """Replace all fields with the body of a create request. An absent field gets its default, with these exceptions.
 
-    If `secret_key`, `headers`, `verification_secrets`, or `client_certificate` is absent, the stored value is kept;
-    null removes it. If `signature_scheme` or `verify` is absent or null, the stored value is kept. `event_types` is
-    required if the subscription is limited to some types. The status and the `kind` never change. To change only some
-    fields, use PATCH.
+    If `secret_key`, `headers`, `verification_secrets`, `client_certificate`, or `template_secrets` is absent, the
+    stored value is kept; null removes it. If `signature_scheme` or `verify` is absent or null, the stored value is
+    kept. `event_types` is required if the subscription is limited to some types. The status and the `kind` never
+    change. To change only some fields, use PATCH.
     """
     request = pb.UpdateSubscriptionRequest(
         subscription_id=subscription_id,

@@ -23,8 +23,17 @@ HEADERS = pb.CustomHeaders(values={"Authorization": "Bearer hunter2"})
 VERIFICATION = {"verification_secrets": pb.VerificationSecrets(values=["hunter2-one", "hunter2-two"])}
 SECRET = {"secret_key": "hunter2-s3cret"}
 ED25519 = {"signature_scheme": pb.SIGNATURE_SCHEME_ED25519, "secret_key": WHSK}
-EVERYTHING: dict[str, Any] = {"headers": HEADERS, "client_certificate": CERTIFICATE, **VERIFICATION}
-SEALED = ("sealed_secrets", "sealed_headers", "sealed_client_certificate", "sealed_verification_secrets")
+TEMPLATE_SECRETS = pb.TemplateSecrets(values={"routing_key": "hunter2-key"})
+EVERYTHING: dict[str, Any] = {
+    "headers": HEADERS,
+    "client_certificate": CERTIFICATE,
+    "template_secrets": TEMPLATE_SECRETS,
+    **VERIFICATION,
+}
+SEALED = (
+    *("sealed_secrets", "sealed_headers", "sealed_client_certificate", "sealed_verification_secrets"),
+    "sealed_template_secrets",
+)
 # By field: a value, and others that make a repeated creation a different request.
 FIELDS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
     "secret_key": (SECRET, [{"secret_key": "hunter2-other"}, {}, UNSIGNED]),
@@ -35,6 +44,10 @@ FIELDS: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
         [{"client_certificate": pb.ClientCertificate(certificate=BANK.pem, private_key=BANK.key_pem)}, {}],
     ),
     "verification_secrets": (VERIFICATION, [{"verification_secrets": pb.VerificationSecrets(values=["hunter2-one"])}]),
+    "template_secrets": (
+        {"template_secrets": TEMPLATE_SECRETS},
+        [{"template_secrets": pb.TemplateSecrets(values={"routing_key": "hunter2-other"})}, {}],
+    ),
     "retry_policy": ({"retry_policy": pb.RetryPolicy(limit=1)}, [{"retry_policy": pb.RetryPolicy(limit=2)}]),
 }
 
@@ -92,6 +105,9 @@ async def test_a_repeated_creation_with_another_value_is_another_request_and_no_
 
 async def test_credentials_that_are_kept_go_to_no_other_host_than_they_were_given_for(ingest: Ingest) -> None:
     both: dict[str, Any] = {"headers": HEADERS, "client_certificate": CERTIFICATE}
+    keyed = await ingest.create("https://partner.example/", template_secrets=TEMPLATE_SECRETS)
+    assert fields(await refused(ingest.update(keyed.id, "https://evil.example/"))) == ["template_secrets"]
+    await ingest.update(keyed.id, "https://evil.example/", template_secrets=pb.TemplateSecrets())
     made = await ingest.create("https://partner.example/a", **both)
     for elsewhere in ("https://evil.example/a", "http://partner.example/a", "https://partner.example:8443/a"):
         error = await refused(ingest.update(made.id, elsewhere))

@@ -7,9 +7,15 @@
         secret_key: {env: WAREHOUSE_SECRET}      # or {file: secrets/warehouse}
         headers:
           Authorization: {env: WAREHOUSE_TOKEN}
+        template:                                # or {preset: slack}
+          source: {file: templates/warehouse.json}
+          content_type: application/json
+        template_secrets:
+          room: {env: WAREHOUSE_ROOM}
 
 A subscription is found by its name. A field that its entry leaves out has its default. Secrets and values of headers
-cannot be read back: they are sent when a subscription is created, when names of headers change, and with --secrets.
+cannot be read back: they are sent when a subscription is created, when names of headers or of template secrets change,
+and with --secrets.
 """
 
 from __future__ import annotations
@@ -45,12 +51,13 @@ _DEFAULTS: dict[str, Any] = {
     "timeout_seconds": None,
     "expires_after_idle_seconds": None,
     "retry_policy": None,
+    "template": None,
     "verify": "auto",
     "relay_headers": False,
 }
 # What is chosen at creation, and its default.
 _FIXED = {"kind": "normal", "destination": "http"}
-_SECRETS = ("secret_key", "verification_secrets", "client_certificate")
+_SECRETS = ("secret_key", "verification_secrets", "client_certificate", "template_secrets")
 _POLICY = ("base_seconds", "factor", "cap_seconds", "limit", "delays_seconds", "name")
 
 File = Annotated[Path, typer.Option("--file", "-f", help="YAML file with subscriptions.", show_default=False)]
@@ -154,8 +161,25 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
             raise ValueError(f"{file}: {name} appears more than once")
         if unknown := sorted({*entry} - known):
             raise ValueError(f"{file}: {name}.{unknown[0]} is not a known field")
-        found[name] = entry
+        found[name] = _with_source(entry)
     return found
+
+
+def _with_source(entry: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry with the source of its template, which may be in a file."""
+    template = entry.get("template")
+    if not isinstance(template, dict) or not isinstance(template.get("source"), dict):
+        return entry
+    where = template["source"]
+    if set(where) != {"file"}:
+        raise ValueError(
+            f"{entry['name']}.template.source: must be a text, or the name of a file as in {{file: orders.json}}"
+        )
+    try:
+        source = Path(str(where["file"])).read_text()
+    except OSError as error:
+        raise ValueError(f"{entry['name']}.template.source: {error}") from None
+    return entry | {"template": template | {"source": source}}
 
 
 def _change(name: str, entry: Mapping[str, Any], current: Subscription | None, *, secrets: bool) -> Change | None:
@@ -178,9 +202,12 @@ def _change(name: str, entry: Mapping[str, Any], current: Subscription | None, *
     shown = {field: (before[field], after[field]) for field in differing}
     headers = {header.lower() for header in entry.get("headers") or {}}
     renamed = headers != {header.lower() for header in current.header_names}
-    if secrets or renamed:
+    rekeyed = {*(entry.get("template_secrets") or {})} != {*current.template_secret_names}
+    if secrets or renamed or rekeyed:
         given = _resolved(entry)
-        chosen = {field: value for field, value in given.items() if secrets or field == "headers"}
+        chosen = {field: value for field, value in given.items() if secrets}
+        if rekeyed:
+            chosen["template_secrets"] = given.get("template_secrets")
         if renamed:
             removed = {header: None for header in current.header_names if header.lower() not in headers}
             chosen["headers"] = {**removed, **given.get("headers", {})}
@@ -195,6 +222,9 @@ def _comparable(current: Subscription) -> dict[str, Any]:
     policy = found["retry_policy"]
     if policy is not None:
         found["retry_policy"] = {field: value for field, value in policy.items() if value is not None}
+    template = found["template"]
+    if template is not None:
+        found["template"] = {field: value for field, value in template.items() if value is not None}
     return {field: found[field] for field in _DEFAULTS}
 
 
@@ -209,7 +239,7 @@ def _patched(field: str, before: Any, after: Any) -> Any:
     """Return the merge patch from one value to the other: a field that it leaves out stays."""
     if field == "retry_policy" and isinstance(after, dict):
         return {name: after.get(name) for name in _POLICY}
-    if isinstance(before, dict) and isinstance(after, dict):
+    if field != "template" and isinstance(before, dict) and isinstance(after, dict):
         return dict.fromkeys(before) | after
     return after
 
@@ -287,6 +317,10 @@ def _entry(subscription: Subscription) -> dict[str, Any]:
         entry["secret_key"] = {"env": f"{variable}_SECRET"}
     if subscription.has_verification_secret:
         entry["verification_secrets"] = [{"env": f"{variable}_VERIFICATION_SECRET"}]
+    if subscription.template_secret_names:
+        entry["template_secrets"] = {
+            secret: {"env": f"{variable}_{secret.upper()}"} for secret in subscription.template_secret_names
+        }
     if subscription.header_names:
         entry["headers"] = {
             header: {"env": f"{variable}_{header.upper().replace('-', '_')}"} for header in subscription.header_names

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -77,17 +77,28 @@ def target(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Wanted:
-    """Which events to listen to."""
+    """Which events to listen to, and what is made of them."""
 
     event_types: list[str]
     filter: str | None
     filter_on_error: str = "deliver"
+    template: dict[str, Any] | None = None
+    template_secrets: dict[str, str] | None = None
 
 
 def _of(asked: Session, subscription: str) -> _Wanted:
-    """Return what a subscription gets."""
+    """Return what a subscription gets. Secrets cannot be read back: its template gets *** for each."""
     found = asked.client.subscriptions.get(subscriptions.found(asked, subscription))
-    return _Wanted(event_types=found.event_types, filter=found.filter, filter_on_error=found.filter_on_error)
+    template = found.template
+    return _Wanted(
+        event_types=found.event_types,
+        filter=found.filter,
+        filter_on_error=found.filter_on_error,
+        template=None
+        if template is None
+        else {name: value for name, value in template.to_dict().items() if value is not None},
+        template_secrets=dict.fromkeys(found.template_secret_names, "***"),
+    )
 
 
 def _secret(file: Path | None) -> str | None:
@@ -147,6 +158,8 @@ class _Listener:
             description="webhookctl listen",
             expires_after_idle_seconds=IDLE_SECONDS,
             secret_key=self._secret or UNSET,
+            template=self._wanted.template,
+            template_secrets=self._wanted.template_secrets,
         )
         self._subscription = created
         kinds = ", ".join(self._wanted.event_types) or "all events"

@@ -1,0 +1,98 @@
+"""Asks a process of its own to render: time and memory of a source are bounded there (child.py)."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+
+import msgspec
+
+from services.domain.templates.child import LENGTH, Reply, Request
+
+# What a request may take by the clock: the process may not get the processor at once.
+ANSWER_SECONDS = 10.0
+_REPLIES = msgspec.msgpack.Decoder(Reply)
+
+
+class SandboxLost(Exception):
+    """The process did not answer. The next request starts another one."""
+
+
+class Sandbox:
+    """Started by the first request. One request is answered at a time, in their order."""
+
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+        self._turn = asyncio.Lock()
+        self._asked: set[asyncio.Task[Reply]] = set()
+
+    async def ask(self, request: Request) -> Reply:
+        """Return the reply; raise SandboxLost. A caller that is cancelled leaves it to be read all the same."""
+        asking = asyncio.create_task(self._ask(msgspec.msgpack.encode(request)), name="template")
+        self._asked.add(asking)
+        asking.add_done_callback(self._done)
+        return await asyncio.shield(asking)
+
+    def _done(self, asking: "asyncio.Task[Reply]") -> None:
+        self._asked.discard(asking)
+        if not asking.cancelled():
+            asking.exception()  # its caller may have left
+
+    async def close(self) -> None:
+        """End the process."""
+        for asking in tuple(self._asked):
+            asking.cancel()
+        await asyncio.gather(*self._asked, return_exceptions=True)
+        await self._end()
+
+    async def _ask(self, body: bytes) -> Reply:
+        async with self._turn:
+            try:
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    return await self._exchange(body)
+            except (OSError, EOFError, TimeoutError) as error:
+                await self._end()
+                raise SandboxLost(repr(error)) from None
+            except BaseException:
+                await self._end()
+                raise
+
+    async def _exchange(self, body: bytes) -> Reply:
+        if self._process is not None and self._process.returncode is not None:
+            await self._end()  # what is left of it
+        if self._process is None:
+            self._process = await _started()
+        process = self._process
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(LENGTH.pack(len(body)) + body)
+        await process.stdin.drain()
+        (size,) = LENGTH.unpack(await process.stdout.readexactly(LENGTH.size))
+        return _REPLIES.decode(await process.stdout.readexactly(size))
+
+    async def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        if process.stdin is not None:
+            process.stdin.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await process.wait()
+
+
+async def _started() -> asyncio.subprocess.Process:
+    """Start a process that knows nothing of this one's environment."""
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "services.domain.templates.child",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONDONTWRITEBYTECODE": "1"},
+        start_new_session=True,
+    )
