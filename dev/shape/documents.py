@@ -222,6 +222,7 @@ SCHEMAS: Mapping[str, dict[str, Any]] = {
     "pagerduty": PAGERDUTY,
     "google-chat": GOOGLE_CHAT,
     "cloudevents": CLOUDEVENTS,
+    "cloudevents-binary": CLOUDEVENTS,
 }
 # Of a whole document, where the provider says so.
 MAX_BYTES: Mapping[str, int] = {"teams": 28_000, "pagerduty": 512_000, "google-chat": 32_000}

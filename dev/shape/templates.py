@@ -10,6 +10,7 @@ import jsonschema_rs
 
 from dev.shape import documents, hostile_templates
 from dev.shape.report import Report
+from services.domain import cloudevents
 from services.domain.templates import presets
 from services.domain.templates.child import Request
 from services.domain.templates.event import Event
@@ -81,7 +82,7 @@ def wrong_with(name: str, schema: "jsonschema_rs.Validator", made: Rendered) -> 
     most = documents.MAX_BYTES.get(name)
     if most is not None and len(made.body) > most:
         return f"{len(made.body)} bytes, more than {most}"
-    document = json.loads(made.body)
+    document = _attributes(made) if name == "cloudevents-binary" else json.loads(made.body)
     found = next(schema.iter_errors(document), None)
     if found is not None:
         return f"{found.message[:200]} at {list(found.instance_path)}"
@@ -99,3 +100,9 @@ def _event(data: object) -> Event:
         subscription_id="019ced6f-8a27-7c3e-9b1a-5d0f4e2c7b61",
         delivery_id="019ced70-1c5d-7f02-a3d9-7c1e5b8f2046",
     )
+
+
+def _attributes(made: Rendered) -> dict[str, str]:
+    """Return the attributes of a CloudEvent in binary mode, which are its headers."""
+    found = ((name.removeprefix("ce-"), value.encode()) for name, value in made.headers.items())
+    return {name: cloudevents.from_header(value) for name, value in found}

@@ -3114,7 +3114,8 @@ type Template struct {
 type TemplateBody struct {
 	// `slack`, `teams`, `discord`, `google-chat`: a message for the provider's incoming webhooks.
 	// `pagerduty`: an alert, which requires `template_secrets.routing_key`. `cloudevents`: a CloudEvent
-	// in structured mode.
+	// in structured mode. `cloudevents-binary`: in binary mode, with its attributes in headers and the
+	// payload as it is.
 	Preset *TemplatePreset `json:"preset,omitempty"`
 
 	// A template in the language of MiniJinja, which is that of Jinja, with `if`, `for`, `set`, and
@@ -3159,6 +3160,8 @@ const (
 	TemplatePresetGoogleChat TemplatePreset = "google-chat"
 
 	TemplatePresetCloudevents TemplatePreset = "cloudevents"
+
+	TemplatePresetCloudeventsBinary TemplatePreset = "cloudevents-binary"
 )
 
 // TemplatePreview: What would be sent, or why nothing would be.

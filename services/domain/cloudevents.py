@@ -20,6 +20,8 @@ Value: TypeAlias = bool | int | str
 Attributes: TypeAlias = Mapping[str, Value]
 
 SPECVERSION = "1.0"
+# The type of an event that has none, because CloudEvents require one.
+UNTYPED = "webhook.event"
 PREFIX = "ce-"
 MAX_ATTRIBUTES = 40
 MAX_NAME_LENGTH = 64
@@ -145,3 +147,13 @@ def headers(attributes: Attributes, event_type: str) -> Iterator[tuple[str, str]
     yield "ce-type", header_value(event_type)
     for name, value in attributes.items():
         yield PREFIX + name, header_value(value)
+
+
+def outgoing(attributes: Attributes, *, event_id: str, tenant_id: str, time: str) -> Attributes:
+    """Return the attributes that an event is sent with: its own if it came as a CloudEvent.
+
+    Any other is identified by its tenant, as the source, and its id.
+    """
+    if attributes:
+        return attributes
+    return {"id": event_id, "source": f"/tenants/{quote(tenant_id or 'default', safe='')}", "time": time}

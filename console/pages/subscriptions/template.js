@@ -4,7 +4,7 @@ import { call } from "../../lib/api.js";
 import { Button, Card, Code, Failure, Field } from "../../lib/ui.js";
 import { useAction } from "../../lib/query.js";
 
-const KINDS = { none: "None: the payload is sent", slack: "Slack", teams: "Microsoft Teams", discord: "Discord", "google-chat": "Google Chat", pagerduty: "PagerDuty", cloudevents: "CloudEvents", source: "A template of your own" };
+const KINDS = { none: "None: the payload is sent", slack: "Slack", teams: "Microsoft Teams", discord: "Discord", "google-chat": "Google Chat", pagerduty: "PagerDuty", cloudevents: "CloudEvents, structured", "cloudevents-binary": "CloudEvents, binary", source: "A template of your own" };
 const EVENT = '{"order": 42, "total": 9.90}';
 
 /** Return a template as what its inputs have. @param {Api.Subscription} subscription */

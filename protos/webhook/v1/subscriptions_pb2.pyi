@@ -335,10 +335,10 @@ class Template(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     CONTENT_TYPE_FIELD_NUMBER: _builtins.int
     preset: _builtins.str
-    """"slack", "teams", "discord", "pagerduty", "google-chat", or "cloudevents". Cannot be combined with source."""
+    """"slack", "teams", "discord", "pagerduty", "google-chat", "cloudevents", or "cloudevents-binary". Cannot be combined with source."""
     source: _builtins.str
     """A template in the language of MiniJinja with the statements if, for, set, and raw, at most 16,384 bytes. Its variables are
-    event.id, event.type, event.time, event.content_type, event.tags, event.data, subscription.id, delivery.id, and secrets.
+    event.id, event.type, event.time, event.content_type, event.tags, event.data, event.cloudevent, subscription.id, delivery.id, and secrets.
     """
     content_type: _builtins.str
     """Content-Type of what source makes, as in "application/json"; required with source. In JSON, {{ x }} writes the escaped

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from services.delivery.worker.claims import Claim
-from services.domain import events
+from services.domain import events, sender_context
 from services.domain.secrets.vault import Vault
 from services.domain.templates import event as events_of_templates
 from services.domain.templates.event import Event
@@ -57,6 +57,7 @@ class Templates:
             tenant_id=claim.tenant_id,
             subscription_id=str(claim.subscription_id),
             delivery_id=str(claim.id),
+            cloudevent=sender_context.parse(claim.sender_context).cloudevent,
         )
         return await self._renderer.render(kept.template, event, kept.secrets)
 

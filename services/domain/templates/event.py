@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from services.domain.cloudevents import Attributes
 from services.domain.templates import template
 from services.domain.templates.template import TemplateFailed
 
@@ -29,6 +30,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     tenant_id: str = ""
     subscription_id: str = ""
     delivery_id: str = ""
+    # The attributes of a CloudEvent (services/domain/cloudevents.py); none of any other event.
+    cloudevent: Attributes = {}
 
     @property
     def is_json(self) -> bool:
@@ -55,6 +58,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
                 "content_type": self.content_type,
                 "tags": dict(self.tags),
                 "data": self.data,
+                "cloudevent": dict(self.cloudevent),
             },
             "subscription": {"id": self.subscription_id},
             "delivery": {"id": self.delivery_id},

@@ -14,6 +14,7 @@ from dev.harness.receiver import Receiver, Reply
 from services.delivery.destinations.http import request
 from services.domain.secrets.signatures import Key
 from services.domain.sender_context import SenderContext
+from services.domain.templates.template import Rendered
 from tests.delivery.conftest import Shared
 from tests.delivery.world import CLAIM, World, claim
 
@@ -73,6 +74,13 @@ def test_relayed_headers_replace_our_hub_signature_and_the_subscriptions_own_and
     plain = request.build(claim(), [Key.of("s3cret")], {"X-Team": "billing"}, b"{}", 1_700_000_000)
     assert built.headers == plain.headers | {"X-GitHub-Event": "push", "X-Hub-Signature-256": "sha256=theirs"}
     assert set(built.own) == {"X-Team"}
+
+
+def test_headers_that_a_template_made_replace_the_subscriptions_own() -> None:
+    made = Rendered(body=b"rendered", content_type="text/plain", headers={"ce-id": "1"})
+    built = request.build(claim(), (), {"Ce-Id": "forged", "X-Team": "billing"}, b"{}", 0, made=made)
+    assert {name: value for name, value in built.headers.items() if name.lower() == "ce-id"} == {"ce-id": "1"}
+    assert (built.headers["X-Team"], built.body) == ("billing", b"rendered")
 
 
 def test_headers_that_were_kept_are_not_sent_once_relaying_is_off() -> None:

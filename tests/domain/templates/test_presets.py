@@ -2,11 +2,14 @@
 
 import itertools
 import json
+from typing import Any
 
 import jsonschema_rs
 import pytest
+from cloudevents.core.bindings import http
 
 from dev.shape import documents, templates
+from services.domain import cloudevents
 from services.domain.templates import presets
 from services.domain.templates.template import TemplateFailed
 from tests.domain.templates.test_sources import event
@@ -81,6 +84,36 @@ def test_a_cloudevent_has_the_data_as_it_is(payload: bytes, content_type: str, e
     assert expected in made.body
     found = json.loads(made.body)
     assert (found["id"], found["source"], found["type"]) == (event().id, "/tenants/acme", "order.created")
+
+
+CAME = {"id": "A-1", "source": "https://example.com/o rders", "subject": "Grüße", "flag": True, "number": 7}
+
+
+@pytest.mark.parametrize("cloudevent", [{}, CAME], ids=["any event", "a CloudEvent"])
+def test_both_modes_are_read_by_the_official_sdk_as_the_same_event(cloudevent: dict[str, Any]) -> None:
+    of = event(tenant_id="acme/é", cloudevent=cloudevent)
+    made = {mode: presets.render(mode, of, {}) for mode in ("cloudevents", "cloudevents-binary")}
+    messages = {
+        mode: http.HTTPMessage({**one.headers, "content-type": one.content_type}, one.body)
+        for mode, one in made.items()
+    }
+    structured = http.from_structured_event(messages["cloudevents"])
+    binary = http.from_binary_event(messages["cloudevents-binary"])
+    expected = cloudevent or {"id": of.id, "source": "/tenants/acme%2F%C3%A9"}
+    for found in (structured, binary):
+        attributes = found.get_attributes()
+        texts = {name: cloudevents.text(attributes[name]) for name in expected}
+        assert texts == {name: cloudevents.text(value) for name, value in expected.items()}
+        assert (attributes["type"], attributes["datacontenttype"]) == (of.type, of.content_type)
+        assert found.get_data() == json.loads(of.payload)
+    assert structured.get_attributes().get("flag") == cloudevent.get("flag")
+    assert made["cloudevents-binary"].body == of.payload
+    assert ("ce-time" in made["cloudevents-binary"].headers) == (not cloudevent)
+
+
+def test_an_event_without_a_type_is_sent_with_one() -> None:
+    binary = presets.render("cloudevents-binary", event(type=""), {})
+    assert binary.headers["ce-type"] == json.loads(presets.render("cloudevents", event(type=""), {}).body)["type"]
 
 
 def test_a_preset_of_a_later_version_fails_the_attempt() -> None:

@@ -445,6 +445,7 @@ class TemplatePreset(OpenEnum):
     PAGERDUTY = "pagerduty"
     GOOGLE_CHAT = "google-chat"
     CLOUDEVENTS = "cloudevents"
+    CLOUDEVENTS_BINARY = "cloudevents-binary"
 
 
 class Validation(OpenEnum):
@@ -3090,7 +3091,8 @@ class TemplateBody(Model, kw_only=True):
     preset: TemplatePreset | None | UnsetType = UNSET
     """`slack`, `teams`, `discord`, `google-chat`: a message for the provider's incoming webhooks.
     `pagerduty`: an alert, which requires `template_secrets.routing_key`. `cloudevents`: a
-    CloudEvent in structured mode.
+    CloudEvent in structured mode. `cloudevents-binary`: in binary mode, with its attributes in
+    headers and the payload as it is.
     """
 
     source: str | None | UnsetType = UNSET

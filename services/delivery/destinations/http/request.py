@@ -1,6 +1,6 @@
 """Builds the request that a receiver gets: its headers and signatures."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from services.delivery.destinations.http.tls import ClientIdentity
@@ -13,6 +13,7 @@ from services.platform import ids
 from services.platform.process import metrics
 from services.platform.tracing import spans
 
+NO_HEADERS: Mapping[str, str] = {}
 USER_AGENT = f"webhook-service/{metrics.VERSION}"
 
 
@@ -48,7 +49,7 @@ def build(
 
     It has the headers of Standard Webhooks 1.0 (webhook-id is the same for all retries), ours, and the subscription's
     `own`, which can replace only Accept; and traceparent if a `trace` is given. Where it relays, headers of the event's
-    provider replace the subscription's, and X-Hub-Signature-256 ours.
+    provider replace the subscription's, as those of what a template made do, and X-Hub-Signature-256 ours.
     """
     message_id = str(claim.id)
     made = made or Rendered(
@@ -77,8 +78,10 @@ def build(
         headers |= _hub_signature(signers, payload)
     if trace is not None:
         headers[spans.TRACEPARENT] = trace
-    if claim.relay_headers and claim.sender_context is not None:
-        own = _relayed(claim.sender_context, headers, own)
+    relayed = sender_context.parse(claim.sender_context).headers if claim.relay_headers else NO_HEADERS
+    headers |= relayed
+    if relayed or made.headers:
+        own = _without(own, (*relayed, *made.headers))
     if not any(name.lower() == "accept" for name in own):
         headers["Accept"] = "*/*"
     names: Collection[str] = ()
@@ -99,9 +102,7 @@ def _hub_signature(signers: Sequence[signatures.Signer], payload: bytes) -> dict
     return {} if newest is None else {HUB_SIGNATURE: signatures.hub(newest, payload)}
 
 
-def _relayed(context: str, headers: dict[str, str], own: Mapping[str, str]) -> Mapping[str, str]:
-    """Add the provider's headers to these; return the subscription's that are left."""
-    relayed = sender_context.parse(context).headers
-    headers |= relayed
-    taken = {name.lower() for name in relayed}
+def _without(own: Mapping[str, str], names: Iterable[str]) -> Mapping[str, str]:
+    """Return the subscription's headers but those of these names."""
+    taken = {name.lower() for name in names}
     return {name: value for name, value in own.items() if name.lower() not in taken}

@@ -26,6 +26,7 @@ PRESETS: Mapping[str, Preset] = {
     "pagerduty": Preset(pagerduty.render, secrets=("routing_key",)),
     "google-chat": Preset(google_chat.render),
     "cloudevents": Preset(cloudevents.render),
+    "cloudevents-binary": Preset(cloudevents.render_binary),
 }
 
 

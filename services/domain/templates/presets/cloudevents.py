@@ -1,32 +1,39 @@
-"""CloudEvents 1.0 in structured mode over HTTP (github.com/cloudevents/spec)."""
+"""CloudEvents 1.0 over HTTP (github.com/cloudevents/spec), in structured and in binary mode."""
 
 import base64
 from collections.abc import Mapping
-from urllib.parse import quote
 
 import msgspec
 
+from services.domain import cloudevents
+from services.domain.cloudevents import Attributes
 from services.domain.templates import template
 from services.domain.templates.event import Event
 from services.domain.templates.template import Rendered
 
 CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
-# An event without a type has this one, because CloudEvents require a type.
-UNTYPED = "webhook.event"
 
 
 def render(event: Event, _secrets: Mapping[str, str]) -> Rendered:
-    """Return an event that is identified by its `source`, the tenant, and its `id`. Its data is not changed."""
+    """Return an event as a JSON document. Data is not changed."""
     document: dict[str, object] = {
-        "specversion": "1.0",
-        "id": event.id,
-        "source": f"/tenants/{quote(event.tenant_id or 'default', safe='')}",
-        "type": event.type or UNTYPED,
-        "time": event.time,
+        "specversion": cloudevents.SPECVERSION,
+        "type": event.type or cloudevents.UNTYPED,
+        **_attributes(event),
         "datacontenttype": event.content_type,
         **_data(event),
     }
     return Rendered(body=msgspec.json.encode(document), content_type=CONTENT_TYPE)
+
+
+def render_binary(event: Event, _secrets: Mapping[str, str]) -> Rendered:
+    """Return an event whose body is the data, and whose headers are the attributes."""
+    headers = dict(cloudevents.headers(_attributes(event), event.type or cloudevents.UNTYPED))
+    return Rendered(body=event.payload, content_type=event.content_type, headers=headers)
+
+
+def _attributes(event: Event) -> Attributes:
+    return cloudevents.outgoing(event.cloudevent, event_id=event.id, tenant_id=event.tenant_id, time=event.time)
 
 
 def _data(event: Event) -> dict[str, object]:

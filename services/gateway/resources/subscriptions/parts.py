@@ -102,7 +102,8 @@ class TemplateBody(models.Request):
         None,
         description=(
             "`slack`, `teams`, `discord`, `google-chat`: a message for the provider's incoming webhooks. `pagerduty`: "
-            "an alert, which requires `template_secrets.routing_key`. `cloudevents`: a CloudEvent in structured mode."
+            "an alert, which requires `template_secrets.routing_key`. `cloudevents`: a CloudEvent in structured mode. "
+            "`cloudevents-binary`: in binary mode, with its attributes in headers and the payload as it is."
         ),
         examples=["slack"],
     )
