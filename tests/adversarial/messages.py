@@ -106,6 +106,7 @@ TEXTS = [
         "{% for i in range(9999) %}{{ i * 'x' }}",
         "{%",
     ),
+    *('{"type": "object"}', '{"$ref": "#"}', '{"items": {"$ref": "#/$defs/a"}}', '{"allOf": 1}', "[" * 2_000),
     *("whsec_", "whsec_!", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "sha256=" + "0" * 64),
     *(
         "http://hook.invalid/",

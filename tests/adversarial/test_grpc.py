@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import socket
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 
 import grpc
@@ -49,13 +50,14 @@ def methods(stack: Stack) -> Iterator[list[calls.Method]]:
 
 @pytest.fixture(scope="module")
 def ids(stack: Stack) -> list[str]:
-    """Ids of subscriptions of both destinations, an event, and deliveries, so that some calls get further."""
+    """Ids of an event type, of subscriptions of both destinations, an event, and deliveries: some calls get further."""
     with httpx.Client(base_url=stack.base_url, headers=calls.HEADERS, timeout=60) as http:
         created = http.post("/api/v1/subscriptions/", json={"target_url": "http://hook.invalid/"}).json()
         sent = http.post(f"/api/v1/webhooks/ingest/{created['id']}", json={"payload": 1}).json()
         pulled = http.post("/api/v1/subscriptions/", json={"destination": "pull"}).json()
         waits = http.post(f"/api/v1/webhooks/ingest/{pulled['id']}", json={"payload": 1}).json()
-    return [created["id"], sent["event_id"], sent["delivery_id"], pulled["id"], waits["delivery_id"]]
+        event_type = http.post("/api/v1/event-types", json={"name": f"t{uuid.uuid4().hex}", "schema": {}}).json()
+    return [event_type["id"], created["id"], sent["event_id"], sent["delivery_id"], pulled["id"], waits["delivery_id"]]
 
 
 def attack(
