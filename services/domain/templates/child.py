@@ -26,7 +26,7 @@ from services.domain.templates.template import Template, TemplateFailed
 
 # Processor time of rendering, and of compiling, and memory on top of what the process has with the decoded event. The
 # system looks at the time only every few milliseconds, so a process may get some more: all in all less than 20 ms.
-CPU_SECONDS, COMPILING_SECONDS = 0.006, 0.010
+CPU_SECONDS, COMPILING_SECONDS = 0.004, 0.008
 MEMORY_BYTES = 32 << 20
 # To read a request, and to make a preset of it: both take as long as the payload is large.
 READING_SECONDS = 0.25
