@@ -20,7 +20,7 @@ from dev.harness.load.messages import Count, Forget
 
 RATE_PER_SECOND = 1_000
 EVENT_TYPE = "benchmark.scheduled"
-WEEK_SECONDS = 7 * 86_400
+WEEK_SECONDS = 7.0 * 86_400
 # Before the first is due, so that writing them is over.
 LEAD_SECONDS = 15.0
 DRAIN_SECONDS = 60.0
@@ -35,7 +35,7 @@ def run(bench: Bench) -> Result:
         idle = {"none wait": _idle(ready)}
         bench.screen.say(f"scheduled: writing {bench.options.backlog:,} events")
         payload = payloads.template(meter.KILOBYTE)
-        ready.store.insert_scheduled(bench.options.backlog, WEEK_SECONDS, 0.0, EVENT_TYPE, payload)
+        ready.store.insert_scheduled(bench.options.backlog, WEEK_SECONDS, WEEK_SECONDS, EVENT_TYPE, payload)
         ready.store.settle()
         idle["all wait"] = _idle(ready)
         runs = [_due(ready, payload) for _ in range(bench.options.runs)]
