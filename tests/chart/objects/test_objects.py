@@ -150,6 +150,7 @@ def test_references_lead_to_objects_of_the_chart_or_of_the_user(objects: list[Ob
         "redis-ca",
         "registry",
         "shop-outbox",
+        "webhook-oidc",
     }
     brought |= {"collector", "collector-ca"}
     for _, template in rendering.pod_templates(objects):
