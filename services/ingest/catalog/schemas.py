@@ -44,9 +44,17 @@ def decoded(field: str, text: bytes, max_bytes: int) -> Any:
     if len(text) > max_bytes:
         raise errors.InvalidArgument.field(field, f"must be at most {max_bytes} bytes")
     try:
-        return json_text.decode(_ANY, text)
+        return _value(text)
     except NotJson as error:
         raise errors.InvalidArgument.field(field, str(error)) from None
+
+
+def _value(text: bytes) -> Any:
+    """Return the value of a JSON text. NotJson if it is none, or has a number that cannot be read, such as 1e999."""
+    try:
+        return json_text.decode(_ANY, text)
+    except msgspec.ValidationError:
+        raise NotJson("has a number that is out of range; send it as a string") from None
 
 
 class Schema:
@@ -78,7 +86,7 @@ class Schema:
                 _violation("", "is too large to be validated against its schema; send less, or simplify the schema")
             ]
         try:
-            value = json_text.decode(_ANY, payload)
+            value = _value(payload)
         except NotJson as malformed:
             return [_violation("", str(malformed))]
         if self._validator.is_valid(value):

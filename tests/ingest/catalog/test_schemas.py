@@ -106,6 +106,11 @@ def test_violations_name_the_place_and_what_was_expected_and_show_no_value() -> 
     ]
 
 
+def test_a_schema_with_a_number_that_is_out_of_range_is_refused() -> None:
+    with pytest.raises(errors.InvalidArgument, match="schema: has a number that is out of range"):
+        Schema(b'{"const": 1e999}')
+
+
 def test_at_most_ten_violations_are_listed() -> None:
     found = places({"items": {"type": "string"}}, json.dumps(list(range(100))).encode())
     assert len(found) == MAX_ERRORS
@@ -119,6 +124,8 @@ def test_at_most_ten_violations_are_listed() -> None:
         (b"[" + b"1," * (MAX_VALUES // 2) + b'"a"]', "is too large to say where"),
         (b"[" * 600 + b"]" * 600, "is nested too deeply to say where"),
         (b"[" * 5_000 + b"]" * 5_000, "is nested too deeply"),
+        (b"[1e999]", "has a number that is out of range"),
+        (b"[" + b"9" * 5_000 + b"]", "has a number that is out of range"),
     ],
 )
 def test_payloads_beyond_bounds_do_not_match(payload: bytes, said: str) -> None:
