@@ -1,7 +1,7 @@
 """Cut a payload's exact bytes out of a request body. A payload is checked, but never parsed and serialized again."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
@@ -245,7 +245,8 @@ def _times(exact: Mapping[str, bytes]) -> Times | None:
     if "deliver_at" in exact:
         try:
             moment = _MOMENT.decode(exact["deliver_at"])
-        except (msgspec.MsgspecError, UnicodeError):
+            moment = moment and moment.astimezone(UTC)
+        except (msgspec.MsgspecError, UnicodeError, OverflowError):  # in UTC it may be of no year from 1 to 9999
             raise errors.InvalidArgument.field("deliver_at", _MOMENT_EXPECTED) from None
     delay_seconds = _seconds(exact, "delay_seconds", limits.DELAY_SECONDS)
     within_seconds = _seconds(exact, "deliver_within_seconds", limits.DELIVER_WITHIN_SECONDS)

@@ -129,6 +129,7 @@ async def test_a_scheduled_event_is_answered_with_when_it_is_due(client: httpx.A
     ("field", "value"),
     [
         *[("deliver_at", wrong) for wrong in ("tomorrow", "2026-03-14T16:00:00", "2026-13-01T00:00:00Z")],
+        *[("deliver_at", wrong) for wrong in ("0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59")],
         ("deliver_at", 5),
         ("deliver_at", {}),
         *[("delay_seconds", wrong) for wrong in (-1, 1.5, 2_592_001, True, 1 << 70)],
