@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from services.domain import cloudevents, events
 from services.domain.cloudevents import Attributes
 
 
@@ -25,9 +26,15 @@ class SenderContext(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 NOTHING = SenderContext()
+_RELAYED = frozenset(name.lower() for names in events.RELAYED_HEADERS.values() for name in names)
 _DECODER = msgspec.json.Decoder(SenderContext)
 
 
 def parse(text: str | None) -> SenderContext:
     """Return what is stored."""
     return NOTHING if text is None else _DECODER.decode(text)
+
+
+def is_header(name: str) -> bool:
+    """Return whether a header of a delivery may be of what the sender said."""
+    return name.lower() in _RELAYED or name.lower().startswith(cloudevents.PREFIX)

@@ -18,13 +18,13 @@ from services.delivery.api.store import Attempt, Delivery, DeliveryStore
 from services.delivery.destinations import details
 from services.delivery.destinations.details import Details
 from services.delivery.destinations.pull.pulls import Pulls
-from services.domain import deliveries
+from services.domain import deliveries, sender_context
 from services.domain.notices import audit
 from services.domain.states import FINAL, AttemptOutcome, DeliveryStatus
 from services.domain.tenants import scopes
 from services.platform import errors, ids, paging
 from services.platform.auth import identity, roles
-from services.platform.auth.roles import Role
+from services.platform.auth.roles import PortalCapability, Role
 from services.platform.grpc import conversion
 from services.platform.grpc import errors as grpc_errors
 from services.platform.grpc.calls import Context
@@ -275,10 +275,17 @@ def _attempt(attempt: Attempt) -> pb.Attempt:
 
 
 def _details(found: Details) -> pb.AttemptDetails:
-    """Return the details that the caller may see: only an admin may know what is not public of the network."""
+    """Return the details that the caller may see.
+
+    Only an admin may know what is not public of the network. What the event's sender said besides the payload is for
+    those who may see that.
+    """
     shown = found.public or roles.includes(identity.CALLER.get().role, Role.ADMIN)
+    sent = found.request_headers
+    if not identity.has(PortalCapability.PAYLOADS):
+        sent = [(name, details.MASKED if sender_context.is_header(name) else value) for name, value in sent]
     return pb.AttemptDetails(
-        request_headers=[pb.AttemptHeader(name=name, value=value) for name, value in found.request_headers],
+        request_headers=[pb.AttemptHeader(name=name, value=value) for name, value in sent],
         response_headers=[pb.AttemptHeader(name=name, value=value) for name, value in found.response_headers],
         headers_cut=found.headers_cut,
         address=found.address if shown else "",

@@ -21,8 +21,8 @@ from services.domain.egress.policy import Policy
 from services.domain.states import DeliveryStatus
 from services.platform import ids
 from services.platform.auth import identity
-from services.platform.auth.identity import Identity
-from services.platform.auth.roles import Role
+from services.platform.auth.identity import Identity, Portal
+from services.platform.auth.roles import PortalCapability, Role
 from tests.delivery import sending
 from tests.delivery.conftest import Shared
 from tests.delivery.sending import post
@@ -242,12 +242,10 @@ async def test_a_delivery_says_its_trace_while_its_event_is_retained(world: Worl
 # -- who may see it --
 
 
-@pytest.mark.parametrize("public", [True, False])
-@pytest.mark.parametrize("role", [Role.READ, Role.WRITE, Role.ADMIN])
-async def test_what_is_not_public_is_shown_to_admins_alone(world: World, role: Role, *, public: bool) -> None:
+async def seen(world: World, found: Details, caller: Identity) -> pb.Attempt:
+    """Return an attempt with these details as a caller sees it."""
     delivery_id = await world.deliver(await world.subscription("http://receiver.example/"), due_in=600.0)
     row = await world.row(delivery_id)
-    found = Details(address="192.0.2.7", public=public, phases={Phase.DNS: 1.5}, response_headers=[("a", "b")])
     await world.pool.execute(
         "INSERT INTO delivery_attempts (delivery_id, claim_token, request, subscription_id, started_at, number, final,"
         " outcome, tenant_id, details) VALUES ($1, $2, 1, $3, now(), 1, false, 'http_5xx', 'default', $4)",
@@ -258,12 +256,32 @@ async def test_what_is_not_public_is_shown_to_admins_alone(world: World, role: R
     )
     unused: Any = None
     service = DeliveryService(world.store(), unused, unused, unused, unused)
-    token = identity.CALLER.set(Identity(tenant_id="default", role=role, key_id=str(ids.new())))
+    token = identity.CALLER.set(caller)
     try:
         answer = await service.GetDelivery(pb.GetDeliveryRequest(delivery_id=str(delivery_id)), unused)
     finally:
         identity.CALLER.reset(token)
     (attempt,) = answer.delivery.attempts
+    return attempt
+
+
+@pytest.mark.parametrize("capability", PortalCapability)
+async def test_what_the_sender_said_is_shown_to_links_that_show_payloads(
+    world: World, capability: PortalCapability
+) -> None:
+    said = [("ce-subject", "Ann Example"), ("X-Shopify-Shop-Domain", "ann.example"), ("Stripe-Signature", "t=1")]
+    found = Details(request_headers=[("X-Event-Type", "order.created"), *said])
+    portal = Portal(capabilities=frozenset({PortalCapability.VIEW, capability}), subscriptions=None)
+    attempt = await seen(world, found, Identity(tenant_id="default", role=Role.PORTAL, portal=portal))
+    shown = dict(said) if capability is PortalCapability.PAYLOADS else dict.fromkeys(dict(said), "***")
+    assert values(attempt.details.request_headers) == {"X-Event-Type": "order.created", **shown}
+
+
+@pytest.mark.parametrize("public", [True, False])
+@pytest.mark.parametrize("role", [Role.READ, Role.WRITE, Role.ADMIN])
+async def test_what_is_not_public_is_shown_to_admins_alone(world: World, role: Role, *, public: bool) -> None:
+    found = Details(address="192.0.2.7", public=public, phases={Phase.DNS: 1.5}, response_headers=[("a", "b")])
+    attempt = await seen(world, found, Identity(tenant_id="default", role=role, key_id=str(ids.new())))
     assert values(attempt.details.response_headers) == {"a": "b"}
     shown = public or role is Role.ADMIN
     assert attempt.details.address == ("192.0.2.7" if shown else "")
