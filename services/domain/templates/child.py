@@ -58,6 +58,7 @@ class Reply(msgspec.Struct, kw_only=True, omit_defaults=True):
     secrets: list[str] = []
     error: str | None = None
     line: int | None = None
+    near: str = ""
     # TOO_LONG or TOO_LARGE: the process had to end.
     ended: str | None = None
     # What compiling or rendering took, whichever took more: processor time, and growth of the process.
@@ -85,7 +86,7 @@ def answer(sources: Sources, request: Request, limit: "Limit") -> Reply:
             limit.begin(CPU_SECONDS, MEMORY_BYTES)
             made = sources.render(compiled, content_type, variables, len(request.event.payload))
     except TemplateFailed as failed:
-        return Reply(error=failed.message, line=failed.line)
+        return Reply(error=failed.message, line=failed.line, near=failed.near)
     except MemoryError:
         return Reply(ended=TOO_LARGE)
     return Reply(body=made.body, content_type=made.content_type, headers=made.headers)

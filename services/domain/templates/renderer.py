@@ -41,7 +41,8 @@ class Renderer:
             made = await self._render(template, event, secrets)
         except TemplateFailed as failed:
             RENDERED.labels("failed").inc()
-            raise TemplateFailed(_without(secrets, failed.message), failed.line) from None
+            message, near = (_without(secrets, text) for text in (failed.message, failed.near))
+            raise TemplateFailed(message, failed.line, near) from None
         RENDERED.labels("rendered").inc()
         return made
 
@@ -75,7 +76,7 @@ class Renderer:
             self._stopped.put(request.template, why)
             raise TemplateFailed(why)
         if reply.error is not None:
-            raise TemplateFailed(reply.error, reply.line)
+            raise TemplateFailed(reply.error, reply.line, reply.near)
         return reply
 
 

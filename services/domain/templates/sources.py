@@ -357,7 +357,8 @@ def check_output(body: bytes, content_type: str, payload_bytes: int) -> None:
     try:
         msgspec.json.decode(body)
     except msgspec.DecodeError as error:
-        raise TemplateFailed(f"the output is not JSON: {_plain(str(error), body)}") from None
+        why, near = _plain(str(error), body)
+        raise TemplateFailed(f"the output is not JSON: {why}", near=near) from None
     except RecursionError:
         raise TemplateFailed("the output is not JSON that can be read: it is nested too deeply") from None
 
@@ -365,14 +366,15 @@ def check_output(body: bytes, content_type: str, payload_bytes: int) -> None:
 _AT_BYTE = re.compile(r"^JSON is malformed: (.*) \(byte (\d+)\)$")
 
 
-def _plain(message: str, body: bytes) -> str:
+def _plain(message: str, body: bytes) -> tuple[str, str]:
+    """Return what is wrong with the output, and the piece of it where that is."""
     found = _AT_BYTE.match(message)
     if found is None:
-        return message
+        return message, ""
     place = int(found.group(2))
     begin = max(0, place - _NEAR_CHARACTERS)
     near = body[begin : place + _NEAR_CHARACTERS].decode(errors="replace")
-    return f"{found.group(1)}, on line {body.count(10, 0, place) + 1} of the output near {near!r}"
+    return f"{found.group(1)}, on line {body.count(10, 0, place) + 1} of the output", near
 
 
 def _failed(error: minijinja.TemplateError) -> TemplateFailed:

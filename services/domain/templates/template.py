@@ -38,12 +38,16 @@ class Rendered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TemplateFailed(Exception):
-    """A template made nothing that can be sent. The message is for its owner; `line` is that of the source."""
+    """A template made nothing that can be sent. The message is for its owner; `line` is that of the source.
 
-    def __init__(self, message: str, line: int | None = None) -> None:
+    `near` is a piece of the output. It has data of the event, and maybe a part of a secret: only a preview shows it.
+    """
+
+    def __init__(self, message: str, line: int | None = None, near: str = "") -> None:
         super().__init__(message if line is None else f"line {line}: {message}")
         self.message = message
         self.line = line
+        self.near = near
 
 
 def max_output_bytes(payload_bytes: int) -> int:

@@ -37,7 +37,8 @@ async def preview(
         secrets = {**dict.fromkeys(known, HIDDEN), **request.template_secrets}
         made = await renderer.render(template, event, secrets)
     except TemplateFailed as failed:
-        return pb.PreviewTemplateResponse(error=failed.message, line=failed.line)
+        error = f"{failed.message} near {failed.near!r}" if failed.near else failed.message
+        return pb.PreviewTemplateResponse(error=error, line=failed.line)
     return pb.PreviewTemplateResponse(
         body=made.body, content_type=made.content_type, headers=made.headers, secret_names=used
     )

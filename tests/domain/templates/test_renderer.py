@@ -82,6 +82,17 @@ async def test_no_secret_is_in_an_error(renderer: Renderer) -> None:
     assert "hunter2" not in made
 
 
+async def test_a_failure_shows_the_output_apart_from_its_message(renderer: Renderer) -> None:
+    """Others read the message with the attempt: it has no data of the event, and no part of a long secret."""
+    source = '{"a": "{{ event.data.name }}", "key": {{ secrets.key | safe }}}'
+    with pytest.raises(TemplateFailed) as raised:
+        await renderer.render(
+            Template(source=source, content_type="application/json"), event({"name": "Ann"}), {"key": "hunter2" * 9}
+        )
+    assert str(raised.value) == "the output is not JSON: invalid character, on line 1 of the output"
+    assert "Ann" in raised.value.near
+
+
 async def test_the_process_does_not_know_the_environment(monkeypatch: pytest.MonkeyPatch, renderer: Renderer) -> None:
     monkeypatch.setenv("ENCRYPTION_KEYS", "hunter2")
     await renderer.render(GOOD, event(), {})
