@@ -33,7 +33,8 @@ class Renderer:
 
     def __init__(self) -> None:
         self._sandbox = Sandbox()
-        self._stopped: BoundedCache[Template, str] = BoundedCache(STOPPED_KEPT, ttl_seconds=STOPPED_SECONDS)
+        # By tenant: another one may have the same template for events that are small.
+        self._stopped: BoundedCache[tuple[str, Template], str] = BoundedCache(STOPPED_KEPT, ttl_seconds=STOPPED_SECONDS)
 
     async def render(self, template: Template, event: Event, secrets: Mapping[str, str]) -> Rendered:
         """Return what is sent of an event; raise TemplateFailed, with no secret in its message."""
@@ -58,7 +59,7 @@ class Renderer:
     async def _render(self, template: Template, event: Event, secrets: Mapping[str, str]) -> Rendered:
         if template.preset is not None and len(event.payload) <= IN_PLACE_BYTES:
             return presets.render(template.preset, event, secrets)
-        why = self._stopped.get(template)
+        why = self._stopped.get((event.tenant_id, template))
         if why is not None:
             raise TemplateFailed(f"{why}, and is tried again after {STOPPED_SECONDS:g} s")
         reply = await self._asked(Request(template=template, event=event, secrets=secrets))
@@ -73,7 +74,8 @@ class Renderer:
         if reply.ended is not None:
             RENDERED.labels("stopped").inc()
             why = f"it was stopped: {_ENDED[reply.ended]}"
-            self._stopped.put(request.template, why)
+            if request.event is not None:
+                self._stopped.put((request.event.tenant_id, request.template), why)
             raise TemplateFailed(why)
         if reply.error is not None:
             raise TemplateFailed(reply.error, reply.line, reply.near)

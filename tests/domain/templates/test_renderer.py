@@ -93,6 +93,16 @@ async def test_a_failure_shows_the_output_apart_from_its_message(renderer: Rende
     assert "Ann" in raised.value.near
 
 
+async def test_a_template_that_was_stopped_is_rendered_for_another_tenant(renderer: Renderer) -> None:
+    loop = plain("{% for one in event.data.many %}{{ one | upper | lower }}{% endfor %}")
+    many = {"many": [["a" * 64] * 200] * 500}
+    with pytest.raises(TemplateFailed, match="it was stopped"):
+        await renderer.render(loop, event(many, tenant_id="acme"), {})
+    with pytest.raises(TemplateFailed, match="is tried again"):
+        await renderer.render(loop, event({"many": ["A"]}, tenant_id="acme"), {})
+    assert (await renderer.render(loop, event({"many": ["A"]}, tenant_id="other"), {})).body == b"a"
+
+
 async def test_the_process_does_not_know_the_environment(monkeypatch: pytest.MonkeyPatch, renderer: Renderer) -> None:
     monkeypatch.setenv("ENCRYPTION_KEYS", "hunter2")
     await renderer.render(GOOD, event(), {})
