@@ -278,6 +278,14 @@ def test_a_time_may_be_so_long_ago() -> None:
         moment("tomorrow")
 
 
+def test_send_at_takes_a_time_and_not_how_long_ago_it_was(webhookctl: Command) -> None:
+    refused = webhookctl("send", "cli.later", "--data", "{}", "--at", "24h")
+    assert (refused.code, refused.err) == (
+        1,
+        "error: --at must be a time, such as 2026-03-14T15:00:00Z; for a delay, use --in, such as --in 2h\n",
+    )
+
+
 def test_messages_of_a_stream_have_a_position_and_what_they_say() -> None:
     lines = [
         "retry: 1000",

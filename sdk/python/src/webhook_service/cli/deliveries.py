@@ -44,9 +44,14 @@ def moment(text: str) -> str:
     if text[:-1].isdecimal() and text[-1:] in units:
         return (datetime.now(UTC) - timedelta(**{units[text[-1]]: int(text[:-1])})).isoformat()
     with contextlib.suppress(ValueError):
-        found = datetime.fromisoformat(text)
-        return (found if found.tzinfo else found.astimezone()).isoformat()
+        return timestamp(text)
     raise ValueError(f"{text} is not a time: give one such as 2026-03-14T15:00:00Z, or how long ago, such as 24h")
+
+
+def timestamp(text: str) -> str:
+    """Return a time as the API takes it. One without an offset is local. Raise ValueError if it is not a time."""
+    found = datetime.fromisoformat(text)
+    return (found if found.tzinfo else found.astimezone()).isoformat()
 
 
 def _ids(asked: Session, given: list[str] | None) -> list[str] | None:

@@ -60,7 +60,8 @@ def show(context: typer.Context, name: Name) -> None:
         asked.output.line(json.dumps(found.latest_version.schema, indent=2))
         invalid = found.invalid_events
         if invalid.count:
-            asked.output.line(f"{invalid.count} events did not match; the last one: {'; '.join(invalid.last_errors)}")
+            events = "1 event" if invalid.count == 1 else f"{invalid.count} events"
+            asked.output.line(f"{events} did not match; the last one: {'; '.join(invalid.last_errors)}")
 
 
 @app.command()

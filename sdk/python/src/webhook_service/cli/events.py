@@ -13,7 +13,7 @@ import msgspec
 import typer
 
 from webhook_service.cli import session, subscriptions
-from webhook_service.cli.deliveries import moment
+from webhook_service.cli.deliveries import timestamp
 from webhook_service.models import WebhookAccepted
 
 _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
@@ -135,12 +135,20 @@ def _times(at: str | None, after: str | None, within: str | None) -> dict[str, A
         raise ValueError("--at cannot be combined with --in")
     times: dict[str, Any] = {}
     if at is not None:
-        times["deliver_at"] = moment(at)
+        times["deliver_at"] = _future(at)
     if after is not None:
         times["delay_seconds"] = _seconds("--in", after)
     if within is not None:
         times["deliver_within_seconds"] = _seconds("--within", within)
     return times
+
+
+def _future(text: str) -> str:
+    try:
+        return timestamp(text)
+    except ValueError:
+        message = "--at must be a time, such as 2026-03-14T15:00:00Z; for a delay, use --in, such as --in 2h"
+        raise ValueError(message) from None
 
 
 def _seconds(option: str, text: str) -> int:
