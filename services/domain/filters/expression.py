@@ -7,7 +7,7 @@ loaded with the first filter.
 import enum
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,9 +127,25 @@ def _compile(text: str) -> tuple[Expression, syntax.Node]:
         raise _refused(text, [Problem(None, f"must be a condition, which is true or false, and not a {returned}")])
     tree = syntax.tree(compiled.serialize())
     rules = Rules(tree)
-    if rules.problems:
-        raise _refused(text, rules.problems)
+    problems = rules.problems or list(_invalid_patterns(rules.matches))
+    if problems:
+        raise _refused(text, problems)
     return Expression(text, compiled, rules.max_values, rules.max_text_bytes), tree
+
+
+def _invalid_patterns(calls: Sequence[syntax.Node]) -> Iterator[Problem]:
+    """Yield the regular expressions that cannot be compiled, which the library finds out when it evaluates them."""
+    environment = _environment()
+    for call in calls:
+        found = _match().eval(environment.Activation({"event.id": "", "event.type": call.operands[1].text}))
+        if found.type().name() == "ERROR":
+            why = str(found.value()).partition(" [")[0].rpartition("expression: ")[2].rstrip(": ")
+            yield Problem(call.place, f"matches(): the pattern is not a valid regular expression: {why}")
+
+
+@functools.cache
+def _match() -> Any:
+    return _environment().compile("event.id.matches(event.type)")
 
 
 def _problems_of_text(text: str) -> bool:

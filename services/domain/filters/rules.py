@@ -73,6 +73,8 @@ class Rules:
 
     def __init__(self, tree: Node) -> None:
         self.problems: list[Problem] = []
+        # The calls of matches(), whose pattern is the second operand.
+        self.matches: list[Node] = []
         self._nodes = self._references = self._patterns_size = 0
         self._value_ns = self._byte_ns = 0.0
         self._check(tree, loop=None)
@@ -194,6 +196,7 @@ class Rules:
         size = max(1, len(pattern))
         for least, most in _REPETITION.findall(pattern):
             size *= max(1, int(least[:6] or 0), int(most[:6] or 0))
+        self.matches.append(node)
         self._patterns_size += size
         self._byte_ns += _PATTERN_BYTE_NS * size
 

@@ -99,6 +99,14 @@ def test_an_expression_is_evaluated_on_the_event(text: str, expected: Verdict) -
         ("(event.data.a + event.data.b).contains('a')", "line 1, column 39: contains() must be called on a field"),
         ("event.data.a.matches('(a?){300}')", "has regular expressions that are too large"),
         (r"event.data.a.matches('\\pL')", "line 1, column 21: matches(): the pattern must not contain"),
+        (
+            "event.data.a.matches('[')",
+            "line 1, column 21: matches(): the pattern is not a valid regular expression: missing ]",
+        ),
+        (
+            r"event.data.a.matches('(?=a)')",
+            "line 1, column 21: matches(): the pattern is not a valid regular expression: ",
+        ),
         (" && ".join(f"event.data.a != {n}" for n in range(31)), "refers to event.data 31 times; at most 30"),
         ("!" * 1 + "(" * 40 + "true" + ")" * 40, "is nested too deeply"),
         ("bytes(event.data.a) == b'a'", "line 1, column 6: bytes() is not available in filters"),
