@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import APIRouter, Path, Query, Response
 from google.protobuf.field_mask_pb2 import FieldMask
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field
 
 from protos.webhook.v1 import catalog_pb2 as pb
 from services.domain import events, limits
@@ -60,8 +60,17 @@ _EXISTS = (
 _VERSIONS_FULL = f"{openapi.KEY_IN_USE} Or the event type has 50 versions (`CATALOG_FULL`)."
 _PUBLISHED = "The schema would change, and the version is not a draft (`VERSION_PUBLISHED`): add a version instead."
 
+
+def _check_name(text: str) -> str:
+    if not events.is_valid_type(text):
+        raise ValueError(events.TYPE_EXPECTED)
+    return text
+
+
 _Description = Annotated[str, Field(max_length=limits.MAX_DESCRIPTION_LENGTH)]
-_TypeName = Annotated[str, StringConstraints(pattern=f"^{events.TYPE_PATTERN}$")]
+_TypeName = Annotated[
+    str, AfterValidator(_check_name), Field(json_schema_extra={"pattern": f"^{events.TYPE_PATTERN}$"})
+]
 EventTypeId = Annotated[models.Uuid, Path(description="Id of the event type.", examples=[EXAMPLE_ID])]
 Number = Annotated[int, Path(ge=1, le=1_000_000, description="Number of the version.", examples=[1])]
 
