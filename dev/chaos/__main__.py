@@ -17,7 +17,7 @@ from pathlib import Path
 
 import uvloop
 
-from dev.chaos import outbox, recovery, run, schedule, stack, verdict
+from dev.chaos import outbox, recovery, report, run, schedule, stack, verdict
 from dev.chaos.scenarios import SCENARIOS
 from dev.harness.supervisor import cancel_on_signals
 from services.platform.process import lifecycle
@@ -71,7 +71,7 @@ async def _main(options: argparse.Namespace, folder: Path, say: run.Say) -> bool
         bystanders = scenario.bystanders if scenario else 0
     evidence = await run.run(stack.make_plan(folder, shape), load, faults, say, bystanders=bystanders)
     judged = verdict.judge(evidence)
-    say(verdict.as_text(judged))
+    say(report.as_text(judged))
     wrong = [*verdict.too_gentle(judged), *(scenario.check(evidence, judged) if scenario else [])]
     for line in wrong:
         say(f"{options.scenario or 'the load'}: {line}")
@@ -84,24 +84,24 @@ async def _main(options: argparse.Namespace, folder: Path, say: run.Say) -> bool
             "scenario": options.scenario,
             "wrong": wrong,
         }
-        verdict.write_json(options.json, verdict.to_json(judged, faults, facts))
+        report.write_json(options.json, report.to_json(judged, faults, facts))
     return judged.ok and not wrong
 
 
 async def _recover(options: argparse.Namespace, folder: Path, say: run.Say) -> bool:
     say(f"{options.deliveries} failed deliveries, {options.kills} kills; data in {folder}")
     asked = recovery.Options(deliveries=options.deliveries, kills=options.kills, measure=options.measure)
-    report = await recovery.run(stack.make_plan(folder, schedule.SHAPES["five"]), asked, say)
-    say(recovery.as_text(report))
-    return not report.wrong
+    found = await recovery.run(stack.make_plan(folder, schedule.SHAPES["five"]), asked, say)
+    say(recovery.as_text(found))
+    return not found.wrong
 
 
 async def _relay(options: argparse.Namespace, folder: Path, say: run.Say) -> bool:
     say(f"{options.rows} rows, {options.kills} kills; data in {folder}")
     asked = outbox.Options(rows=options.rows, kills=options.kills)
-    report = await outbox.run(stack.make_plan(folder, outbox.SHAPE), asked, say)
-    say(outbox.as_text(report))
-    return not report.wrong
+    found = await outbox.run(stack.make_plan(folder, outbox.SHAPE), asked, say)
+    say(outbox.as_text(found))
+    return not found.wrong
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

@@ -24,7 +24,9 @@ class Send:
     """One event on its way into the service: its key, and the response to each try."""
 
     key: str
+    # How many subscriptions want it, and how many others a filter keeps it from.
     endpoints: int
+    kept_away: int = 0
     # Whether it goes to an endpoint where deliveries wait for each other.
     slow: bool = False
     # When it is due; None: at once.
@@ -56,6 +58,8 @@ class Request:
 
     delivery_id: UUID
     key: str
+    # A form of events.py.
+    form: str
     begun_at: float
     status: int | None = None
     # When the last byte of the response was handed to the system; for a flood, the last byte that a worker reads.
@@ -122,6 +126,9 @@ class Evidence:
     deliveries: Sequence[Delivery]
     # For every stored event, the key in its payload.
     event_keys: Mapping[UUID, str]
+    # The subscriptions with a filter, and those with a template.
+    filtered: frozenset[UUID] = frozenset()
+    templated: frozenset[UUID] = frozenset()
 
 
 # The longest time in which no delivery may end while some wait and none waits for a probe: leases that expire one after

@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import UUID
 
 import aiohttp
 import msgspec
 
+from dev.chaos import events
 from dev.chaos.evidence import Send
 
 TIMEOUT_SECONDS = 5.0
@@ -21,16 +24,6 @@ GIVE_UP_SECONDS = 240.0
 MAX_IN_FLIGHT = 256
 # 409: an earlier try with the same key is still running.
 RETRYABLE = frozenset({0, 409, 429, 502, 503})
-FILLING_BYTES = 200
-# Size of a payload that a worker reads within its byte budget.
-LARGE_BYTES = 100_000
-FAN_OUT_TYPE = "chaos.fan_out"
-# Every tenth event goes to all subscriptions of its type.
-FAN_OUT_EVERY = 10
-# Some go to so many that their deliveries are created after the answer.
-LARGE_FAN_OUT_TYPE = "chaos.large_fan_out"
-LARGE_FAN_OUT_EVERY = 150
-LARGE_FAN_OUT = 110
 # Of those for all subscriptions these are due later, so many seconds at most.
 SCHEDULED_EVERY = 30
 MAX_DELAY_SECONDS = 30
@@ -88,16 +81,15 @@ class Generator:
         self._free.release()
 
     async def _send(self, number: int, *, is_large: bool) -> None:
-        fan_out = not is_large and number % FAN_OUT_EVERY == 1
-        large_fan_out = fan_out and number % LARGE_FAN_OUT_EVERY == 1
-        endpoints = LARGE_FAN_OUT if large_fan_out else 2 if fan_out else 1
-        send = Send(key=f"chaos-{number}", endpoints=endpoints, slow=is_large)
+        fan_out = not is_large and number % events.FAN_OUT_EVERY == 1
+        endpoints = events.wanting(number) if fan_out else 1
+        kept_away = len(events.WANTS[events.type_of(number)]) - endpoints if fan_out else 0
+        send = Send(key=events.key_of(number), endpoints=endpoints, kept_away=kept_away, slow=is_large)
         self.sends.append(send)
-        filling = "x" * (LARGE_BYTES if is_large else FILLING_BYTES)
-        payload = {"key": send.key, "filling": filling}
+        payload = events.payload_of(number, events.LARGE_BYTES if is_large else events.FILLING_BYTES)
         if fan_out:
-            event_type = LARGE_FAN_OUT_TYPE if large_fan_out else FAN_OUT_TYPE
-            url, body = f"{self._base_url}/api/v1/events", {"event_type": event_type, "payload": payload}
+            url = f"{self._base_url}/api/v1/events"
+            body: dict[str, object] = {"event_type": events.type_of(number), "payload": payload}
             if number % SCHEDULED_EVERY == 1:
                 due_at = time.time() + 1 + number % MAX_DELAY_SECONDS
                 # The same in each try.
@@ -139,14 +131,23 @@ async def generating(base_url: str, api_key: str, subscriptions: Mapping[str, st
             await generator.close()
 
 
+@dataclass(kw_only=True)
+class Subscribed:
+    """The subscriptions to which events are sent by their ids, by name, and those of types that fan out."""
+
+    by_name: dict[str, str] = field(default_factory=dict)
+    filtered: set[UUID] = field(default_factory=set)
+    templated: set[UUID] = field(default_factory=set)
+
+
 async def subscribe(
     base_url: str, api_key: str, targets: Mapping[str, str | None], fan_out: Sequence[str]
-) -> dict[str, str]:
-    """Create a subscription for each target, and more of the fan-out type for the targets in `fan_out`.
+) -> Subscribed:
+    """Create a subscription for each target, and those of the types that fan out for the targets in `fan_out`.
 
-    Without a URL, it is one to pull from. Return the ids of the former by name.
+    Without a URL, it is one to pull from.
     """
-    found: dict[str, str] = {}
+    found = Subscribed()
     async with aiohttp.ClientSession(raise_for_status=True, headers=_headers(api_key)) as session:
 
         async def create(**fields: object) -> str:
@@ -157,11 +158,14 @@ async def subscribe(
         for name, url in targets.items():
             # No event has this type, so they are not part of the fan-out. An event without a type still matches.
             where = {"destination": "pull"} if url is None else {"target_url": url}
-            found[name] = await create(**where, event_types=["chaos.none"])
-        for name in fan_out:
-            await create(target_url=targets[name], event_types=[FAN_OUT_TYPE])
-        for number in range(LARGE_FAN_OUT):
-            await create(target_url=targets[fan_out[number % len(fan_out)]], event_types=[LARGE_FAN_OUT_TYPE])
+            found.by_name[name] = await create(**where, event_types=["chaos.none"])
+        for event_type, wants in events.WANTS.items():
+            for want, name in zip(wants, itertools.cycle(fan_out), strict=False):
+                identifier = UUID(await create(target_url=targets[name], event_types=[event_type], **want.fields))
+                if want.filtered:
+                    found.filtered.add(identifier)
+                if want.templated:
+                    found.templated.add(identifier)
     return found
 
 

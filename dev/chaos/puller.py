@@ -12,6 +12,7 @@ from uuid import UUID
 import aiohttp
 import msgspec
 
+from dev.chaos import events
 from dev.chaos.evidence import Request
 
 # The name of the subscription that they pull from.
@@ -26,13 +27,6 @@ RETRY_SECONDS = 0.25
 WORK_SECONDS = (0.01, 0.1)
 # Of what they pull, how much they fail to process, and how much they forget.
 FAILURES, FORGOTTEN = 0.05, 0.02
-
-
-class _Payload(msgspec.Struct):
-    key: str
-
-
-_KEY = msgspec.json.Decoder(_Payload)
 
 
 class Pullers:
@@ -60,8 +54,8 @@ class Pullers:
         seen: dict[str, Request] = {}
         results = []
         for delivery in deliveries:
-            key = _KEY.decode(base64.b64decode(delivery["payload_base64"])).key
-            request = Request(delivery_id=UUID(delivery["id"]), key=key, begun_at=begun_at)
+            found = events.read(base64.b64decode(delivery["payload_base64"]), delivery["event_id"], delivery["id"])
+            request = Request(delivery_id=UUID(delivery["id"]), begun_at=begun_at, **found)
             self._requests.append(request)
             lease = {"delivery_id": delivery["id"], "lease_token": delivery["lease_token"]}
             chance = self._random.random()

@@ -7,9 +7,9 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from uuid import UUID
 
-import msgspec
 from aiohttp import web
 
+from dev.chaos import events
 from dev.chaos.evidence import Request
 from dev.harness.receiver import reset, serving
 
@@ -29,13 +29,6 @@ GARBAGE = b"HTTP/1.1 \x00\xff\xfe\r\nX-\xff\x00: \xed\xa0\x80\r\n\r\n\x00"
 
 OK = "ok"
 Answer = Callable[[web.Request, Request], Awaitable[web.StreamResponse]]
-
-
-class _Payload(msgspec.Struct):
-    key: str
-
-
-_PAYLOAD = msgspec.json.Decoder(_Payload)
 
 
 class Receiver:
@@ -62,9 +55,9 @@ class Receiver:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Record one request and respond to it."""
         begun_at = time.monotonic()
-        payload = _PAYLOAD.decode(await request.read())
-        delivery_id = UUID(request.headers["X-Webhook-Delivery-Id"])
-        seen = Request(delivery_id=delivery_id, key=payload.key, begun_at=begun_at)
+        delivery_id, event_id = (request.headers[f"X-Webhook-{name}-Id"] for name in ("Delivery", "Event"))
+        found = events.read(await request.read(), event_id, delivery_id)
+        seen = Request(delivery_id=UUID(delivery_id), begun_at=begun_at, **found)
         self.requests.append(seen)
         endpoint = request.path.removeprefix("/")
         if endpoint == "slow":

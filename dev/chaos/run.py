@@ -62,11 +62,11 @@ async def run(
             say(f"{bystanders} other subscriptions are there")
         targets: dict[str, str | None] = {name: the_plan.target_url(name) for name in (*ENDPOINTS, "slow")}
         targets[PULLED] = None
-        subscriptions = await subscribe(the_plan.gateway_url, the_plan.api_key, targets, FAN_OUT_ENDPOINTS)
+        subscribed = await subscribe(the_plan.gateway_url, the_plan.api_key, targets, FAN_OUT_ENDPOINTS)
         say("the stack serves")
         async with (
-            generating(the_plan.gateway_url, the_plan.api_key, subscriptions) as generator,
-            pulling(the_plan.gateway_url, the_plan.api_key, subscriptions[PULLED], receiver.requests),
+            generating(the_plan.gateway_url, the_plan.api_key, subscribed.by_name) as generator,
+            pulling(the_plan.gateway_url, the_plan.api_key, subscribed.by_name[PULLED], receiver.requests),
         ):
             faults = Faults(running, receiver, say)
             breakers = Breakers()
@@ -95,6 +95,8 @@ async def run(
         openings=breakers.openings,
         deliveries=deliveries,
         event_keys=keys,
+        filtered=frozenset(subscribed.filtered),
+        templated=frozenset(subscribed.templated),
     )
 
 

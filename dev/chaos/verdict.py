@@ -1,19 +1,15 @@
 """Judge the evidence: nothing lost, no unexplained duplicate, and every attempt agrees with the receiver."""
 
-import json
-import platform
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 from uuid import UUID
 
+from dev.chaos import events
 from dev.chaos.evidence import Attempt, Delivery, Evidence, Opening, Request, Span
 from dev.chaos.generator import RETRYABLE
-from dev.chaos.schedule import Fault
-from dev.chaos.stack import DELIVERY_TIMEOUT_SECONDS, GUARD_SECONDS, LEASE_SECONDS, RETRY_LIMIT
+from dev.chaos.stack import DELIVERY_TIMEOUT_SECONDS, GUARD_SECONDS, LEASE_SECONDS
 
 # From a response until its outcome is committed, if nothing interferes.
 RECORDING_SECONDS = 2.0
@@ -251,6 +247,14 @@ class Verdict:
     # Events that were due later than they were sent, and deliveries of theirs that started before.
     scheduled: int
     early: int
+    # Deliveries that filters kept away from subscriptions, and those that they should have kept away, with second ones
+    # of an event to a subscription.
+    kept_away: int
+    misrouted: int
+    # Requests with what a template makes of their event, and those that carried neither that nor the payload, or the
+    # wrong one of the two.
+    rendered: int
+    misrendered: int
     # Deliveries that started more than five seconds after their event was accepted, or due, after the faults, because a
     # fault had opened the breaker of their endpoint; and those without a fault near.
     late_by_breaker: int
@@ -281,6 +285,8 @@ class Verdict:
             or self.unexplained_interruptions
             or self.unexplained_late
             or self.early
+            or self.misrouted
+            or self.misrendered
             or self.doubled_keys
             or self.refused
             or self.mismatched
@@ -311,6 +317,9 @@ def judge(evidence: Evidence) -> Verdict:
 
     _judge_sends(evidence, by_event, found)
     _judge_keys(evidence, found)
+    for count, texts in (("misrouted", events.misrouted(evidence)), ("misrendered", events.misrendered(evidence))):
+        for text in texts:
+            found.add(count, text)
     _judge_lateness(evidence, by_event, by_delivery, found, explained)
     duplicates = interrupted = 0
     for delivery in evidence.deliveries:
@@ -333,6 +342,10 @@ def judge(evidence: Evidence) -> Verdict:
         unexplained_interruptions=found.counts["unexplained interruption"],
         scheduled=sum(send.accepted and send.due_at is not None for send in evidence.sends),
         early=found.counts["early"],
+        kept_away=sum(send.kept_away for send in evidence.sends if send.accepted),
+        misrouted=found.counts["misrouted"],
+        rendered=sum(request.form == events.Form.RENDERED for request in evidence.requests),
+        misrendered=found.counts["misrendered"],
         late_by_breaker=explained[BREAKER],
         unexplained_late=found.counts["late"],
         ambiguous=sum(delivery.event_id not in accepted_ids for delivery in evidence.deliveries),
@@ -357,10 +370,9 @@ def _judge_sends(evidence: Evidence, by_event: Mapping[UUID, list[Delivery]], fo
         if wrong:
             found.add("refused", f"{send.key}: answered {wrong} before it was accepted")
         deliveries = by_event.get(send.event_id, [])
-        if len(deliveries) != send.endpoints:
-            found.add(
-                "lost", f"{send.key}: accepted for {send.endpoints} endpoints, {len(deliveries)} deliveries stored"
-            )
+        stored = len({delivery.subscription_id for delivery in deliveries})
+        if stored != send.endpoints:
+            found.add("lost", f"{send.key}: accepted for {send.endpoints} endpoints, deliveries to {stored} stored")
         for delivery in deliveries:
             if delivery.status not in {"delivered", "failed"}:
                 found.add("lost", f"{send.key}: delivery {delivery.id} ended as {delivery.status}")
@@ -456,40 +468,3 @@ def _story(delivery: Delivery, requests: Sequence[Request]) -> str:
         for r in requests
     )
     return f"{delivery.status} attempts [{attempts}] requests [{seen}]"
-
-
-_COLUMNS = ("faults", "seconds", "refused_tries", "duplicates")
-
-
-def to_json(verdict: Verdict, schedule: Sequence[Fault], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert the verdict to JSON; `facts` describe the run."""
-    return {
-        **facts,
-        "lease_seconds": LEASE_SECONDS,
-        "delivery_timeout_seconds": DELIVERY_TIMEOUT_SECONDS,
-        "retry_limit": RETRY_LIMIT,
-        "python": platform.python_version(),
-        "ok": verdict.ok,
-        "faults": len(schedule),
-        **asdict(verdict),
-    }
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Return the verdict as a JSON file."""
-    path.write_text(json.dumps(content, indent=2) + "\n")
-
-
-def as_text(verdict: Verdict) -> str:
-    """Return a table of the kinds of faults, the counts, and what is wrong, if anything."""
-    width = max((len(name) for name in verdict.by_fault), default=4)
-    lines = ["", "  ".join(["fault".ljust(width), *(column.rjust(13) for column in _COLUMNS)])]
-    lines += [
-        "  ".join([name.ljust(width), *(str(row[column]).rjust(13) for column in _COLUMNS)])
-        for name, row in verdict.by_fault.items()
-    ]
-    counts = {name: value for name, value in asdict(verdict).items() if isinstance(value, int)}
-    lines += ["", *(f"{name.replace('_', ' '):<26}{value:>9}" for name, value in counts.items()), ""]
-    lines += verdict.findings
-    lines.append("The promise was kept." if verdict.ok else "THE PROMISE WAS BROKEN.")
-    return "\n".join(lines)

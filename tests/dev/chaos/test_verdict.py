@@ -6,11 +6,13 @@ from uuid import UUID
 import pytest
 
 from dev.chaos import verdict
+from dev.chaos.events import Form
 from dev.chaos.evidence import Attempt, Delivery, Evidence, Opening, Request, Send, Span
 from dev.chaos.schedule import SHAPES, STALL, kinds
 
 KINDS = {**kinds(SHAPES["one"]), **kinds(SHAPES["five"]), STALL.name: STALL}
 EVENT, DELIVERY, SUBSCRIPTION = UUID(int=1), UUID(int=2), UUID(int=3)
+THESE = frozenset((SUBSCRIPTION,))
 KEY = "chaos-0"
 
 
@@ -33,9 +35,11 @@ def _delivery(*attempts: Attempt, status: str = "delivered") -> Delivery:
     )
 
 
-def _request(begun_at: float, status: int | None = 200, answered_at: float | None = None) -> Request:
+def _request(
+    begun_at: float, status: int | None = 200, answered_at: float | None = None, form: Form = Form.PAYLOAD
+) -> Request:
     answered = begun_at + 0.01 if answered_at is None and status is not None else answered_at
-    return Request(delivery_id=DELIVERY, key=KEY, begun_at=begun_at, status=status, answered_at=answered)
+    return Request(delivery_id=DELIVERY, key=KEY, form=form, begun_at=begun_at, status=status, answered_at=answered)
 
 
 def _judge(
@@ -45,10 +49,21 @@ def _judge(
     requests: Sequence[Request] = (),
     spans: Sequence[Span] = (),
     openings: Sequence[Opening] = (),
+    filtered: frozenset[UUID] = frozenset(),
+    templated: frozenset[UUID] = frozenset(),
+    key: str = KEY,
 ) -> verdict.Verdict:
-    keys = {delivery.event_id: KEY for delivery in deliveries}
     return verdict.judge(
-        Evidence(sends=sends, requests=requests, spans=spans, openings=openings, deliveries=deliveries, event_keys=keys)
+        Evidence(
+            sends=sends,
+            requests=requests,
+            spans=spans,
+            openings=openings,
+            deliveries=deliveries,
+            event_keys={delivery.event_id: key for delivery in deliveries},
+            filtered=filtered,
+            templated=templated,
+        )
     )
 
 
@@ -123,6 +138,35 @@ def test_a_scheduled_delivery_is_judged_from_when_it_is_due_and_may_not_be_early
     assert (judged(19.5).early, judged(19.5).ok) == (1, False)
     assert (judged(29.0).unexplained_late, judged(29.0).early) == (1, 0)
     assert _judge(sends=[_send(due_at=20.0)]).lost == 1
+
+
+def test_a_delivery_of_an_event_that_the_filter_is_false_of_is_misrouted() -> None:
+    """A subscription with the same filter wants event 0, and not event 11."""
+    delivery = _delivery(SUCCESS)
+    assert _judge(deliveries=[delivery], filtered=THESE).misrouted == 0
+    judged = _judge(deliveries=[delivery], filtered=THESE, key="chaos-11")
+    assert (judged.misrouted, judged.ok) == (1, False)
+    assert _judge(deliveries=[delivery], key="chaos-11").misrouted == 0
+
+
+def test_a_second_delivery_to_a_subscription_is_misrouted_and_does_not_stand_for_another() -> None:
+    second = Delivery(
+        id=UUID(int=5), event_id=EVENT, subscription_id=SUBSCRIPTION, status="failed", reason=None, attempts=()
+    )
+    judged = _judge(sends=[_send(endpoints=2)], deliveries=[_delivery(SUCCESS), second])
+    assert (judged.misrouted, judged.lost) == (1, 1)
+
+
+def test_every_request_carries_what_the_template_makes_or_the_payload() -> None:
+    def judged(*forms: Form, templated: frozenset[UUID] = THESE) -> verdict.Verdict:
+        requests = [_request(1.0 + number, 500, form=form) for number, form in enumerate(forms)]
+        return _judge(deliveries=[_delivery()], requests=requests, templated=templated)
+
+    assert (judged(Form.RENDERED, Form.RENDERED).misrendered, judged(Form.RENDERED).rendered) == (0, 1)
+    assert judged(Form.RENDERED, Form.PAYLOAD).misrendered == 1
+    assert judged(Form.RENDERED, Form.OTHER).misrendered == 1
+    assert judged(Form.RENDERED, templated=frozenset()).misrendered == 1
+    assert not judged(Form.OTHER).ok
 
 
 def test_a_refusal_that_is_not_retryable_is_reported() -> None:
