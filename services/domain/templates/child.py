@@ -172,6 +172,7 @@ def serve(shared: mmap.mmap) -> int:
 def main() -> None:
     """Fork a process that answers, and another one when it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setpgid(0, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     shared = mmap.mmap(-1, _BEGUN.size)
     while True:

@@ -12,7 +12,7 @@ import pytest
 
 from dev.shape import templates
 from dev.shape.report import Report
-from services.domain.templates import child
+from services.domain.templates import child, sandbox
 from services.domain.templates.child import Request
 from services.domain.templates.renderer import Renderer
 from services.domain.templates.sources import Sources
@@ -70,6 +70,24 @@ async def test_a_renderer_survives_the_end_of_its_process_and_of_a_caller(render
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert (await renderer.render(GOOD, event(), {})).body == b'{"a": 12300}'
+
+
+async def test_a_process_that_ends_before_it_is_asked_is_replaced(
+    renderer: Renderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = sandbox._started
+    started: list[asyncio.subprocess.Process] = []
+
+    async def start_one_that_ends() -> asyncio.subprocess.Process:
+        process = await start()
+        if not started:
+            process.kill()
+        started.append(process)
+        return process
+
+    monkeypatch.setattr(sandbox, "_started", start_one_that_ends)
+    assert (await renderer.render(GOOD, event(), {})).body == b'{"a": 12300}'
+    assert len(started) == 2
 
 
 async def test_no_secret_is_in_an_error(renderer: Renderer) -> None:
