@@ -389,6 +389,8 @@ CREATE TABLE webhook_events (
     -- What its sender said of it besides the payload (services/domain/sender_context.py). Null: nothing that is kept, or
     -- it was erased.
     sender_context   json,
+    -- When it was accepted, if it was scheduled. Null: as created_at.
+    accepted_at      timestamptz,
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
 

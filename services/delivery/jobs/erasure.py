@@ -74,8 +74,9 @@ async def find(
     connection: postgres.Connection, tenant_id: str, wanted: Filter, frozen_at: datetime, after: UUID, limit: int
 ) -> Found:
     """Return the first `limit` events beyond `after` that are wanted, accepted by `frozen_at`, and not erased."""
-    # What comes in meanwhile is not passed.
-    span = Span.of(wanted, ascending=True).beyond(after).until(frozen_at)
+    # What is due by now may have been accepted before: it was scheduled, and was moved before the job came to it.
+    now = await connection.fetchval(SQL["select_now"])
+    span = Span.of(wanted, ascending=True).beyond(after).until(now)
     walker = Walker(connection, SQL, tenant_id, span, limit)
     arguments = [[events.like_pattern(entry) for entry in wanted.event_types] or None, frozen_at]
     named = await search.named_events(connection, tenant_id, wanted)

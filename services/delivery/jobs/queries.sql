@@ -245,7 +245,7 @@ SELECT (SELECT count(*) FROM walked) AS rows_read, (SELECT count(*) FROM cut) AS
 -- events --
 -- Walks the events of all tenants.
 SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
-    SELECT id, tenant_id, event_type, created_at, erased_at FROM webhook_events
+    SELECT id, tenant_id, event_type, coalesce(accepted_at, created_at) AS created_at, erased_at FROM webhook_events
     WHERE id > $2 AND id < $3
     ORDER BY id {direction} LIMIT $4
 ) AS e
@@ -260,13 +260,14 @@ FROM (
     ) AS next
 ) AS named
 LEFT JOIN LATERAL (
-    SELECT tenant_id, event_type, created_at, erased_at FROM webhook_events WHERE id = named.id OFFSET 0
+    SELECT tenant_id, event_type, coalesce(accepted_at, created_at) AS created_at, erased_at FROM webhook_events
+    WHERE id = named.id OFFSET 0
 ) AS e ON true
 
 -- tagged_events --
 -- Walks those of a tenant ($1) that have one of the tags $8. Those that have several are there once.
 SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
-    SELECT found.event_id AS id, e.tenant_id, e.event_type, e.created_at, e.erased_at
+    SELECT found.event_id AS id, e.tenant_id, e.event_type, coalesce(e.accepted_at, e.created_at) AS created_at, e.erased_at
     FROM (
         SELECT DISTINCT t.event_id
         FROM unnest($8::text[]) AS wanted (tag)

@@ -101,6 +101,12 @@ UPDATE delivery_queue
 SET expires_at = CASE WHEN $5::boolean THEN moment_of(delivery_id) ELSE now() END + make_interval(secs => $4)
 WHERE delivery_id = ANY($1::uuid[]) AND delivery_id BETWEEN $2 AND $3
 
+-- set_accepted_at --
+-- Notes when new events ($1; $2 and $3: least and greatest id) that were scheduled had been accepted ($4).
+UPDATE webhook_events e SET accepted_at = a.accepted_at
+FROM unnest($1::uuid[], $4::timestamptz[]) AS a (id, accepted_at)
+WHERE e.id = a.id AND e.id = ANY($1::uuid[]) AND e.id BETWEEN $2 AND $3
+
 -- set_expiry_of_expanding --
 -- The same for those that new events ($1) are to get.
 UPDATE event_expansions

@@ -86,8 +86,13 @@ class NewEvent:
     deliver_at: datetime | None = None
     # For how long after that its deliveries may be made. None: DELIVERY_EXPIRY_HOURS.
     within_seconds: int | None = None
-    # Whether it was scheduled, and is due now: its deliveries expire so long after the time in its id.
-    was_scheduled: bool = False
+    # When it was accepted, if it was scheduled, and is due now. None: now.
+    accepted_at: datetime | None = None
+
+    @property
+    def was_scheduled(self) -> bool:
+        """Return whether it was scheduled: its deliveries expire so long after the time in its id."""
+        return self.accepted_at is not None
 
     @property
     def accepted(self) -> Accepted:
@@ -361,6 +366,11 @@ class EventStore:
         many = [event for event in events if event.targets]
         new = await self._insert(connection, few, hidden_seconds, lease)
         new |= await self._insert(connection, many, hidden_seconds, None)
+        made = [event for event in events if event.id in new]
+        names = [event.id for event in made]
+        if names:
+            accepted_at = [event.accepted_at for event in made]
+            await connection.execute(SQL["set_accepted_at"], names, min(names), max(names), accepted_at)
         return [
             event.accepted if event.id in new else msgspec.structs.replace(event.accepted, repeated=True)
             for event in events

@@ -253,7 +253,7 @@ class Mover:
             addressed_to=due.addressed_to,
             sender_context=due.sender_context,
             within_seconds=due.deliver_within_seconds,
-            was_scheduled=True,
+            accepted_at=due.accepted_at,
         )
 
     def _count(self, events: Iterable[NewEvent]) -> None:

@@ -201,6 +201,27 @@ async def test_an_erasure_deletes_scheduled_events_that_it_selects(world: World)
     assert await tables_with(world, SECRET) == set()
 
 
+@pytest.mark.parametrize("by", ["since", "tag", "event_ids"])
+async def test_an_erasure_erases_what_became_due_before_it_came_to_it(world: World, by: str) -> None:
+    job_at = datetime.now(UTC) - timedelta(hours=1)
+    before, after = (
+        dataclasses.replace(event(SECRET), tags=["customer=acme"], accepted_at=job_at + timedelta(minutes=minutes))
+        for minutes in (-1, 1)
+    )
+    async with world.pool.acquire() as connection, connection.transaction():
+        await events_of(world).insert_due(connection, [before, after], hidden_seconds=0)
+    wanted = {
+        "since": since(timedelta(hours=2)),
+        "tag": DeliveryFilter(tag=["customer=acme"]),
+        "event_ids": of(before.id, after.id),
+    }
+    job = await created(world, wanted[by])
+    await world.pool.execute("UPDATE jobs SET frozen_at = $2 WHERE id = $1", job.id, job_at)
+    await finished(world, store_of(world), job)
+    rows = await world.pool.fetch("SELECT id, erased_at FROM webhook_events")
+    assert {row["id"]: row["erased_at"] is not None for row in rows} == {before.id: True, after.id: False}
+
+
 async def test_unfinished_deliveries_of_an_erased_event_are_cancelled_for_it(world: World) -> None:
     subscription = await world.subscription("https://receiver.example/hook")
     states = ["pending", "scheduled", "in_flight", "delivered", "failed", "cancelled"]

@@ -58,6 +58,7 @@ async def test_an_event_that_is_due_gets_its_deliveries_and_is_not_early(ingest:
     row = await ingest.pool.fetchrow("SELECT * FROM webhook_events WHERE id = $1", UUID(accepted.event_id))
     assert row is not None
     assert row["created_at"] >= due
+    assert due - timedelta(minutes=5) < row["accepted_at"] < due
     assert (row["payload"], row["content_type"]) == (b'{"a":  1}', "application/vnd.a+json")
     event = await ingest.event(accepted.event_id)
     assert (event.HasField("deliver_at"), dict(event.tags)) == (False, {"a": "b"})
