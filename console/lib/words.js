@@ -51,7 +51,7 @@ export const ERRORS = {
   egress_denied: ["Target not allowed", "The URL leads to an address or a port that deliveries may not go to. An operator can allow it."],
   invalid_request: ["Invalid request", "No request can be made from the subscription's settings: check its URL and headers."],
   secret_unreadable: ["Secret unreadable", "The subscription's secrets cannot be decrypted with the keys that the service has. An operator must restore the encryption key."],
-  template_failed: ["Template failed", "The subscription's template made nothing that can be sent. Change it; retries use it as it is then."],
+  template_failed: ["Template failed", "The subscription's template made nothing that can be sent. Fix it: each retry uses the current template."],
   consumer_failed: ["Consumer failed", "The consumer that pulled it reported a failure. Retries go on by the schedule; look into the consumer's log."],
   lease_expired: ["Lease expired", "The consumer that pulled it reported nothing before its lease ended: it was stopped, or took too long. Ask for a longer lease, or extend it."],
   interrupted: ["Interrupted", "The worker stopped before it knew the outcome. The receiver may have got the request."],

@@ -1,7 +1,7 @@
 // An event: its payload, who got it, and who did not and why.
 import { html, useState } from "../../lib/html.js";
 import { allowed, call, get } from "../../lib/api.js";
-import { bytes, plural } from "../../lib/format.js";
+import { bytes, duration, plural } from "../../lib/format.js";
 import { go, link } from "../../lib/router.js";
 import { Badge, Button, Card, Confirm, Curl, Empty, Facts, Failure, Id, Loaded, Moment, More, Page, Skeleton, Table, toast } from "../../lib/ui.js";
 import { useList, useQuery } from "../../lib/query.js";
@@ -44,7 +44,7 @@ export default function EventPage({ args: [id] }) {
                     ["Type", found.event_type || html`<span class="mute">none</span>`],
                     ["Accepted", html`<${Moment} at=${found.created_at} />`],
                     found.scheduled && ["Due", html`<${Moment} at=${found.deliver_at} />`],
-                    found.scheduled && found.deliver_within_seconds && ["Expires", `${plural(found.deliver_within_seconds, "second")} after it is due`],
+                    found.scheduled && found.deliver_within_seconds && ["Expires", `${duration(found.deliver_within_seconds)} after it is due`],
                     ["Content type", found.content_type],
                     ["Size", bytes(found.payload_bytes)],
                     found.expanding && ["Deliveries", "are still being created"],
@@ -55,7 +55,7 @@ export default function EventPage({ args: [id] }) {
                 ${found.relayed_headers && html`<${Card} title="Relayed headers of the provider"><${Facts} items=${Object.entries(found.relayed_headers).map(([name, value]) => [name, html`<span class="mono">${value}</span>`])} /><//>`}
                 <${Card} title="Payload"><${Payload} event=${found} /><//>
                 ${found.scheduled
-                  ? html`<${Card} title="Deliveries"><${Empty} icon="clock" title="It is scheduled"><p>It is not due yet. Then it goes to every subscription that wants it.</p><//><//>`
+                  ? html`<${Card} title="Deliveries"><${Empty} icon="clock" title="Not due yet"><p>When it is due, it goes to every subscription that wants it then.</p><//><//>`
                   : html`<${Deliveries} path=${path} />`}
                 <${Routing} path=${path} />
               `}
