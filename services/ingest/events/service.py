@@ -1,8 +1,4 @@
-"""IngestService: validates items, finds their subscriptions, and commits what is valid.
-
-Items have spans, each in a trace of its own: from the call's arrival to the commit. A span is a producer's: what its
-event's deliveries are children of, however much later their attempts are made.
-"""
+"""IngestService: validates items, finds their subscriptions, and commits what is valid."""
 
 import asyncio
 import contextlib
@@ -25,9 +21,8 @@ from services.domain.idempotency import Key, key_of
 from services.domain.notices.activity import Activity
 from services.domain.secrets.vault import Vault
 from services.domain.sender_context import SenderContext
-from services.ingest import metrics
 from services.ingest.catalog.cache import Catalogs
-from services.ingest.events import cloudevents, search
+from services.ingest.events import answers, cloudevents, item_spans, search
 from services.ingest.events.committer import Committer
 from services.ingest.events.expansions import Expander
 from services.ingest.events.filter_checks import FilterChecks
@@ -59,70 +54,16 @@ from services.platform.auth import identity
 from services.platform.auth.roles import PortalCapability
 from services.platform.clock import Clock
 from services.platform.grpc import conversion
-from services.platform.grpc import errors as grpc_errors
 from services.platform.grpc.calls import Context
 from services.platform.http import json_text
 from services.platform.http.json_text import NotJson
 from services.platform.stores import walks
 from services.platform.stores.walks import Found, Paged
-from services.platform.tracing import spans
-from services.platform.tracing.spans import Attributes, Span, Tracer
+from services.platform.tracing.spans import Tracer
 
 log = structlog.get_logger(__name__)
 
-SPAN_NAME = "webhook accept"
 NOTHING_KEPT = itertools.repeat(None)
-# One for each item; None for one that is not traced.
-ItemSpans: TypeAlias = Sequence[Span | None]
-
-
-def begin_spans(tracer: Tracer, items: Sequence[ingest_pb2.IngestItem]) -> ItemSpans:
-    """Begin the spans. An item without a trace of its own belongs to the trace of the call."""
-    attributes: Attributes = {"messaging.batch.message_count": len(items)}
-    call = spans.CURRENT.get()
-    own = tracer.follow if identity.CALLER.get().internal else tracer.enter
-    begun: list[Span | None] = []
-    for item in items:
-        if item.traceparent:
-            begun.append(own(SPAN_NAME, spans.Kind.PRODUCER, item.traceparent, attributes))
-        else:
-            begun.append(tracer.follow(SPAN_NAME, spans.Kind.PRODUCER, call.traceparent if call else None, attributes))
-    return begun
-
-
-def end_spans(begun: ItemSpans, items: Sequence[ingest_pb2.IngestItem], results: Sequence[Answer]) -> None:
-    """End the spans with the result of each item. A refused item has only the reason."""
-    for span, item, result in zip(begun, items, results, strict=True):
-        if span is None:
-            continue
-        if isinstance(result, errors.WebhookError):
-            span.end(error=result.reason, failed=isinstance(result, errors.Unavailable))
-            continue
-        if isinstance(result, Handshake):
-            span.end()
-            continue
-        span.set({"webhook.event.id": str(result.event_id), "webhook.deliveries": result.deliveries})
-        if item.event_type:
-            span.set({"webhook.event.type": item.event_type})
-        if item.subscription_id:
-            span.set({"webhook.subscription.id": item.subscription_id})
-        if result.expanding:
-            span.set({"webhook.expanding": True})
-        if result.deliver_at is not None:
-            span.set({"webhook.deliver_at": result.deliver_at.isoformat()})
-        if result.repeated:
-            span.set({"webhook.repeated": True})
-        span.end()
-
-
-def fail_spans(begun: ItemSpans, error: BaseException) -> None:
-    """End the spans when the whole call failed."""
-    refused = errors.classify(error) if isinstance(error, Exception) else None
-    for span in begun:
-        if span is not None:
-            span.end(error=refused.reason if refused else type(error).__name__)
-
-
 MAX_BATCH_ITEMS = 1_000
 # A call is answered without the tenants that take longer than this, and than so many times what half of them take.
 PATIENCE_SECONDS = 0.5
@@ -178,7 +119,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         result = (await self._accept([request.item]))[0]
         if isinstance(result, errors.WebhookError):
             raise result
-        return ingest_pb2.IngestResponse(accepted=_answer(result))
+        return ingest_pb2.IngestResponse(accepted=answers.accepted_message(result))
 
     async def BatchIngest(
         self, request: ingest_pb2.BatchIngestRequest, _context: Context
@@ -186,7 +127,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         """Accept many events, with a result for each."""
         if len(request.items) > MAX_BATCH_ITEMS:
             raise errors.InvalidArgument.field("items", f"must be at most {MAX_BATCH_ITEMS}")
-        results = [_result(result) for result in await self._accept(request.items)]
+        results = [answers.result_message(result) for result in await self._accept(request.items)]
         seconds, rest = divmod(self._clock.now(), 1)
         now = timestamp_pb2.Timestamp(seconds=int(seconds), nanos=int(rest * 1e9))
         return ingest_pb2.BatchIngestResponse(results=results, server_time=now)
@@ -270,13 +211,13 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         """Return the results of `_take`, with a span for each traced item."""
         if self._tracer is None:
             return await self._take(items, itertools.repeat(None))
-        begun = begin_spans(self._tracer, items)
+        begun = item_spans.begin_spans(self._tracer, items)
         try:
             results = await self._take(items, [span.traceparent if span else None for span in begun])
         except BaseException as error:
-            fail_spans(begun, error)
+            item_spans.fail_spans(begun, error)
             raise
-        end_spans(begun, items, results)
+        item_spans.end_spans(begun, items, results)
         return results
 
     async def _take(
@@ -400,9 +341,9 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         ]
         self._guard.note(event for event, _ in new if event.deliver_at is None)
         self._mover.note(event.id for event, _ in new if event.deliver_at is not None)
-        _count(_merged(prepared, results))
+        answers.count(_merged(prepared, results))
         if self._activity is not None:
-            _tell(self._activity, new)
+            answers.tell(self._activity, new)
 
     async def _prepare(
         self, item: ingest_pb2.IngestItem, traceparent: str | None, kept: "_Kept"
@@ -686,82 +627,3 @@ def _key(
         tags = (text.encode() for text in rules.tag_texts(item.tags)) if item.tags else ()
         return key_of(tenant_id, route, key, *described, payload, *tags, *times.described(item))
     return None
-
-
-def _answer(answer: Accepted | Handshake) -> ingest_pb2.Accepted:
-    if isinstance(answer, Handshake):
-        return ingest_pb2.Accepted(status=ingest_pb2.INGEST_STATUS_HANDSHAKE, challenge=answer.challenge)
-    return _accepted(answer)
-
-
-def _accepted(accepted: Accepted) -> ingest_pb2.Accepted:
-    return ingest_pb2.Accepted(
-        event_id=str(accepted.event_id),
-        delivery_id=str(accepted.delivery_id) if accepted.delivery_id else "",
-        status=_status(accepted),
-        deliveries=accepted.deliveries,
-        expanding=accepted.expanding,
-        replayed=accepted.repeated,
-        empty_answer=accepted.empty_answer,
-        deliver_at=conversion.stamp(accepted.deliver_at),
-    )
-
-
-def _status(accepted: Accepted) -> "ingest_pb2.IngestStatus.ValueType":
-    if accepted.deliver_at is not None:
-        return ingest_pb2.INGEST_STATUS_SCHEDULED
-    return ingest_pb2.INGEST_STATUS_PENDING if accepted.wanted else ingest_pb2.INGEST_STATUS_FILTERED
-
-
-def _result(result: Answer) -> ingest_pb2.IngestResult:
-    if not isinstance(result, errors.WebhookError):
-        return ingest_pb2.IngestResult(accepted=_answer(result))
-    return ingest_pb2.IngestResult(
-        error=ingest_pb2.ItemError(
-            code=grpc_errors.code_number(result),
-            reason=result.reason,
-            message=result.message,
-            field=result.violations[0].field if result.violations else "",
-            violations=[
-                ingest_pb2.FieldViolation(field=one.field, description=one.description) for one in result.violations
-            ]
-            if len(result.violations) > 1
-            else (),
-        )
-    )
-
-
-def _count(results: Sequence[Answer]) -> None:
-    accepted = filtered = repeated = scheduled = 0
-    for result in results:
-        if isinstance(result, errors.WebhookError):
-            metrics.REJECTED.labels(result.reason).inc()
-        elif isinstance(result, Handshake):
-            pass  # no event
-        elif result.repeated:
-            repeated += 1
-        elif result.deliver_at is not None:
-            scheduled += 1
-        elif result.wanted:
-            accepted += 1
-        else:
-            filtered += 1
-    counted = (
-        (metrics.ACCEPTED, accepted),
-        (metrics.FILTERED, filtered),
-        (metrics.REPEATED, repeated),
-        (metrics.SCHEDULED, scheduled),
-    )
-    for counter, number in counted:
-        if number:
-            counter.inc(number)
-
-
-def _tell(activity: Activity, new: Iterable[tuple[NewEvent, Accepted]]) -> None:
-    for event, result in new:
-        deliveries = "1 delivery" if result.deliveries == 1 else f"{result.deliveries or 'no'} deliveries"
-        if result.expanding:
-            deliveries = "its deliveries follow"
-        if event.deliver_at is not None:
-            deliveries = f"scheduled for {event.deliver_at.isoformat(timespec='milliseconds')}"
-        activity.say("accepted %s as event %s: %s", event.event_type or "an untyped event", event.id, deliveries)

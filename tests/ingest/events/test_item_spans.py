@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from protos.webhook.v1.ingest_pb2 import IngestItem
-from services.ingest.events import service as item_spans
+from services.ingest.events import item_spans
 from services.ingest.events.store import Accepted
 from services.platform.auth import identity
 from services.platform.auth.identity import Identity
