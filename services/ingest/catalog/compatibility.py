@@ -207,13 +207,23 @@ def _type_set(schema: Mapping[str, Any]) -> frozenset[str]:
     given = schema.get("type")
     if given is None:
         values = schema["enum"] if "enum" in schema else [schema["const"]] if "const" in schema else None
-        return _ALL_TYPES if values is None else frozenset(_type_of(value) for value in values)
+        return _ALL_TYPES if values is None else frozenset(map(_type_of, {type(value) for value in values}))
     return frozenset([given] if isinstance(given, str) else given)
 
 
-def _type_of(value: Any) -> str:
-    kinds = ((bool, "boolean"), (str, "string"), (int, "integer"), (float, "number"), (dict, "object"), (list, "array"))
-    return next((name for kind, name in kinds if isinstance(value, kind)), "null")
+def _type_of(kind: type[Any]) -> str:
+    """Return the name of a type of decoded JSON. There may be thousands of values, and few types."""
+    return _TYPE_NAMES.get(kind, "null")
+
+
+_TYPE_NAMES: Mapping[type[Any], str] = {
+    bool: "boolean",
+    str: "string",
+    int: "integer",
+    float: "number",
+    dict: "object",
+    list: "array",
+}
 
 
 def _values(old: Mapping[str, Any], new: Mapping[str, Any], path: str) -> Iterator[Change]:
