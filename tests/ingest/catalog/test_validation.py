@@ -27,6 +27,14 @@ async def test_an_enforced_schema_refuses_what_does_not_match(catalog: Catalog) 
     assert await catalog.ingest.count() == 2
 
 
+async def test_events_are_not_validated_by_the_catalog_of_another_tenant(catalog: Catalog) -> None:
+    other = Catalog(await catalog.ingest.of("another-of-validation"))
+    await other.create(validation=pb.VALIDATION_ENFORCE)
+    await catalog.create("order.paid", validation=pb.VALIDATION_ENFORCE)
+    await catalog.ingest.send(event_type="order.created", payload=BAD)
+    await refused(other.ingest.send(event_type="order.created", payload=BAD))
+
+
 async def test_items_of_a_batch_have_errors_of_their_own(catalog: Catalog) -> None:
     await catalog.create(validation=pb.VALIDATION_ENFORCE)
     item = catalog.ingest.item
