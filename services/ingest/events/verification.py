@@ -356,7 +356,7 @@ def relayed(verification: Verification, item: ingest_pb2.IngestItem) -> dict[str
     named = ((name, headers.named(name)) for name in events.RELAYED_HEADERS[verification])
     found = {name: value for name, value in named if _RELAYED_VALUE.fullmatch(value)}
     if verification is Verification.GITHUB:
-        found[HUB_SIGNATURE] = item.hub_signature.signature
+        found[HUB_SIGNATURE] = item.hub_signature.signature.strip()  # as it was compared: now it is ASCII
     return found
 
 

@@ -96,8 +96,11 @@ async def test_headers_that_cannot_be_sent_again_are_left_out(ingest: Ingest) ->
         ("X-GitHub-Enterprise-Version", "2"),
     ):
         sent.verification.headers.add(name=name, value=value)
+    signature = sent.hub_signature.signature
+    sent.hub_signature.signature += "\r\n\u2028"
     event = await ingest.event((await ingest.send_item(sent)).event_id)
     assert event.relayed_headers.keys() == {"X-GitHub-Event", "X-Hub-Signature-256"}
+    assert event.relayed_headers["X-Hub-Signature-256"] == signature
 
 
 @pytest.mark.parametrize("preset", [pb.VERIFICATION_AUTO, pb.VERIFICATION_REQUIRED, pb.VERIFICATION_NONE])
