@@ -400,6 +400,39 @@ async def test_payloads_and_secrets_need_their_capabilities(http: httpx.AsyncCli
     assert made.json()["secret_key"].startswith("whsec_")
 
 
+async def test_what_tells_of_payloads_needs_payloads_too(http: httpx.AsyncClient, customer: Customer) -> None:
+    held = await token(http, customer.key, capabilities=["manage"])
+    shown = await token(http, customer.key, capabilities=["manage", "payloads"])
+    named = {"target_url": URL, "event_types": ["own.made"], "filter": "event.data.amount > 100"}
+    filtered = (await http.post("/api/v1/subscriptions", json=named, headers=bearer(customer.key))).json()["id"]
+    document = {"specversion": "1.0", "type": "own.made", "source": "/a", "id": "1", "data": {"amount": 5}}
+    event = json.dumps(document | {"subject": "Ann Example"})
+    structured = {"Content-Type": "application/cloudevents+json"}
+    sent = await http.post("/api/v1/cloudevents", content=event, headers=bearer(customer.key) | structured)
+    event_id = sent.json()["event_id"]
+    preview = {"template": {"preset": "slack"}, "event_id": event_id}
+    check = {"filter": "event.data.amount == 5", "event_ids": [event_id]}
+    for key, sees in ((held, False), (shown, True)):
+        found = (await http.get(f"/api/v1/events/{event_id}", headers=bearer(key))).json()
+        assert ("Ann Example" in json.dumps(found)) is sees
+        only = {"subscription_id": filtered}
+        routing = await http.get(f"/api/v1/events/{event_id}/routing", params=only, headers=bearer(key))
+        ((route),) = routing.json()["items"]
+        assert ("Its filter was false" in route["explanation"]) is sees
+        assert ("a payload that is not shown" in route["explanation"]) is not sees
+        for path, body in (("templates/preview", preview), ("filters/check", check)):
+            answer = await http.post(f"/api/v1/{path}", json=body, headers=bearer(key))
+            assert answer.status_code == (200 if sees else 403), answer.text
+
+
+async def test_secrets_of_templates_need_the_capability(http: httpx.AsyncClient, customer: Customer) -> None:
+    held = await token(http, customer.key, capabilities=["manage"])
+    path = f"/api/v1/subscriptions/{customer.own['subscription_id']}"
+    for values in ({"key": "v"}, None):
+        answer = await http.patch(path, json={"template_secrets": values}, headers=bearer(held))
+        assert (answer.status_code, answer.json()["reason"]) == (403, "CAPABILITY_MISSING"), answer.text
+
+
 async def test_the_token_beats_a_cookie_and_acts_under_its_own_name(
     keyed: Stack, http: httpx.AsyncClient, customer: Customer
 ) -> None:
