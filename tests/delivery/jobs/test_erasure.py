@@ -189,11 +189,20 @@ async def test_an_erasure_deletes_scheduled_events_that_it_selects(world: World)
         )
         for name in ("acme", "acme", "other")
     ]
-    for made in scheduled:
+    due_ms = ids.milliseconds(scheduled[0].id)
+    theirs, late = (
+        dataclasses.replace(scheduled[0], id=ids.at_millisecond(ids.new(), due_ms), key=None, tenant_id=tenant)
+        for tenant in ("other", "default")
+    )
+    for made in (*scheduled, theirs):
         await stored(world, made)
-    job = await finished(world, store_of(world), await created(world, DeliveryFilter(tag=["customer=acme"])))
+    job = await created(world, DeliveryFilter(tag=["customer=acme"]))
+    await stored(world, late)
+    job = await finished(world, store_of(world), job)
     assert job.done == 2
-    assert await world.pool.fetchval("SELECT array_agg(id) FROM scheduled_events") == [scheduled[2].id]
+    left = {row["id"] for row in await world.pool.fetch("SELECT id FROM scheduled_events")}
+    assert left == {scheduled[2].id, theirs.id, late.id}
+    await world.pool.execute("DELETE FROM scheduled_events WHERE id = ANY($1)", [theirs.id, late.id])
     hashes = await world.pool.fetch("SELECT object_id FROM idempotency_keys WHERE request_hash <> ''")
     assert scheduled[2].id in {row["object_id"] for row in hashes}
     assert not {made.id for made in scheduled[:2]} & {row["object_id"] for row in hashes}

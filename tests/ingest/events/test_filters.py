@@ -9,7 +9,7 @@ import pytest
 from protos.webhook.v1 import ingest_pb2
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.domain.filters import evaluation
-from services.ingest.events import expansions
+from services.ingest.events import expansions, filter_checks
 from services.ingest.subscriptions import slow_filters
 from services.platform import errors
 from tests.ingest.conftest import CALL_SECONDS, Ingest, counted, eventually, fields, refused
@@ -202,6 +202,13 @@ async def test_a_filter_is_not_tried_on_what_the_caller_cannot_see(ingest: Inges
     assert isinstance(error, errors.NotFound)
     latest = ingest_pb2.LatestEvents(subscription_id=subscription.id)
     assert isinstance(await refused(_check(ingest, latest=latest)), errors.NotFound)
+
+
+async def test_a_check_has_bounds(ingest: Ingest) -> None:
+    many = [str(UUID(int=number)) for number in range(filter_checks.MAX_EVENTS + 1)]
+    assert fields(await refused(_check(ingest, event_ids=many))) == ["event_ids"]
+    large = ingest_pb2.TriedEvent(payload=b" " * ((1 << 20) + 1))
+    assert (await refused(_check(ingest, event=large))).reason == "PAYLOAD_TOO_LARGE"
 
 
 async def test_a_check_names_what_is_wrong_with_it(ingest: Ingest) -> None:

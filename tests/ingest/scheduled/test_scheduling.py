@@ -156,6 +156,9 @@ async def test_only_scheduled_events_of_the_tenant_can_be_cancelled(ingest: Inge
     assert (await refused(cancel(other, accepted.event_id))).reason is errors.ErrorReason.NOT_FOUND
     assert (await refused(other.event(accepted.event_id))).reason is errors.ErrorReason.NOT_FOUND
     assert await ingest.count("scheduled_events") == 1
+    await cancel(ingest, accepted.event_id)
+    # Nor is it told that it was cancelled.
+    assert (await refused(cancel(other, accepted.event_id))).reason is errors.ErrorReason.NOT_FOUND
 
 
 async def test_routing_says_that_an_event_is_scheduled(ingest: Ingest) -> None:
