@@ -56,6 +56,8 @@ EXEMPT: Mapping[str, str] = {
     "webhook.v1.SubscriptionService.CheckIngestToken": "changes nothing",
     "webhook.v1.SubscriptionService.PreviewTemplate": "changes nothing",
     "preview_template": "changes nothing",
+    "webhook.v1.IngestService.CheckFilter": "changes nothing",
+    "check_filter": "changes nothing",
 }
 READS = ("Get", "List", "Search", "Stream", "Summarize", "Watch")
 URL = "https://example.com/hook/path-of-a-credential?token=query-of-a-credential"

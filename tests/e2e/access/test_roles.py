@@ -40,8 +40,8 @@ async def test_rest_operations_are_open_only_to_the_roles_in_the_table(
             allowed = role_table.ALLOWED[name, behind]
             seen.add((name, behind))
             # Nothing has this id, and no body is sent: nothing is created or changed.
-            where = path.replace("{tenant_id}", "nobody-of-this-name")
-            for parameter in ("subscription_id", "delivery_id", "event_id", "key_id", "link_id"):
+            where = path.replace("{tenant_id}", "nobody-of-this-name").replace("{number}", "1")
+            for parameter in ("subscription_id", "delivery_id", "event_id", "event_type_id", "key_id", "link_id"):
                 where = where.replace(f"{{{parameter}}}", str(ids.new()))
             answer = await http.request(method, where, headers=bearer(key))
             if role in allowed:
