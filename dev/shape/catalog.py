@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dev.shape import hostile_schemas
-from services.ingest.catalog.schemas import Schema
+from services.domain.catalog.schemas import Schema
 from services.platform import errors
 
 SUITE = "jsonschema==4.25.1 --hash=sha256:e4a9655ce0da0c0b67a085847e00a3a51449e1157f4f75e9fb5aa545e122eb85"

@@ -17,9 +17,9 @@ from uuid import UUID
 
 import structlog
 
+from services.domain.catalog.schemas import Schema
 from services.domain.validation import Validation
 from services.ingest import metrics
-from services.ingest.catalog.schemas import Schema
 from services.ingest.catalog.store import CatalogStore, Findings, State, Validated
 from services.platform import errors
 from services.platform.process import background

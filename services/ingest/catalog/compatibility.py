@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from services.ingest.catalog.bounds import escaped
+from services.domain.catalog.bounds import escaped
 from services.platform import errors
 
 MAX_CHANGES = 100

@@ -7,8 +7,8 @@ from datetime import datetime
 from uuid import UUID
 
 from services.domain import events, limits
+from services.domain.catalog.schemas import MAX_EXAMPLE_BYTES, Schema, decoded
 from services.domain.validation import Validation
-from services.ingest.catalog.schemas import MAX_EXAMPLE_BYTES, Schema, decoded
 from services.platform import errors
 
 # Of a tenant, and of an event type.

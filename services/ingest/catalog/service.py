@@ -6,12 +6,12 @@ from typing import Any
 from protos.webhook.v1 import catalog_pb2 as pb
 from protos.webhook.v1 import catalog_pb2_grpc
 from services.domain import events
+from services.domain.catalog.schemas import Schema
 from services.domain.idempotency import key_of_request
 from services.domain.validation import Validation
 from services.ingest.catalog import compatibility
 from services.ingest.catalog.cache import Catalogs
 from services.ingest.catalog.record import EventType, Status, TypeDraft, Version, VersionDraft, check_description
-from services.ingest.catalog.schemas import Schema
 from services.ingest.catalog.store import CatalogStore, TypeChange
 from services.platform import errors, ids, paging
 from services.platform.auth import identity

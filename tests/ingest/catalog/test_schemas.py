@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from dev.shape import catalog as shape
-from services.ingest.catalog import bounds
-from services.ingest.catalog.schemas import MAX_ERRORS, MAX_VALUES, Schema
+from services.domain.catalog import bounds
+from services.domain.catalog.schemas import MAX_ERRORS, MAX_VALUES, Schema
 from services.platform import errors
 
 # Files of the official JSON Schema Test Suite, draft 2020-12, as the package jsonschema 4.25.1 has them.

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from protos.webhook.v1 import catalog_pb2 as pb
-from services.ingest.catalog.schemas import Schema
+from services.domain.catalog.schemas import Schema
 from services.platform import errors
 from tests.ingest.catalog.conftest import Catalog
 from tests.ingest.conftest import counted, eventually, fields, refused, serving

@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 import jsonschema_rs
 import msgspec
 
-from services.ingest.catalog import bounds
-from services.ingest.catalog.bounds import escaped
+from services.domain.catalog import bounds
+from services.domain.catalog.bounds import escaped
 from services.platform import errors
 from services.platform.http import json_text
 from services.platform.http.json_text import NotJson
