@@ -52,6 +52,8 @@ CREATE TABLE event_type_versions (
     schema        text NOT NULL CHECK (octet_length(schema) <= 65536),
     -- JSON text; empty: there is none.
     example       text NOT NULL DEFAULT '' CHECK (octet_length(example) <= 16384),
+    -- A template that makes a payload of the version before of one of this version; empty: there is none.
+    down_conversion text NOT NULL DEFAULT '' CHECK (octet_length(down_conversion) <= 16384),
     description   text NOT NULL DEFAULT '' CHECK (length(description) <= 1024),
     sunset_at     timestamptz CHECK (sunset_at IS NULL OR status = 'deprecated'),
     created_at    timestamptz NOT NULL DEFAULT now(),
@@ -267,6 +269,8 @@ CREATE TABLE subscriptions (
     -- What templates know as secrets. Null: none. And their names, in alphabetical order.
     sealed_template_secrets     bytea,
     template_secret_names       text[] NOT NULL DEFAULT '{}',
+    -- The versions that it gets of events, by their types. Null: it gets them as they are.
+    event_versions              jsonb CHECK (jsonb_typeof(event_versions) = 'object'),
     -- Where in a payload that is sent to it each tag is. Null: it looks for none.
     tag_paths                   jsonb CHECK (jsonb_typeof(tag_paths) = 'object'),
     -- Whether the provider's own headers are kept with what comes in, and sent with its deliveries.
@@ -391,6 +395,9 @@ CREATE TABLE webhook_events (
     sender_context   json,
     -- When it was accepted, if it was scheduled. Null: as created_at.
     accepted_at      timestamptz,
+    -- The payload as subscriptions get it that are pinned to earlier versions, by their numbers
+    -- (services/delivery/destinations/conversions.py). Null: it was not converted, or it was erased.
+    converted        bytea,
     PRIMARY KEY (id)
 ) PARTITION BY RANGE (id);
 

@@ -295,6 +295,10 @@ type BatchResults struct {
 type BatchedEvent struct {
 	EventType string `json:"event_type"`
 
+	// The version of its type that the payload is of. Default: the current version if the type is in the
+	// catalog, and otherwise none.
+	EventVersion *int64 `json:"event_version,omitempty"`
+
 	// Any JSON value. Its exact bytes are delivered, including key order, spacing, and number format.
 	Payload any `json:"payload"`
 
@@ -594,6 +598,9 @@ type CreatedSubscription struct {
 
 	// Names of the template's secrets.
 	TemplateSecretNames []string `json:"template_secret_names"`
+
+	// The versions that it gets of events, by type.
+	EventVersions map[string]int64 `json:"event_versions"`
 
 	// Signature required on incoming webhooks.
 	Verify Verification `json:"verify"`
@@ -1032,6 +1039,9 @@ type Event struct {
 	// null if the event has no type.
 	EventType *string `json:"event_type"`
 
+	// The version of its type that the payload is of; absent if it has none.
+	EventVersion *int64 `json:"event_version,omitempty"`
+
 	// Content-Type with which the payload is delivered.
 	ContentType string `json:"content_type"`
 
@@ -1099,6 +1109,10 @@ type EventBatchBody struct {
 // EventBody has a value.
 type EventBody struct {
 	EventType string `json:"event_type"`
+
+	// The version of its type that the payload is of. Default: the current version if the type is in the
+	// catalog, and otherwise none.
+	EventVersion *int64 `json:"event_version,omitempty"`
 
 	// Any JSON value. Its exact bytes are delivered, including key order, spacing, and number format.
 	Payload any `json:"payload"`
@@ -1201,8 +1215,13 @@ type EventTypeBody struct {
 	// What the events are about, for people.
 	Description *string `json:"description,omitempty"`
 
-	// A payload that matches the schema, at most 16 KiB. Null: none.
+	// A payload that matches the schema, at most 16 KiB.
 	Example any `json:"example,omitempty"`
+
+	// A template in MiniJinja that makes a payload of the version before of one of this version
+	// (`event.data`), for subscriptions that `event_versions` pins to an earlier one; at most 16,384
+	// bytes. It may change at any time. Null: none.
+	DownConversion *string `json:"down_conversion,omitempty"`
 
 	// As in `event_type` of events. Unique in the tenant; it cannot be changed.
 	Name string `json:"name"`
@@ -1285,6 +1304,11 @@ type EventTypeVersion struct {
 	// A payload; null: none.
 	Example json.RawMessage `json:"example"`
 
+	// A template in MiniJinja that makes a payload of the version before of one of this version
+	// (`event.data`), for subscriptions that `event_versions` pins to an earlier one; at most 16,384
+	// bytes. It may change at any time. null: none.
+	DownConversion *string `json:"down_conversion"`
+
 	CreatedAt time.Time `json:"created_at"`
 
 	UpdatedAt time.Time `json:"updated_at"`
@@ -1307,8 +1331,13 @@ type EventTypeVersionBody struct {
 	// What is new in it, for people.
 	Description *string `json:"description,omitempty"`
 
-	// A payload that matches the schema, at most 16 KiB. Null: none.
+	// A payload that matches the schema, at most 16 KiB.
 	Example any `json:"example,omitempty"`
+
+	// A template in MiniJinja that makes a payload of the version before of one of this version
+	// (`event.data`), for subscriptions that `event_versions` pins to an earlier one; at most 16,384
+	// bytes. It may change at any time. Null: none.
+	DownConversion *string `json:"down_conversion,omitempty"`
 }
 
 // EventTypeVersionList: All versions of an event type, the newest first.
@@ -1333,6 +1362,11 @@ type EventTypeVersionPatch struct {
 
 	// A payload that matches the schema. Null: none.
 	Example any `json:"example,omitempty"`
+
+	// A template in MiniJinja that makes a payload of the version before of one of this version
+	// (`event.data`), for subscriptions that `event_versions` pins to an earlier one; at most 16,384
+	// bytes. It may change at any time. Null: none.
+	DownConversion *string `json:"down_conversion,omitempty"`
 
 	// Null has the names of fields to reset or remove, as in the API.
 	Null []string `json:"-"`
@@ -2749,6 +2783,9 @@ type Subscription struct {
 	// Names of the template's secrets.
 	TemplateSecretNames []string `json:"template_secret_names"`
 
+	// The versions that it gets of events, by type.
+	EventVersions map[string]int64 `json:"event_versions"`
+
 	// Signature required on incoming webhooks.
 	Verify Verification `json:"verify"`
 
@@ -2901,6 +2938,12 @@ type SubscriptionBody struct {
 	// update: absent keeps the stored values, null removes them, and other values replace all of them.
 	TemplateSecrets map[string]any `json:"template_secrets,omitempty"`
 
+	// The versions to get of events, by type; `invoice.*` means every type that begins with `invoice.`.
+	// The entry that names the type decides, or else the longest prefix. Payloads of later versions are
+	// converted by `down_conversion` of the catalog's versions; others are sent as they are. An update
+	// replaces all entries. Absent or null: events are sent as they are.
+	EventVersions map[string]int64 `json:"event_versions,omitempty"`
+
 	// Client certificate for receivers that require one (mutual TLS). Requires a `target_url` with https;
 	// the key is write-only. In an update: absent keeps the stored certificate, null removes it.
 	ClientCertificate *ClientCertificateBody `json:"client_certificate,omitempty"`
@@ -3052,6 +3095,12 @@ type SubscriptionPatch struct {
 	// At most 10; a name has 1 to 64 characters of `a-z 0-9 _`, a value 1 to 256 characters. In an
 	// update: absent keeps the stored values, null removes them, and other values replace all of them.
 	TemplateSecrets map[string]any `json:"template_secrets,omitempty"`
+
+	// The versions to get of events, by type; `invoice.*` means every type that begins with `invoice.`.
+	// The entry that names the type decides, or else the longest prefix. Payloads of later versions are
+	// converted by `down_conversion` of the catalog's versions; others are sent as they are. An update
+	// replaces all entries. Absent or null: events are sent as they are.
+	EventVersions map[string]int64 `json:"event_versions,omitempty"`
 
 	// Client certificate for receivers that require one (mutual TLS). Requires a `target_url` with https;
 	// the key is write-only. In an update: absent keeps the stored certificate, null removes it.

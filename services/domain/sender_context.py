@@ -18,6 +18,8 @@ class SenderContext(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     headers: Mapping[str, str] = {}
     # The attributes of a CloudEvent, as services/domain/cloudevents.py has them.
     cloudevent: Attributes = {}
+    # Of the event, as the catalog has it; None: it has none.
+    event_version: int | None = None
 
     @property
     def text(self) -> str | None:

@@ -168,7 +168,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
             )
             access_pb2_grpc.add_AccessServiceServicer_to_server(access, server)
             audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(AuditStore(pool)), server)
-            catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogService(catalog, catalogs), server)
+            catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogService(catalog, catalogs, renderer), server)
 
         try:
             authenticator = Authenticator(settings, callers.find, callers.find_actor)

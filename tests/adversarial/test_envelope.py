@@ -178,12 +178,13 @@ def test_payloads_in_any_spelling_are_extracted_from_envelopes_and_events_unchan
     @given(TEXTS, SPACES, SPACES, PAYLOAD_KEYS, TYPE_KEYS, st.sampled_from([1, -1]))
     def check(text: bytes, a: str, b: str, payload_key: str, type_key: str, order: int) -> None:
         tally.add("envelopes", 2)
+        expected: tuple[Any, ...] = ("order.created", text, {}, "", None, 0)
         payload = f"{payload_key}{a}:{b}".encode() + text
         body = f"{a}{{{b}".encode() + payload + f"{a}}}{b}".encode()
         assert envelope.webhook(body, JSON) == envelope.Payload(text, "application/json", enveloped=True)
         check_webhook(body)
         members = [f'{type_key}{a}:{b}"order.created"'.encode(), payload]
-        assert envelope.event(b"{" + b",".join(members[::order]) + b"}", JSON) == ("order.created", text, {}, "", None)
+        assert envelope.event(b"{" + b",".join(members[::order]) + b"}", JSON) == expected
 
     check()
 
@@ -192,12 +193,12 @@ def test_payloads_beside_tags_and_times_are_extracted_unchanged(many: settings, 
     seconds = st.integers(0, 2_592_000)
 
     @many
-    @given(TEXTS, SPACES, SPACES, SENT_TAGS, TYPE_KEYS, seconds, st.datetimes(), st.permutations(range(6)))
+    @given(TEXTS, SPACES, SPACES, SENT_TAGS, TYPE_KEYS, seconds, st.datetimes(), st.permutations(range(7)))
     def check(
         text: bytes, a: str, b: str, tags: dict[str, str], type_key: str, late: int, at: datetime, order: list[int]
     ) -> None:
         tally.add("envelopes", 1)
-        moment = at.replace(tzinfo=UTC)
+        moment, version = at.replace(tzinfo=UTC), late % 1_000_001
         members = [
             f'{type_key}{a}:{b}"order.created"{a}'.encode(),
             f'"payload"{b}:{a}'.encode() + text + a.encode(),
@@ -205,9 +206,11 @@ def test_payloads_beside_tags_and_times_are_extracted_unchanged(many: settings, 
             f'"delay_seconds"{a}:{b}{late}'.encode(),
             f'"deliver_at"{a}:{b}"{moment.isoformat()}"'.encode(),
             f'"deliver_within_seconds"{a}:{b}{late or "null"}'.encode(),
+            f'"event_version"{b}:{a}{version or "null"}'.encode(),
         ]
         body = f"{a}{{{b}".encode() + b",".join(members[place] for place in order) + b"}"
-        assert envelope.event(body, JSON) == ("order.created", text, tags, "", envelope.Times(moment, late, late))
+        times = envelope.Times(moment, late, late)
+        assert envelope.event(body, JSON) == ("order.created", text, tags, "", times, version)
 
     check()
 
@@ -275,7 +278,7 @@ def test_payloads_in_any_spelling_are_extracted_from_batches_unchanged(many: set
         texts = envelope.batch(body, JSON)
         assert texts == written
         assert [envelope.batched(text) for text in texts] == [
-            ("order.created", one[0], one[7] or {}, f"k{number}" if one[6] else "", None)
+            ("order.created", one[0], one[7] or {}, f"k{number}" if one[6] else "", None, 0)
             for number, one in enumerate(batch)
         ]
 

@@ -42,6 +42,7 @@ export default function EventPage({ args: [id] }) {
                 <${Card}>
                   <${Facts} items=${[
                     ["Type", found.event_type || html`<span class="mute">none</span>`],
+                    found.event_version && ["Version", found.event_version],
                     ["Accepted", html`<${Moment} at=${found.created_at} />`],
                     found.scheduled && ["Due", html`<${Moment} at=${found.deliver_at} />`],
                     found.scheduled && found.deliver_within_seconds && ["Expires", `${duration(found.deliver_within_seconds)} after it is due`],

@@ -169,6 +169,7 @@ function Overview({ subscription, path }) {
           subscription.destination === "http" && ["Rate limit", subscription.rate_limit_per_second ? `${subscription.rate_limit_per_second} a second` : "none"],
           subscription.destination === "http" && ["Timeout", subscription.timeout_seconds ? `${subscription.timeout_seconds} s` : "the service’s default"],
           Object.keys(subscription.metadata).length > 0 && ["Metadata", Object.entries(subscription.metadata).map(([key, value]) => html`<div><span class="mute">${key}=</span>${value}</div>`)],
+          Object.keys(subscription.event_versions || {}).length > 0 && ["Versions of events", Object.entries(subscription.event_versions).map(([type, number]) => `${type}: ${number}`).join(", ")],
           subscription.template && ["Template", subscription.template.preset || `its own, ${subscription.template.content_type}`],
           subscription.header_names.length > 0 && ["Headers", subscription.header_names.join(", ")],
           subscription.client_certificate && ["Client certificate", html`${subscription.client_certificate.subject}, expires <${Time} at=${subscription.client_certificate.not_after} />`],

@@ -88,6 +88,7 @@ class EventTypeVersionSpec(_message.Message):
     SUNSET_AT_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     EXAMPLE_FIELD_NUMBER: _builtins.int
+    DOWN_CONVERSION_FIELD_NUMBER: _builtins.int
     schema: _builtins.str
     """JSON Schema 2020-12, as JSON text of at most 64 KiB. References lead only to places within it."""
     status: Global___EventTypeStatus.ValueType
@@ -96,6 +97,11 @@ class EventTypeVersionSpec(_message.Message):
     """What is new in it, for people; at most 1,024 characters."""
     example: _builtins.str
     """A payload, as JSON text of at most 16 KiB that matches the schema. Empty means none."""
+    down_conversion: _builtins.str
+    """A template in MiniJinja that makes a payload of the version before of one of this version, at most 16 KiB, for
+    subscriptions that are pinned to an earlier version. It may change at any time. Empty means none. Requires an earlier
+    version.
+    """
     @_builtins.property
     def sunset_at(self) -> _timestamp_pb2.Timestamp:
         """When a deprecated version ends; unset means that this is not known. Requires the status deprecated."""
@@ -108,10 +114,11 @@ class EventTypeVersionSpec(_message.Message):
         sunset_at: _timestamp_pb2.Timestamp | None = ...,
         description: _builtins.str = ...,
         example: _builtins.str = ...,
+        down_conversion: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sunset_at", b"sunset_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "example", b"example", "schema", b"schema", "status", b"status", "sunset_at", b"sunset_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "down_conversion", b"down_conversion", "example", b"example", "schema", b"schema", "status", b"status", "sunset_at", b"sunset_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

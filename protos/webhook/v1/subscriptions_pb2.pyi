@@ -698,6 +698,26 @@ class SubscriptionSpec(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class EventVersionsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TARGET_URL_FIELD_NUMBER: _builtins.int
     EVENT_TYPES_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
@@ -718,6 +738,7 @@ class SubscriptionSpec(_message.Message):
     FILTER_ON_ERROR_FIELD_NUMBER: _builtins.int
     RELAY_HEADERS_FIELD_NUMBER: _builtins.int
     TEMPLATE_FIELD_NUMBER: _builtins.int
+    EVENT_VERSIONS_FIELD_NUMBER: _builtins.int
     SECRET_KEY_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
     VERIFICATION_SECRETS_FIELD_NUMBER: _builtins.int
@@ -810,6 +831,14 @@ class SubscriptionSpec(_message.Message):
         """What is sent in place of the payload; unset means the payload."""
 
     @_builtins.property
+    def event_versions(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """The versions that this subscription gets of events, at most 100: the type of each, or a prefix such as "invoice.*", and the
+        number. The type decides, or else the longest prefix. An event of a later version is converted, by down_conversion of
+        the versions between; one of an earlier version, or without one, is sent as it is. Cannot be combined with
+        relay_headers and KIND_SYSTEM. An update replaces all of them.
+        """
+
+    @_builtins.property
     def headers(self) -> Global___CustomHeaders:
         """Headers that each request carries in addition to the service's own. An update replaces the stored ones; without
         values it removes them.
@@ -854,6 +883,7 @@ class SubscriptionSpec(_message.Message):
         filter_on_error: Global___FilterOnError.ValueType = ...,
         relay_headers: _builtins.bool = ...,
         template: Global___Template | None = ...,
+        event_versions: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
         secret_key: _builtins.str | None = ...,
         headers: Global___CustomHeaders | None = ...,
         verification_secrets: Global___VerificationSecrets | None = ...,
@@ -862,7 +892,7 @@ class SubscriptionSpec(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_expires_after_idle_seconds", b"_expires_after_idle_seconds", "_filter", b"_filter", "_keep_when_disabled", b"_keep_when_disabled", "_name", b"_name", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "expires_after_idle_seconds", b"expires_after_idle_seconds", "filter", b"filter", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "name", b"name", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "template", b"template", "template_secrets", b"template_secrets", "timeout_seconds", b"timeout_seconds", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expires_after_idle_seconds", b"_expires_after_idle_seconds", "_filter", b"_filter", "_keep_when_disabled", b"_keep_when_disabled", "_name", b"_name", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "description", b"description", "destination", b"destination", "event_types", b"event_types", "expires_after_idle_seconds", b"expires_after_idle_seconds", "filter", b"filter", "filter_on_error", b"filter_on_error", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "metadata", b"metadata", "name", b"name", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "relay_headers", b"relay_headers", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "tag_paths", b"tag_paths", "target_url", b"target_url", "template", b"template", "template_secrets", b"template_secrets", "timeout_seconds", b"timeout_seconds", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_expires_after_idle_seconds", b"_expires_after_idle_seconds", "_filter", b"_filter", "_keep_when_disabled", b"_keep_when_disabled", "_name", b"_name", "_rate_limit_burst", b"_rate_limit_burst", "_rate_limit_per_second", b"_rate_limit_per_second", "_secret_key", b"_secret_key", "_timeout_seconds", b"_timeout_seconds", "client_certificate", b"client_certificate", "description", b"description", "destination", b"destination", "event_types", b"event_types", "event_versions", b"event_versions", "expires_after_idle_seconds", b"expires_after_idle_seconds", "filter", b"filter", "filter_on_error", b"filter_on_error", "headers", b"headers", "keep_when_disabled", b"keep_when_disabled", "kind", b"kind", "metadata", b"metadata", "name", b"name", "rate_limit_burst", b"rate_limit_burst", "rate_limit_per_second", b"rate_limit_per_second", "relay_headers", b"relay_headers", "retry_policy", b"retry_policy", "secret_key", b"secret_key", "signature_scheme", b"signature_scheme", "tag_paths", b"tag_paths", "target_url", b"target_url", "template", b"template", "template_secrets", b"template_secrets", "timeout_seconds", b"timeout_seconds", "verification", b"verification", "verification_secrets", b"verification_secrets"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__expires_after_idle_seconds: _TypeAlias = _typing.Literal["expires_after_idle_seconds"]  # noqa: Y015
     _WhichOneofArgType__expires_after_idle_seconds: _TypeAlias = _typing.Literal["_expires_after_idle_seconds", b"_expires_after_idle_seconds"]  # noqa: Y015

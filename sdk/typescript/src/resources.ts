@@ -64,7 +64,7 @@ export class EventsResource {
    * Give tags in the body or in `X-Webhook-Tags`, not in both.
    */
   publish(options: Schemas['EventBody'] & { idempotency_key?: string }): Promise<Schemas['EventAccepted']> {
-    return this.transport.call({ method: 'POST', path: '/api/v1/events', statuses: [202], body: pick(options, ['event_type', 'payload', 'tags', 'deliver_at', 'delay_seconds', 'deliver_within_seconds']), keyed: true, idempotencyKey: options.idempotency_key });
+    return this.transport.call({ method: 'POST', path: '/api/v1/events', statuses: [202], body: pick(options, ['event_type', 'event_version', 'payload', 'tags', 'deliver_at', 'delay_seconds', 'deliver_within_seconds']), keyed: true, idempotencyKey: options.idempotency_key });
   }
 
   /**
@@ -149,7 +149,7 @@ export class SubscriptionsResource {
    * key is never shown.
    */
   create(options: Schemas['SubscriptionBody'] & { idempotency_key?: string } = {}): Promise<Schemas['CreatedSubscription']> {
-    return this.transport.call({ method: 'POST', path: '/api/v1/subscriptions', statuses: [201], body: pick(options, ['destination', 'expires_after_idle_seconds', 'target_url', 'secret_key', 'signature_scheme', 'event_types', 'filter', 'filter_on_error', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'relay_headers', 'kind', 'template', 'template_secrets', 'client_certificate']), keyed: true, idempotencyKey: options.idempotency_key });
+    return this.transport.call({ method: 'POST', path: '/api/v1/subscriptions', statuses: [201], body: pick(options, ['destination', 'expires_after_idle_seconds', 'target_url', 'secret_key', 'signature_scheme', 'event_types', 'filter', 'filter_on_error', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'relay_headers', 'kind', 'template', 'template_secrets', 'event_versions', 'client_certificate']), keyed: true, idempotencyKey: options.idempotency_key });
   }
 
   /**
@@ -182,7 +182,7 @@ export class SubscriptionsResource {
    * types. The status and the `kind` never change. To change only some fields, use PATCH.
    */
   replace(subscriptionId: string, options: Schemas['SubscriptionBody'] & { if_match?: string } = {}): Promise<Schemas['Subscription']> {
-    return this.transport.call({ method: 'PUT', path: `/api/v1/subscriptions/${segment(subscriptionId)}`, statuses: [200], body: pick(options, ['destination', 'expires_after_idle_seconds', 'target_url', 'secret_key', 'signature_scheme', 'event_types', 'filter', 'filter_on_error', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'relay_headers', 'kind', 'template', 'template_secrets', 'client_certificate']), headers: { 'If-Match': options.if_match } });
+    return this.transport.call({ method: 'PUT', path: `/api/v1/subscriptions/${segment(subscriptionId)}`, statuses: [200], body: pick(options, ['destination', 'expires_after_idle_seconds', 'target_url', 'secret_key', 'signature_scheme', 'event_types', 'filter', 'filter_on_error', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'relay_headers', 'kind', 'template', 'template_secrets', 'event_versions', 'client_certificate']), headers: { 'If-Match': options.if_match } });
   }
 
   /**
@@ -195,7 +195,7 @@ export class SubscriptionsResource {
    * null}}` removes one header and keeps the others.
    */
   update(subscriptionId: string, options: Schemas['SubscriptionPatch'] & { if_match?: string } = {}): Promise<Schemas['Subscription']> {
-    return this.transport.call({ method: 'PATCH', path: `/api/v1/subscriptions/${segment(subscriptionId)}`, statuses: [200], body: pick(options, ['destination', 'expires_after_idle_seconds', 'target_url', 'secret_key', 'signature_scheme', 'event_types', 'filter', 'filter_on_error', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'relay_headers', 'kind', 'template', 'template_secrets', 'client_certificate']), headers: { 'If-Match': options.if_match } });
+    return this.transport.call({ method: 'PATCH', path: `/api/v1/subscriptions/${segment(subscriptionId)}`, statuses: [200], body: pick(options, ['destination', 'expires_after_idle_seconds', 'target_url', 'secret_key', 'signature_scheme', 'event_types', 'filter', 'filter_on_error', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'relay_headers', 'kind', 'template', 'template_secrets', 'event_versions', 'client_certificate']), headers: { 'If-Match': options.if_match } });
   }
 
   /**
@@ -398,7 +398,7 @@ export class EventTypesResource {
    * Add an event type to the catalog, with version 1 of its schema.
    */
   create(options: Schemas['EventTypeBody'] & { idempotency_key?: string }): Promise<Schemas['EventType']> {
-    return this.transport.call({ method: 'POST', path: '/api/v1/event-types', statuses: [201], body: pick(options, ['schema', 'status', 'sunset_at', 'description', 'example', 'name', 'validation']), keyed: true, idempotencyKey: options.idempotency_key });
+    return this.transport.call({ method: 'POST', path: '/api/v1/event-types', statuses: [201], body: pick(options, ['schema', 'status', 'sunset_at', 'description', 'example', 'down_conversion', 'name', 'validation']), keyed: true, idempotencyKey: options.idempotency_key });
   }
 
   /**
@@ -443,7 +443,7 @@ export class EventTypesResource {
    * Add the next version to an event type. If it is `live`, events are validated against it from now on.
    */
   createVersion(eventTypeId: string, options: Schemas['EventTypeVersionBody'] & { idempotency_key?: string }): Promise<Schemas['EventTypeVersion']> {
-    return this.transport.call({ method: 'POST', path: `/api/v1/event-types/${segment(eventTypeId)}/versions`, statuses: [201], body: pick(options, ['schema', 'status', 'sunset_at', 'description', 'example']), keyed: true, idempotencyKey: options.idempotency_key });
+    return this.transport.call({ method: 'POST', path: `/api/v1/event-types/${segment(eventTypeId)}/versions`, statuses: [201], body: pick(options, ['schema', 'status', 'sunset_at', 'description', 'example', 'down_conversion']), keyed: true, idempotencyKey: options.idempotency_key });
   }
 
   /**
@@ -484,7 +484,7 @@ export class EventTypesResource {
    * changes.
    */
   updateVersion(eventTypeId: string, number: string, options: Schemas['EventTypeVersionPatch'] = {}): Promise<Schemas['EventTypeVersion']> {
-    return this.transport.call({ method: 'PATCH', path: `/api/v1/event-types/${segment(eventTypeId)}/versions/${segment(number)}`, statuses: [200], body: pick(options, ['schema', 'status', 'sunset_at', 'description', 'example']) });
+    return this.transport.call({ method: 'PATCH', path: `/api/v1/event-types/${segment(eventTypeId)}/versions/${segment(number)}`, statuses: [200], body: pick(options, ['schema', 'status', 'sunset_at', 'description', 'example', 'down_conversion']) });
   }
 }
 

@@ -328,7 +328,7 @@ WITH before AS MATERIALIZED (
 ), expanding AS (
     DELETE FROM event_expansions WHERE event_id = ANY($1::uuid[])
 ), erased AS (
-    UPDATE webhook_events SET payload = NULL, sender_context = NULL
+    UPDATE webhook_events SET payload = NULL, sender_context = NULL, converted = NULL
     WHERE id = ANY(ARRAY(SELECT id FROM before)) AND id BETWEEN $2 AND $3
 )
 SELECT id, bytes FROM before

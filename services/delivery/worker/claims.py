@@ -65,7 +65,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     content_encoding: str | None = None
     # Of the span that its event was accepted in, if it is traced.
     traceparent: str | None = None
-    # Of its subscription, if that has a template, which destinations/templates.py reads.
+    # Of its subscription, if that has a template or is pinned to versions, which destinations/templates.py reads.
     template_version: int | None = None
     # Whether its event is there, and has no payload any more.
     erased: bool = False

@@ -19,7 +19,7 @@ WITH free AS (
 )
 SELECT c.*, now() AS claimed_at, s.target_url, s.endpoint_version, s.sealed_secrets, s.deleted_at IS NOT NULL AS deleted,
        s.timeout_seconds, s.retry_policy, s.sealed_headers, s.sealed_client_certificate, s.relay_headers,
-       CASE WHEN s.template IS NOT NULL THEN s.version END AS template_version,
+       CASE WHEN s.template IS NOT NULL OR s.event_versions IS NOT NULL THEN s.version END AS template_version,
        CASE WHEN s.status <> 'active' THEN s.status WHEN s.destination = 'pull' THEN 'pull'
             WHEN h.breaker = 'open' OR h.breaker = 'half_open' AND h.probe_delivery_id IS DISTINCT FROM c.id
             THEN 'breaker_open' END AS held_by,

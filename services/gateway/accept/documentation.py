@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from services.domain import events, limits
+from services.domain import event_versions, events, limits
 from services.gateway.accept import envelope, routes
 from services.gateway.resources import models
 from services.gateway.web import openapi, problems
@@ -31,6 +31,16 @@ TAGS_HEADER = {
         "without commas."
     ),
     "schema": {"type": "string", "examples": ["order=42, customer=acme"]},
+}
+_EVENT_VERSION: dict[str, Any] = {
+    "type": ["integer", "null"],
+    "minimum": event_versions.NUMBER.least,
+    "maximum": event_versions.NUMBER.most,
+    "description": (
+        "The version of its type that the payload is of. Default: the current version if the type is in the catalog, "
+        "and otherwise none."
+    ),
+    "examples": [2],
 }
 _TIMES: dict[str, Any] = {
     "deliver_at": {
@@ -267,7 +277,13 @@ _EVENT = {
                     "title": "EventBody",
                     "type": "object",
                     "required": ["event_type", "payload"],
-                    "properties": {"event_type": _EVENT_TYPE, "payload": _PAYLOAD, "tags": _TAGS, **_TIMES},
+                    "properties": {
+                        "event_type": _EVENT_TYPE,
+                        "event_version": _EVENT_VERSION,
+                        "payload": _PAYLOAD,
+                        "tags": _TAGS,
+                        **_TIMES,
+                    },
                     "additionalProperties": False,
                 },
                 "example": {"event_type": "order.created", "payload": _EXAMPLE_PAYLOAD},
@@ -297,6 +313,7 @@ _BATCHED_EVENT = {
     "required": ["event_type", "payload"],
     "properties": {
         "event_type": _EVENT_TYPE,
+        "event_version": _EVENT_VERSION,
         "payload": _PAYLOAD,
         "tags": _TAGS,
         **_TIMES,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 
-from services.domain import events, limits
+from services.domain import event_versions, events, limits
 from services.gateway.web import problems
 from services.gateway.web.routing import JSON, is_json
 from services.platform import errors
@@ -55,6 +55,8 @@ class PublishedEvent(NamedTuple):
     idempotency_key: str = ""
     # None: it states none.
     times: Times | None = None
+    # 0: it states none.
+    event_version: int = 0
 
 
 # As many as a call to ingest takes.
@@ -66,6 +68,7 @@ MAX_EXPLAINED_BYTES = 64 << 10
 class _TaggedEnvelope(msgspec.Struct, forbid_unknown_fields=True):
     event_type: msgspec.Raw
     payload: msgspec.Raw
+    event_version: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     tags: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     deliver_at: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     delay_seconds: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -90,6 +93,7 @@ _BatchEnvelope = msgspec.defstruct("_BatchEnvelope", [("events", Elements)], for
 class _EventEnvelope(msgspec.Struct, forbid_unknown_fields=True):
     event_type: str
     payload: msgspec.Raw
+    event_version: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     tags: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     deliver_at: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     delay_seconds: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -99,7 +103,8 @@ class _EventEnvelope(msgspec.Struct, forbid_unknown_fields=True):
     def is_plain(self) -> bool:
         """Whether it has nothing but a type and a payload."""
         return (
-            self.tags is msgspec.UNSET
+            self.event_version is msgspec.UNSET
+            and self.tags is msgspec.UNSET
             and self.deliver_at is msgspec.UNSET
             and self.delay_seconds is msgspec.UNSET
             and self.deliver_within_seconds is msgspec.UNSET
@@ -162,7 +167,8 @@ def event(body: bytes, content_type: bytes | None) -> PublishedEvent:
         if not decoded.is_plain:
             exact = _members(body, _decode(_TAGGED, body))
             tags = _tags(exact["tags"]) if "tags" in exact else _NO_TAGS
-            return PublishedEvent(decoded.event_type, exact["payload"], tags, times=_times(exact))
+            times, version = _times(exact), _event_version(exact)
+            return PublishedEvent(decoded.event_type, exact["payload"], tags, times=times, event_version=version)
         type_first = _key(body) == "event_type"
         before, after = (STRING_THEN_KEY, END) if type_first else (FIRST_KEY, STRING_THEN_END)
         return PublishedEvent(decoded.event_type, json_text.cut(body, len(decoded.payload), before, after), _NO_TAGS)
@@ -208,7 +214,7 @@ def batched(text: bytes) -> PublishedEvent:
         if not events.is_valid_text(key):
             raise errors.InvalidArgument.field("idempotency_key", events.TEXT_EXPECTED)
     tags = _tags(exact["tags"]) if "tags" in exact else _NO_TAGS
-    return PublishedEvent(event_type, exact["payload"], tags, key, _times(exact))
+    return PublishedEvent(event_type, exact["payload"], tags, key, _times(exact), _event_version(exact))
 
 
 def is_valid_json(body: bytes) -> bool:
@@ -237,7 +243,7 @@ def _tags(value: bytes) -> Mapping[str, str]:
 
 _MOMENT = msgspec.json.Decoder(Annotated[datetime, msgspec.Meta(tz=True)] | None)
 _MOMENT_EXPECTED = "must be a time with its offset, such as 2026-01-30T12:00:00Z"
-_SECONDS = msgspec.json.Decoder(int | None)
+_NUMBER = msgspec.json.Decoder(int | None)
 
 
 def _times(exact: Mapping[str, bytes]) -> Times | None:
@@ -255,13 +261,21 @@ def _times(exact: Mapping[str, bytes]) -> Times | None:
     return Times(moment, delay_seconds, within_seconds)
 
 
+def _event_version(exact: Mapping[str, bytes]) -> int:
+    return _number(exact, "event_version", event_versions.NUMBER, "must be a whole number")
+
+
 def _seconds(exact: Mapping[str, bytes], field: str, allowed: limits.Range) -> int:
+    return _number(exact, field, allowed, "must be a whole number of seconds")
+
+
+def _number(exact: Mapping[str, bytes], field: str, allowed: limits.Range, expected: str) -> int:
     if field not in exact:
         return 0
     try:
-        value = _SECONDS.decode(exact[field])
+        value = _NUMBER.decode(exact[field])
     except (msgspec.MsgspecError, UnicodeError):
-        raise errors.InvalidArgument.field(field, "must be a whole number of seconds") from None
+        raise errors.InvalidArgument.field(field, expected) from None
     if found := allowed.violations(field, value):
         raise errors.InvalidArgument.of(*found)
     return value or 0

@@ -236,6 +236,8 @@ class _Accepting:
         )
         if event.tags:
             item.tags.update(event.tags)
+        if event.event_version:
+            item.event_version = event.event_version
         if event.times is not None:
             if event.times.deliver_at is not None:
                 item.deliver_at.FromDatetime(event.times.deliver_at)

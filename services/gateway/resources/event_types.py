@@ -9,6 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field
 
 from protos.webhook.v1 import catalog_pb2 as pb
 from services.domain import events, limits
+from services.domain.templates import template
 from services.gateway.resources import enums, models
 from services.gateway.web import backends, openapi
 from services.gateway.web.routing import JsonRoute
@@ -59,6 +60,10 @@ _EXISTS = (
 )
 _VERSIONS_FULL = f"{openapi.KEY_IN_USE} Or the event type has 50 versions (`CATALOG_FULL`)."
 _PUBLISHED = "The schema would change, and the version is not a draft (`VERSION_PUBLISHED`): add a version instead."
+_CONVERSION_SAID = (
+    "A template in MiniJinja that makes a payload of the version before of one of this version (`event.data`), for "
+    "subscriptions that `event_versions` pins to an earlier one; at most 16,384 bytes. It may change at any time."
+)
 
 
 def _check_name(text: str) -> str:
@@ -67,6 +72,7 @@ def _check_name(text: str) -> str:
     return text
 
 
+_Conversion = Annotated[str, Field(min_length=1, max_length=template.MAX_SOURCE_BYTES)]
 _Description = Annotated[str, Field(max_length=limits.MAX_DESCRIPTION_LENGTH)]
 _TypeName = Annotated[
     str, AfterValidator(_check_name), Field(json_schema_extra={"pattern": f"^{events.TYPE_PATTERN}$"})
@@ -89,10 +95,9 @@ class EventTypeVersionBody(models.Request):
     )
     description: _Description = Field("", description="What is new in it, for people.")
     example: Any = Field(
-        None,
-        description="A payload that matches the schema, at most 16 KiB. Null: none.",
-        examples=[_EXAMPLE["example"]],
+        None, description="A payload that matches the schema, at most 16 KiB.", examples=[_EXAMPLE["example"]]
     )
+    down_conversion: _Conversion | None = Field(None, description=f"{_CONVERSION_SAID} Null: none.", examples=[None])
 
     def spec(self) -> pb.EventTypeVersionSpec:
         """Return the same as a message."""
@@ -137,6 +142,7 @@ class EventTypeVersionPatch(models.Request):
     )
     description: _Description = Field("", description="What is new in it, for people.")
     example: Any = Field(None, description="A payload that matches the schema. Null: none.", examples=[None])
+    down_conversion: _Conversion | None = Field(None, description=f"{_CONVERSION_SAID} Null: none.", examples=[None])
 
 
 class EventTypeCheckBody(models.Request):
@@ -164,6 +170,7 @@ class EventTypeVersion(models.Answer):
     sunset_at: models.Timestamp | None = Field(description="When it ends; null if not known.", examples=[None])
     description: str = Field(examples=[""])
     example: Any = Field(description="A payload; null: none.", examples=[_EXAMPLE["example"]])
+    down_conversion: str | None = Field(description=f"{_CONVERSION_SAID} null: none.", examples=[None])
     created_at: models.Timestamp
     updated_at: models.Timestamp
 
@@ -461,6 +468,7 @@ def _spec(body: EventTypeVersionBody | EventTypeVersionPatch) -> pb.EventTypeVer
         sunset_at=conversion.stamp(body.sunset_at),
         description=body.description,
         example="" if body.example is None else _json(body.example),
+        down_conversion=body.down_conversion or "",
     )
 
 
@@ -478,6 +486,7 @@ def _version(message: pb.EventTypeVersion) -> EventTypeVersion:
         sunset_at=models.timestamp(spec.sunset_at) if spec.HasField("sunset_at") else None,
         description=spec.description,
         example=msgspec.json.decode(spec.example) if spec.example else None,
+        down_conversion=spec.down_conversion or None,
         created_at=models.timestamp(message.created_at),
         updated_at=models.timestamp(message.updated_at),
     )

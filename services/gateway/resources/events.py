@@ -38,6 +38,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     scheduled: bool = False
     deliver_at: str | None = None
     deliver_within_seconds: int | None = None
+    event_version: int | None = None
 
 
 _EXAMPLE = {
@@ -57,6 +58,11 @@ _SCHEMA = {
     "properties": {
         "id": {"type": "string", "format": "uuid"},
         "event_type": {"type": ["string", "null"], "description": "null if the event has no type."},
+        "event_version": {
+            "type": "integer",
+            "description": "The version of its type that the payload is of; absent if it has none.",
+            "examples": [2],
+        },
         "content_type": {"type": "string", "description": "Content-Type with which the payload is delivered."},
         "created_at": {
             "type": "string",
@@ -338,6 +344,7 @@ def _event(message: pb.Event) -> Event:
         scheduled=message.HasField("deliver_at"),
         deliver_at=models.timestamp(message.deliver_at) if message.HasField("deliver_at") else None,
         deliver_within_seconds=message.deliver_within_seconds or None,
+        event_version=message.event_version or None,
         tags=dict(message.tags),
         relayed_headers=dict(message.relayed_headers),
         cloudevent={

@@ -41,6 +41,12 @@ HEADERS = (
         required=False,
     ),
     _header("X-Event-Type", "Type of the event; absent if it has none.", "order.created", required=False),
+    _header(
+        "X-Webhook-Event-Version",
+        "Version of its type that the payload is of, as the catalog has it; absent if it has none.",
+        "2",
+        required=False,
+    ),
     _header("X-Webhook-Delivery-Id", "As `webhook-id`.", _DELIVERY_ID),
     _header("X-Webhook-Event-Id", "Id of the event, the same for all subscriptions that it goes to.", _EVENT_ID),
     _header("X-Webhook-Attempt", "Number of the attempt, from 1.", "1", pattern="^[1-9][0-9]*$"),

@@ -123,21 +123,29 @@ class Catalogs:
     # -- validating --
 
     async def check(
-        self, tenant_id: str, event_type: str, payload: bytes, content_type: str, content_encoding: str
-    ) -> None:
-        """Validate an event if its type is in the catalog; PayloadInvalid if it is refused."""
+        self, tenant_id: str, event_type: str, stated: int, payload: bytes, content_type: str, content_encoding: str
+    ) -> int:
+        """Validate an event if its type is in the catalog, and return its version; 0: it has none.
+
+        PayloadInvalid if it is refused, InvalidArgument if it has `stated` a version that is not in use.
+        """
         state = self._states.get(tenant_id)
         if state is None:
-            return
+            return stated
         validated = (await self._types_of(tenant_id, state)).get(event_type)
         if validated is None:
-            return
+            return stated
+        number = stated or validated.current
+        if number not in validated.versions:
+            used = ", ".join(map(str, validated.versions))
+            expected = f"must be a version of {event_type} that is not a draft: {used}"
+            raise errors.InvalidArgument.field("event_version", expected)
         validation = validated.validation or state.validation
         if validation is Validation.OFF:
-            return
-        schema = await self._schema(validated.id, validated.current)
+            return number
+        schema = await self._schema(validated.id, number)
         if schema is None:
-            return
+            return number
         began_at = time.perf_counter()
         violations = _unfit(content_type, content_encoding) or schema.violations(payload)
         took_seconds = time.perf_counter() - began_at
@@ -145,12 +153,12 @@ class Catalogs:
         await self._rest(tenant_id, took_seconds)
         if not violations:
             _VALID.inc()
-            return
+            return number
         said = [f"{one.field}: {one.description}" for one in violations]
         self._note(validated.id, Findings(events=1, last_at=datetime.now(UTC), last_errors=said))
         if validation is Validation.WARN:
             _WARNED.inc()
-            return
+            return number
         _REFUSED.inc()
         raise errors.PayloadInvalid.of(*violations)
 

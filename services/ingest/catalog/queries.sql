@@ -29,14 +29,15 @@ DELETE FROM event_types WHERE id = $1
 
 -- insert_version --
 -- Adds the next version of a locked event type.
-INSERT INTO event_type_versions (event_type_id, number, status, schema, example, description, sunset_at)
-SELECT $1, coalesce(max(number), 0) + 1, $2, $3, $4, $5, $6 FROM event_type_versions WHERE event_type_id = $1
+INSERT INTO event_type_versions (event_type_id, number, status, schema, example, description, sunset_at, down_conversion)
+SELECT $1, coalesce(max(number), 0) + 1, $2, $3, $4, $5, $6, $7 FROM event_type_versions WHERE event_type_id = $1
 RETURNING *
 
 -- update_version --
 -- Replaces a version of a locked event type.
 UPDATE event_type_versions
-SET status = $3, schema = $4, example = $5, description = $6, sunset_at = $7, updated_at = now()
+SET status = $3, schema = $4, example = $5, description = $6, sunset_at = $7, down_conversion = $8,
+    updated_at = now()
 WHERE event_type_id = $1 AND number = $2
 RETURNING *
 
@@ -45,7 +46,7 @@ RETURNING *
 SELECT t.*, coalesce(t.validation, o.validation) AS effective_validation, c.current_version,
        coalesce(i.events, 0) AS invalid_events, i.last_at AS last_invalid_at,
        coalesce(i.last_errors, '{}') AS last_invalid_errors,
-       v.number, v.status, v.schema, v.example, v.description AS version_description, v.sunset_at,
+       v.number, v.status, v.schema, v.example, v.down_conversion, v.description AS version_description, v.sunset_at,
        v.created_at AS version_created_at, v.updated_at AS version_updated_at
 FROM (
     SELECT * FROM event_types

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from services.domain import events, limits
 from services.domain.catalog.schemas import MAX_EXAMPLE_BYTES, Schema, decoded
+from services.domain.templates import template as templates
 from services.domain.validation import Validation
 from services.platform import errors
 
@@ -35,6 +36,8 @@ class VersionDraft:
     sunset_at: datetime | None = None
     description: str = ""
     example: str = ""
+    # A template that makes a payload of the version before; its source is compiled where there is time for it.
+    down_conversion: str = ""
 
     def __post_init__(self) -> None:
         """Raise InvalidArgument, which names the field at fault."""
@@ -43,6 +46,9 @@ class VersionDraft:
         found = []
         if self.sunset_at is not None and self.status is not Status.DEPRECATED:
             found.append(_violation("sunset_at", "requires the status deprecated"))
+        if len(self.down_conversion.encode()) > templates.MAX_SOURCE_BYTES or "\x00" in self.down_conversion:
+            why = f"must have at most {templates.MAX_SOURCE_BYTES} bytes, and no NUL"
+            found.append(_violation("down_conversion", why))
         if self.example:
             example = self.example.encode()
             decoded("example", example, MAX_EXAMPLE_BYTES)
@@ -68,6 +74,8 @@ class TypeDraft:
         """Raise InvalidArgument, which names the field at fault."""
         events.check_type("name", self.name)
         check_description(self.description)
+        if self.version.down_conversion:
+            raise errors.InvalidArgument.field("down_conversion", "requires an earlier version")
 
 
 def check_description(description: str) -> None:
@@ -88,6 +96,7 @@ class Version:
     status: Status
     schema: str
     example: str
+    down_conversion: str
     description: str
     sunset_at: datetime | None
     created_at: datetime

@@ -8,6 +8,8 @@ from protos.webhook.v1 import catalog_pb2_grpc
 from services.domain import events
 from services.domain.catalog.schemas import Schema
 from services.domain.idempotency import key_of_request
+from services.domain.templates.renderer import Renderer
+from services.domain.templates.template import MAX_SOURCE_BYTES, Template, TemplateFailed
 from services.domain.validation import Validation
 from services.ingest.catalog import compatibility
 from services.ingest.catalog.cache import Catalogs
@@ -18,15 +20,16 @@ from services.platform.auth import identity
 from services.platform.grpc import conversion
 from services.platform.grpc.calls import Context
 
-_SPEC_FIELDS = ("schema", "status", "sunset_at", "description", "example")
+_SPEC_FIELDS = ("schema", "status", "sunset_at", "description", "example", "down_conversion")
 
 
 class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     """Servicer of webhook.v1.CatalogService."""
 
-    def __init__(self, store: CatalogStore, catalogs: Catalogs) -> None:
+    def __init__(self, store: CatalogStore, catalogs: Catalogs, renderer: Renderer) -> None:
         self._store = store
         self._catalogs = catalogs
+        self._renderer = renderer
 
     async def CreateEventType(
         self, request: pb.CreateEventTypeRequest, _context: Context
@@ -96,7 +99,9 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         tenant_id = identity.tenant_of(request.tenant_id)
         type_id = ids.parse("event_type_id", request.event_type_id)
         key = key_of_request(tenant_id, "event-type-versions", request)
-        made, answer = await self._store.add_version(tenant_id, type_id, _draft(request.spec), _rendered_version, key)
+        draft = _draft(request.spec)
+        await self._check_conversion(draft.down_conversion)
+        made, answer = await self._store.add_version(tenant_id, type_id, draft, _rendered_version, key)
         await self._catalogs.changed()
         version = pb.EventTypeVersion.FromString(answer)
         return pb.CreateEventTypeVersionResponse(version=version, replayed=made is None)
@@ -125,6 +130,11 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         tenant_id = identity.tenant_of(request.tenant_id)
         type_id = ids.parse("event_type_id", request.event_type_id)
         given = _given(request.update_mask.paths, _SPEC_FIELDS)
+        number = _number(request.number)
+        if "down_conversion" in given and request.spec.down_conversion:
+            if number == 1:
+                raise errors.InvalidArgument.field("down_conversion", "requires an earlier version")
+            await self._check_conversion(request.spec.down_conversion)
 
         def draft_of(stored: Version) -> VersionDraft:
             asked = _fields(request.spec)
@@ -134,7 +144,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
             values = {name: asked[name] if name in given else getattr(stored, name) for name in _SPEC_FIELDS}
             return VersionDraft(**{**values, "sunset_at": asked["sunset_at"] if "sunset_at" in given else kept})
 
-        updated = await self._store.update_version(tenant_id, type_id, _number(request.number), draft_of)
+        updated = await self._store.update_version(tenant_id, type_id, number, draft_of)
         await self._catalogs.changed()
         return pb.UpdateEventTypeVersionResponse(version=_version(updated))
 
@@ -157,6 +167,19 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
             compatible=not changes,
             breaking=[pb.SchemaChange(path=one.path, description=one.description) for one in changes],
         )
+
+    async def _check_conversion(self, source: str) -> None:
+        """Raise InvalidArgument for a source that is no template, or uses secrets. It is compiled in the sandbox."""
+        if not source:
+            return
+        if len(source.encode(errors="replace")) > MAX_SOURCE_BYTES:  # which the draft refuses
+            return
+        try:
+            used = await self._renderer.check(Template(source=source, content_type="application/json"))
+        except TemplateFailed as failed:
+            raise errors.InvalidArgument.field("down_conversion", str(failed)) from None
+        if used:
+            raise errors.InvalidArgument.field("down_conversion", "must not use secrets")
 
 
 def _given(paths: Sequence[str], known: Sequence[str]) -> set[str]:
@@ -191,6 +214,7 @@ def _fields(spec: pb.EventTypeVersionSpec) -> dict[str, Any]:
         "sunset_at": sunset_at,
         "description": spec.description,
         "example": spec.example,
+        "down_conversion": spec.down_conversion,
     }
 
 

@@ -255,7 +255,7 @@ async def _insert_version(connection: postgres.Connection, type_id: UUID, draft:
 
 
 def _columns(draft: VersionDraft) -> tuple[Any, ...]:
-    return draft.status, draft.schema, draft.example, draft.description, draft.sunset_at
+    return draft.status, draft.schema, draft.example, draft.description, draft.sunset_at, draft.down_conversion
 
 
 async def _one(connection: postgres.Pool | postgres.Connection, tenant_id: str, type_id: UUID) -> EventType:

@@ -23,7 +23,7 @@ WITH stored AS (
            s.id IS NOT NULL AND coalesce(h.breaker = 'closed', true) AS leased, h.failing_since IS NOT NULL AS failing,
            s.target_url, s.endpoint_version, s.sealed_secrets, s.timeout_seconds, s.retry_policy, s.sealed_headers,
            s.sealed_client_certificate, s.relay_headers,
-           CASE WHEN s.template IS NOT NULL THEN s.version END AS template_version
+           CASE WHEN s.template IS NOT NULL OR s.event_versions IS NOT NULL THEN s.version END AS template_version
     FROM unnest($6::uuid[], $7::uuid[], $8::uuid[], $9::float8[], $13::bool[])
         AS d (id, event_id, subscription_id, hidden_seconds, has_slot)
     JOIN stored ON stored.id = d.event_id

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 from uuid import UUID
 
+import msgspec
 import structlog
 from google.protobuf import timestamp_pb2
 
 from protos.webhook.v1 import ingest_pb2, ingest_pb2_grpc
+from services.domain import event_versions, sender_context
 from services.domain import events as rules
-from services.domain import sender_context
 from services.domain.gates import Gates
 from services.domain.idempotency import Key, key_of
 from services.domain.notices.activity import Activity
@@ -136,15 +137,16 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         """Return an event."""
         event = await self._store.event(identity.tenant_of(request.tenant_id), ids.parse("event_id", request.event_id))
         withheld = not identity.has(PortalCapability.PAYLOADS)
-        sender = sender_context.NOTHING if withheld else sender_context.parse(event.sender_context)
+        sender = sender_context.parse(event.sender_context)
         found = conversion.message(
             ingest_pb2.Event,
             event,
             payload=b"" if withheld else event.payload,
             payload_bytes=len(event.payload),
             payload_withheld=withheld,
-            relayed_headers=sender.headers,
-            cloudevent=cloudevents.values(sender.cloudevent),
+            relayed_headers={} if withheld else sender.headers,
+            cloudevent={} if withheld else cloudevents.values(sender.cloudevent),
+            event_version=sender.event_version or 0,
             tags=rules.tags_of(event.tags),
         )
         return ingest_pb2.GetEventResponse(event=found)
@@ -395,8 +397,15 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             route = "events"
         else:
             raise errors.InvalidArgument.field("target", "must be subscription_id or fan_out")
+        version = item.event_version
+        if version:
+            _check_version(version, event_type)
         if event_type and self._catalogs.has(tenant_id):
-            await self._catalogs.check(tenant_id, event_type, payload, content_type, item.content_encoding)
+            version = await self._catalogs.check(
+                tenant_id, event_type, version, payload, content_type, item.content_encoding
+            )
+        if version:
+            sender = msgspec.structs.replace(sender, event_version=version)
         return NewEvent(
             id=event_id,
             tenant_id=tenant_id,
@@ -574,6 +583,13 @@ def _check_described(event_type: str, content_type: str, content_encoding: str) 
         raise errors.InvalidArgument.field("content_encoding", rules.ENCODING_EXPECTED)
 
 
+def _check_version(version: int, event_type: str) -> None:
+    if not event_type:
+        raise errors.InvalidArgument.field("event_version", "requires event_type")
+    if violations := event_versions.NUMBER.violations("event_version", version):
+        raise errors.InvalidArgument.of(*violations)
+
+
 def _tags(item: ingest_pb2.IngestItem, paths: TagPaths | None, payload: bytes) -> Sequence[str]:
     """Return the tags that an item states, and those at its subscription's paths, as they are stored.
 
@@ -625,5 +641,6 @@ def _key(
     if key:
         described = (event_type.encode(), content_type.encode(), item.content_encoding.encode())
         tags = (text.encode() for text in rules.tag_texts(item.tags)) if item.tags else ()
-        return key_of(tenant_id, route, key, *described, payload, *tags, *times.described(item))
+        version = (f"version {item.event_version}".encode(),) if item.event_version else ()
+        return key_of(tenant_id, route, key, *described, payload, *tags, *version, *times.described(item))
     return None

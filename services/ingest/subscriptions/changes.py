@@ -368,7 +368,7 @@ def _shown(column: str, value: Any) -> Any:
         return msgspec.UNSET
     if column == "target_url":
         return origin(value)
-    if column in {"retry_policy", "tag_paths"} and value is not None:
+    if column in {"retry_policy", "tag_paths", "event_versions"} and value is not None:
         return msgspec.json.decode(value)
     return value
 

@@ -8,7 +8,7 @@ import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.domain import retry_policy
+from services.domain import event_versions, retry_policy
 from services.domain.deliveries import Destination
 from services.domain.egress import targets
 from services.domain.egress.policy import EgressDenied, Policy
@@ -87,6 +87,7 @@ def draft(
     """
     found = [*refused, *_denied(spec.target_url, policy), *labels.metadata_violations(spec.metadata)]
     found += tag_paths.violations(spec.tag_paths)
+    found += event_versions.violations(spec.event_versions)
     values = {name: _value(spec, name, stored, found) for name in Spec.__struct_fields__}
     if spec.HasField("retry_policy"):
         try:
@@ -97,6 +98,7 @@ def draft(
             found += error.violations
         else:
             values["retry_policy"] = asked.text
+    values[event_versions.FIELD] = event_versions.text(spec.event_versions)
     if spec.HasField("template"):
         values["template"] = templates.of_message(spec.template).text
     replaced = {
@@ -145,6 +147,7 @@ def spec(subscription: Subscription) -> pb.SubscriptionSpec:
         found[name] = conversion.numbers(enum)[found[name]]
     for name in PAIRS:
         found[name] = labels.pairs(found[name])
+    found[event_versions.FIELD] = event_versions.pins_of(subscription.event_versions)
     if subscription.sealed_secrets is None:
         found["signature_scheme"] = pb.SIGNATURE_SCHEME_NONE
     if subscription.retry_policy is not None:

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import msgspec
 
-from services.domain import events, limits
+from services.domain import event_versions, events, limits
 from services.domain.deliveries import Destination
 from services.domain.egress import targets
 from services.domain.events import TypeFilter
@@ -88,6 +88,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     signature_scheme: SignatureScheme
     # JSON of templates.Template; None: the payload is sent.
     template: str | None
+    # JSON of domain/event_versions.py's pins; None when it has none.
+    event_versions: str | None
 
 
 class Subscription(Spec, frozen=True, kw_only=True, dict=True):
@@ -144,6 +146,7 @@ class Subscription(Spec, frozen=True, kw_only=True, dict=True):
             self.retry_policy,
             self.client_certificate,
             self.template,
+            self.event_versions,
         )
         secret = (self.sealed_secrets, self.sealed_verification_secrets)
         return (
@@ -265,6 +268,7 @@ class Draft(Spec, frozen=True, kw_only=True):
             *secrets.relay_violations(self.verification, relay_headers=self.relay_headers),
             *templates.secret_violations(self.template_secrets),
             *templates.relay_violations(self.template, relay_headers=self.relay_headers),
+            *_pin_violations(self),
             *self.refused,
         ]
         if found:
@@ -308,6 +312,16 @@ def _filter_violations(draft: Draft) -> Sequence[errors.Violation]:
     if draft.filter is not None and draft.kind is Kind.SYSTEM:
         return _violation(expression.FIELD, "cannot be combined with kind system")
     return expression.violations(draft.filter)
+
+
+def _pin_violations(draft: Draft) -> list[errors.Violation]:
+    if draft.event_versions is None:
+        return []
+    if draft.kind is Kind.SYSTEM:
+        return _violation(event_versions.FIELD, "cannot be combined with kind system")
+    if draft.relay_headers:
+        return _violation("relay_headers", "cannot be combined with event_versions: the provider signed the payload")
+    return []
 
 
 def _text_violations(field_name: str, text: str, longest: int) -> list[errors.Violation]:

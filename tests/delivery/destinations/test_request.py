@@ -50,6 +50,15 @@ def test_a_type_and_a_secret_add_three_headers() -> None:
     assert built.headers["X-Event-Type"] == "order.created"
 
 
+def test_an_event_with_a_version_says_which_and_what_it_is_converted_to_has_its_own() -> None:
+    versioned = claim(sender_context=SenderContext(event_version=3).text)
+    plain = request.build(CLAIM, (), {}, b"{}", 0)
+    built = request.build(versioned, (), {}, b"{}", 0)
+    assert built.headers == {**plain.headers, "X-Webhook-Event-Version": "3"}
+    made = Rendered(body=b"{}", content_type="application/json", headers={"X-Webhook-Event-Version": "1"})
+    assert request.build(versioned, (), {}, b"{}", 0, made=made).headers["X-Webhook-Event-Version"] == "1"
+
+
 def test_a_replayed_delivery_says_so() -> None:
     built = request.build(claim(id=UUID("01890a5d-ac96-774b-bcce-b302099a8057")), (), {}, b"{}", 0)
     plain = request.build(CLAIM, (), {}, b"{}", 0)

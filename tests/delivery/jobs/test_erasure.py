@@ -178,6 +178,14 @@ async def test_an_erasure_leaves_no_byte_of_the_payload_in_any_row_of_any_table(
     await world.agrees()
 
 
+async def test_an_erasure_erases_what_an_event_was_converted_to(world: World) -> None:
+    made = await stored(world, event(b"{}"))
+    await world.pool.execute("UPDATE webhook_events SET converted = $2 WHERE id = $1", made.id, SECRET)
+    assert await tables_with(world, SECRET) == {"webhook_events"}
+    await erased(world, made.id)
+    assert await tables_with(world, SECRET) == set()
+
+
 async def test_an_erasure_deletes_scheduled_events_that_it_selects(world: World) -> None:
     due = datetime.now(UTC) + timedelta(days=1)
     scheduled = [

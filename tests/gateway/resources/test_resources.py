@@ -39,6 +39,7 @@ async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
         "name": None,
         "metadata": {},
         "tag_paths": {},
+        "event_versions": {},
         "has_secret": True,
         "signature_scheme": "hmac-sha256",
         "public_keys": [],

@@ -54,6 +54,20 @@ async def test_filters_of_a_tenant_add_no_statement_to_a_batch(ingest: Ingest, s
     assert statements == [EVENTS["insert_events"]]
 
 
+async def test_versions_of_events_and_pins_of_subscriptions_add_no_statement_to_a_batch(
+    ingest: Ingest, statements: list[str]
+) -> None:
+    await Catalog(ingest).create(TYPE)
+    for _ in range(3):
+        await ingest.create(event_types=[TYPE], event_versions={"statements.*": 1})
+    item: dict[str, Any] = {"event_type": TYPE, "payload": b'{"id": "a"}', "event_version": 1}
+    await ingest.send(**item)
+    statements.clear()
+    results = await ingest.batch(*(ingest.item(**item) for _ in range(50)))
+    assert [result.accepted.deliveries for result in results] == [3] * 50
+    assert statements == [EVENTS["insert_events"]]
+
+
 async def test_a_batch_of_a_tenant_without_a_catalog_is_one_statement_while_others_have_one(
     ingest: Ingest, statements: list[str]
 ) -> None:

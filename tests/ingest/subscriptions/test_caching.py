@@ -433,6 +433,7 @@ def _version(version: int) -> Subscription:
         name=f"v{version}",
         metadata='{"version": "some"}',
         tag_paths=None,
+        event_versions=None,
         version=version,
         created_at=now,
         updated_at=now,

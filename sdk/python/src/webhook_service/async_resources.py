@@ -195,6 +195,7 @@ class AsyncEventsResource(AsyncResource):
         event_type: str,
         payload: Any,
         *,
+        event_version: int | None | UnsetType = UNSET,
         tags: Mapping[str, str] | UnsetType = UNSET,
         deliver_at: datetime | str | UnsetType = UNSET,
         delay_seconds: int | None | UnsetType = UNSET,
@@ -223,6 +224,7 @@ class AsyncEventsResource(AsyncResource):
             body={
                 "event_type": event_type,
                 "payload": payload,
+                "event_version": event_version,
                 "tags": tags,
                 "deliver_at": deliver_at,
                 "delay_seconds": delay_seconds,
@@ -390,6 +392,7 @@ class AsyncSubscriptionsResource(AsyncResource):
         kind: SubscriptionKind | str | None | UnsetType = UNSET,
         template: TemplateBody | Mapping[str, Any] | None | UnsetType = UNSET,
         template_secrets: Mapping[str, Any] | None | UnsetType = UNSET,
+        event_versions: Mapping[str, int] | None | UnsetType = UNSET,
         client_certificate: ClientCertificateBody | Mapping[str, Any] | None | UnsetType = UNSET,
         idempotency_key: str | None = None,
     ) -> CreatedSubscription:
@@ -429,6 +432,7 @@ class AsyncSubscriptionsResource(AsyncResource):
                 "kind": kind,
                 "template": template,
                 "template_secrets": template_secrets,
+                "event_versions": event_versions,
                 "client_certificate": client_certificate,
             },
             idempotency_key=idempotency_key,
@@ -496,6 +500,7 @@ class AsyncSubscriptionsResource(AsyncResource):
         kind: SubscriptionKind | str | None | UnsetType = UNSET,
         template: TemplateBody | Mapping[str, Any] | None | UnsetType = UNSET,
         template_secrets: Mapping[str, Any] | None | UnsetType = UNSET,
+        event_versions: Mapping[str, int] | None | UnsetType = UNSET,
         client_certificate: ClientCertificateBody | Mapping[str, Any] | None | UnsetType = UNSET,
         if_match: str | None = None,
     ) -> Subscription:
@@ -539,6 +544,7 @@ class AsyncSubscriptionsResource(AsyncResource):
                 "kind": kind,
                 "template": template,
                 "template_secrets": template_secrets,
+                "event_versions": event_versions,
                 "client_certificate": client_certificate,
             },
             headers={"If-Match": if_match},
@@ -573,6 +579,7 @@ class AsyncSubscriptionsResource(AsyncResource):
         kind: SubscriptionKind | str | None | UnsetType = UNSET,
         template: TemplateBody | Mapping[str, Any] | None | UnsetType = UNSET,
         template_secrets: Mapping[str, Any] | None | UnsetType = UNSET,
+        event_versions: Mapping[str, int] | None | UnsetType = UNSET,
         client_certificate: ClientCertificateBody | Mapping[str, Any] | None | UnsetType = UNSET,
         if_match: str | None = None,
     ) -> Subscription:
@@ -613,6 +620,7 @@ class AsyncSubscriptionsResource(AsyncResource):
                 "kind": kind,
                 "template": template,
                 "template_secrets": template_secrets,
+                "event_versions": event_versions,
                 "client_certificate": client_certificate,
             },
             headers={"If-Match": if_match},
@@ -914,6 +922,7 @@ class AsyncEventTypesResource(AsyncResource):
         sunset_at: datetime | str | None | UnsetType = UNSET,
         description: str | UnsetType = UNSET,
         example: Any | UnsetType = UNSET,
+        down_conversion: str | None | UnsetType = UNSET,
         validation: Validation | str | None | UnsetType = UNSET,
         idempotency_key: str | None = None,
     ) -> EventType:
@@ -932,6 +941,7 @@ class AsyncEventTypesResource(AsyncResource):
                 "sunset_at": sunset_at,
                 "description": description,
                 "example": example,
+                "down_conversion": down_conversion,
                 "validation": validation,
             },
             idempotency_key=idempotency_key,
@@ -999,6 +1009,7 @@ class AsyncEventTypesResource(AsyncResource):
         sunset_at: datetime | str | None | UnsetType = UNSET,
         description: str | UnsetType = UNSET,
         example: Any | UnsetType = UNSET,
+        down_conversion: str | None | UnsetType = UNSET,
         idempotency_key: str | None = None,
     ) -> EventTypeVersion:
         """Add a version.
@@ -1016,6 +1027,7 @@ class AsyncEventTypesResource(AsyncResource):
                 "sunset_at": sunset_at,
                 "description": description,
                 "example": example,
+                "down_conversion": down_conversion,
             },
             idempotency_key=idempotency_key,
             keyed=True,
@@ -1077,6 +1089,7 @@ class AsyncEventTypesResource(AsyncResource):
         sunset_at: datetime | str | None | UnsetType = UNSET,
         description: str | UnsetType = UNSET,
         example: Any | UnsetType = UNSET,
+        down_conversion: str | None | UnsetType = UNSET,
     ) -> EventTypeVersion:
         """Change a version.
 
@@ -1093,6 +1106,7 @@ class AsyncEventTypesResource(AsyncResource):
                 "sunset_at": sunset_at,
                 "description": description,
                 "example": example,
+                "down_conversion": down_conversion,
             },
         )
         return cast("EventTypeVersion", await self._transport.call(call))

@@ -705,6 +705,11 @@ class BatchedEvent(Model, kw_only=True):
 
     event_type: str
 
+    event_version: int | None | UnsetType = UNSET
+    """The version of its type that the payload is of. Default: the current version if the type is in
+    the catalog, and otherwise none.
+    """
+
     payload: Any
     """Any JSON value. Its exact bytes are delivered, including key order, spacing, and number format."""
 
@@ -1007,6 +1012,9 @@ class CreatedSubscription(Model, kw_only=True):
     template_secret_names: list[str]
     """Names of the template's secrets."""
 
+    event_versions: dict[str, int]
+    """The versions that it gets of events, by type."""
+
     verify: Verification
     """Signature required on incoming webhooks."""
 
@@ -1217,6 +1225,9 @@ class Event(Model, kw_only=True):
     event_type: str | None
     """null if the event has no type."""
 
+    event_version: int | None = None
+    """The version of its type that the payload is of; absent if it has none."""
+
     content_type: str
     """Content-Type with which the payload is delivered."""
 
@@ -1292,6 +1303,11 @@ class EventBody(Model, kw_only=True):
     """EventBody."""
 
     event_type: str
+
+    event_version: int | None | UnsetType = UNSET
+    """The version of its type that the payload is of. Default: the current version if the type is in
+    the catalog, and otherwise none.
+    """
 
     payload: Any
     """Any JSON value. Its exact bytes are delivered, including key order, spacing, and number format."""
@@ -1405,7 +1421,13 @@ class EventTypeBody(Model, kw_only=True):
     """What the events are about, for people."""
 
     example: Any | UnsetType = UNSET
-    """A payload that matches the schema, at most 16 KiB. Null: none."""
+    """A payload that matches the schema, at most 16 KiB."""
+
+    down_conversion: str | None | UnsetType = UNSET
+    """A template in MiniJinja that makes a payload of the version before of one of this version
+    (`event.data`), for subscriptions that `event_versions` pins to an earlier one; at most 16,384
+    bytes. It may change at any time. Null: none.
+    """
 
     name: str
     """As in `event_type` of events. Unique in the tenant; it cannot be changed."""
@@ -1475,6 +1497,12 @@ class EventTypeVersion(Model, kw_only=True):
     example: Any
     """A payload; null: none."""
 
+    down_conversion: str | None
+    """A template in MiniJinja that makes a payload of the version before of one of this version
+    (`event.data`), for subscriptions that `event_versions` pins to an earlier one; at most 16,384
+    bytes. It may change at any time. null: none.
+    """
+
     created_at: datetime
 
     updated_at: datetime
@@ -1501,7 +1529,13 @@ class EventTypeVersionBody(Model, kw_only=True):
     """What is new in it, for people."""
 
     example: Any | UnsetType = UNSET
-    """A payload that matches the schema, at most 16 KiB. Null: none."""
+    """A payload that matches the schema, at most 16 KiB."""
+
+    down_conversion: str | None | UnsetType = UNSET
+    """A template in MiniJinja that makes a payload of the version before of one of this version
+    (`event.data`), for subscriptions that `event_versions` pins to an earlier one; at most 16,384
+    bytes. It may change at any time. Null: none.
+    """
 
 
 class EventTypeVersionList(Model, kw_only=True):
@@ -1529,6 +1563,12 @@ class EventTypeVersionPatch(Model, kw_only=True):
 
     example: Any | UnsetType = UNSET
     """A payload that matches the schema. Null: none."""
+
+    down_conversion: str | None | UnsetType = UNSET
+    """A template in MiniJinja that makes a payload of the version before of one of this version
+    (`event.data`), for subscriptions that `event_versions` pins to an earlier one; at most 16,384
+    bytes. It may change at any time. Null: none.
+    """
 
 
 class ExhaustedEvent(Model, kw_only=True):
@@ -2720,6 +2760,9 @@ class Subscription(Model, kw_only=True):
     template_secret_names: list[str]
     """Names of the template's secrets."""
 
+    event_versions: dict[str, int]
+    """The versions that it gets of events, by type."""
+
     verify: Verification
     """Signature required on incoming webhooks."""
 
@@ -2896,6 +2939,13 @@ class SubscriptionBody(Model, kw_only=True):
     replace all of them.
     """
 
+    event_versions: dict[str, int] | None | UnsetType = UNSET
+    """The versions to get of events, by type; `invoice.*` means every type that begins with
+    `invoice.`. The entry that names the type decides, or else the longest prefix. Payloads of later
+    versions are converted by `down_conversion` of the catalog's versions; others are sent as they
+    are. An update replaces all entries. Absent or null: events are sent as they are.
+    """
+
     client_certificate: ClientCertificateBody | None | UnsetType = UNSET
     """Client certificate for receivers that require one (mutual TLS). Requires a `target_url` with
     https; the key is write-only. In an update: absent keeps the stored certificate, null removes
@@ -3063,6 +3113,13 @@ class SubscriptionPatch(Model, kw_only=True):
     write-only. At most 10; a name has 1 to 64 characters of `a-z 0-9 _`, a value 1 to 256
     characters. In an update: absent keeps the stored values, null removes them, and other values
     replace all of them.
+    """
+
+    event_versions: dict[str, int] | None | UnsetType = UNSET
+    """The versions to get of events, by type; `invoice.*` means every type that begins with
+    `invoice.`. The entry that names the type decides, or else the longest prefix. Payloads of later
+    versions are converted by `down_conversion` of the catalog's versions; others are sent as they
+    are. An update replaces all entries. Absent or null: events are sent as they are.
     """
 
     client_certificate: ClientCertificateBody | None | UnsetType = UNSET

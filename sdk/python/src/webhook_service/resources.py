@@ -195,6 +195,7 @@ class EventsResource(Resource):
         event_type: str,
         payload: Any,
         *,
+        event_version: int | None | UnsetType = UNSET,
         tags: Mapping[str, str] | UnsetType = UNSET,
         deliver_at: datetime | str | UnsetType = UNSET,
         delay_seconds: int | None | UnsetType = UNSET,
@@ -223,6 +224,7 @@ class EventsResource(Resource):
             body={
                 "event_type": event_type,
                 "payload": payload,
+                "event_version": event_version,
                 "tags": tags,
                 "deliver_at": deliver_at,
                 "delay_seconds": delay_seconds,
@@ -390,6 +392,7 @@ class SubscriptionsResource(Resource):
         kind: SubscriptionKind | str | None | UnsetType = UNSET,
         template: TemplateBody | Mapping[str, Any] | None | UnsetType = UNSET,
         template_secrets: Mapping[str, Any] | None | UnsetType = UNSET,
+        event_versions: Mapping[str, int] | None | UnsetType = UNSET,
         client_certificate: ClientCertificateBody | Mapping[str, Any] | None | UnsetType = UNSET,
         idempotency_key: str | None = None,
     ) -> CreatedSubscription:
@@ -429,6 +432,7 @@ class SubscriptionsResource(Resource):
                 "kind": kind,
                 "template": template,
                 "template_secrets": template_secrets,
+                "event_versions": event_versions,
                 "client_certificate": client_certificate,
             },
             idempotency_key=idempotency_key,
@@ -496,6 +500,7 @@ class SubscriptionsResource(Resource):
         kind: SubscriptionKind | str | None | UnsetType = UNSET,
         template: TemplateBody | Mapping[str, Any] | None | UnsetType = UNSET,
         template_secrets: Mapping[str, Any] | None | UnsetType = UNSET,
+        event_versions: Mapping[str, int] | None | UnsetType = UNSET,
         client_certificate: ClientCertificateBody | Mapping[str, Any] | None | UnsetType = UNSET,
         if_match: str | None = None,
     ) -> Subscription:
@@ -539,6 +544,7 @@ class SubscriptionsResource(Resource):
                 "kind": kind,
                 "template": template,
                 "template_secrets": template_secrets,
+                "event_versions": event_versions,
                 "client_certificate": client_certificate,
             },
             headers={"If-Match": if_match},
@@ -573,6 +579,7 @@ class SubscriptionsResource(Resource):
         kind: SubscriptionKind | str | None | UnsetType = UNSET,
         template: TemplateBody | Mapping[str, Any] | None | UnsetType = UNSET,
         template_secrets: Mapping[str, Any] | None | UnsetType = UNSET,
+        event_versions: Mapping[str, int] | None | UnsetType = UNSET,
         client_certificate: ClientCertificateBody | Mapping[str, Any] | None | UnsetType = UNSET,
         if_match: str | None = None,
     ) -> Subscription:
@@ -613,6 +620,7 @@ class SubscriptionsResource(Resource):
                 "kind": kind,
                 "template": template,
                 "template_secrets": template_secrets,
+                "event_versions": event_versions,
                 "client_certificate": client_certificate,
             },
             headers={"If-Match": if_match},
@@ -914,6 +922,7 @@ class EventTypesResource(Resource):
         sunset_at: datetime | str | None | UnsetType = UNSET,
         description: str | UnsetType = UNSET,
         example: Any | UnsetType = UNSET,
+        down_conversion: str | None | UnsetType = UNSET,
         validation: Validation | str | None | UnsetType = UNSET,
         idempotency_key: str | None = None,
     ) -> EventType:
@@ -932,6 +941,7 @@ class EventTypesResource(Resource):
                 "sunset_at": sunset_at,
                 "description": description,
                 "example": example,
+                "down_conversion": down_conversion,
                 "validation": validation,
             },
             idempotency_key=idempotency_key,
@@ -997,6 +1007,7 @@ class EventTypesResource(Resource):
         sunset_at: datetime | str | None | UnsetType = UNSET,
         description: str | UnsetType = UNSET,
         example: Any | UnsetType = UNSET,
+        down_conversion: str | None | UnsetType = UNSET,
         idempotency_key: str | None = None,
     ) -> EventTypeVersion:
         """Add a version.
@@ -1014,6 +1025,7 @@ class EventTypesResource(Resource):
                 "sunset_at": sunset_at,
                 "description": description,
                 "example": example,
+                "down_conversion": down_conversion,
             },
             idempotency_key=idempotency_key,
             keyed=True,
@@ -1075,6 +1087,7 @@ class EventTypesResource(Resource):
         sunset_at: datetime | str | None | UnsetType = UNSET,
         description: str | UnsetType = UNSET,
         example: Any | UnsetType = UNSET,
+        down_conversion: str | None | UnsetType = UNSET,
     ) -> EventTypeVersion:
         """Change a version.
 
@@ -1091,6 +1104,7 @@ class EventTypesResource(Resource):
                 "sunset_at": sunset_at,
                 "description": description,
                 "example": example,
+                "down_conversion": down_conversion,
             },
         )
         return cast("EventTypeVersion", self._transport.call(call))

@@ -78,7 +78,7 @@ class HttpDestination:
             raise SendError(AttemptOutcome.TLS, message) from None
 
     async def _rendered(self, claim: Claim, payload: bytes) -> Rendered | None:
-        """Return what the subscription's template makes of a payload; None if it has none any more."""
+        """Return what is sent in place of a payload; None if that is sent as it is."""
         assert self._templates is not None
         try:
             return await self._templates.rendered(claim, payload)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from services.delivery.destinations.http.tls import ClientIdentity
 from services.delivery.worker.claims import Claim
-from services.domain import sender_context
+from services.domain import event_versions, sender_context
 from services.domain.events import HUB_SIGNATURE
 from services.domain.secrets import signatures
 from services.domain.templates.template import Rendered
@@ -67,6 +67,9 @@ def build(
         "webhook-id": message_id,
         "webhook-timestamp": str(unix_seconds),
     }
+    sender = sender_context.parse(claim.sender_context)
+    if sender.event_version is not None:
+        headers[event_versions.HEADER] = str(sender.event_version)
     headers |= made.headers
     # A challenge and a test event are no deliveries of an event: they have one id for both.
     if claim.id not in (claim.event_id, ids.of_delivery(claim.event_id, claim.subscription_id)):
@@ -78,7 +81,7 @@ def build(
         headers |= _hub_signature(signers, payload)
     if trace is not None:
         headers[spans.TRACEPARENT] = trace
-    relayed = sender_context.parse(claim.sender_context).headers if claim.relay_headers else NO_HEADERS
+    relayed = sender.headers if claim.relay_headers else NO_HEADERS
     headers |= relayed
     if relayed or made.headers:
         own = _without(own, (*relayed, *made.headers))

@@ -56,7 +56,7 @@ WITH pending AS MATERIALIZED (
               q.created_at, q.lease_until
 )
 SELECT c.*, now() AS claimed_at, s.sealed_secrets, s.sealed_headers, s.retry_policy, s.relay_headers,
-       CASE WHEN s.template IS NOT NULL THEN s.version END AS template_version, e.event_type,
+       CASE WHEN s.template IS NOT NULL OR s.event_versions IS NOT NULL THEN s.version END AS template_version, e.event_type,
        e.content_type, e.content_encoding, e.traceparent, e.sender_context, octet_length(e.payload) AS payload_bytes,
        e.payload,
        e.id IS NOT NULL AND e.payload IS NULL AS erased

@@ -8,7 +8,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from pydantic import AfterValidator, ConfigDict, Field
 
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.domain import events, limits
+from services.domain import event_versions, events, limits
 from services.domain.egress import targets
 from services.gateway.resources import enums, models
 from services.gateway.resources.subscriptions import parts
@@ -60,6 +60,13 @@ TemplateSecrets = Annotated[
         Annotated[str, Field(min_length=1, max_length=limits.MAX_SECRET_LENGTH)],
     ],
     Field(max_length=limits.MAX_TEMPLATE_SECRETS),
+]
+EventVersions = Annotated[
+    dict[
+        Annotated[str, Field(min_length=1, max_length=events.MAX_TYPE_LENGTH)],
+        Annotated[models.WholeNumber, models.Within(event_versions.NUMBER)],
+    ],
+    Field(max_length=event_versions.MAX_PINS),
 ]
 _MetadataValue = Annotated[str, Field(min_length=1, max_length=limits.MAX_METADATA_VALUE_LENGTH)]
 
@@ -266,6 +273,16 @@ class SubscriptionBody(models.Request):
         ),
         json_schema_extra={"writeOnly": True},
     )
+    event_versions: EventVersions | None = Field(
+        None,
+        description=(
+            "The versions to get of events, by type; `invoice.*` means every type that begins with `invoice.`. The "
+            "entry that names the type decides, or else the longest prefix. Payloads of later versions are converted "
+            "by `down_conversion` of the catalog's versions; others are sent as they are. An update replaces all "
+            "entries. Absent or null: events are sent as they are."
+        ),
+        examples=[{"invoice.*": 2}],
+    )
     client_certificate: parts.ClientCertificateBody | None = Field(
         None,
         description=(
@@ -411,6 +428,9 @@ class Subscription(models.Answer):
         description="What is sent in place of the payload; null for the payload.", examples=[None]
     )
     template_secret_names: list[str] = Field(description="Names of the template's secrets.", examples=[[]])
+    event_versions: dict[str, int] = Field(
+        description="The versions that it gets of events, by type.", examples=[{"invoice.*": 2}]
+    )
     verify: enums.Verification = Field(description="Signature required on incoming webhooks.", examples=["stripe"])
     has_verification_secret: bool = Field(
         description="Whether webhooks are verified with `verification_secrets` instead of `secret_key`.",

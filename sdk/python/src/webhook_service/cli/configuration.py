@@ -45,6 +45,7 @@ _DEFAULTS: dict[str, Any] = {
     "description": "",
     "metadata": {},
     "tag_paths": {},
+    "event_versions": {},
     "keep_when_disabled": True,
     "rate_limit_per_second": None,
     "rate_limit_burst": None,
