@@ -7,7 +7,14 @@ from uuid import UUID
 import pytest
 
 from protos.webhook.v1 import ingest_pb2
+from services.ingest.events import search
+from services.ingest.events.store import EventStore
+from services.ingest.scheduled.store import ScheduledStore
 from services.platform import errors, ids
+from services.platform.auth import identity
+from services.platform.auth.identity import Identity, Portal
+from services.platform.auth.roles import PortalCapability, Role
+from services.platform.stores.walks import Span
 from tests.ingest.conftest import CALL_SECONDS, Ingest, eventually, fields, refused
 from tests.ingest.test_quotas import limit, sum_up
 
@@ -159,6 +166,37 @@ async def test_only_scheduled_events_of_the_tenant_can_be_cancelled(ingest: Inge
     await cancel(ingest, accepted.event_id)
     # Nor is it told that it was cancelled.
     assert (await refused(cancel(other, accepted.event_id))).reason is errors.ErrorReason.NOT_FOUND
+
+
+async def test_an_event_that_is_due_is_not_cancelled_while_it_waits_to_be_moved(ingest: Ingest) -> None:
+    # Of an hour ago: movers find it with their next look at everything, and skip it while it is locked.
+    event_id = ids.at_millisecond(ids.new(), int((datetime.now(UTC) - HOUR).timestamp() * 1000))
+    await ingest.pool.execute(
+        "INSERT INTO scheduled_events (id, tenant_id, event_type, content_type, payload, payload_bytes)"
+        " VALUES ($1, $2, 'order.created', 'application/json', '{}', 2)",
+        event_id,
+        ingest.tenant_id,
+    )
+    async with ingest.pool.acquire() as connection, connection.transaction():
+        await connection.execute("SELECT FROM scheduled_events WHERE id = $1 FOR UPDATE", event_id)
+        error = await refused(cancel(ingest, str(event_id)))
+    assert error.reason is errors.ErrorReason.EVENT_NOT_SCHEDULED
+
+
+async def test_a_limited_link_lists_what_is_for_its_subscriptions(ingest: Ingest) -> None:
+    one, other = [await ingest.create() for _ in range(2)]
+    own = await ingest.send(one.id, delay_seconds=3600)
+    await ingest.send(other.id, delay_seconds=3600)
+    await ingest.send(event_type=TYPE, delay_seconds=3600)
+    store = ScheduledStore(ingest.pool, EventStore(ingest.pool, expiry_hours=168, key_hours=24))
+    wanted = search.Filter(scheduled=True)
+    portal = Portal(capabilities=frozenset({PortalCapability.VIEW}), subscriptions=frozenset({UUID(one.id)}))
+    token = identity.CALLER.set(Identity(tenant_id=ingest.tenant_id, role=Role.PORTAL, portal=portal))
+    try:
+        found, _ = await store.search(ingest.tenant_id, wanted, Span.of(wanted), 10)
+    finally:
+        identity.CALLER.reset(token)
+    assert [str(event.id) for event in found] == [own.event_id]
 
 
 async def test_routing_says_that_an_event_is_scheduled(ingest: Ingest) -> None:
