@@ -444,7 +444,7 @@ type CloudEvent struct {
 	// What in the source the event is about.
 	Subject *string `json:"subject,omitempty"`
 
-	// When it happened, as RFC 3339 has it.
+	// When it happened, in RFC 3339.
 	Time *string `json:"time,omitempty"`
 
 	// Content-Type with which the data is delivered; `application/json` if it is absent.
@@ -3167,11 +3167,10 @@ type TemplateBody struct {
 	// payload as it is.
 	Preset *TemplatePreset `json:"preset,omitempty"`
 
-	// A template in the language of MiniJinja, which is that of Jinja, with `if`, `for`, `set`, and
-	// `raw`; at most 16,384 bytes. Its variables are `event.id`, `event.type`, `event.time`,
-	// `event.content_type`, `event.tags`, and `event.data`, `subscription.id`, `delivery.id`, and
-	// `secrets`. In JSON `{{ x }}` writes the escaped text inside a string, and the whole value
-	// elsewhere.
+	// A template in the language of MiniJinja, a subset of Jinja, with `if`, `for`, `set`, and `raw`; at
+	// most 16,384 bytes. Its variables are `event.id`, `event.type`, `event.time`, `event.content_type`,
+	// `event.tags`, `event.data`, `event.cloudevent`, `subscription.id`, `delivery.id`, and `secrets`. In
+	// JSON `{{ x }}` writes the escaped text inside a string, and the whole value elsewhere.
 	Source *string `json:"source,omitempty"`
 
 	// Content-Type of what `source` makes. Required with `source`.

@@ -51,7 +51,7 @@ _PLAIN = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%
 def violations(attributes: Attributes, named: Callable[[str], str] = str) -> list[errors.Violation]:
     """Return what is wrong with attributes but those of COLUMNS; `named` gives the field of an attribute."""
     if len(attributes) > MAX_ATTRIBUTES:  # of which no others are looked at
-        return [errors.Violation(field="attributes", description=f"must be at most {MAX_ATTRIBUTES}")]
+        return [errors.Violation(field="attributes", description=f"must have at most {MAX_ATTRIBUTES} entries")]
     found = [
         errors.Violation(field=named(name[:MAX_NAME_LENGTH]), description=why)
         for name, value in attributes.items()
@@ -67,7 +67,7 @@ def violations(attributes: Attributes, named: Callable[[str], str] = str) -> lis
 
 def _why_not(name: str, value: Value) -> str | None:
     if not NAME.fullmatch(name):
-        return f"is no name of an attribute: it {NAME_EXPECTED}"
+        return f"is not a valid name of an attribute: it {NAME_EXPECTED}"
     if isinstance(value, str):
         return _why_no_string(value) or (_CORE[name](value) if name in _CORE else None)
     if name in _CORE:
@@ -102,7 +102,7 @@ def _why_no_time(value: str) -> str | None:
             pass
         else:
             return None
-    return "must be a time as RFC 3339 has it, such as 2026-03-14T15:09:26Z"
+    return "must be an RFC 3339 time, such as 2026-03-14T15:09:26Z"
 
 
 _CORE: Mapping[str, Callable[[str], str | None]] = {

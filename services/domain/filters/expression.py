@@ -124,7 +124,7 @@ def _compile(text: str) -> tuple[Expression, syntax.Node]:
         raise _refused_by_library(str(error)) from None
     returned = compiled.return_type().name()
     if returned not in {"BOOL", "DYN"}:
-        raise _refused(text, [Problem(None, f"must be a condition, which is true or false, and not a {returned}")])
+        raise _refused(text, [Problem(None, f"must be true or false, and its result is of type {returned}")])
     tree = syntax.tree(compiled.serialize())
     rules = Rules(tree)
     problems = rules.problems or list(_invalid_patterns(rules.matches))
@@ -181,10 +181,16 @@ def _where(text: str, place: int | None) -> str:
     return f"line {text.count(chr(10), 0, place) + 1}, column {place - line_begins + 1}: "
 
 
+def _explained(why: str) -> str:
+    return f"{why}; the payload is event.data" if why.startswith("undeclared reference to 'event.") else why
+
+
 def _refused_by_library(message: str) -> errors.InvalidArgument:
     """Return the error for what the library found wrong."""
     found = [
-        errors.Violation(field=FIELD, description=f"line {line}, column {column}: {_CODE.sub('', why)[:200]}")
+        errors.Violation(
+            field=FIELD, description=f"line {line}, column {column}: {_explained(_CODE.sub('', why)[:200])}"
+        )
         for line, column, why in _ERROR.findall(message)[:MAX_PROBLEMS]
         if int(line) > 0
     ]

@@ -850,7 +850,7 @@ class CloudEvent(Model, kw_only=True):
     """What in the source the event is about."""
 
     time: str | None = None
-    """When it happened, as RFC 3339 has it."""
+    """When it happened, in RFC 3339."""
 
     datacontenttype: str | None = None
     """Content-Type with which the data is delivered; `application/json` if it is absent."""
@@ -3153,11 +3153,11 @@ class TemplateBody(Model, kw_only=True):
     """
 
     source: str | None | UnsetType = UNSET
-    """A template in the language of MiniJinja, which is that of Jinja, with `if`, `for`, `set`, and
-    `raw`; at most 16,384 bytes. Its variables are `event.id`, `event.type`, `event.time`,
-    `event.content_type`, `event.tags`, and `event.data`, `subscription.id`, `delivery.id`, and
-    `secrets`. In JSON `{{ x }}` writes the escaped text inside a string, and the whole value
-    elsewhere.
+    """A template in the language of MiniJinja, a subset of Jinja, with `if`, `for`, `set`, and `raw`;
+    at most 16,384 bytes. Its variables are `event.id`, `event.type`, `event.time`,
+    `event.content_type`, `event.tags`, `event.data`, `event.cloudevent`, `subscription.id`,
+    `delivery.id`, and `secrets`. In JSON `{{ x }}` writes the escaped text inside a string, and the
+    whole value elsewhere.
     """
 
     content_type: str | None | UnsetType = UNSET

@@ -37,7 +37,7 @@ _CLOUDEVENT = {
         "source": {"type": "string", "minLength": 1, "description": "URI or path of what the event happened in."},
         "type": {"type": "string", "pattern": f"^{events.TYPE_PATTERN}$", "description": "Type of the event."},
         "subject": {"type": ["string", "null"], "description": "What in the source the event is about."},
-        "time": {"type": ["string", "null"], "description": "When it happened, as RFC 3339 has it."},
+        "time": {"type": ["string", "null"], "description": "When it happened, in RFC 3339."},
         "datacontenttype": {
             "type": ["string", "null"],
             "description": "Content-Type with which the data is delivered; `application/json` if it is absent.",

@@ -90,7 +90,9 @@ TEMPLATE_EXAMPLE: dict[str, Any] = {
     "content_type": "application/json",
 }
 MAX_TEMPLATE_CHARACTERS = template.MAX_SOURCE_BYTES
-_TEMPLATE_EVENT = "`event.id`, `event.type`, `event.time`, `event.content_type`, `event.tags`, and `event.data`"
+_TEMPLATE_EVENT = (
+    "`event.id`, `event.type`, `event.time`, `event.content_type`, `event.tags`, `event.data`, `event.cloudevent`"
+)
 
 
 class TemplateBody(models.Request):
@@ -112,7 +114,7 @@ class TemplateBody(models.Request):
         min_length=1,
         max_length=MAX_TEMPLATE_CHARACTERS,
         description=(
-            "A template in the language of MiniJinja, which is that of Jinja, with `if`, `for`, `set`, and `raw`; at "
+            "A template in the language of MiniJinja, a subset of Jinja, with `if`, `for`, `set`, and `raw`; at "
             f"most 16,384 bytes. Its variables are {_TEMPLATE_EVENT}, `subscription.id`, `delivery.id`, and `secrets`. "
             "In JSON `{{ x }}` writes the escaped text inside a string, and the whole value elsewhere."
         ),
