@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from services.platform import errors
 
+# Of an event that states none.
+DEFAULT_CONTENT_TYPE = "application/json"
 MAX_TYPE_LENGTH = 128
 TYPE_PATTERN = rf"[A-Za-z0-9._/:-]{{1,{MAX_TYPE_LENGTH}}}"
 TYPE_EXPECTED = f"must be 1 to {MAX_TYPE_LENGTH} characters of A-Z a-z 0-9 . _ - / :"

@@ -66,7 +66,7 @@ class FilterChecks:
         return Evaluation(
             event_id=ids.new(),
             event_type=event.event_type,
-            content_type=event.content_type or "application/json",
+            content_type=event.content_type or events.DEFAULT_CONTENT_TYPE,
             content_encoding=None,
             tags=dict(event.tags),
             payload=event.payload,

@@ -69,7 +69,6 @@ MAX_BATCH_ITEMS = 1_000
 # A call is answered without the tenants that take longer than this, and than so many times what half of them take.
 PATIENCE_SECONDS = 0.5
 LATE = 3.0
-DEFAULT_CONTENT_TYPE = "application/json"
 
 
 class IngestService(ingest_pb2_grpc.IngestServiceServicer):
@@ -356,7 +355,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         event_id, deliver_at, within_seconds = times.due(item, event_id)
         payload = _payload(item)
         self._check_size(payload)
-        event_type, content_type = item.event_type, item.content_type or DEFAULT_CONTENT_TYPE
+        event_type, content_type = item.event_type, item.content_type or rules.DEFAULT_CONTENT_TYPE
         _check_described(event_type, content_type, item.content_encoding)
         targets: Sequence[Target]
         addressed_to = None
@@ -577,7 +576,7 @@ def _payload(item: ingest_pb2.IngestItem) -> bytes:
 def _check_described(event_type: str, content_type: str, content_encoding: str) -> None:
     if event_type:
         rules.check_type("event_type", event_type)
-    if content_type != DEFAULT_CONTENT_TYPE and not rules.is_valid_text(content_type):
+    if content_type != rules.DEFAULT_CONTENT_TYPE and not rules.is_valid_text(content_type):
         raise errors.InvalidArgument.field("content_type", rules.TEXT_EXPECTED)
     if content_encoding and not rules.is_valid_encoding(content_encoding):
         raise errors.InvalidArgument.field("content_encoding", rules.ENCODING_EXPECTED)

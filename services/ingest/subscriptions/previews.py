@@ -74,7 +74,7 @@ def _event(request: pb.PreviewTemplateRequest, tenant_id: str) -> Event:
         id=str(ids.parse("event.id", asked.id) if asked.id else ids.new()),
         type=asked.event_type,
         time=events_of_templates.time_text(moment),
-        content_type=asked.content_type or "application/json",
+        content_type=asked.content_type or events.DEFAULT_CONTENT_TYPE,
         payload=payload,
         tags=dict(asked.tags),
         tenant_id=tenant_id,
