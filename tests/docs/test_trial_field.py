@@ -53,7 +53,8 @@ spec = models.spec(body)
 values = {name: messages._value(spec, name, None, []) for name in Spec.__struct_fields__}
 row = {**values, "id": UUID(int=1), "tenant_id": "t", "version": 1, "created_at": NOW, "updated_at": NOW,
        "status": "active", "status_reason": None, "status_since": NOW, "sealed_secrets": None,
-       "ingest_token_hash": None, "header_names": [], "sealed_verification_secrets": None, "client_certificate": None}
+       "ingest_token_hash": None, "header_names": [], "sealed_verification_secrets": None, "client_certificate": None,
+       "filter_stopped_at": None, "template_secret_names": []}
 stored = Subscription.from_row(row)
 assert stored.trial == "a"
 assert msgspec.json.decode(msgspec.json.encode(stored), type=Subscription) == stored
