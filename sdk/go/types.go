@@ -1673,8 +1673,9 @@ type JobBody struct {
 	ToSubscriptionID *string `json:"to_subscription_id,omitempty"`
 
 	// Only for `replay` with `to_subscription_id`, which then is about events, in place of deliveries:
-	// `missing`: those that the subscription wants, by its `event_types`, and has no delivery of. `all`:
-	// all that it wants. The filter then has `from`, and may have `to` and `event_type`.
+	// `missing`: those that the subscription wants, by its `event_types` and its `filter`, and has no
+	// delivery of. `all`: all that it wants. The filter then has `from`, and may have `to` and
+	// `event_type`.
 	Only *ReplayedEvents `json:"only,omitempty"`
 
 	// The most deliveries, or to erase events, per second. Default: 500.
@@ -2248,8 +2249,8 @@ type RecoverBody struct {
 	To *time.Time `json:"to,omitempty"`
 
 	// `failed`: deliveries that failed are retried. `missing`: events that the subscription wants, by its
-	// `event_types`, and has no delivery of are replayed to it. `all`: all events that it wants are.
-	// Default: `"failed"`.
+	// `event_types` and its `filter`, and has no delivery of are replayed to it. `all`: all that it wants
+	// are. Default: `"failed"`.
 	Only *Recovered `json:"only,omitempty"`
 
 	// The most deliveries per second. Default: 500.

@@ -386,7 +386,15 @@ UPDATE jobs SET at_event = $2, in_event = $3, at_delivery = $4 WHERE id = $1
 
 -- select_wanting --
 -- Reads what subscription $1 of tenant $2 wants, and whether nothing is sent to it.
-SELECT event_types, status = 'disabled' OR deleted_at IS NOT NULL AS blocked FROM subscriptions WHERE id = $1 AND tenant_id = $2
+SELECT event_types, status = 'disabled' OR deleted_at IS NOT NULL AS blocked, filter_on_error,
+       CASE WHEN filter_stopped_at IS NULL THEN filter END AS filter, filter_stopped_at IS NOT NULL AS filter_stopped
+FROM subscriptions WHERE id = $1 AND tenant_id = $2
+
+-- select_to_filter --
+-- Reads what filters are about of an event ($1) that has its payload.
+SELECT e.event_type, e.content_type, e.content_encoding, e.payload,
+       ARRAY(SELECT tag FROM event_tags t WHERE t.event_id = e.id) AS tags
+FROM webhook_events e WHERE e.id = $1 AND e.payload IS NOT NULL
 
 -- find_wanted --
 -- Finds, among the first $4 events of a walk between the ids $2 and $3, up to $5 of tenant $1 that subscription $8 wants: that

@@ -169,8 +169,8 @@ class JobBody(models.Request):
         None,
         description=(
             "Only for `replay` with `to_subscription_id`, which then is about events, in place of deliveries: "
-            "`missing`: those that the subscription wants, by its `event_types`, and has no delivery of. `all`: all "
-            "that it wants. The filter then has `from`, and may have `to` and `event_type`."
+            "`missing`: those that the subscription wants, by its `event_types` and its `filter`, and has no delivery "
+            "of. `all`: all that it wants. The filter then has `from`, and may have `to` and `event_type`."
         ),
         examples=[None],
     )
@@ -319,7 +319,7 @@ class RecoverBody(models.Request):
         "failed",
         description=(
             "`failed`: deliveries that failed are retried. `missing`: events that the subscription wants, by its "
-            "`event_types`, and has no delivery of are replayed to it. `all`: all events that it wants are."
+            "`event_types` and its `filter`, and has no delivery of are replayed to it. `all`: all that it wants are."
         ),
     )
     rate_per_second: Annotated[int, Field(strict=True, ge=1, le=MAX_RATE)] | None = Field(

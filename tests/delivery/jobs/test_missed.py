@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from protos.webhook.v1.deliveries_pb2 import DeliveryFilter
+from services.delivery.jobs import missed
 from services.delivery.jobs import store as jobs
 from services.delivery.jobs.missed import Only
 from services.delivery.jobs.plans import Job
@@ -96,6 +97,35 @@ async def test_a_subscription_gets_the_events_that_it_wants_and_has_no_delivery_
     finally:
         await world.pool.execute("DELETE FROM event_expansions")
     await world.agrees()
+
+
+async def test_an_event_that_the_filter_does_not_let_through_is_not_replayed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subscription = await world.subscription("https://receiver.example/hook")
+    filter_ = "event.data.amount > 100 && event.tags.team == 'a'"
+    await world.pool.execute("UPDATE subscriptions SET filter = $2 WHERE id = $1", subscription, filter_)
+    wanted, cheap, others, unreadable = [await published(world) for _ in range(4)]
+    for event_id, payload, tag in (
+        (wanted, b'{"amount": 101}', "team=a"),
+        (cheap, b'{"amount": 99}', "team=a"),
+        (others, b'{"amount": 101}', "team=b"),
+        (unreadable, b"{}", "team=a"),
+    ):
+        await world.pool.execute("UPDATE webhook_events SET payload = $2 WHERE id = $1", event_id, payload)
+        await world.pool.execute(
+            "INSERT INTO event_tags (event_id, tenant_id, tag) VALUES ($1, 'default', $2)", event_id, tag
+        )
+    # A look at events ends after each of them.
+    monkeypatch.setattr(missed, "FILTERING_SECONDS", 0.0)
+    job = await recovered(world, subscription, Only.MISSING)
+    assert (job.matched, job.done, job.skipped) == (2, 2, 0)
+    assert await events_sent(world, subscription) == Counter([wanted, unreadable])
+    assert (await recovered(world, subscription, Only.MISSING)).matched == 0
+    await world.pool.execute("UPDATE subscriptions SET filter_on_error = 'skip' WHERE id = $1", subscription)
+    assert (await recovered(world, subscription, Only.ALL)).done == 1
+    await world.pool.execute("UPDATE subscriptions SET filter_stopped_at = now() WHERE id = $1", subscription)
+    assert (await recovered(world, subscription, Only.ALL)).matched == 0
 
 
 async def test_events_are_replayed_once_whatever_happens_to_the_processes(

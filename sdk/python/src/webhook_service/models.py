@@ -1848,8 +1848,9 @@ class JobBody(Model, kw_only=True):
 
     only: ReplayedEvents | None | UnsetType = UNSET
     """Only for `replay` with `to_subscription_id`, which then is about events, in place of deliveries:
-    `missing`: those that the subscription wants, by its `event_types`, and has no delivery of.
-    `all`: all that it wants. The filter then has `from`, and may have `to` and `event_type`.
+    `missing`: those that the subscription wants, by its `event_types` and its `filter`, and has no
+    delivery of. `all`: all that it wants. The filter then has `from`, and may have `to` and
+    `event_type`.
     """
 
     rate_per_second: int | None | UnsetType = UNSET
@@ -2335,8 +2336,8 @@ class RecoverBody(Model, kw_only=True):
 
     only: Recovered | UnsetType = UNSET
     """`failed`: deliveries that failed are retried. `missing`: events that the subscription wants, by
-    its `event_types`, and has no delivery of are replayed to it. `all`: all events that it wants
-    are. Default: `"failed"`.
+    its `event_types` and its `filter`, and has no delivery of are replayed to it. `all`: all that
+    it wants are. Default: `"failed"`.
     """
 
     rate_per_second: int | None | UnsetType = UNSET
