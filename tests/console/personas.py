@@ -48,6 +48,29 @@ async def test_a_newcomer_creates_tests_and_sends_within_eight_clicks(window: Wi
     assert [request.path for request in receiver.requests] == ["/newcomer", "/newcomer"]
 
 
+async def test_a_subscription_is_created_with_a_filter_and_a_template(
+    window: Window, receiver: Receiver, api: Api
+) -> None:
+    page = window.page
+    await window.open("/subscriptions/new")
+    await page.get_by_label("URL", exact=True).fill(receiver.url("/chat"))
+    await page.get_by_label("Filter (optional)").fill("event.data.amount >")
+    await page.get_by_label("What is sent").select_option("source")
+    await page.get_by_label("Source").fill('{"text": "{{ event.data.amount }} for {{ secrets.room }}"}')
+    await page.get_by_label("Secrets").fill("room=hunter2")
+    await page.get_by_text("The same with curl").click()
+    assert "hunter2" not in await page.content()
+    await button(page, "Create the subscription").click()
+    await page.get_by_text("line 1, column").first.wait_for()
+    await page.get_by_label("Filter (optional)").fill("event.data.amount > 100")
+    await button(page, "Create the subscription").click()
+    await page.get_by_role("heading", name="The subscription is there").wait_for()
+    for amount in (99, 101):
+        await api.http.post("/api/v1/events", json={"event_type": "chat.said", "payload": {"amount": amount}})
+    (request,) = await receiver.wait_for(1)
+    assert request.body == b'{"text": "101 for hunter2"}'
+
+
 # -- somebody on call --
 
 

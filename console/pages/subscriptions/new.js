@@ -1,21 +1,29 @@
-// A new subscription: where events go, which, how they are signed, and a test before anything depends on it.
+// A new subscription: where events go, which, as what, how they are signed, and a test before anything depends on it.
 import { html, useState } from "../../lib/html.js";
 import { allowed, call, curl, get } from "../../lib/api.js";
 import { link } from "../../lib/router.js";
-import { Button, Card, Code, Empty, Failure, Field, Icon, Page, toast } from "../../lib/ui.js";
+import { Button, Card, Check, Code, Empty, Failure, Field, Icon, Page, toast } from "../../lib/ui.js";
 import { useAction, useQuery } from "../../lib/query.js";
+import { shownPatch } from "./settings.js";
 import { Secret } from "./signing.js";
+import { Template, secretsOf, templateInputs, templateOf } from "./template.js";
 import { Test } from "./test.js";
 
 const STEPS = ["Endpoint", "Events", "Signing", "Test"];
 
 export default function NewSubscription() {
-  const [value, set] = useState({ destination: "http", target_url: "", name: "", all: true, types: /** @type {string[]} */ ([]), typed: "", scheme: "hmac-sha256" });
+  const [value, set] = useState({ destination: "http", target_url: "", name: "", all: true, types: /** @type {string[]} */ ([]), typed: "", filter: "", filter_on_error: "deliver", scheme: "hmac-sha256", ...templateInputs({ template: null }) });
   const [created, show] = useState(/** @type {any} */ (null));
   const seen = useQuery(async (abort) => (await get("/api/v1/stats/series", { group_by: "event_type", step: "1d", limit: 50, from: new Date(Date.now() - 7 * 86_400_000).toISOString() }, abort)).groups.map((group) => group.group).filter((type) => type && type !== "other"), []);
   const types = value.all ? [] : [...new Set([...value.types, ...value.typed.split(/[\s,]+/).filter(Boolean)])];
   const pulled = value.destination === "pull";
-  const body = { ...(pulled ? { destination: "pull" } : { target_url: value.target_url.trim() }), ...(value.name ? { name: value.name } : {}), event_types: types, ...(value.scheme === "hmac-sha256" ? {} : { signature_scheme: value.scheme }) };
+  const template = templateOf(value), secrets = template ? secretsOf(value) : {};
+  const made = {
+    ...(value.filter.trim() ? { filter: value.filter.trim(), ...(value.filter_on_error === "deliver" ? {} : { filter_on_error: value.filter_on_error }) } : {}),
+    ...(template ? { template } : {}),
+    ...(Object.keys(secrets).length ? { template_secrets: secrets } : {}),
+  };
+  const body = { ...(pulled ? { destination: "pull" } : { target_url: value.target_url.trim() }), ...(value.name ? { name: value.name } : {}), event_types: types, ...made, ...(value.scheme === "hmac-sha256" ? {} : { signature_scheme: value.scheme }) };
   const create = useAction(async () => {
     show(await call("POST", "/api/v1/subscriptions", { body }));
     toast("The subscription has been created");
@@ -89,7 +97,12 @@ export default function NewSubscription() {
                     ${(attributes) => html`<input ...${attributes} class="mono" placeholder="order.*, invoice.paid" value=${value.typed} onInput=${put("typed")} autocomplete="off" spellcheck=${false} />`}
                   <//>
                 `}
+                <${Field} label="Filter (optional)" hint=${html`A condition in CEL that events also have to fulfill, such as <code>event.data.amount > 100</code>.`} error=${wrong("filter")}>
+                  ${(attributes) => html`<textarea ...${attributes} class="mono" rows="2" style=${{ minHeight: "0" }} value=${value.filter} onInput=${put("filter")} spellcheck=${false}></textarea>`}
+                <//>
+                ${value.filter.trim() && html`<${Check} label="Deliver events that the filter cannot be evaluated for" hint="Such as one without a field that it names." checked=${value.filter_on_error === "deliver"} onChange=${(checked) => set({ ...value, filter_on_error: checked ? "deliver" : "skip" })} />`}
               <//>
+              <${Template} value=${value} set=${set} wrong=${wrong} base=${{ event_types: types, template_secret_names: [] }} may />
               <${Card} title="Signing">
                 <${Field} label="Scheme" hint=${value.scheme === "none" ? "Receivers cannot tell deliveries from forgeries." : "Of Standard Webhooks: receivers verify with a library of their language."} error=${wrong("signature_scheme")}>
                   ${(attributes) => html`<select ...${attributes} onChange=${put("scheme")}>${[["hmac-sha256", "HMAC with a shared secret"], ["ed25519", "Ed25519 with a public key"], ["none", "Not signed"]].map(([key, label]) => html`<option value=${key} selected=${key === value.scheme}>${label}</option>`)}</select>`}
@@ -97,7 +110,7 @@ export default function NewSubscription() {
               <//>
               <${Failure} error=${problem} />
               <div class="actions"><${Button} kind="primary" type="submit" busy=${create.busy}>Create the subscription<//></div>
-              ${(value.target_url || pulled) && html`<details><summary>The same with curl</summary><${Code} wrap label="Create a subscription" text=${curl("POST", "/api/v1/subscriptions", body)} /></details>`}
+              ${(value.target_url || pulled) && html`<details><summary>The same with curl</summary><${Code} wrap label="Create a subscription" text=${curl("POST", "/api/v1/subscriptions", shownPatch(body))} /></details>`}
             </form>
           `}
     <//>

@@ -180,7 +180,7 @@ export function Settings({ subscription, path, onChanged }) {
 }
 
 /** Return a patch without what must not be copied by accident. @param {Record<string, any>} changes */
-function shownPatch(changes) {
+export function shownPatch(changes) {
   const hidden = changes.headers && Object.fromEntries(Object.entries(changes.headers).map(([name, value]) => [name, value === null ? null : "…"]));
   const secrets = changes.template_secrets && Object.fromEntries(Object.keys(changes.template_secrets).map((name) => [name, "…"]));
   return { ...changes, ...(hidden ? { headers: hidden } : {}), ...(secrets ? { template_secrets: secrets } : {}), ...(changes.verification_secrets ? { verification_secrets: ["…"] } : {}) };

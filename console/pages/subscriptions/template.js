@@ -7,7 +7,7 @@ import { useAction } from "../../lib/query.js";
 const KINDS = { none: "None: the payload is sent", slack: "Slack", teams: "Microsoft Teams", discord: "Discord", "google-chat": "Google Chat", pagerduty: "PagerDuty", cloudevents: "CloudEvents, structured", "cloudevents-binary": "CloudEvents, binary", source: "A template of your own" };
 const EVENT = '{"order": 42, "total": 9.90}';
 
-/** Return a template as what its inputs have. @param {Api.Subscription} subscription */
+/** Return a template as what its inputs have. @param {Pick<Api.Subscription, "template">} subscription */
 export function templateInputs({ template }) {
   return {
     template: template ? template.preset || "source" : "none",
@@ -29,7 +29,10 @@ export function secretsOf(value) {
   return Object.fromEntries(lines.map((line) => [line.split("=")[0].trim(), line.slice(line.indexOf("=") + 1).trim()]));
 }
 
-/** @param {{value: any, set: (value: any) => void, wrong: (name: string) => any, base: Api.Subscription, may: boolean}} props */
+/**
+ * The card of a template; `base` is the subscription, or what is known of one that is being made.
+ * @param {{value: any, set: (value: any) => void, wrong: (name: string) => any, base: {id?: string, event_types: string[], template_secret_names: string[]}, may: boolean}} props
+ */
 export function Template({ value, set, wrong, base, may }) {
   const [event, setEvent] = useState({ type: base.event_types[0]?.replace(/\*$/, "created") || "order.created", payload: EVENT });
   const put = (name) => (happened) => set({ ...value, [name]: happened.currentTarget.value });
