@@ -205,9 +205,39 @@ SATURATION = row(
     ],
 )
 
+OUTBOX = row(
+    "Outbox, with a relay",
+    [
+        Lines(
+            "Rows that wait in the outbox",
+            "Committed rows that are no events yet, those that are being sent included; the count stops at 10,000. If "
+            "it grows, add relays, or look at what their calls to ingest fail with. Empty without a relay.",
+            [
+                Query(alike("webhook_outbox_waiting_rows"), "waiting"),
+                Query(rate("webhook_outbox_rows_total", 'outcome="accepted"'), "accepted per second", "green"),
+            ],
+        ),
+        Lines(
+            "Oldest row of the outbox",
+            "Age of the first row that waits. A slope means that no relay works, or that rows are written faster than "
+            "they are sent.",
+            Query(alike("webhook_outbox_oldest_row_seconds"), "oldest row"),
+            SECONDS,
+            thresholds=[("red", 300)],
+        ),
+        Lines(
+            "Failed rows of the outbox",
+            "Rows that were refused, and stay in the table until somebody mends or deletes them: their column with the "
+            "error says why. Should be 0.",
+            Query(alike("webhook_outbox_failed_rows"), "failed", "red"),
+            thresholds=[("red", 1)],
+        ),
+    ],
+)
+
 BOARD = Board(
     "services",
     "Webhooks / Services",
     "Load, latency and capacity of the processes.",
-    [PROCESSES, HTTP, GRPC, SATURATION],
+    [PROCESSES, HTTP, GRPC, SATURATION, OUTBOX],
 )

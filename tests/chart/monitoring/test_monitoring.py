@@ -23,6 +23,8 @@ MONITORING: dict[str, Object] = {
     "prometheusRule": {"enabled": True},
 }
 MONITORED: Object = rendering.STORES | {"monitoring": MONITORING}
+# With relays, because one alert is only for these.
+RELAY: Object = {"relay": {"enabled": True, "existingSecret": "shop-outbox"}}
 # Labels that the monitors add to every series, and Prometheus to histograms.
 SCRAPED = {"namespace", "release", "component", "pod", "le"}
 # Metrics of Prometheus itself, and of the client library.
@@ -41,7 +43,7 @@ def customs(values: Object = MONITORED, release: str = "demo") -> list[Object]:
     )
 
 
-def rules(values: Object = MONITORED, release: str = "demo") -> dict[str, Object]:
+def rules(values: Object = MONITORED | RELAY, release: str = "demo") -> dict[str, Object]:
     """Return the alerts by name."""
     (found,) = rendering.of_kind(customs(values, release), "PrometheusRule")
     (group,) = found["spec"]["groups"]
@@ -60,7 +62,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the rules of two releases in one namespace, and the tests of the alerts."""
     made = tmp_path_factory.mktemp("rules")
     for release in RELEASES:
-        (found,) = rendering.of_kind(customs(release=release), "PrometheusRule")
+        (found,) = rendering.of_kind(customs(MONITORED | RELAY, release), "PrometheusRule")
         (made / f"{release}.yaml").write_text(yaml.safe_dump(found["spec"]))
     shutil.copytree(TESTS, made, dirs_exist_ok=True)
     return made
@@ -210,10 +212,15 @@ def test_labels_annotations_and_the_place_of_runbooks_are_the_operators_choice()
         "alertAnnotations": {"dashboard": "https://grafana.example.com"},
         "runbookUrl": "https://git.example.com/runbooks",
     }
-    for name, found in rules(rendering.STORES | {"monitoring": {"prometheusRule": rule}}).items():
+    for name, found in rules(rendering.STORES | RELAY | {"monitoring": {"prometheusRule": rule}}).items():
         assert found["labels"] == {"team": "payments", "severity": "page"}
         assert found["annotations"]["dashboard"] == "https://grafana.example.com"
         assert found["annotations"]["runbook_url"] == f"https://git.example.com/runbooks/{name}.md"
+
+
+def test_an_alert_on_relays_is_only_there_with_relays() -> None:
+    without = rules(MONITORED)
+    assert set(ALERTS) - without.keys() == {"WebhookRelayMissing"}
 
 
 def test_thresholds_change_rules_and_leave_no_placeholder() -> None:
@@ -223,7 +230,7 @@ def test_thresholds_change_rules_and_leave_no_placeholder() -> None:
     for name, value in thresholds.items():
         other = value * 0.5 if isinstance(value, float) else value + 1
         values = {"monitoring": {"prometheusRule": {"enabled": True, "thresholds": {name: other}}}}
-        changed = rules(rendering.STORES | values)
+        changed = rules(rendering.STORES | RELAY | values)
         assert [alert for alert in ALERTS if changed[alert]["expr"] != usual[alert]["expr"]], name
 
 
