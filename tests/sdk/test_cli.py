@@ -151,9 +151,15 @@ def test_apply_makes_subscriptions_those_of_a_file_and_is_a_no_op_the_second_tim
         "event_types": ["applied.*"],
         "metadata": {"team": "logistics", "customer": "acme"},
         "retry_policy": {"base_seconds": 5, "limit": 3},
+        "filter": "event.data.amount > 100",
+        "filter_on_error": "skip",
+        "template": {"source": {"file": str(tmp_path / "room.json")}, "content_type": "application/json"},
+        "template_secrets": {"room": {"env": "CLI_SECRET"}},
         "secret_key": {"env": "CLI_SECRET"},
         "headers": {"Authorization": {"file": str(tmp_path / "token")}},
     }
+    source = '{"room": "{{ secrets.room }}", "amount": {{ event.data.amount }}}'
+    (tmp_path / "room.json").write_text(source)
     file = tmp_path / "subscriptions.yaml"
 
     def write(*entries: dict[str, Any]) -> None:
@@ -179,9 +185,11 @@ def test_apply_makes_subscriptions_those_of_a_file_and_is_a_no_op_the_second_tim
 
     exported = tmp_path / "exported.yaml"
     assert webhookctl("export", "-f", str(exported)).code == 0
-    assert {"env": "APPLIED_SECRET"} in [
-        one["secret_key"] for one in yaml.safe_load(exported.read_text())["subscriptions"]
-    ]
+    (written,) = [one for one in yaml.safe_load(exported.read_text())["subscriptions"] if one["name"] == "applied"]
+    assert written["secret_key"] == {"env": "APPLIED_SECRET"}
+    assert (written["filter"], written["filter_on_error"]) == (entry["filter"], "skip")
+    assert written["template"] == {"source": source, "content_type": "application/json"}
+    assert written["template_secrets"] == {"room": {"env": "APPLIED_ROOM"}}
     assert webhookctl("diff", "-f", str(exported)).code == 0
 
     pulled = {"name": "pulled", "destination": "pull", "event_types": ["applied.*"], "expires_after_idle_seconds": 3600}
@@ -191,6 +199,12 @@ def test_apply_makes_subscriptions_those_of_a_file_and_is_a_no_op_the_second_tim
     assert "\n  - name: pulled\n" in exported.read_text()
     assert pulled.items() <= yaml.safe_load(exported.read_text())["subscriptions"][1].items()
     assert webhookctl("diff", "-f", str(exported)).code == 0
+    plain = {name: value for name, value in entry.items() if not name.startswith(("filter", "template"))}
+    write(plain | {"template": {"preset": "slack"}}, pulled)
+    assert webhookctl("-o", "json", "diff", "-f", str(file)).json()[0]["fields"] == [
+        *("filter", "filter_on_error", "template", "template_secrets"),
+    ]
+    assert [webhookctl(command, "-f", str(file)).code for command in ("apply", "diff")] == [0, 0]
     write(entry | {"destination": "pull"}, pulled)
     assert "applied.destination cannot be changed from http" in webhookctl("apply", "-f", str(file)).err
 

@@ -76,9 +76,11 @@ async def test_listen_forwards_exact_bytes_and_what_the_server_responds_is_the_a
     receiver.script(200, 503)
     address = receiver.url("/local").removeprefix("http://")
     process, said = await listening(
-        stack, tenant, tmp_path, "--forward-to", address, "--events", "listened.*", "--count", "2"
+        *(stack, tenant, tmp_path, "--forward-to", address, "--events", "listened.*"),
+        *("--filter", "event.data.n > 0", "--count", "2"),
     )
     secret = said.partition("signing secret: ")[2].split()[0]
+    assert (await asyncio.to_thread(client.events.publish, "listened.none", {"n": 0})).deliveries == 0
     first = await asyncio.to_thread(client.events.publish, "listened.first", {"n": 1})
     (request,) = await receiver.wait_for(1)
     assert request.body == b'{"n":1}'

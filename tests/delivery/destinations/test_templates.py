@@ -165,3 +165,23 @@ async def test_what_is_pulled_is_rendered_and_what_fails_is_not_pulled(shared: S
     (attempt,) = await world.attempts(bad)
     assert attempt["outcome"] == "template_failed"
     assert attempt["error_message"].endswith("nothing was pulled")
+
+
+async def test_what_is_pulled_is_a_cloudevent_in_binary_mode_with_its_attributes_in_headers(shared: Shared) -> None:
+    world, client = shared.world, shared.client
+    subscription = await world.subscription(secret_key=SECRET)
+    await keep(world, subscription, {"preset": "cloudevents-binary"})
+    payload = b'{"order": 4.20}'
+    delivery_id = await world.deliver(subscription, payload, event_type="order.created")
+    pulled: list[pb.PulledDelivery] = []
+    while not pulled:
+        asked = pb.PullDeliveriesRequest(subscription_id=str(subscription), wait_seconds=30)
+        pulled += (await client.PullDeliveries(asked)).deliveries
+    (one,) = pulled
+    assert one.payload == payload
+    headers = {name.lower(): value for name, value in one.headers.items()}
+    event_id = str((await world.row(delivery_id))["event_id"])
+    expected = {"ce-specversion": "1.0", "ce-type": "order.created", "ce-id": event_id, "ce-source": "/tenants/default"}
+    assert expected.items() <= headers.items()
+    assert headers["content-type"] == "application/json"
+    standardwebhooks.Webhook(SECRET).verify(one.payload, headers)

@@ -387,6 +387,26 @@ async def test_payloads_and_secrets_need_their_capabilities(http: httpx.AsyncCli
     assert (await http.get(path, headers=bearer(shown))).json()["payload"] == {"of": "the payload of own"}
 
     subscriptions = "/api/v1/subscriptions"
+    filtered = {"target_url": URL, "event_types": ["own.*"], "filter": "event.data.of == 'nothing'"}
+    filtering = (await http.post(subscriptions, json=filtered, headers=bearer(customer.key))).json()["id"]
+    event = {"event_type": "own.filtered", "payload": {"of": "the payload of own"}}
+    accepted = (await http.post("/api/v1/events", json=event, headers=bearer(customer.key))).json()["event_id"]
+    said = {}
+    for name, caller in (("withheld", held), ("shown", shown)):
+        answer = await http.get(
+            f"/api/v1/events/{accepted}/routing", params={"subscription_id": filtering}, headers=bearer(caller)
+        )
+        (route,) = [one for one in answer.json()["items"] if one["subscription_id"] == filtering]
+        assert route["reason"] == "filter"
+        said[name] = route["explanation"]
+    assert said == {
+        "withheld": "It has a filter, which decides by a payload that is not shown or not there.",
+        "shown": "Its filter was false: event.data.of == 'nothing'.",
+    }
+    tried = {"filter": "event.data.of == 'nothing'", "event_ids": [accepted]}
+    check = await http.post("/api/v1/filters/check", json=tried, headers=bearer(held))
+    assert (check.status_code, check.json()["reason"]) == (403, "CAPABILITY_MISSING")
+
     made = await http.post(subscriptions, json={"target_url": URL}, headers=bearer(held))
     assert (made.status_code, made.json()["secret_key"]) == (201, None)
     secret = {"secret_key": "a secret of its own, long enough"}

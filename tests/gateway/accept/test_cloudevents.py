@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from protos.webhook.v1 import ingest_pb2
 from services.domain import cloudevents, events
 from services.gateway.accept.cloudevents import formats
-from services.platform import errors
+from services.platform import errors, ids
 from tests.gateway.conftest import MAX_PAYLOAD_BYTES
-from tests.gateway.fakes import Services
+from tests.gateway.fakes import TOKEN, Services
 
 PATH = "/api/v1/cloudevents"
 EVENT = {"specversion": "1.0", "id": "1", "source": "/orders", "type": "order.created", "data": {"order": 42}}
@@ -276,6 +276,19 @@ async def test_a_handshake_is_granted_to_the_origin_that_asks(client: httpx.Asyn
     assert answer.headers["webhook-allowed-origin"] == "eventemitter.example.com"
     assert (answer.headers["webhook-allowed-rate"], answer.headers["allow"]) == ("*", "POST")
     assert services.requests == []
+
+
+async def test_a_handshake_at_an_ingest_url_needs_its_token(client: httpx.AsyncClient, services: Services) -> None:
+    asked = {"WebHook-Request-Origin": "eventemitter.example.com"}
+    path = f"/api/v1/webhooks/ingest/{ids.new()}"
+    granted = await client.options(f"{path}/{TOKEN}", headers=asked)
+    assert (granted.status_code, granted.headers["webhook-allowed-origin"]) == (200, "eventemitter.example.com")
+    assert (await client.options(f"{path}/{TOKEN}")).status_code == 405  # no handshake
+    for wrong in (f"{path}/whi_other", f"/api/v1/webhooks/ingest/x/{TOKEN}"):
+        refused = await client.options(wrong, headers=asked)
+        assert "webhook-allowed-origin" not in refused.headers
+        assert refused.status_code in {404, 422}, wrong
+    assert services.items == []
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "OPTIONS"])
