@@ -1,5 +1,6 @@
 """The `webhooks` section of the OpenAPI document: the requests that receivers get."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from services.gateway.web import openapi
@@ -58,6 +59,30 @@ HEADERS = (
         enum=["true"],
     ),
 )
+
+# Of CloudEvents in binary mode, besides those of every request.
+_ATTRIBUTES = (
+    _header(
+        "ce-specversion",
+        "With the template `cloudevents-binary`, as all headers that begin with `ce-`: one for each attribute of the "
+        "CloudEvent, those of extensions included.",
+        "1.0",
+        required=False,
+    ),
+    _header("ce-id", "Its `id`.", _EVENT_ID, required=False),
+    _header("ce-source", "Its `source`.", "/tenants/default", required=False),
+    _header("ce-type", "Its `type`.", "order.created", required=False),
+    _header("ce-time", "Its `time`.", _TIME, required=False),
+)
+_CLOUDEVENT_EXAMPLE = {
+    "specversion": "1.0",
+    "id": _EVENT_ID,
+    "source": "/tenants/default",
+    "type": "order.created",
+    "time": _TIME,
+    "datacontenttype": "application/json",
+    "data": {"order": 42, "total": 9.90},
+}
 
 _CONCERNED = {
     "subscription_id": _UUID | {"description": "The subscription concerned."},
@@ -152,7 +177,16 @@ _RESPONSES = {
 }
 
 
-def _received(name: str, summary: str, description: str, schema: dict[str, Any], example: Any) -> dict[str, Any]:
+def _received(
+    name: str,
+    summary: str,
+    description: str,
+    schema: dict[str, Any],
+    example: Any,
+    *,
+    content_type: str = "application/json",
+    headers: Sequence[dict[str, Any]] = HEADERS,
+) -> dict[str, Any]:
     return {
         "post": {
             "operationId": f"receive_{name}",
@@ -160,10 +194,10 @@ def _received(name: str, summary: str, description: str, schema: dict[str, Any],
             "summary": summary,
             "description": description,
             "security": [],
-            "parameters": list(HEADERS),
+            "parameters": list(headers),
             "requestBody": {
                 "required": True,
-                "content": {"application/json": {"schema": schema, "example": example}},
+                "content": {content_type: {"schema": schema, "example": example}},
             },
             "responses": _RESPONSES,
         }
@@ -175,9 +209,21 @@ WEBHOOKS: dict[str, dict[str, Any]] = {
         "delivery",
         "A delivery",
         "The payload of an event, byte for byte as it was sent, with its own Content-Type and Content-Encoding. "
-        "Verify `webhook-signature`, and respond with 2xx within the timeout. A delivery can arrive more than once.",
-        {"description": "Any JSON value, or what was sent with another Content-Type."},
+        "Verify `webhook-signature`, and respond with 2xx within the timeout. A delivery can arrive more than once. "
+        "If the subscription has a `template`, body and Content-Type are those that it makes of the event, at each "
+        "attempt; with `cloudevents-binary` the body is the payload, and `ce-` headers have the attributes.",
+        {"description": "Any JSON value, what was sent with another Content-Type, or what a template makes of it."},
         {"order": 42, "total": 9.90},
+        headers=(*HEADERS, *_ATTRIBUTES),
+    ),
+    "cloudevent": _received(
+        "cloudevent",
+        "A delivery as a CloudEvent",
+        "What a subscription with the template `cloudevents` gets: the event as a CloudEvent in structured mode. "
+        "`webhook-signature` signs the whole document.",
+        openapi.ref("CloudEvent"),
+        _CLOUDEVENT_EXAMPLE,
+        content_type="application/cloudevents+json",
     ),
     "operational_event": _received(
         "operational_event",

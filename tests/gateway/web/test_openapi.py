@@ -430,6 +430,10 @@ def test_receivers_find_the_headers_of_deliveries_in_the_document(document: dict
     }
     of_http = {"header", "Content-Type", "Content-Encoding", "Accept", "Accept-Encoding", "User-Agent"}
     for webhook in document["webhooks"].values():
-        assert {parameter["name"] for parameter in webhook["post"]["parameters"]} == described - of_http
+        named = {parameter["name"] for parameter in webhook["post"]["parameters"]}
+        assert {name for name in named if not name.startswith("ce-")} == described - of_http
+    delivery, cloudevent = (document["webhooks"][name]["post"] for name in ("delivery", "cloudevent"))
+    assert {"ce-id", "ce-source", "ce-type"} <= {parameter["name"] for parameter in delivery["parameters"]}
+    assert list(cloudevent["requestBody"]["content"]) == ["application/cloudevents+json"]
     types = document["components"]["schemas"]["OperationalEventType"]["enum"]
     assert {*types, "delivery.exhausted"} == {*operational_facts.EventType}
