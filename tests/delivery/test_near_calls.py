@@ -316,6 +316,11 @@ CASES: Mapping[str, Made] = {
     "SubscriptionService/UpdateSubscription": of_subscription(
         subscriptions_pb2.UpdateSubscriptionRequest, spec=SPEC, update_mask=FieldMask(paths=["description"])
     ),
+    "SubscriptionService/PreviewTemplate": always(
+        subscriptions_pb2.PreviewTemplateRequest(
+            template=subscriptions_pb2.Template(source="{{ event.type }}", content_type="text/plain")
+        )
+    ),
     "SubscriptionService/DeleteSubscription": of_subscription(subscriptions_pb2.DeleteSubscriptionRequest),
     "SubscriptionService/SetSubscriptionStatus": of_subscription(
         subscriptions_pb2.SetSubscriptionStatusRequest, action=subscriptions_pb2.SUBSCRIPTION_ACTION_PAUSE

@@ -36,6 +36,10 @@ def test_the_first_webhook_of_the_readme_works_as_printed(stack: Stack, free_por
         " sleep 0.2; done"
     )
     script = script.replace("sleep 1\n", poll + "\n")
+    # A reader pastes the blocks one after the other, so that the receiver is there before the event.
+    listening = f"until curl -s -o /dev/null http://127.0.0.1:{free_port}/; do sleep 0.2; done"
+    script = script.replace("RECEIVER=$!\n", f"RECEIVER=$!\n{listening}\n")
+    assert listening in script
     done = subprocess.run(
         ["/bin/sh", "-eu", "-c", script],
         cwd=tmp_path,
