@@ -27,6 +27,8 @@ SQL = sql.Queries("services.delivery.destinations")
 JSON = "application/json"
 # Compiled schemas that a process keeps, and the bytes of their texts.
 KEPT, KEPT_BYTES = 256, 1 << 20
+# What is kept of an event in all versions together: so many bytes, or so many times its payload. No quota counts it.
+CONVERTED_BYTES, CONVERTED_TIMES = 1 << 20, 8
 _CONVERTED = msgspec.msgpack.Decoder(dict[int, bytes])
 
 
@@ -47,16 +49,19 @@ class Conversions:
         if wanted in kept:
             return kept[wanted]
         made = await self._converted(claim, payload, version, wanted)
-        return await self._keep(claim.event_id, wanted, made)
+        most = max(CONVERTED_BYTES, CONVERTED_TIMES * len(payload))
+        return await self._keep(claim.event_id, wanted, made, most)
 
-    async def _keep(self, event_id: UUID, wanted: int, made: bytes) -> bytes:
-        """Store what was made, unless another process did meanwhile; return what is stored."""
+    async def _keep(self, event_id: UUID, wanted: int, made: bytes, most: int) -> bytes:
+        """Store what was made, unless another process did meanwhile; return what is stored. TemplateFailed: no room."""
         async with self._pool.acquire() as connection, connection.transaction():
             row = await connection.fetchrow(SQL["lock_converted"], event_id)
             if row is None:
                 raise TemplateFailed("the event was erased")
             kept = _decoded(row["converted"])
             if wanted not in kept:
+                if sum(map(len, kept.values())) + len(made) > most:
+                    raise TemplateFailed(f"payloads of earlier versions of an event must total at most {most} bytes")
                 text = msgspec.msgpack.encode({**kept, wanted: made})
                 await connection.execute(SQL["put_converted"], event_id, text)
                 return made

@@ -9,9 +9,13 @@ import standardwebhooks
 
 from dev.harness.receiver import Receiver
 from protos.webhook.v1 import deliveries_pb2 as pb
+from services.delivery.destinations import conversions
+from services.delivery.destinations.conversions import Conversions
 from services.delivery.worker.store import WorkerStore
 from services.domain.catalog.schemas import Schema
 from services.domain.sender_context import SenderContext
+from services.domain.templates.renderer import Renderer
+from services.domain.templates.template import TemplateFailed
 from services.platform import ids
 from tests.delivery.conftest import Shared
 from tests.delivery.world import World
@@ -147,6 +151,24 @@ async def test_a_template_sees_the_version_that_its_subscription_is_pinned_to(
         await world.in_state(delivery_id, "delivered")
     (request,) = receiver.requests
     assert (request.body, request.headers[HEADER]) == (b"12.5", "2")
+
+
+async def test_what_is_kept_of_an_event_is_bounded(
+    world: World, event_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(conversions, "CONVERTED_BYTES", 20)
+    monkeypatch.setattr(conversions, "CONVERTED_TIMES", 0)
+    delivery_id = await deliver(world, await world.subscription("http://a.example/"), event_type)
+    (claim,) = await WorkerStore(world.pool, world.worker_settings()).claim([delivery_id])
+    renderer = Renderer()
+    try:
+        converting = Conversions(world.pool, renderer)
+        for _ in range(2):
+            assert await converting.payload(claim, PAYLOAD, 3, 2) == b'{"amount": 12.5}'
+            with pytest.raises(TemplateFailed, match="must total at most 20 bytes"):
+                await converting.payload(claim, PAYLOAD, 3, 1)
+    finally:
+        await renderer.close()
 
 
 async def test_only_a_claim_of_a_subscription_with_pins_says_so(world: World) -> None:
