@@ -33,7 +33,8 @@ from services.gateway import __main__ as gateway
 from services.gateway.settings import GatewaySettings
 from services.ingest import __main__ as ingest
 from services.ingest.events import committer
-from services.ingest.events.store import EventStore, NewEvent, Result
+from services.ingest.events.records import NewEvent, Result
+from services.ingest.events.store import EventStore
 from services.ingest.settings import IngestSettings
 from services.platform import errors, ids
 from services.platform.process import lifecycle

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from protos.webhook.v1 import ingest_pb2
 from services.domain.notices.activity import Activity
 from services.ingest import metrics
-from services.ingest.events.store import Accepted, Answer, Handshake, NewEvent
+from services.ingest.events.records import Accepted, Answer, Handshake, NewEvent
 from services.platform import errors
 from services.platform.grpc import conversion
 from services.platform.grpc import errors as grpc_errors

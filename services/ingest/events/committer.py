@@ -22,7 +22,8 @@ from services.domain import idempotency
 from services.domain.deliveries import Handover, Lease, Leased
 from services.domain.doorbell import MAX_WAITING_IDS, RUNG_SECONDS, Ringer, Rung
 from services.ingest import metrics
-from services.ingest.events.store import MAY_BE_STORED, Accepted, EventStore, NewEvent, Result
+from services.ingest.events.records import Accepted, NewEvent, Result
+from services.ingest.events.store import MAY_BE_STORED, EventStore
 from services.ingest.settings import IngestSettings
 from services.platform import errors
 from services.platform.process.batching import Batcher, Bounds

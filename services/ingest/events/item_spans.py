@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from protos.webhook.v1 import ingest_pb2
-from services.ingest.events.store import Answer, Handshake
+from services.ingest.events.records import Answer, Handshake
 from services.platform import errors
 from services.platform.auth import identity
 from services.platform.tracing import spans

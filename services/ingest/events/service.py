@@ -28,17 +28,9 @@ from services.ingest.events.committer import Committer
 from services.ingest.events.expansions import Expander
 from services.ingest.events.filter_checks import FilterChecks
 from services.ingest.events.filtering import Filtering
+from services.ingest.events.records import Accepted, Answer, Handshake, ListedEvent, NewEvent, Result
 from services.ingest.events.routing import RoutingStore
-from services.ingest.events.store import (
-    MAY_BE_STORED,
-    Accepted,
-    Answer,
-    EventStore,
-    Handshake,
-    ListedEvent,
-    NewEvent,
-    Result,
-)
+from services.ingest.events.store import MAY_BE_STORED, EventStore
 from services.ingest.events.verification import NOTHING, Verifier, relayed
 from services.ingest.quotas.guard import Guard
 from services.ingest.scheduled import times

@@ -6,7 +6,7 @@ from protos.webhook.v1.ingest_pb2 import IngestItem
 from services.domain import events as rules
 from services.domain.gates import Gates
 from services.ingest.events.filtering import Filtering
-from services.ingest.events.store import NewDelivery
+from services.ingest.events.records import NewDelivery
 from services.ingest.scheduled.rows import Scheduled
 from services.ingest.subscriptions.cache import SubscriptionCache
 from services.ingest.subscriptions.record import Target

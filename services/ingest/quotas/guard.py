@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from services.domain.tenants import quotas
 from services.domain.tenants.quotas import Quota, Quotas
-from services.ingest.events.store import NewEvent
+from services.ingest.events.records import NewEvent
 from services.ingest.quotas.rates import Rates
 from services.ingest.quotas.store import QuotaStore, Stored, Used
 from services.platform import errors, ids

@@ -24,7 +24,7 @@ import structlog
 
 from services.ingest import metrics
 from services.ingest.events.committer import Committer
-from services.ingest.events.store import NewEvent
+from services.ingest.events.records import NewEvent
 from services.ingest.events.targets import Matcher
 from services.ingest.quotas.guard import Guard
 from services.ingest.scheduled.rows import Scheduled

@@ -3,16 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import msgspec
 
+from services.ingest.events.records import NewEvent
 from services.platform import ids
 from services.platform.stores import postgres, sql
-
-if TYPE_CHECKING:  # which imports this module
-    from services.ingest.events.store import NewEvent
 
 SQL = sql.Queries("services.ingest.scheduled")
 
@@ -42,7 +40,7 @@ class Scheduled:
         return ids.moment_of(self.id)
 
 
-async def insert(connection: postgres.Connection, events: "Sequence[NewEvent]", *, timeout_seconds: float) -> set[UUID]:
+async def insert(connection: postgres.Connection, events: Sequence[NewEvent], *, timeout_seconds: float) -> set[UUID]:
     """Store events that are not due yet, and return the ids of those that are new."""
     rows = await connection.fetch(
         SQL["insert_scheduled"],

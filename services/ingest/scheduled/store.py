@@ -14,8 +14,9 @@ from services.domain.deliveries import Lease
 from services.domain.lookups import Kind
 from services.domain.notices import audit
 from services.domain.notices.audit import Action, Entry
+from services.ingest.events.records import ListedEvent, NewEvent, Result
 from services.ingest.events.search import Filter
-from services.ingest.events.store import EventStore, ListedEvent, NewEvent, Result, committing
+from services.ingest.events.store import EventStore, committing
 from services.ingest.scheduled.rows import SQL, Scheduled
 from services.platform import errors, ids
 from services.platform.auth import identity

@@ -23,7 +23,8 @@ from services.delivery.worker.store import WorkerStore
 from services.domain.idempotency import key_of
 from services.domain.sender_context import SenderContext
 from services.domain.states import AttemptOutcome, JobKind, JobStatus
-from services.ingest.events.store import EventStore, NewEvent
+from services.ingest.events.records import NewEvent
+from services.ingest.events.store import EventStore
 from services.platform import errors, ids
 from services.platform.auth import identity
 from services.platform.auth.identity import Identity

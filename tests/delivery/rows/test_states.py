@@ -33,7 +33,8 @@ from services.domain.states import (
     SubscriptionChange,
     SubscriptionState,
 )
-from services.ingest.events.store import EventStore, NewEvent
+from services.ingest.events.records import NewEvent
+from services.ingest.events.store import EventStore
 from services.ingest.subscriptions import store as ingest
 from tests.delivery.world import World, attempt, claim
 

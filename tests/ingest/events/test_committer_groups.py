@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from services.domain.idempotency import Key
 from services.ingest.events.committer import MAX_DELIVERIES, _groups
-from services.ingest.events.store import NewEvent
+from services.ingest.events.records import NewEvent
 from services.platform import ids
 
 IDS = [ids.new() for _ in range(4)]

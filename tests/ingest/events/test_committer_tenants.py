@@ -16,7 +16,7 @@ from services.domain.doorbell import RUNG_SECONDS, Rung
 from services.domain.idempotency import Key
 from services.ingest.events import committer
 from services.ingest.events.committer import PIECE_BYTES, SHARED_BYTES, Committer, _pieces, _size
-from services.ingest.events.store import Accepted, NewEvent, Result
+from services.ingest.events.records import Accepted, NewEvent, Result
 from services.ingest.settings import IngestSettings
 from services.platform import errors, ids
 from tests.ingest.conftest import Ingest, eventually, serving

@@ -18,7 +18,8 @@ from services.domain.doorbell import Rung
 from services.ingest.access import store as access
 from services.ingest.events import expansions
 from services.ingest.events.expansions import Expander, ExpansionStore
-from services.ingest.events.store import EventStore, NewEvent
+from services.ingest.events.records import NewEvent
+from services.ingest.events.store import EventStore
 from services.platform import errors, ids
 from services.platform.process.shares import WeightOf, same_weight
 from services.platform.stores.signals import Signals

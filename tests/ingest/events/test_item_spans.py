@@ -6,7 +6,7 @@ import pytest
 
 from protos.webhook.v1.ingest_pb2 import IngestItem
 from services.ingest.events import item_spans
-from services.ingest.events.store import Accepted
+from services.ingest.events.records import Accepted
 from services.platform.auth import identity
 from services.platform.auth.identity import Identity
 from services.platform.auth.roles import Role

@@ -8,7 +8,7 @@ import pytest
 
 from services.ingest.events import committer, store
 from services.ingest.events.committer import Committer
-from services.ingest.events.store import NewEvent, Result
+from services.ingest.events.records import NewEvent, Result
 from services.ingest.settings import IngestSettings
 from services.platform import errors, ids
 
