@@ -1218,9 +1218,9 @@ type EventTypeBody struct {
 	// A payload that matches the schema, at most 16 KiB.
 	Example any `json:"example,omitempty"`
 
-	// A template in MiniJinja that makes a payload of the version before of one of this version
-	// (`event.data`), for subscriptions that `event_versions` pins to an earlier one; at most 16,384
-	// bytes. It may change at any time. Null: none.
+	// A template in MiniJinja that converts a payload of this version (`event.data`) to the previous
+	// version, for subscriptions that `event_versions` pins to an earlier one; at most 16,384 bytes. It
+	// may change at any time. Null: none.
 	DownConversion *string `json:"down_conversion,omitempty"`
 
 	// As in `event_type` of events. Unique in the tenant; it cannot be changed.
@@ -1304,9 +1304,9 @@ type EventTypeVersion struct {
 	// A payload; null: none.
 	Example json.RawMessage `json:"example"`
 
-	// A template in MiniJinja that makes a payload of the version before of one of this version
-	// (`event.data`), for subscriptions that `event_versions` pins to an earlier one; at most 16,384
-	// bytes. It may change at any time. null: none.
+	// A template in MiniJinja that converts a payload of this version (`event.data`) to the previous
+	// version, for subscriptions that `event_versions` pins to an earlier one; at most 16,384 bytes. It
+	// may change at any time. null: none.
 	DownConversion *string `json:"down_conversion"`
 
 	CreatedAt time.Time `json:"created_at"`
@@ -1334,9 +1334,9 @@ type EventTypeVersionBody struct {
 	// A payload that matches the schema, at most 16 KiB.
 	Example any `json:"example,omitempty"`
 
-	// A template in MiniJinja that makes a payload of the version before of one of this version
-	// (`event.data`), for subscriptions that `event_versions` pins to an earlier one; at most 16,384
-	// bytes. It may change at any time. Null: none.
+	// A template in MiniJinja that converts a payload of this version (`event.data`) to the previous
+	// version, for subscriptions that `event_versions` pins to an earlier one; at most 16,384 bytes. It
+	// may change at any time. Null: none.
 	DownConversion *string `json:"down_conversion,omitempty"`
 }
 
@@ -1363,9 +1363,9 @@ type EventTypeVersionPatch struct {
 	// A payload that matches the schema. Null: none.
 	Example any `json:"example,omitempty"`
 
-	// A template in MiniJinja that makes a payload of the version before of one of this version
-	// (`event.data`), for subscriptions that `event_versions` pins to an earlier one; at most 16,384
-	// bytes. It may change at any time. Null: none.
+	// A template in MiniJinja that converts a payload of this version (`event.data`) to the previous
+	// version, for subscriptions that `event_versions` pins to an earlier one; at most 16,384 bytes. It
+	// may change at any time. Null: none.
 	DownConversion *string `json:"down_conversion,omitempty"`
 
 	// Null has the names of fields to reset or remove, as in the API.

@@ -98,7 +98,7 @@ class EventTypeVersionSpec(_message.Message):
     example: _builtins.str
     """A payload, as JSON text of at most 16 KiB that matches the schema. Empty means none."""
     down_conversion: _builtins.str
-    """A template in MiniJinja that makes a payload of the version before of one of this version, at most 16 KiB, for
+    """A template in MiniJinja that converts a payload of this version to the previous version, at most 16 KiB, for
     subscriptions that are pinned to an earlier version. It may change at any time. Empty means none. Requires an earlier
     version.
     """

@@ -61,7 +61,7 @@ _EXISTS = (
 _VERSIONS_FULL = f"{openapi.KEY_IN_USE} Or the event type has 50 versions (`CATALOG_FULL`)."
 _PUBLISHED = "The schema would change, and the version is not a draft (`VERSION_PUBLISHED`): add a version instead."
 _CONVERSION_SAID = (
-    "A template in MiniJinja that makes a payload of the version before of one of this version (`event.data`), for "
+    "A template in MiniJinja that converts a payload of this version (`event.data`) to the previous version, for "
     "subscriptions that `event_versions` pins to an earlier one; at most 16,384 bytes. It may change at any time."
 )
 

@@ -1424,9 +1424,9 @@ class EventTypeBody(Model, kw_only=True):
     """A payload that matches the schema, at most 16 KiB."""
 
     down_conversion: str | None | UnsetType = UNSET
-    """A template in MiniJinja that makes a payload of the version before of one of this version
-    (`event.data`), for subscriptions that `event_versions` pins to an earlier one; at most 16,384
-    bytes. It may change at any time. Null: none.
+    """A template in MiniJinja that converts a payload of this version (`event.data`) to the previous
+    version, for subscriptions that `event_versions` pins to an earlier one; at most 16,384 bytes.
+    It may change at any time. Null: none.
     """
 
     name: str
@@ -1498,9 +1498,9 @@ class EventTypeVersion(Model, kw_only=True):
     """A payload; null: none."""
 
     down_conversion: str | None
-    """A template in MiniJinja that makes a payload of the version before of one of this version
-    (`event.data`), for subscriptions that `event_versions` pins to an earlier one; at most 16,384
-    bytes. It may change at any time. null: none.
+    """A template in MiniJinja that converts a payload of this version (`event.data`) to the previous
+    version, for subscriptions that `event_versions` pins to an earlier one; at most 16,384 bytes.
+    It may change at any time. null: none.
     """
 
     created_at: datetime
@@ -1532,9 +1532,9 @@ class EventTypeVersionBody(Model, kw_only=True):
     """A payload that matches the schema, at most 16 KiB."""
 
     down_conversion: str | None | UnsetType = UNSET
-    """A template in MiniJinja that makes a payload of the version before of one of this version
-    (`event.data`), for subscriptions that `event_versions` pins to an earlier one; at most 16,384
-    bytes. It may change at any time. Null: none.
+    """A template in MiniJinja that converts a payload of this version (`event.data`) to the previous
+    version, for subscriptions that `event_versions` pins to an earlier one; at most 16,384 bytes.
+    It may change at any time. Null: none.
     """
 
 
@@ -1565,9 +1565,9 @@ class EventTypeVersionPatch(Model, kw_only=True):
     """A payload that matches the schema. Null: none."""
 
     down_conversion: str | None | UnsetType = UNSET
-    """A template in MiniJinja that makes a payload of the version before of one of this version
-    (`event.data`), for subscriptions that `event_versions` pins to an earlier one; at most 16,384
-    bytes. It may change at any time. Null: none.
+    """A template in MiniJinja that converts a payload of this version (`event.data`) to the previous
+    version, for subscriptions that `event_versions` pins to an earlier one; at most 16,384 bytes.
+    It may change at any time. Null: none.
     """
 
 
