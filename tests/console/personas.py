@@ -62,6 +62,9 @@ async def test_a_subscription_is_created_with_a_filter_and_a_template(
     assert "hunter2" not in await page.content()
     await button(page, "Create the subscription").click()
     await page.get_by_text("line 1, column").first.wait_for()
+    (refused,) = window.faults
+    assert "422" in refused
+    window.faults.clear()
     await page.get_by_label("Filter (optional)").fill("event.data.amount > 100")
     await button(page, "Create the subscription").click()
     await page.get_by_role("heading", name="The subscription is there").wait_for()
