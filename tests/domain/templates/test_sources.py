@@ -1,13 +1,16 @@
 """Sources: what they write, where, and what they may not have."""
 
+import gzip
 import json
+import zlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.domain.templates.event import Event
+from services.domain.templates.event import Event, decoded
 from services.domain.templates.sources import Sources
 from services.domain.templates.template import MAX_OUTPUT_BYTES, MORE_BYTES, TemplateFailed
 
@@ -156,3 +159,11 @@ def test_data_is_the_payload_decoded_or_its_text(fields: dict[str, Any], expecte
 def test_a_check_names_the_secrets_that_a_source_uses() -> None:
     source = "{{ secrets.a }} {% if secrets.b %}{{ secrets.c.d }}{% endif %} {{ event.data.secrets.e }}"
     assert Sources().check(source, "text/plain") == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+def test_an_encoded_payload_is_read_whole_or_not_at_all(encoding: str, compress: Callable[[bytes], bytes]) -> None:
+    assert decoded(compress(b"[1]"), encoding) == b"[1]"
+    for wrong in (compress(b" " * (MAX_OUTPUT_BYTES + 1)), compress(b"[1]")[:-4]):
+        with pytest.raises(TemplateFailed, match="is cut, or has more than"):
+            decoded(wrong, encoding)
