@@ -200,6 +200,12 @@ async def test_a_new_key_of_the_issuer_is_found(
     assert provider.asked.count("/keys") == 2
 
 
+async def test_an_answer_of_the_issuer_has_a_bound(sign_in: SignIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(issuers, "MAX_ANSWER_BYTES", 100)
+    with pytest.raises(errors.Unavailable):
+        await sign_in.begin()
+
+
 @pytest.mark.parametrize(
     "document",
     [
