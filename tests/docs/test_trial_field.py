@@ -54,7 +54,7 @@ values = {name: messages._value(spec, name, None, []) for name in Spec.__struct_
 row = {**values, "id": UUID(int=1), "tenant_id": "t", "version": 1, "created_at": NOW, "updated_at": NOW,
        "status": "active", "status_reason": None, "status_since": NOW, "sealed_secrets": None,
        "ingest_token_hash": None, "header_names": [], "sealed_verification_secrets": None, "client_certificate": None,
-       "filter_stopped_at": None, "template_secret_names": []}
+       "filter_stopped_at": None, "template_secret_names": [], "event_versions": None}
 stored = Subscription.from_row(row)
 assert stored.trial == "a"
 assert msgspec.json.decode(msgspec.json.encode(stored), type=Subscription) == stored
