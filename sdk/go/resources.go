@@ -538,30 +538,6 @@ type EventTypesResource struct {
 	client *Client
 }
 
-// EventTypesExportParams are the parameters; those that are zero are not sent.
-type EventTypesExportParams struct {
-	// Only these event types; `invoice.*` means every type that begins with `invoice.`. Default: all.
-	EventType []string
-}
-
-func (p EventTypesExportParams) values() url.Values {
-	values := url.Values{}
-	add(values, "event_type", p.EventType)
-	return values
-}
-
-// Export: Export the catalog.
-//
-// Describe the current version of each event type as consumers' generators and documentation pages
-// read it.
-//
-// Event types that have only drafts are left out. 422 if the schemas have more than 4 MiB together:
-// then ask for fewer with `event_type`.
-func (r *EventTypesResource) Export(ctx context.Context, params EventTypesExportParams, options ...CallOption) (*EventTypeExport, error) {
-	found := new(EventTypeExport)
-	return found, r.client.call(ctx, &call{method: "GET", path: "/api/v1/event-types/export", query: params.values(), reads: true}, options, map[int]any{200: found})
-}
-
 // Create: Create an event type.
 //
 // Add an event type to the catalog, with version 1 of its schema.

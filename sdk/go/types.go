@@ -1243,17 +1243,6 @@ type EventTypeCheckBody struct {
 	Version *int64 `json:"version,omitempty"`
 }
 
-// EventTypeExport: An OpenAPI 3.1 document with a webhook for each event type.
-type EventTypeExport struct {
-	// The version of OpenAPI.
-	Openapi string `json:"openapi"`
-
-	Info ExportInfo `json:"info"`
-
-	// By the name of the event type, the request that a receiver gets.
-	Webhooks map[string]any `json:"webhooks"`
-}
-
 // EventTypePage: A page of event types, in the order of their names.
 type EventTypePage struct {
 	Items []EventType `json:"items"`
@@ -1443,21 +1432,6 @@ type ExponentialRetries struct {
 
 	// Retries after the first attempt.
 	Limit int64 `json:"limit"`
-}
-
-// ExportFormat has a value.
-type ExportFormat string
-
-// Values of ExportFormat; a newer service may have others.
-const (
-	ExportFormatOpenapi ExportFormat = "openapi"
-)
-
-// ExportInfo: What the document is about.
-type ExportInfo struct {
-	Title string `json:"title"`
-
-	Version string `json:"version"`
 }
 
 // FieldChange: A changed field. `before` and `after` are absent if there was no value or it is not

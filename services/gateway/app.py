@@ -14,7 +14,6 @@ from services.gateway.resources import (
     api_keys,
     audit,
     deliveries,
-    event_type_export,
     event_types,
     events,
     filters,
@@ -110,7 +109,6 @@ def described(services: Backends | None = None, *, with_operations: bool = False
     for resource in (
         *of_subscriptions,
         events,
-        event_type_export,  # its path is none of an id
         event_types,
         filters,
         deliveries,

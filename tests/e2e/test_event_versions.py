@@ -11,12 +11,7 @@ from dev.harness.receiver import Receiver
 from dev.harness.stack import Stack
 
 OLD = {"type": "object", "properties": {"amount": {"type": "integer"}}, "required": ["amount"]}
-NEW = {
-    "type": "object",
-    "properties": {"total": {"$ref": "#/$defs/total"}},
-    "required": ["total"],
-    "$defs": {"total": {"type": "object"}},
-}
+NEW = {"type": "object", "properties": {"total": {"type": "object"}}, "required": ["total"]}
 DOWN = '{"amount": {{ event.data.total.amount }}}'
 
 
@@ -43,10 +38,6 @@ async def test_a_pinned_receiver_gets_the_same_bytes_of_its_version_on_each_atte
         (new, *_) = await receiver.wait_for(1, path="/new")
         stored = (await http.get(f"/api/v1/events/{result['event_id']}")).json()
         refused = await http.post("/api/v1/events", json={**event, "event_version": 9})
-        draft = {"schema": {"type": "array"}, "status": "draft"}
-        assert (await http.post(versions, json=draft)).status_code == 201
-        exported = await http.get("/api/v1/event-types/export", params={"event_type": "versions.*"})
-        wrong = await http.get("/api/v1/event-types/export", params={"event_type": "*"})
 
     assert first.body == second.body == b'{"amount": 7}'
     for request in (first, second):
@@ -55,10 +46,3 @@ async def test_a_pinned_receiver_gets_the_same_bytes_of_its_version_on_each_atte
     assert (json.loads(new.body), new.headers["X-Webhook-Event-Version"]) == (event["payload"], "2")
     assert (stored["payload"], stored["event_version"]) == (event["payload"], 2)
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "event_version")
-    assert (exported.status_code, exported.json()["openapi"]) == (200, "3.1.0")
-    (operation,) = exported.json()["webhooks"][name].values()
-    schema = operation["requestBody"]["content"]["application/json"]["schema"]
-    # The current version, not the draft; its reference leads to a place within it, wherever it is put.
-    assert schema.pop("$id").startswith("urn:event-type:")
-    assert (operation["summary"], schema) == (f"{name}, version 2", NEW)
-    assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "event_type.0")

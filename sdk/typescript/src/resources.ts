@@ -393,19 +393,6 @@ export class EventTypesResource {
   constructor(private readonly transport: Transport) {}
 
   /**
-   * Export the catalog.
-   *
-   * Describe the current version of each event type as consumers' generators and documentation pages
-   * read it.
-   *
-   * Event types that have only drafts are left out. 422 if the schemas have more than 4 MiB together:
-   * then ask for fewer with `event_type`.
-   */
-  export(options: { event_type?: (string)[] } = {}): Promise<Schemas['EventTypeExport']> {
-    return this.transport.call({ method: 'GET', path: '/api/v1/event-types/export', statuses: [200], query: pick(options, ['event_type']), reads: true });
-  }
-
-  /**
    * Create an event type.
    *
    * Add an event type to the catalog, with version 1 of its schema.

@@ -76,7 +76,6 @@ StatsGrouping = TypeAliasType("StatsGrouping", Literal["outcome", "subscription"
 
 Validation = TypeAliasType("Validation", Literal["off", "warn", "enforce"])
 EventTypeStatus = TypeAliasType("EventTypeStatus", Literal["draft", "live", "deprecated"])
-ExportFormat = TypeAliasType("ExportFormat", Literal["openapi"])
 
 ListFormat = TypeAliasType("ListFormat", Literal["json", "ndjson"])
 ListOrder = TypeAliasType("ListOrder", Literal["newest", "oldest"])

@@ -29,7 +29,6 @@ _METHODS: Mapping[str, str] = {
     "resume_subscription": "SetSubscriptionStatus",
     "verify_subscription": "SetSubscriptionStatus",
     "list_public_keys": "GetSubscription",
-    "export_event_types": "ListEventTypes",
     "list_deliveries": "SearchDeliveries",
     "get_delivery_summary": "SummarizeDeliveries",
     "retry_delivery": "BatchRetryDeliveries",

@@ -80,7 +80,6 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "POST /api/v1/webhooks/deliveries/{delivery_id}/cancel cancel_webhook_delivery",
         "POST /api/v1/event-types create_event_type",
         "GET /api/v1/event-types list_event_types",
-        "GET /api/v1/event-types/export export_event_types",
         "GET /api/v1/event-types/{event_type_id} get_event_type",
         "PATCH /api/v1/event-types/{event_type_id} update_event_type",
         "DELETE /api/v1/event-types/{event_type_id} delete_event_type",

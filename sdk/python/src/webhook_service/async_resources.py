@@ -38,7 +38,6 @@ from webhook_service.models import (
     EventAccepted,
     EventSummary,
     EventType,
-    EventTypeExport,
     EventTypePage,
     EventTypeStatus,
     EventTypeVersion,
@@ -913,24 +912,6 @@ class AsyncTemplatesResource(AsyncResource):
 
 class AsyncEventTypesResource(AsyncResource):
     """Operations on event types."""
-
-    async def export(self, *, event_type: Sequence[str] | None = None) -> EventTypeExport:
-        """Export the catalog.
-
-        Describe the current version of each event type as consumers' generators and documentation
-        pages read it.
-
-        Event types that have only drafts are left out. 422 if the schemas have more than 4 MiB
-        together: then ask for fewer with `event_type`.
-        """
-        call = Call(
-            "GET",
-            "/api/v1/event-types/export",
-            responses={200: EventTypeExport},
-            query={"event_type": event_type},
-            reads=True,
-        )
-        return cast("EventTypeExport", await self._transport.call(call))
 
     async def create(
         self,

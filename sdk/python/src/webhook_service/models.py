@@ -212,12 +212,6 @@ class EventTypeStatus(OpenEnum):
     DEPRECATED = "deprecated"
 
 
-class ExportFormat(OpenEnum):
-    """Values of ExportFormat."""
-
-    OPENAPI = "openapi"
-
-
 class FilterOnError(OpenEnum):
     """Values of FilterOnError."""
 
@@ -1458,18 +1452,6 @@ class EventTypeCheckBody(Model, kw_only=True):
     """The version to compare it with. Default: the current one, or the newest if all are drafts."""
 
 
-class EventTypeExport(Model, kw_only=True):
-    """An OpenAPI 3.1 document with a webhook for each event type."""
-
-    openapi: str
-    """The version of OpenAPI."""
-
-    info: ExportInfo
-
-    webhooks: dict[str, Any]
-    """By the name of the event type, the request that a receiver gets."""
-
-
 class EventTypePage(Model, kw_only=True):
     """A page of event types, in the order of their names."""
 
@@ -1647,14 +1629,6 @@ class ExponentialRetries(Model, kw_only=True):
 
     limit: int
     """Retries after the first attempt."""
-
-
-class ExportInfo(Model, kw_only=True):
-    """What the document is about."""
-
-    title: str
-
-    version: str
 
 
 class FieldChange(Model, kw_only=True):
