@@ -27,7 +27,7 @@ GUIDE = (ROOT / "docs/guides/outbox.md").read_text()
 
 def grants(role: str, application: str) -> str:
     """Return the statements of the guide that give the relay's role what it needs, for roles that exist."""
-    section = GUIDE.partition("2. Create a role")[2].partition("3. ")[0]
+    section = GUIDE.partition("\n2. ")[2].partition("\n3. ")[0]
     (block,) = re.findall(r"^ *```sql\n(.+?)^ *```", section, re.MULTILINE | re.DOTALL)
     lines = [line.strip() for line in block.splitlines() if line.strip().startswith("GRANT")]
     assert len(lines) == 4
