@@ -158,7 +158,7 @@ class Relay:
                 return
             self._failures, self._trouble = 0, None
             await self._settle(batch, results, time.monotonic() - began_at)
-        except Exception as error:  # their lease ends, and they are sent once more
+        except Exception as error:  # they are sent again when their lease ends
             if errors.classify(error) is None:
                 log.exception("rows of the outbox could not be settled because of a bug")
             else:

@@ -1,1 +1,1 @@
-"""Schemas of the event catalog: compiled within bounds, and what payloads are validated against."""
+"""The event catalog: schemas, compiled within bounds, and what becomes of payloads that do not match theirs."""

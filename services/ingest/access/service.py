@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 from protos.webhook.v1 import access_pb2 as pb
 from protos.webhook.v1 import access_pb2_grpc, catalog_pb2
 from services.domain import limits
+from services.domain.catalog.validation import Validation
 from services.domain.idempotency import Key, key_of_request
 from services.domain.tenants.quotas import CHANGED, Quota, Quotas
-from services.domain.validation import Validation
 from services.ingest.access import portal_looks
 from services.ingest.access.members import MemberStore
 from services.ingest.access.portal_links import LinkDraft, PortalLink, PortalLinkStore

@@ -7,11 +7,11 @@ from typing import Any, TypeAlias
 from uuid import UUID
 
 from services.domain import idempotency, limits
+from services.domain.catalog.validation import Validation
 from services.domain.idempotency import Key
 from services.domain.notices import audit
 from services.domain.notices.audit import Action, FieldChange
 from services.domain.tenants.quotas import FRESH_SECONDS, RANGES, Quota
-from services.domain.validation import Validation
 from services.ingest.access import portal_looks
 from services.ingest.access.portal_looks import NO_LOOK, Look
 from services.ingest.subscriptions.store import no_tenant

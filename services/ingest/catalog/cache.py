@@ -18,7 +18,7 @@ from uuid import UUID
 import structlog
 
 from services.domain.catalog.schemas import Schema
-from services.domain.validation import Validation
+from services.domain.catalog.validation import Validation
 from services.ingest import metrics
 from services.ingest.catalog.store import CatalogStore, Findings, State, Validated
 from services.platform import errors

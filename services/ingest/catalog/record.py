@@ -8,8 +8,8 @@ from uuid import UUID
 
 from services.domain import events, limits
 from services.domain.catalog.schemas import MAX_EXAMPLE_BYTES, Schema, decoded
+from services.domain.catalog.validation import Validation
 from services.domain.templates import template as templates
-from services.domain.validation import Validation
 from services.platform import errors
 
 # Of a tenant, and of an event type.

@@ -7,10 +7,10 @@ from protos.webhook.v1 import catalog_pb2 as pb
 from protos.webhook.v1 import catalog_pb2_grpc
 from services.domain import events
 from services.domain.catalog.schemas import Schema
+from services.domain.catalog.validation import Validation
 from services.domain.idempotency import key_of_request
 from services.domain.templates.renderer import Renderer
 from services.domain.templates.template import MAX_SOURCE_BYTES, Template, TemplateFailed
-from services.domain.validation import Validation
 from services.ingest.catalog import compatibility
 from services.ingest.catalog.cache import Catalogs
 from services.ingest.catalog.record import EventType, Status, TypeDraft, Version, VersionDraft, check_description

@@ -9,10 +9,10 @@ from uuid import UUID
 import msgspec
 
 from services.domain import idempotency
+from services.domain.catalog.validation import Validation
 from services.domain.idempotency import Key
 from services.domain.notices import audit
 from services.domain.notices.audit import Action, FieldChange
-from services.domain.validation import Validation
 from services.ingest.catalog.record import (
     MAX_EVENT_TYPES,
     MAX_VERSIONS,

@@ -135,7 +135,7 @@ async def test_a_lease_that_expires_is_told_to_those_who_watch(shared: Shared) -
 
     telling = asyncio.create_task(told_of_one())
     expired: set[str] = set()
-    while not telling.done():  # whoever ends leases may not know yet that somebody watches
+    while not telling.done():  # the dispatcher may not know yet that somebody watches
         delivery_id = await world.deliver(subscription)
         await pull(client, subscription, wait_seconds=30)
         await expire(shared, delivery_id)
