@@ -48,6 +48,26 @@ async def test_a_source_that_takes_too_much_is_stopped_and_others_are_rendered(r
     assert {one.body for one in made} == {b'{"a": 12300}'}
 
 
+@pytest.mark.parametrize(("cpu_seconds", "asked"), [(0.0, 3), (child.CPU_SECONDS, 1)])
+async def test_a_stop_before_its_time_is_not_believed(
+    renderer: Renderer, monkeypatch: pytest.MonkeyPatch, cpu_seconds: float, asked: int
+) -> None:
+    requests = []
+
+    async def stopped_twice(request: Request) -> child.Reply:
+        requests.append(request)
+        if len(requests) < 3:
+            return child.Reply(ended=child.TOO_LONG, cpu_seconds=cpu_seconds)
+        return child.Reply(body=b"{}")
+
+    monkeypatch.setattr(renderer._sandbox, "ask", stopped_twice)
+    if asked == 1:
+        assert "it was stopped" in await failure(renderer, GOOD)
+    else:
+        assert (await renderer.render(GOOD, event(), {})).body == b"{}"
+    assert len(requests) == asked
+
+
 def test_memory_is_bounded() -> None:
     code = (
         "import mmap; from services.domain.templates import child; limit = child.Limit(mmap.mmap(-1, 16));"
