@@ -52,12 +52,9 @@ def build(
     provider replace the subscription's, as those of what a template made do, and X-Hub-Signature-256 ours.
     """
     message_id = str(claim.id)
-    made = made or Rendered(
-        body=payload, content_type=claim.content_type or "application/json", headers=_encoding(claim)
-    )
-    payload = made.body
+    payload = payload if made is None else made.body
     headers = {
-        "Content-Type": made.content_type,
+        "Content-Type": (claim if made is None else made).content_type or "application/json",
         # The beginning of the response is stored as text.
         "Accept-Encoding": "identity",
         "User-Agent": USER_AGENT,
@@ -70,7 +67,7 @@ def build(
     sender = sender_context.parse(claim.sender_context)
     if sender.event_version is not None:
         headers[event_versions.HEADER] = str(sender.event_version)
-    headers |= made.headers
+    headers |= _encoding(claim) if made is None else made.headers  # such as the version that it was converted to
     # A challenge and a test event are no deliveries of an event: they have one id for both.
     if claim.id not in (claim.event_id, ids.of_delivery(claim.event_id, claim.subscription_id)):
         headers["X-Webhook-Replay"] = "true"
@@ -78,13 +75,13 @@ def build(
         headers["X-Event-Type"] = claim.event_type
     if signers:
         headers["webhook-signature"] = signatures.standard(signers, message_id, unix_seconds, payload)
-        headers |= _hub_signature(signers, payload)
+        _add_hub_signature(headers, signers, payload)
     if trace is not None:
         headers[spans.TRACEPARENT] = trace
     relayed = sender.headers if claim.relay_headers else NO_HEADERS
     headers |= relayed
-    if relayed or made.headers:
-        own = _without(own, (*relayed, *made.headers))
+    if taken := relayed if made is None else {**relayed, **made.headers}:
+        own = _without(own, taken)
     if not any(name.lower() == "accept" for name in own):
         headers["Accept"] = "*/*"
     names: Collection[str] = ()
@@ -94,15 +91,17 @@ def build(
     return OutgoingRequest(url=claim.target_url, headers=headers, body=payload, identity=identity, own=names)
 
 
-def _encoding(claim: Claim) -> dict[str, str]:
+def _encoding(claim: Claim) -> Mapping[str, str]:
     """Return the header of a payload that is encoded."""
-    return {"Content-Encoding": claim.content_encoding} if claim.content_encoding else {}
+    return {"Content-Encoding": claim.content_encoding} if claim.content_encoding else NO_HEADERS
 
 
-def _hub_signature(signers: Sequence[signatures.Signer], payload: bytes) -> dict[str, str]:
-    """Return the header as GitHub has it, which has room for one signature."""
-    newest = next((signer for signer in signers if isinstance(signer, signatures.Key)), None)
-    return {} if newest is None else {HUB_SIGNATURE: signatures.hub(newest, payload)}
+def _add_hub_signature(headers: dict[str, str], signers: Sequence[signatures.Signer], payload: bytes) -> None:
+    """Add the header as GitHub has it, which has room for one signature: that of the newest secret."""
+    for signer in signers:
+        if isinstance(signer, signatures.Key):
+            headers[HUB_SIGNATURE] = signatures.hub(signer, payload)
+            return
 
 
 def _without(own: Mapping[str, str], names: Iterable[str]) -> Mapping[str, str]:
