@@ -15,7 +15,8 @@ from services.delivery.settings import WorkerSettings
 from services.delivery.worker import metrics
 from services.delivery.worker.claims import Attempt, Claim, Outcome
 from services.delivery.worker.deliverer import ClaimLost, Deliverer, Held
-from services.delivery.worker.lanes import Lane, Lanes
+from services.delivery.worker.lane import Lane
+from services.delivery.worker.lanes import Lanes
 from services.delivery.worker.outcomes import Recorder
 from services.delivery.worker.pace import Pace
 from services.delivery.worker.shares import share

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from services.delivery.worker.lanes import Lane
+    from services.delivery.worker.lane import Lane
 
 # What one may hold for each that stays free.
 TIMES = 7

@@ -11,7 +11,8 @@ from uuid import UUID
 import pytest
 
 from services.delivery.worker import shares
-from services.delivery.worker.lanes import FIRST_LIMIT, FORGET_SECONDS, MIN_WAITING, SLOW_SECONDS, Lane, Lanes
+from services.delivery.worker.lane import FIRST_LIMIT, MIN_WAITING, SLOW_SECONDS, Lane
+from services.delivery.worker.lanes import FORGET_SECONDS, Lanes
 from services.platform import ids
 
 SLOTS = 64

@@ -5,7 +5,8 @@ from uuid import UUID
 import pytest
 
 from services.delivery.worker import shares
-from services.delivery.worker.lanes import FORGET_SECONDS, MIN_WAITING, Lane, Lanes
+from services.delivery.worker.lane import MIN_WAITING, Lane
+from services.delivery.worker.lanes import FORGET_SECONDS, Lanes
 from services.delivery.worker.shares import QUICK, SLOW, UNKNOWN, share, spared
 from services.platform import ids
 
