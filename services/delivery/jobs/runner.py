@@ -7,8 +7,8 @@ import time
 
 from prometheus_client import Counter, Gauge
 
+from services.delivery.jobs.chunks import ChunkStore, Moved
 from services.delivery.jobs.plans import WITHOUT_RESULTS
-from services.delivery.jobs.store import JobStore, Moved
 from services.domain.doorbell import Ringer
 from services.domain.states import UNFINISHED_JOBS, JobKind, JobStatus
 from services.platform.process import background
@@ -40,7 +40,7 @@ STILL = Gauge(
 class Runner:
     """Does chunks of jobs, one at a time."""
 
-    def __init__(self, store: JobStore, ringer: Ringer, heard: Signals) -> None:
+    def __init__(self, store: ChunkStore, ringer: Ringer, heard: Signals) -> None:
         self._store = store
         self._ringer = ringer
         self._heard = heard
@@ -81,7 +81,7 @@ def forget_gauges() -> None:
     STILL.clear()
 
 
-async def keep_gauges(store: JobStore) -> None:
+async def keep_gauges(store: ChunkStore) -> None:
     """Export what is unfinished, until cancelled."""
 
     async def step() -> None:

@@ -17,6 +17,7 @@ from dev.harness.receiver import Receiver
 from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2, jobs_pb2, jobs_pb2_grpc
 from protos.webhook.v1.deliveries_pb2 import DeliveryFilter
+from services.delivery.jobs import chunks
 from services.delivery.jobs import store as jobs
 from services.delivery.jobs.missed import Only
 from services.delivery.jobs.plans import Job
@@ -135,7 +136,7 @@ async def test_jobs_of_processes_that_die_change_each_delivery_once(
     subscription = await world.subscription("https://receiver.example/hook")
     mended = await failed(world, subscription, MANY)
     store = store_of(world)
-    monkeypatch.setattr(jobs, "CHUNK_DELIVERIES", 100)
+    monkeypatch.setattr(chunks, "CHUNK_DELIVERIES", 100)
     job = await created(store, RETRY, of(subscription))
     reopened: Counter[UUID] = Counter()
     await world.pool.execute("UPDATE jobs SET due_at = now() - interval '1 hour'")
@@ -427,7 +428,7 @@ async def test_the_current_rate_is_that_of_the_last_seconds_and_says_when_the_jo
 async def test_the_rate_is_measured_anew_every_ten_seconds_and_after_a_pause(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "CHUNK_DELIVERIES", 5)
+    monkeypatch.setattr(chunks, "CHUNK_DELIVERIES", 5)
     subscription = await world.subscription("https://receiver.example/hook")
     await failed(world, subscription, 40)
     store = store_of(world)
@@ -636,7 +637,7 @@ async def test_counts_over_the_bound_are_at_least(world: World, monkeypatch: pyt
 
 
 async def test_a_paused_job_does_nothing_until_it_is_resumed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "CHUNK_DELIVERIES", 4)
+    monkeypatch.setattr(chunks, "CHUNK_DELIVERIES", 4)
     subscription = await world.subscription("https://receiver.example/hook")
     await failed(world, subscription, 10)
     store = store_of(world)
@@ -652,7 +653,7 @@ async def test_a_paused_job_does_nothing_until_it_is_resumed(world: World, monke
 
 
 async def test_a_cancelled_job_keeps_what_it_has_done(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "CHUNK_DELIVERIES", 4)
+    monkeypatch.setattr(chunks, "CHUNK_DELIVERIES", 4)
     subscription = await world.subscription("https://receiver.example/hook")
     await failed(world, subscription, 10)
     store = store_of(world)

@@ -9,8 +9,7 @@ from uuid import UUID
 import pytest
 
 from protos.webhook.v1.deliveries_pb2 import DeliveryFilter
-from services.delivery.jobs import missed
-from services.delivery.jobs import store as jobs
+from services.delivery.jobs import chunks, missed
 from services.delivery.jobs.missed import Only
 from services.delivery.jobs.plans import Job
 from services.delivery.jobs.store import JobStore
@@ -131,7 +130,7 @@ async def test_an_event_that_the_filter_does_not_let_through_is_not_replayed(
 async def test_events_are_replayed_once_whatever_happens_to_the_processes(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(jobs, "CHUNK_DELIVERIES", 4)
+    monkeypatch.setattr(chunks, "CHUNK_DELIVERIES", 4)
     subscription = await world.subscription("https://receiver.example/hook")
     wanted = [await published(world) for _ in range(10)]
     store = store_of(world)
