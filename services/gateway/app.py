@@ -17,7 +17,6 @@ from services.gateway.resources import (
     event_types,
     events,
     filters,
-    jobs,
     portal_links,
     pull,
     retries,
@@ -27,6 +26,7 @@ from services.gateway.resources import (
 )
 from services.gateway.resources import sessions as admin_sessions
 from services.gateway.resources import templates as template_previews
+from services.gateway.resources.jobs import routes as jobs
 from services.gateway.resources.stream import Streams
 from services.gateway.resources.subscriptions import routes as subscriptions
 from services.gateway.resources.subscriptions import secrets
