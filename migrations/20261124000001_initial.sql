@@ -309,6 +309,8 @@ CREATE INDEX endpoint_checks_by_tenant ON endpoint_checks (tenant_id, due_at) WH
 CREATE TABLE endpoint_tests (
     -- The webhook-id of the request.
     id              uuid PRIMARY KEY,
+    -- The same as id if it is a test of a subscription that is not created: then the columns from target_url on are what
+    -- one would have.
     subscription_id uuid NOT NULL,
     tenant_id       text NOT NULL,
     -- Who asked for it, as in audit_entries, and when.
@@ -323,7 +325,16 @@ CREATE TABLE endpoint_tests (
     outcome         text,
     error_message   text,
     response_body   text,
-    details         text
+    details         text,
+    -- As in subscriptions. What is sealed is forgotten when the attempt has ended.
+    target_url                text,
+    timeout_seconds           double precision,
+    template                  jsonb,
+    sealed_secrets            bytea,
+    sealed_headers            bytea,
+    sealed_client_certificate bytea,
+    sealed_template_secrets   bytea,
+    CHECK ((subscription_id = id) = (target_url IS NOT NULL))
 );
 CREATE INDEX endpoint_tests_by_tenant ON endpoint_tests (tenant_id, asked_at);
 -- For workers, which take the oldest of all tenants and delete those that count no more.

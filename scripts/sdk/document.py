@@ -45,6 +45,7 @@ _NAMES = {
     "report_pull_results": ("subscriptions", "report"),
     "rotate_subscription_secret": ("subscriptions", "rotate_secret"),
     "list_public_keys": ("subscriptions", "public_keys"),
+    "test_new_subscription": ("subscriptions", "test_new"),
     "list_subscription_deliveries": ("subscriptions", "deliveries"),
     "get_subscription_stats": ("subscriptions", "stats"),
     "get_stats": ("stats", "get"),

@@ -391,6 +391,20 @@ func (r *SubscriptionsResource) Test(ctx context.Context, subscriptionID string,
 	return found, r.client.call(ctx, &call{method: "POST", path: "/api/v1/subscriptions/" + url.PathEscape(subscriptionID) + "/test"}, options, map[int]any{200: found})
 }
 
+// TestNew: Try a subscription before it is created.
+//
+// Send an event of the type `webhook.test` to the target of a subscription that does not exist yet.
+//
+// The body is that of a create request, and is checked in the same way. The event is signed with its
+// `secret_key`, or with one that is made for the test, and has its headers, its client certificate,
+// and what its template makes. No subscription is created; what is secret is forgotten when the event
+// was sent. Where targets have to answer a challenge first, nothing is sent, and the error of the
+// attempt is `egress_denied`.
+func (r *SubscriptionsResource) TestNew(ctx context.Context, body SubscriptionBody, options ...CallOption) (*Tested, error) {
+	found := new(Tested)
+	return found, r.client.call(ctx, &call{method: "POST", path: "/api/v1/subscriptions/test", body: body}, options, map[int]any{200: found})
+}
+
 // RotateSecret: Replace the signing secret.
 //
 // Replace the secret. The old ones stay valid for a while.

@@ -30,6 +30,8 @@ const (
 
 	ActionSubscriptionTest Action = "subscription.test"
 
+	ActionSubscriptionTestNew Action = "subscription.test_new"
+
 	ActionSubscriptionRotateSecret Action = "subscription.rotate_secret"
 
 	ActionSubscriptionCreateIngestToken Action = "subscription.create_ingest_token"

@@ -183,3 +183,17 @@ SET deleted_at = now(), updated_at = statement_timestamp(), version = version + 
     client_certificate = NULL, sealed_template_secrets = NULL
 WHERE id = ANY($1::uuid[]) AND deleted_at IS NULL
 RETURNING id, version
+
+-- lock_tests --
+-- Lets others ask for test events of tenant $1 after this transaction, so that they are counted.
+SELECT pg_advisory_xact_lock(hashtext('webhook:endpoint_tests'), hashtext($1))
+
+-- count_tests --
+-- Counts the test events of subscription $2 of tenant $1 within $3 seconds (null: of those that are not created), and those of
+-- the tenant that are not answered; how long it is until the first of them counts no more.
+SELECT count(*) FILTER (WHERE like_it) AS like_it, count(*) FILTER (WHERE outcome IS NULL) AS unanswered,
+       extract(epoch FROM min(asked_at) FILTER (WHERE like_it) + make_interval(secs => $3) - now())::float8 AS wait_seconds
+FROM (
+    SELECT CASE WHEN $2::uuid IS NULL THEN subscription_id = id ELSE subscription_id = $2 END AS like_it, outcome, asked_at
+    FROM endpoint_tests WHERE tenant_id = $1 AND asked_at > now() - make_interval(secs => $3)
+) AS asked

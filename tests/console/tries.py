@@ -166,6 +166,7 @@ def _body(chance: random.Random, operation: str, wanted: Owned) -> Any:
         "replace_subscription": {"target_url": "https://example.com/", "event_types": [wanted.event_type]},
         "update_subscription": {"description": "tried"},
         "create_subscription": {"target_url": "https://example.com/", "kind": "system"},
+        "test_new_subscription": {"target_url": "http://127.0.0.1:9/", "event_types": [wanted.event_type]},
         "update_tenant": {"description": "tried"},
         "create_tenant": {"id": wanted.ids["tenant_id"]},
     }

@@ -316,6 +316,7 @@ CASES: Mapping[str, Made] = {
     "SubscriptionService/UpdateSubscription": of_subscription(
         subscriptions_pb2.UpdateSubscriptionRequest, spec=SPEC, update_mask=FieldMask(paths=["description"])
     ),
+    "SubscriptionService/TestNewSubscription": always(subscriptions_pb2.TestNewSubscriptionRequest(spec=SPEC)),
     "SubscriptionService/PreviewTemplate": always(
         subscriptions_pb2.PreviewTemplateRequest(
             template=subscriptions_pb2.Template(source="{{ event.type }}", content_type="text/plain")
@@ -366,6 +367,7 @@ CASES: Mapping[str, Made] = {
         accepted, lambda made: deliveries_pb2.BatchRetryDeliveriesRequest(delivery_ids=[made.delivery_id])
     ),
     "DeliveryService/TestSubscription": always(deliveries_pb2.TestSubscriptionRequest(subscription_id=NOTHING)),
+    "DeliveryService/GetSubscriptionTest": always(deliveries_pb2.GetSubscriptionTestRequest(webhook_id=NOTHING)),
     "DeliveryService/PullDeliveries": always(deliveries_pb2.PullDeliveriesRequest(subscription_id=NOTHING)),
     "DeliveryService/Pull": always(deliveries_pb2.PullRequest(subscription_id=NOTHING)),
     "DeliveryService/Report": always(

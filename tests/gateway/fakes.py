@@ -207,6 +207,12 @@ class Services(
         made = "" if not subscription.status.has_secret or request.spec.HasField("secret_key") else "whsec_bWFkZQ=="
         return subscriptions_pb2.CreateSubscriptionResponse(subscription=subscription, secret_key=made)
 
+    async def TestNewSubscription(
+        self, request: Any, _context: Context
+    ) -> subscriptions_pb2.TestNewSubscriptionResponse:
+        await self._called(request)
+        return subscriptions_pb2.TestNewSubscriptionResponse(webhook_id=self.tested.webhook_id)
+
     async def PreviewTemplate(self, request: Any, _context: Context) -> subscriptions_pb2.PreviewTemplateResponse:
         await self._called(request)
         return self.rendered
@@ -329,6 +335,10 @@ class Services(
         await self._called(request)
         self._subscription(request.subscription_id)
         return self.tested
+
+    async def GetSubscriptionTest(self, request: Any, _context: Context) -> deliveries_pb2.GetSubscriptionTestResponse:
+        await self._called(request)
+        return deliveries_pb2.GetSubscriptionTestResponse(attempt=self.tested.attempt)
 
     async def PullDeliveries(self, request: Any, _context: Context) -> deliveries_pb2.PullDeliveriesResponse:
         await self._called(request)

@@ -1302,6 +1302,56 @@ class TestSubscriptionResponse(_message.Message):
 Global___TestSubscriptionResponse: _TypeAlias = TestSubscriptionResponse  # noqa: Y015
 
 @_typing.final
+class GetSubscriptionTestRequest(_message.Message):
+    """Names a test event of a subscription that is not created."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    WEBHOOK_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant that asked for it; empty means the caller's own."""
+    webhook_id: _builtins.str
+    """The webhook-id that TestNewSubscription returned."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        webhook_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant_id", b"tenant_id", "webhook_id", b"webhook_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSubscriptionTestRequest: _TypeAlias = GetSubscriptionTestRequest  # noqa: Y015
+
+@_typing.final
+class GetSubscriptionTestResponse(_message.Message):
+    """What became of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def attempt(self) -> Global___Attempt:
+        """The only attempt."""
+
+    def __init__(
+        self,
+        *,
+        attempt: Global___Attempt | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSubscriptionTestResponse: _TypeAlias = GetSubscriptionTestResponse  # noqa: Y015
+
+@_typing.final
 class WatchRequest(_message.Message):
     """Asks for what is recorded from now on."""
 

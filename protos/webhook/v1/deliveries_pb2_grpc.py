@@ -85,6 +85,11 @@ class DeliveryServiceStub:
                 request_serializer=webhook_dot_v1_dot_deliveries__pb2.TestSubscriptionRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_deliveries__pb2.TestSubscriptionResponse.FromString,
                 _registered_method=True)
+        self.GetSubscriptionTest = channel.unary_unary(
+                '/webhook.v1.DeliveryService/GetSubscriptionTest',
+                request_serializer=webhook_dot_v1_dot_deliveries__pb2.GetSubscriptionTestRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_deliveries__pb2.GetSubscriptionTestResponse.FromString,
+                _registered_method=True)
         self.PullDeliveries = channel.unary_unary(
                 '/webhook.v1.DeliveryService/PullDeliveries',
                 request_serializer=webhook_dot_v1_dot_deliveries__pb2.PullDeliveriesRequest.SerializeToString,
@@ -193,6 +198,15 @@ class DeliveryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSubscriptionTest(self, request, context):
+        """Waits for the attempt of a test event that SubscriptionService.TestNewSubscription had sent, as TestSubscription does: call
+        it at once, with a deadline of 40 s. NOT_FOUND if the tenant has not asked for it within the last minute.
+        Its error is EGRESS_DENIED, and nothing is sent, while targets have to answer a challenge first (ENDPOINT_VERIFICATION).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PullDeliveries(self, request, context):
         """Leases due deliveries of a subscription to a consumer, which reports what became of each. If there are none, it waits for
         some. FAILED_PRECONDITION with reason WRONG_DESTINATION unless the subscription's destination is DESTINATION_PULL;
@@ -271,6 +285,11 @@ def add_DeliveryServiceServicer_to_server(servicer, server):
                     servicer.TestSubscription,
                     request_deserializer=webhook_dot_v1_dot_deliveries__pb2.TestSubscriptionRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_deliveries__pb2.TestSubscriptionResponse.SerializeToString,
+            ),
+            'GetSubscriptionTest': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSubscriptionTest,
+                    request_deserializer=webhook_dot_v1_dot_deliveries__pb2.GetSubscriptionTestRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_deliveries__pb2.GetSubscriptionTestResponse.SerializeToString,
             ),
             'PullDeliveries': grpc.unary_unary_rpc_method_handler(
                     servicer.PullDeliveries,
@@ -559,6 +578,33 @@ class DeliveryService:
             '/webhook.v1.DeliveryService/TestSubscription',
             webhook_dot_v1_dot_deliveries__pb2.TestSubscriptionRequest.SerializeToString,
             webhook_dot_v1_dot_deliveries__pb2.TestSubscriptionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSubscriptionTest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.DeliveryService/GetSubscriptionTest',
+            webhook_dot_v1_dot_deliveries__pb2.GetSubscriptionTestRequest.SerializeToString,
+            webhook_dot_v1_dot_deliveries__pb2.GetSubscriptionTestResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -75,6 +75,11 @@ class DeliveryServiceStub:
     UNAVAILABLE if no worker has room for it within 5 s: nothing is sent then.
     FAILED_PRECONDITION with reason WRONG_DESTINATION for a subscription whose consumers pull.
     """
+    GetSubscriptionTest: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.GetSubscriptionTestRequest, _deliveries_pb2.GetSubscriptionTestResponse]
+    """Waits for the attempt of a test event that SubscriptionService.TestNewSubscription had sent, as TestSubscription does: call
+    it at once, with a deadline of 40 s. NOT_FOUND if the tenant has not asked for it within the last minute.
+    Its error is EGRESS_DENIED, and nothing is sent, while targets have to answer a challenge first (ENDPOINT_VERIFICATION).
+    """
     PullDeliveries: _grpc.UnaryUnaryMultiCallable[_deliveries_pb2.PullDeliveriesRequest, _deliveries_pb2.PullDeliveriesResponse]
     """Leases due deliveries of a subscription to a consumer, which reports what became of each. If there are none, it waits for
     some. FAILED_PRECONDITION with reason WRONG_DESTINATION unless the subscription's destination is DESTINATION_PULL;
@@ -135,6 +140,11 @@ class DeliveryServiceAsyncStub(DeliveryServiceStub):
     with reason RATE_LIMITED after 10 in a minute, or TENANT_OVERLOADED while 10 of the tenant are not answered;
     UNAVAILABLE if no worker has room for it within 5 s: nothing is sent then.
     FAILED_PRECONDITION with reason WRONG_DESTINATION for a subscription whose consumers pull.
+    """
+    GetSubscriptionTest: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.GetSubscriptionTestRequest, _deliveries_pb2.GetSubscriptionTestResponse]  # type: ignore[assignment]
+    """Waits for the attempt of a test event that SubscriptionService.TestNewSubscription had sent, as TestSubscription does: call
+    it at once, with a deadline of 40 s. NOT_FOUND if the tenant has not asked for it within the last minute.
+    Its error is EGRESS_DENIED, and nothing is sent, while targets have to answer a challenge first (ENDPOINT_VERIFICATION).
     """
     PullDeliveries: _aio.UnaryUnaryMultiCallable[_deliveries_pb2.PullDeliveriesRequest, _deliveries_pb2.PullDeliveriesResponse]  # type: ignore[assignment]
     """Leases due deliveries of a subscription to a consumer, which reports what became of each. If there are none, it waits for
@@ -253,6 +263,17 @@ class DeliveryServiceServicer(metaclass=_abc_1.ABCMeta):
         with reason RATE_LIMITED after 10 in a minute, or TENANT_OVERLOADED while 10 of the tenant are not answered;
         UNAVAILABLE if no worker has room for it within 5 s: nothing is sent then.
         FAILED_PRECONDITION with reason WRONG_DESTINATION for a subscription whose consumers pull.
+        """
+
+    @_abc_1.abstractmethod
+    def GetSubscriptionTest(
+        self,
+        request: _deliveries_pb2.GetSubscriptionTestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_deliveries_pb2.GetSubscriptionTestResponse, _abc.Awaitable[_deliveries_pb2.GetSubscriptionTestResponse]]:
+        """Waits for the attempt of a test event that SubscriptionService.TestNewSubscription had sent, as TestSubscription does: call
+        it at once, with a deadline of 40 s. NOT_FOUND if the tenant has not asked for it within the last minute.
+        Its error is EGRESS_DENIED, and nothing is sent, while targets have to answer a challenge first (ENDPOINT_VERIFICATION).
         """
 
     @_abc_1.abstractmethod

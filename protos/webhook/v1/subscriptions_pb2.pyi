@@ -1772,6 +1772,56 @@ class CheckIngestTokenResponse(_message.Message):
 Global___CheckIngestTokenResponse: _TypeAlias = CheckIngestTokenResponse  # noqa: Y015
 
 @_typing.final
+class TestNewSubscriptionRequest(_message.Message):
+    """A subscription to try before it is created."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    SPEC_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The tenant; empty means the caller's own."""
+    @_builtins.property
+    def spec(self) -> Global___SubscriptionSpec:
+        """What CreateSubscription would get. It is kept for a minute at most, and what is secret of it until the event was sent."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        spec: Global___SubscriptionSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TestNewSubscriptionRequest: _TypeAlias = TestNewSubscriptionRequest  # noqa: Y015
+
+@_typing.final
+class TestNewSubscriptionResponse(_message.Message):
+    """A test event that is being sent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEBHOOK_ID_FIELD_NUMBER: _builtins.int
+    webhook_id: _builtins.str
+    """The webhook-id of the request, for GetSubscriptionTest."""
+    def __init__(
+        self,
+        *,
+        webhook_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["webhook_id", b"webhook_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TestNewSubscriptionResponse: _TypeAlias = TestNewSubscriptionResponse  # noqa: Y015
+
+@_typing.final
 class TemplateEvent(_message.Message):
     """An event to render a template from."""
 

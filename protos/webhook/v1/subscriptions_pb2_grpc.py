@@ -91,6 +91,11 @@ class SubscriptionServiceStub:
                 request_serializer=webhook_dot_v1_dot_subscriptions__pb2.CheckIngestTokenRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_subscriptions__pb2.CheckIngestTokenResponse.FromString,
                 _registered_method=True)
+        self.TestNewSubscription = channel.unary_unary(
+                '/webhook.v1.SubscriptionService/TestNewSubscription',
+                request_serializer=webhook_dot_v1_dot_subscriptions__pb2.TestNewSubscriptionRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_subscriptions__pb2.TestNewSubscriptionResponse.FromString,
+                _registered_method=True)
         self.PreviewTemplate = channel.unary_unary(
                 '/webhook.v1.SubscriptionService/PreviewTemplate',
                 request_serializer=webhook_dot_v1_dot_subscriptions__pb2.PreviewTemplateRequest.SerializeToString,
@@ -182,6 +187,17 @@ class SubscriptionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TestNewSubscription(self, request, context):
+        """Has a test event sent to the target of a subscription that is not created, as DeliveryService.TestSubscription does for one
+        that is: with its headers, template, and client certificate, and signed with its secret, or with one that is made for the
+        test. DeliveryService.GetSubscriptionTest waits for the attempt. The spec is checked as CreateSubscription checks it, and
+        its destination must be DESTINATION_HTTP. RESOURCE_EXHAUSTED with reason RATE_LIMITED after 10 of a tenant in a minute, or
+        TENANT_OVERLOADED while 10 test events of the tenant are not answered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PreviewTemplate(self, request, context):
         """Renders a template from an event that the request has. Nothing is stored or sent.
         """
@@ -241,6 +257,11 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
                     servicer.CheckIngestToken,
                     request_deserializer=webhook_dot_v1_dot_subscriptions__pb2.CheckIngestTokenRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_subscriptions__pb2.CheckIngestTokenResponse.SerializeToString,
+            ),
+            'TestNewSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.TestNewSubscription,
+                    request_deserializer=webhook_dot_v1_dot_subscriptions__pb2.TestNewSubscriptionRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_subscriptions__pb2.TestNewSubscriptionResponse.SerializeToString,
             ),
             'PreviewTemplate': grpc.unary_unary_rpc_method_handler(
                     servicer.PreviewTemplate,
@@ -525,6 +546,33 @@ class SubscriptionService:
             '/webhook.v1.SubscriptionService/CheckIngestToken',
             webhook_dot_v1_dot_subscriptions__pb2.CheckIngestTokenRequest.SerializeToString,
             webhook_dot_v1_dot_subscriptions__pb2.CheckIngestTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TestNewSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.SubscriptionService/TestNewSubscription',
+            webhook_dot_v1_dot_subscriptions__pb2.TestNewSubscriptionRequest.SerializeToString,
+            webhook_dot_v1_dot_subscriptions__pb2.TestNewSubscriptionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -67,6 +67,13 @@ class SubscriptionServiceStub:
     """Deletes the ingest token; no effect if there is none."""
     CheckIngestToken: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.CheckIngestTokenRequest, _subscriptions_pb2.CheckIngestTokenResponse]
     """Checks a subscription's ingest token; NOT_FOUND if it is invalid. Only for gateways."""
+    TestNewSubscription: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.TestNewSubscriptionRequest, _subscriptions_pb2.TestNewSubscriptionResponse]
+    """Has a test event sent to the target of a subscription that is not created, as DeliveryService.TestSubscription does for one
+    that is: with its headers, template, and client certificate, and signed with its secret, or with one that is made for the
+    test. DeliveryService.GetSubscriptionTest waits for the attempt. The spec is checked as CreateSubscription checks it, and
+    its destination must be DESTINATION_HTTP. RESOURCE_EXHAUSTED with reason RATE_LIMITED after 10 of a tenant in a minute, or
+    TENANT_OVERLOADED while 10 test events of the tenant are not answered.
+    """
     PreviewTemplate: _grpc.UnaryUnaryMultiCallable[_subscriptions_pb2.PreviewTemplateRequest, _subscriptions_pb2.PreviewTemplateResponse]
     """Renders a template from an event that the request has. Nothing is stored or sent."""
 
@@ -109,6 +116,13 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     """Deletes the ingest token; no effect if there is none."""
     CheckIngestToken: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.CheckIngestTokenRequest, _subscriptions_pb2.CheckIngestTokenResponse]  # type: ignore[assignment]
     """Checks a subscription's ingest token; NOT_FOUND if it is invalid. Only for gateways."""
+    TestNewSubscription: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.TestNewSubscriptionRequest, _subscriptions_pb2.TestNewSubscriptionResponse]  # type: ignore[assignment]
+    """Has a test event sent to the target of a subscription that is not created, as DeliveryService.TestSubscription does for one
+    that is: with its headers, template, and client certificate, and signed with its secret, or with one that is made for the
+    test. DeliveryService.GetSubscriptionTest waits for the attempt. The spec is checked as CreateSubscription checks it, and
+    its destination must be DESTINATION_HTTP. RESOURCE_EXHAUSTED with reason RATE_LIMITED after 10 of a tenant in a minute, or
+    TENANT_OVERLOADED while 10 test events of the tenant are not answered.
+    """
     PreviewTemplate: _aio.UnaryUnaryMultiCallable[_subscriptions_pb2.PreviewTemplateRequest, _subscriptions_pb2.PreviewTemplateResponse]  # type: ignore[assignment]
     """Renders a template from an event that the request has. Nothing is stored or sent."""
 
@@ -208,6 +222,19 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_subscriptions_pb2.CheckIngestTokenResponse, _abc.Awaitable[_subscriptions_pb2.CheckIngestTokenResponse]]:
         """Checks a subscription's ingest token; NOT_FOUND if it is invalid. Only for gateways."""
+
+    @_abc_1.abstractmethod
+    def TestNewSubscription(
+        self,
+        request: _subscriptions_pb2.TestNewSubscriptionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscriptions_pb2.TestNewSubscriptionResponse, _abc.Awaitable[_subscriptions_pb2.TestNewSubscriptionResponse]]:
+        """Has a test event sent to the target of a subscription that is not created, as DeliveryService.TestSubscription does for one
+        that is: with its headers, template, and client certificate, and signed with its secret, or with one that is made for the
+        test. DeliveryService.GetSubscriptionTest waits for the attempt. The spec is checked as CreateSubscription checks it, and
+        its destination must be DESTINATION_HTTP. RESOURCE_EXHAUSTED with reason RATE_LIMITED after 10 of a tenant in a minute, or
+        TENANT_OVERLOADED while 10 test events of the tenant are not answered.
+        """
 
     @_abc_1.abstractmethod
     def PreviewTemplate(

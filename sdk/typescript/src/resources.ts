@@ -274,6 +274,21 @@ export class SubscriptionsResource {
   }
 
   /**
+   * Try a subscription before it is created.
+   *
+   * Send an event of the type `webhook.test` to the target of a subscription that does not exist yet.
+   *
+   * The body is that of a create request, and is checked in the same way. The event is signed with its
+   * `secret_key`, or with one that is made for the test, and has its headers, its client certificate,
+   * and what its template makes. No subscription is created; what is secret is forgotten when the event
+   * was sent. Where targets have to answer a challenge first, nothing is sent, and the error of the
+   * attempt is `egress_denied`.
+   */
+  testNew(options: Schemas['SubscriptionBody'] = {}): Promise<Schemas['Tested']> {
+    return this.transport.call({ method: 'POST', path: '/api/v1/subscriptions/test', statuses: [200], body: pick(options, ['destination', 'expires_after_idle_seconds', 'target_url', 'secret_key', 'signature_scheme', 'event_types', 'filter', 'filter_on_error', 'description', 'name', 'metadata', 'tag_paths', 'keep_when_disabled', 'rate_limit_per_second', 'rate_limit_burst', 'timeout_seconds', 'retry_policy', 'headers', 'verify', 'verification_secrets', 'relay_headers', 'kind', 'template', 'template_secrets', 'event_versions', 'client_certificate']) });
+  }
+
+  /**
    * Replace the signing secret.
    *
    * Replace the secret. The old ones stay valid for a while.

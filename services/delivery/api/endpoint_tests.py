@@ -5,10 +5,10 @@ Only workers may connect to endpoints. The row is looked at until it has the att
 
 import asyncio
 import time
-from typing import Any
 from uuid import UUID
 
 from services.delivery.api.store import SQL, Attempt, attempt_of
+from services.domain import endpoint_tests
 from services.domain.deliveries import ENDPOINT_TESTS, Destination
 from services.domain.notices import audit
 from services.domain.notices.audit import Action
@@ -18,11 +18,6 @@ from services.platform.auth import identity
 from services.platform.stores import postgres
 from services.platform.stores.signals import Signals
 
-# Of one subscription, within so many seconds.
-TESTS = 10
-WINDOW_SECONDS = 60
-# Of one tenant that are not answered yet.
-UNANSWERED = 10
 # A worker takes one in hand within this time, or it is not sent. Longer than it takes to look without a signal.
 TAKEN_SECONDS = 5.0
 # Longer than the longest timeout of a subscription, and the recording.
@@ -41,8 +36,7 @@ class EndpointTestStore:
         """Ask for a test event to be sent to a subscription, and note who did; return its id.
 
         NotFound for an unknown or deleted subscription, Conflict for one that is not verified or that
-        consumers pull from, QuotaExceeded when it
-        was tested too often, TenantOverloaded when too many of the tenant's are not answered.
+        consumers pull from, and what endpoint_tests.admit raises.
         """
         async with self._pool.acquire() as connection, connection.transaction():
             found = await connection.fetchrow(SQL["select_status"], tenant_id, subscription_id)
@@ -54,14 +48,17 @@ class EndpointTestStore:
             if found["status"] == SubscriptionState.UNVERIFIED:
                 message = "the subscription's target has not answered a challenge yet"
                 raise errors.Conflict(message, reason=errors.ErrorReason.SUBSCRIPTION_UNVERIFIED)
-            await connection.execute(SQL["lock_tests"], tenant_id)
-            row = await connection.fetchrow(SQL["count_tests"], tenant_id, subscription_id, WINDOW_SECONDS)
-            _check(row)
+            await endpoint_tests.admit(connection, tenant_id, subscription_id)
             test_id, actor = ids.new(), identity.CALLER.get().key_id
             await connection.execute(SQL["insert_test"], test_id, subscription_id, tenant_id, actor)
             entry = audit.Entry(action=Action.TEST_SUBSCRIPTION, tenant_id=tenant_id, resource_id=str(subscription_id))
             await audit.record(connection, entry)
         return test_id
+
+    async def check(self, tenant_id: str, test_id: UUID) -> None:
+        """Raise NotFound unless the tenant has asked for this test event of a subscription that is not created."""
+        if not await self._pool.fetchval(SQL["has_test"], tenant_id, test_id):
+            raise errors.NotFound(f"test event {test_id} not found")
 
     async def look(self, test_id: UUID) -> tuple[bool, Attempt | None]:
         """Return whether a worker has taken a test event in hand, and its attempt once it has ended."""
@@ -89,6 +86,17 @@ class EndpointTests:
         worker that took it was lost.
         """
         test_id = await self._store.ask(tenant_id, subscription_id)
+        return test_id, await self._attempt(test_id)
+
+    async def of_new(self, tenant_id: str, test_id: UUID) -> Attempt:
+        """Return the attempt of a test event that was asked for of a subscription that is not created.
+
+        Raises what `check` raises, and what `test` raises while it waits.
+        """
+        await self._store.check(tenant_id, test_id)
+        return await self._attempt(test_id)
+
+    async def _attempt(self, test_id: UUID) -> Attempt:
         self._signals.wake(ENDPOINT_TESTS)
         began_at = time.monotonic()
         pause_seconds = LOOK_SECONDS
@@ -97,16 +105,7 @@ class EndpointTests:
             pause_seconds = min(MAX_LOOK_SECONDS, pause_seconds * LOOK_FACTOR)
             taken, attempt = await self._store.look(test_id)
             if attempt is not None:
-                return test_id, attempt
+                return attempt
             if not taken and waited > TAKEN_SECONDS and await self._store.withdraw(test_id):
                 raise errors.Unavailable("no worker had room for the test event in time; nothing was sent")
         raise errors.OutcomeUnknown("the worker that took the test event was lost; it may have been sent")
-
-
-def _check(row: Any) -> None:
-    if row["of_subscription"] >= TESTS:
-        message = f"a subscription gets at most {TESTS} test events a minute"
-        wait_seconds = max(1, round(row["wait_seconds"]))
-        raise errors.QuotaExceeded(message, reason=errors.ErrorReason.RATE_LIMITED, retry_after_seconds=wait_seconds)
-    if row["unanswered"] >= UNANSWERED:
-        raise errors.TenantOverloaded(f"{UNANSWERED} test events of this tenant are being sent already")

@@ -206,19 +206,6 @@ WHERE (SELECT count(*) FROM locked) > 0 AND h.subscription_id = a.subscription_i
 -- Reads the status of a tenant's live subscription, and how its deliveries get to their receiver.
 SELECT status, destination FROM subscriptions WHERE tenant_id = $1 AND id = $2 AND deleted_at IS NULL
 
--- lock_tests --
--- Lets others ask for test events of tenant $1 after this transaction, so that they are counted.
-SELECT pg_advisory_xact_lock(hashtext('webhook:endpoint_tests'), hashtext($1))
-
--- count_tests --
--- Counts the test events of subscription $2 of tenant $1 within $3 seconds, and those of the tenant that are not answered;
--- how long it is until the first of them counts no more.
-SELECT count(*) FILTER (WHERE subscription_id = $2) AS of_subscription,
-       count(*) FILTER (WHERE outcome IS NULL) AS unanswered,
-       extract(epoch FROM min(asked_at) FILTER (WHERE subscription_id = $2) + make_interval(secs => $3) - now())::float8
-           AS wait_seconds
-FROM endpoint_tests WHERE tenant_id = $1 AND asked_at > now() - make_interval(secs => $3)
-
 -- insert_test --
 -- Asks on behalf of $4 for a test event ($1) to be sent to subscription $2 of tenant $3.
 INSERT INTO endpoint_tests (id, subscription_id, tenant_id, actor) VALUES ($1, $2, $3, $4)
@@ -228,6 +215,10 @@ INSERT INTO endpoint_tests (id, subscription_id, tenant_id, actor) VALUES ($1, $
 SELECT taken_at IS NOT NULL AS taken, 1 AS number, started_at, duration_ms, status_code, outcome, error_message,
        response_body, details, actor
 FROM endpoint_tests WHERE id = $1
+
+-- has_test --
+-- Finds a test event $2 of a subscription that tenant $1 has not created.
+SELECT true FROM endpoint_tests WHERE tenant_id = $1 AND id = $2 AND subscription_id = id
 
 -- withdraw_test --
 -- Takes back a test event that no worker has taken in hand.

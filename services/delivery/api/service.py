@@ -176,6 +176,14 @@ class DeliveryService(deliveries_pb2_grpc.DeliveryServiceServicer):
         test_id, attempt = await self._tests.test(identity.tenant_of(request.tenant_id), subscription_id)
         return pb.TestSubscriptionResponse(webhook_id=str(test_id), attempt=_attempt(attempt))
 
+    async def GetSubscriptionTest(
+        self, request: pb.GetSubscriptionTestRequest, _context: Context
+    ) -> pb.GetSubscriptionTestResponse:
+        """Wait for the attempt of a test event of a subscription that is not created."""
+        test_id = ids.parse("webhook_id", request.webhook_id)
+        attempt = await self._tests.of_new(identity.tenant_of(request.tenant_id), test_id)
+        return pb.GetSubscriptionTestResponse(attempt=_attempt(attempt))
+
     async def PullDeliveries(self, request: pb.PullDeliveriesRequest, _context: Context) -> pb.PullDeliveriesResponse:
         """Lease due deliveries to a consumer, or wait for some."""
         found = await self._pulls.pull(identity.tenant_of(request.tenant_id), request)

@@ -3,6 +3,11 @@
 SELECT version, template, sealed_template_secrets, event_versions FROM subscriptions
 WHERE id = $1 AND (template IS NOT NULL OR event_versions IS NOT NULL)
 
+-- select_template_of_new --
+-- Reads the same of a subscription that is not created, of which a test event ($1) is sent.
+SELECT 1 AS version, template, sealed_template_secrets, NULL::jsonb AS event_versions FROM endpoint_tests
+WHERE id = $1 AND template IS NOT NULL
+
 -- select_converted --
 -- Reads what was made of an event for those who are pinned to earlier versions.
 SELECT converted FROM webhook_events WHERE id = $1

@@ -89,7 +89,8 @@ class Templates:
         kept = self._kept.get(claim.subscription_id)
         if kept is not None and kept.version == claim.template_version:
             return kept
-        row: Any = await self._pool.fetchrow(SQL["select_template"], claim.subscription_id)
+        statement = SQL["select_template_of_new" if claim.is_of_new else "select_template"]
+        row: Any = await self._pool.fetchrow(statement, claim.subscription_id)
         if row is None:
             return None
         secrets = self._vault.template_secrets(claim.subscription_id, row["sealed_template_secrets"])

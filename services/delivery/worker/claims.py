@@ -74,6 +74,11 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     relay_headers: bool = False
     sender_context: str | None = None
 
+    @property
+    def is_of_new(self) -> bool:
+        """Whether it is a test event of a subscription that is not created."""
+        return self.id == self.subscription_id
+
     def at(self, monotonic: float) -> datetime:
         """Convert a moment of this process's monotonic clock to the database's clock."""
         return self.claimed_at + timedelta(seconds=monotonic - self.claimed_monotonic)

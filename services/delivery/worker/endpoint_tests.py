@@ -3,7 +3,7 @@
 They are asked for by rows (services/delivery/api/endpoint_tests.py), which any worker takes in hand, and their
 attempts go back the same way. They are no deliveries: they have no retries, no statistics, and no part in the breaker,
 and are sent whatever holds the deliveries of their subscription. They keep to the bounds of their tenant and their
-host, as deliveries do.
+host, as deliveries do. Those of a subscription that is not created bring what is known of it.
 """
 
 import asyncio
@@ -45,6 +45,9 @@ INTERVAL_SECONDS = 1.0
 # Where its tenant or its host has no room, it is looked at again after this.
 NO_ROOM_SECONDS = 0.25
 UNVERIFIED = "the subscription's target has not answered a challenge yet; resume or enable the subscription first"
+NEW_UNVERIFIED = (
+    "here a target must answer a challenge before anything else is sent to it; create the subscription first"
+)
 MESSAGE = "This is a test event. Somebody sent it to see whether this endpoint works; nothing happened."
 
 
@@ -156,7 +159,7 @@ class EndpointTests:
         trail = Trail()
         try:
             if not may_be_sent:
-                raise SendError(AttemptOutcome.EGRESS_DENIED, UNVERIFIED)
+                raise SendError(AttemptOutcome.EGRESS_DENIED, NEW_UNVERIFIED if claim.is_of_new else UNVERIFIED)
             answer = await self._destinations.of(claim).send(
                 claim, payload_of(claim), timeout_seconds=timeout, fresh=True, trail=trail
             )
@@ -172,6 +175,6 @@ def payload_of(claim: Claim) -> bytes:
         {
             "type": EVENT_TYPE,
             "timestamp": f"{moment.isoformat(timespec='milliseconds')}Z",
-            "data": {"subscription_id": claim.subscription_id, "message": MESSAGE},
+            "data": {"subscription_id": None if claim.is_of_new else claim.subscription_id, "message": MESSAGE},
         }
     )

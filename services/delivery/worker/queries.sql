@@ -411,7 +411,8 @@ WHERE subscription_id = $1 AND sent = $2
 
 -- take_tests --
 -- Takes up to $2 test events in hand that were asked for within $3 seconds, of all tenants but $1, and returns what is sent to
--- their targets, and whether it may be: with $5, only to one that has answered a challenge, or gets deliveries. Deletes those that are older than $4 seconds, whose callers have their answer.
+-- their targets, and whether it may be: with $5, only to one that has answered a challenge, or gets deliveries. Deletes those
+-- that are older than $4 seconds, whose callers have their answer. One of a subscription that is not created brings what it takes.
 WITH answered AS (
     DELETE FROM endpoint_tests WHERE asked_at < now() - make_interval(secs => $4)
 ), due AS MATERIALIZED (
@@ -419,23 +420,28 @@ WITH answered AS (
     WHERE taken_at IS NULL AND asked_at > now() - make_interval(secs => $3) AND tenant_id <> ALL($1::text[])
     ORDER BY asked_at LIMIT $2 FOR UPDATE SKIP LOCKED
 ), taken AS (
-    UPDATE endpoint_tests t SET taken_at = now() FROM due WHERE t.id = due.id
-    RETURNING t.id AS message_id, t.subscription_id
+    UPDATE endpoint_tests t SET taken_at = now() FROM due WHERE t.id = due.id RETURNING t.*
 )
-SELECT now() AS now, t.message_id, s.id, s.tenant_id, s.target_url, s.endpoint_version, s.timeout_seconds,
+SELECT now() AS now, t.id AS message_id, s.id, s.tenant_id, s.target_url, s.endpoint_version, s.timeout_seconds,
        s.sealed_secrets, s.sealed_headers, s.sealed_client_certificate,
        CASE WHEN s.template IS NOT NULL THEN s.version END AS template_version,
        s.status <> 'unverified' AND (s.status = 'active' OR s.verified OR NOT $5) AS may_be_sent
 FROM taken t JOIN subscriptions s ON s.id = t.subscription_id
+UNION ALL
+SELECT now(), t.id, t.id, t.tenant_id, t.target_url, 1, t.timeout_seconds, t.sealed_secrets, t.sealed_headers,
+       t.sealed_client_certificate, CASE WHEN t.template IS NOT NULL THEN 1 END, NOT $5
+FROM taken t WHERE t.subscription_id = t.id
 
 -- put_back_test --
 -- Puts a test event ($1) back for another worker, because this one has no room.
 UPDATE endpoint_tests SET taken_at = NULL WHERE id = $1
 
 -- record_test --
--- Notes how a test event ($1) ended ($2 to $8).
+-- Notes how a test event ($1) ended ($2 to $8), and forgets the secrets that it brought.
 UPDATE endpoint_tests
-SET started_at = $2, duration_ms = $3, status_code = $4, outcome = $5, error_message = $6, response_body = $7, details = $8
+SET started_at = $2, duration_ms = $3, status_code = $4, outcome = $5, error_message = $6, response_body = $7, details = $8,
+    template = NULL, sealed_secrets = NULL, sealed_headers = NULL, sealed_client_certificate = NULL,
+    sealed_template_secrets = NULL
 WHERE id = $1
 
 -- keep_worker --

@@ -43,6 +43,7 @@ class Action(enum.StrEnum):
     RESUME_SUBSCRIPTION = "subscription.resume"
     VERIFY_SUBSCRIPTION = "subscription.verify"
     TEST_SUBSCRIPTION = "subscription.test"
+    TEST_NEW_SUBSCRIPTION = "subscription.test_new"
     ROTATE_SECRET = "subscription.rotate_secret"  # noqa: S105 - the name of an action
     CREATE_INGEST_TOKEN = "subscription.create_ingest_token"  # noqa: S105 - as above
     DELETE_INGEST_TOKEN = "subscription.delete_ingest_token"  # noqa: S105 - as above

@@ -7,6 +7,14 @@ FROM tenants t WHERE t.id = $2 AND t.deleted_at IS NULL
 FOR KEY SHARE
 RETURNING *
 
+-- insert_test --
+-- Has a test event ($1) of tenant $2 sent on behalf of $3, to the target of a subscription with these columns that is not
+-- created, unless the tenant is unknown or deleted.
+INSERT INTO endpoint_tests (id, subscription_id, tenant_id, actor, {columns})
+SELECT $1, $1, t.id, $3, {values}
+FROM tenants t WHERE t.id = $2 AND t.deleted_at IS NULL
+RETURNING id
+
 -- select_subscription --
 -- Reads a live subscription.
 SELECT * FROM subscriptions WHERE id = $1 AND deleted_at IS NULL

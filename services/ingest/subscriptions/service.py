@@ -14,6 +14,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from protos.webhook.v1 import subscriptions_pb2_grpc
 from services.domain import idempotency
+from services.domain.deliveries import Destination
 from services.domain.egress.policy import Policy
 from services.domain.idempotency import key_of
 from services.domain.retry_policy import RetrySettings
@@ -27,7 +28,7 @@ from services.ingest.subscriptions.changes import STATUS_CHANGES, Certificate, R
 from services.ingest.subscriptions.record import Draft, Shown, Subscription
 from services.ingest.subscriptions.store import SubscriptionStore, UpdateOf, no_subscription
 from services.platform import errors, ids, paging
-from services.platform.auth import identity, keys
+from services.platform.auth import identity, keys, roles
 from services.platform.auth.roles import PortalCapability
 from services.platform.grpc.calls import Context
 from services.platform.process.shares import WeightOf
@@ -68,6 +69,22 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         template = await templates.check(request.spec, self._renderer)
         draft = self._rules.new(request.spec, await _certificate(request.spec), template)
         return await _whole(self._create(request, tenant_id, draft))
+
+    async def TestNewSubscription(
+        self, request: pb.TestNewSubscriptionRequest, _context: Context
+    ) -> pb.TestNewSubscriptionResponse:
+        """Have a test event sent for a subscription that is not created."""
+        tenant_id = identity.tenant_of(request.tenant_id)
+        template = await templates.check(request.spec, self._renderer)
+        draft = self._rules.new(request.spec, await _certificate(request.spec), template)
+        if draft.destination is Destination.PULL:
+            raise errors.InvalidArgument.field("destination", "must be http: only a target can be sent a test event")
+        if not identity.has(PortalCapability.TEST):
+            refused = roles.missing(PortalCapability.TEST)
+            raise identity.refused(refused.message, refused.reason)
+        test_id = ids.new()
+        await self._store.test_new(test_id, tenant_id, draft)
+        return pb.TestNewSubscriptionResponse(webhook_id=str(test_id))
 
     async def GetSubscription(
         self, request: pb.GetSubscriptionRequest, _context: Context

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import asyncpg
 
-from services.domain import deliveries, idempotency, subscriptions
+from services.domain import deliveries, endpoint_tests, idempotency, subscriptions
 from services.domain.deliveries import Destination
 from services.domain.egress import targets
 from services.domain.idempotency import Key
@@ -39,6 +39,7 @@ from services.ingest.subscriptions.record import (
     Subscription,
 )
 from services.platform import errors, ids
+from services.platform.auth import identity
 from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.ingest.subscriptions")
@@ -47,6 +48,11 @@ CANCEL_CHUNK = 5_000
 LOOKED_AT = 20_000
 # With another target, these are to be checked before there are more deliveries.
 _SENDING = frozenset({SubscriptionState.ACTIVE, SubscriptionState.UNVERIFIED})
+# Of a subscription, what its test event takes.
+_TESTED = (
+    *("target_url", "timeout_seconds", "template"),
+    *("sealed_secrets", "sealed_headers", "sealed_client_certificate", "sealed_template_secrets"),
+)
 # What a subscription may not have because another one of its tenant has it, by the index that sees to it.
 _TAKEN: Mapping[str, errors.Conflict] = {
     "subscriptions_system": errors.Conflict(
@@ -114,6 +120,25 @@ class SubscriptionStore:
             return await self._insert(connection, subscription_id, tenant_id, draft)
 
         return await idempotency.once(self._pool, key, subscription_id, insert, render, hours=self._key_hours)
+
+    async def test_new(self, test_id: UUID, tenant_id: str, draft: Draft) -> None:
+        """Have a test event sent to the target of a subscription that is not created, and note who did.
+
+        Raises what endpoint_tests.admit raises; InvalidArgument if there is no such tenant.
+        """
+        columns = self._columns(test_id, draft)
+        asked = {name: columns[name] for name in _TESTED}
+        statement = sql.with_columns(SQL["insert_test"], asked, before=3)
+        async with self._pool.acquire() as connection, connection.transaction():
+            await endpoint_tests.admit(connection, tenant_id, None)
+            actor = identity.CALLER.get().key_id
+            if not await connection.fetchval(statement, test_id, tenant_id, actor, *asked.values()):
+                raise no_tenant()
+            target = FieldChange(field="target_url", after=field_changes.origin(draft.target_url))
+            entry = audit.Entry(
+                action=Action.TEST_NEW_SUBSCRIPTION, tenant_id=tenant_id, resource_id=str(test_id), changes=[target]
+            )
+            await audit.record(connection, entry)
 
     async def subscription(self, subscription_id: UUID) -> Subscription | None:
         """Return a live subscription of any tenant, without its breaker, which accepting events does not need."""

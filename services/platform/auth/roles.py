@@ -130,6 +130,8 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.SubscriptionService/RotateSubscriptionSecret": _SECRETS,
     "/webhook.v1.SubscriptionService/CreateIngestToken": _SECRETS,
     "/webhook.v1.SubscriptionService/DeleteIngestToken": _SECRETS,
+    # A portal link needs the capability to send test events, too.
+    "/webhook.v1.SubscriptionService/TestNewSubscription": _MANAGE,
     "/webhook.v1.SubscriptionService/PreviewTemplate": _MANAGE,
     "/webhook.v1.SubscriptionService/CheckIngestToken": Rule(Role.SERVICE, Service.ALONE),
     "/webhook.v1.CatalogService/CreateEventType": _CHANGE_CATALOG,
@@ -152,6 +154,7 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.DeliveryService/BatchRetryDeliveries": _RECOVER,
     "/webhook.v1.DeliveryService/CancelDelivery": _RECOVER,
     "/webhook.v1.DeliveryService/TestSubscription": _TEST,
+    "/webhook.v1.DeliveryService/GetSubscriptionTest": _TEST,
     "/webhook.v1.DeliveryService/PullDeliveries": _PULL,
     "/webhook.v1.DeliveryService/Pull": _PULL,
     "/webhook.v1.DeliveryService/Report": _PULL,

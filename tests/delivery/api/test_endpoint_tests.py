@@ -8,11 +8,14 @@ import grpc
 import pytest
 import standardwebhooks
 
+from dev.harness.keys import vault
 from dev.harness.receiver import Receiver, Reply
 from dev.harness.waiting import PATIENCE_SECONDS
 from protos.webhook.v1 import deliveries_pb2 as pb
 from services.delivery.api import endpoint_tests as asking
 from services.delivery.worker import endpoint_tests as sending
+from services.domain import endpoint_tests as bounds
+from services.domain.secrets.vault import Secret
 from services.platform import errors, ids
 from services.platform.grpc import errors as grpc_errors
 from tests.delivery.conftest import Shared
@@ -87,7 +90,7 @@ async def test_a_test_event_is_no_delivery(shared: Shared, receiver: Receiver) -
     receiver.script(then=Reply(status=500))
     subscription = await shared.world.subscription(receiver.url())
     attempts = Counted("webhook_attempts_total", outcome="http_5xx")
-    for _ in range(asking.TESTS):
+    for _ in range(bounds.TESTS):
         assert (await ask(shared.client, subscription)).attempt.error.kind == "http_5xx"
     # As many failures of deliveries would have opened the breaker.
     for table in ("webhook_events", "webhook_deliveries", "delivery_attempts", "subscription_health", "delivery_queue"):
@@ -180,6 +183,63 @@ async def test_a_subscription_of_another_tenant_and_a_deleted_one_are_not_found(
         assert isinstance(await refusal(call), errors.NotFound)
     found = await refusal(shared.client.TestSubscription(pb.TestSubscriptionRequest(subscription_id="x")))
     assert [violation.field for violation in found.violations] == ["subscription_id"]
+    assert receiver.requests == []
+
+
+async def ask_for_new(
+    world: World, target_url: str, *, tenant_id: str = "default", template: str | None = None
+) -> UUID:
+    """Ask for a test event of a subscription that is not created, as ingest does."""
+    made = ids.new()
+    await world.pool.execute(
+        "INSERT INTO endpoint_tests (id, subscription_id, tenant_id, actor, target_url, template, sealed_secrets,"
+        " sealed_headers, sealed_template_secrets) VALUES ($1, $1, $2, 'a', $3, $4, $5, $6, $7)",
+        made,
+        tenant_id,
+        target_url,
+        template,
+        vault().seal(made, [Secret(SECRET)]),
+        vault().seal_headers(made, {"X-Team": "billing"}),
+        vault().seal_template_secrets(made, {"key": "hunter2"}),
+    )
+    return made
+
+
+async def result_of_new(client: Client, test_id: UUID, **fields: str) -> pb.Attempt:
+    request = pb.GetSubscriptionTestRequest(webhook_id=str(test_id), **fields)
+    return (await client.GetSubscriptionTest(request, timeout=60)).attempt
+
+
+async def test_a_subscription_that_is_not_created_is_tested_with_what_it_would_have(
+    shared: Shared, receiver: Receiver
+) -> None:
+    world, client = shared.world, shared.client
+    plain = await ask_for_new(world, receiver.url("/plain"))
+    source = '{"source": "{{ event.type }} {{ secrets.key }}", "content_type": "text/plain"}'
+    templated = await ask_for_new(world, receiver.url("/made"), template=source)
+    for test_id in (plain, templated):
+        attempt = await result_of_new(client, test_id)
+        assert (attempt.number, attempt.status_code, attempt.actor) == (1, 200, "a")
+    ((sent,), (made,)) = receiver.on("/plain"), receiver.on("/made")
+    assert (sent.headers["webhook-id"], sent.headers["X-Team"]) == (str(plain), "billing")
+    body = standardwebhooks.Webhook(SECRET).verify(sent.body, dict(sent.headers))
+    assert (body["type"], body["data"]["subscription_id"]) == ("webhook.test", None)
+    assert made.body == b"webhook.test hunter2"
+    kept = "SELECT count(coalesce(sealed_secrets, sealed_headers, sealed_template_secrets)) FROM endpoint_tests"
+    assert await world.pool.fetchval(kept) == 0
+    tenant = f"t{ids.new()}"
+    await world.pool.execute("INSERT INTO tenants (id, name) VALUES ($1, $1)", tenant)
+    for call in (result_of_new(client, plain, tenant_id=tenant), result_of_new(client, ids.new())):
+        assert isinstance(await refusal(call), errors.NotFound)
+    # One of a subscription is not waited for by its id.
+    created = UUID((await ask(client, await world.subscription(receiver.url()))).webhook_id)
+    assert isinstance(await refusal(result_of_new(client, created)), errors.NotFound)
+
+
+async def test_where_targets_are_checked_a_new_one_gets_no_test_event(world: World, receiver: Receiver) -> None:
+    async with world.delivery() as client, world.worker(endpoint_verification="echo"):
+        found = await result_of_new(client, await ask_for_new(world, receiver.url()))
+    assert (found.error.kind, found.error.message) == ("egress_denied", sending.NEW_UNVERIFIED)
     assert receiver.requests == []
 
 

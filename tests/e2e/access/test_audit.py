@@ -145,6 +145,10 @@ async def _test(actor: Actor) -> Prepared:
     return "POST", f"/api/v1/subscriptions/{await actor.api.subscribe(actor.receiver.url())}/test", None
 
 
+async def _test_new(actor: Actor) -> Prepared:
+    return "POST", "/api/v1/subscriptions/test", {"target_url": actor.receiver.url("/hidden")}
+
+
 async def _cancel_event(actor: Actor) -> Prepared:
     body = {"event_type": "order.created", "payload": {}, "delay_seconds": 3600}
     event_id = (await actor.call("POST", "/api/v1/events", body)).json()["event_id"]
@@ -219,6 +223,7 @@ REST: Mapping[str, tuple[Action, Prepare]] = {
     "pause_subscription": (Action.PAUSE_SUBSCRIPTION, _on_subscription("POST", "/pause")),
     "resume_subscription": (Action.RESUME_SUBSCRIPTION, _on_subscription("POST", "/resume", None, "/pause")),
     "test_subscription": (Action.TEST_SUBSCRIPTION, _test),
+    "test_new_subscription": (Action.TEST_NEW_SUBSCRIPTION, _test_new),
     "rotate_subscription_secret": (Action.ROTATE_SECRET, _on_subscription("POST", "/rotate-secret")),
     "create_ingest_token": (Action.CREATE_INGEST_TOKEN, _on_subscription("POST", "/ingest-token")),
     "delete_ingest_token": (
@@ -298,6 +303,8 @@ async def test_a_change_over_rest_leaves_one_entry(http: httpx.AsyncClient, acto
         answer.json()["id"]
         if operation.startswith(("create_", "recover_"))
         and operation not in {"create_ingest_token", "create_event_type_version"}
+        else answer.json()["webhook_id"]
+        if operation == "test_new_subscription"
         else None
     )
     assert entry["resource_id"] == (named or path.split("/")[5 if "/webhooks/" in path or "/admin/" in path else 4])

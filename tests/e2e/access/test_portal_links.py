@@ -240,7 +240,8 @@ async def test_methods_are_open_only_to_links_with_their_capability(
     for method in METHODS:
         code = await keys.code_of(channels[method.split("/")[1]], method, held)
         may = roles.RULES[method].portal in granted
-        if subscriptions and method.endswith(("/CreateSubscription", "/CheckFilter")):
+        beyond = ("/CreateSubscription", "/TestNewSubscription", "/GetSubscriptionTest", "/CheckFilter")
+        if subscriptions and method.endswith(beyond):
             may = False
         assert (code not in REFUSED) == may, (method, code)
 
@@ -446,6 +447,17 @@ async def test_what_tells_of_payloads_needs_payloads_too(http: httpx.AsyncClient
         for path, body in (("templates/preview", preview), ("filters/check", check)):
             answer = await http.post(f"/api/v1/{path}", json=body, headers=bearer(key))
             assert answer.status_code == (200 if sees else 403), answer.text
+
+
+async def test_a_subscription_is_tried_with_both_capabilities(http: httpx.AsyncClient, customer: Customer) -> None:
+    for capabilities, status in ((["manage"], 403), (["test"], 403), (["manage", "test"], 200)):
+        held = await token(http, customer.key, capabilities=capabilities)
+        body = {"target_url": "http://127.0.0.1:9/"}
+        answer = await http.post("/api/v1/subscriptions/test", json=body, headers=bearer(held))
+        assert answer.status_code == status, answer.text
+        body |= {"secret_key": "whsec_" + "c2VjcmV0" * 4}
+        answer = await http.post("/api/v1/subscriptions/test", json=body, headers=bearer(held))
+        assert (answer.status_code, answer.json()["reason"]) == (403, "CAPABILITY_MISSING")
 
 
 async def test_secrets_of_templates_need_the_capability(http: httpx.AsyncClient, customer: Customer) -> None:

@@ -587,6 +587,24 @@ async def test_a_test_event_is_answered_with_its_attempt(client: httpx.AsyncClie
     assert refused.headers["retry-after"] == "42"
 
 
+async def test_a_subscription_is_tried_before_it_is_created(client: httpx.AsyncClient, services: Services) -> None:
+    services.tested = deliveries_pb2.TestSubscriptionResponse(
+        webhook_id=str(ids.new()),
+        attempt=deliveries_pb2.Attempt(number=1, started_at=NOW, duration_ms=12, status_code=204),
+    )
+    body = {"target_url": "https://example.com/", "headers": {"X-Team": "a"}, "signature_scheme": "none"}
+    answer = await client.post(f"{SUBSCRIPTIONS}/test", json=body)
+    assert answer.status_code == 200
+    tried = answer.json()
+    assert (tried["webhook_id"], tried["attempt"]["status_code"]) == (services.tested.webhook_id, 204)
+    asked, awaited = services.requests[-2:]
+    assert (asked.spec.target_url, dict(asked.spec.headers.values)) == (body["target_url"], {"X-Team": "a"})
+    assert awaited.webhook_id == services.tested.webhook_id
+    assert services.stored == {}
+    wrong = await client.post(f"{SUBSCRIPTIONS}/test", json={"target_url": "https://example.com/", "unknown": 1})
+    assert (wrong.status_code, wrong.json()["errors"][0]["field"]) == (422, "unknown")
+
+
 async def test_statistics_of_one_and_of_all(client: httpx.AsyncClient, services: Services) -> None:
     services.stats = analytics_pb2.Stats(
         window_start=timestamp_pb2.Timestamp(seconds=60),

@@ -58,6 +58,7 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "POST /api/v1/subscriptions/{subscription_id}/resume resume_subscription",
         "POST /api/v1/subscriptions/{subscription_id}/verify verify_subscription",
         "POST /api/v1/subscriptions/{subscription_id}/test test_subscription",
+        "POST /api/v1/subscriptions/test test_new_subscription",
         "POST /api/v1/templates/preview preview_template",
         "POST /api/v1/subscriptions/{subscription_id}/pull pull_deliveries",
         "POST /api/v1/subscriptions/{subscription_id}/pull/results report_pull_results",

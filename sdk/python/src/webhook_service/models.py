@@ -25,6 +25,7 @@ class Action(OpenEnum):
     SUBSCRIPTION_RESUME = "subscription.resume"
     SUBSCRIPTION_VERIFY = "subscription.verify"
     SUBSCRIPTION_TEST = "subscription.test"
+    SUBSCRIPTION_TEST_NEW = "subscription.test_new"
     SUBSCRIPTION_ROTATE_SECRET = "subscription.rotate_secret"
     SUBSCRIPTION_CREATE_INGEST_TOKEN = "subscription.create_ingest_token"
     SUBSCRIPTION_DELETE_INGEST_TOKEN = "subscription.delete_ingest_token"

@@ -703,6 +703,82 @@ class SubscriptionsResource(Resource):
         call = Call("POST", f"/api/v1/subscriptions/{segment(subscription_id)}/test", responses={200: Tested})
         return cast("Tested", self._transport.call(call))
 
+    def test_new(
+        self,
+        *,
+        destination: Destination | str | None | UnsetType = UNSET,
+        expires_after_idle_seconds: int | None | UnsetType = UNSET,
+        target_url: str | None | UnsetType = UNSET,
+        secret_key: str | None | UnsetType = UNSET,
+        signature_scheme: DeliveryScheme | str | None | UnsetType = UNSET,
+        event_types: Sequence[str] | UnsetType = UNSET,
+        filter: str | None | UnsetType = UNSET,
+        filter_on_error: FilterOnError | str | None | UnsetType = UNSET,
+        description: str | UnsetType = UNSET,
+        name: str | None | UnsetType = UNSET,
+        metadata: Mapping[str, str] | None | UnsetType = UNSET,
+        tag_paths: Mapping[str, str] | None | UnsetType = UNSET,
+        keep_when_disabled: bool | UnsetType = UNSET,
+        rate_limit_per_second: float | None | UnsetType = UNSET,
+        rate_limit_burst: int | None | UnsetType = UNSET,
+        timeout_seconds: float | None | UnsetType = UNSET,
+        retry_policy: RetryPolicyBody | Mapping[str, Any] | None | UnsetType = UNSET,
+        headers: Mapping[str, str] | None | UnsetType = UNSET,
+        verify: Verification | str | None | UnsetType = UNSET,
+        verification_secrets: Sequence[str] | None | UnsetType = UNSET,
+        relay_headers: bool | None | UnsetType = UNSET,
+        kind: SubscriptionKind | str | None | UnsetType = UNSET,
+        template: TemplateBody | Mapping[str, Any] | None | UnsetType = UNSET,
+        template_secrets: Mapping[str, Any] | None | UnsetType = UNSET,
+        event_versions: Mapping[str, int] | None | UnsetType = UNSET,
+        client_certificate: ClientCertificateBody | Mapping[str, Any] | None | UnsetType = UNSET,
+    ) -> Tested:
+        """Try a subscription before it is created.
+
+        Send an event of the type `webhook.test` to the target of a subscription that does not exist
+        yet.
+
+        The body is that of a create request, and is checked in the same way. The event is signed
+        with its `secret_key`, or with one that is made for the test, and has its headers, its
+        client certificate, and what its template makes. No subscription is created; what is secret
+        is forgotten when the event was sent. Where targets have to answer a challenge first,
+        nothing is sent, and the error of the attempt is `egress_denied`.
+        """
+        call = Call(
+            "POST",
+            "/api/v1/subscriptions/test",
+            responses={200: Tested},
+            body={
+                "destination": destination,
+                "expires_after_idle_seconds": expires_after_idle_seconds,
+                "target_url": target_url,
+                "secret_key": secret_key,
+                "signature_scheme": signature_scheme,
+                "event_types": event_types,
+                "filter": filter,
+                "filter_on_error": filter_on_error,
+                "description": description,
+                "name": name,
+                "metadata": metadata,
+                "tag_paths": tag_paths,
+                "keep_when_disabled": keep_when_disabled,
+                "rate_limit_per_second": rate_limit_per_second,
+                "rate_limit_burst": rate_limit_burst,
+                "timeout_seconds": timeout_seconds,
+                "retry_policy": retry_policy,
+                "headers": headers,
+                "verify": verify,
+                "verification_secrets": verification_secrets,
+                "relay_headers": relay_headers,
+                "kind": kind,
+                "template": template,
+                "template_secrets": template_secrets,
+                "event_versions": event_versions,
+                "client_certificate": client_certificate,
+            },
+        )
+        return cast("Tested", self._transport.call(call))
+
     def rotate_secret(
         self,
         subscription_id: str,

@@ -41,6 +41,10 @@ _TESTED_OFTEN = (
     "The subscription got 10 test events within a minute (`RATE_LIMITED`), or 10 of the tenant are being sent"
     " (`TENANT_OVERLOADED`). Or the key has made too many requests."
 )
+_TRIED_OFTEN = (
+    "10 test events for new subscriptions of the tenant were asked for within a minute (`RATE_LIMITED`), or 10 of the "
+    "tenant are being sent (`TENANT_OVERLOADED`). Or the key has made too many requests."
+)
 _NAME_TAKEN = "Another subscription of the tenant has this `name` (`NAME_TAKEN`)."
 _UPDATED: dict[int | str, dict[str, Any]] = {
     **openapi.problems(*openapi.WITH_BODY, 404, 412, described={409: _NAME_TAKEN}),
@@ -315,6 +319,28 @@ async def test_subscription(subscription_id: models.SubscriptionId, services: ba
     request = deliveries_pb2.TestSubscriptionRequest(subscription_id=subscription_id)
     answer = await services.call(services.deliveries.TestSubscription, request, timeout_seconds=TEST_TIMEOUT_SECONDS)
     return Tested(webhook_id=answer.webhook_id, attempt=Attempt(**attempt_fields(answer.attempt)))
+
+
+@router.post(
+    "/test",
+    operation_id="test_new_subscription",
+    summary="Try a subscription before it is created",
+    response_description="The attempt, whether the receiver responded with 2xx or not.",
+    responses=openapi.problems(*openapi.WITH_BODY, described={429: _TRIED_OFTEN}),
+)
+async def test_new_subscription(body: SubscriptionBody, services: backends.Injected) -> Tested:
+    """Send an event of the type `webhook.test` to the target of a subscription that does not exist yet.
+
+    The body is that of a create request, and is checked in the same way. The event is signed with its `secret_key`, or
+    with one that is made for the test, and has its headers, its client certificate, and what its template makes. No
+    subscription is created; what is secret is forgotten when the event was sent. Where targets have to answer a
+    challenge first, nothing is sent, and the error of the attempt is `egress_denied`.
+    """
+    asked = pb.TestNewSubscriptionRequest(spec=subscription_bodies.spec(body))
+    webhook_id = (await services.call(services.subscriptions.TestNewSubscription, asked)).webhook_id
+    request = deliveries_pb2.GetSubscriptionTestRequest(webhook_id=webhook_id)
+    answer = await services.call(services.deliveries.GetSubscriptionTest, request, timeout_seconds=TEST_TIMEOUT_SECONDS)
+    return Tested(webhook_id=webhook_id, attempt=Attempt(**attempt_fields(answer.attempt)))
 
 
 async def _set_status(
