@@ -1,10 +1,10 @@
 // The frame around every page: menu, search, keys, and who is signed in.
 import { classes, html, render, signal, useEffect, useRef, useState } from "./lib/html.js";
-import { Problem, allowed, base, get, leaveToSignIn, open, session, signIn, signOut, tenant } from "./lib/api.js";
+import { Problem, allowed, base, copied, copying, get, leaveToSignIn, open, session, signIn, signOut, tenant } from "./lib/api.js";
 import { Ended, enter } from "./portal/portal.js";
 import { isId, remember, theme, zone } from "./lib/format.js";
 import { go, here, intercept, link, param, route, setQuery, visits } from "./lib/router.js";
-import { Button, Dialog, Empty, Failure, Field, Icon, IconButton, Page, Segments, Skeleton, Toasts, toast } from "./lib/ui.js";
+import { Button, Code, CopyAction, Dialog, Empty, Failure, Field, Icon, IconButton, Page, Segments, Skeleton, Toasts, toast } from "./lib/ui.js";
 
 /** @type {[string, string[][]][]} */
 const MENU = [
@@ -132,6 +132,7 @@ const KEYS = [
   ["r", "Retry this delivery, or the row's"],
   ["n", "Show what is new in a list"],
   ["f", "Filters of a list"],
+  ["c", "Copy the next action as curl, in place of doing it"],
   ["?", "These keys"],
 ];
 
@@ -145,6 +146,20 @@ const Help = () => html`
         )}
       </tbody>
     </table>
+  <//>
+`;
+
+/** Let actions be done again. */
+function stopCopying() {
+  copying.value = false;
+  copied.value = [];
+}
+
+/** What was asked for, as commands. */
+const Copied = () => html`
+  <${Dialog} title="The same with curl" wide onClose=${stopCopying}>
+    <p class="mute">Nothing was done.${session.value?.required ? html` <span class="mono">WEBHOOK_API_KEY</span> is your API key.` : ""}</p>
+    ${copied.value.map((text) => html`<${Code} wrap text=${text} label="Command" />`)}
   <//>
 `;
 
@@ -188,6 +203,7 @@ function press(event) {
     x: () => inRow("input[type=checkbox]")?.click(),
     n: () => click(".fresh button"),
     f: () => click("[data-filters]"),
+    c: () => (copying.value = !copying.value),
     r: () => (at >= 0 && inRow("[data-retry]") ? inRow("[data-retry]").click() : click("main [data-retry-page]")),
   };
   if (!acts[event.key]) return;
@@ -237,6 +253,7 @@ function Frame() {
           <button type="button" class="button quiet square menu" aria-label="Menu" aria-expanded=${menuOpen.value} aria-controls="menu"
             onClick=${() => (menuOpen.value = !menuOpen.value)}><${Icon} name="menu" /></button>
           <${Find} />
+          <${CopyAction} />
         </header>
         ${tenant.value &&
         html`
@@ -245,10 +262,12 @@ function Frame() {
             <${Button} kind="small" onClick=${() => setQuery({ tenant: null })}>Leave<//>
           </div>
         `}
+        ${copying.value && html`<div class="acting" role="status"><${Icon} name="terminal" /> The next action is copied as curl, and not done<${Button} kind="small" onClick=${stopCopying}>Stop<//></div>`}
         <main id="main" tabindex="-1" ref=${main}><${Content} /></main>
       </div>
     </div>
     ${helping.value && html`<${Help} />`}
+    ${copied.value.length > 0 && html`<${Copied} />`}
     <${Toasts} />
   `;
 }

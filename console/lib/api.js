@@ -12,6 +12,12 @@ export const session = signal(null);
 /** The tenant that an operator acts in; empty for the key's own. */
 export const tenant = signal("");
 
+/** Whether the next change is copied as a command, and not made. */
+export const copying = signal(false);
+/** The commands that were copied. @type {{value: string[]}} */
+export const copied = signal([]);
+const COPIED = "COPIED";
+
 /** Where the pages of a portal link are; empty in the console. */
 export const base = /^\/portal\/[0-9a-f-]{36}/.exec(location.pathname)?.[0] || "";
 
@@ -25,6 +31,11 @@ export class Problem extends Error {
     this.reason = document.reason || "";
     this.errors = document.errors || [];
     this.requestId = document.request_id || "";
+  }
+
+  /** Whether nothing went wrong: the request was copied. */
+  get isCopy() {
+    return this.reason === COPIED;
   }
 
   /** Return what is wrong with a field, if something is. @param {string} field */
@@ -56,6 +67,10 @@ export function url(path, query = {}) {
  * @param {Options} [options]
  */
 export async function send(method, path, { query, body, signal: abort, headers = {} } = {}) {
+  if (copying.value && method !== "GET" && path.startsWith("/api/")) {
+    copied.value = [...copied.value, curl(method, path, body, query, headers)];
+    throw new Problem({ reason: COPIED });
+  }
   /** @type {Record<string, string>} */
   const sent = { "X-Webhook-Console": "1", ...headers };
   if (tenant.value && path.startsWith("/api/")) sent["X-Tenant"] = tenant.value;
@@ -145,18 +160,28 @@ export function allowed(what) {
 
 /**
  * Return the command that makes a request.
- * @param {string} method @param {string} path @param {any} [body] @param {Record<string, any>} [query]
+ * @param {string} method @param {string} path @param {any} [body] @param {Record<string, any>} [query] @param {Record<string, string>} [headers]
  */
-export function curl(method, path, body, query) {
+export function curl(method, path, body, query, headers = {}) {
   const parts = [`curl -sS${method === "GET" ? "" : ` -X ${method}`} ${quoted(location.origin + url(path, query))}`];
   if (session.value?.required) parts.push('-H "Authorization: Bearer $WEBHOOK_API_KEY"');
   if (tenant.value) parts.push(`-H ${quoted(`X-Tenant: ${tenant.value}`)}`);
-  if (body !== undefined) {
-    parts.push(`-H 'Content-Type: application/json'`);
-    parts.push(`-d ${quoted(typeof body === "string" ? body : JSON.stringify(body))}`);
-  }
+  const named = { ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...headers };
+  for (const [name, value] of Object.entries(named)) parts.push(`-H ${quoted(`${name}: ${value}`)}`);
+  if (body !== undefined) parts.push(`-d ${quoted(typeof body === "string" ? body : JSON.stringify(masked(body)))}`);
   return parts.join(" \\\n  ");
 }
 
 /** @param {string} text */
 const quoted = (text) => `'${text.replaceAll("'", `'\\''`)}'`;
+
+/** Return a body without the secrets of a subscription, which must not be copied by accident. @param {Record<string, any>} body */
+function masked(body) {
+  const found = { ...body };
+  for (const name of ["headers", "template_secrets"]) {
+    if (found[name]) found[name] = Object.fromEntries(Object.entries(found[name]).map(([key, value]) => [key, value === null ? null : "…"]));
+  }
+  if (found.verification_secrets) found.verification_secrets = ["…"];
+  if (found.secret_key) found.secret_key = "…";
+  return found;
+}

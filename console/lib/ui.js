@@ -1,7 +1,7 @@
 // The parts that pages are made of.
 import { classes, computed, html, signal, useEffect, useId, useLayoutEffect, useMemo, useRef, useState } from "./html.js";
 import { absolute, brief, relative, whole } from "./format.js";
-import { curl, session } from "./api.js";
+import { copying, curl, session } from "./api.js";
 import { here, link, setQuery } from "./router.js";
 
 const SHAPES = {
@@ -85,6 +85,11 @@ export function Button({ kind = "", icon, busy = false, children, ...others }) {
 /** @param {{icon: string, label: string, [other: string]: any}} props */
 export const IconButton = ({ icon, label, ...others }) => html`
   <button type="button" class="button quiet square" aria-label=${label} title=${label} ...${others}><${Icon} name=${icon} /></button>
+`;
+
+/** Have the next action copied, and not done, or take that back. */
+export const CopyAction = () => html`
+  <${IconButton} icon="terminal" label="Copy the next action as curl" aria-pressed=${copying.value} onClick=${() => (copying.value = !copying.value)} />
 `;
 
 /** Copy a text; the clipboard needs a secure context, which plain http on another host is not. @param {string} text */
@@ -209,7 +214,7 @@ export const Empty = ({ icon = "info", title, children, actions }) => html`
 
 /** What went wrong, in the words of the API. @param {{error: any, retry?: () => void, compact?: boolean}} props */
 export function Failure({ error, retry, compact = false }) {
-  if (!error) return null;
+  if (!error || error.isCopy) return null;
   return html`
     <div class=${classes("failure", compact && "compact")} role="alert">
       <${Icon} name="warn" />
@@ -261,7 +266,7 @@ export function Dialog({ title, onClose, children, footer, wide = false }) {
       <div class="dialogbox">
         <header class="cardhead"><h2 id=${id}>${title}</h2><${IconButton} icon="close" label="Close" onClick=${onClose} /></header>
         <div class="dialogbody">${children}</div>
-        ${footer && html`<footer class="actions end">${footer}</footer>`}
+        ${footer && html`<footer class="actions end"><${CopyAction} />${footer}</footer>`}
       </div>
     </dialog>
   `;

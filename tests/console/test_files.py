@@ -60,6 +60,12 @@ def test_vendored_packages_have_a_version_a_license_and_an_integrity() -> None:
         assert package["integrity"].startswith("sha512-"), package
 
 
+def test_changes_are_made_where_actions_are_copied_as_curl() -> None:
+    asking = {path.name for path in served() if path.suffix == ".js" and "fetch(" in path.read_text()}
+    # That of the element is of the page around it, which makes links.
+    assert asking - {"webhook-portal.js"} == {"api.js"}
+
+
 def test_there_are_words_for_every_state_reason_and_kind_of_job() -> None:
     words = (CONSOLE / "lib/words.js").read_text()
     for name, values in (

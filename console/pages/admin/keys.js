@@ -1,6 +1,6 @@
 // API keys: who may use the service, and as what.
 import { html, useState } from "../../lib/html.js";
-import { call, curl, get, session, tenant } from "../../lib/api.js";
+import { call, get, session, tenant } from "../../lib/api.js";
 import { param, setQuery } from "../../lib/router.js";
 import { Badge, Button, Card, Code, Confirm, Curl, Dialog, Empty, Failure, Field, Fresh, Icon, IconButton, Loaded, More, Page, QueryText, Skeleton, Table, Time, toast } from "../../lib/ui.js";
 import { useAction, useList, useQuery } from "../../lib/query.js";
@@ -105,7 +105,6 @@ function Create({ onClose }) {
         </div>
       </form>
       <${Failure} compact error=${act.error} />
-      <details><summary>The same with curl</summary><${Code} wrap label="Create an API key" text=${curl("POST", PATH, body)} /></details>
     <//>
   `;
 }

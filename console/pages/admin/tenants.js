@@ -1,8 +1,8 @@
 // Tenants: their quotas, and what they use of them.
 import { html, useState } from "../../lib/html.js";
-import { call, curl, get, tenant } from "../../lib/api.js";
+import { call, get, tenant } from "../../lib/api.js";
 import { bytes, compact, count } from "../../lib/format.js";
-import { Bar, Button, Card, Code, Confirm, Curl, Dialog, Empty, Failure, Field, Fresh, IconButton, More, Page, Skeleton, Table, toast } from "../../lib/ui.js";
+import { Bar, Button, Card, Confirm, Curl, Dialog, Empty, Failure, Field, Fresh, IconButton, More, Page, Skeleton, Table, toast } from "../../lib/ui.js";
 import { useAction, useList } from "../../lib/query.js";
 import { OnlyAdmins } from "./only.js";
 
@@ -116,7 +116,6 @@ function Edit({ item, onClose, onSaved }) {
         </div>
       </form>
       <${Failure} compact error=${act.error} />
-      <details><summary>The same with curl</summary><${Code} wrap label="Save the tenant" text=${curl(request[0], request[1], body)} /></details>
     <//>
   `;
 }

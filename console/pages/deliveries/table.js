@@ -44,7 +44,7 @@ export function DeliveryTable({ items, stale, label = "Deliveries", without = ""
       }
     }
     if (done) toast(`${plural(done, "delivery", "deliveries")} ${verb === "retry" ? "will be sent again now" : "cancelled"}`);
-    if (failures.length) throw failures.length === 1 ? failures[0] : new Error(`${failures.length} were refused. The first: ${failures[0].message}`);
+    if (failures.length) throw failures.length === 1 || failures[0].isCopy ? failures[0] : new Error(`${failures.length} were refused. The first: ${failures[0].message}`);
     setChosen(new Set());
   });
   const choose = (id, on) => {

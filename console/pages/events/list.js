@@ -3,7 +3,7 @@ import { html, useMemo, useState } from "../../lib/html.js";
 import { allowed, call, curl, get } from "../../lib/api.js";
 import { absolute, brief, bytes, plural } from "../../lib/format.js";
 import { go, here, link, param, setQuery } from "../../lib/router.js";
-import { Badge, Button, Card, Code, Curl, Dialog, Empty, Failure, Field, Fresh, Moment, More, Page, QuerySelect, QueryText, Skeleton, Table, Time, toast } from "../../lib/ui.js";
+import { Badge, Button, Card, Curl, Dialog, Empty, Failure, Field, Fresh, Moment, More, Page, QuerySelect, QueryText, Skeleton, Table, Time, toast } from "../../lib/ui.js";
 import { useAction, useList } from "../../lib/query.js";
 import { download } from "../deliveries/list.js";
 
@@ -114,7 +114,6 @@ function Send({ onClose, onSent }) {
         <${Field} label="Payload" error=${send.error?.of?.("payload")}>${(attributes) => html`<textarea ...${attributes} required value=${value.payload} onInput=${put("payload")} spellcheck=${false}></textarea>`}<//>
       </form>
       <${Failure} compact error=${send.error} />
-      <details><summary>The same with curl</summary><${Code} wrap label="Send an event" text=${curl("POST", PATH, body)} /></details>
     <//>
   `;
 }

@@ -64,7 +64,7 @@ export default function Subscriptions() {
     }
     query.refresh();
     if (done) toast(`${plural(done, "subscription")}: ${verb === "pause" ? "paused" : verb === "resume" ? "resumed" : "enabled"}`);
-    if (failures.length) throw new Error(`${plural(failures.length, "subscription")} stayed as they are. The first: ${failures[0].message}`);
+    if (failures.length) throw failures[0].isCopy ? failures[0] : new Error(`${plural(failures.length, "subscription")} stayed as they are. The first: ${failures[0].message}`);
     choose(new Set());
   });
   const may = allowed("manage");

@@ -1,42 +1,63 @@
 // A new subscription: where events go, which, as what, how they are signed, and a test before anything depends on it.
 import { html, useState } from "../../lib/html.js";
-import { allowed, call, curl, get } from "../../lib/api.js";
+import { all, allowed, call, curl, get, session } from "../../lib/api.js";
 import { link } from "../../lib/router.js";
 import { Button, Card, Check, Code, Empty, Failure, Field, Icon, Page, toast } from "../../lib/ui.js";
 import { useAction, useQuery } from "../../lib/query.js";
-import { shownPatch } from "./settings.js";
-import { Secret } from "./signing.js";
+import { Secret, newSecret } from "./signing.js";
 import { Template, secretsOf, templateInputs, templateOf } from "./template.js";
-import { Test } from "./test.js";
+import { Tested } from "./test.js";
 
 const STEPS = ["Endpoint", "Events", "Signing", "Test"];
+const PATH = "/api/v1/subscriptions";
+
+/** Return the event types that there are: those of the catalog, which say what they are, and those of the last 7 days. */
+async function knownTypes(abort) {
+  const seen = get("/api/v1/stats/series", { group_by: "event_type", step: "1d", limit: 50, from: new Date(Date.now() - 7 * 86_400_000).toISOString() }, abort);
+  // The catalog is not for customers.
+  const catalog = session.value?.caller?.role === "portal" ? [] : (await all("/api/v1/event-types", {}, abort, 200)).items;
+  const names = (await seen).groups.map((group) => group.group).filter((type) => type && type !== "other");
+  return { catalog, seen: names.filter((type) => !catalog.some(({ name }) => name === type)) };
+}
 
 export default function NewSubscription() {
   const [value, set] = useState({ destination: "http", target_url: "", name: "", all: true, types: /** @type {string[]} */ ([]), typed: "", filter: "", filter_on_error: "deliver", scheme: "hmac-sha256", ...templateInputs({ template: null }) });
   const [created, show] = useState(/** @type {any} */ (null));
-  const seen = useQuery(async (abort) => (await get("/api/v1/stats/series", { group_by: "event_type", step: "1d", limit: 50, from: new Date(Date.now() - 7 * 86_400_000).toISOString() }, abort)).groups.map((group) => group.group).filter((type) => type && type !== "other"), []);
+  // So that the receiver can have it before the test.
+  const [secret] = useState(() => (allowed("secrets") ? newSecret() : ""));
+  const [tested, setTested] = useState(/** @type {any} */ (null));
+  const known = useQuery(knownTypes, []);
   const types = value.all ? [] : [...new Set([...value.types, ...value.typed.split(/[\s,]+/).filter(Boolean)])];
   const pulled = value.destination === "pull";
+  const shared = value.scheme === "hmac-sha256" && secret;
   const template = templateOf(value), secrets = template ? secretsOf(value) : {};
   const made = {
     ...(value.filter.trim() ? { filter: value.filter.trim(), ...(value.filter_on_error === "deliver" ? {} : { filter_on_error: value.filter_on_error }) } : {}),
     ...(template ? { template } : {}),
     ...(Object.keys(secrets).length ? { template_secrets: secrets } : {}),
   };
-  const body = { ...(pulled ? { destination: "pull" } : { target_url: value.target_url.trim() }), ...(value.name ? { name: value.name } : {}), event_types: types, ...made, ...(value.scheme === "hmac-sha256" ? {} : { signature_scheme: value.scheme }) };
-  const create = useAction(async () => {
-    show(await call("POST", "/api/v1/subscriptions", { body }));
+  const body = { ...(pulled ? { destination: "pull" } : { target_url: value.target_url.trim() }), ...(value.name ? { name: value.name } : {}), event_types: types, ...made, ...(value.scheme === "hmac-sha256" ? {} : { signature_scheme: value.scheme }), ...(shared ? { secret_key: secret } : {}) };
+  const what = JSON.stringify(body);
+  // Of what is in the form now.
+  const attempt = tested?.of === what ? tested.attempt : undefined;
+  const tests = !pulled && allowed("test");
+  const act = useAction(async (path) => {
+    const found = await call("POST", path, { body });
+    if (path !== PATH) return void setTested({ of: what, attempt: found.attempt });
+    show(found);
     toast("The subscription has been created");
     scrollTo(0, 0);
   });
-  const problem = create.error;
+  const choose = (type) => set({ ...value, types: value.types.includes(type) ? value.types.filter((one) => one !== type) : [...value.types, type] });
+  const problem = act.error;
   const wrong = (name) => problem?.of?.(name);
   const put = (name) => (event) => set({ ...value, [name]: event.currentTarget.value });
-  const step = created ? 3 : value.target_url || pulled ? (types.length || value.all ? 2 : 1) : 0;
+  const step = created || tested ? 3 : value.target_url || pulled ? (types.length || value.all ? 2 : 1) : 0;
   const submit = (event) => {
     event.preventDefault();
-    create.run();
+    act.run(tests && (!attempt || attempt.error) ? `${PATH}/test` : PATH);
   };
+  const create = (event) => event.currentTarget.form.reportValidity() && act.run(PATH);
   if (!allowed("create")) {
     return html`<${Page} title="New subscription" back=${{ href: "/subscriptions", label: "Subscriptions" }}><${Card}><${Empty} icon="lock" title="This key may only read"><p>Sign in with a key of the role write to create subscriptions.</p><//><//><//>`;
   }
@@ -46,11 +67,9 @@ export default function NewSubscription() {
       <ol class="steps" aria-label="Steps">${STEPS.map((name, index) => html`<li key=${name} aria-current=${index === step ? "step" : undefined}>${name}</li>`)}</ol>
       ${created
         ? html`
-            ${created.secret_key && html`<${Card} title="Signing secret"><${Secret} secret=${created.secret_key} /><//>`}
+            ${(created.secret_key || shared) && html`<${Card} title="Signing secret"><${Secret} secret=${created.secret_key || secret} /><//>`}
             ${created.public_keys.length > 0 && html`<${Card} title="Public key"><p class="mute">Receivers verify deliveries with it. It is not secret, and is shown on the subscription’s page.</p><${Code} wrap label="Public key" text=${created.public_keys[0].public_key} /><//>`}
-            ${created.destination === "pull"
-              ? html`<${Card} title="Pull from it"><${Code} wrap label="Pull deliveries" text=${curl("POST", `/api/v1/subscriptions/${created.id}/pull`, { max_deliveries: 10, wait_seconds: 20 })} /><//>`
-              : html`<${Card} title="Test it"><${Test} subscription=${created} path=${`/api/v1/subscriptions/${created.id}`} /><//>`}
+            ${created.destination === "pull" && html`<${Card} title="Pull from it"><${Code} wrap label="Pull deliveries" text=${curl("POST", `${PATH}/${created.id}/pull`, { max_deliveries: 10, wait_seconds: 20 })} /><//>`}
             <div class="actions">
               <${Button} href=${link(`/subscriptions/${created.id}`)}>Go to the subscription<//>
               <${Button} href=${link("/events?send=1")} icon="send">Send an event<//>
@@ -79,17 +98,20 @@ export default function NewSubscription() {
                 </fieldset>
                 ${!value.all &&
                 html`
-                  ${seen.data?.length > 0 &&
+                  <${Failure} compact error=${known.error} retry=${known.refresh} />
+                  ${known.data?.catalog.length > 0 &&
+                  html`
+                    <fieldset class="stack">
+                      <legend>In the catalog</legend>
+                      ${known.data.catalog.map(({ name, description }) => html`<${Check} key=${name} label=${html`<span class="mono">${name}</span>`} hint=${description} checked=${value.types.includes(name)} onChange=${() => choose(name)} />`)}
+                    </fieldset>
+                  `}
+                  ${known.data?.seen.length > 0 &&
                   html`
                     <fieldset class="stack">
                       <legend>Seen in the last 7 days</legend>
                       <div class="row">
-                        ${seen.data.map((type) => html`
-                          <button type="button" class="button small" aria-pressed=${value.types.includes(type)} key=${type}
-                            onClick=${() => set({ ...value, types: value.types.includes(type) ? value.types.filter((one) => one !== type) : [...value.types, type] })}>
-                            <${Icon} name=${value.types.includes(type) ? "check" : "plus"} size=${14} />${type}
-                          </button>
-                        `)}
+                        ${known.data.seen.map((type) => html`<button type="button" class="button small" aria-pressed=${value.types.includes(type)} key=${type} onClick=${() => choose(type)}><${Icon} name=${value.types.includes(type) ? "check" : "plus"} size=${14} />${type}</button>`)}
                       </div>
                     </fieldset>
                   `}
@@ -107,10 +129,24 @@ export default function NewSubscription() {
                 <${Field} label="Scheme" hint=${value.scheme === "none" ? "Receivers cannot tell deliveries from forgeries." : "Of Standard Webhooks: receivers verify with a library of their language."} error=${wrong("signature_scheme")}>
                   ${(attributes) => html`<select ...${attributes} onChange=${put("scheme")}>${[["hmac-sha256", "HMAC with a shared secret"], ["ed25519", "Ed25519 with a public key"], ["none", "Not signed"]].map(([key, label]) => html`<option value=${key} selected=${key === value.scheme}>${label}</option>`)}</select>`}
                 <//>
+                ${shared && html`<p class="mute measure">Give it to the receiver before the test, if it verifies signatures. It is shown again when the subscription is created, and then no more.</p><${Code} wrap label="Signing secret" text=${secret} />`}
+                ${tests && value.scheme === "ed25519" && html`<p class="mute measure">The test is signed with a key of its own: the public key is known when the subscription is created.</p>`}
               <//>
+              ${tests &&
+              html`
+                <${Card} title="Test">
+                  <p class="mute measure">Sends an event of the type <code>webhook.test</code> to the URL now, as a delivery would be sent. No subscription is needed for it, and none is created.</p>
+                  <${Tested} attempt=${attempt} failed="Deliveries to it would be retried." />
+                <//>
+              `}
               <${Failure} error=${problem} />
-              <div class="actions"><${Button} kind="primary" type="submit" busy=${create.busy}>Create the subscription<//></div>
-              ${(value.target_url || pulled) && html`<details><summary>The same with curl</summary><${Code} wrap label="Create a subscription" text=${curl("POST", "/api/v1/subscriptions", shownPatch(body))} /></details>`}
+              <div class="actions">
+                ${tests && (!attempt || attempt.error) && html`<${Button} kind="primary" type="submit" icon="send" busy=${act.busy}>${attempt ? "Send another test event" : "Send a test event"}<//>`}
+                ${tests && (!attempt || attempt.error)
+                  ? html`<${Button} busy=${act.busy} onClick=${create}>${attempt ? "Create anyway" : "Create without a test"}<//>`
+                  : html`<${Button} kind="primary" type="submit" busy=${act.busy}>Create the subscription<//>`}
+              </div>
+              ${(value.target_url || pulled) && html`<details><summary>The same with curl</summary>${tests && html`<${Code} wrap label="Send a test event" text=${curl("POST", `${PATH}/test`, body)} />`}<${Code} wrap label="Create a subscription" text=${curl("POST", PATH, body)} /></details>`}
             </form>
           `}
     <//>

@@ -7,6 +7,7 @@ import { Schedule, described } from "../../lib/schedule.js";
 import { VERIFY } from "./receiving.js";
 import { Template, secretsOf, templateInputs, templateOf } from "./template.js";
 
+const MERGE = { "Content-Type": "application/merge-patch+json" };
 const lines = (text) => text.split("\n").map((line) => line.trim()).filter(Boolean);
 const number = (text) => (text === "" ? null : Number(text));
 
@@ -87,7 +88,7 @@ export function Settings({ subscription, path, onChanged }) {
   const changes = patch(before, value);
   const dirty = Object.keys(changes).length > 0;
   const save = useAction(async () => {
-    const response = await send("PATCH", path, { body: changes, headers: { "Content-Type": "application/merge-patch+json", ...(base.etag ? { "If-Match": base.etag } : {}) } });
+    const response = await send("PATCH", path, { body: changes, headers: { ...MERGE, ...(base.etag ? { "If-Match": base.etag } : {}) } });
     const stored = { ...(await response.json()), etag: response.headers.get("etag") };
     setBase(stored);
     set(inputs(stored));
@@ -172,17 +173,9 @@ export function Settings({ subscription, path, onChanged }) {
               ${dirty && html`<${Button} onClick=${() => set(before)}>Discard<//>`}
               ${!dirty && html`<span class="small mute">Nothing is changed.</span>`}
             </div>
-            ${dirty && html`<details><summary>The same with curl</summary><${Code} wrap label="Change the subscription" text=${curl("PATCH", path, shownPatch(changes))} /></details>`}
+            ${dirty && html`<details><summary>The same with curl</summary><${Code} wrap label="Change the subscription" text=${curl("PATCH", path, changes, {}, MERGE)} /></details>`}
           `
         : html`<p class="mute">Changes need a key with the role write.</p>`}
     </form>
   `;
 }
-
-/** Return a patch without what must not be copied by accident. @param {Record<string, any>} changes */
-export function shownPatch(changes) {
-  const hidden = changes.headers && Object.fromEntries(Object.entries(changes.headers).map(([name, value]) => [name, value === null ? null : "…"]));
-  const secrets = changes.template_secrets && Object.fromEntries(Object.keys(changes.template_secrets).map((name) => [name, "…"]));
-  return { ...changes, ...(hidden ? { headers: hidden } : {}), ...(secrets ? { template_secrets: secrets } : {}), ...(changes.verification_secrets ? { verification_secrets: ["…"] } : {}) };
-}
-

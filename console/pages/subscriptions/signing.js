@@ -6,6 +6,9 @@ import { useAction } from "../../lib/query.js";
 
 const SCHEMES = { "hmac-sha256": "HMAC-SHA256 with a shared secret (v1)", ed25519: "Ed25519: a private key that stays here (v1a)", none: "Not signed" };
 
+/** Return a secret as Standard Webhooks has them. */
+export const newSecret = () => `whsec_${btoa(String.fromCharCode(...crypto.getRandomValues(new Uint8Array(32))))}`;
+
 /** A secret that is shown once. @param {{secret: string}} props */
 export const Secret = ({ secret }) => html`
   <div class="note ok"><${Icon} name="lock" /><span>Save this secret now: it is shown only once. The receiver verifies deliveries with it.</span></div>
