@@ -53,7 +53,7 @@ chaos: ## Prove that nothing accepted is lost: ARGS="--seed 7 --events 20000 --f
 
 acceptance-console: ## Use the console in a real browser, a Chromium on PATH: DELIVERIES=10000000 TRIES=10000; ARGS go to pytest
 	@scripts/venv.sh console
-	@unset PORT DATA_DIR PROCESSES; $(BIN)/python -m pytest tests/console/acceptance.py tests/console/personas.py tests/console/signing_in.py tests/console/tries.py tests/console/scale.py tests/console -n 0 -q -s $(ARGS)
+	@unset PORT DATA_DIR PROCESSES; $(BIN)/python -m pytest tests/console/acceptance.py tests/console/copying.py tests/console/personas.py tests/console/signing_in.py tests/console/tries.py tests/console/scale.py tests/console -n 0 -q -s $(ARGS)
 	@exec $(BIN)/python -m dev.benchmarks --scenario watching --runs 5 --results .data/benchmarks
 
 acceptance-outbox: ## Publish 20,000 rows by an outbox while its relays are killed 50 times

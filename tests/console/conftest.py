@@ -48,7 +48,7 @@ async def browser() -> AsyncIterator["Browser"]:
     if program is None:
         pytest.skip("there is no Chromium on PATH")
     if importlib.util.find_spec("playwright") is None:
-        pytest.skip("Playwright is not installed; make acceptance-console installs it")
+        pytest.skip("Playwright is not installed; scripts/venv.sh console installs it")
     # Not before it is known that there is a browser: its driver is a process of its own.
     from playwright.async_api import async_playwright
 
