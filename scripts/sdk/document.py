@@ -47,6 +47,8 @@ _NAMES = {
     "list_public_keys": ("subscriptions", "public_keys"),
     "test_new_subscription": ("subscriptions", "test_new"),
     "list_subscription_deliveries": ("subscriptions", "deliveries"),
+    "export_catalog": ("catalog", "export_document"),
+    "import_catalog": ("catalog", "import_document"),
     "get_subscription_stats": ("subscriptions", "stats"),
     "get_stats": ("stats", "get"),
     "get_stats_series": ("stats", "series"),
@@ -208,7 +210,7 @@ def _operation(path: str, http_method: str, operation: dict[str, Any], schemas: 
             description=found.get("description") or "",
         )
         for found in operation.get("parameters", ())
-        if found["name"] not in {"X-Tenant", "format"}
+        if found["name"] not in ({"X-Tenant"} if operation_id == "export_catalog" else {"X-Tenant", "format"})
     ]
     keyed = any(parameter.name == "Idempotency-Key" for parameter in parameters)
     page = schemas.get(next(iter(responses.values())) or "", {}).get("properties", {})

@@ -655,6 +655,51 @@ func (r *EventTypesResource) UpdateVersion(ctx context.Context, eventTypeID stri
 	return found, r.client.call(ctx, &call{method: "PATCH", path: "/api/v1/event-types/" + url.PathEscape(eventTypeID) + "/versions/" + url.PathEscape(number), body: body}, options, map[int]any{200: found})
 }
 
+// CatalogResource has the operations on catalog.
+type CatalogResource struct {
+	client *Client
+}
+
+// CatalogExportDocumentParams are the parameters; those that are zero are not sent.
+type CatalogExportDocumentParams struct {
+	// `openapi`: OpenAPI 3.1, with `webhooks`. `asyncapi`: AsyncAPI 3.0, with messages.
+	Format string
+
+	// Only these event types; `invoice.*` means every type that begins with `invoice.`. Default: all.
+	EventType []string
+}
+
+func (p CatalogExportDocumentParams) values() url.Values {
+	values := url.Values{}
+	add(values, "format", p.Format)
+	add(values, "event_type", p.EventType)
+	return values
+}
+
+// ExportDocument: Export the catalog.
+//
+// Describe the current versions of event types in a format that code generators and documentation
+// pages read.
+//
+// Event types that have only drafts are left out. 422 if the document would have more than 2 MiB: then
+// select fewer with `event_type`.
+func (r *CatalogResource) ExportDocument(ctx context.Context, params CatalogExportDocumentParams, options ...CallOption) (*CatalogDocument, error) {
+	found := new(CatalogDocument)
+	return found, r.client.call(ctx, &call{method: "GET", path: "/api/v1/catalog", query: params.values(), reads: true}, options, map[int]any{200: found})
+}
+
+// ImportDocument: Import a document to the catalog.
+//
+// Create event types and versions from an OpenAPI or AsyncAPI document, as requests one by one would.
+//
+// After that, the current version of each event type is as in the document; importing it again changes
+// nothing. Event types that are refused do not keep others from being imported, and event types that
+// are not in the document stay.
+func (r *CatalogResource) ImportDocument(ctx context.Context, body CatalogImportBody, options ...CallOption) (*CatalogImport, error) {
+	found := new(CatalogImport)
+	return found, r.client.call(ctx, &call{method: "POST", path: "/api/v1/catalog/import", body: body}, options, map[int]any{200: found})
+}
+
 // FiltersResource has the operations on filters.
 type FiltersResource struct {
 	client *Client
@@ -1301,6 +1346,8 @@ type Resources struct {
 
 	EventTypes *EventTypesResource
 
+	Catalog *CatalogResource
+
 	Filters *FiltersResource
 
 	Deliveries *DeliveriesResource
@@ -1326,6 +1373,7 @@ func (r *Resources) connect(client *Client) {
 	r.Subscriptions = &SubscriptionsResource{client}
 	r.Templates = &TemplatesResource{client}
 	r.EventTypes = &EventTypesResource{client}
+	r.Catalog = &CatalogResource{client}
 	r.Filters = &FiltersResource{client}
 	r.Deliveries = &DeliveriesResource{client}
 	r.Jobs = &JobsResource{client}

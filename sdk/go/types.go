@@ -390,6 +390,59 @@ const (
 	CapabilityErase Capability = "erase"
 )
 
+// CatalogDocument: The catalog as an OpenAPI or AsyncAPI document. What the format does not have is
+// absent.
+type CatalogDocument struct {
+	// The version of OpenAPI.
+	Openapi *string `json:"openapi,omitempty"`
+
+	// The version of AsyncAPI.
+	Asyncapi *string `json:"asyncapi,omitempty"`
+
+	// A title and a version.
+	Info map[string]any `json:"info"`
+
+	// OpenAPI: event types by their names.
+	Webhooks map[string]any `json:"webhooks,omitempty"`
+
+	// AsyncAPI: the channel of all event types.
+	Channels map[string]any `json:"channels,omitempty"`
+
+	// AsyncAPI: that the service sends them.
+	Operations map[string]any `json:"operations,omitempty"`
+
+	// Schemas, and in AsyncAPI messages.
+	Components map[string]any `json:"components"`
+}
+
+// CatalogFormat has a value.
+type CatalogFormat string
+
+// Values of CatalogFormat; a newer service may have others.
+const (
+	CatalogFormatOpenapi CatalogFormat = "openapi"
+
+	CatalogFormatAsyncapi CatalogFormat = "asyncapi"
+)
+
+// CatalogImport: What became of each event type of the document, in its order.
+type CatalogImport struct {
+	// Whether nothing was changed.
+	DryRun bool `json:"dry_run"`
+
+	EventTypes []ImportedEventType `json:"event_types"`
+}
+
+// CatalogImportBody: A document to import.
+type CatalogImportBody struct {
+	// An OpenAPI 3.1 document, whose `webhooks` are event types, or an AsyncAPI 3.0 document, whose
+	// messages are; at most 2 MiB and 1,000 event types. References to other documents are refused.
+	Document map[string]any `json:"document"`
+
+	// Whether to change nothing, and say what would be changed. Default: `false`.
+	DryRun *bool `json:"dry_run,omitempty"`
+}
+
 // Challenge: What a new target gets where targets are verified. Respond with the challenge.
 type Challenge struct {
 	Type string `json:"type"`
@@ -1583,6 +1636,52 @@ const (
 
 	HoldPull Hold = "pull"
 )
+
+// ImportOutcome has a value.
+type ImportOutcome string
+
+// Values of ImportOutcome; a newer service may have others.
+const (
+	ImportOutcomeCreated ImportOutcome = "created"
+
+	ImportOutcomeNewVersion ImportOutcome = "new_version"
+
+	ImportOutcomeUpdated ImportOutcome = "updated"
+
+	ImportOutcomeUnchanged ImportOutcome = "unchanged"
+
+	ImportOutcomeRefused ImportOutcome = "refused"
+)
+
+// ImportProblem: Why an event type was refused.
+type ImportProblem struct {
+	// Where in the document, as a JSON Pointer.
+	Path string `json:"path"`
+
+	Description string `json:"description"`
+}
+
+// ImportedEventType: What became of an event type of the document, or with `dry_run` would.
+type ImportedEventType struct {
+	Name string `json:"name"`
+
+	// `created`: it is new. `new_version`: its schema is another one than that of the current version.
+	// `updated`: its schema is the same; its descriptions, example, or status are not. `unchanged`: all
+	// is the same. `refused`: see `problems`.
+	Outcome ImportOutcome `json:"outcome"`
+
+	// null: it does not exist.
+	EventTypeID *string `json:"event_type_id"`
+
+	// The version with this schema; null if it was refused.
+	Version *int64 `json:"version"`
+
+	// Of a new version: what would surprise consumers of the current one; at most ten.
+	Breaking []SchemaChange `json:"breaking"`
+
+	// Why it was refused; at most five.
+	Problems []ImportProblem `json:"problems"`
+}
 
 // IngestToken: The right to send webhooks to one subscription.
 type IngestToken struct {

@@ -13,6 +13,7 @@ from services.gateway.console.pages import Console
 from services.gateway.resources import (
     api_keys,
     audit,
+    catalog,
     deliveries,
     event_types,
     events,
@@ -110,6 +111,7 @@ def described(services: Backends | None = None, *, with_operations: bool = False
         *of_subscriptions,
         events,
         event_types,
+        catalog,
         filters,
         deliveries,
         stream,

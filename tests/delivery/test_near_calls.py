@@ -349,6 +349,12 @@ CASES: Mapping[str, Made] = {
         update_mask=FieldMask(paths=["description"]),
     ),
     "CatalogService/CheckEventTypeVersion": of_event_type(catalog_pb2.CheckEventTypeVersionRequest, schema="{}"),
+    "CatalogService/ExportCatalog": always(
+        catalog_pb2.ExportCatalogRequest(format=catalog_pb2.CATALOG_FORMAT_OPENAPI, event_types=["near.nothing"])
+    ),
+    "CatalogService/ImportCatalog": always(
+        catalog_pb2.ImportCatalogRequest(document='{"openapi": "3.1.0", "webhooks": {"near.refused": {}}}')
+    ),
     "DeliveryService/GetDelivery": of_event(deliveries_pb2.GetDeliveryRequest, "delivery_id"),
     "DeliveryService/ListDeliveries": of_event(deliveries_pb2.ListDeliveriesRequest, "event_id"),
     "DeliveryService/SummarizeDeliveries": always(

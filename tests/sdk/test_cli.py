@@ -375,3 +375,25 @@ def test_event_types_are_created_checked_and_shown(webhookctl: Command, tmp_path
     assert "version 2, live" in webhookctl("event-types", "show", "cli.made").out
     assert [one["name"] for one in webhookctl("-o", "json", "event-types", "list").json()] == ["cli.made"]
     assert webhookctl("event-types", "show", "cli.none").err == "error: there is no event type cli.none\n"
+
+
+def test_a_catalog_is_exported_and_imported(webhookctl: Command, tmp_path: Path) -> None:
+    file = tmp_path / "catalog.yaml"
+    file.write_text("""
+openapi: 3.1.0
+webhooks:
+  cli.imported: {post: {requestBody: {content: {application/json: {schema: {type: object}}}}}}
+  cli.refused: {}
+""")
+    tried = webhookctl("catalog", "import", str(file), "--dry-run")
+    assert tried.code == 1
+    assert "cli.imported" in tried.out
+    assert "cli.refused: /webhooks/cli.refused: must have a post operation" in tried.err
+    done = webhookctl("-o", "json", "catalog", "import", str(file)).json()
+    assert [(one["name"], one["outcome"]) for one in done] == [("cli.imported", "created"), ("cli.refused", "refused")]
+
+    exported = webhookctl("catalog", "export", "--format", "asyncapi", "--type", "cli.imported").out
+    file.write_text(exported)
+    assert json.loads(exported)["components"]["messages"]["cli.imported"]["name"] == "cli.imported"
+    again = webhookctl("-o", "json", "catalog", "import", str(file))
+    assert (again.code, again.json()[0]["outcome"]) == (0, "unchanged")

@@ -77,6 +77,66 @@ EVENT_TYPE_STATUS_DEPRECATED: EventTypeStatus.ValueType  # 3
 """In use, but consumers should move on, before its sunset if it has one."""
 Global___EventTypeStatus: _TypeAlias = EventTypeStatus  # noqa: Y015
 
+class _CatalogFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CatalogFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CatalogFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CATALOG_FORMAT_UNSPECIFIED: _CatalogFormat.ValueType  # 0
+    """Never used."""
+    CATALOG_FORMAT_OPENAPI: _CatalogFormat.ValueType  # 1
+    """OpenAPI 3.1, whose webhooks are event types."""
+    CATALOG_FORMAT_ASYNCAPI: _CatalogFormat.ValueType  # 2
+    """AsyncAPI 3.0, whose messages are event types."""
+
+class CatalogFormat(_CatalogFormat, metaclass=_CatalogFormatEnumTypeWrapper):
+    """What a document with a catalog is written in."""
+
+CATALOG_FORMAT_UNSPECIFIED: CatalogFormat.ValueType  # 0
+"""Never used."""
+CATALOG_FORMAT_OPENAPI: CatalogFormat.ValueType  # 1
+"""OpenAPI 3.1, whose webhooks are event types."""
+CATALOG_FORMAT_ASYNCAPI: CatalogFormat.ValueType  # 2
+"""AsyncAPI 3.0, whose messages are event types."""
+Global___CatalogFormat: _TypeAlias = CatalogFormat  # noqa: Y015
+
+class _ImportOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ImportOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImportOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    IMPORT_OUTCOME_UNSPECIFIED: _ImportOutcome.ValueType  # 0
+    """Never used."""
+    IMPORT_OUTCOME_CREATED: _ImportOutcome.ValueType  # 1
+    """It is new."""
+    IMPORT_OUTCOME_NEW_VERSION: _ImportOutcome.ValueType  # 2
+    """Its schema is another one than that of the current version."""
+    IMPORT_OUTCOME_UPDATED: _ImportOutcome.ValueType  # 3
+    """Its schema is the same; its descriptions, example, or status are not."""
+    IMPORT_OUTCOME_UNCHANGED: _ImportOutcome.ValueType  # 4
+    """All is the same."""
+    IMPORT_OUTCOME_REFUSED: _ImportOutcome.ValueType  # 5
+    """It cannot be used."""
+
+class ImportOutcome(_ImportOutcome, metaclass=_ImportOutcomeEnumTypeWrapper):
+    """What became of an event type of a document."""
+
+IMPORT_OUTCOME_UNSPECIFIED: ImportOutcome.ValueType  # 0
+"""Never used."""
+IMPORT_OUTCOME_CREATED: ImportOutcome.ValueType  # 1
+"""It is new."""
+IMPORT_OUTCOME_NEW_VERSION: ImportOutcome.ValueType  # 2
+"""Its schema is another one than that of the current version."""
+IMPORT_OUTCOME_UPDATED: ImportOutcome.ValueType  # 3
+"""Its schema is the same; its descriptions, example, or status are not."""
+IMPORT_OUTCOME_UNCHANGED: ImportOutcome.ValueType  # 4
+"""All is the same."""
+IMPORT_OUTCOME_REFUSED: ImportOutcome.ValueType  # 5
+"""It cannot be used."""
+Global___ImportOutcome: _TypeAlias = ImportOutcome  # noqa: Y015
+
 @_typing.final
 class EventTypeVersionSpec(_message.Message):
     """What a user sets of a version."""
@@ -894,3 +954,183 @@ class CheckEventTypeVersionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckEventTypeVersionResponse: _TypeAlias = CheckEventTypeVersionResponse  # noqa: Y015
+
+@_typing.final
+class ExportCatalogRequest(_message.Message):
+    """Asks for the catalog as a document."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    EVENT_TYPES_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owning tenant; empty means the caller's own."""
+    format: Global___CatalogFormat.ValueType
+    """Required."""
+    @_builtins.property
+    def event_types(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these event types; an entry that ends in .* is a prefix. Empty means all."""
+
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        format: Global___CatalogFormat.ValueType = ...,
+        event_types: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_types", b"event_types", "format", b"format", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportCatalogRequest: _TypeAlias = ExportCatalogRequest  # noqa: Y015
+
+@_typing.final
+class ExportCatalogResponse(_message.Message):
+    """The catalog as a document."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    document: _builtins.str
+    """JSON text."""
+    def __init__(
+        self,
+        *,
+        document: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportCatalogResponse: _TypeAlias = ExportCatalogResponse  # noqa: Y015
+
+@_typing.final
+class ImportCatalogRequest(_message.Message):
+    """A document to import."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """The owning tenant; empty means the caller's own."""
+    document: _builtins.str
+    """JSON text, at most 2 MiB with 1,000 event types. Its format is known by its field openapi or asyncapi."""
+    dry_run: _builtins.bool
+    """Whether to change nothing, and say what would be changed."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+        document: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document", b"document", "dry_run", b"dry_run", "tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportCatalogRequest: _TypeAlias = ImportCatalogRequest  # noqa: Y015
+
+@_typing.final
+class ImportProblem(_message.Message):
+    """Why an event type of a document was refused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Where in the document, as a JSON Pointer."""
+    description: _builtins.str
+    """What was expected."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        description: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "path", b"path"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportProblem: _TypeAlias = ImportProblem  # noqa: Y015
+
+@_typing.final
+class ImportedEventType(_message.Message):
+    """What became of an event type of a document, or with dry_run would."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    EVENT_TYPE_ID_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    BREAKING_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name."""
+    outcome: Global___ImportOutcome.ValueType
+    """What became of it."""
+    event_type_id: _builtins.str
+    """Empty before it exists."""
+    version: _builtins.int
+    """The version with this schema; 0 if it was refused."""
+    @_builtins.property
+    def breaking(self) -> _containers.RepeatedCompositeFieldContainer[Global___SchemaChange]:
+        """Of a new version: what would surprise consumers of the current one, at most ten."""
+
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportProblem]:
+        """Why it was refused, at most five."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        outcome: Global___ImportOutcome.ValueType = ...,
+        event_type_id: _builtins.str = ...,
+        version: _builtins.int = ...,
+        breaking: _abc.Iterable[Global___SchemaChange] | None = ...,
+        problems: _abc.Iterable[Global___ImportProblem] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breaking", b"breaking", "event_type_id", b"event_type_id", "name", b"name", "outcome", b"outcome", "problems", b"problems", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportedEventType: _TypeAlias = ImportedEventType  # noqa: Y015
+
+@_typing.final
+class ImportCatalogResponse(_message.Message):
+    """What became of each event type, in the order of the document."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_TYPES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def event_types(self) -> _containers.RepeatedCompositeFieldContainer[Global___ImportedEventType]:
+        """One for each event type of the document."""
+
+    def __init__(
+        self,
+        *,
+        event_types: _abc.Iterable[Global___ImportedEventType] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event_types", b"event_types"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportCatalogResponse: _TypeAlias = ImportCatalogResponse  # noqa: Y015

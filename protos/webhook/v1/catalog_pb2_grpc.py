@@ -87,6 +87,16 @@ class CatalogServiceStub:
                 request_serializer=webhook_dot_v1_dot_catalog__pb2.CheckEventTypeVersionRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_catalog__pb2.CheckEventTypeVersionResponse.FromString,
                 _registered_method=True)
+        self.ExportCatalog = channel.unary_unary(
+                '/webhook.v1.CatalogService/ExportCatalog',
+                request_serializer=webhook_dot_v1_dot_catalog__pb2.ExportCatalogRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_catalog__pb2.ExportCatalogResponse.FromString,
+                _registered_method=True)
+        self.ImportCatalog = channel.unary_unary(
+                '/webhook.v1.CatalogService/ImportCatalog',
+                request_serializer=webhook_dot_v1_dot_catalog__pb2.ImportCatalogRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_catalog__pb2.ImportCatalogResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogServiceServicer:
@@ -168,6 +178,22 @@ class CatalogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportCatalog(self, request, context):
+        """Describes the current versions of event types as a document in another format. INVALID_ARGUMENT if it would have more
+        than 2 MiB.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportCatalog(self, request, context):
+        """Creates event types and versions from such a document, as calls one by one would. Importing it again changes nothing.
+        An event type that is refused does not keep others from being imported.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -220,6 +246,16 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.CheckEventTypeVersion,
                     request_deserializer=webhook_dot_v1_dot_catalog__pb2.CheckEventTypeVersionRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_catalog__pb2.CheckEventTypeVersionResponse.SerializeToString,
+            ),
+            'ExportCatalog': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExportCatalog,
+                    request_deserializer=webhook_dot_v1_dot_catalog__pb2.ExportCatalogRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_catalog__pb2.ExportCatalogResponse.SerializeToString,
+            ),
+            'ImportCatalog': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportCatalog,
+                    request_deserializer=webhook_dot_v1_dot_catalog__pb2.ImportCatalogRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_catalog__pb2.ImportCatalogResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -495,6 +531,60 @@ class CatalogService:
             '/webhook.v1.CatalogService/CheckEventTypeVersion',
             webhook_dot_v1_dot_catalog__pb2.CheckEventTypeVersionRequest.SerializeToString,
             webhook_dot_v1_dot_catalog__pb2.CheckEventTypeVersionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportCatalog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.CatalogService/ExportCatalog',
+            webhook_dot_v1_dot_catalog__pb2.ExportCatalogRequest.SerializeToString,
+            webhook_dot_v1_dot_catalog__pb2.ExportCatalogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportCatalog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.CatalogService/ImportCatalog',
+            webhook_dot_v1_dot_catalog__pb2.ImportCatalogRequest.SerializeToString,
+            webhook_dot_v1_dot_catalog__pb2.ImportCatalogResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -62,6 +62,14 @@ class CatalogServiceStub:
     """
     CheckEventTypeVersion: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.CheckEventTypeVersionRequest, _catalog_pb2.CheckEventTypeVersionResponse]
     """Compares a schema with that of a version, without storing it. NOT_FOUND if there is no such version."""
+    ExportCatalog: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ExportCatalogRequest, _catalog_pb2.ExportCatalogResponse]
+    """Describes the current versions of event types as a document in another format. INVALID_ARGUMENT if it would have more
+    than 2 MiB.
+    """
+    ImportCatalog: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ImportCatalogRequest, _catalog_pb2.ImportCatalogResponse]
+    """Creates event types and versions from such a document, as calls one by one would. Importing it again changes nothing.
+    An event type that is refused does not keep others from being imported.
+    """
 
 @_typing.type_check_only
 class CatalogServiceAsyncStub(CatalogServiceStub):
@@ -97,6 +105,14 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     """
     CheckEventTypeVersion: _aio.UnaryUnaryMultiCallable[_catalog_pb2.CheckEventTypeVersionRequest, _catalog_pb2.CheckEventTypeVersionResponse]  # type: ignore[assignment]
     """Compares a schema with that of a version, without storing it. NOT_FOUND if there is no such version."""
+    ExportCatalog: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ExportCatalogRequest, _catalog_pb2.ExportCatalogResponse]  # type: ignore[assignment]
+    """Describes the current versions of event types as a document in another format. INVALID_ARGUMENT if it would have more
+    than 2 MiB.
+    """
+    ImportCatalog: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ImportCatalogRequest, _catalog_pb2.ImportCatalogResponse]  # type: ignore[assignment]
+    """Creates event types and versions from such a document, as calls one by one would. Importing it again changes nothing.
+    An event type that is refused does not keep others from being imported.
+    """
 
 class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
     """The event catalog of a tenant: the types of its events, each with versions of a JSON Schema that payloads are validated
@@ -189,5 +205,25 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_catalog_pb2.CheckEventTypeVersionResponse, _abc.Awaitable[_catalog_pb2.CheckEventTypeVersionResponse]]:
         """Compares a schema with that of a version, without storing it. NOT_FOUND if there is no such version."""
+
+    @_abc_1.abstractmethod
+    def ExportCatalog(
+        self,
+        request: _catalog_pb2.ExportCatalogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.ExportCatalogResponse, _abc.Awaitable[_catalog_pb2.ExportCatalogResponse]]:
+        """Describes the current versions of event types as a document in another format. INVALID_ARGUMENT if it would have more
+        than 2 MiB.
+        """
+
+    @_abc_1.abstractmethod
+    def ImportCatalog(
+        self,
+        request: _catalog_pb2.ImportCatalogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.ImportCatalogResponse, _abc.Awaitable[_catalog_pb2.ImportCatalogResponse]]:
+        """Creates event types and versions from such a document, as calls one by one would. Importing it again changes nothing.
+        An event type that is refused does not keep others from being imported.
+        """
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

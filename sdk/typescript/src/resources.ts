@@ -503,6 +503,37 @@ export class EventTypesResource {
   }
 }
 
+/** Operations on catalog. */
+export class CatalogResource {
+  constructor(private readonly transport: Transport) {}
+
+  /**
+   * Export the catalog.
+   *
+   * Describe the current versions of event types in a format that code generators and documentation
+   * pages read.
+   *
+   * Event types that have only drafts are left out. 422 if the document would have more than 2 MiB: then
+   * select fewer with `event_type`.
+   */
+  exportDocument(options: { format?: Schemas['CatalogFormat']; event_type?: (string)[] } = {}): Promise<Schemas['CatalogDocument']> {
+    return this.transport.call({ method: 'GET', path: '/api/v1/catalog', statuses: [200], query: pick(options, ['format', 'event_type']), reads: true });
+  }
+
+  /**
+   * Import a document to the catalog.
+   *
+   * Create event types and versions from an OpenAPI or AsyncAPI document, as requests one by one would.
+   *
+   * After that, the current version of each event type is as in the document; importing it again changes
+   * nothing. Event types that are refused do not keep others from being imported, and event types that
+   * are not in the document stay.
+   */
+  importDocument(options: Schemas['CatalogImportBody']): Promise<Schemas['CatalogImport']> {
+    return this.transport.call({ method: 'POST', path: '/api/v1/catalog/import', statuses: [200], body: pick(options, ['document', 'dry_run']) });
+  }
+}
+
 /** Operations on filters. */
 export class FiltersResource {
   constructor(private readonly transport: Transport) {}
@@ -829,6 +860,7 @@ export class Api {
   readonly subscriptions: SubscriptionsResource;
   readonly templates: TemplatesResource;
   readonly eventTypes: EventTypesResource;
+  readonly catalog: CatalogResource;
   readonly filters: FiltersResource;
   readonly deliveries: DeliveriesResource;
   readonly jobs: JobsResource;
@@ -845,6 +877,7 @@ export class Api {
     this.subscriptions = new SubscriptionsResource(transport);
     this.templates = new TemplatesResource(transport);
     this.eventTypes = new EventTypesResource(transport);
+    this.catalog = new CatalogResource(transport);
     this.filters = new FiltersResource(transport);
     this.deliveries = new DeliveriesResource(transport);
     this.jobs = new JobsResource(transport);

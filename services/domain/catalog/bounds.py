@@ -35,9 +35,9 @@ _ONE_BELOW = ("items", "contains", "additionalProperties", "propertyNames")
 _LIST_BELOW = ("prefixItems",)
 _MAP_BELOW = ("properties", "patternProperties")
 _DEFINITIONS = ("$defs", "definitions")
-_ONE = frozenset(_ONE_HERE + _ONE_BELOW)
-_LIST = frozenset(_LIST_HERE + _LIST_BELOW)
-_MAP = frozenset(_MAP_HERE + _MAP_BELOW + _DEFINITIONS)
+ONE = frozenset(_ONE_HERE + _ONE_BELOW)
+LIST = frozenset(_LIST_HERE + _LIST_BELOW)
+MAP = frozenset(_MAP_HERE + _MAP_BELOW + _DEFINITIONS)
 
 _REFUSED: Mapping[str, str] = {
     "unevaluatedProperties": "is not supported; use additionalProperties",
@@ -121,20 +121,20 @@ def _collect(schema: Any, path: str, depth: int, found: _Found) -> None:
     if isinstance(schema, bool):
         return
     _check_keywords(schema, path, found)
-    for keyword, name, inner in _inner(schema):
+    for keyword, name, inner in parts(schema):
         step = f"/{escaped(keyword)}" if name is None else f"/{escaped(keyword)}/{escaped(name)}"
         _collect(inner, path + step, depth + 1, found)
 
 
-def _inner(schema: Mapping[str, Any]) -> Iterator[tuple[str, str | None, Any]]:
+def parts(schema: Mapping[str, Any]) -> Iterator[tuple[str, str | None, Any]]:
     """Yield the schemas in a schema, each with its keyword, and its name or number there."""
     for keyword, value in schema.items():
-        if keyword in _ONE:
+        if keyword in ONE:
             yield keyword, None, value
-        elif keyword in _LIST and isinstance(value, list):
+        elif keyword in LIST and isinstance(value, list):
             for number, inner in enumerate(value):
                 yield keyword, str(number), inner
-        elif keyword in _MAP and isinstance(value, dict):
+        elif keyword in MAP and isinstance(value, dict):
             for name, inner in value.items():
                 yield keyword, name, inner
 
@@ -143,8 +143,8 @@ def _check_keywords(schema: Mapping[str, Any], path: str, found: _Found) -> None
     for keyword, why in _REFUSED.items():
         if keyword in schema:
             found.refuse(f"{path}/{keyword}", why)
-    for keyword in (_LIST | _MAP) & schema.keys():
-        kind, expected = (list, "an array") if keyword in _LIST else (dict, "an object")
+    for keyword in (LIST | MAP) & schema.keys():
+        kind, expected = (list, "an array") if keyword in LIST else (dict, "an object")
         if not isinstance(schema[keyword], kind):
             found.refuse(f"{path}/{keyword}", f"must be {expected}")
     if "$id" in schema and path:

@@ -75,6 +75,8 @@ StatsStep = TypeAliasType("StatsStep", Literal["1m", "5m", "1h", "1d"])
 StatsGrouping = TypeAliasType("StatsGrouping", Literal["outcome", "subscription", "event_type"])
 
 Validation = TypeAliasType("Validation", Literal["off", "warn", "enforce"])
+CatalogFormat = TypeAliasType("CatalogFormat", Literal["openapi", "asyncapi"])
+ImportOutcome = TypeAliasType("ImportOutcome", Literal["created", "new_version", "updated", "unchanged", "refused"])
 EventTypeStatus = TypeAliasType("EventTypeStatus", Literal["draft", "live", "deprecated"])
 
 ListFormat = TypeAliasType("ListFormat", Literal["json", "ndjson"])

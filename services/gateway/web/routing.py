@@ -48,6 +48,8 @@ _PATHS: Mapping[str, str] = {path.rpartition("/")[2]: path for path in roles.RUL
 UPLOAD_TIMEOUT_SECONDS = 30.0
 # Ten times the longest subscription.
 MAX_DOCUMENT_BYTES = 256 << 10
+# A catalog, with what is said about it.
+MAX_LARGE_BYTES = (2 << 20) + (4 << 10)
 
 JSON = "application/json"
 
@@ -158,6 +160,8 @@ class _DecodedRequest(Request):
 class JsonRoute(RoleRoute):
     """A route whose JSON body is bounded and decoded strictly: no NaN, lone surrogates or excessive depth."""
 
+    max_bytes = MAX_DOCUMENT_BYTES
+
     def get_route_handler(self) -> Handler:
         """Return FastAPI's handler; it receives the decoded body if the route has one."""
         handle = super().get_route_handler()
@@ -172,12 +176,18 @@ class JsonRoute(RoleRoute):
             if request.headers.get("content-encoding", "identity").lower() != "identity":
                 raise problems.UnsupportedMediaType.field("Content-Encoding", "must be absent")
             try:
-                body = await read(request.scope, request.receive, MAX_DOCUMENT_BYTES)
+                body = await read(request.scope, request.receive, self.max_bytes)
             except ClientLeft:
                 return Response(status_code=400)  # the client is gone
             return await handle(_DecodedRequest(request, body, _decode(body) if body or required else None))
 
         return decode_and_handle
+
+
+class LargeJsonRoute(JsonRoute):
+    """The same for bodies that may be larger."""
+
+    max_bytes = MAX_LARGE_BYTES
 
 
 def _decode(body: bytes) -> object:

@@ -65,6 +65,25 @@ CROSS JOIN LATERAL (
 ) AS v
 ORDER BY t.name
 
+-- select_current --
+-- Reads event types of a tenant by name, from one after $2 on, those of the names $4 or all if they are null, each with the
+-- version of events that state none, its newest version, and how many are live.
+SELECT t.id, t.name, t.description AS type_description, n.newest, n.live, v.*
+FROM (
+    SELECT * FROM event_types
+    WHERE tenant_id = $1 AND name > $2 AND ($4::text[] IS NULL OR name = ANY ($4))
+    ORDER BY name LIMIT $3
+) AS t
+CROSS JOIN LATERAL (
+    SELECT max(number) AS newest, count(*) FILTER (WHERE status = 'live') AS live
+    FROM event_type_versions WHERE event_type_id = t.id
+) AS n
+LEFT JOIN LATERAL (
+    SELECT * FROM event_type_versions WHERE event_type_id = t.id AND status <> 'draft'
+    ORDER BY status = 'live' DESC, number DESC LIMIT 1
+) AS v ON true
+ORDER BY t.name
+
 -- select_versions --
 -- Reads the versions of an event type of a tenant, the newest first; only $3 unless it is null.
 SELECT v.* FROM event_type_versions v JOIN event_types t ON t.id = v.event_type_id

@@ -15,6 +15,7 @@ from services.ingest.catalog import compatibility
 from services.ingest.catalog.cache import Catalogs
 from services.ingest.catalog.record import EventType, Status, TypeDraft, Version, VersionDraft, check_description
 from services.ingest.catalog.store import CatalogStore, TypeChange
+from services.ingest.catalog.transfer import CatalogTransfer, Format, Imported
 from services.platform import errors, ids, paging
 from services.platform.auth import identity
 from services.platform.grpc import conversion
@@ -30,6 +31,8 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         self._store = store
         self._catalogs = catalogs
         self._renderer = renderer
+        self._comparisons = compatibility.Comparisons()
+        self._transfer = CatalogTransfer(store, self._comparisons)
 
     async def CreateEventType(
         self, request: pb.CreateEventTypeRequest, _context: Context
@@ -161,12 +164,31 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
             found = await self._store.event_type(tenant_id, type_id)
             number = found.current_version or found.latest.number
         version = await self._store.version(tenant_id, type_id, number)
-        changes = compatibility.breaking(version.schema.encode(), schema)
+        changes = await self._comparisons.breaking(version.schema.encode(), schema)
         return pb.CheckEventTypeVersionResponse(
             number=number,
             compatible=not changes,
             breaking=[pb.SchemaChange(path=one.path, description=one.description) for one in changes],
         )
+
+    async def ExportCatalog(self, request: pb.ExportCatalogRequest, _context: Context) -> pb.ExportCatalogResponse:
+        """Return the current versions as a document."""
+        tenant_id = identity.tenant_of(request.tenant_id)
+        texts = conversion.texts(pb.CatalogFormat.DESCRIPTOR)
+        if request.format not in texts:
+            raise errors.InvalidArgument.field("format", f"must be one of {', '.join(texts.values())}")
+        document = await self._transfer.export(tenant_id, Format(texts[request.format]), request.event_types)
+        return pb.ExportCatalogResponse(document=document)
+
+    async def ImportCatalog(self, request: pb.ImportCatalogRequest, _context: Context) -> pb.ImportCatalogResponse:
+        """Create event types and versions from a document."""
+        tenant_id = identity.tenant_of(request.tenant_id)
+        try:
+            done = await self._transfer.load(tenant_id, request.document, dry_run=request.dry_run)
+        finally:  # what was imported before a failure stays
+            if not request.dry_run:
+                await self._catalogs.changed()
+        return pb.ImportCatalogResponse(event_types=[_imported(one) for one in done])
 
     async def _check_conversion(self, source: str) -> None:
         """Raise InvalidArgument for a source that is no template, or uses secrets. It is compiled in the sandbox."""
@@ -220,6 +242,15 @@ def _fields(spec: pb.EventTypeVersionSpec) -> dict[str, Any]:
 
 def _draft(spec: pb.EventTypeVersionSpec) -> VersionDraft:
     return VersionDraft(**_fields(spec))
+
+
+def _imported(found: Imported) -> pb.ImportedEventType:
+    return conversion.message(
+        pb.ImportedEventType,
+        found,
+        breaking=[pb.SchemaChange(path=one.path, description=one.description) for one in found.breaking],
+        problems=[pb.ImportProblem(path=one.path, description=one.description) for one in found.problems],
+    )
 
 
 def _version(version: Version) -> pb.EventTypeVersion:

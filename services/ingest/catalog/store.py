@@ -43,6 +43,20 @@ class TypeChange:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Current:
+    """An event type with its current version."""
+
+    id: UUID
+    name: str
+    description: str
+    # None: all are drafts.
+    version: Version | None
+    # Of all versions: the highest number, and how many are live.
+    newest: int
+    live: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class State:
     """What processes that accept events know of a tenant's catalog."""
 
@@ -122,6 +136,18 @@ class CatalogStore:
         """Return up to `limit` event types with names after this one, by name; of this name if one is given."""
         rows = await self._pool.fetch(SQL["select_event_types"], tenant_id, after, limit, None, name or None)
         return [_event_type(row) for row in rows]
+
+    async def count(self, tenant_id: str) -> int:
+        """Return how many event types there are."""
+        found: int = await self._pool.fetchval(SQL["count_event_types"], tenant_id)
+        return found
+
+    async def current(
+        self, tenant_id: str, after: str, limit: int, names: Sequence[str] | None = None
+    ) -> Sequence[Current]:
+        """Return up to `limit` event types with names after this one, by name; of these names if they are given."""
+        rows = await self._pool.fetch(SQL["select_current"], tenant_id, after, limit, names)
+        return [_current(row) for row in rows]
 
     async def update(self, tenant_id: str, type_id: UUID, change: TypeChange) -> EventType:
         """Change an event type; NotFound."""
@@ -307,6 +333,11 @@ def _event_type(row: Any) -> EventType:
         effective_validation=Validation(row["effective_validation"]),
         latest=latest,
     )
+
+
+def _current(row: Any) -> Current:
+    version = None if row["number"] is None else _stored_version(row)
+    return sql.record(Current, row, description=row["type_description"], version=version)
 
 
 def _stored_version(row: Any) -> Version:

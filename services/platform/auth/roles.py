@@ -144,6 +144,8 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.CatalogService/ListEventTypeVersions": _CATALOG,
     "/webhook.v1.CatalogService/UpdateEventTypeVersion": _CHANGE_CATALOG,
     "/webhook.v1.CatalogService/CheckEventTypeVersion": _CATALOG,
+    "/webhook.v1.CatalogService/ExportCatalog": _CATALOG,
+    "/webhook.v1.CatalogService/ImportCatalog": _CHANGE_CATALOG,
     "/webhook.v1.DeliveryService/GetDelivery": _READ,
     "/webhook.v1.DeliveryService/ListDeliveries": _LIST,
     "/webhook.v1.DeliveryService/SearchDeliveries": _READ,

@@ -15,7 +15,7 @@ from services.platform import errors
 Made = TypeVar("Made", bound=Message)
 
 _UNSPECIFIED = "UNSPECIFIED"
-_WITH_UNDERSCORE = ("half_open", "in_flight", "lease_expired", "no_match", "not_found")
+_WITH_UNDERSCORE = ("half_open", "in_flight", "lease_expired", "new_version", "no_match", "not_found")
 
 
 @functools.cache

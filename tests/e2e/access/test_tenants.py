@@ -108,6 +108,8 @@ async def test_objects_of_other_tenants_are_404_on_every_route_and_absent_from_l
 
         listed = (await others.get("/api/v1/subscriptions", params={"limit": 200})).json()["items"]
         assert [found["id"] for found in listed] == [others_own]
+        exported = [(await one.get("/api/v1/catalog")).json()["webhooks"] for one in (acmes, others)]
+        assert [list(webhooks) for webhooks in exported] == [["order.made"], []]
         published = await others.post("/api/v1/events", json={"event_type": "order.paid", "payload": {}})
         assert published.json()["deliveries"] == 0
 

@@ -69,6 +69,13 @@ class Capability(OpenEnum):
     ERASE = "erase"
 
 
+class CatalogFormat(OpenEnum):
+    """Values of CatalogFormat."""
+
+    OPENAPI = "openapi"
+    ASYNCAPI = "asyncapi"
+
+
 class DeliveryReason(OpenEnum):
     """Values of DeliveryReason."""
 
@@ -239,6 +246,16 @@ class Hold(OpenEnum):
     CONCURRENCY = "concurrency"
     RATE_LIMIT = "rate_limit"
     PULL = "pull"
+
+
+class ImportOutcome(OpenEnum):
+    """Values of ImportOutcome."""
+
+    CREATED = "created"
+    NEW_VERSION = "new_version"
+    UPDATED = "updated"
+    UNCHANGED = "unchanged"
+    REFUSED = "refused"
 
 
 class JobKind(OpenEnum):
@@ -785,6 +802,52 @@ class CancelledEvent(Model, kw_only=True):
     """An event that was scheduled, and is cancelled."""
 
     event_id: str
+
+
+class CatalogDocument(Model, kw_only=True):
+    """The catalog as an OpenAPI or AsyncAPI document. What the format does not have is absent."""
+
+    openapi: str | None = None
+    """The version of OpenAPI."""
+
+    asyncapi: str | None = None
+    """The version of AsyncAPI."""
+
+    info: dict[str, Any]
+    """A title and a version."""
+
+    webhooks: dict[str, Any] | None = None
+    """OpenAPI: event types by their names."""
+
+    channels: dict[str, Any] | None = None
+    """AsyncAPI: the channel of all event types."""
+
+    operations: dict[str, Any] | None = None
+    """AsyncAPI: that the service sends them."""
+
+    components: dict[str, Any]
+    """Schemas, and in AsyncAPI messages."""
+
+
+class CatalogImport(Model, kw_only=True):
+    """What became of each event type of the document, in its order."""
+
+    dry_run: bool
+    """Whether nothing was changed."""
+
+    event_types: list[ImportedEventType]
+
+
+class CatalogImportBody(Model, kw_only=True):
+    """A document to import."""
+
+    document: dict[str, Any]
+    """An OpenAPI 3.1 document, whose `webhooks` are event types, or an AsyncAPI 3.0 document, whose
+    messages are; at most 2 MiB and 1,000 event types. References to other documents are refused.
+    """
+
+    dry_run: bool | UnsetType = UNSET
+    """Whether to change nothing, and say what would be changed. Default: `false`."""
 
 
 class Challenge(Model, kw_only=True):
@@ -1745,6 +1808,39 @@ class Header(Model, kw_only=True):
     """Of a response, in lowercase."""
 
     value: str
+
+
+class ImportProblem(Model, kw_only=True):
+    """Why an event type was refused."""
+
+    path: str
+    """Where in the document, as a JSON Pointer."""
+
+    description: str
+
+
+class ImportedEventType(Model, kw_only=True):
+    """What became of an event type of the document, or with `dry_run` would."""
+
+    name: str
+
+    outcome: ImportOutcome
+    """`created`: it is new. `new_version`: its schema is another one than that of the current version.
+    `updated`: its schema is the same; its descriptions, example, or status are not. `unchanged`:
+    all is the same. `refused`: see `problems`.
+    """
+
+    event_type_id: str | None
+    """null: it does not exist."""
+
+    version: int | None
+    """The version with this schema; null if it was refused."""
+
+    breaking: list[SchemaChange]
+    """Of a new version: what would surprise consumers of the current one; at most ten."""
+
+    problems: list[ImportProblem]
+    """Why it was refused; at most five."""
 
 
 class IngestToken(Model, kw_only=True):

@@ -23,6 +23,9 @@ from webhook_service.models import (
     BatchedEvent,
     CancelledEvent,
     Capability,
+    CatalogDocument,
+    CatalogFormat,
+    CatalogImport,
     ClientCertificateBody,
     CreatedApiKey,
     CreatedSubscription,
@@ -1186,6 +1189,48 @@ class EventTypesResource(Resource):
         return cast("EventTypeVersion", self._transport.call(call))
 
 
+class CatalogResource(Resource):
+    """Operations on catalog."""
+
+    def export_document(
+        self, *, format: CatalogFormat | str | None = None, event_type: Sequence[str] | None = None
+    ) -> CatalogDocument:
+        """Export the catalog.
+
+        Describe the current versions of event types in a format that code generators and
+        documentation pages read.
+
+        Event types that have only drafts are left out. 422 if the document would have more than 2
+        MiB: then select fewer with `event_type`.
+        """
+        call = Call(
+            "GET",
+            "/api/v1/catalog",
+            responses={200: CatalogDocument},
+            query={"format": format, "event_type": event_type},
+            reads=True,
+        )
+        return cast("CatalogDocument", self._transport.call(call))
+
+    def import_document(self, document: Mapping[str, Any], *, dry_run: bool | UnsetType = UNSET) -> CatalogImport:
+        """Import a document to the catalog.
+
+        Create event types and versions from an OpenAPI or AsyncAPI document, as requests one by one
+        would.
+
+        After that, the current version of each event type is as in the document; importing it again
+        changes nothing. Event types that are refused do not keep others from being imported, and
+        event types that are not in the document stay.
+        """
+        call = Call(
+            "POST",
+            "/api/v1/catalog/import",
+            responses={200: CatalogImport},
+            body={"document": document, "dry_run": dry_run},
+        )
+        return cast("CatalogImport", self._transport.call(call))
+
+
 class FiltersResource(Resource):
     """Operations on filters."""
 
@@ -1805,6 +1850,7 @@ class Api(Transport):
         self.subscriptions = SubscriptionsResource(self)
         self.templates = TemplatesResource(self)
         self.event_types = EventTypesResource(self)
+        self.catalog = CatalogResource(self)
         self.filters = FiltersResource(self)
         self.deliveries = DeliveriesResource(self)
         self.jobs = JobsResource(self)

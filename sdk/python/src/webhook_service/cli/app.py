@@ -10,6 +10,7 @@ import typer
 
 from webhook_service import version
 from webhook_service.cli import (
+    catalog,
     configuration,
     deliveries,
     event_types,
@@ -55,6 +56,7 @@ def options(
 
 for part in (login, events, deliveries, listening, verifying, configuration):
     part.add_to(app)
+app.add_typer(catalog.app, name="catalog")
 app.add_typer(event_types.app, name="event-types")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(subscriptions.app, name="subscriptions")
