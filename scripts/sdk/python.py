@@ -24,6 +24,7 @@ _HEADERS = {
     "If-Match": "if_match",
     "X-Event-Type": "event_type",
     "X-Webhook-Tags": "tags",
+    "X-Webhook-Event-Version": "event_version",
     "X-Hub-Signature-256": "hub_signature",
     "Content-Encoding": "content_encoding",
 }
@@ -253,8 +254,8 @@ class _Method:
             annotation = _argument_type(self._fields[field], self._schemas)
             found.append(f"{_identifier(field)}: {annotation} | UnsetType = UNSET")
         found += [f"{name}: {_optional(annotation)} = None" for name, annotation, one in queried if not one.required]
-        tags = {"X-Webhook-Tags": "Mapping[str, str]"}
-        return found + [f"{_HEADERS[one.name]}: {tags.get(one.name, 'str')} | None = None" for one in self._headers]
+        kinds = {"X-Webhook-Tags": "Mapping[str, str]", "X-Webhook-Event-Version": "int"}
+        return found + [f"{_HEADERS[one.name]}: {kinds.get(one.name, 'str')} | None = None" for one in self._headers]
 
     def _call(self) -> list[str]:
         """Return the arguments of the Call."""

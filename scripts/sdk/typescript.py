@@ -28,6 +28,7 @@ _HEADERS = {
     "If-Match": "if_match",
     "X-Event-Type": "event_type",
     "X-Webhook-Tags": "tags",
+    "X-Webhook-Event-Version": "event_version",
     "X-Hub-Signature-256": "hub_signature",
     "Content-Encoding": "content_encoding",
 }
@@ -118,8 +119,9 @@ def _is_optional(operation: Operation) -> bool:
 
 def _options(operation: Operation, query: list[Parameter], headers: list[Parameter]) -> str:
     parts = [f"Schemas['{operation.body}']"] if operation.body else []
+    kinds = {"X-Webhook-Tags": "Record<string, string>", "X-Webhook-Event-Version": "number"}
     fields = [f"{_quoted(one.name)}{'' if one.required else '?'}: {_type(one.schema)}" for one in query] + [
-        f"{_HEADERS[one.name]}?: {'Record<string, string>' if 'Tags' in one.name else 'string'}" for one in headers
+        f"{_HEADERS[one.name]}?: {kinds.get(one.name, 'string')}" for one in headers
     ]
     if operation.raw:
         fields.append("content_type?: string")

@@ -123,6 +123,9 @@ type Webhook struct {
 
 	EventType string
 
+	// EventVersion is the version of the event's type; 0 is the current one of the catalog.
+	EventVersion int
+
 	Tags map[string]string
 
 	// HubSignature is the value of X-Hub-Signature-256.
@@ -210,6 +213,9 @@ func (c *call) content() ([]byte, error) {
 		pairs = append(pairs, key+"="+c.webhook.Tags[key])
 	}
 	set("X-Webhook-Tags", strings.Join(pairs, ", "))
+	if c.webhook.EventVersion != 0 {
+		set("X-Webhook-Event-Version", strconv.Itoa(c.webhook.EventVersion))
+	}
 	return c.webhook.Body, nil
 }
 

@@ -508,6 +508,9 @@ type CloudEvent struct {
 	// URI of a schema of the data, which is not read.
 	Dataschema *string `json:"dataschema,omitempty"`
 
+	// Extension: the version of its type that the data is of, as `event_version` of others.
+	Eventversion *int64 `json:"eventversion,omitempty"`
+
 	// Any JSON value, whose exact bytes are delivered; a string if the type is not JSON.
 	Data json.RawMessage `json:"data,omitempty"`
 
@@ -740,6 +743,10 @@ type Delivery struct {
 	// What the delivery waits for; null once it has ended.
 	WaitsFor *WaitsFor `json:"waits_for"`
 
+	// The version of its type that the event is of, as it was sent; null if it has none, or is no longer
+	// retained. A subscription that is pinned to an earlier version gets that one.
+	EventVersion *int64 `json:"event_version"`
+
 	// The trace that its attempts belong to; null if the event is not traced or no longer retained.
 	TraceID *string `json:"trace_id"`
 
@@ -866,6 +873,10 @@ type DeliverySummary struct {
 
 	// What the delivery waits for; null once it has ended.
 	WaitsFor *WaitsFor `json:"waits_for"`
+
+	// The version of its type that the event is of, as it was sent; null if it has none, or is no longer
+	// retained. A subscription that is pinned to an earlier version gets that one.
+	EventVersion *int64 `json:"event_version"`
 }
 
 // DeliverySummaryPage: Counts of deliveries, the largest group first.
@@ -1221,6 +1232,9 @@ type EventSummary struct {
 
 	// When it was erased; null if it was not.
 	ErasedAt *time.Time `json:"erased_at"`
+
+	// The version of its type that the payload is of; null if it has none.
+	EventVersion *int64 `json:"event_version"`
 }
 
 // EventType: An event type of the catalog.

@@ -15,6 +15,7 @@ CREATE TABLE IF NOT EXISTS webhook_outbox (
     tenant_id text,
     idempotency_key text NOT NULL DEFAULT CAST(gen_random_uuid() AS text),
     traceparent text,
+    event_version integer,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     attempts integer NOT NULL DEFAULT 0,
     claimed_until timestamptz,
@@ -27,6 +28,9 @@ CREATE TABLE IF NOT EXISTS webhook_outbox (
     CONSTRAINT webhook_outbox_content_encoding CHECK (content_encoding ~ '^[!-~]([ -~]{0,62}[!-~])?$'),
     CONSTRAINT webhook_outbox_tenant_id CHECK (tenant_id ~ '^[a-z0-9][a-z0-9_-]{0,62}$'),
     CONSTRAINT webhook_outbox_idempotency_key CHECK (idempotency_key ~ '^[ -~]{1,255}$'),
+    CONSTRAINT webhook_outbox_event_version CHECK (
+        event_version IS NULL OR event_type IS NOT NULL AND event_version BETWEEN 1 AND 1000000
+    ),
     CONSTRAINT webhook_outbox_tags CHECK (
         jsonb_typeof(tags) = 'object'
         AND jsonb_array_length(jsonb_path_query_array(tags, '$.*')) <= 5
@@ -50,6 +54,7 @@ COMMENT ON TABLE webhook_outbox IS 'Events for the webhook service, written by w
 COMMENT ON COLUMN webhook_outbox.payload IS 'The bytes to deliver.';
 COMMENT ON COLUMN webhook_outbox.subscription_id IS 'Only to this subscription; NULL sends it to all that want its type.';
 COMMENT ON COLUMN webhook_outbox.tenant_id IS 'NULL is the tenant that the relay is configured for.';
+COMMENT ON COLUMN webhook_outbox.event_version IS 'The version of its type; NULL is the current one of the catalog.';
 COMMENT ON COLUMN webhook_outbox.attempts IS 'How often a relay claimed it.';
 COMMENT ON COLUMN webhook_outbox.claimed_until IS 'No relay claims it before.';
 COMMENT ON COLUMN webhook_outbox.token IS 'Of the relay that claimed it.';
@@ -70,10 +75,12 @@ CREATE OR REPLACE FUNCTION webhook_publish(
     content_encoding text DEFAULT NULL,
     subscription_id uuid DEFAULT NULL,
     tenant_id text DEFAULT NULL,
-    traceparent text DEFAULT NULL
+    traceparent text DEFAULT NULL,
+    event_version integer DEFAULT NULL
 ) RETURNS bigint LANGUAGE sql VOLATILE BEGIN ATOMIC
     INSERT INTO webhook_outbox (
-        event_type, payload, content_type, content_encoding, tags, subscription_id, tenant_id, idempotency_key, traceparent
+        event_type, payload, content_type, content_encoding, tags, subscription_id, tenant_id, idempotency_key, traceparent,
+        event_version
     ) VALUES (
         webhook_publish.event_type,
         webhook_publish.payload,
@@ -83,7 +90,8 @@ CREATE OR REPLACE FUNCTION webhook_publish(
         webhook_publish.subscription_id,
         webhook_publish.tenant_id,
         coalesce(webhook_publish.idempotency_key, CAST(gen_random_uuid() AS text)),
-        webhook_publish.traceparent
+        webhook_publish.traceparent,
+        webhook_publish.event_version
     ) RETURNING id;
 END;
 
@@ -97,11 +105,12 @@ CREATE OR REPLACE FUNCTION webhook_publish(
     content_encoding text DEFAULT NULL,
     subscription_id uuid DEFAULT NULL,
     tenant_id text DEFAULT NULL,
-    traceparent text DEFAULT NULL
+    traceparent text DEFAULT NULL,
+    event_version integer DEFAULT NULL
 ) RETURNS bigint LANGUAGE sql VOLATILE BEGIN ATOMIC
     SELECT webhook_publish(
         event_type, convert_to(payload, 'UTF8'), tags, idempotency_key, content_type, content_encoding, subscription_id,
-        tenant_id, traceparent
+        tenant_id, traceparent, event_version
     );
 END;
 
@@ -115,11 +124,12 @@ CREATE OR REPLACE FUNCTION webhook_publish(
     content_encoding text DEFAULT NULL,
     subscription_id uuid DEFAULT NULL,
     tenant_id text DEFAULT NULL,
-    traceparent text DEFAULT NULL
+    traceparent text DEFAULT NULL,
+    event_version integer DEFAULT NULL
 ) RETURNS bigint LANGUAGE sql VOLATILE BEGIN ATOMIC
     SELECT webhook_publish(
         event_type, convert_to(CAST(payload AS text), 'UTF8'), tags, idempotency_key, content_type, content_encoding,
-        subscription_id, tenant_id, traceparent
+        subscription_id, tenant_id, traceparent, event_version
     );
 END;
 
@@ -133,10 +143,11 @@ CREATE OR REPLACE FUNCTION webhook_publish(
     content_encoding text DEFAULT NULL,
     subscription_id uuid DEFAULT NULL,
     tenant_id text DEFAULT NULL,
-    traceparent text DEFAULT NULL
+    traceparent text DEFAULT NULL,
+    event_version integer DEFAULT NULL
 ) RETURNS bigint LANGUAGE sql VOLATILE BEGIN ATOMIC
     SELECT webhook_publish(
         event_type, convert_to(CAST(payload AS text), 'UTF8'), tags, idempotency_key, content_type, content_encoding,
-        subscription_id, tenant_id, traceparent
+        subscription_id, tenant_id, traceparent, event_version
     );
 END;

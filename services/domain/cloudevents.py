@@ -28,8 +28,10 @@ MAX_NAME_LENGTH = 64
 MAX_VALUE_LENGTH = 1024
 # Of all names and values of an event together.
 MAX_BYTES = 4096
-# Those that columns have.
-COLUMNS = frozenset({"specversion", "type", "datacontenttype"})
+# An extension: the version of the event's type, as event_version of other events.
+EVENT_VERSION = "eventversion"
+# Those that are kept apart from the others.
+COLUMNS = frozenset({"specversion", "type", "datacontenttype", EVENT_VERSION})
 REQUIRED = ("id", "source")
 NAME = re.compile(rf"[a-z0-9]{{1,{MAX_NAME_LENGTH}}}")
 NAME_EXPECTED = f"must be 1 to {MAX_NAME_LENGTH} characters of a-z 0-9"
@@ -149,11 +151,17 @@ def headers(attributes: Attributes, event_type: str) -> Iterator[tuple[str, str]
         yield PREFIX + name, header_value(value)
 
 
-def outgoing(attributes: Attributes, *, event_id: str, tenant_id: str, time: str) -> Attributes:
-    """Return the attributes that an event is sent with: its own if it came as a CloudEvent.
+def outgoing(
+    attributes: Attributes, *, event_id: str, tenant_id: str, time: str, event_version: int | None = None
+) -> Attributes:
+    """Return the attributes that an event is sent with: its own if it came as a CloudEvent, and the data's version.
 
     Any other is identified by its tenant, as the source, and its id.
     """
-    if attributes:
-        return attributes
-    return {"id": event_id, "source": f"/tenants/{quote(tenant_id or 'default', safe='')}", "time": time}
+    sent = attributes or {"id": event_id, "source": f"/tenants/{quote(tenant_id or 'default', safe='')}", "time": time}
+    return sent if event_version is None else {**sent, EVENT_VERSION: event_version}
+
+
+def converted(attributes: Attributes) -> Attributes:
+    """Return the attributes of an event whose data was converted, so that `dataschema` is not about it any more."""
+    return {name: value for name, value in attributes.items() if name != "dataschema"}

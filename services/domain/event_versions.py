@@ -11,8 +11,19 @@ from services.platform import errors
 FIELD = "event_versions"
 HEADER = "X-Webhook-Event-Version"
 NUMBER = Range(1, 1_000_000)
+NUMBER_EXPECTED = f"must be a whole number from {NUMBER.least} to {NUMBER.most}"
 MAX_PINS = 100
+_MAX_DIGITS = 7
 _ENTRY_EXPECTED = f'{events.TYPE_EXPECTED}, and may end in ".*"'
+
+
+def number(value: object) -> int | None:
+    """Return the version that a header, a parameter, or an attribute states; None if it is none."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= _MAX_DIGITS:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if NUMBER.allows(value) else None
 
 
 def text(pins: Mapping[str, int]) -> str | None:

@@ -81,6 +81,7 @@ class Publisher:
             idempotency_key=row.idempotency_key,
             traceparent=row.traceparent or "",
             tags=row.tags,
+            event_version=row.event_version or 0,
         )
         if row.subscription_id is None:
             item.fan_out.SetInParent()

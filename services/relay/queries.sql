@@ -21,7 +21,7 @@ WHERE claimed.id = chosen.id
 RETURNING
     claimed.id, claimed.event_type, CASE WHEN chosen.size_bytes <= $6 THEN claimed.payload END AS payload,
     claimed.content_type, claimed.content_encoding, claimed.tags, claimed.subscription_id, claimed.tenant_id,
-    claimed.idempotency_key, claimed.traceparent, claimed.attempts,
+    claimed.idempotency_key, claimed.traceparent, claimed.event_version, claimed.attempts,
     extract(epoch FROM now() - claimed.created_at)::float8 AS waited_seconds,
     (SELECT count(*) FROM due)::int AS due_rows
 

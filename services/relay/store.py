@@ -49,6 +49,7 @@ class Row:
     tenant_id: str | None
     idempotency_key: str
     traceparent: str | None
+    event_version: int | None
     # This claim included.
     attempts: int
     # From when it was written until it was claimed.

@@ -48,10 +48,13 @@ async def test_the_commands_of_the_page_send_cloudevents_that_arrive(
     async with httpx.AsyncClient(base_url=stack.base_url, timeout=60, verify=TLS) as http:
         await Api(http).subscribe(receiver.url(), event_types=[TYPE])
         printed = run(stack, tmp_path, commands()[0])
-        assert printed.count('"event_id"') == 3
+        assert printed.count('"event_id"') == 4
         assert '"must be \\"1.0\\""' in printed
         assert "webhook-allowed-origin: eventemitter.example.com" in printed.lower()
-        requests = await receiver.wait_for(3)
+        requests = await receiver.wait_for(4)
+        (versioned,) = [request for request in requests if request.body == b'{"order": {"id": 47}}']
+        assert versioned.headers["X-Webhook-Event-Version"] == "2"
+        requests.remove(versioned)
         assert sorted(request.body for request in requests) == [b'{"order": %d}' % order for order in (42, 43, 44)]
         (found,) = [request for request in requests if request.body == b'{"order": 42}']
         assert found.headers["X-Event-Type"] == TYPE

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from services.domain import events
+from services.domain import event_versions, events
 from services.platform.auth import identity
 from tests.relay.conftest import OUTBOX_SQL, Outbox
 
@@ -101,6 +101,21 @@ async def test_a_row_has_a_target_and_few_tags(outbox: Outbox) -> None:
     with pytest.raises(asyncpg.CheckViolationError, match="webhook_outbox_tags"):
         await outbox.publish("a", tags='{"a": null}')
     await outbox.publish(None, subscription_id="019ced6f-8a27-7c3e-9b1a-5d0f4e2c7b61")  # type: ignore[arg-type]
+
+
+async def test_a_version_is_one_that_the_service_takes_and_of_a_type(outbox: Outbox) -> None:
+    least, most = int(event_versions.NUMBER.least), int(event_versions.NUMBER.most)
+    for version in (least, most):
+        await outbox.publish("order.created", event_version=version)
+    subscription_id = "019ced6f-8a27-7c3e-9b1a-5d0f4e2c7b61"
+    for event_type, fields in (
+        ("order.created", {"event_version": least - 1}),
+        ("order.created", {"event_version": most + 1}),
+        (None, {"event_version": 1, "subscription_id": subscription_id}),
+    ):
+        with pytest.raises(asyncpg.CheckViolationError, match="webhook_outbox_event_version"):
+            await outbox.publish(event_type, **fields)  # type: ignore[arg-type]
+    assert [row["event_version"] for row in await outbox.rows()] == [least, most]
 
 
 async def test_the_file_can_be_run_again_and_in_a_schema(outbox: Outbox) -> None:

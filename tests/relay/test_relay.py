@@ -51,7 +51,7 @@ async def test_committed_rows_become_events(outbox: Outbox, service: Service) ->
         await outbox.publish("order.created", '{"b":  1}', tags='{"order": 42}')
         gzipped = {"content_type": "text/plain", "content_encoding": "gzip"}
         await outbox.owner.execute("SELECT webhook_publish('order.packed', '\\x00ff'::bytea)")
-        await outbox.publish("order.sent", "x", **gzipped)
+        await outbox.publish("order.sent", "x", **gzipped, event_version=2)
         await outbox.publish(None, subscription_id=subscription.id)  # type: ignore[arg-type]
         await outbox.publish("order.created", tenant_id=other.tenant_id)
         await wait_until(outbox.empty)
@@ -63,6 +63,9 @@ async def test_committed_rows_become_events(outbox: Outbox, service: Service) ->
         None: b"{}",
     }
     assert (found["order.sent"]["content_type"], found["order.sent"]["content_encoding"]) == ("text/plain", "gzip")
+    contexts = {name: row["sender_context"] for name, row in found.items()}
+    assert contexts.pop("order.sent") == '{"event_version":2}'
+    assert set(contexts.values()) == {None}
     assert await other.count() == 1
     tag = await service.ingest.pool.fetchval(
         "SELECT tag FROM event_tags WHERE event_id = $1", found["order.created"]["id"]
@@ -302,6 +305,7 @@ async def test_a_row_that_fails_a_whole_call_fails_alone(service: Service) -> No
             tenant_id=None,
             idempotency_key=str(number),
             traceparent=None,
+            event_version=None,
             attempts=1,
             waited_seconds=0.0,
         )

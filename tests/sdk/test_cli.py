@@ -78,13 +78,14 @@ async def test_send_publishes_exact_bytes_and_explain_says_what_became_of_them(
     webhookctl: Command, receiver: Receiver
 ) -> None:
     created = webhookctl("-o", "json", "subscriptions", "create", receiver.url("/cli"), "--events", "cli.*").json()[0]
-    sent = webhookctl("-o", "json", "send", "cli.sent", "--data", '{"n":  1.0}', "--tag", "order=7").json()[0]
+    given = ("--data", '{"n":  1.0}', "--tag", "order=7", "--event-version", "3")
+    sent = webhookctl("-o", "json", "send", "cli.sent", *given).json()[0]
     assert sent["deliveries"] == 1
     (request,) = await receiver.wait_for(1)
-    assert request.body == b'{"n":  1.0}'
+    assert (request.body, request.headers["X-Webhook-Event-Version"]) == (b'{"n":  1.0}', "3")
     delivery_id = request.headers["webhook-id"]
     listed = webhookctl("-o", "json", "deliveries", "--tag", "order=7", "--from", "1h").json()
-    assert [one["id"] for one in listed] == [delivery_id]
+    assert [(one["id"], one["event_version"]) for one in listed] == [(delivery_id, 3)]
     explained = webhookctl("explain", delivery_id)
     assert "attempt 1 at" in explained.out
     assert created["id"] in webhookctl("explain", sent["event_id"]).out

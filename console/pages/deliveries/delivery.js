@@ -95,6 +95,7 @@ function Body({ delivery, onChanged }) {
         items=${[
           ["Subscription", html`<${Subscription} id=${delivery.subscription_id} />`],
           ["Event", html`<${Id} value=${delivery.event_id} href=${`/events/${delivery.event_id}`} />`],
+          delivery.event_version && ["Version of the event", delivery.event_version],
           ["Accepted", html`<${Moment} at=${delivery.created_at} />`],
           delivery.next_attempt_at && ["Next attempt", html`<${Moment} at=${delivery.next_attempt_at} />`],
           delivery.completed_at && ["Ended", html`<${Moment} at=${delivery.completed_at} />`],

@@ -65,7 +65,7 @@ export function DeliveryTable({ items, stale, label = "Deliveries", without = ""
     {
       title: "Event",
       cell: (item) => html`
-        <a class="cellmain" data-row href=${link(`/deliveries/${item.id}`)}>${item.event_type || "no type"}</a>
+        <a class="cellmain" data-row href=${link(`/deliveries/${item.id}`)}>${item.event_type || "no type"}</a>${item.event_version && html` <span class="mute">v${item.event_version}</span>`}
         <div class="cellsub mono" title=${item.id}>${brief(item.id)}</div>
       `,
     },

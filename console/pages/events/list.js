@@ -53,7 +53,7 @@ export default function Events() {
         ${list.items.length > 0 &&
         html`
           <${Table} label="Events" rows=${list.items} stale=${list.stale} columns=${[
-            { title: "Event", cell: (item) => html`<a class="cellmain" data-row href=${link(`/events/${item.id}`)}>${item.event_type || "no type"}</a><div class="cellsub mono" title=${item.id}>${brief(item.id)}</div>` },
+            { title: "Event", cell: (item) => html`<a class="cellmain" data-row href=${link(`/events/${item.id}`)}>${item.event_type || "no type"}</a>${item.event_version && html` <span class="mute">v${item.event_version}</span>`}<div class="cellsub mono" title=${item.id}>${brief(item.id)}</div>` },
             { title: "Content type", kind: "lo", cell: (item) => html`${item.content_type}${item.content_encoding ? ` · ${item.content_encoding}` : ""}` },
             { title: "Size", kind: "num", cell: (item) => bytes(item.payload_bytes) },
             { title: "Deliveries", kind: "lo", cell: (item) => (item.scheduled ? html`<${Badge} look=${{ tone: "info", icon: "clock", label: "Scheduled" }} />` : item.expanding ? html`<${Badge} look=${{ tone: "info", icon: "dots", label: "Being created" }} />` : html`<span class="mute">created</span>`) },

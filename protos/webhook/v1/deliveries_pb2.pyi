@@ -205,6 +205,7 @@ class Delivery(_message.Message):
     EXPLANATION_FIELD_NUMBER: _builtins.int
     WAITS_FOR_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
+    EVENT_VERSION_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """UUIDv7; its first 64 bits are those of its event's id."""
     event_id: _builtins.str
@@ -237,6 +238,10 @@ class Delivery(_message.Message):
     trace_id: _builtins.str
     """The trace that its attempts belong to, in hexadecimal; empty if its event is not traced or no longer retained, and
     empty in lists.
+    """
+    event_version: _builtins.int
+    """The version of its type that its event is of, as it was sent; unset if it has none, or is no longer retained. A
+    subscription that is pinned to an earlier version gets that one.
     """
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
@@ -284,13 +289,19 @@ class Delivery(_message.Message):
         explanation: _builtins.str = ...,
         waits_for: Global___WaitsFor | None = ...,
         trace_id: _builtins.str = ...,
+        event_version: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_last_status_code", b"_last_status_code", "completed_at", b"completed_at", "created_at", b"created_at", "expires_at", b"expires_at", "last_status_code", b"last_status_code", "next_attempt_at", b"next_attempt_at", "waits_for", b"waits_for"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_event_version", b"_event_version", "_last_status_code", b"_last_status_code", "completed_at", b"completed_at", "created_at", b"created_at", "event_version", b"event_version", "expires_at", b"expires_at", "last_status_code", b"last_status_code", "next_attempt_at", b"next_attempt_at", "waits_for", b"waits_for"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_last_status_code", b"_last_status_code", "attempt_count", b"attempt_count", "attempts", b"attempts", "completed_at", b"completed_at", "created_at", b"created_at", "event_id", b"event_id", "event_type", b"event_type", "expires_at", b"expires_at", "explanation", b"explanation", "held_by", b"held_by", "id", b"id", "last_error_kind", b"last_error_kind", "last_status_code", b"last_status_code", "next_attempt_at", b"next_attempt_at", "reason", b"reason", "status", b"status", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id", "trace_id", b"trace_id", "waits_for", b"waits_for"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_event_version", b"_event_version", "_last_status_code", b"_last_status_code", "attempt_count", b"attempt_count", "attempts", b"attempts", "completed_at", b"completed_at", "created_at", b"created_at", "event_id", b"event_id", "event_type", b"event_type", "event_version", b"event_version", "expires_at", b"expires_at", "explanation", b"explanation", "held_by", b"held_by", "id", b"id", "last_error_kind", b"last_error_kind", "last_status_code", b"last_status_code", "next_attempt_at", b"next_attempt_at", "reason", b"reason", "status", b"status", "subscription_id", b"subscription_id", "tenant_id", b"tenant_id", "trace_id", b"trace_id", "waits_for", b"waits_for"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__event_version: _TypeAlias = _typing.Literal["event_version"]  # noqa: Y015
+    _WhichOneofArgType__event_version: _TypeAlias = _typing.Literal["_event_version", b"_event_version"]  # noqa: Y015
     _WhichOneofReturnType__last_status_code: _TypeAlias = _typing.Literal["last_status_code"]  # noqa: Y015
     _WhichOneofArgType__last_status_code: _TypeAlias = _typing.Literal["_last_status_code", b"_last_status_code"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__event_version) -> _WhichOneofReturnType__event_version | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__last_status_code) -> _WhichOneofReturnType__last_status_code | None: ...
 
 Global___Delivery: _TypeAlias = Delivery  # noqa: Y015

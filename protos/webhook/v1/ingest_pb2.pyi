@@ -231,8 +231,9 @@ class IngestItem(_message.Message):
 
     @_builtins.property
     def cloudevent(self) -> _containers.MessageMap[_builtins.str, Global___CloudEventValue]:
-        """The attributes of a CloudEvent by their names, without specversion, type (which is event_type), and datacontenttype (which
-        is content_type): id and source, which together are its idempotency key, and others, at most 40, with 4,096 bytes in all.
+        """The attributes of a CloudEvent by their names, without specversion, type (which is event_type), datacontenttype (which is
+        content_type), and eventversion (which is event_version): id and source, which together are its idempotency key, and
+        others, at most 40, with 4,096 bytes in all.
         They are kept with the event. Empty means that it is no CloudEvent. Requires fan_out, and cannot be combined with
         idempotency_key.
         """
@@ -763,7 +764,7 @@ class Event(_message.Message):
     deliver_within_seconds: _builtins.int
     """While it is scheduled: for how many seconds after that it may be delivered; 0 means DELIVERY_EXPIRY_HOURS."""
     event_version: _builtins.int
-    """The version of its type that the payload is of; 0 if it has none. Lists leave it out."""
+    """The version of its type that the payload is of; 0 if it has none."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was accepted, by the database's clock."""

@@ -29,8 +29,8 @@ export class WebhooksResource {
    * and is delivered once; `X-Event-Type` and `Idempotency-Key` apply if the provider sends no type or
    * id.
    */
-  send(subscriptionId: string, body: string | Uint8Array, options: { event_type?: string; hub_signature?: string; content_encoding?: string; tags?: Record<string, string>; idempotency_key?: string; content_type?: string } = {}): Promise<Schemas['Handshake'] | Schemas['WebhookAccepted']> {
-    return this.transport.call({ method: 'POST', path: `/api/v1/webhooks/ingest/${segment(subscriptionId)}`, statuses: [200, 202], raw: body, contentType: options.content_type, headers: { 'X-Event-Type': options.event_type, 'X-Hub-Signature-256': options.hub_signature, 'Content-Encoding': options.content_encoding, 'X-Webhook-Tags': options.tags }, keyed: true, idempotencyKey: options.idempotency_key });
+  send(subscriptionId: string, body: string | Uint8Array, options: { event_type?: string; hub_signature?: string; content_encoding?: string; tags?: Record<string, string>; event_version?: number; idempotency_key?: string; content_type?: string } = {}): Promise<Schemas['Handshake'] | Schemas['WebhookAccepted']> {
+    return this.transport.call({ method: 'POST', path: `/api/v1/webhooks/ingest/${segment(subscriptionId)}`, statuses: [200, 202], raw: body, contentType: options.content_type, headers: { 'X-Event-Type': options.event_type, 'X-Hub-Signature-256': options.hub_signature, 'Content-Encoding': options.content_encoding, 'X-Webhook-Tags': options.tags, 'X-Webhook-Event-Version': options.event_version }, keyed: true, idempotencyKey: options.idempotency_key });
   }
 
   /**
@@ -39,8 +39,8 @@ export class WebhooksResource {
    * Like the operation without a token, but needs no API key: the token allows sending to this one
    * subscription. An invalid token gets the same response as an unknown subscription.
    */
-  sendWithToken(subscriptionId: string, token: string, body: string | Uint8Array, options: { event_type?: string; hub_signature?: string; content_encoding?: string; tags?: Record<string, string>; idempotency_key?: string; content_type?: string } = {}): Promise<Schemas['Handshake'] | Schemas['WebhookAccepted']> {
-    return this.transport.call({ method: 'POST', path: `/api/v1/webhooks/ingest/${segment(subscriptionId)}/${segment(token)}`, statuses: [200, 202], raw: body, contentType: options.content_type, headers: { 'X-Event-Type': options.event_type, 'X-Hub-Signature-256': options.hub_signature, 'Content-Encoding': options.content_encoding, 'X-Webhook-Tags': options.tags }, keyed: true, idempotencyKey: options.idempotency_key });
+  sendWithToken(subscriptionId: string, token: string, body: string | Uint8Array, options: { event_type?: string; hub_signature?: string; content_encoding?: string; tags?: Record<string, string>; event_version?: number; idempotency_key?: string; content_type?: string } = {}): Promise<Schemas['Handshake'] | Schemas['WebhookAccepted']> {
+    return this.transport.call({ method: 'POST', path: `/api/v1/webhooks/ingest/${segment(subscriptionId)}/${segment(token)}`, statuses: [200, 202], raw: body, contentType: options.content_type, headers: { 'X-Event-Type': options.event_type, 'X-Hub-Signature-256': options.hub_signature, 'Content-Encoding': options.content_encoding, 'X-Webhook-Tags': options.tags, 'X-Webhook-Event-Version': options.event_version }, keyed: true, idempotencyKey: options.idempotency_key });
   }
 }
 

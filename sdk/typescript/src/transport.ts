@@ -11,7 +11,7 @@ export interface Call {
   body?: Record<string, unknown>;
   raw?: string | Uint8Array;
   contentType?: string;
-  headers?: Record<string, string | Record<string, string> | undefined>;
+  headers?: Record<string, string | number | Record<string, string> | undefined>;
   /** Whether repeated requests are recognized by an Idempotency-Key. */
   keyed?: boolean;
   idempotencyKey?: string;
@@ -70,7 +70,7 @@ export class Transport {
   private request(call: Call): { url: string; init: RequestInit } {
     const headers: Record<string, string> = { Accept: 'application/json, application/problem+json' };
     for (const [name, value] of Object.entries(call.headers ?? {})) {
-      if (value !== undefined) headers[name] = typeof value === 'string' ? value : pairs(value);
+      if (value !== undefined) headers[name] = typeof value === 'object' ? pairs(value) : String(value);
     }
     let body: string | Uint8Array | undefined;
     if (call.raw !== undefined) {

@@ -3,7 +3,11 @@
 -- attempt of one that is not delivered got. held_by: what keeps one from being sent though it is due; what held its
 -- subscription at its last turn if it is not the subscription's state, or '' if that held nothing. probe_at: when an endpoint
 -- whose breaker is open is tried again. traceparent: with $5, of its event, if that is traced and still retained.
+-- event_version: of its event; one without a type has none.
 SELECT d.*, CASE WHEN $5 THEN (SELECT e.traceparent FROM webhook_events e WHERE e.id = d.event_id) END AS traceparent,
+       CASE WHEN d.event_type IS NOT NULL THEN (
+           SELECT (e.sender_context ->> 'event_version')::int FROM webhook_events e WHERE e.id = d.event_id
+       ) END AS event_version,
        coalesce(d.queued_status_code, u.last_status_code) AS last_status_code,
        coalesce(d.queued_error_kind, u.last_error_kind) AS last_error_kind,
        CASE WHEN s.status = 'active' AND h.breaker = 'open' THEN h.probe_at END AS probe_at,

@@ -79,6 +79,8 @@ class Delivery:
     last_error_kind: str | None = None
     # Of its event, if that is traced and still retained; not of those in lists.
     traceparent: str | None = None
+    # Of its event as it was sent, if that is still retained.
+    event_version: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

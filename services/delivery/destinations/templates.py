@@ -11,7 +11,7 @@ import msgspec
 
 from services.delivery.destinations.conversions import Conversions
 from services.delivery.worker.claims import Claim
-from services.domain import event_versions, events, sender_context
+from services.domain import cloudevents, event_versions, events, sender_context
 from services.domain.secrets.vault import Vault
 from services.domain.templates import event as events_of_templates
 from services.domain.templates.event import Event
@@ -76,7 +76,8 @@ class Templates:
             tenant_id=claim.tenant_id,
             subscription_id=str(claim.subscription_id),
             delivery_id=str(claim.id),
-            cloudevent=sender.cloudevent,
+            cloudevent=sender.cloudevent if version is None else cloudevents.converted(sender.cloudevent),
+            event_version=version or sender.event_version,
         )
         made = await self._renderer.render(kept.template, event, kept.secrets)
         return msgspec.structs.replace(made, headers={**made.headers, **headers}) if headers else made

@@ -32,6 +32,8 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     delivery_id: str = ""
     # The attributes of a CloudEvent (services/domain/cloudevents.py); none of any other event.
     cloudevent: Attributes = {}
+    # Of the payload; None: it has none.
+    event_version: int | None = None
 
     @property
     def is_json(self) -> bool:

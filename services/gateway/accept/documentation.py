@@ -42,6 +42,15 @@ _EVENT_VERSION: dict[str, Any] = {
     ),
     "examples": [2],
 }
+_EVENT_VERSION_HEADER = {
+    "name": event_versions.HEADER,
+    "in": "header",
+    "description": (
+        "The version of its type that the payload is of. Senders that cannot set headers have it in their URL, as "
+        f"`?{routes.VERSION_PARAMETER}=2`. Default: the current version if the type is in the catalog, otherwise none."
+    ),
+    "schema": {**_EVENT_VERSION, "type": "integer"},
+}
 _TIMES: dict[str, Any] = {
     "deliver_at": {
         "type": ["string", "null"],
@@ -190,6 +199,7 @@ _WEBHOOK: dict[str, Any] = {
             "schema": {"type": "string", "maxLength": 64},
         },
         TAGS_HEADER,
+        _EVENT_VERSION_HEADER,
         openapi.IDEMPOTENCY_KEY,
     ],
     "requestBody": {

@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, NamedTuple
+from urllib.parse import parse_qs
 
 import grpc
 import msgspec
@@ -23,7 +24,7 @@ from starlette.types import Receive, Scope, Send
 
 from protos.webhook.v1 import ingest_pb2
 from protos.webhook.v1 import subscriptions_pb2 as pb
-from services.domain import events, limits
+from services.domain import event_versions, events, limits
 from services.gateway import metrics
 from services.gateway.accept import envelope
 from services.gateway.accept.batches import IngestBatches
@@ -115,9 +116,19 @@ PASSED_HEADERS = PROVIDER_HEADERS.union(
     name.lower().encode() for names in events.RELAYED_HEADERS.values() for name in names
 )
 # Headers that are read here and have one value, so that they must not be repeated.
-SINGLE_HEADERS = PROVIDER_HEADERS | {b"idempotency-key", b"x-event-type", b"x-hub-signature-256", b"x-webhook-tags"}
+SINGLE_HEADERS = PROVIDER_HEADERS | {
+    b"idempotency-key",
+    b"x-event-type",
+    b"x-hub-signature-256",
+    b"x-webhook-event-version",
+    b"x-webhook-tags",
+}
 TAGS_HEADER = "X-Webhook-Tags"
 TAGS_NAME = TAGS_HEADER.lower().encode()
+# The version of a webhook's type; senders that set no headers have it in their URL.
+VERSION_NAME = event_versions.HEADER.lower().encode()
+VERSION_PARAMETER = "event_version"
+_VERSION_MARK = VERSION_PARAMETER.encode()
 # Ingest refuses a longer value of a header that it checks, and ignores all others.
 MAX_PROVIDER_HEADER_LENGTH = 1024
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
@@ -325,6 +336,8 @@ class Webhook(_Endpoint):
             item.verification.headers.extend(_provider_headers(scope["headers"]))
         if TAGS_NAME in headers:
             item.tags.update(events.tags_of_header(TAGS_HEADER, headers[TAGS_NAME]))
+        if VERSION_NAME in headers or _VERSION_MARK in scope["query_string"]:
+            item.event_version = _event_version(headers.get(VERSION_NAME), scope["query_string"])
         return item
 
     def _answer(self, accepted: ingest_pb2.Accepted) -> msgspec.Struct:
@@ -495,6 +508,24 @@ def _idempotency_key(headers: dict[bytes, bytes], longest: int = events.MAX_TEXT
     if not events.is_valid_text(text) or len(text) > longest:
         raise errors.InvalidArgument.field("Idempotency-Key", f"must be 1 to {longest} printable ASCII characters")
     return text
+
+
+def _event_version(header: bytes | None, query: bytes) -> int:
+    """Return the version that a webhook states in its header or in its URL; 0: none."""
+    stated = parse_qs(query.decode("latin-1"), keep_blank_values=True).get(VERSION_PARAMETER, [])
+    if header is not None and stated:
+        raise errors.InvalidArgument.field(VERSION_PARAMETER, f"cannot be combined with {event_versions.HEADER}")
+    if len(stated) > 1:
+        raise errors.InvalidArgument.field(VERSION_PARAMETER, "must not appear more than once")
+    if not stated and header is None:
+        return 0
+    field, text = (
+        (VERSION_PARAMETER, stated[0]) if header is None else (event_versions.HEADER, header.decode("latin-1"))
+    )
+    number = event_versions.number(text)
+    if number is None:
+        raise errors.InvalidArgument.field(field, event_versions.NUMBER_EXPECTED)
+    return number
 
 
 def is_replayed(accepted: ingest_pb2.Accepted, item: ingest_pb2.IngestItem) -> bool:

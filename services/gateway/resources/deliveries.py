@@ -169,6 +169,13 @@ class DeliverySummary(models.Answer):
         ],
     )
     waits_for: WaitsFor | None = Field(description="What the delivery waits for; null once it has ended.")
+    event_version: int | None = Field(
+        description=(
+            "The version of its type that the event is of, as it was sent; null if it has none, or is no longer "
+            "retained. A subscription that is pinned to an earlier version gets that one."
+        ),
+        examples=[2],
+    )
 
 
 class Delivery(DeliverySummary):

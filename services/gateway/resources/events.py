@@ -149,6 +149,9 @@ class EventSummary(models.Answer):
     )
     tags: dict[str, str] = Field(description="By what the event is found.", examples=[{"order": "42"}])
     erased_at: models.Timestamp | None = Field(description="When it was erased; null if it was not.", examples=[None])
+    event_version: int | None = Field(
+        description="The version of its type that the payload is of; null if it has none.", examples=[2]
+    )
 
 
 class EventsQuery(models.SearchQuery):
@@ -208,7 +211,7 @@ async def list_events(query: Annotated[EventsQuery, Query()], services: backends
 def _summaries(answer: pb.ListEventsResponse) -> Iterator[Mapping[str, Any]]:
     for message in answer.events:
         found = models.values(message)
-        found |= {name: found[name] or None for name in ("event_type", "content_encoding")}
+        found |= {name: found[name] or None for name in ("event_type", "content_encoding", "event_version")}
         found["scheduled"] = found["deliver_at"] is not None
         yield {name: found[name] for name in EventSummary.model_fields}
 

@@ -304,6 +304,7 @@ SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
 -- Reads events ($1; $2 and $3: least and greatest id) without their payloads.
 SELECT e.id, e.tenant_id, e.event_type, e.content_type, e.content_encoding, e.created_at,
        coalesce(octet_length(e.payload), 0) AS payload_bytes, e.erased_at,
+       (e.sender_context ->> 'event_version')::int AS event_version,
        EXISTS (SELECT FROM event_expansions x WHERE x.event_id = e.id OFFSET 0) AS expanding,
        ARRAY(SELECT tag FROM event_tags t WHERE t.event_id = e.id AND t.event_id BETWEEN $2 AND $3 ORDER BY tag) AS tags
 FROM webhook_events e

@@ -136,6 +136,8 @@ class ListedEvent:
     tags: Sequence[str]
     # None: it is not erased.
     erased_at: datetime | None
+    # None: it has none.
+    event_version: int | None
     # As of StoredEvent.
     deliver_at: datetime | None = None
     deliver_within_seconds: int | None = None

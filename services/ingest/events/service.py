@@ -354,7 +354,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         content = NOTHING
         paths: TagPaths | None = None
         sender = cloudevents.context_of(item)
-        more = 0
+        more, version = 0, item.event_version
         target = item.WhichOneof("target")
         if target == "subscription_id":
             subscription = await self._subscription(tenant_id, item.subscription_id, item.ingest_token, kept)
@@ -364,6 +364,8 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
                 if content.challenge:
                     return Handshake(challenge=content.challenge)
                 event_type = content.event_type or event_type
+                # A provider's URL states a version of whatever it sends.
+                version = version if event_type or subscription.verification not in TYPED else 0
                 if subscription.relay_headers:
                     payload = item.payload  # what is signed, whole
                     self._check_size(payload)
@@ -388,7 +390,6 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
             route = "events"
         else:
             raise errors.InvalidArgument.field("target", "must be subscription_id or fan_out")
-        version = item.event_version
         if version:
             _check_version(version, event_type)
         if event_type and self._catalogs.has(tenant_id):
@@ -470,7 +471,12 @@ def _page(
     kind: type[_Page], wanted: search.Filter, paged: Paged, found: Sequence[ListedEvent], reached: Found
 ) -> _Page:
     return kind(
-        events=[conversion.message(ingest_pb2.Event, event, tags=rules.tags_of(event.tags)) for event in found],
+        events=[
+            conversion.message(
+                ingest_pb2.Event, event, tags=rules.tags_of(event.tags), event_version=event.event_version or 0
+            )
+            for event in found
+        ],
         next_page_token=paged.token(reached),
         from_time=conversion.stamp(paged.whole.from_time),
         to_time=conversion.stamp(wanted.to_time),

@@ -135,5 +135,6 @@ SELECT *, row_number() OVER (ORDER BY id {direction}) AS place FROM (
 -- select_listed --
 -- Reads scheduled events ($1) without their payloads.
 SELECT id, tenant_id, event_type, content_type, content_encoding, accepted_at AS created_at, payload_bytes,
-       NULL::timestamptz AS erased_at, false AS expanding, tags, deliver_within_seconds
+       NULL::timestamptz AS erased_at, (sender_context ->> 'event_version')::int AS event_version, false AS expanding, tags,
+       deliver_within_seconds
 FROM scheduled_events WHERE id = ANY($1::uuid[])

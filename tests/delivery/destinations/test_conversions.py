@@ -75,14 +75,17 @@ async def pin(world: World, subscription_id: UUID, **pins: int) -> None:
     )
 
 
-async def deliver(world: World, subscription_id: UUID, event_type: str, payload: bytes = PAYLOAD) -> UUID:
+NEWEST = SenderContext(event_version=3)
+
+
+async def deliver(world: World, subscription_id: UUID, event_type: str, context: SenderContext = NEWEST) -> UUID:
     """Create an event of version 3 and its delivery."""
-    made = await world.deliver(subscription_id, payload, event_type=event_type, due_in=3600)
+    made = await world.deliver(subscription_id, PAYLOAD, event_type=event_type, due_in=3600)
     await world.pool.execute(
         "UPDATE webhook_events SET sender_context = $2"
         " WHERE id = (SELECT event_id FROM webhook_deliveries WHERE id = $1)",
         made,
-        SenderContext(event_version=3).text,
+        context.text,
     )
     await world.set(made, due_at=await world.pool.fetchval("SELECT now()"))
     return made
@@ -151,6 +154,32 @@ async def test_a_template_sees_the_version_that_its_subscription_is_pinned_to(
         await world.in_state(delivery_id, "delivered")
     (request,) = receiver.requests
     assert (request.body, request.headers[HEADER]) == (b"12.5", "2")
+
+
+async def test_a_cloudevent_has_the_version_of_its_data_and_no_schema_of_another(
+    world: World, receiver: Receiver, event_type: str
+) -> None:
+    came = SenderContext(
+        event_version=3, cloudevent={"id": "1", "source": "/", "dataschema": "https://a.example/3", "x": 1}
+    )
+    for path, number in (("/pinned", 2), ("/plain", None)):
+        owner = await world.subscription(receiver.url(path))
+        if number is not None:
+            await pin(world, owner, all=number)
+        await world.pool.execute(
+            "UPDATE subscriptions SET template = $2 WHERE id = $1", owner, json.dumps({"preset": "cloudevents"})
+        )
+        delivery_id = await deliver(world, owner, event_type, context=came)
+        async with world.running():
+            await world.in_state(delivery_id, "delivered")
+    found = {path: json.loads(receiver.on(path)[0].body) for path in ("/pinned", "/plain")}
+    assert found["/plain"]["dataschema"] == "https://a.example/3"
+    assert "dataschema" not in found["/pinned"]
+    assert {path: (one["eventversion"], one["x"]) for path, one in found.items()} == {
+        "/pinned": (2, 1),
+        "/plain": (3, 1),
+    }
+    assert (found["/pinned"]["data"], found["/plain"]["data"]) == ({"amount": 12.5}, json.loads(PAYLOAD))
 
 
 async def test_what_is_kept_of_an_event_is_bounded(

@@ -91,7 +91,7 @@ CAME = {"id": "A-1", "source": "https://example.com/o rders", "subject": "Grüß
 
 @pytest.mark.parametrize("cloudevent", [{}, CAME], ids=["any event", "a CloudEvent"])
 def test_both_modes_are_read_by_the_official_sdk_as_the_same_event(cloudevent: dict[str, Any]) -> None:
-    of = event(tenant_id="acme/é", cloudevent=cloudevent)
+    of = event(tenant_id="acme/é", cloudevent=cloudevent, event_version=2)
     made = {mode: presets.render(mode, of, {}) for mode in ("cloudevents", "cloudevents-binary")}
     messages = {
         mode: http.HTTPMessage({**one.headers, "content-type": one.content_type}, one.body)
@@ -106,6 +106,7 @@ def test_both_modes_are_read_by_the_official_sdk_as_the_same_event(cloudevent: d
         assert texts == {name: cloudevents.text(value) for name, value in expected.items()}
         assert (attributes["type"], attributes["datacontenttype"]) == (of.type, of.content_type)
         assert found.get_data() == json.loads(of.payload)
+    assert (structured.get_attributes()["eventversion"], binary.get_attributes()["eventversion"]) == (2, "2")
     assert structured.get_attributes().get("flag") == cloudevent.get("flag")
     assert made["cloudevents-binary"].body == of.payload
     assert ("ce-time" in made["cloudevents-binary"].headers) == (not cloudevent)

@@ -401,6 +401,44 @@ async def test_an_event_waits_with_the_weight_of_its_tenant(
     assert weights == [1, 3]
 
 
+# -- versions --
+
+
+async def test_a_webhook_states_its_version_in_a_header_or_in_its_url(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    for path in (WEBHOOK, f"{WEBHOOK}/{TOKEN}"):
+        for query, headers, expected in (
+            ("", {}, 0),
+            ("", {"X-Webhook-Event-Version": "2"}, 2),
+            ("?event_version=1000000", {}, 1_000_000),
+            ("?a=event_version&b=1", {}, 0),
+        ):
+            answer = await client.post(path + query, content=b"{}", headers={"X-Event-Type": "a", **headers})
+            assert (answer.status_code, services.items[-1].event_version) == (202, expected)
+
+
+@pytest.mark.parametrize("version", ["", "0", "-1", "1.0", "01234567", "1000001", "two", "\u0662", "1 2"])
+async def test_a_version_that_is_not_valid_is_named(
+    client: httpx.AsyncClient, services: Services, version: str
+) -> None:
+    header = {b"x-webhook-event-version": version.encode()}
+    answers = [
+        (await client.post(WEBHOOK, content=b"1", headers=header), "X-Webhook-Event-Version"),
+        (await client.post(WEBHOOK, content=b"1", params={"event_version": version}), "event_version"),
+    ]
+    for answer, field in answers:
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field)
+    assert services.items == []
+
+
+async def test_a_version_is_stated_in_one_place(client: httpx.AsyncClient) -> None:
+    header = {"X-Webhook-Event-Version": "1"}
+    for path, headers in ((f"{WEBHOOK}?event_version=1", header), (f"{WEBHOOK}?event_version=1&event_version=1", {})):
+        answer = await client.post(path, content=b"1", headers=headers)
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "event_version")
+
+
 # -- tags --
 
 

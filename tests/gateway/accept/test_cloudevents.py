@@ -111,6 +111,21 @@ async def test_attributes_keep_their_types_and_null_ones_are_left_out(
     }
 
 
+async def test_the_version_of_the_type_is_an_attribute_of_its_own(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    assert (await structured(client, EVENT | {"eventversion": 2})).status_code == 202
+    assert (await structured(client, EVENT | {"eventversion": "3"})).status_code == 202
+    assert (await structured(client, EVENT | {"eventversion": None})).status_code == 202
+    await batch(client, EVENT | {"eventversion": 4})
+    answer = await client.post(PATH, content=b"{}", headers=HEADERS | {"ce-eventversion": "5"})
+    assert answer.status_code == 202
+    assert [item.event_version for item in services.items] == [2, 3, 0, 4, 5]
+    assert all(set(item.cloudevent) == {"id", "source"} for item in services.items)
+    answer = await client.post(PATH, content=b"{}", headers=HEADERS | {"ce-eventversion": "new"})
+    assert (answer.status_code, fields(answer)) == (422, ["ce-eventversion"])
+
+
 @given(st.dictionaries(st.from_regex(r"[a-z0-9]{1,20}", fullmatch=True), TEXTS, max_size=5))
 def test_every_value_survives_a_header(extensions: dict[str, str]) -> None:
     named = {name: value for name, value in extensions.items() if name not in cloudevents.COLUMNS}
@@ -148,6 +163,9 @@ WRONG: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a time without a zone": (EVENT | {"time": "2026-03-14T15:09:26"}, ["time"]),
     "a time that never is": (EVENT | {"time": "2026-02-30T15:09:26Z"}, ["time"]),
     "a relative schema": (EVENT | {"dataschema": "/schema"}, ["dataschema"]),
+    "a version that is no number": (EVENT | {"eventversion": "1.0"}, ["eventversion"]),
+    "a version that is true": (EVENT | {"eventversion": True}, ["eventversion"]),
+    "a version below 1": (EVENT | {"eventversion": 0}, ["eventversion"]),
     "a name in capitals": (EVENT | {"Name": "x"}, ["Name"]),
     "a name with a hyphen": (EVENT | {"a-b": "x"}, ["a-b"]),
     "an empty name": (EVENT | {"": "x"}, [""]),

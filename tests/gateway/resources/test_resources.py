@@ -218,6 +218,7 @@ async def test_a_delivery_is_answered_with_its_attempts(client: httpx.AsyncClien
         last_error_kind="http_5xx",
         explanation="Being sent.",
         waits_for=deliveries_pb2.WaitsFor(kind="response"),
+        event_version=2,
         attempts=[
             deliveries_pb2.Attempt(
                 number=1,
@@ -258,6 +259,7 @@ async def test_a_delivery_is_answered_with_its_attempts(client: httpx.AsyncClien
         "last_error_kind": "http_5xx",
         "explanation": "Being sent.",
         "waits_for": {"kind": "response", "until": None},
+        "event_version": 2,
     }
     whole = summary | {
         "trace_id": None,
@@ -431,7 +433,7 @@ async def test_a_scheduled_event_is_shown_with_when_it_is_due_and_cancelled(
 async def test_a_search_of_events_passes_its_filters_on(client: httpx.AsyncClient, services: Services) -> None:
     services.event = ingest_pb2.Event(
         id=ID, event_type="a.b", content_type="text/plain", created_at=NOW, payload_bytes=7, tenant_id="default",
-        tags={"order": "42"},
+        tags={"order": "42"}, event_version=2,
     )  # fmt: skip
     asked = "event_type=a.*&event_type=b&idempotency_key=k&provider_id=p&tag=order=42&order=oldest&limit=7&cursor=abc"
     answer = await client.get(f"/api/v1/events?{asked}&from=2026-03-14T15:09:26Z&to=2026-03-14T16:09:26Z")
@@ -448,6 +450,7 @@ async def test_a_search_of_events_passes_its_filters_on(client: httpx.AsyncClien
         "deliver_at": None,
         "tags": {"order": "42"},
         "erased_at": None,
+        "event_version": 2,
     }
     assert answer.json() == {"items": [item], "next_cursor": "more", "from": moment, "to": None, "scanned_to": moment}
     since = datetime(2026, 3, 14, 15, 9, 26, tzinfo=UTC)

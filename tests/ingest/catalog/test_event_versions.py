@@ -1,19 +1,30 @@
 """The versions of events, and what subscriptions are pinned to."""
 
+import hashlib
+import hmac
+import uuid
 from typing import Any
 
 import pytest
 
 from protos.webhook.v1 import catalog_pb2 as pb
+from protos.webhook.v1 import ingest_pb2
 from protos.webhook.v1.subscriptions_pb2 import SUBSCRIPTION_KIND_SYSTEM, VERIFICATION_GITHUB
 from services.domain.event_versions import NUMBER
 from services.platform import errors
 from tests.ingest.catalog.conftest import ORDER, Catalog
-from tests.ingest.conftest import Ingest, fields, refused
+from tests.ingest.conftest import CALL_SECONDS, Ingest, fields, refused
 
 TYPE = "order.created"
 NEXT: dict[str, Any] = {"properties": {"order": {"type": "object"}}, "required": ["order"]}
+SECRET = "8f742231b10e8888abcd99yyyzzz85a5"
 OLD, NEW = b'{"id": "a"}', b'{"order": {}}'
+
+
+async def listed(ingest: Ingest, **wanted: Any) -> dict[str, int]:
+    request = ingest_pb2.ListEventsRequest(tenant_id=ingest.tenant_id, filter=ingest_pb2.EventFilter(**wanted))
+    found = (await ingest.events.ListEvents(request, timeout=CALL_SECONDS)).events
+    return {event.id: event.event_version for event in found}
 
 
 async def test_an_event_has_the_current_version_or_the_one_that_it_states(catalog: Catalog) -> None:
@@ -30,6 +41,7 @@ async def test_an_event_has_the_current_version_or_the_one_that_it_states(catalo
     ]
     found = [(await ingest.event(one.event_id)).event_version for one in accepted]
     assert found == [2, 1, 7, 0]
+    assert await listed(ingest) == {one.event_id: number for one, number in zip(accepted, found, strict=True)}
 
     error = await refused(ingest.send(event_type=TYPE, payload=NEW, event_version=1))
     assert (error.reason, fields(error)) == (errors.ErrorReason.PAYLOAD_INVALID, ["payload/id"])
@@ -65,6 +77,26 @@ async def test_a_repeat_is_one_though_the_catalog_has_another_version_by_then(ca
 async def test_a_scheduled_event_keeps_its_version(ingest: Ingest) -> None:
     accepted = await ingest.send(event_type="versions.later", event_version=2, delay_seconds=3600)
     assert (await ingest.event(accepted.event_id)).event_version == 2
+    assert (await listed(ingest, scheduled=True))[accepted.event_id] == 2
+
+
+async def test_a_version_in_the_url_of_a_provider_is_that_of_what_has_a_type(ingest: Ingest) -> None:
+    made = await ingest.create(verification=VERIFICATION_GITHUB, secret_key=SECRET, event_types=[])
+
+    async def send(**headers: str) -> int:
+        signature = f"sha256={hmac.new(SECRET.encode(), OLD, hashlib.sha256).hexdigest()}"
+        named = {"x-github-delivery": str(uuid.uuid4()), **headers}
+        given: dict[str, Any] = {
+            "hub_signature": ingest_pb2.HubSignature(signature=signature),
+            "verification": ingest_pb2.ProviderHeaders(
+                headers=[ingest_pb2.ProviderHeader(name=name, value=value) for name, value in named.items()]
+            ),
+        }
+        accepted = await ingest.send(made.id, payload=OLD, event_version=2, **given)
+        return (await ingest.event(accepted.event_id)).event_version
+
+    assert await send(**{"x-github-event": "push"}) == 2
+    assert await send() == 0
 
 
 async def test_pins_of_a_subscription_are_kept_replaced_and_removed(ingest: Ingest) -> None:

@@ -81,6 +81,7 @@ def test_every_source_and_id_makes_a_key_of_its_own() -> None:
         ({"cloudevent": values(id="1", source="/", x="a\nb")}, ["cloudevent.x"]),
         ({"cloudevent": values(id="1", source="/", X="a")}, ["cloudevent.X"]),
         ({"cloudevent": values(id="1", source="/", type="a")}, ["cloudevent.type"]),
+        ({"cloudevent": values(id="1", source="/", eventversion=2)}, ["cloudevent.eventversion"]),
         ({"cloudevent": {"id": Value(), **values(source="/")}}, ["cloudevent.id"]),
         ({"cloudevent": values(id="1", source="/"), "idempotency_key": "k"}, ["idempotency_key"]),
     ],

@@ -113,6 +113,7 @@ class AsyncWebhooksResource(AsyncResource):
         hub_signature: str | None = None,
         content_encoding: str | None = None,
         tags: Mapping[str, str] | None = None,
+        event_version: int | None = None,
         idempotency_key: str | None = None,
     ) -> Handshake | WebhookAccepted:
         """Send a webhook to a subscription.
@@ -148,6 +149,7 @@ class AsyncWebhooksResource(AsyncResource):
                 "X-Hub-Signature-256": hub_signature,
                 "Content-Encoding": content_encoding,
                 "X-Webhook-Tags": tags,
+                "X-Webhook-Event-Version": event_version,
             },
             idempotency_key=idempotency_key,
             keyed=True,
@@ -165,6 +167,7 @@ class AsyncWebhooksResource(AsyncResource):
         hub_signature: str | None = None,
         content_encoding: str | None = None,
         tags: Mapping[str, str] | None = None,
+        event_version: int | None = None,
         idempotency_key: str | None = None,
     ) -> Handshake | WebhookAccepted:
         """Send a webhook with an ingest token.
@@ -183,6 +186,7 @@ class AsyncWebhooksResource(AsyncResource):
                 "X-Hub-Signature-256": hub_signature,
                 "Content-Encoding": content_encoding,
                 "X-Webhook-Tags": tags,
+                "X-Webhook-Event-Version": event_version,
             },
             idempotency_key=idempotency_key,
             keyed=True,

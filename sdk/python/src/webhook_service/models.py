@@ -922,6 +922,9 @@ class CloudEvent(Model, kw_only=True):
     dataschema: str | None = None
     """URI of a schema of the data, which is not read."""
 
+    eventversion: int | None = None
+    """Extension: the version of its type that the data is of, as `event_version` of others."""
+
     data: Any = None
     """Any JSON value, whose exact bytes are delivered; a string if the type is not JSON."""
 
@@ -1169,6 +1172,11 @@ class Delivery(Model, kw_only=True):
     waits_for: WaitsFor | None
     """What the delivery waits for; null once it has ended."""
 
+    event_version: int | None
+    """The version of its type that the event is of, as it was sent; null if it has none, or is no
+    longer retained. A subscription that is pinned to an earlier version gets that one.
+    """
+
     trace_id: str | None
     """The trace that its attempts belong to; null if the event is not traced or no longer retained."""
 
@@ -1252,6 +1260,11 @@ class DeliverySummary(Model, kw_only=True):
 
     waits_for: WaitsFor | None
     """What the delivery waits for; null once it has ended."""
+
+    event_version: int | None
+    """The version of its type that the event is of, as it was sent; null if it has none, or is no
+    longer retained. A subscription that is pinned to an earlier version gets that one.
+    """
 
 
 class DeliverySummaryPage(Model, kw_only=True):
@@ -1429,6 +1442,9 @@ class EventSummary(Model, kw_only=True):
 
     erased_at: datetime | None
     """When it was erased; null if it was not."""
+
+    event_version: int | None
+    """The version of its type that the payload is of; null if it has none."""
 
 
 class EventType(Model, kw_only=True):

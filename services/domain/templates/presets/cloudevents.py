@@ -33,7 +33,13 @@ def render_binary(event: Event, _secrets: Mapping[str, str]) -> Rendered:
 
 
 def _attributes(event: Event) -> Attributes:
-    return cloudevents.outgoing(event.cloudevent, event_id=event.id, tenant_id=event.tenant_id, time=event.time)
+    return cloudevents.outgoing(
+        event.cloudevent,
+        event_id=event.id,
+        tenant_id=event.tenant_id,
+        time=event.time,
+        event_version=event.event_version,
+    )
 
 
 def _data(event: Event) -> dict[str, object]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from services.domain import cloudevents, events
+from services.domain import cloudevents, event_versions, events
 from services.gateway.accept import documentation, envelope
 from services.gateway.accept.cloudevents import formats, routes
 from services.gateway.resources import models
@@ -43,6 +43,12 @@ _CLOUDEVENT = {
             "description": "Content-Type with which the data is delivered; `application/json` if it is absent.",
         },
         "dataschema": {"type": ["string", "null"], "description": "URI of a schema of the data, which is not read."},
+        cloudevents.EVENT_VERSION: {
+            "type": ["integer", "null"],
+            "minimum": event_versions.NUMBER.least,
+            "maximum": event_versions.NUMBER.most,
+            "description": "Extension: the version of its type that the data is of, as `event_version` of others.",
+        },
         "data": {"description": "Any JSON value, whose exact bytes are delivered; a string if the type is not JSON."},
         "data_base64": {"type": "string", "description": "Bytes in base64, in place of `data`."},
     },

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from services.domain import cloudevents, events
+from services.domain import cloudevents, event_versions, events
 from services.domain.cloudevents import Value
 from services.gateway.accept import envelope
 from services.gateway.web import problems, routing
@@ -36,8 +36,10 @@ class CloudEvent(NamedTuple):
     event_type: str
     content_type: str
     payload: bytes
-    # All but those that have a place above, and the version.
+    # All but those that have a place of their own, and the version of the specification.
     attributes: Mapping[str, Value]
+    # 0: it states none.
+    event_version: int = 0
 
 
 def media_type(header: bytes | None) -> str:
@@ -175,6 +177,8 @@ def _checked(
 ) -> CloudEvent:
     """Return the event of all its attributes; raise InvalidArgument. `field` gives what an attribute came in."""
     version, event_type = attributes.pop("specversion", None), attributes.pop("type", None)
+    stated = attributes.pop(cloudevents.EVENT_VERSION, None)
+    event_version = 0 if stated is None else event_versions.number(stated)
     found = []
     if version != cloudevents.SPECVERSION:
         why = "is required" if version is None else f'must be "{cloudevents.SPECVERSION}"'
@@ -182,8 +186,12 @@ def _checked(
     if not isinstance(event_type, str) or not events.is_valid_type(event_type):
         why = "is required" if event_type is None else events.TYPE_EXPECTED
         found.append(errors.Violation(field=field("type"), description=why))
+    if event_version is None:
+        found.append(
+            errors.Violation(field=field(cloudevents.EVENT_VERSION), description=event_versions.NUMBER_EXPECTED)
+        )
     found += cloudevents.violations(attributes, field)
     if found:
         raise errors.InvalidArgument.of(*found)
     assert isinstance(event_type, str), "it was checked"
-    return CloudEvent(event_type, content_type, payload, attributes)
+    return CloudEvent(event_type, content_type, payload, attributes, event_version or 0)

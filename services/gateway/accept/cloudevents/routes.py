@@ -93,6 +93,7 @@ class CloudEvents(routes.EventBatch):
             content_type=event.content_type,
             payload=event.payload,
             traceparent=_traceparent(event.attributes.get(spans.TRACEPARENT)),
+            event_version=event.event_version,
         )
         item.fan_out.SetInParent()
         for name, value in event.attributes.items():

@@ -17,7 +17,26 @@ from webhook_service.cli.session import Session
 from webhook_service.errors import NotFound
 from webhook_service.models import Delivery
 
-_COLUMNS = ("id", "created_at", "event_type", "status", "attempt_count", "last_status_code", "explanation")
+_COLUMNS = (
+    "id",
+    "created_at",
+    "event_type",
+    "event_version",
+    "status",
+    "attempt_count",
+    "last_status_code",
+    "explanation",
+)
+_DELIVERY = (
+    "id",
+    "event_id",
+    "subscription_id",
+    "event_type",
+    "event_version",
+    "status",
+    "reason",
+    "next_attempt_at",
+)
 _NARROW = ("created_at", "event_type", "status", "id")
 
 Subscriptions = Annotated[
@@ -132,7 +151,7 @@ def _explain_delivery(output: Output, delivery: Delivery) -> None:
     if output.is_json:
         output.json(delivery)
         return
-    output.fields(delivery, ("id", "event_id", "subscription_id", "event_type", "status", "reason", "next_attempt_at"))
+    output.fields(delivery, _DELIVERY)
     output.line((delivery.explanation, "bold"))
     for attempt in delivery.attempts:
         outcome = f"{attempt.error.kind}: {attempt.error.message}" if attempt.error else "delivered"
@@ -145,7 +164,7 @@ def _explain_delivery(output: Output, delivery: Delivery) -> None:
 def _explain_event(asked: Session, event_id: str) -> None:
     event = asked.client.events.get(event_id)
     if not asked.output.is_json:
-        asked.output.fields(event, ("id", "event_type", "created_at", "payload_bytes"))
+        asked.output.fields(event, ("id", "event_type", "event_version", "created_at", "payload_bytes"))
     routes = asked.client.events.routing(event_id)
     columns = ("subscription_id", "routed", "explanation", "delivery_id")
     asked.output.rows(columns, routes, narrow=("subscription_id", "delivery_id"))

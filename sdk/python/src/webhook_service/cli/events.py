@@ -38,6 +38,12 @@ def send(
     ] = None,
     subscription: Annotated[str | None, typer.Option(help="Send it to this subscription only: id or name.")] = None,
     tag: Annotated[list[str] | None, typer.Option(help="KEY=VALUE to find it by. Repeat for several.")] = None,
+    version: Annotated[
+        int | None,
+        typer.Option(
+            "--event-version", min=1, help="Version of the type that the payload is of. Default: the current."
+        ),
+    ] = None,
     key: Annotated[str | None, typer.Option("--idempotency-key", help="Sends it once, however often repeated.")] = None,
     at: Annotated[str | None, typer.Option(help="When it becomes due, such as 2026-03-14T15:00:00Z.")] = None,
     after: Annotated[
@@ -60,6 +66,7 @@ def send(
             payload,
             event_type=event_type,
             tags=tags or None,
+            event_version=version,
             idempotency_key=key,
         )
         names = ("event_id", "delivery_id", "status") if isinstance(sent, WebhookAccepted) else ("challenge",)
@@ -71,6 +78,8 @@ def send(
         raise ValueError(f"the payload must be JSON: {error}") from None
     if tags:
         fields["tags"] = tags
+    if version is not None:
+        fields["event_version"] = version
     published = asked.client.events.publish(event_type, msgspec.Raw(payload), **fields, idempotency_key=key)
     asked.output.fields(published, ("event_id", "deliveries" if published.deliver_at is None else "deliver_at"))
 
@@ -82,7 +91,9 @@ def scheduled(
     """List events that are not due yet, those first that are due next."""
     asked = session.of(context)
     found = asked.client.events.list(scheduled=True, order="oldest", limit=min(limit, _PAGE))
-    asked.output.rows(("id", "event_type", "deliver_at", "created_at"), list(itertools.islice(found, limit)))
+    asked.output.rows(
+        ("id", "event_type", "event_version", "deliver_at", "created_at"), list(itertools.islice(found, limit))
+    )
 
 
 def cancel(
