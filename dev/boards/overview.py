@@ -76,6 +76,14 @@ FLOW = row(
             PER_SECOND,
         ),
         Lines(
+            "Accepted over HTTP, by kind",
+            "How events arrive at gateways: webhook is for one subscription, event is published to all that match, and "
+            "cloudevent is the same as a CloudEvent. Events over gRPC and from the outbox are not among them.",
+            Query(or_zero(rate("webhook_http_events_accepted_total", by="kind"), "kind"), "{{kind}}"),
+            PER_SECOND,
+            stacked=True,
+        ),
+        Lines(
             "Attempts by outcome",
             "Requests to receivers, by outcome. One outcome that grows indicates its cause: timeout means slow "
             "receivers, connect and dns the network, http_4xx credentials.",

@@ -11,6 +11,7 @@ from cloudevents.core.bindings import http
 from cloudevents.core.v1.event import CloudEvent
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import REGISTRY
 
 from protos.webhook.v1 import ingest_pb2
 from services.domain import cloudevents, events
@@ -342,3 +343,13 @@ def test_any_object_is_an_event_that_ingest_takes_or_refused(event: dict[str, An
     else:
         assert cloudevents.violations(found.attributes) == []
         assert events.is_valid_text(cloudevents.key(str(found.attributes["source"]), str(found.attributes["id"])))
+
+
+async def test_accepted_cloudevents_are_counted_as_such(client: httpx.AsyncClient) -> None:
+    def counted() -> float:
+        return REGISTRY.get_sample_value("webhook_http_events_accepted_total", {"kind": "cloudevent"}) or 0.0
+
+    before = counted()
+    await structured(client, EVENT)
+    await batch(client, EVENT, EVENT)
+    assert counted() == before + 3

@@ -35,6 +35,7 @@ _ORIGIN, _RATE = b"webhook-request-origin", b"webhook-request-rate"
 class CloudEvents(routes.EventBatch):
     """Accept CloudEvents, each for every subscription to its type: one, or a batch."""
 
+    kind = "cloudevent"
     operation_id = "publish_cloudevents"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
