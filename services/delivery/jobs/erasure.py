@@ -1,6 +1,7 @@
 """Erases events: their payloads, and all that was kept of what was sent and answered.
 
-Those that are scheduled are deleted. Of others ids, times, types, states, outcomes, and status codes stay: statistics
+Those that are scheduled are deleted, and what was wrong with the last invalid one of a type is forgotten, whichever
+that was. Of others ids, times, types, states, outcomes, and status codes stay: statistics
 and lists are made of them.
 
 The payload goes first. From then on the event cannot be retried or replayed, no delivery is made of it, and what is
@@ -96,6 +97,9 @@ async def chunk(
     """Erase up to `limit` events, or a part of one with many deliveries, in the transaction of a connection."""
     if place.within is not None:
         return await _erase_part(connection, place.within, place)
+    if place.event == _BEFORE_ALL:
+        types = [events.like_pattern(entry) for entry in wanted.event_types] or None
+        await connection.execute(SQL["erase_findings"], tenant_id, types)
     if place.event == _BEFORE_ALL and (gone := await _erase_scheduled(connection, tenant_id, wanted, frozen_at, limit)):
         return Erased(events=gone, place=place)
     found = await find(connection, tenant_id, wanted, frozen_at, place.event, min(limit, CHUNK_EVENTS))

@@ -362,6 +362,17 @@ WHERE delivery_id = ANY($1::uuid[]) AND delivery_id BETWEEN $2 AND $3
 -- Removes the hashes of the requests that brought events ($1).
 UPDATE idempotency_keys SET request_hash = '' WHERE object_id = ANY($1::uuid[]) AND request_hash <> ''
 
+-- erase_findings --
+-- Removes what was wrong with the last invalid event of each type of tenant $1 that is like one of $2, or of all if that is
+-- null: it names members of a payload.
+UPDATE invalid_events SET last_errors = '{}'
+WHERE event_type_id = ANY(ARRAY(
+    SELECT i.event_type_id FROM invalid_events i JOIN event_types t ON t.id = i.event_type_id
+    WHERE t.tenant_id = $1 AND ($2::text[] IS NULL OR t.name LIKE ANY($2)) AND i.last_errors <> '{}'
+    ORDER BY i.event_type_id
+    FOR UPDATE OF i
+))
+
 -- erase_tags --
 -- Removes the tags of events ($1; $2 and $3: least and greatest id), which may be of their payloads.
 DELETE FROM event_tags WHERE event_id = ANY($1::uuid[]) AND event_id BETWEEN $2 AND $3

@@ -107,9 +107,14 @@ GROUP BY t.id
 SELECT schema FROM event_type_versions WHERE event_type_id = $1 AND number = $2
 
 -- add_invalid_events --
--- Adds events that did not match ($1 to $4: event type, number, when the last one came, what was wrong with it, as JSON).
+-- Adds events that did not match ($1 to $4: event type, number, when the last one came, what was wrong with it, as JSON). What
+-- was wrong names members of a payload: it is not kept of one that came before its tenant began to erase. Clocks may differ
+-- by the seconds of $5.
 INSERT INTO invalid_events (event_type_id, events, last_at, last_errors)
-SELECT t.id, n.events, n.last_at, ARRAY(SELECT jsonb_array_elements_text(n.last_errors))
+SELECT t.id, n.events, n.last_at, CASE WHEN NOT EXISTS (
+    SELECT FROM jobs j
+    WHERE j.tenant_id = t.tenant_id AND j.kind = 'erase' AND j.created_at > n.last_at - make_interval(secs => $5)
+) THEN ARRAY(SELECT jsonb_array_elements_text(n.last_errors)) ELSE '{}' END
 FROM unnest($1::uuid[], $2::bigint[], $3::timestamptz[], $4::jsonb[]) AS n (id, events, last_at, last_errors)
 JOIN event_types t ON t.id = n.id
 ORDER BY t.id

@@ -28,6 +28,8 @@ from services.platform.stores import postgres, sql
 
 SQL = sql.Queries("services.ingest.catalog")
 
+# By how much the clock of an ingest process and that of Postgres may differ.
+CLOCKS_SECONDS = 10.0
 # Changes of values that the audit log shows; of others it only says that they changed.
 _SHOWN = frozenset(("name", "validation", "status", "sunset_at", "number"))
 
@@ -261,6 +263,7 @@ class CatalogStore:
             [one.events for one in found.values()],
             [one.last_at for one in found.values()],
             [msgspec.json.encode(one.last_errors).decode() for one in found.values()],
+            CLOCKS_SECONDS,
         )
 
 

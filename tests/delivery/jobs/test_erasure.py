@@ -23,6 +23,7 @@ from services.delivery.worker.store import WorkerStore
 from services.domain.idempotency import key_of
 from services.domain.sender_context import SenderContext
 from services.domain.states import AttemptOutcome, JobKind, JobStatus
+from services.ingest.catalog.store import CatalogStore, Findings
 from services.ingest.events.records import NewEvent
 from services.ingest.events.store import EventStore
 from services.platform import errors, ids
@@ -185,6 +186,38 @@ async def test_an_erasure_erases_what_an_event_was_converted_to(world: World) ->
     assert await tables_with(world, SECRET) == {"webhook_events"}
     await erased(world, made.id)
     assert await tables_with(world, SECRET) == set()
+
+
+async def test_an_erasure_forgets_what_was_wrong_with_the_last_invalid_event(world: World) -> None:
+    """It names members of a payload, and nobody knows of which event it was."""
+    await world.pool.execute(
+        "INSERT INTO tenants (id, name) SELECT id, id FROM unnest(ARRAY['default', 'another']) AS t (id)"
+        " ON CONFLICT (id) DO NOTHING"
+    )
+    named = (("default", "order.paid"), ("default", "user.made"), ("another", "order.paid"))
+    types = {name: ids.new() for name in named}
+    for (tenant_id, name), type_id in types.items():
+        statement = "INSERT INTO event_types (id, tenant_id, name) VALUES ($1, $2, $3)"
+        await world.pool.execute(statement, type_id, tenant_id, name)
+    catalog = CatalogStore(world.pool, key_hours=24)
+
+    async def found() -> dict[UUID, tuple[int, list[str]]]:
+        rows = await world.pool.fetch("SELECT event_type_id, events, last_errors FROM invalid_events")
+        return {row["event_type_id"]: (row["events"], row["last_errors"]) for row in rows}
+
+    wrong = [f"payload/{secrets.token_hex(8)}: is not allowed"]
+    an_hour_ago = Findings(events=1, last_at=datetime.now(UTC) - timedelta(hours=1), last_errors=wrong)
+    await catalog.add_findings(dict.fromkeys(types.values(), an_hour_ago))
+    order, user, others = types.values()
+    made = await stored(world, event(SECRET))
+    await finished(world, store_of(world), await created(world, of(made.id, event_type=["order.*"])))
+    assert await found() == {order: (1, []), user: (1, wrong), others: (1, wrong)}
+    # What another process finds written down late is of before the erasure, and what comes later is not.
+    later = Findings(
+        events=1, last_at=datetime.now(UTC) + timedelta(minutes=1), last_errors=["payload/id: is required"]
+    )
+    await catalog.add_findings({order: an_hour_ago, user: later, others: an_hour_ago})
+    assert await found() == {order: (2, []), user: (2, later.last_errors), others: (2, wrong)}
 
 
 async def test_an_erasure_deletes_scheduled_events_that_it_selects(world: World) -> None:
