@@ -50,9 +50,9 @@ class Renderer:
         RENDERED.labels("rendered").inc()
         return made
 
-    async def check(self, template: Template) -> Sequence[str]:
+    async def check(self, template: Template, tenant_id: str) -> Sequence[str]:
         """Compile a source; return the names of the secrets that it uses. Raise TemplateFailed."""
-        reply = await self._asked(Request(template=template))
+        reply = await self._asked(Request(template=template), tenant_id)
         return reply.secrets
 
     async def close(self) -> None:
@@ -65,13 +65,13 @@ class Renderer:
         why = self._stopped.get((event.tenant_id, template))
         if why is not None:
             raise TemplateFailed(f"{why}, and is tried again after {STOPPED_SECONDS:g} s")
-        reply = await self._asked(Request(template=template, event=event, secrets=secrets))
+        reply = await self._asked(Request(template=template, event=event, secrets=secrets), event.tenant_id)
         return Rendered(body=reply.body or b"", content_type=reply.content_type, headers=reply.headers)
 
-    async def _asked(self, request: Request) -> child.Reply:
+    async def _asked(self, request: Request, tenant_id: str) -> child.Reply:
         try:
             for _ in range(MISTAKEN_STOPS):
-                reply = await self._sandbox.ask(request)
+                reply = await self._sandbox.ask(request, tenant_id)
                 if reply.ended != child.TOO_LONG or reply.cpu_seconds >= child.CPU_SECONDS:
                     break
         except SandboxLost as lost:

@@ -9,6 +9,7 @@ import sys
 import msgspec
 
 from services.domain.templates.child import LENGTH, Reply, Request
+from services.platform.process.shares import OWNER, Shares
 
 # What a request may take by the clock: the process may not get the processor at once.
 ANSWER_SECONDS = 10.0
@@ -22,16 +23,16 @@ class SandboxLost(Exception):
 
 
 class Sandbox:
-    """Started by the first request. One request is answered at a time, in their order."""
+    """Started by the first request. One request is answered at a time; tenants that wait take turns."""
 
     def __init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
-        self._turn = asyncio.Lock()
+        self._turns = Shares(1)
         self._asked: set[asyncio.Task[Reply]] = set()
 
-    async def ask(self, request: Request) -> Reply:
+    async def ask(self, request: Request, tenant_id: str = "") -> Reply:
         """Return the reply; raise SandboxLost. A caller that is cancelled leaves it to be read all the same."""
-        asking = asyncio.create_task(self._ask(msgspec.msgpack.encode(request)), name="template")
+        asking = asyncio.create_task(self._ask(msgspec.msgpack.encode(request), tenant_id), name="template")
         self._asked.add(asking)
         asking.add_done_callback(self._done)
         return await asyncio.shield(asking)
@@ -48,8 +49,9 @@ class Sandbox:
         await asyncio.gather(*self._asked, return_exceptions=True)
         await self._end()
 
-    async def _ask(self, body: bytes) -> Reply:
-        async with self._turn:
+    async def _ask(self, body: bytes, tenant_id: str) -> Reply:
+        OWNER.set(tenant_id)  # of this task alone
+        async with self._turns.taken():
             for tried in range(1, TRIES + 1):
                 try:
                     async with asyncio.timeout(ANSWER_SECONDS):

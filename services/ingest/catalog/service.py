@@ -103,7 +103,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         type_id = ids.parse("event_type_id", request.event_type_id)
         key = key_of_request(tenant_id, "event-type-versions", request)
         draft = _draft(request.spec)
-        await self._check_conversion(draft.down_conversion)
+        await self._check_conversion(draft.down_conversion, tenant_id)
         made, answer = await self._store.add_version(tenant_id, type_id, draft, _rendered_version, key)
         await self._catalogs.changed()
         version = pb.EventTypeVersion.FromString(answer)
@@ -137,7 +137,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
         if "down_conversion" in given and request.spec.down_conversion:
             if number == 1:
                 raise errors.InvalidArgument.field("down_conversion", "requires an earlier version")
-            await self._check_conversion(request.spec.down_conversion)
+            await self._check_conversion(request.spec.down_conversion, tenant_id)
 
         def draft_of(stored: Version) -> VersionDraft:
             asked = _fields(request.spec)
@@ -190,14 +190,14 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
                 await self._catalogs.changed()
         return pb.ImportCatalogResponse(event_types=[_imported(one) for one in done])
 
-    async def _check_conversion(self, source: str) -> None:
+    async def _check_conversion(self, source: str, tenant_id: str) -> None:
         """Raise InvalidArgument for a source that is no template, or uses secrets. It is compiled in the sandbox."""
         if not source:
             return
         if len(source.encode(errors="replace")) > MAX_SOURCE_BYTES:  # which the draft refuses
             return
         try:
-            used = await self._renderer.check(Template(source=source, content_type="application/json"))
+            used = await self._renderer.check(Template(source=source, content_type="application/json"), tenant_id)
         except TemplateFailed as failed:
             raise errors.InvalidArgument.field("down_conversion", str(failed)) from None
         if used:

@@ -32,7 +32,7 @@ async def preview(
         if template.preset is not None:
             used = list(presets.PRESETS[template.preset].secrets)
         else:
-            used = list(await renderer.check(template))
+            used = list(await renderer.check(template, tenant_id))
         known = {*used, *(stored.template_secret_names if stored else ())}
         secrets = {**dict.fromkeys(known, HIDDEN), **request.template_secrets}
         made = await renderer.render(template, event, secrets)

@@ -66,7 +66,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     ) -> pb.CreateSubscriptionResponse:
         """Create a subscription."""
         tenant_id = identity.tenant_of(request.tenant_id)
-        template = await templates.check(request.spec, self._renderer)
+        template = await templates.check(request.spec, self._renderer, tenant_id)
         draft = self._rules.new(request.spec, await _certificate(request.spec), template)
         return await _whole(self._create(request, tenant_id, draft))
 
@@ -75,7 +75,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     ) -> pb.TestNewSubscriptionResponse:
         """Have a test event sent for a subscription that is not created."""
         tenant_id = identity.tenant_of(request.tenant_id)
-        template = await templates.check(request.spec, self._renderer)
+        template = await templates.check(request.spec, self._renderer, tenant_id)
         draft = self._rules.new(request.spec, await _certificate(request.spec), template)
         if draft.destination is Destination.PULL:
             raise errors.InvalidArgument.field("destination", "must be http: only a target can be sent a test event")
@@ -144,7 +144,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         subscription_id = ids.parse("subscription_id", request.subscription_id)
         certificate = await _certificate(request.spec)
         is_named = not request.HasField("update_mask") or templates.FIELD in request.update_mask.paths
-        template = await templates.check(request.spec, self._renderer) if is_named else templates.Checked()
+        template = await templates.check(request.spec, self._renderer, tenant_id) if is_named else templates.Checked()
 
         def update_of(stored: Subscription, headers: Callable[[], Mapping[str, str]]) -> Draft | None:
             return self._rules.updated(request, stored, headers, certificate, template)

@@ -32,7 +32,7 @@ def of_message(message: pb.Template) -> Template:
     )
 
 
-async def check(spec: pb.SubscriptionSpec, renderer: Renderer) -> Checked:
+async def check(spec: pb.SubscriptionSpec, renderer: Renderer, tenant_id: str) -> Checked:
     """Return what is found of the template of a request. Its source is compiled in the sandbox."""
     if not spec.HasField("template"):
         return Checked()
@@ -43,7 +43,7 @@ async def check(spec: pb.SubscriptionSpec, renderer: Renderer) -> Checked:
     if template.preset is not None:
         return Checked(used=presets.PRESETS[template.preset].secrets)
     try:
-        return Checked(used=await renderer.check(template))
+        return Checked(used=await renderer.check(template, tenant_id))
     except TemplateFailed as failed:
         return Checked(refused=[errors.Violation(field=f"{FIELD}.source", description=str(failed))])
 

@@ -8,11 +8,13 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
 from dev.shape import templates
 from dev.shape.report import Report
 from services.domain.templates import child, sandbox
+from services.domain.templates import renderer as renderers
 from services.domain.templates.child import Request
 from services.domain.templates.renderer import Renderer
 from services.domain.templates.sources import Sources
@@ -54,7 +56,7 @@ async def test_a_stop_before_its_time_is_not_believed(
 ) -> None:
     requests = []
 
-    async def stopped_twice(request: Request) -> child.Reply:
+    async def stopped_twice(request: Request, _: str) -> child.Reply:
         requests.append(request)
         if len(requests) < 3:
             return child.Reply(ended=child.TOO_LONG, cpu_seconds=cpu_seconds)
@@ -138,6 +140,25 @@ async def test_a_template_that_was_stopped_is_rendered_for_another_tenant(render
     with pytest.raises(TemplateFailed, match="is tried again"):
         await renderer.render(large, event({"times": 1}, tenant_id="acme"), {})
     assert (await renderer.render(large, event({"times": 1}, tenant_id="other"), {})).body == b"[1]"
+
+
+async def test_tenants_that_wait_take_turns(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
+    exchange = renderer._sandbox._exchange
+    order: list[str] = []
+
+    async def noted(body: bytes) -> child.Reply:
+        asked = msgspec.msgpack.decode(body, type=Request).event
+        assert asked is not None
+        order.append(asked.tenant_id)
+        return await exchange(body)
+
+    monkeypatch.setattr(renderer._sandbox, "_exchange", noted)
+    monkeypatch.setattr(renderers, "MISTAKEN_STOPS", 1)  # a busy machine may stop one, which is not asked for again
+    tenants = [*["many"] * 20, "few", "few", "one"]
+    asked = [renderer.render(GOOD, event(tenant_id=tenant_id), {}) for tenant_id in tenants]
+    await asyncio.gather(*asked, return_exceptions=True)
+    # The first one is asked at once, and then each tenant has a turn before another one has its next.
+    assert order[:7] == ["many", "many", "few", "one", "many", "few", "many"]
 
 
 async def test_the_process_does_not_know_the_environment(monkeypatch: pytest.MonkeyPatch, renderer: Renderer) -> None:
