@@ -114,6 +114,17 @@ async def test_a_retry_job_gives_each_failed_delivery_one_attempt(world: World, 
     await world.agrees()
 
 
+@pytest.mark.parametrize("kind", [RETRY, JobKind.REPLAY])
+async def test_a_filter_is_not_evaluated_again_for_deliveries_that_exist(world: World, kind: JobKind) -> None:
+    subscription = await world.subscription("https://receiver.example/hook")
+    await failed(world, subscription, 3)
+    statement = "UPDATE subscriptions SET filter = 'event.data.amount > 1', filter_on_error = 'skip' WHERE id = $1"
+    await world.pool.execute(statement, subscription)
+    store = store_of(world)
+    job = await finished(world, store, await created(store, kind, of(subscription)))
+    assert (job.matched, job.done, job.skipped) == (3, 3, 0)
+
+
 async def test_a_job_without_a_bound_is_invalid(world: World) -> None:
     with pytest.raises(errors.InvalidArgument, match="must have a from time, a subscription_id, event_ids, a tag"):
         await created(store_of(world), RETRY, of())
