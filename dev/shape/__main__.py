@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import dev.shape
 
 # Modules that others use.
-_HELPERS = ("documents", "filter_reference", "hostile_schemas", "hostile_templates", "report")
+_HELPERS = ("conformance", "documents", "filter_reference", "hostile_schemas", "hostile_templates", "report")
 
 
 def parts() -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from dev.shape import conformance
 from dev.shape import filter_reference as reference
 from services.domain import limits
 from services.domain.filters import expression
@@ -219,12 +220,18 @@ def cost(subscriptions: int, *, repeats: int = 200) -> float:
 def run(seed: int = 1) -> bool:
     """Count in full; return whether all is as it should be."""
     rng = random.Random(seed)  # noqa: S311 - of a test
+    cases = conformance.cases()
+    unlike = conformance.wrong(cases)
+    _say(f"{len(cases)} cases of CEL's conformance tests, which are all that filters allow: {len(unlike)} differ")
     equal = equality(10_000, 200, rng)
     _say(
         f"{equal.evaluations:,} evaluations of 200 filters on 10,000 payloads: {equal.matches:,} match, "
         f"{equal.errors:,} errors, {len(equal.wrong)} differ from the reference"
     )
-    wrong = [f"{text} on {data}: {found} instead of {expected}" for text, data, found, expected in equal.wrong[:5]]
+    wrong = [
+        *unlike,
+        *(f"{text} on {data}: {found} instead of {expected}" for text, data, found, expected in equal.wrong[:5]),
+    ]
     hostile = hostility(1_000, rng)
     _say(
         f"1,000 hostile filters: {hostile.refused} refused, {hostile.evaluated} evaluated on payloads of 1 MiB in "

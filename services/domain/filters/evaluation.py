@@ -1,7 +1,7 @@
 """Filters on one event."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from time import perf_counter, thread_time
 from typing import Any
 from uuid import UUID
@@ -21,6 +21,9 @@ EVENT_SECONDS = 0.005
 # What begins or follows a value of JSON.
 _SEPARATORS = (b",", b"[", b"{")
 _UNREADABLE = "the payload is not JSON"
+_WITH_NUL = "the payload has a text with the character NUL"
+# How JSON has NUL. The library sees texts only up to there.
+_NUL = b"\\u0000"
 
 
 class OutOfTimeError(Exception):
@@ -123,6 +126,8 @@ class Evaluation:
             return (Verdict.MATCH if value else Verdict.NO_MATCH), ""
         if found.type().name() != "ERROR":
             return Verdict.ERROR, f"the result is not true or false, but of type {found.type().name()}"
+        if self._decoded is _CUT:
+            return Verdict.ERROR, _WITH_NUL
         return Verdict.ERROR, _UNREADABLE if self._decoded is _NOTHING else _plain(str(value))
 
     def _begin(self) -> None:
@@ -145,7 +150,10 @@ class Evaluation:
             except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
                 self._decoded = _NOTHING
             else:
-                variables["event.data"] = self._decoded
+                if _NUL in payload and any("\0" in text for text in _texts(self._decoded)):
+                    self._decoded = _CUT
+                else:
+                    variables["event.data"] = self._decoded
         else:
             self._decoded = _NOTHING
         self._activation = expression.environment().Activation(variables)
@@ -164,23 +172,28 @@ class Evaluation:
 
 
 _NOTHING: Mapping[str, Any] = {}
+# What the library would read only a part of.
+_CUT: Mapping[str, Any] = {}
 _VALUES = {Verdict.MATCH: True, Verdict.NO_MATCH: False, Verdict.ERROR: None}
 
 
 def _longest(value: Any) -> int:
     """Return at most how many bytes the longest text of a payload has."""
-    longest = 0
+    return max((len(text) if text.isascii() else 4 * len(text) for text in _texts(value)), default=0)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the texts of a payload, keys included."""
     left = [value]
     while left:
         one = left.pop()
         if isinstance(one, str):
-            longest = max(longest, len(one) if one.isascii() else 4 * len(one))
+            yield one
         elif isinstance(one, list):
             left += one
         elif isinstance(one, dict):
             left += one
             left += one.values()
-    return longest
 
 
 def _plain(message: str) -> str:

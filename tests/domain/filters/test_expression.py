@@ -134,6 +134,7 @@ def test_an_expression_is_refused_with_the_place_of_what_is_wrong(text: str, exp
         (b'{"a": 1}', {"content_encoding": "gzip"}, "the payload is not JSON"),
         (b'{"a": [' + b"0," * 20_000 + b"0]}", {}, "the payload has 20003 values; this filter allows 10000"),
         (b"null", {}, ""),
+        (b'{"a": 1, "b": [{"a\\u0000b": 0}]}', {}, "the payload has a text with the character NUL"),
     ],
 )
 def test_a_payload_that_a_filter_cannot_be_evaluated_for_is_an_error(
@@ -142,6 +143,10 @@ def test_a_payload_that_a_filter_cannot_be_evaluated_for_is_an_error(
     found, why = evaluation(raw=raw, **fields).evaluate(compiled("event.data.a == 1"))
     assert found is Verdict.ERROR
     assert expected in why
+
+
+def test_a_text_about_nul_is_no_text_with_nul() -> None:
+    assert verdict(r"event.data.a == '\\u0000'", raw=rb'{"a": "\\u0000"}') is Verdict.MATCH
 
 
 def test_a_filter_on_no_data_is_evaluated_for_any_payload() -> None:

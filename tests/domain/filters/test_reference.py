@@ -1,8 +1,15 @@
-"""Filters compared with a reference, and hostile ones: a sample of what `make acceptance-shape` counts in full."""
+"""Filters compared with CEL's own tests and a reference, and hostile ones: samples of `make acceptance-shape`."""
 
 import random
 
-from dev.shape import filters
+from dev.shape import conformance, filters
+
+
+def test_filters_say_what_the_conformance_tests_of_cel_expect() -> None:
+    cases = conformance.cases()
+    assert conformance.wrong(cases) == []
+    assert {case.verdict for case in cases} == {"match", "no_match", "error"}
+    assert len(cases) > 300
 
 
 def test_filters_say_what_the_reference_says() -> None:
