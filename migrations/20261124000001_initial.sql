@@ -881,6 +881,22 @@ CREATE TABLE duties (
     PRIMARY KEY (duty, place)
 );
 
+-- The processes of the service, for operators who look. Each writes its row now and then; what a crash of Postgres loses is
+-- written again within a minute, so nothing of it goes into the write-ahead log.
+CREATE UNLOGGED TABLE processes (
+    id         uuid PRIMARY KEY,
+    roles      text[] NOT NULL,
+    -- The host or the pod, and the number of the process there.
+    instance   text NOT NULL,
+    pid        integer NOT NULL,
+    version    text NOT NULL,
+    started_at timestamptz NOT NULL,
+    seen_at    timestamptz NOT NULL DEFAULT now(),
+    -- Requests that a worker may have in flight, and those that it has. Null without the role worker.
+    slots      integer,
+    busy_slots integer
+) WITH (fillfactor = 50);
+
 -- Deliveries that ended without a last attempt, for the statistics: cancelled, expired while they waited, or not to be sent.
 -- A row for each subscription and event type that a statement ended deliveries of; a roll-up that has settled its minute
 -- is the last to read it.

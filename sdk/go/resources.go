@@ -1334,6 +1334,23 @@ func (r *AuditResource) List(ctx context.Context, params AuditListParams, option
 	return pages[AuditEntry](ctx, r.client, &call{method: "GET", path: "/api/v1/admin/audit", query: params.values(), reads: true}, options)
 }
 
+// SystemResource has the operations on system.
+type SystemResource struct {
+	client *Client
+}
+
+// Get: Get what the service runs on.
+//
+// Get the processes of the service with their versions, the stores, the queue of all tenants, and the
+// partitions.
+//
+// A service that does not respond is listed in `unavailable`, and its part is missing. Everybody who
+// asks within 5 seconds gets the same.
+func (r *SystemResource) Get(ctx context.Context, options ...CallOption) (*System, error) {
+	found := new(System)
+	return found, r.client.call(ctx, &call{method: "GET", path: "/api/v1/system", reads: true}, options, map[int]any{200: found})
+}
+
 // Resources has every operation of the REST API.
 type Resources struct {
 	Webhooks *WebhooksResource
@@ -1365,6 +1382,8 @@ type Resources struct {
 	Sessions *SessionsResource
 
 	Audit *AuditResource
+
+	System *SystemResource
 }
 
 func (r *Resources) connect(client *Client) {
@@ -1383,4 +1402,5 @@ func (r *Resources) connect(client *Client) {
 	r.APIKeys = &APIKeysResource{client}
 	r.Sessions = &SessionsResource{client}
 	r.Audit = &AuditResource{client}
+	r.System = &SystemResource{client}
 }

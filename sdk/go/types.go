@@ -3262,6 +3262,172 @@ const (
 	SummaryGroupHour SummaryGroup = "hour"
 )
 
+// System: What the service runs on, as of a few seconds ago.
+type System struct {
+	// Version of the gateway that responds.
+	Version string `json:"version"`
+
+	// The processes, by role and age; at most 200. Empty while ingest is unavailable.
+	Processes []SystemProcess `json:"processes"`
+
+	// null while ingest is unavailable.
+	Postgres *SystemPostgres `json:"postgres"`
+
+	// null while delivery is unavailable.
+	Queue *SystemQueue `json:"queue"`
+
+	// null while delivery is unavailable.
+	Redis *SystemRedis `json:"redis"`
+
+	// Which services did not respond.
+	Unavailable []SystemUnavailable `json:"unavailable"`
+}
+
+// SystemHeld: Due deliveries that something holds.
+type SystemHeld struct {
+	HeldBy Hold `json:"held_by"`
+
+	Deliveries int64 `json:"deliveries"`
+}
+
+// SystemPartition: A day of a table.
+type SystemPartition struct {
+	Name string `json:"name"`
+
+	Table string `json:"table"`
+
+	// The beginning of its day, in UTC.
+	FromTime time.Time `json:"from_time"`
+
+	// The end of its day.
+	ToTime time.Time `json:"to_time"`
+
+	// Rows, as the server estimates them; null before it first did.
+	Rows *int64 `json:"rows"`
+
+	// Size on disk, with indexes and TOAST.
+	Bytes int64 `json:"bytes"`
+}
+
+// SystemPostgres: The database.
+type SystemPostgres struct {
+	// Version of the server.
+	Version string `json:"version"`
+
+	// Size of the database on disk.
+	Bytes int64 `json:"bytes"`
+
+	// Connections to the database, from all clients.
+	Connections int64 `json:"connections"`
+
+	// Connections that the server allows, to all databases.
+	MaxConnections int64 `json:"max_connections"`
+
+	// The newest migration that was applied.
+	SchemaVersion string `json:"schema_version"`
+
+	// When it was applied.
+	MigratedAt time.Time `json:"migrated_at"`
+
+	// The newest first; at most 500.
+	Partitions []SystemPartition `json:"partitions"`
+
+	// How many there are.
+	PartitionCount int64 `json:"partition_count"`
+
+	// Until when every table has partitions. They are made seven days ahead.
+	PartitionsUntil *time.Time `json:"partitions_until"`
+}
+
+// SystemProcess: A process of the service.
+type SystemProcess struct {
+	// Made as it starts.
+	ID string `json:"id"`
+
+	// What it does.
+	Roles []string `json:"roles"`
+
+	// Its host; in Kubernetes its pod.
+	Instance string `json:"instance"`
+
+	// Its number on that host.
+	Pid int64 `json:"pid"`
+
+	Version string `json:"version"`
+
+	StartedAt time.Time `json:"started_at"`
+
+	// When it was there last. It says so every 10 to 30 seconds.
+	SeenAt time.Time `json:"seen_at"`
+
+	// Whether it has said nothing for 75 seconds: it was killed, or cannot reach Postgres. It is
+	// forgotten after an hour, and at once if it stops in order.
+	Missing bool `json:"missing"`
+
+	// Requests that it may have in flight; null without the role `worker`.
+	Slots *int64 `json:"slots"`
+
+	// Requests that it had in flight when it was seen; null without the role `worker`.
+	BusySlots *int64 `json:"busy_slots"`
+}
+
+// SystemQueue: What is unfinished, in all tenants. Each number is counted up to 100,000.
+type SystemQueue struct {
+	// Deliveries that an additional worker could send at once.
+	Due int64 `json:"due"`
+
+	// Deliveries that wait for their next attempt.
+	Scheduled int64 `json:"scheduled"`
+
+	// Deliveries that a worker or a consumer has.
+	InFlight int64 `json:"in_flight"`
+
+	// Deliveries of large fan-outs that are yet to be created.
+	Expanding int64 `json:"expanding"`
+
+	// How long the oldest due delivery has waited.
+	OldestDueSeconds float64 `json:"oldest_due_seconds"`
+
+	// Due deliveries that are held, by what holds them.
+	Held []SystemHeld `json:"held"`
+
+	// Whether `held` is complete. A delivery process that does not dispatch knows only a part.
+	HeldKnown bool `json:"held_known"`
+
+	// Circuit breakers that are open.
+	BreakersOpen int64 `json:"breakers_open"`
+
+	// Circuit breakers that probe their endpoint.
+	BreakersHalfOpen int64 `json:"breakers_half_open"`
+}
+
+// SystemRedis: Redis, which stores nothing that must survive.
+type SystemRedis struct {
+	// Why it cannot be used; null if it can. Deliveries go on without it.
+	Error *string `json:"error"`
+
+	// What it says that it is; null if it does not.
+	Version *string `json:"version"`
+
+	// Memory that it uses; null if it does not say.
+	MemoryBytes *int64 `json:"memory_bytes"`
+
+	// Its limit; 0 without one, null if it does not say.
+	MaxMemoryBytes *int64 `json:"max_memory_bytes"`
+
+	// Messages to workers, unread or in progress, each with up to 64 deliveries; null without Redis.
+	Doorbells *int64 `json:"doorbells"`
+}
+
+// SystemUnavailable: A service that did not respond, so that a part is missing.
+type SystemUnavailable struct {
+	// `ingest` or `delivery`.
+	Service string `json:"service"`
+
+	// What it says.
+	Detail string `json:"detail"`
+}
+
 // Template: What is sent in place of an event's payload.
 type Template struct {
 	// null if it has a `source`.

@@ -17,8 +17,9 @@ from services.domain.tenants.scopes import Entry
 from services.platform.auth import finder
 from services.platform.auth.authenticator import Authenticator
 from services.platform.grpc import server as grpc_server
-from services.platform.process import background, lifecycle
+from services.platform.process import background, lifecycle, presence
 from services.platform.stores import duties, postgres
+from services.platform.stores.processes import ProcessStore
 
 SERVICES = (analytics_pb2.DESCRIPTOR.services_by_name["AnalyticsService"].full_name,)
 
@@ -30,6 +31,7 @@ async def serve(process: lifecycle.Process, settings: AnalyticsSettings) -> Asyn
         postgres.pool(process, settings) as pool,
         finder.running(process, settings, pool) as callers,
         duties.shared(process, pool, "roll_up") as duty,
+        presence.noted(process, ProcessStore(pool)),
     ):
         store = StatsStore(pool)
         duty.on_change(taken=lambda: None, lost=gauges.forget)

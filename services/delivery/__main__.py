@@ -6,7 +6,14 @@ from collections.abc import AsyncIterator
 
 import grpc
 
-from protos.webhook.v1 import deliveries_pb2, deliveries_pb2_grpc, jobs_pb2, jobs_pb2_grpc
+from protos.webhook.v1 import (
+    deliveries_pb2,
+    deliveries_pb2_grpc,
+    jobs_pb2,
+    jobs_pb2_grpc,
+    system_pb2,
+    system_pb2_grpc,
+)
 from services.delivery.api.endpoint_tests import EndpointTests, EndpointTestStore
 from services.delivery.api.live import Watching
 from services.delivery.api.retries import Retries
@@ -29,6 +36,7 @@ from services.delivery.jobs.service import JobService
 from services.delivery.jobs.store import JobStore
 from services.delivery.operational_webhooks import events as operational
 from services.delivery.operational_webhooks.events import OperationalEventStore as OperationalStore
+from services.delivery.queue.service import QueueService
 from services.delivery.settings import DeliverySettings
 from services.delivery.worker.live import Live
 from services.domain import doorbell, gates
@@ -40,12 +48,14 @@ from services.domain.tenants.scopes import Entry
 from services.platform.auth import finder
 from services.platform.auth.authenticator import Authenticator
 from services.platform.grpc import server as grpc_server
-from services.platform.process import background, lifecycle
+from services.platform.process import background, lifecycle, presence
 from services.platform.stores import duties, postgres, redis, signals
+from services.platform.stores.processes import ProcessStore
 
 SERVICES = (
     deliveries_pb2.DESCRIPTOR.services_by_name["DeliveryService"].full_name,
     jobs_pb2.DESCRIPTOR.services_by_name["JobService"].full_name,
+    system_pb2.DESCRIPTOR.services_by_name["QueueService"].full_name,
 )
 
 
@@ -62,6 +72,7 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
         weights.of_process(process, pool) as known,
         finder.running(process, settings, pool) as callers,
         duties.shared(process, pool, "dispatch") as duty,
+        presence.noted(process, ProcessStore(pool)),
         contextlib.AsyncExitStack() as stack,
     ):
         streams = doorbell.Streams.of(client)
@@ -117,6 +128,8 @@ async def serve(process: lifecycle.Process, settings: DeliverySettings) -> Async
             tests = EndpointTests(EndpointTestStore(pool), heard)
             service = DeliveryService(deliveries, Retries(deliveries, ringer, closed), tests, watching, pulls)
             deliveries_pb2_grpc.add_DeliveryServiceServicer_to_server(service, server)
+            queue = QueueService(store, client, streams, lambda: turns.sweeper.held if duty.held else None)
+            system_pb2_grpc.add_QueueServiceServicer_to_server(queue, server)
 
         authenticator = Authenticator(settings, callers.find, callers.find_actor)
         async with grpc_server.serving(process, settings, SERVICES, register, authenticator, Entry(pool).enter):

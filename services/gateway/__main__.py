@@ -8,6 +8,7 @@ import grpc
 import structlog
 
 from protos.webhook.v1 import access_pb2_grpc, ingest_pb2_grpc, subscriptions_pb2_grpc
+from services.domain import presence
 from services.gateway import app
 from services.gateway.accept.batches import IngestBatches
 from services.gateway.accept.routes import IngestTokens
@@ -55,6 +56,7 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
         # Nor for streams, which last: a server takes 128 calls on a connection.
         connected("delivery", settings.delivery_addr, settings.delivery_service_key, own_connection=True) as watching,
         connected("analytics", settings.analytics_addr, settings.analytics_service_key) as analytics,
+        presence.noted(process, ingest),
     ):
         channels = Channels(ingest=ingest, delivery=delivery, pulling=pulling, watching=watching, analytics=analytics)
         services = Backends.over(channels, timeout_seconds=settings.rpc_timeout_seconds)

@@ -23,6 +23,7 @@ from services.gateway.resources import (
     retries,
     stats,
     stream,
+    system,
     tenants,
 )
 from services.gateway.resources import sessions as admin_sessions
@@ -123,6 +124,7 @@ def described(services: Backends | None = None, *, with_operations: bool = False
         api_keys,
         admin_sessions,
         audit,
+        system,
     ):
         api.include_router(resource.router)
     paths = documentation.PATHS | cloudevents_documentation.PATHS

@@ -18,6 +18,8 @@ from protos.webhook.v1 import (
     ingest_pb2_grpc,
     subscriptions_pb2,
     subscriptions_pb2_grpc,
+    system_pb2,
+    system_pb2_grpc,
 )
 from services.domain import deliveries, doorbell, gates
 from services.domain.egress import policy as egress
@@ -54,12 +56,15 @@ from services.ingest.subscriptions.cache import SubscriptionCache
 from services.ingest.subscriptions.service import SubscriptionService
 from services.ingest.subscriptions.slow_filters import SlowFilters
 from services.ingest.subscriptions.store import SubscriptionStore
+from services.ingest.system.service import SystemService
+from services.ingest.system.store import SystemStore
 from services.platform.auth import finder
 from services.platform.auth.authenticator import Authenticator
 from services.platform.clock import Clock
 from services.platform.grpc import server as grpc_server
-from services.platform.process import background, lifecycle
+from services.platform.process import background, lifecycle, presence
 from services.platform.stores import postgres, redis, signals
+from services.platform.stores.processes import ProcessStore
 
 if TYPE_CHECKING:
     from services.ingest.access.oidc.sign_in import SignIn
@@ -72,6 +77,7 @@ SERVICES = (
     access_pb2.DESCRIPTOR.services_by_name["AccessService"].full_name,
     audit_pb2.DESCRIPTOR.services_by_name["AuditService"].full_name,
     catalog_pb2.DESCRIPTOR.services_by_name["CatalogService"].full_name,
+    system_pb2.DESCRIPTOR.services_by_name["SystemService"].full_name,
 )
 PARTITIONS_INTERVAL_SECONDS = 3600
 PARTITIONS_RETRY_SECONDS = 1
@@ -93,6 +99,7 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
         weights.of_process(process, pool) as known,
         finder.running(process, settings, pool) as callers,
         deliveries.handover(process) as handover,
+        presence.noted(process, ProcessStore(pool)),
     ):
         vault = Vault(await encryption.known_keys(process, pool, settings))
         store = SubscriptionStore(
@@ -169,6 +176,8 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
             access_pb2_grpc.add_AccessServiceServicer_to_server(access, server)
             audit_pb2_grpc.add_AuditServiceServicer_to_server(AuditService(AuditStore(pool)), server)
             catalog_pb2_grpc.add_CatalogServiceServicer_to_server(CatalogService(catalog, catalogs, renderer), server)
+            system = SystemService(SystemStore(pool), ProcessStore(pool))
+            system_pb2_grpc.add_SystemServiceServicer_to_server(system, server)
 
         try:
             authenticator = Authenticator(settings, callers.find, callers.find_actor)

@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from protos.webhook.v1 import ingest_pb2_grpc
+from services.domain import presence
 from services.platform.grpc import client, tls
 from services.platform.process import lifecycle
 from services.platform.stores import postgres
@@ -31,10 +32,13 @@ async def serve(process: lifecycle.Process, settings: RelaySettings) -> AsyncIte
         publisher = Publisher(ingest_pb2_grpc.IngestServiceStub(ingest), tenant_id=settings.outbox_tenant)
         relay = Relay(store, publisher, poll_seconds=settings.outbox_poll_seconds)
         process.health.add_optional("relaying", relay.check)
+        # An API key does not allow it.
+        noted = contextlib.nullcontext() if settings.outbox_api_key else presence.noted(process, ingest)
         claiming = process.spawn("outbox_claims", relay.run())
         measuring = process.spawn("outbox_measures", relay.measure())
         try:
-            yield
+            async with noted:
+                yield
         finally:
             await process.cancel(claiming)
             left_seconds = process.seconds_to_stop(settings.shutdown_grace_seconds)

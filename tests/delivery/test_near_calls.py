@@ -29,13 +29,16 @@ from protos.webhook.v1 import (
     ingest_pb2,
     jobs_pb2,
     subscriptions_pb2,
+    system_pb2,
 )
 from services.analytics import __main__ as analytics
 from services.analytics.settings import AnalyticsSettings
 from services.delivery import __main__ as delivery
+from services.delivery.queue import service as queue
 from services.delivery.settings import DeliverySettings
 from services.ingest import __main__ as ingest
 from services.ingest.settings import IngestSettings
+from services.ingest.system import service as system
 from services.platform import ids
 from services.platform.auth import identity, roles
 from services.platform.grpc import calls, client
@@ -52,7 +55,12 @@ SETTINGS = {"ingest": IngestSettings, "delivery": DeliverySettings, "analytics":
 # Statistics change at the start alone, and not between the calls that are compared.
 ONLY_OF = {"analytics": {"rollup_interval_seconds": 3600.0}}
 SERVES: Mapping[str, Any] = {"ingest": ingest.serve, "delivery": delivery.serve, "analytics": analytics.serve}
-ROLE_OF = {"DeliveryService": "delivery", "JobService": "delivery", "AnalyticsService": "analytics"}
+ROLE_OF = {
+    "DeliveryService": "delivery",
+    "JobService": "delivery",
+    "QueueService": "delivery",
+    "AnalyticsService": "analytics",
+}
 DESCRIPTORS = {f"/{method.containing_service.full_name}/{method.name}": method for method in methods()}
 REQUEST_ID = "the-request-of-this-test"
 # What differs between any two calls of a method.
@@ -109,6 +117,9 @@ async def served(stores: Stores) -> AsyncIterator[Served]:
         "encryption_keys": ENCRYPTION_KEY,
         "metrics_port": 0,
     }
+    # What operators look at does not change between the calls that are compared.
+    for module in (queue, system):
+        patch.setattr(module, "FRESH_SECONDS", 3600.0)
     whole = Whole(tuple(SERVES), servers=len(SERVES))
     numbers = dict(zip(SERVES, ports.free_ports(len(SERVES)), strict=True))
     async with contextlib.AsyncExitStack() as stack:
@@ -427,6 +438,13 @@ CASES: Mapping[str, Made] = {
     ),
     "AccessService/RevokePortalLink": made_by(link, lambda made: access_pb2.RevokePortalLinkRequest(id=made.link.id)),
     "AuditService/ListAuditEntries": always(audit_pb2.ListAuditEntriesRequest(page_size=1)),
+    "SystemService/GetSystem": always(system_pb2.GetSystemRequest()),
+    "SystemService/NoteProcess": always(
+        system_pb2.NoteProcessRequest(
+            process=system_pb2.ServiceProcess(id=NOTHING, roles=["gateway"], instance="a", version="1"), ends=True
+        )
+    ),
+    "QueueService/GetQueue": always(system_pb2.GetQueueRequest()),
 }
 METHODS = {f"/webhook.v1.{name}": make for name, make in CASES.items()}
 # How a call is made, beside its request: a gateway's with all that it needs, and ways to be refused.

@@ -19,6 +19,8 @@ from protos.webhook.v1 import (
     jobs_pb2_grpc,
     subscriptions_pb2,
     subscriptions_pb2_grpc,
+    system_pb2,
+    system_pb2_grpc,
 )
 from services.platform import errors, ids
 from services.platform.auth import keys
@@ -36,6 +38,8 @@ NAMES = (
     "webhook.v1.DeliveryService",
     "webhook.v1.JobService",
     "webhook.v1.AnalyticsService",
+    "webhook.v1.SystemService",
+    "webhook.v1.QueueService",
 )
 
 
@@ -99,6 +103,8 @@ class Services(
     deliveries_pb2_grpc.DeliveryServiceServicer,
     jobs_pb2_grpc.JobServiceServicer,
     analytics_pb2_grpc.AnalyticsServiceServicer,
+    system_pb2_grpc.SystemServiceServicer,
+    system_pb2_grpc.QueueServiceServicer,
 ):
     """Record requests, and respond as configured."""
 
@@ -140,6 +146,10 @@ class Services(
         self.rendered = subscriptions_pb2.PreviewTemplateResponse()
         self.stats = analytics_pb2.Stats()
         self.series = analytics_pb2.GetStatsSeriesResponse()
+        self.system = system_pb2.GetSystemResponse(
+            looked_at=NOW, database=system_pb2.Database(version="18.1", migrated_at=NOW)
+        )
+        self.queue = system_pb2.GetQueueResponse(looked_at=NOW, redis=system_pb2.RedisStatus(doorbells=0))
 
     async def _called(self, request: object) -> None:
         self.requests.append(request)
@@ -395,6 +405,17 @@ class Services(
         await self._called(request)
         return self.series
 
+    async def GetSystem(self, request: Any, _context: Context) -> system_pb2.GetSystemResponse:
+        await self._called(request)
+        return self.system
+
+    async def NoteProcess(self, request: Any, _context: Context) -> system_pb2.NoteProcessResponse:
+        raise NotImplementedError
+
+    async def GetQueue(self, request: Any, _context: Context) -> system_pb2.GetQueueResponse:
+        await self._called(request)
+        return self.queue
+
     def register(self, server: grpc.aio.Server) -> None:
         """Add all services to a server."""
         subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(self, server)
@@ -402,6 +423,8 @@ class Services(
         deliveries_pb2_grpc.add_DeliveryServiceServicer_to_server(self, server)
         jobs_pb2_grpc.add_JobServiceServicer_to_server(self, server)
         analytics_pb2_grpc.add_AnalyticsServiceServicer_to_server(self, server)
+        system_pb2_grpc.add_SystemServiceServicer_to_server(self, server)
+        system_pb2_grpc.add_QueueServiceServicer_to_server(self, server)
 
     @contextlib.asynccontextmanager
     async def serving(self, port: int = 0) -> AsyncIterator[None]:

@@ -853,6 +853,24 @@ export class AuditResource {
   }
 }
 
+/** Operations on system. */
+export class SystemResource {
+  constructor(private readonly transport: Transport) {}
+
+  /**
+   * Get what the service runs on.
+   *
+   * Get the processes of the service with their versions, the stores, the queue of all tenants, and the
+   * partitions.
+   *
+   * A service that does not respond is listed in `unavailable`, and its part is missing. Everybody who
+   * asks within 5 seconds gets the same.
+   */
+  get(): Promise<Schemas['System']> {
+    return this.transport.call({ method: 'GET', path: '/api/v1/system', statuses: [200], reads: true });
+  }
+}
+
 /** Every operation of the REST API, by resource. */
 export class Api {
   readonly webhooks: WebhooksResource;
@@ -870,6 +888,7 @@ export class Api {
   readonly apiKeys: ApiKeysResource;
   readonly sessions: SessionsResource;
   readonly audit: AuditResource;
+  readonly system: SystemResource;
 
   constructor(protected readonly transport: Transport) {
     this.webhooks = new WebhooksResource(transport);
@@ -887,5 +906,6 @@ export class Api {
     this.apiKeys = new ApiKeysResource(transport);
     this.sessions = new SessionsResource(transport);
     this.audit = new AuditResource(transport);
+    this.system = new SystemResource(transport);
   }
 }

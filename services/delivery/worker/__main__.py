@@ -30,9 +30,10 @@ from services.domain.secrets import encryption
 from services.domain.secrets.vault import Vault
 from services.domain.tenants import weights
 from services.platform import ids
-from services.platform.process import background, lifecycle
+from services.platform.process import background, lifecycle, presence
 from services.platform.stores import postgres, redis, signals
 from services.platform.stores.availability import STORE_AWAY
+from services.platform.stores.processes import ProcessStore
 
 # A worker that starts or stops changes the count within 15 s.
 PRESENCE_SECONDS = 5.0
@@ -55,6 +56,7 @@ async def serve(
         weights.of_process(process, pool) as known,
         _destinations(process, settings, pool, policy or egress.policy(settings)) as destinations,
         deliveries.handover(process) as handover,
+        presence.noted(process, ProcessStore(pool)),
     ):
         store = WorkerStore(pool, settings)
         live = Live(client)
@@ -85,6 +87,7 @@ async def serve(
         looking = process.spawn("due_look_ups", bells.look())
         listening = process.spawn("doorbells", bells.listen())
         handover.worker = scheduler
+        process.whole.load = scheduler.load
         try:
             yield
         finally:

@@ -356,6 +356,10 @@ class Scheduler(NearWorker):
             await asyncio.sleep(wait)
         self._claimed_at = time.monotonic()
 
+    def load(self) -> tuple[int, int]:
+        """Return how many requests may be in flight, and how many are."""
+        return self._slots, self._lanes.in_flight
+
     def share_bounds(self, workers: int) -> None:
         """Keep to this worker's share of what tenants and hosts may have over so many, one request at least."""
         self._lanes.bound(

@@ -24,6 +24,7 @@ from protos.webhook.v1 import (
     ingest_pb2_grpc,
     jobs_pb2_grpc,
     subscriptions_pb2_grpc,
+    system_pb2_grpc,
 )
 from services.gateway.web import callers, problems
 from services.gateway.web.callers import Caller
@@ -44,6 +45,7 @@ if TYPE_CHECKING:  # the asynchronous stubs exist only for the type checker
     from protos.webhook.v1.ingest_pb2_grpc import IngestServiceAsyncStub
     from protos.webhook.v1.jobs_pb2_grpc import JobServiceAsyncStub
     from protos.webhook.v1.subscriptions_pb2_grpc import SubscriptionServiceAsyncStub
+    from protos.webhook.v1.system_pb2_grpc import QueueServiceAsyncStub, SystemServiceAsyncStub
 
 
 class _OfTenant(Protocol):
@@ -113,6 +115,9 @@ class Backends:
     # Of all tenants; their requests name them themselves, and they ask for the caller's own key.
     access: "AccessServiceAsyncStub"
     audit: "AuditServiceAsyncStub"
+    system: "SystemServiceAsyncStub"
+    # For operators, too, but it asks only for the id of their key.
+    queue: "QueueServiceAsyncStub"
     timeout_seconds: float
     pullers: ConcurrencyLimit = dataclasses.field(default_factory=_pullers, repr=False)
     # The bytes of what they have not read.
@@ -137,6 +142,8 @@ class Backends:
             analytics=analytics_pb2_grpc.AnalyticsServiceStub(channels.analytics),
             access=access_pb2_grpc.AccessServiceStub(channels.ingest),
             audit=audit_pb2_grpc.AuditServiceStub(channels.ingest),
+            system=system_pb2_grpc.SystemServiceStub(channels.ingest),
+            queue=system_pb2_grpc.QueueServiceStub(channels.delivery),
             timeout_seconds=timeout_seconds,
         )
 
@@ -184,6 +191,10 @@ class Backends:
         Only these get the caller's key itself, so that the other services cannot collect keys.
         """
         return await self._answer(method, request, self.key)
+
+    async def inspect(self, method: "Method[Request, Answer]", request: Request) -> Answer:
+        """Call a method for operators that is of no tenant, and reads: it gets the id of the caller's key."""
+        return await self._answer(method, request, None)
 
     async def _answer(
         self,

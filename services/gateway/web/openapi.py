@@ -42,7 +42,7 @@ TAGS = [
     {"name": "jobs", "description": "Retry, replay, or cancel many deliveries at once."},
     {"name": "statistics", "description": "Counts and latencies of attempts."},
     {"name": "portal", "description": "Let customers see and steer what is theirs."},
-    {"name": "admin", "description": "Tenants, API keys and the audit log. Requires role `admin`."},
+    {"name": "admin", "description": "Tenants, API keys, the audit log and the system. Requires role `admin`."},
     {"name": "operations", "description": "Health and metrics. No API key is needed."},
     {"name": "received", "description": "What receivers get."},
 ]
@@ -131,7 +131,9 @@ _EXAMPLES: dict[int, tuple[str, errors.WebhookError]] = {
 }
 _IN_USE = errors.IdempotencyKeyInUse("the first request with this Idempotency-Key is still running; try again")
 # Operations that do not act in a tenant.
-_WITHOUT_TENANT = frozenset(("create_tenant", "list_tenants", "delete_tenant", "revoke_api_key", "revoke_session"))
+_WITHOUT_TENANT = frozenset(
+    ("create_tenant", "list_tenants", "delete_tenant", "revoke_api_key", "revoke_session", "get_system")
+)
 _TENANT: dict[str, Any] = {
     "name": callers.TENANT,
     "in": "header",

@@ -191,6 +191,9 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.AccessService/GetPortalLink": Rule(Role.SERVICE, Service.ALONE),
     "/webhook.v1.AccessService/ExchangePortalLink": Rule(Role.SERVICE, Service.ALONE),
     "/webhook.v1.AuditService/ListAuditEntries": _ADMIN,
+    "/webhook.v1.SystemService/GetSystem": _ADMIN,
+    "/webhook.v1.SystemService/NoteProcess": Rule(Role.SERVICE, Service.ALONE),
+    "/webhook.v1.QueueService/GetQueue": Rule(Role.ADMIN, Service.ACTOR),
 }
 # The services of gRPC itself: health, and reflection, which describes the API.
 OF_GRPC = ("/grpc.health.v1.Health/", "/grpc.reflection.v1alpha.ServerReflection/")

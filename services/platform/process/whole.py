@@ -10,10 +10,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
 import structlog
 
+from services.platform import ids
 from services.platform.process import logs, probes
 
 log = structlog.get_logger(__name__)
@@ -53,6 +55,10 @@ class Whole:
         self.roles = tuple(roles)
         self.name = "+".join(roles)
         self.servers = servers
+        self.id = ids.new()
+        self.started_at = datetime.now(UTC)
+        # Of a worker: what returns how many requests may be in flight, and how many are.
+        self.load: Callable[[], tuple[int, int]] | None = None
         self.health = probes.Roles()
         # The roles that can be called here and now, without a socket.
         self.near: dict[str, Near] = {}

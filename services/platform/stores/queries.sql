@@ -10,6 +10,30 @@ ON CONFLICT (duty, place) DO UPDATE SET holder = excluded.holder, held_until = e
 WHERE duties.holder = excluded.holder OR duties.held_until < clock_timestamp()
 RETURNING place
 
+-- note_process --
+-- Notes that the process $1 is there, and forgets those that were not for longer than $9, or whose place it has. There are
+-- never more than $10.
+WITH gone AS (
+    DELETE FROM processes WHERE id IN (
+        SELECT id FROM processes
+        WHERE id <> $1 AND (seen_at < now() - $9::interval OR roles = $2 AND instance = $3 AND pid = $4)
+        ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED
+    )
+)
+INSERT INTO processes (id, roles, instance, pid, version, started_at, slots, busy_slots)
+SELECT $1, $2::text[], $3, $4::int, $5, $6::timestamptz, $7::int, $8::int
+WHERE (SELECT count(*) FROM processes) < $10 OR EXISTS (SELECT FROM processes WHERE id = $1)
+ON CONFLICT (id) DO UPDATE SET seen_at = now(), slots = excluded.slots, busy_slots = excluded.busy_slots
+
+-- forget_process --
+-- Forgets a process that ends.
+DELETE FROM processes WHERE id = $1
+
+-- select_processes --
+-- Reads up to $2 processes, by role and age, and whether they have said nothing for $1.
+SELECT *, seen_at < now() - $1::interval AS missing FROM processes
+ORDER BY array_to_string(roles, ' '), started_at, id LIMIT $2
+
 -- leave_duty --
 -- Gives up what the holder $2 has of a duty.
 DELETE FROM duties WHERE duty = $1 AND holder = $2

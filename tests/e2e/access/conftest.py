@@ -24,8 +24,10 @@ PROCESSES: Mapping[str, str] = {
     "webhook.v1.CatalogService": "ingest",
     "webhook.v1.IngestService": "ingest",
     "webhook.v1.SubscriptionService": "ingest",
+    "webhook.v1.SystemService": "ingest",
     "webhook.v1.DeliveryService": "delivery",
     "webhook.v1.JobService": "delivery",
+    "webhook.v1.QueueService": "delivery",
     "webhook.v1.AnalyticsService": "analytics",
 }
 OIDC_GROUP_ROLES = [

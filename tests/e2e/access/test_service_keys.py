@@ -34,6 +34,7 @@ ALONE = {
     "/webhook.v1.AccessService/ExchangePortalLink",
     "/webhook.v1.IngestService/BatchIngest",
     "/webhook.v1.SubscriptionService/CheckIngestToken",
+    "/webhook.v1.SystemService/NoteProcess",
 }
 WITH_THE_ADMINS_KEY = {
     "/webhook.v1.AccessService/CreateTenant",
@@ -47,6 +48,7 @@ WITH_THE_ADMINS_KEY = {
     "/webhook.v1.AccessService/ListSessions",
     "/webhook.v1.AccessService/RevokeSession",
     "/webhook.v1.AuditService/ListAuditEntries",
+    "/webhook.v1.SystemService/GetSystem",
 }
 METHODS = {f"/{method.containing_service.full_name}/{method.name}" for method in methods()}
 WITH_AN_ACTOR = METHODS - ALONE - WITH_THE_ADMINS_KEY

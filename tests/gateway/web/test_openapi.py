@@ -122,6 +122,7 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "GET /api/v1/admin/sessions list_sessions",
         "DELETE /api/v1/admin/sessions/{session_id} revoke_session",
         "GET /api/v1/admin/audit list_audit_entries",
+        "GET /api/v1/system get_system",
         "GET /livez livez",
         "GET /healthz healthz",
         "GET /readyz readyz",

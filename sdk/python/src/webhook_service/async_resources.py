@@ -87,6 +87,7 @@ from webhook_service.models import (
     SubscriptionKind,
     SubscriptionPage,
     SummaryGroup,
+    System,
     TemplateBody,
     TemplateEvent,
     TemplatePreview,
@@ -1847,6 +1848,22 @@ class AsyncAuditResource(AsyncResource):
         return AsyncPages(self._transport, call, AuditPage)
 
 
+class AsyncSystemResource(AsyncResource):
+    """Operations on system."""
+
+    async def get(self) -> System:
+        """Get what the service runs on.
+
+        Get the processes of the service with their versions, the stores, the queue of all tenants,
+        and the partitions.
+
+        A service that does not respond is listed in `unavailable`, and its part is missing.
+        Everybody who asks within 5 seconds gets the same.
+        """
+        call = Call("GET", "/api/v1/system", responses={200: System}, reads=True)
+        return cast("System", await self._transport.call(call))
+
+
 class AsyncApi(AsyncTransport):
     """Every operation of the REST API, by resource."""
 
@@ -1866,3 +1883,4 @@ class AsyncApi(AsyncTransport):
         self.api_keys = AsyncApiKeysResource(self)
         self.sessions = AsyncSessionsResource(self)
         self.audit = AsyncAuditResource(self)
+        self.system = AsyncSystemResource(self)

@@ -3243,6 +3243,181 @@ class SubscriptionPatch(Model, kw_only=True):
     """
 
 
+class System(Model, kw_only=True):
+    """What the service runs on, as of a few seconds ago."""
+
+    version: str
+    """Version of the gateway that responds."""
+
+    processes: list[SystemProcess]
+    """The processes, by role and age; at most 200. Empty while ingest is unavailable."""
+
+    postgres: SystemPostgres | None
+    """null while ingest is unavailable."""
+
+    queue: SystemQueue | None
+    """null while delivery is unavailable."""
+
+    redis: SystemRedis | None
+    """null while delivery is unavailable."""
+
+    unavailable: list[SystemUnavailable]
+    """Which services did not respond."""
+
+
+class SystemHeld(Model, kw_only=True):
+    """Due deliveries that something holds."""
+
+    held_by: Hold
+
+    deliveries: int
+
+
+class SystemPartition(Model, kw_only=True):
+    """A day of a table."""
+
+    name: str
+
+    table: str
+
+    from_time: datetime
+    """The beginning of its day, in UTC."""
+
+    to_time: datetime
+    """The end of its day."""
+
+    rows: int | None
+    """Rows, as the server estimates them; null before it first did."""
+
+    bytes: int
+    """Size on disk, with indexes and TOAST."""
+
+
+class SystemPostgres(Model, kw_only=True):
+    """The database."""
+
+    version: str
+    """Version of the server."""
+
+    bytes: int
+    """Size of the database on disk."""
+
+    connections: int
+    """Connections to the database, from all clients."""
+
+    max_connections: int
+    """Connections that the server allows, to all databases."""
+
+    schema_version: str
+    """The newest migration that was applied."""
+
+    migrated_at: datetime
+    """When it was applied."""
+
+    partitions: list[SystemPartition]
+    """The newest first; at most 500."""
+
+    partition_count: int
+    """How many there are."""
+
+    partitions_until: datetime | None
+    """Until when every table has partitions. They are made seven days ahead."""
+
+
+class SystemProcess(Model, kw_only=True):
+    """A process of the service."""
+
+    id: str
+    """Made as it starts."""
+
+    roles: list[str]
+    """What it does."""
+
+    instance: str
+    """Its host; in Kubernetes its pod."""
+
+    pid: int
+    """Its number on that host."""
+
+    version: str
+
+    started_at: datetime
+
+    seen_at: datetime
+    """When it was there last. It says so every 10 to 30 seconds."""
+
+    missing: bool
+    """Whether it has said nothing for 75 seconds: it was killed, or cannot reach Postgres. It is
+    forgotten after an hour, and at once if it stops in order.
+    """
+
+    slots: int | None
+    """Requests that it may have in flight; null without the role `worker`."""
+
+    busy_slots: int | None
+    """Requests that it had in flight when it was seen; null without the role `worker`."""
+
+
+class SystemQueue(Model, kw_only=True):
+    """What is unfinished, in all tenants. Each number is counted up to 100,000."""
+
+    due: int
+    """Deliveries that an additional worker could send at once."""
+
+    scheduled: int
+    """Deliveries that wait for their next attempt."""
+
+    in_flight: int
+    """Deliveries that a worker or a consumer has."""
+
+    expanding: int
+    """Deliveries of large fan-outs that are yet to be created."""
+
+    oldest_due_seconds: float
+    """How long the oldest due delivery has waited."""
+
+    held: list[SystemHeld]
+    """Due deliveries that are held, by what holds them."""
+
+    held_known: bool
+    """Whether `held` is complete. A delivery process that does not dispatch knows only a part."""
+
+    breakers_open: int
+    """Circuit breakers that are open."""
+
+    breakers_half_open: int
+    """Circuit breakers that probe their endpoint."""
+
+
+class SystemRedis(Model, kw_only=True):
+    """Redis, which stores nothing that must survive."""
+
+    error: str | None
+    """Why it cannot be used; null if it can. Deliveries go on without it."""
+
+    version: str | None
+    """What it says that it is; null if it does not."""
+
+    memory_bytes: int | None
+    """Memory that it uses; null if it does not say."""
+
+    max_memory_bytes: int | None
+    """Its limit; 0 without one, null if it does not say."""
+
+    doorbells: int | None
+    """Messages to workers, unread or in progress, each with up to 64 deliveries; null without Redis."""
+
+
+class SystemUnavailable(Model, kw_only=True):
+    """A service that did not respond, so that a part is missing."""
+
+    service: str
+    """`ingest` or `delivery`."""
+
+    detail: str
+    """What it says."""
+
+
 class Template(Model, kw_only=True):
     """What is sent in place of an event's payload."""
 

@@ -87,6 +87,7 @@ from webhook_service.models import (
     SubscriptionKind,
     SubscriptionPage,
     SummaryGroup,
+    System,
     TemplateBody,
     TemplateEvent,
     TemplatePreview,
@@ -1845,6 +1846,22 @@ class AuditResource(Resource):
         return Pages(self._transport, call, AuditPage)
 
 
+class SystemResource(Resource):
+    """Operations on system."""
+
+    def get(self) -> System:
+        """Get what the service runs on.
+
+        Get the processes of the service with their versions, the stores, the queue of all tenants,
+        and the partitions.
+
+        A service that does not respond is listed in `unavailable`, and its part is missing.
+        Everybody who asks within 5 seconds gets the same.
+        """
+        call = Call("GET", "/api/v1/system", responses={200: System}, reads=True)
+        return cast("System", self._transport.call(call))
+
+
 class Api(Transport):
     """Every operation of the REST API, by resource."""
 
@@ -1864,3 +1881,4 @@ class Api(Transport):
         self.api_keys = ApiKeysResource(self)
         self.sessions = SessionsResource(self)
         self.audit = AuditResource(self)
+        self.system = SystemResource(self)
