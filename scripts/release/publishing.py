@@ -121,7 +121,7 @@ PLACES = (
         value=lambda to: to.image,
     ),
     Place(
-        files=("docs/operations/releasing.md", *_SDK_PAGES),
+        files=("docs/operations/releasing.md", "console/pages/admin/system.js", *_SDK_PAGES),
         pattern=r"(?P<value>https://[a-z0-9.-]+/[\w./-]+?)(?=/blob/main/|/\\?\.github/workflows/)",
         value=lambda to: to.repository,
     ),

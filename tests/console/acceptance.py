@@ -60,14 +60,39 @@ async def test_settings_change_only_what_was_changed(window: Window, receiver: R
     await window.open(f"/subscriptions/{subscription_id}?view=settings")
     await page.get_by_label("Requests per second").fill("25")
     await page.get_by_label("Metadata").fill("team=b")
+    await page.get_by_label("Versions of events").fill("invoice.*=2\norder.created = 1")
     await page.get_by_label("X-Team").uncheck()
     await button(page, "Save changes").click()
     await page.get_by_text("Nothing is changed.").wait_for()
     stored = (await api.http.get(f"/api/v1/subscriptions/{subscription_id}")).json()
     assert stored["rate_limit_per_second"] == 25
     assert stored["metadata"] == {"team": "b"}
+    assert stored["event_versions"] == {"invoice.*": 2, "order.created": 1}
     assert stored["header_names"] == ["Authorization"]
     assert stored["target_url"] == receiver.url("/settings")
+
+
+async def test_the_system_is_shown_with_its_processes_queue_stores_and_days(window: Window, api: Api) -> None:
+    found = (await api.http.get("/api/v1/system")).json()
+    page = window.page
+    await window.open("/system")
+    processes = page.get_by_role("table", name="Processes")
+    await processes.get_by_text("Running").first.wait_for()
+    assert await processes.get_by_text("Running").count() == len(found["processes"]) == 1
+    assert await page.get_by_text("is running:").count() == 0
+    waiting = page.get_by_role("table", name="Queue")
+    due = await waiting.get_by_role("link", name="Due", exact=True).get_attribute("href")
+    assert due is not None
+    assert due.startswith("/deliveries?status=pending&from=")
+    for runbook in ("WebhookBacklogGrowing", "WebhookOldestWaiting", "WebhookBreakersOpen", "WebhookRedisAway"):
+        address = await page.get_by_role("link", name=runbook, exact=True).first.get_attribute("href")
+        assert address is not None
+        assert address.endswith(f"/docs/operations/runbooks/{runbook}.md")
+    await page.get_by_text(found["postgres"]["schema_version"]).wait_for()
+    await page.get_by_text(found["redis"]["version"]).wait_for()
+    days = page.get_by_role("table", name="Partitions by day")
+    begun = [one["from_time"][:10] for one in found["postgres"]["partitions"]]
+    await days.get_by_text(min(begun)).wait_for()
 
 
 async def test_every_page_is_accessible_in_both_themes_and_fits_320_pixels(

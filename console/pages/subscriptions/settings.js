@@ -36,6 +36,7 @@ const inputs = (subscription) => ({
   filter: subscription.filter || "",
   filter_on_error: subscription.filter_on_error,
   metadata: Object.entries(subscription.metadata).map((pair) => pair.join("=")).join("\n"),
+  event_versions: Object.entries(subscription.event_versions).map((pair) => pair.join("=")).join("\n"),
   rate_limit_per_second: subscription.rate_limit_per_second === null ? "" : String(subscription.rate_limit_per_second),
   rate_limit_burst: subscription.rate_limit_burst === null ? "" : String(subscription.rate_limit_burst),
   timeout_seconds: subscription.timeout_seconds === null ? "" : String(subscription.timeout_seconds),
@@ -63,6 +64,10 @@ function patch(before, after) {
     const pairs = Object.fromEntries(lines(after.metadata).map((line) => [line.split("=")[0].trim(), line.slice(line.indexOf("=") + 1).trim()]));
     const old = Object.fromEntries(lines(before.metadata).map((line) => [line.split("=")[0], null]));
     found.metadata = { ...old, ...pairs };
+  }
+  if (changed("event_versions")) {
+    const pins = lines(after.event_versions).map((line) => [line.slice(0, line.lastIndexOf("=")).trim() || line, Number(line.slice(line.lastIndexOf("=") + 1))]);
+    found.event_versions = pins.length ? Object.fromEntries(pins) : null;
   }
   if (after.verification_secrets.trim()) found.verification_secrets = lines(after.verification_secrets);
   const headers = Object.fromEntries(lines(after.headers).map((line) => [line.split(":")[0].trim(), line.slice(line.indexOf(":") + 1).trim()]));
@@ -125,6 +130,7 @@ export function Settings({ subscription, path, onChanged }) {
             ${area("filter", "Filter", html`A condition in CEL that events also have to fulfill, such as <code>event.data.amount > 100</code>. Empty: none.${base.filter_stopped_at && html` <strong>It was stopped because it is too slow; save another one to start it again.</strong>`}`, 2)}
             <${Check} label="Deliver events that the filter cannot be evaluated for" hint="Such as one without a field that it names." checked=${value.filter_on_error === "deliver"} onChange=${(checked) => set({ ...value, filter_on_error: checked ? "deliver" : "skip" })} />
           `}
+          ${base.kind === "normal" && area("event_versions", "Versions of events", "type=version, one a line, such as invoice.*=2. Later versions are converted to it, as the catalog says. Empty: as they are.", 2)}
           ${area("metadata", "Metadata", "key=value, one a line; to find it by.", 2)}
         </fieldset>
       <//>

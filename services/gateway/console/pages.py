@@ -43,6 +43,8 @@ _UNSERVED_FOLDERS = frozenset(("node_modules", "tests", "types"))
 # What only developers and the type checker read, an eighth of all bytes: whole lines outside of texts, which never
 # begin so. Vendored files keep their notices.
 _COMMENTS = re.compile(rb"^[ ]*(?:/\*\*(?:[^*]|\*(?!/))*\*/|//[^\n]*)\n", re.MULTILINE)
+_CASTS = re.compile(rb"/\*\* @type [^\n]*? \*/ ?")
+_CSS_COMMENTS = re.compile(rb"^[ ]*/\*[^\n]*\*/\n", re.MULTILINE)
 _VENDORED = "vendor"
 
 
@@ -124,5 +126,8 @@ def served_files(folder: Path = FOLDER) -> Iterator[tuple[str, bytes]]:
             continue
         if static.media_type(path.name) and path.is_file():
             body = path.read_bytes()
-            is_ours = path.suffix == ".js" and parts[0] != _VENDORED
-            yield "/".join(parts), _COMMENTS.sub(b"", body) if is_ours else body
+            if path.suffix == ".css":
+                body = _CSS_COMMENTS.sub(b"", body)
+            elif path.suffix == ".js" and parts[0] != _VENDORED:
+                body = _CASTS.sub(b"", _COMMENTS.sub(b"", body))
+            yield "/".join(parts), body
