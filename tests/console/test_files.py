@@ -20,6 +20,9 @@ MAX_BYTES = 90_000
 _IMPORT = re.compile(r"""^(?:import|export)\b[^;]*?\bfrom ?"([^"]+)"|\bimport\("([^"]+)"\)""", re.MULTILINE)
 # The modules of minified files stand in one line.
 _MINIFIED = re.compile(r"""\bfrom"([^"]+)\"""")
+_CAST = re.compile(rb"/\*\* @type .*? \*/ ?")
+# A template that is no HTML, and does not end in its line.
+_BEGINS_TEXT = rb"(?:[(=:+,?]|\breturn) ?`[^`;\n][^`\n]*$"
 _ASSET = re.compile(r'"/console/assets/HASH/([^"]+)"')
 
 
@@ -36,10 +39,18 @@ def test_files_are_served_without_their_comments_and_with_all_else() -> None:
     for name, body in served_files():
         if not name.startswith("vendor/"):
             assert not re.search(rb"^ *(/\*|//)", body, re.MULTILINE), name
-            kept = [
-                line for line in (CONSOLE / name).read_bytes().splitlines() if not re.match(rb"\s*(/\*| \*|//)", line)
-            ]
-            assert {re.sub(rb"/\*\* @type .*? \*/ ?", b"", line) for line in kept} <= set(body.splitlines()), name
+            lines = (line.strip() for line in (CONSOLE / name).read_bytes().splitlines())
+            kept = {_CAST.sub(b"", line) for line in lines if not re.match(rb"/\*|\*|//", line)}
+            assert kept <= {line.strip() for line in body.splitlines()}, name
+
+
+def test_no_text_over_several_lines_loses_its_indents() -> None:
+    texts = {
+        name for name, body in served_files() if name.endswith(".js") and re.search(_BEGINS_TEXT, body, re.MULTILINE)
+    }
+    assert {name for name in texts if not name.startswith("vendor/")} == {"lib/verify.js"}
+    verify = next(body for name, body in served_files() if name == "lib/verify.js")
+    assert b"\n    " in verify
 
 
 def test_pictures_are_well_formed() -> None:

@@ -45,6 +45,9 @@ _UNSERVED_FOLDERS = frozenset(("node_modules", "tests", "types"))
 _COMMENTS = re.compile(rb"^[ ]*(?:/\*\*(?:[^*]|\*(?!/))*\*/|//[^\n]*)\n", re.MULTILINE)
 _CASTS = re.compile(rb"/\*\* @type [^\n]*? \*/ ?")
 _CSS_COMMENTS = re.compile(rb"^[ ]*/\*[^\n]*\*/\n", re.MULTILINE)
+# HTML has no use for indents. The texts of these files have.
+_INDENTS = re.compile(rb"^[ ]+", re.MULTILINE)
+_WITH_TEXTS = frozenset(("verify.js",))
 _VENDORED = "vendor"
 
 
@@ -130,4 +133,6 @@ def served_files(folder: Path = FOLDER) -> Iterator[tuple[str, bytes]]:
                 body = _CSS_COMMENTS.sub(b"", body)
             elif path.suffix == ".js" and parts[0] != _VENDORED:
                 body = _CASTS.sub(b"", _COMMENTS.sub(b"", body))
+                if path.name not in _WITH_TEXTS:
+                    body = _INDENTS.sub(b"", body)
             yield "/".join(parts), body
