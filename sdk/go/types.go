@@ -678,7 +678,8 @@ type CreatedSubscription struct {
 	Breaker Breaker `json:"breaker"`
 
 	// Weaknesses, one sentence each, such as a secret of fewer than 24 bytes, or relayed signatures that
-	// are valid for only 5 minutes.
+	// are valid for only 5 minutes. After a request that sets it, also what the filter asks for that the
+	// schemas of the event types in the catalog rule out.
 	Warnings []string `json:"warnings"`
 
 	CreatedAt time.Time `json:"created_at"`
@@ -1525,6 +1526,9 @@ type FieldError struct {
 // FilterCheck: What a filter says of each event.
 type FilterCheck struct {
 	Results []FilterResult `json:"results"`
+
+	// What the filter asks for that the schemas of the event types in the catalog rule out.
+	Warnings []string `json:"warnings"`
 }
 
 // FilterCheckBody: A filter, and the events that it is tried on: `event`, `event_ids`, or those of
@@ -2920,7 +2924,8 @@ type Subscription struct {
 	Breaker Breaker `json:"breaker"`
 
 	// Weaknesses, one sentence each, such as a secret of fewer than 24 bytes, or relayed signatures that
-	// are valid for only 5 minutes.
+	// are valid for only 5 minutes. After a request that sets it, also what the filter asks for that the
+	// schemas of the event types in the catalog rule out.
 	Warnings []string `json:"warnings"`
 
 	CreatedAt time.Time `json:"created_at"`

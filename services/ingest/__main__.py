@@ -53,6 +53,7 @@ from services.ingest.scheduled.mover import Mover
 from services.ingest.scheduled.store import ScheduledStore
 from services.ingest.settings import IngestSettings
 from services.ingest.subscriptions.cache import SubscriptionCache
+from services.ingest.subscriptions.filter_schemas import FilterSchemas
 from services.ingest.subscriptions.service import SubscriptionService
 from services.ingest.subscriptions.slow_filters import SlowFilters
 from services.ingest.subscriptions.store import SubscriptionStore
@@ -160,7 +161,9 @@ async def serve(process: lifecycle.Process, settings: IngestSettings) -> AsyncIt
                 activity=Activity.of("accepted events", settings),
             )
             ingest_pb2_grpc.add_IngestServiceServicer_to_server(ingest, server)
-            subscriptions = SubscriptionService(store, cache, vault, settings, policy, known.of, renderer)
+            subscriptions = SubscriptionService(
+                store, cache, vault, settings, policy, known.of, renderer, FilterSchemas(catalogs)
+            )
             subscriptions_pb2_grpc.add_SubscriptionServiceServicer_to_server(subscriptions, server)
             access = AccessService(
                 AccessStore(pool, key_hours=settings.idempotency_key_hours),

@@ -1036,7 +1036,9 @@ class SubscriptionStatus(_message.Message):
 
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Weaknesses, one sentence each, such as a secret of fewer than 24 bytes. For people."""
+        """Weaknesses, one sentence each, such as a secret of fewer than 24 bytes. After a call that sets it, also what the filter
+        asks for that the schemas of the event types in the catalog rule out. For people.
+        """
 
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:

@@ -90,6 +90,14 @@ def parts(text: str) -> list[str]:
     return found
 
 
+def tree(text: str) -> syntax.Node | None:
+    """Return the tree of an expression; None if it is refused."""
+    try:
+        return _compile(text)[1]
+    except errors.InvalidArgument:
+        return None
+
+
 def environment() -> Any:
     """Return what compiles expressions, and makes what they are evaluated with."""
     return _environment()

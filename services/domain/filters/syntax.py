@@ -36,6 +36,10 @@ class Node:
     name: str = ""
     # Of a constant string; None of others.
     text: str | None = None
+    # Of a constant that JSON has: its type there.
+    constant: str = ""
+    # Whether a selection is has(), which asks whether the field exists.
+    is_test: bool = False
     # What is selected from, the arguments with the target first, or the items. Of a comprehension: the range, the
     # value that it begins with, the condition, the step, and the result.
     operands: tuple["Node", ...] = ()
@@ -67,9 +71,16 @@ _MESSAGES: Mapping[str, Mapping[str, tuple[int, str]]] = {
         Kind.STRUCT: (8, "Struct"),
         Kind.COMPREHENSION: (9, "Comprehension"),
     },
-    "Constant": {"text": (6, "?string")},
+    "Constant": {
+        "null": (1, "?int32"),
+        "boolean": (2, "?bool"),
+        "int": (3, "?int64"),
+        "uint": (4, "?uint64"),
+        "double": (5, "?double"),
+        "text": (6, "?string"),
+    },
     "Ident": {"name": (1, "string")},
-    "Select": {"operand": (1, "Expr"), "field": (2, "string")},
+    "Select": {"operand": (1, "Expr"), "field": (2, "string"), "is_test": (3, "bool")},
     "Call": {"target": (1, "Expr"), "function": (2, "string"), "args": (3, "*Expr")},
     "List": {"elements": (1, "*Expr")},
     "Struct": {},
@@ -83,7 +94,16 @@ _MESSAGES: Mapping[str, Mapping[str, tuple[int, str]]] = {
         "result": (7, "Expr"),
     },
 }
-_SCALARS = {"int32", "int64", "string", "bytes"}
+_SCALARS = {"int32", "int64", "uint64", "bool", "double", "string", "bytes"}
+# Types of JSON by the fields of Constant.
+_CONSTANTS: Mapping[str, str] = {
+    "null": "null",
+    "boolean": "boolean",
+    "int": "number",
+    "uint": "number",
+    "double": "number",
+    "text": "string",
+}
 _Field = descriptor_pb2.FieldDescriptorProto
 
 
@@ -103,10 +123,11 @@ def _node(expr: Any, places: Mapping[int, int]) -> Node:
     match kind:
         case Kind.CONSTANT:
             given["text"] = found.text if found.HasField("text") else None
+            given["constant"] = next((kind for name, kind in _CONSTANTS.items() if found.HasField(name)), "")
         case Kind.IDENT:
             given["name"] = found.name
         case Kind.SELECT:
-            given["name"], operands = found.field, [found.operand]
+            given["name"], given["is_test"], operands = found.field, found.is_test, [found.operand]
         case Kind.CALL:
             given["name"], given["has_target"] = found.function, found.HasField("target")
             operands = [*([found.target] if given["has_target"] else []), *found.args]

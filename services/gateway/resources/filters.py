@@ -72,6 +72,10 @@ class FilterCheck(models.Answer):
     """What a filter says of each event."""
 
     results: list[FilterResult]
+    warnings: list[str] = Field(
+        description="What the filter asks for that the schemas of the event types in the catalog rule out.",
+        examples=[["event.data.amuont does not exist, by the schema of order.created"]],
+    )
 
 
 @router.post(
@@ -102,4 +106,4 @@ async def check_filter(body: FilterCheckBody, services: backends.Injected) -> Fi
     for message in answer.results:
         found = models.values(message)
         results.append(FilterResult(**found | {name: found[name] or None for name in ("event_id", "explanation")}))
-    return FilterCheck(results=results)
+    return FilterCheck(results=results, warnings=list(answer.warnings))

@@ -12,13 +12,17 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
+import msgspec
 import structlog
 
 from services.domain.catalog.schemas import Schema
 from services.domain.catalog.validation import Validation
+from services.domain.events import TypeFilter
 from services.ingest import metrics
 from services.ingest.catalog.store import CatalogStore, Findings, State, Validated
 from services.platform import errors
@@ -57,6 +61,17 @@ class _Compiled:
         self.size_bytes = size_bytes
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Promised:
+    """What the catalog says of payloads of an event type."""
+
+    name: str
+    # Those of its versions, which events can state.
+    schemas: Sequence[Any]
+    # Whether payloads that match none of them are refused.
+    is_enforced: bool
+
+
 class Catalogs:
     """The catalogs of all tenants, as this process knows them."""
 
@@ -82,6 +97,25 @@ class Catalogs:
     def has(self, tenant_id: str) -> bool:
         """Return whether a tenant has a catalog."""
         return tenant_id in self._states
+
+    async def promised(self, tenant_id: str, entries: Sequence[str], most: int) -> Sequence[Promised]:
+        """Return the event types that a list of types wants, as long as they have no more than `most` schemas."""
+        state = self._states.get(tenant_id)
+        if state is None:
+            return ()
+        wanted = TypeFilter(entries)
+        found: list[Promised] = []
+        for name, one in sorted((await self._types_of(tenant_id, state)).items()):
+            if not wanted.wants(name):
+                continue
+            most -= len(one.versions)
+            if most < 0:
+                break
+            texts = [await self._store.schema(one.id, number) for number in one.versions]
+            schemas = [msgspec.json.decode(text) for text in texts if text is not None]
+            is_enforced = (one.validation or state.validation) is Validation.ENFORCE
+            found.append(Promised(name=name, schemas=schemas, is_enforced=is_enforced))
+        return found
 
     async def changed(self) -> None:
         """Look at what a call of this process has changed, and tell the others."""

@@ -11,9 +11,11 @@ from services.domain.filters import expression
 from services.domain.filters.evaluation import Evaluation
 from services.domain.filters.expression import Verdict
 from services.ingest.events import search
+from services.ingest.events.records import StoredEvent
 from services.ingest.events.routing import false_part
 from services.ingest.events.store import EventStore
 from services.ingest.subscriptions.cache import SubscriptionCache
+from services.ingest.subscriptions.filter_schemas import FilterSchemas
 from services.ingest.subscriptions.store import no_subscription
 from services.platform import errors, ids
 from services.platform.stores.walks import Span
@@ -32,13 +34,21 @@ _VERDICTS = {
 class FilterChecks:
     """Tries filters, each on a few events."""
 
-    def __init__(self, store: EventStore, cache: SubscriptionCache, *, max_payload_bytes: int) -> None:
+    def __init__(
+        self, store: EventStore, cache: SubscriptionCache, schemas: FilterSchemas, *, max_payload_bytes: int
+    ) -> None:
         self._store = store
+        self._schemas = schemas
         self._cache = cache
         self._max_payload_bytes = max_payload_bytes
 
-    async def results(self, tenant_id: str, request: pb.CheckFilterRequest) -> list[pb.FilterResult]:
-        """Return what a filter says of each event. Raise InvalidArgument if it, or the choice of events, is wrong."""
+    async def results(
+        self, tenant_id: str, request: pb.CheckFilterRequest
+    ) -> tuple[list[pb.FilterResult], Sequence[str]]:
+        """Return what a filter says of each event, and what the schemas of their types say of the filter.
+
+        Raise InvalidArgument if it, or the choice of events, is wrong.
+        """
         given = [field.name for field, _ in request.ListFields() if field.name in _CHOICES]
         if len(given) != 1:
             raise errors.InvalidArgument.field(
@@ -47,14 +57,28 @@ class FilterChecks:
         if found := expression.violations(request.filter):
             raise errors.InvalidArgument.of(*found)
         if given == ["event"]:
-            return [_result("", request.filter, self._tried(request.event))]
+            tried = self._tried(request.event)
+            types = [request.event.event_type] if request.event.event_type else []
+            return [_result("", request.filter, tried)], await self._warnings(tenant_id, request.filter, types)
+        types = []
         if given == ["event_ids"]:
             event_ids = _parsed(request.event_ids)
         else:
-            event_ids = await self._latest(tenant_id, request.latest)
-        return [
-            _result(str(event_id), request.filter, one) async for event_id, one in self._stored(tenant_id, event_ids)
-        ]
+            event_ids, types = await self._latest(tenant_id, request.latest)
+        results = []
+        async for event, one in self._stored(tenant_id, event_ids):
+            results.append(_result(str(event.id), request.filter, one))
+            if given == ["event_ids"] and event.event_type and event.event_type not in types:
+                types.append(event.event_type)
+        is_of_all = given == ["latest"]
+        return results, await self._warnings(tenant_id, request.filter, types, is_of_all=is_of_all)
+
+    async def _warnings(
+        self, tenant_id: str, text: str, types: Sequence[str], *, is_of_all: bool = False
+    ) -> Sequence[str]:
+        if not types and not is_of_all:
+            return ()
+        return (await self._schemas.check(tenant_id, text, types)).warnings
 
     def _tried(self, event: pb.TriedEvent) -> Evaluation:
         if len(event.payload) > self._max_payload_bytes:
@@ -72,11 +96,11 @@ class FilterChecks:
             payload=event.payload,
         )
 
-    async def _stored(self, tenant_id: str, event_ids: Sequence[UUID]) -> AsyncIterator[tuple[UUID, Evaluation]]:
+    async def _stored(self, tenant_id: str, event_ids: Sequence[UUID]) -> AsyncIterator[tuple[StoredEvent, Evaluation]]:
         for event_id in event_ids:
             event = await self._store.event(tenant_id, event_id)
             yield (
-                event_id,
+                event,
                 Evaluation(
                     event_id=event_id,
                     event_type=event.event_type,
@@ -88,7 +112,7 @@ class FilterChecks:
             )
             await asyncio.sleep(0)  # others' turn
 
-    async def _latest(self, tenant_id: str, latest: pb.LatestEvents) -> list[UUID]:
+    async def _latest(self, tenant_id: str, latest: pb.LatestEvents) -> tuple[list[UUID], list[str]]:
         last = latest.last or MAX_EVENTS
         if not 1 <= last <= MAX_EVENTS:
             raise errors.InvalidArgument.field("last", f"must be between 1 and {MAX_EVENTS}")
@@ -98,7 +122,7 @@ class FilterChecks:
             raise no_subscription(subscription_id)
         wanted = search.Filter(event_types=subscription.event_types, from_time=datetime.now(UTC) - LATEST)
         found, _ = await self._store.search(tenant_id, wanted, Span.of(wanted, ascending=False), last)
-        return [event.id for event in found if event.erased_at is None]
+        return [event.id for event in found if event.erased_at is None], list(subscription.event_types)
 
 
 def _parsed(texts: Sequence[str]) -> list[UUID]:

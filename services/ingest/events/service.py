@@ -38,6 +38,7 @@ from services.ingest.scheduled.mover import Mover
 from services.ingest.scheduled.store import ScheduledStore
 from services.ingest.subscriptions import secrets
 from services.ingest.subscriptions.cache import SubscriptionCache
+from services.ingest.subscriptions.filter_schemas import FilterSchemas
 from services.ingest.subscriptions.record import Kind, Subscription, Target
 from services.ingest.subscriptions.secrets import TYPED, Verification
 from services.ingest.subscriptions.store import no_subscription
@@ -98,7 +99,7 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
         self._clock = clock
         self._guard = guard
         self._filtering = filtering
-        self._filter_checks = FilterChecks(store, cache, max_payload_bytes=max_payload_bytes)
+        self._filter_checks = FilterChecks(store, cache, FilterSchemas(catalogs), max_payload_bytes=max_payload_bytes)
         self._catalogs = catalogs
         self._max_payload_bytes = max_payload_bytes
         self._tracer = tracer
@@ -198,7 +199,8 @@ class IngestService(ingest_pb2_grpc.IngestServiceServicer):
     ) -> ingest_pb2.CheckFilterResponse:
         """Return what a filter says of events."""
         tenant_id = identity.tenant_of(request.tenant_id)
-        return ingest_pb2.CheckFilterResponse(results=await self._filter_checks.results(tenant_id, request))
+        results, warnings = await self._filter_checks.results(tenant_id, request)
+        return ingest_pb2.CheckFilterResponse(results=results, warnings=warnings)
 
     async def _accept(self, items: Sequence[ingest_pb2.IngestItem]) -> Sequence[Answer]:
         """Return the results of `_take`, with a span for each traced item."""

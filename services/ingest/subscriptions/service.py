@@ -25,6 +25,7 @@ from services.domain.templates.renderer import Renderer
 from services.ingest.subscriptions import client_certificates, labels, messages, previews, secrets, templates
 from services.ingest.subscriptions.cache import SubscriptionCache
 from services.ingest.subscriptions.changes import STATUS_CHANGES, Certificate, Rotation, Rules, StatusChange
+from services.ingest.subscriptions.filter_schemas import NOTHING, Checked, FilterSchemas
 from services.ingest.subscriptions.record import Draft, Shown, Subscription
 from services.ingest.subscriptions.store import SubscriptionStore, UpdateOf, no_subscription
 from services.platform import errors, ids, paging
@@ -40,6 +41,10 @@ Changed = TypeVar("Changed")
 _SECRETS = ("secret_key", "headers", "verification_secrets", "template_secrets")
 
 
+# What a filter is compared with the catalog for.
+_OF_FILTERS = ("filter", "event_types")
+
+
 class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     """Servicer of webhook.v1.SubscriptionService."""
 
@@ -52,9 +57,11 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         policy: Policy,
         weight_of: WeightOf,
         renderer: Renderer,
+        filters: FilterSchemas,
     ) -> None:
         self._store = store
         self._renderer = renderer
+        self._filters = filters
         self._vault = vault
         self._cache = cache
         self._settings = settings
@@ -68,7 +75,9 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         tenant_id = identity.tenant_of(request.tenant_id)
         template = await templates.check(request.spec, self._renderer, tenant_id)
         draft = self._rules.new(request.spec, await _certificate(request.spec), template)
-        return await _whole(self._create(request, tenant_id, draft))
+        checked = await self._filters.check(tenant_id, draft.filter, draft.event_types)
+        checked.refuse()
+        return await _whole(self._create(request, tenant_id, draft, checked))
 
     async def TestNewSubscription(
         self, request: pb.TestNewSubscriptionRequest, _context: Context
@@ -146,11 +155,13 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         is_named = not request.HasField("update_mask") or templates.FIELD in request.update_mask.paths
         template = await templates.check(request.spec, self._renderer, tenant_id) if is_named else templates.Checked()
 
+        checked = await self._check_filter(tenant_id, subscription_id, request)
+
         def update_of(stored: Subscription, headers: Callable[[], Mapping[str, str]]) -> Draft | None:
             return self._rules.updated(request, stored, headers, certificate, template)
 
         shown = await _whole(self._update(tenant_id, subscription_id, update_of, request.etags))
-        return pb.UpdateSubscriptionResponse(subscription=self._message(shown))
+        return pb.UpdateSubscriptionResponse(subscription=self._message(shown, checked.warnings))
 
     async def DeleteSubscription(
         self, request: pb.DeleteSubscriptionRequest, _context: Context
@@ -227,13 +238,33 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
             stored = (await self._store.shown(tenant_id, subscription_id))[0]
         return await previews.preview(request, tenant_id, stored, self._renderer)
 
+    async def _check_filter(
+        self, tenant_id: str, subscription_id: UUID, request: pb.UpdateSubscriptionRequest
+    ) -> Checked:
+        """Compare the filter that a subscription is to have with the catalog; refuse a new one that is in vain."""
+        named = set(request.update_mask.paths) if request.HasField("update_mask") else set(_OF_FILTERS)
+        if not named.intersection(_OF_FILTERS) or not self._filters.concerns(tenant_id):
+            return NOTHING
+        stored = (await self._store.shown(tenant_id, subscription_id))[0]
+        given = request.spec.filter if request.spec.HasField("filter") else None
+        text = given if "filter" in named else stored.filter
+        entries = list(request.spec.event_types) if "event_types" in named else stored.event_types
+        checked = await self._filters.check(tenant_id, text, entries)
+        if text != stored.filter or set(entries) != set(stored.event_types):
+            checked.refuse()
+        return checked
+
     async def _create(
-        self, request: pb.CreateSubscriptionRequest, tenant_id: str, draft: Draft
+        self, request: pb.CreateSubscriptionRequest, tenant_id: str, draft: Draft, checked: Checked
     ) -> pb.CreateSubscriptionResponse:
         given = draft.secret_key is None or request.spec.HasField("secret_key")
         made = "" if given else secrets.shown_secret(draft.secret_key or "", draft.signature_scheme)
         key = await _key_of_creation(request, tenant_id) if request.idempotency_key else None
-        new, answer = await self._store.create_subscription(ids.new(), tenant_id, draft, self._rendered, key)
+
+        def rendered(made: Subscription) -> bytes:
+            return self._message(Shown.of_new(made), checked.warnings).SerializeToString()
+
+        new, answer = await self._store.create_subscription(ids.new(), tenant_id, draft, rendered, key)
         found = pb.Subscription.FromString(answer)
         if new is None:
             return pb.CreateSubscriptionResponse(subscription=found, replayed=True)
@@ -294,9 +325,9 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
             await self._cache.changed(subscription_id, tenant_id, shown[0], shown[0].version)
         return shown
 
-    def _message(self, shown: Shown) -> pb.Subscription:
+    def _message(self, shown: Shown, of_filter: Sequence[str] = ()) -> pb.Subscription:
         held, moment = self._secrets(shown[0]), datetime.now(UTC)
-        warnings = self._warnings(shown[0], held, moment)
+        warnings = [*self._warnings(shown[0], held, moment), *(f"filter: {one}" for one in of_filter)]
         return messages.message(shown, held, moment, self._settings.retry_policy, warnings)
 
     def _warnings(self, subscription: Subscription, held: Secrets, moment: datetime) -> list[str]:
@@ -310,9 +341,6 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
             *secrets.secret_warnings(secrets.VERIFICATION_SECRETS, given),
             *secrets.relay_warnings(subscription.verification, relay_headers=subscription.relay_headers),
         ]
-
-    def _rendered(self, subscription: Subscription) -> bytes:
-        return self._message(Shown.of_new(subscription)).SerializeToString()
 
     def _secrets(self, subscription: Subscription) -> Secrets:
         if subscription.sealed_secrets is None:

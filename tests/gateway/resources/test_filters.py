@@ -12,7 +12,8 @@ async def test_a_filter_is_tried_on_an_event(client: httpx.AsyncClient, services
     event = {"event_type": "order.created", "payload": {"amount": 5}, "tags": {"order": "42"}}
     response = await client.post("/api/v1/filters/check", json={"filter": FILTER, "event": event})
     assert response.status_code == 200, response.text
-    assert response.json() == {"results": [{"event_id": None, "verdict": "no_match", "explanation": FILTER}]}
+    found = {"event_id": None, "verdict": "no_match", "explanation": FILTER}
+    assert response.json() == {"results": [found], "warnings": []}
     (request,) = services.requests
     assert (request.filter, request.event.payload) == (FILTER, b'{"amount":5}')
     assert dict(request.event.tags) == {"order": "42"}

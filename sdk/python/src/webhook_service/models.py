@@ -1101,7 +1101,8 @@ class CreatedSubscription(Model, kw_only=True):
 
     warnings: list[str]
     """Weaknesses, one sentence each, such as a secret of fewer than 24 bytes, or relayed signatures
-    that are valid for only 5 minutes.
+    that are valid for only 5 minutes. After a request that sets it, also what the filter asks for
+    that the schemas of the event types in the catalog rule out.
     """
 
     created_at: datetime
@@ -1735,6 +1736,9 @@ class FilterCheck(Model, kw_only=True):
     """What a filter says of each event."""
 
     results: list[FilterResult]
+
+    warnings: list[str]
+    """What the filter asks for that the schemas of the event types in the catalog rule out."""
 
 
 class FilterCheckBody(Model, kw_only=True):
@@ -2896,7 +2900,8 @@ class Subscription(Model, kw_only=True):
 
     warnings: list[str]
     """Weaknesses, one sentence each, such as a secret of fewer than 24 bytes, or relayed signatures
-    that are valid for only 5 minutes.
+    that are valid for only 5 minutes. After a request that sets it, also what the filter asks for
+    that the schemas of the event types in the catalog rule out.
     """
 
     created_at: datetime

@@ -450,7 +450,8 @@ class Subscription(models.Answer):
     warnings: list[str] = Field(
         description=(
             "Weaknesses, one sentence each, such as a secret of fewer than 24 bytes, or relayed signatures that are "
-            "valid for only 5 minutes."
+            "valid for only 5 minutes. After a request that sets it, also what the filter asks for that the schemas of "
+            "the event types in the catalog rule out."
         ),
         examples=[[]],
     )
