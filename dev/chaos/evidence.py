@@ -61,6 +61,11 @@ class Request:
     # A form of events.py.
     form: str
     begun_at: float
+    # As its header says, and whether the body is valid by the schema of that.
+    version: str | None = None
+    fits: bool = True
+    # Of the body.
+    digest: bytes = b""
     status: int | None = None
     # When the last byte of the response was handed to the system; for a flood, the last byte that a worker reads.
     answered_at: float | None = None
@@ -126,9 +131,12 @@ class Evidence:
     deliveries: Sequence[Delivery]
     # For every stored event, the key in its payload.
     event_keys: Mapping[UUID, str]
-    # The subscriptions with a filter, and those with a template.
+    # The subscriptions with a filter, those with a template, and those that are pinned to the older version.
     filtered: frozenset[UUID] = frozenset()
     templated: frozenset[UUID] = frozenset()
+    pinned: frozenset[UUID] = frozenset()
+    # How often the conversion to that changed.
+    conversions: int = 0
 
 
 # The longest time in which no delivery may end while some wait and none waits for a probe: leases that expire one after

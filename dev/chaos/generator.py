@@ -12,7 +12,7 @@ from uuid import UUID
 import aiohttp
 import msgspec
 
-from dev.chaos import events
+from dev.chaos import catalog, events
 from dev.chaos.evidence import Send
 
 TIMEOUT_SECONDS = 5.0
@@ -90,6 +90,7 @@ class Generator:
         if fan_out:
             url = f"{self._base_url}/api/v1/events"
             body: dict[str, object] = {"event_type": events.type_of(number), "payload": payload}
+            body["event_version"] = events.version_of(number)
             if number % SCHEDULED_EVERY == 1:
                 due_at = time.time() + 1 + number % MAX_DELAY_SECONDS
                 # The same in each try.
@@ -138,12 +139,15 @@ class Subscribed:
     by_name: dict[str, str] = field(default_factory=dict)
     filtered: set[UUID] = field(default_factory=set)
     templated: set[UUID] = field(default_factory=set)
+    pinned: set[UUID] = field(default_factory=set)
+    # The newer versions in the catalog, by their paths.
+    versions: list[str] = field(default_factory=list)
 
 
 async def subscribe(
     base_url: str, api_key: str, targets: Mapping[str, str | None], fan_out: Sequence[str]
 ) -> Subscribed:
-    """Create a subscription for each target, and those of the types that fan out for the targets in `fan_out`.
+    """Create a subscription for each target, the types that fan out, and their subscriptions for targets in `fan_out`.
 
     Without a URL, it is one to pull from.
     """
@@ -159,6 +163,7 @@ async def subscribe(
             # No event has this type, so they are not part of the fan-out. An event without a type still matches.
             where = {"destination": "pull"} if url is None else {"target_url": url}
             found.by_name[name] = await create(**where, event_types=["chaos.none"])
+        found.versions = await catalog.create(session, base_url, events.WANTS)
         for event_type, wants in events.WANTS.items():
             for want, name in zip(wants, itertools.cycle(fan_out), strict=False):
                 identifier = UUID(await create(target_url=targets[name], event_types=[event_type], **want.fields))
@@ -166,6 +171,8 @@ async def subscribe(
                     found.filtered.add(identifier)
                 if want.templated:
                     found.templated.add(identifier)
+                if want.pinned:
+                    found.pinned.add(identifier)
     return found
 
 

@@ -56,7 +56,8 @@ class Receiver:
         """Record one request and respond to it."""
         begun_at = time.monotonic()
         delivery_id, event_id = (request.headers[f"X-Webhook-{name}-Id"] for name in ("Delivery", "Event"))
-        found = events.read(await request.read(), event_id, delivery_id)
+        version = request.headers.get("X-Webhook-Event-Version")
+        found = events.read(await request.read(), event_id, delivery_id, version)
         seen = Request(delivery_id=UUID(delivery_id), begun_at=begun_at, **found)
         self.requests.append(seen)
         endpoint = request.path.removeprefix("/")

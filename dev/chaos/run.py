@@ -10,7 +10,7 @@ from uuid import UUID
 
 import asyncpg
 
-from dev.chaos import evidence, stack
+from dev.chaos import catalog, evidence, stack
 from dev.chaos.evidence import Breakers, Evidence, Span
 from dev.chaos.faults import Faults
 from dev.chaos.generator import Generator, generating, subscribe
@@ -69,9 +69,10 @@ async def run(
             pulling(the_plan.gateway_url, the_plan.api_key, subscribed.by_name[PULLED], receiver.requests),
         ):
             faults = Faults(running, receiver, say)
-            breakers = Breakers()
+            breakers, conversions = Breakers(), catalog.Conversions(subscribed.versions)
             async with _task(breakers.watch(running.database_url)):
                 async with (
+                    _task(conversions.run(the_plan.gateway_url, the_plan.api_key)),
                     _task(_watch(generator, receiver, faults, say)),
                     _task(_notice_stalls(faults.spans, say)),
                     _task(_change_bystanders(running.database_url, bystanders)),
@@ -97,6 +98,8 @@ async def run(
         event_keys=keys,
         filtered=frozenset(subscribed.filtered),
         templated=frozenset(subscribed.templated),
+        pinned=frozenset(subscribed.pinned),
+        conversions=conversions.changes,
     )
 
 

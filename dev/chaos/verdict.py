@@ -255,6 +255,11 @@ class Verdict:
     # wrong one of the two.
     rendered: int
     misrendered: int
+    # How often conversions changed. Requests with what an event was converted to for a pinned receiver, and those that
+    # such receivers got in another version, that do not fit it, or with other bytes than before.
+    conversions: int
+    converted: int
+    misversioned: int
     # Deliveries that started more than five seconds after their event was accepted, or due, after the faults, because a
     # fault had opened the breaker of their endpoint; and those without a fault near.
     late_by_breaker: int
@@ -287,6 +292,7 @@ class Verdict:
             or self.early
             or self.misrouted
             or self.misrendered
+            or self.misversioned
             or self.doubled_keys
             or self.refused
             or self.mismatched
@@ -317,7 +323,11 @@ def judge(evidence: Evidence) -> Verdict:
 
     _judge_sends(evidence, by_event, found)
     _judge_keys(evidence, found)
-    for count, texts in (("misrouted", events.misrouted(evidence)), ("misrendered", events.misrendered(evidence))):
+    for count, texts in (
+        ("misrouted", events.misrouted(evidence)),
+        ("misrendered", events.misrendered(evidence)),
+        ("misversioned", events.misversioned(evidence)),
+    ):
         for text in texts:
             found.add(count, text)
     _judge_lateness(evidence, by_event, by_delivery, found, explained)
@@ -346,6 +356,9 @@ def judge(evidence: Evidence) -> Verdict:
         misrouted=found.counts["misrouted"],
         rendered=sum(request.form == events.Form.RENDERED for request in evidence.requests),
         misrendered=found.counts["misrendered"],
+        conversions=evidence.conversions,
+        converted=sum(request.form == events.Form.CONVERTED for request in evidence.requests),
+        misversioned=found.counts["misversioned"],
         late_by_breaker=explained[BREAKER],
         unexplained_late=found.counts["late"],
         ambiguous=sum(delivery.event_id not in accepted_ids for delivery in evidence.deliveries),

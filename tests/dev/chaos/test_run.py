@@ -26,6 +26,7 @@ def test_accepted_events_are_not_lost_under_faults_of_every_family(short_folder:
     found = json.loads(figures.read_text())
     assert found["accepted"] == EVENTS
     assert (found["lost"], found["unexplained_duplicates"], found["mismatched"]) == (0, 0, 0)
+    assert min(found["conversions"], found["converted"]) > 0
     assert not processes_in(folder)
 
 

@@ -1,6 +1,8 @@
 """The verdict and its evidence: dev/chaos/verdict.py."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -51,6 +53,7 @@ def _judge(
     openings: Sequence[Opening] = (),
     filtered: frozenset[UUID] = frozenset(),
     templated: frozenset[UUID] = frozenset(),
+    pinned: frozenset[UUID] = frozenset(),
     key: str = KEY,
 ) -> verdict.Verdict:
     return verdict.judge(
@@ -63,6 +66,7 @@ def _judge(
             event_keys={delivery.event_id: key for delivery in deliveries},
             filtered=filtered,
             templated=templated,
+            pinned=pinned,
         )
     )
 
@@ -167,6 +171,24 @@ def test_every_request_carries_what_the_template_makes_or_the_payload() -> None:
     assert judged(Form.RENDERED, Form.OTHER).misrendered == 1
     assert judged(Form.RENDERED, templated=frozenset()).misrendered == 1
     assert not judged(Form.OTHER).ok
+
+
+def test_pinned_receivers_get_their_version_with_the_same_bytes_each_time() -> None:
+    def judged(*fields: dict[str, Any]) -> verdict.Verdict:
+        usual = {"key": "chaos-101", "version": "1", "digest": b"a"}
+        requests = [
+            replace(_request(1.0 + number, 500, form=Form.CONVERTED), **{**usual, **given})
+            for number, given in enumerate(fields)
+        ]
+        return _judge(deliveries=[_delivery()], requests=requests, pinned=THESE, key="chaos-101")
+
+    same = judged({}, {})
+    assert (same.misversioned, same.misrendered, same.converted) == (0, 0, 2)
+    assert judged({}, {"digest": b"b"}).misversioned == 1
+    assert judged({"fits": False}).misversioned == 1
+    assert judged({"version": "2"}).misversioned == judged({"version": None}).misversioned == 1
+    assert not judged({"fits": False}).ok
+    assert judged({"form": Form.PAYLOAD}).misrendered == 1
 
 
 def test_a_refusal_that_is_not_retryable_is_reported() -> None:
