@@ -61,7 +61,7 @@ function Parts({ data: { version, processes, postgres, queue, redis, unavailable
   const warnings = [
     ...unavailable.map(({ service, detail }) => html`${service} does not respond: ${detail}. ${MEANS[service]} <${Runbook} name=${RUNBOOKS[service] || "ProcessMissing"} />`),
     ...lacking.map((role) => html`No ${role} is running. ${MEANS[role]} <${Runbook} name=${RUNBOOKS[role] || "ProcessMissing"} />`),
-    redis?.error && html`Redis is unavailable: <span class="break">${redis.error}</span> ${MEANS.redis} <${Runbook} name="RedisAway" />`,
+    redis?.error && html`Redis is unavailable: <span class="break">${redis.error}.</span> ${MEANS.redis} <${Runbook} name="RedisAway" />`,
     versions.length > 1 && html`Versions ${versions.join(" and ")} run beside each other: an upgrade is under way, or has stopped halfway. <${Doc} page="upgrading.md">Upgrading<//>`,
     postgres && !(Date.parse(postgres.partitions_until) - Date.now() > 2 * DAY_MS) && html`Partitions of the coming days are missing. Without one for its day, no event is accepted. <${Runbook} name="RetentionStopped" />`,
   ].filter(Boolean);
@@ -117,9 +117,8 @@ function Queue({ queue, doorbells, workers }) {
   return html`
     <${Card} title="Queue" kind="flush" actions=${html`<span class="small mute">of all tenants; lists show one</span>`}>
       <${Table} label="Queue" rows=${rows} id=${([name]) => name} columns=${[
-        { title: "What", cell: ([name, , , to]) => (to ? html`<a class="cellmain" href=${link(to)}>${name}</a>` : html`<span class="cellmain">${name}</span>`) },
+        { title: "What", cell: ([name, , runbook, to]) => html`${to ? html`<a class="cellmain" href=${link(to)}>${name}</a>` : html`<span class="cellmain">${name}</span>`}${runbook && html`<div class="cellsub"><${Runbook} name=${runbook} /></div>`}` },
         { title: "Now", kind: "num", cell: ([, value]) => value },
-        { title: "Runbook", cell: ([, , runbook]) => runbook && html`<${Runbook} name=${runbook} />` },
       ]} />
     <//>
   `;
