@@ -22,6 +22,9 @@ MAX_RETRY_SECONDS = 2.0
 # A send that is not accepted within this time is given up, and is ambiguous or refused.
 GIVE_UP_SECONDS = 240.0
 MAX_IN_FLIGHT = 256
+# Events that an outage held up are sent later, not faster: only so much is made up for. Otherwise the load after the
+# faults would be as much as the stack takes, and deliveries would be late without a fault.
+CATCH_UP_SECONDS = 1.0
 # 409: an earlier try with the same key is still running.
 RETRYABLE = frozenset({0, 409, 429, 502, 503})
 # Of those for all subscriptions these are due later, so many seconds at most.
@@ -58,10 +61,12 @@ class Generator:
 
         The first `large` of every eighth event are large ones to the slow endpoint.
         """
-        self.begun_at = time.monotonic()
+        due_at = self.begun_at = time.monotonic()
         for number in range(count):
             await self._free.acquire()
-            await asyncio.sleep(max(0.0, self.begun_at + number / rate - time.monotonic()))
+            now = time.monotonic()
+            due_at = max(due_at + 1 / rate, now - CATCH_UP_SECONDS)
+            await asyncio.sleep(max(0.0, due_at - now))
             is_large = number % LARGE_EVERY == 0 and number // LARGE_EVERY < large
             task = asyncio.create_task(self._send(number, is_large=is_large), name=f"send:{number}")
             self._tasks.add(task)

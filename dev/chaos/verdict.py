@@ -337,7 +337,7 @@ def judge(evidence: Evidence) -> Verdict:
         for text in find_mismatches(delivery, requests, evidence.spans):
             found.add("mismatched", f"{delivery.id}: {text}; {_story(delivery, requests)}")
         duplicates += _judge_duplicates(delivery, requests, evidence, found, explained)
-        interrupted += _judge_interruptions(delivery, evidence, found)
+        interrupted += _judge_interruptions(delivery, requests, evidence, found)
     accepted_ids = {send.event_id for send in evidence.sends if send.accepted}
     status = Counter(delivery.status for delivery in evidence.deliveries)
     return Verdict(
@@ -445,14 +445,15 @@ def _judge_duplicates(
     return len(duplicates)
 
 
-def _judge_interruptions(delivery: Delivery, evidence: Evidence, found: _Findings) -> int:
+def _judge_interruptions(delivery: Delivery, requests: Sequence[Request], evidence: Evidence, found: _Findings) -> int:
     interruptions = [attempt for attempt in delivery.attempts if attempt.outcome == INTERRUPTED]
     for attempt in interruptions:
         if fault_of_interruption(attempt.recorded_at, evidence.spans) is None:
             began = attempt.started_at - evidence.spans[0].began_at if evidence.spans else 0.0
             lasted = attempt.recorded_at - attempt.started_at
             when = f"{began:.1f} s after the first fault, recorded {lasted:.1f} s later"
-            found.add("unexplained interruption", f"{delivery.id}: attempt {attempt.number}, {when}")
+            what = f"{delivery.id} to {delivery.subscription_id}: attempt {attempt.number}"
+            found.add("unexplained interruption", f"{what}, {when}; {_story(delivery, requests)}")
     return len(interruptions)
 
 
