@@ -32,8 +32,10 @@ SETTLE_AFTER = (timedelta(seconds=5), timedelta(minutes=1), timedelta(minutes=10
 LAG = timedelta(seconds=1)
 # After a longer pause minutes are replaced, and nothing is added.
 MAX_ADDED = timedelta(seconds=30)
-# One statement adds so much, and rests so many times as long as it took.
-PART = timedelta(seconds=1)
+# One statement adds so much: the least while there is much to count, and up to the most while there is little. It takes
+# about so long, and rests so many times as long.
+LEAST_PART, MOST_PART = timedelta(seconds=1), timedelta(seconds=8)
+QUICK_SECONDS, SLOW_SECONDS = 0.01, 0.04
 REST = 3
 # What one run goes ahead at most when it has to catch up: bounds its time and memory.
 MAX_ADVANCE = timedelta(minutes=5)
@@ -68,12 +70,25 @@ def plan(rolled_up_to: datetime, now: datetime, retention: timedelta) -> Plan:
     return Plan(added_from=begin if adds else None, spans=_merge(spans), until=until, behind=not adds and until < now)
 
 
-def _parts(begin: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Divide what is added, which may be much, into what others hardly wait for."""
-    while begin < until:
-        end = min(until, begin + PART)
-        yield begin, end
-        begin = end
+class Parts:
+    """Divides what is added, which may be much, into what others hardly wait for."""
+
+    def __init__(self) -> None:
+        self.part = LEAST_PART
+
+    def of(self, begin: datetime, until: datetime) -> Iterator[tuple[datetime, datetime]]:
+        """Yield the parts, each of the size that is right then."""
+        while begin < until:
+            end = min(until, begin + self.part)
+            yield begin, end
+            begin = end
+
+    def took(self, seconds: float) -> None:
+        """Learn from how long a part took to be added."""
+        if seconds > SLOW_SECONDS:
+            self.part = max(LEAST_PART, self.part / 2)
+        elif seconds < QUICK_SECONDS:
+            self.part = min(MOST_PART, self.part * 2)
 
 
 def _floor(moment: datetime) -> datetime:
@@ -90,9 +105,12 @@ def _merge(spans: Sequence[tuple[datetime, datetime]]) -> tuple[tuple[datetime, 
     return tuple(merged)
 
 
-async def run_once(store: StatsStore, *, interval_seconds: float, retention: timedelta) -> float:
+async def run_once(
+    store: StatsStore, *, interval_seconds: float, retention: timedelta, parts: Parts | None = None
+) -> float:
     """Roll up what is due, unless another copy is at it; return in how many seconds to come again."""
     started = time.perf_counter()
+    parts = parts or Parts()
     async with store.turn() as turn:
         if turn is None:
             return interval_seconds
@@ -102,10 +120,12 @@ async def run_once(store: StatsStore, *, interval_seconds: float, retention: tim
             return min(turn.due_in_seconds, interval_seconds)
         work = plan(turn.rolled_up_to, turn.now, retention)
         rows = 0
-        for begin, end in _parts(work.added_from or work.until, work.until):
+        for begin, end in parts.of(work.added_from or work.until, work.until):
             began = time.perf_counter()
             rows += await turn.add(begin, end)
-            await asyncio.sleep(REST * (time.perf_counter() - began))
+            took = time.perf_counter() - began
+            parts.took(took)
+            await asyncio.sleep(REST * took)
         for start, end in work.spans:
             rows += await turn.replace(start, end, work.until)
         due_in_seconds = await turn.finish(work.until, 0.0 if work.behind else interval_seconds)
@@ -117,8 +137,9 @@ async def run_once(store: StatsStore, *, interval_seconds: float, retention: tim
 
 async def run_forever(store: StatsStore, *, interval_seconds: float, retention: timedelta) -> None:
     """Roll up until cancelled; what fails is logged and tried again after the interval."""
+    parts = Parts()
     await background.repeat(
-        lambda: run_once(store, interval_seconds=interval_seconds, retention=retention),
+        lambda: run_once(store, interval_seconds=interval_seconds, retention=retention, parts=parts),
         interval_seconds=interval_seconds,
         on_error=metrics.ROLLUP_ERRORS.inc,
     )

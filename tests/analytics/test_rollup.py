@@ -427,3 +427,21 @@ def test_plan_counts_what_commits_within_ten_minutes_whenever_runs_happen(
                 break
 
     assert seen
+
+
+def test_little_is_added_in_one_statement_and_much_second_by_second() -> None:
+    parts, begin = rollup.Parts(), datetime(2026, 1, 30, 12, tzinfo=UTC)
+
+    def run(took: float) -> list[float]:
+        sizes = []
+        for start, end in parts.of(begin, begin + timedelta(seconds=5)):
+            sizes.append((end - start).total_seconds())
+            parts.took(took)
+        return sizes
+
+    assert run(rollup.QUICK_SECONDS / 2) == [1, 2, 2]
+    assert run(rollup.QUICK_SECONDS / 2) == [5]
+    assert run(rollup.SLOW_SECONDS * 2) == [5]
+    assert run(rollup.SLOW_SECONDS * 2) == [4, 1]
+    assert run(rollup.SLOW_SECONDS * 2) == [1] * 5
+    assert run(rollup.SLOW_SECONDS / 2) == [1] * 5

@@ -40,6 +40,8 @@ class Bells:
         # The streams that are read.
         self._connected: set[str] = set()
         self._heard_at = time.monotonic()
+        # Goes off when a stream can no longer be read.
+        self._lost = background.Alarm()
 
     async def listen(self) -> None:
         """Read both streams; end after stop()."""
@@ -68,6 +70,7 @@ class Bells:
                 if self._is_connected:
                     log.warning("deliveries cannot be read from Redis; polling Postgres meanwhile", error=_first(error))
                 self._connected.discard(name)
+                self._lost.set()
             finally:
                 await broker.shutdown()
             if not self._stopping.is_set():
@@ -82,7 +85,7 @@ class Bells:
 
         And now and then when none was heard: perhaps it is the dispatcher that cannot reach Redis.
         """
-        await background.repeat(self._look_if_silent, interval_seconds=LOOK_IDLE_SECONDS, quiet=True)
+        await background.repeat(self._look_if_silent, interval_seconds=LOOK_IDLE_SECONDS, quiet=True, wake=self._lost)
 
     def stop(self) -> None:
         """Hear nothing new from now on."""
@@ -108,8 +111,10 @@ class Bells:
             await self._scheduler.offer(doorbell.heard(said), source="doorbell", backlog=backlog)
 
     async def _look_if_silent(self) -> float:
-        silent = not self._is_connected or time.monotonic() - self._heard_at > SILENCE_SECONDS
-        if not silent or not self._scheduler.has_room:
+        silent_seconds = time.monotonic() - self._heard_at
+        if self._is_connected and silent_seconds <= SILENCE_SECONDS:
+            return max(LOOK_IDLE_SECONDS, SILENCE_SECONDS - silent_seconds)
+        if not self._scheduler.has_room:
             return LOOK_IDLE_SECONDS
         self._heard_at = time.monotonic()
         return LOOK_BUSY_SECONDS if await self._look_once() else LOOK_IDLE_SECONDS

@@ -2,6 +2,7 @@
 
 import contextlib
 import hmac
+import math
 import time
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from uuid import UUID
@@ -114,7 +115,8 @@ log = structlog.get_logger(__name__)
 
 # How exact last_used_at is: each process writes it once in so long for each key.
 USED_SECONDS = 60.0
-NOTE_INTERVAL_SECONDS = 1.0
+# From a use until it is written, with all others of that time.
+NOTE_SECONDS = 1.0
 
 
 class Finder:
@@ -132,6 +134,7 @@ class Finder:
         self._used: set[UUID] = set()
         # On time.monotonic(), by key.
         self._noted_at: dict[UUID, float] = {}
+        self._due = background.Alarm()
 
     async def find(self, key: str) -> Identity:
         """Return the current holder of a key, or of the token of a session; Unauthenticated if there is none."""
@@ -147,8 +150,11 @@ class Finder:
 
     def _used_now(self, found: Identity) -> Identity:
         """Remember that a key was used, unless that was noted of late, and return its holder."""
-        if found is not identity.BOOTSTRAP and (key_id := UUID(found.key_id)) not in self._noted_at:
-            self._used.add(key_id)
+        if found is not identity.BOOTSTRAP:
+            key_id = UUID(found.key_id)
+            if time.monotonic() - self._noted_at.get(key_id, -math.inf) >= USED_SECONDS:
+                self._used.add(key_id)
+                self._due.set(NOTE_SECONDS)
         return found
 
     def hash_of(self, key_id: str) -> bytes | None:
@@ -172,7 +178,9 @@ class Finder:
 
     async def note(self) -> None:
         """Write down which keys were used, until cancelled. What a failure loses is said again within a minute."""
-        await background.repeat(self._note_used, interval_seconds=NOTE_INTERVAL_SECONDS, at_once=False, quiet=True)
+        await background.repeat(
+            self._note_used, interval_seconds=USED_SECONDS, at_once=False, quiet=True, wake=self._due
+        )
 
     async def _note_used(self) -> None:
         now = time.monotonic()

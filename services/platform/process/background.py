@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 
 # How often a loop looks without being woken where nothing is known to be due: what nobody told of waits no longer.
 QUIET_SECONDS = 5.0
+# Timers of uvloop count whole milliseconds, and may go off so much too early: for that nobody should wake up.
+EARLY_SECONDS = 0.001
 # Between two looks of a loop that pauses.
 PAUSED_SECONDS = 1.0
 _MAY_RUN: contextvars.ContextVar[Callable[[], bool] | None] = contextvars.ContextVar("may_run", default=None)
@@ -53,7 +55,7 @@ class Alarm:
         while (rest_seconds := min(until, self._at) - time.monotonic()) > 0:
             self._earlier.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(rest_seconds):
+                async with asyncio.timeout(rest_seconds + EARLY_SECONDS):
                     await self._earlier.wait()
         if self._at <= time.monotonic():
             self._at = math.inf

@@ -38,7 +38,7 @@ from services.platform.tracing import spans as tracing
 from services.platform.tracing.settings import TracingSettings
 
 log = structlog.get_logger(__name__)
-LAG_INTERVAL_SECONDS = 0.5
+LAG_INTERVAL_SECONDS = 1.0
 GC_THRESHOLDS = (20_000, 50, 100)
 
 
