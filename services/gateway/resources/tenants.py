@@ -1,7 +1,6 @@
 """Tenants, which are isolated from each other. Requires role admin."""
 
 import base64
-import binascii
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
@@ -103,7 +102,7 @@ class PortalLookPatch(models.Request):
         """Return the same as a message; raise InvalidArgument for what is not base64."""
         try:
             logo = None if self.logo_base64 is None else base64.b64decode(self.logo_base64, validate=True)
-        except binascii.Error:
+        except ValueError:  # also for what is not ASCII
             raise errors.InvalidArgument.field("portal.logo_base64", "must be base64") from None
         return pb.PortalLook(name=self.name, accent=self.accent, accent_dark=self.accent_dark, logo=logo)
 

@@ -511,7 +511,10 @@ async def test_a_portal_looks_as_its_tenant_wants(http: httpx.AsyncClient, admin
     assert cleared.json()["portal"] == expected | {"has_logo": False}
     assert (await http.get(f"{path}/logo")).status_code == 404
     svg = base64.b64encode(b"<svg onload='alert(1)'/>").decode()
-    for wrong in ({"accent": "#ffff00"}, {"accent": "red"}, {"accent_dark": "#000000"}, {"logo_base64": svg}):
+    for wrong in (
+        *({"accent": "#ffff00"}, {"accent": "red"}, {"accent_dark": "#000000"}),
+        *({"logo_base64": svg}, {"logo_base64": "¾"}),
+    ):
         refused = await http.patch(tenant, json={"portal": wrong}, headers=bearer(ADMIN_KEY))
         assert refused.status_code == 422, wrong
         assert refused.json()["errors"][0]["field"].startswith("portal.")
