@@ -10,7 +10,7 @@ import { Button, Code, CopyAction, Dialog, Empty, Failure, Field, Icon, IconButt
 const MENU = [
   ["", [["/", "Overview", "home", "o"]]],
   ["Traffic", [["/deliveries", "Deliveries", "send", "d"], ["/events", "Events", "inbox", "e"], ["/live", "Live tail", "live", "l"], ["/jobs", "Jobs", "job", "j"], ["/statistics", "Statistics", "chart", "t"]]],
-  ["Endpoints", [["/subscriptions", "Subscriptions", "hook", "s"], ["/inbound", "Inbound", "door", "i"]]],
+  ["Endpoints", [["/subscriptions", "Subscriptions", "hook", "s"], ["/inbound", "Inbound", "door", "i"], ["/catalog", "Event catalog", "book", "c"]]],
   ["Operate", [["/tenants", "Tenants", "people", "n"], ["/keys", "Keys", "key", "k"], ["/audit", "Audit log", "book", "a"], ["/system", "System", "server", "y"]]],
 ];
 
@@ -34,7 +34,7 @@ function Menu() {
           <div key=${name}>
             ${name && html`<h2>${name}</h2>`}
             <ul>
-              ${pages.map(
+              ${pages.filter(([to]) => to !== "/catalog" || !caller?.limited).map(
                 ([to, title, icon]) => html`
                   <li key=${to}><a href=${link(to)} aria-current=${current(to) ? "page" : undefined}><${Icon} name=${icon} />${title}</a></li>
                 `,

@@ -73,6 +73,7 @@ const ROUTES = [
   [/^\/subscriptions$/, "Subscriptions", () => import("../pages/subscriptions/list.js")],
   [/^\/subscriptions\/new$/, "New subscription", () => import("../pages/subscriptions/new.js")],
   [/^\/subscriptions\/([\w-]+)$/, "Subscription", () => import("../pages/subscriptions/subscription.js")],
+  [/^\/catalog$/, "Event catalog", () => import("../pages/catalog.js")],
   [/^\/inbound$/, "Inbound", () => import("../pages/subscriptions/inbound.js")],
   [/^\/jobs$/, "Jobs", () => import("../pages/jobs/list.js")],
   [/^\/jobs\/([\w-]+)$/, "Job", () => import("../pages/jobs/job.js")],

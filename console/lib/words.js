@@ -28,6 +28,13 @@ export const BREAKER = {
 };
 
 /** @type {Record<string, Look>} */
+export const VERSION = {
+  draft: { tone: "info", icon: "dots", label: "Draft" },
+  live: { tone: "ok", icon: "check", label: "Live" },
+  deprecated: { tone: "warn", icon: "clock", label: "Deprecated" },
+};
+
+/** @type {Record<string, Look>} */
 export const JOB = {
   queued: { tone: "info", icon: "dots", label: "Queued" },
   running: { tone: "info", icon: "arrow", label: "Running" },

@@ -108,6 +108,8 @@ async def places(console: Stack) -> AsyncIterator[dict[str, str]]:
         target.script(then=500, path="/bad")
         good = await api.subscribe(target.url("/good"), name="good", event_types=["places.*"])
         bad = await api.subscribe(target.url("/bad"), name="bad", event_types=["places.*"])
+        described = {"name": "places.seen", "description": "A place was seen.", "example": {"order": 1}}
+        await http.post("/api/v1/event-types", json={**described, "schema": {"type": "object"}})  # it may be there
         accepted = await http.post("/api/v1/events", json={"event_type": "places.seen", "payload": {"order": 1}})
         event_id = accepted.json()["event_id"]
         deliveries = (await http.get(f"/api/v1/events/{event_id}/deliveries")).json()["items"]
@@ -133,6 +135,8 @@ async def places(console: Stack) -> AsyncIterator[dict[str, str]]:
             "its test": f"/subscriptions/{bad}?view=test",
             "new subscription": "/subscriptions/new",
             "inbound": "/inbound",
+            "catalog": "/catalog",
+            "event type": "/catalog?type=places.seen",
             "jobs": "/jobs",
             "job": f"/jobs/{job_id}",
             "statistics": "/statistics?by=event_type&period=1h",

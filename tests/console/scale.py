@@ -66,6 +66,7 @@ async def pages(stack: Stack, made: Made) -> dict[str, str]:
         "subscription": f"/subscriptions/{largest}",
         "its deliveries": f"/subscriptions/{largest}?view=deliveries",
         "inbound": "/inbound",
+        "catalog": "/catalog",
         "jobs": "/jobs",
         "statistics": "/statistics?by=event_type&period=7d",
         "keys": "/keys",

@@ -178,6 +178,8 @@ NARROWED: Mapping[str, Narrow] = {
     "IngestService/ListEventRoutes": _event_and_subscription,
     "IngestService/CancelEvent": _event,
     "IngestService/CheckFilter": _refuse,
+    # Event types are of no subscription.
+    "CatalogService/ExportCatalog": _refuse,
     # A new one would be beyond the limit.
     "SubscriptionService/CreateSubscription": _refuse,
     "SubscriptionService/GetSubscription": _subscription(),

@@ -22,6 +22,7 @@ ASSETS_PATH = "/console/assets"
 # The first part of the paths of the pages, besides the root. The chart has them in files/console-paths.yaml.
 PAGES = (
     "audit",
+    "catalog",
     "deliveries",
     "events",
     "inbound",

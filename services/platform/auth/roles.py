@@ -144,7 +144,8 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.CatalogService/ListEventTypeVersions": _CATALOG,
     "/webhook.v1.CatalogService/UpdateEventTypeVersion": _CHANGE_CATALOG,
     "/webhook.v1.CatalogService/CheckEventTypeVersion": _CATALOG,
-    "/webhook.v1.CatalogService/ExportCatalog": _CATALOG,
+    # Current versions alone, which are made for consumers.
+    "/webhook.v1.CatalogService/ExportCatalog": _READ,
     "/webhook.v1.CatalogService/ImportCatalog": _CHANGE_CATALOG,
     "/webhook.v1.DeliveryService/GetDelivery": _READ,
     "/webhook.v1.DeliveryService/ListDeliveries": _LIST,
