@@ -1,8 +1,8 @@
 """Catalogs as documents: what is exported, and what becomes of each event type that is imported.
 
 An import makes the current version of each event type what the document says, by the same rules as requests one by one.
-A second import of the same document changes nothing. One import runs at a time in a process, and rests as long as it
-works, so that accepting events goes on meanwhile.
+A second import of the same document changes nothing. One import runs at a time in a process, where tenants take turns,
+and rests as long as it works, so that accepting events goes on meanwhile.
 """
 
 import asyncio
@@ -24,6 +24,7 @@ from services.ingest.catalog.documents.references import RefusedError, canonical
 from services.ingest.catalog.record import MAX_EVENT_TYPES, MAX_VERSIONS, Status, TypeDraft, VersionDraft
 from services.ingest.catalog.store import CatalogStore, Current, TypeChange
 from services.platform import errors
+from services.platform.process.shares import OWNER, Shares
 
 # Of a document. A call to ingest may have twice as much.
 MAX_BYTES = 2 << 20
@@ -96,7 +97,7 @@ class CatalogTransfer:
     def __init__(self, store: CatalogStore, comparisons: compatibility.Comparisons) -> None:
         self._store = store
         self._comparisons = comparisons
-        self._importing = asyncio.Lock()
+        self._turns = Shares(1)
 
     async def export(self, tenant_id: str, form: Format, event_types: Sequence[str]) -> str:
         """Return a document with the current versions of event types; InvalidArgument if it would be too large."""
@@ -132,7 +133,8 @@ class CatalogTransfer:
         source = decoded("document", document.encode(), MAX_BYTES)
         parts = _read(source)
         done: list[Imported] = []
-        async with self._importing:
+        OWNER.set(tenant_id)  # of this call alone
+        async with self._turns.taken():
             room = MAX_EVENT_TYPES - await self._store.count(tenant_id)
             names: set[str] = set()
             while True:

@@ -1,15 +1,20 @@
 """The catalog as documents: what is exported is imported elsewhere, and says the same there."""
 
+import asyncio
 import json
 import random
 import urllib.parse
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from protos.webhook.v1 import catalog_pb2 as pb
+from services.domain.catalog import bounds
 from services.ingest.catalog import transfer
-from services.ingest.catalog.documents import entries
+from services.ingest.catalog.compatibility import Comparisons
+from services.ingest.catalog.documents import entries, references
+from services.ingest.catalog.documents.references import RefusedError, followed
+from services.ingest.catalog.store import CatalogStore
 from services.platform import errors, ids
 from tests.ingest.catalog.conftest import ORDER, Catalog
 from tests.ingest.conftest import CALL_SECONDS, refused
@@ -271,3 +276,66 @@ async def test_an_export_has_what_is_selected_and_a_bound(catalog: Catalog, docu
         await catalog.create(f"large.{number}", padded)
     large = await refused(documents.export(OPENAPI))
     assert [violation.field for violation in large.violations] == ["event_types"]
+
+
+async def test_references_that_cannot_lead_anywhere_are_refused_before_they_take_time(documents: Documents) -> None:
+    offered = document(
+        digits=webhook({"properties": {"a": {"$ref": f"#/required/{'9' * 1_900}"}}}),
+        shared=webhook({"$ref": f"#/list/{'9' * 1_900}"}),
+        # A pointer has as many beginnings, and each is looked for.
+        slashes=webhook({"properties": {"a": {"$ref": "#" + "/" * 60_000}}}),
+        root=webhook({"$ref": "#" + "/" * 60_000}),
+        document={"post": {"requestBody": {"$ref": "#" + "/" * 60_000}}},
+    )
+    offered["list"] = [1]
+    said = {one.name: one.problems[0].description for one in await documents.load(offered, dry_run=True)}
+    missing, too_long = "which does not exist", "must have references of at most 2,000 characters"
+    assert all(said[name].startswith("refers to ") for name in ("digits", "shared"))
+    assert {name: said[name] for name in ("slashes", "root", "document")} == dict.fromkeys(
+        ("slashes", "root", "document"), too_long
+    )
+    with pytest.raises(RefusedError, match=missing):  # more digits than Python reads
+        followed({"list": [1]}, f"/list/{'9' * 5_000}")
+
+
+def test_nothing_walks_through_what_is_too_large_to_be_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    walked: list[int] = []
+    whole = references._anchors
+
+    def counted(schema: Any, *within: Any) -> Any:
+        walked.append(len(json.dumps(schema)))
+        return whole(schema, *within)
+
+    monkeypatch.setattr(references, "_anchors", counted)
+    large: dict[str, Any] = {"properties": {str(number): {} for number in range(20_000)}}
+    chain, addresses = large, ["/large"]
+    for _ in range(20):
+        chain = {"not": chain}
+        addresses.append(addresses[-1] + "/not")
+    schema = {"allOf": [{"$ref": f"#{address}"} for address in reversed(addresses)]}
+    for source in ({"schema": schema, "large": chain}, {"schema": large}):
+        with pytest.raises(RefusedError, match="bytes, together with what it refers to"):
+            references.Bundler(source).bundle("/schema")
+    assert max(walked, default=0) <= bounds.MAX_SCHEMA_BYTES
+
+
+async def test_tenants_take_turns_at_importing() -> None:
+    going, begun = asyncio.Event(), asyncio.Event()
+    done: list[str] = []
+
+    class Slow:
+        async def count(self, tenant_id: str) -> int:
+            begun.set()
+            await going.wait()
+            done.append(tenant_id)
+            return 0
+
+    turns = transfer.CatalogTransfer(cast("CatalogStore", Slow()), Comparisons())
+    text = json.dumps(document())
+    async with asyncio.TaskGroup() as group:
+        for tenant_id in ("much", "much", "much", "much", "little"):
+            group.create_task(turns.load(tenant_id, text, dry_run=True))
+            await begun.wait()
+        await asyncio.sleep(0)
+        going.set()
+    assert done == ["much", "much", "little", "much", "much"]

@@ -18,6 +18,10 @@ from services.domain.catalog.bounds import escaped
 MAX_DEPTH = 2 * bounds.MAX_DEPTH
 # Of references that lead only to further references.
 MAX_STEPS = 20
+# Characters of a reference: all beginnings of it are looked at.
+MAX_REFERENCE_LENGTH = 2_000
+# Digits of an element's number in a pointer; a document has fewer elements.
+_MAX_DIGITS = 9
 # Where tools keep what several places share; a schema there is taken as a whole.
 _SHARED = re.compile(r"(/components/[^/]+/[^/]+)(?=/|$)")
 _SAFE = "/~:@!$&'()*+,;=-._"
@@ -56,13 +60,17 @@ def at(document: Any, pointer: str) -> Any:
     found = document
     for step in pointer.split("/")[1:]:
         name = step.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, list) and name.isascii() and name.isdigit() and int(name) < len(found):
+        if isinstance(found, list) and _is_number(name) and int(name) < len(found):
             found = found[int(name)]
         elif isinstance(found, dict) and name in found:
             found = found[name]
         else:
             raise KeyError(pointer)
     return found
+
+
+def _is_number(name: str) -> bool:
+    return name.isascii() and name.isdigit() and len(name) <= _MAX_DIGITS
 
 
 def followed(document: Any, pointer: str, *beside: str) -> tuple[str, Any]:
@@ -85,10 +93,16 @@ def followed(document: Any, pointer: str, *beside: str) -> tuple[str, Any]:
 def local(place: str, reference: Any) -> str:
     """Return the pointer of a reference to another place of the document; RefusedError for any other."""
     if isinstance(reference, str) and reference.startswith("#"):
+        _check_length(place, reference)
         fragment = urllib.parse.unquote(reference[1:])
         if fragment.startswith("/"):
             return fragment
     raise RefusedError(place, "must be a reference within the document, such as #/components/schemas/Money")
+
+
+def _check_length(place: str, reference: str) -> None:
+    if len(reference) > MAX_REFERENCE_LENGTH:
+        raise RefusedError(place, f"must have references of at most {MAX_REFERENCE_LENGTH:,} characters")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -133,11 +147,21 @@ class Bundler:
         bundle = Bundle(schema=root, origins={"": pointer})
         if not isinstance(root, dict):  # which is refused
             return bundle
-        units = {pointer: self._unit(pointer, "#", root)}
+        size = 0
+
+        def unit_at(place: str, base: str, value: Any) -> _Unit:
+            """Return a unit, unless there is too much by now: before anything walks through it."""
+            nonlocal size
+            size += self._size(place, value)
+            if size > bounds.MAX_SCHEMA_BYTES:
+                description = f"has more than {bounds.MAX_SCHEMA_BYTES} bytes, together with what it refers to"
+                raise RefusedError(pointer, description)
+            return _Unit(pointer=place, base=base, value=value, anchors=dict(_anchors(value)))
+
+        units = {pointer: unit_at(pointer, "#", root)}
         waiting = [pointer]
         definitions: dict[str, Any] = {}
         taken = set(root["$defs"]) if isinstance(root.get("$defs"), dict) else set()
-        size = self._size(pointer, root)
         while waiting:
             unit = units[waiting.pop()]
 
@@ -148,16 +172,11 @@ class Bundler:
                     known = self._whole(target)
                     name = _name(known, taken)
                     taken.add(name)
-                    units[known] = self._unit(known, f"#/$defs/{name}", self._at(known, unit))
+                    units[known] = unit_at(known, f"#/$defs/{name}", self._at(known, unit))
                     bundle.origins[f"/$defs/{escaped(name)}"] = known
                     waiting.append(known)
                 return units[known].base + _quoted(target[len(known) :])
 
-            if unit.base != "#":
-                size += self._size(unit.pointer, unit.value)
-            if size > bounds.MAX_SCHEMA_BYTES:
-                description = f"has more than {bounds.MAX_SCHEMA_BYTES} bytes, together with what it refers to"
-                raise RefusedError(pointer, description)
             made = _rewritten(unit.value, address, 0, unit.pointer)
             if unit.base == "#":
                 bundle.schema = made
@@ -169,9 +188,6 @@ class Bundler:
                 raise RefusedError(f"{pointer}/$defs", "must be an object")
             bundle.schema = {**bundle.schema, "$defs": {**own, **definitions}}
         return bundle
-
-    def _unit(self, pointer: str, base: str, value: Any) -> _Unit:
-        return _Unit(pointer=pointer, base=base, value=value, anchors=dict(_anchors(value)))
 
     def _at(self, pointer: str, unit: _Unit) -> Any:
         try:
@@ -186,6 +202,7 @@ class Bundler:
 
     def _target(self, unit: _Unit, reference: str) -> str:
         """Return the pointer that a reference of a unit leads to."""
+        _check_length(unit.pointer, reference)
         fragment = urllib.parse.unquote(reference[1:]) if reference.startswith("#") else None
         if fragment is not None and fragment in unit.anchors:
             return unit.pointer + unit.anchors[fragment]
