@@ -63,17 +63,19 @@ class Finding:
 _Part: TypeAlias = "Sequence[Any] | None"
 
 
-def finding(tree: Node, event_type: str, schemas: Sequence[Any]) -> Finding:
-    """Return what is found for an event type, whose payloads match one of these schemas, those of its versions."""
-    found = []
-    for schema in schemas:
-        follower = _Follower(schema, event_type)
-        state = follower.state(tree)
-        found.append((frozenset(follower.mistakes), state not in _NOT_TRUE))
+def finding(tree: Node, event_type: str, schema: Any) -> Finding:
+    """Return what is found for events of a type whose payloads match a schema, that of one of its versions."""
+    follower = _Follower(schema, event_type)
+    state = follower.state(tree)
+    return Finding(mistakes=frozenset(follower.mistakes), can_match=state not in _NOT_TRUE)
+
+
+def of_any(found: Sequence[Finding]) -> Finding:
+    """Return what is found for an event type, whose payloads match the schema of one of its versions."""
     if not found:
         return Finding(mistakes=frozenset(), can_match=True)
-    mistakes = frozenset.intersection(*(one for one, _ in found))
-    return Finding(mistakes=mistakes, can_match=any(can_match for _, can_match in found))
+    mistakes = frozenset.intersection(*(one.mistakes for one in found))
+    return Finding(mistakes=mistakes, can_match=any(one.can_match for one in found))
 
 
 @dataclass(slots=True)

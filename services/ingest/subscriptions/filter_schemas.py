@@ -64,9 +64,12 @@ class FilterSchemas:
         promised = await self._catalogs.promised(tenant_id, entries, MAX_SCHEMAS)
         found: list[tuple[Promised, Finding]] = []
         for one in promised:
-            began_at = time.perf_counter()
-            found.append((one, conditions.finding(tree, one.name, one.schemas)))
-            await asyncio.sleep(time.perf_counter() - began_at)  # others go on for as long
+            of_versions: list[Finding] = []
+            for schema in one.schemas:
+                began_at = time.perf_counter()
+                of_versions.append(conditions.finding(tree, one.name, schema))
+                await asyncio.sleep(time.perf_counter() - began_at)  # others go on for as long
+            found.append((one, conditions.of_any(of_versions)))
         is_exact = bool(entries) and not any(entry.endswith(WILDCARD) for entry in entries)
         said = _of_each(found) if is_exact else _of_all(found)
         # Of several event types it may be meant for one, and what is not enforced may be sent all the same.

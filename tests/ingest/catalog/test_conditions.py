@@ -1,6 +1,7 @@
 """What a filter asks of payloads that the schemas of event types rule out."""
 
-from typing import Any
+import asyncio
+from typing import Any, cast
 
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -8,6 +9,8 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from protos.webhook.v1 import catalog_pb2, ingest_pb2
 from services.domain.filters import expression
 from services.ingest.catalog import conditions
+from services.ingest.catalog.cache import Catalogs, Promised
+from services.ingest.subscriptions.filter_schemas import FilterSchemas
 from tests.ingest.catalog.conftest import Catalog
 from tests.ingest.conftest import CALL_SECONDS, fields, refused
 
@@ -96,10 +99,9 @@ def test_a_guard_is_no_mistake_though_nothing_matches(text: str) -> None:
 
 
 def test_a_mistake_is_what_each_version_rules_out() -> None:
-    tree = expression.tree(f"{DATA}.amuont > 1")
-    assert tree is not None
-    assert not conditions.finding(tree, "order.paid", [ORDER, {"type": "object"}]).mistakes
-    assert conditions.finding(tree, "order.paid", [ORDER, ORDER]).mistakes
+    text = f"{DATA}.amuont > 1"
+    assert not conditions.of_any([found(text), found(text, {"type": "object"})]).mistakes
+    assert conditions.of_any([found(text), found(text)]).mistakes
 
 
 def test_a_schema_that_refers_to_itself_ends() -> None:
@@ -107,7 +109,7 @@ def test_a_schema_that_refers_to_itself_ends() -> None:
     assert tree is not None
     loop: dict[str, Any] = {"anyOf": [{"$ref": "#/$defs/x"}] * 3, "properties": {"a": {"$ref": "#"}}}
     loop["$defs"] = {"x": {"anyOf": [{"type": "object", "properties": {"a": {"$ref": "#"}}}] * 3}}
-    assert conditions.finding(tree, "order.paid", [loop]).can_match
+    assert conditions.finding(tree, "order.paid", loop).can_match
 
 
 def test_a_large_schema_is_not_followed_for_long() -> None:
@@ -116,17 +118,17 @@ def test_a_large_schema_is_not_followed_for_long() -> None:
     assert tree is not None
     large = {"properties": {"a": {"enum": [f"x{number}" for number in range(10_000)]}}}
     # None of the values can be one of these; that this is so takes too long to find out.
-    assert conditions.finding(tree, "order.paid", [large]).can_match
+    assert conditions.finding(tree, "order.paid", large).can_match
 
 
 def mask(*paths: str) -> FieldMask:
     return FieldMask(paths=paths)
 
 
-def found(text: str) -> conditions.Finding:
+def found(text: str, schema: Any = ORDER) -> conditions.Finding:
     tree = expression.tree(text)
     assert tree is not None, expression.violations(text)
-    return conditions.finding(tree, "order.paid", [ORDER])
+    return conditions.finding(tree, "order.paid", schema)
 
 
 async def test_a_subscription_is_warned_or_refused_when_its_filter_is_saved(catalog: Catalog) -> None:
@@ -179,3 +181,34 @@ async def test_a_filter_that_is_tried_is_compared_with_the_types_of_the_events(c
     assert await warnings(event=ingest_pb2.TriedEvent(payload=b"{}")) == []
     assert await warnings(event_ids=[sent.event_id]) == said
     assert await warnings(latest=ingest_pb2.LatestEvents(subscription_id=made.id)) == said
+
+
+async def test_others_have_a_turn_between_the_versions_of_an_event_type(monkeypatch: pytest.MonkeyPatch) -> None:
+    turns = 0
+    at: list[int] = []
+
+    class Large:
+        def has(self, _: str) -> bool:
+            return True
+
+        async def promised(self, *_: Any) -> list[Promised]:
+            return [Promised(name="order.paid", schemas=[ORDER] * 50, is_enforced=True)]
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    whole = conditions.finding
+
+    def noted(*arguments: Any) -> conditions.Finding:
+        at.append(turns)
+        return whole(*arguments)
+
+    monkeypatch.setattr(conditions, "finding", noted)
+    other = asyncio.create_task(others())
+    checked = await FilterSchemas(cast("Catalogs", Large())).check("t", f"{DATA}.amuont > 1", ["order.paid"])
+    other.cancel()
+    assert checked.is_vain
+    assert len(set(at)) == len(at) == 50
