@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -326,6 +326,7 @@ def _event_type(row: Any) -> EventType:
         event_type_id=row["id"],
         status=Status(row["status"]),
         description=row["version_description"],
+        sunset_at=_in_utc(row["sunset_at"]),
         created_at=row["version_created_at"],
         updated_at=row["version_updated_at"],
     )
@@ -344,7 +345,12 @@ def _current(row: Any) -> Current:
 
 
 def _stored_version(row: Any) -> Version:
-    return sql.record(Version, row, status=Status(row["status"]))
+    return sql.record(Version, row, status=Status(row["status"]), sunset_at=_in_utc(row["sunset_at"]))
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    """Return a time that was read: asyncpg stores the first and the last as infinity, and reads that without a zone."""
+    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _no_type(type_id: UUID) -> errors.NotFound:

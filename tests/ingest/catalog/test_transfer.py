@@ -278,6 +278,14 @@ async def test_an_export_has_what_is_selected_and_a_bound(catalog: Catalog, docu
     assert [violation.field for violation in large.violations] == ["event_types"]
 
 
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999Z"])
+async def test_the_first_and_the_last_times_are_exported_and_stay(documents: Documents, moment: str) -> None:
+    offered = document(sunset=webhook(ORDER, deprecated=True, **{"x-sunset-at": moment}))
+    assert outcomes(await documents.load(offered)) == [("sunset", "created", 1)]
+    assert (await documents.export())["webhooks"]["sunset"]["post"]["x-sunset-at"] == moment
+    assert outcomes(await documents.load(offered)) == [("sunset", "unchanged", 1)]
+
+
 async def test_references_that_cannot_lead_anywhere_are_refused_before_they_take_time(documents: Documents) -> None:
     offered = document(
         digits=webhook({"properties": {"a": {"$ref": f"#/required/{'9' * 1_900}"}}}),
