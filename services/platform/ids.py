@@ -21,6 +21,8 @@ _MILLISECONDS_SHIFT = 80
 _DAY_SECONDS = 86_400
 _DAY_MILLISECONDS = _DAY_SECONDS * 1_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+_LAST_MILLISECOND = (datetime.max.replace(tzinfo=UTC) - _EPOCH) // _MILLISECOND
 MAX_CLOCK_DIFFERENCE_SECONDS = 300
 
 
@@ -71,8 +73,11 @@ def end_of_day(value: UUID) -> datetime:
 
 
 def least_at(moment: datetime) -> UUID:
-    """Return the least UUIDv7 of this moment, rounded up to the millisecond; before 1970, the very first."""
-    milliseconds = -((_EPOCH - moment) // timedelta(milliseconds=1))
+    """Return the least UUIDv7 of this moment, rounded up to the millisecond; before 1970, the very first.
+
+    The last millisecond that a time can have is not rounded up.
+    """
+    milliseconds = min(-((_EPOCH - moment) // _MILLISECOND), _LAST_MILLISECOND)
     return UUID(int=max(milliseconds, 0) << _MILLISECONDS_SHIFT)
 
 

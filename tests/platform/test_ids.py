@@ -138,3 +138,9 @@ def test_id_that_is_not_a_recent_uuidv7_is_rejected_with_its_field(make: Callabl
 )
 def test_the_day_of_an_id_ends_at_midnight_utc(moment: str, end: str) -> None:
     assert ids.end_of_day(ids.least_at(datetime.fromisoformat(moment))) == datetime.fromisoformat(end)
+
+
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59.999999+00:00", "9999-12-31T23:59:59.999+00:00"])
+def test_the_least_id_of_the_last_moment_has_a_time(moment: str) -> None:
+    least = ids.moment_of(ids.least_at(datetime.fromisoformat(moment)))
+    assert least == datetime.fromisoformat("9999-12-31T23:59:59.999+00:00")
