@@ -163,7 +163,7 @@ class _Follower:
             self._note(over, "is not an array")
             return State.ERROR
         step = node.operands[3]
-        item = _Value(path=node.variables[0], part=self._element(over.part or (), None))
+        item = _Value(path=node.variables[0], part=self._element(over.part or ()))
         if item.part is None:  # there are no items
             return State.UNKNOWN
         states = [self.state(operand, {**known, node.variables[0]: item}) for operand in step.operands]
@@ -302,7 +302,7 @@ class _Follower:
         if index.kind is Kind.CONSTANT and index.constant == "number" and "array" not in self._types(value.part):
             self._note(value, f"is {_listed(self._types(value.part))}, and not an array")
             return _Value(path=path, fails=True)
-        return _Value(path=path, part=self._element(value.part, None) or ())
+        return _Value(path=path, part=self._element(value.part) or ())
 
     def _inner(self, value: _Value, name: str, step: str, *, test: bool = False) -> _Value:
         if value.fails or value.part is None:
@@ -370,7 +370,7 @@ class _Follower:
                 found.append({"anyOf": [{"allOf": list(one)} for one in possible]})
         return None if any(one is False for one in self._closed(found)) else found
 
-    def _element(self, part: Sequence[Any], _number: int | None) -> _Part:
+    def _element(self, part: Sequence[Any]) -> _Part:
         """Return what applies to each element of an array; None if there can be none."""
         if "object" in self._types(part):  # whose names the elements are
             return ()

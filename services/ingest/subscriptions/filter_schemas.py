@@ -7,7 +7,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from services.domain.events import WILDCARD
 from services.domain.filters import expression
@@ -15,9 +14,6 @@ from services.ingest.catalog import conditions
 from services.ingest.catalog.cache import Catalogs, Promised
 from services.ingest.catalog.conditions import Finding
 from services.platform import errors
-
-if TYPE_CHECKING:
-    pass
 
 # Schemas that a filter is compared with; event types beyond are not looked at.
 MAX_SCHEMAS = 100

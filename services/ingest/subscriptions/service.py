@@ -39,8 +39,6 @@ log = structlog.get_logger(__name__)
 Changed = TypeVar("Changed")
 # Of a new subscription, what an idempotency key keeps only a slow digest of.
 _SECRETS = ("secret_key", "headers", "verification_secrets", "template_secrets")
-
-
 # What a filter is compared with the catalog for.
 _OF_FILTERS = ("filter", "event_types")
 
