@@ -12,7 +12,7 @@ import pytest
 from grpc.aio import AioRpcError, Metadata
 from starlette.requests import Request
 
-from services.gateway.web import problems
+from services.gateway.web import problems, routing
 from services.platform import errors, ids
 from services.platform.auth.authenticator import KEY_HEADER
 from services.platform.auth.identity import ACTOR_HEADER
@@ -185,6 +185,11 @@ async def test_a_long_name_is_cut(client: httpx.AsyncClient) -> None:
         assert "x" * 99 + "…" in [found["field"] for found in document["errors"]]
     bounded(await client.post(SUBSCRIPTIONS, json={"x" * 1_000_000: 1}), 413)
     bounded(await client.post(EVENTS, json={"x" * 1_000_000: 1}), 413)
+
+
+async def test_a_document_of_a_catalog_may_be_larger_than_other_bodies(client: httpx.AsyncClient) -> None:
+    for size, status in ((routing.MAX_LARGE_BYTES, 422), (routing.MAX_LARGE_BYTES + 1, 413)):
+        bounded(await client.post("/api/v1/catalog/import", content=b"{}".rjust(size)), status)
 
 
 async def test_long_and_many_parameters_are_a_bounded_problem(client: httpx.AsyncClient) -> None:

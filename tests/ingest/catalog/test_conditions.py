@@ -10,6 +10,7 @@ from protos.webhook.v1 import catalog_pb2, ingest_pb2
 from services.domain.filters import expression
 from services.ingest.catalog import conditions
 from services.ingest.catalog.cache import Catalogs, Promised
+from services.ingest.subscriptions import filter_schemas
 from services.ingest.subscriptions.filter_schemas import FilterSchemas
 from tests.ingest.catalog.conftest import Catalog
 from tests.ingest.conftest import CALL_SECONDS, fields, refused
@@ -24,10 +25,21 @@ ORDER: dict[str, Any] = {
         "name": {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Name"}]},
         "items": {"type": "array", "items": ITEM},
         "anything": True,
+        "kind": {"const": "order"},
+        "anchored": {"$ref": "#name"},
+        "patterned": {"patternProperties": {"^x_": True}, "additionalProperties": False},
+        "pair": {"type": "array", "prefixItems": [{"type": "string"}], "items": {"type": "integer"}},
         "closed": {"allOf": [{"$ref": "#/$defs/Name"}]},
     },
     "additionalProperties": False,
-    "$defs": {"Name": {"type": "object", "properties": {"first": {"type": "string"}}, "additionalProperties": False}},
+    "$defs": {
+        "Name": {
+            "$anchor": "name",
+            "type": "object",
+            "properties": {"first": {"type": "string"}},
+            "additionalProperties": False,
+        }
+    },
 }
 DATA = "event.data"
 
@@ -48,6 +60,8 @@ DATA = "event.data"
         (f"{DATA}.amount != true", f"{DATA}.amount", "is null or a number, and is compared with a boolean", True),
         (f"{DATA}.amount.startsWith('1')", f"{DATA}.amount", "startsWith() needs a string", False),
         (f"{DATA}.status == 'payed'", f"{DATA}.status", "is never 'payed'", False),
+        (f"{DATA}.status == 'payed' && {DATA}.test", f"{DATA}.status", "is never 'payed'", False),
+        (f"{DATA}.kind == 'user'", f"{DATA}.kind", "is never 'user'", False),
         (f"{DATA}.status in ['payed', 'opened']", f"{DATA}.status", "is never one of the list", False),
         (f"{DATA}.amount in ['1']", f"{DATA}.amount", "is null or a number, and none of the list is", False),
         (f"{DATA}.items.exists(i, i.skuu == 'A')", "i.skuu", "does not exist", False),
@@ -74,6 +88,10 @@ def test_what_a_schema_rules_out_is_a_mistake(text: str, path: str, said: str, *
         f"event.type == 'other' || {DATA}.test",
         f"event.type != 'order.paid' || {DATA}.test",
         f"'paid' in {DATA}.items || size({DATA}.items) > 1 || {DATA}.amount + 1 > 2",
+        f"{DATA}.patterned.x_1 == 'A' && {DATA}.pair[0].startsWith('A')",
+        f"{DATA}.anchored.last == 'A'",
+        f"event.type == 'other' ? {DATA}.email == 'a' : {DATA}.test",
+        f"event.type == 'order.paid' ? {DATA}.test : {DATA}.email == 'a'",
         f"{DATA}.test ? {DATA}.amount > 1 : {DATA}.closed.first == 'A'",
         "event.tags.customer == 'acme' && event.time.getHours() < 18 && event.id != ''",
         f"string({DATA}.amount) == '1'",
@@ -100,7 +118,9 @@ def test_a_guard_is_no_mistake_though_nothing_matches(text: str) -> None:
 
 def test_a_mistake_is_what_each_version_rules_out() -> None:
     text = f"{DATA}.amuont > 1"
-    assert not conditions.of_any([found(text), found(text, {"type": "object"})]).mistakes
+    assert conditions.of_any([found(text), found(text, {"type": "object"})]) == conditions.Finding(
+        mistakes=frozenset(), can_match=True
+    )
     assert conditions.of_any([found(text), found(text)]).mistakes
 
 
@@ -161,9 +181,24 @@ async def test_a_subscription_is_warned_or_refused_when_its_filter_is_saved(cata
     assert list(
         (await ingest.update(lax.id, event_types=["order.open"], update_mask=mask("event_types"))).status.warnings
     ) == [f"{said} of order.open"]
-    # What exists is not refused because of what is saved besides.
+    # What exists is not refused because of what is saved besides, or because it is saved again.
+    early = await ingest.create(event_types=["later"], filter=wrong)
     await catalog.create("later", ORDER, validation=catalog_pb2.VALIDATION_ENFORCE)
     assert not (await ingest.update(lax.id, description="other", update_mask=mask("description"))).status.warnings
+    again = await ingest.update(early.id, filter=wrong, update_mask=mask("filter"))
+    assert list(again.status.warnings) == [f"{said} of later"]
+
+
+async def test_what_is_compared_and_said_is_bounded(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("order.open", "order.paid"):
+        await catalog.create(name, ORDER)
+    monkeypatch.setattr(filter_schemas, "MAX_SCHEMAS", 1)
+    monkeypatch.setattr(filter_schemas, "MAX_WARNINGS", 2)
+    wrong = " || ".join(f"{DATA}.{name} > 1" for name in "abc")
+    made = await catalog.ingest.create(event_types=["order.open", "order.paid"], filter=wrong)
+    assert list(made.status.warnings) == [
+        f"filter: {DATA}.{name} does not exist, by the schema of order.open" for name in "ab"
+    ]
 
 
 async def test_a_filter_that_is_tried_is_compared_with_the_types_of_the_events(catalog: Catalog) -> None:

@@ -165,7 +165,10 @@ async def test_what_is_refused_says_why_and_where_and_keeps_nothing_else_back(
         },
         **{
             "no body": webhook({}),
+            "postless": {"get": {}},
             "bodiless": {"post": {}},
+            "xml": {"post": {"requestBody": {"content": {"application/xml": {"schema": {}}}}}},
+            "schemaless": {"post": {"requestBody": {"content": {"application/json": {}}}}},
             "remote": webhook({"properties": {"a": {"$ref": "#/components/schemas/Remote"}}}),
             "missing": webhook({"$ref": "#/components/schemas/Nothing"}),
             "loop": webhook({"$ref": "#/components/schemas/Loop"}),
@@ -180,7 +183,10 @@ async def test_what_is_refused_says_why_and_where_and_keeps_nothing_else_back(
 
     assert {one.name: (one.problems[0].path if one.problems else "") for one in done} == {
         "no body": "/webhooks/no body",
+        "postless": "/webhooks/postless",
         "bodiless": "/webhooks/bodiless/post",
+        "xml": "/webhooks/xml/post/requestBody",
+        "schemaless": "/webhooks/schemaless/post/requestBody/content/application~1json",
         "remote": "/components/schemas/Remote",
         "missing": "/webhooks/missing/post/requestBody/content/application~1json/schema/$ref",
         "loop": "/components/schemas/Loop/$ref",
@@ -195,6 +201,49 @@ async def test_what_is_refused_says_why_and_where_and_keeps_nothing_else_back(
         "items": {"$ref": "#/$defs/Fine"},
         "$defs": {"Fine": {"type": "string"}},
     }
+
+
+async def test_an_import_keeps_to_the_bounds_of_a_catalog(
+    catalog: Catalog, documents: Documents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await catalog.create("old")
+    monkeypatch.setattr(transfer, "MAX_EVENT_TYPES", 2)
+    monkeypatch.setattr(transfer, "MAX_VERSIONS", 1)
+    offered = document(new=webhook(ORDER), beyond=webhook(ORDER), old=webhook({}))
+    for done in (await documents.load(offered, dry_run=True), await documents.load(offered)):
+        assert outcomes(done) == [("new", "created", 1), ("beyond", "refused", 0), ("old", "refused", 0)]
+        assert [one.problems[0].description for one in done[1:]] == [
+            "the catalog has 2 event types; delete one first",
+            "the event type has 1 versions; create another event type",
+        ]
+    assert [one.name for one in (await catalog.page()).event_types] == ["new", "old"]
+
+
+async def test_a_deprecated_event_type_has_no_live_versions(catalog: Catalog, documents: Documents) -> None:
+    made = await catalog.create("old")
+    await catalog.add(made.id, {"type": "object"})
+    offered = document(old=webhook({"type": "object"}, deprecated=True))
+    (refusal,) = await documents.load(offered)
+    assert [one.description for one in refusal.problems] == [
+        "is deprecated, and earlier versions of the catalog are live; deprecate them first"
+    ]
+    await catalog.update_version(made.id, 1, status=pb.EVENT_TYPE_STATUS_DEPRECATED)
+    assert outcomes(await documents.load(offered)) == [("old", "updated", 2)]
+
+
+async def test_what_is_said_of_an_event_type_is_bounded(catalog: Catalog, documents: Documents) -> None:
+    names = [f"{number}{'n' * transfer.MAX_PATH_LENGTH}" for number in range(20)]
+    await catalog.create("changed", {"properties": {name: {"type": "string"} for name in names}})
+    wrong = {"properties": {name: {"unevaluatedProperties": False} for name in names}}
+    changed, refusal = await documents.load(
+        document(
+            changed=webhook({"properties": {name: {"type": "integer"} for name in names}}),
+            wrong=webhook(wrong),
+        )
+    )
+    assert (len(changed.breaking), len(refusal.problems)) == (transfer.MAX_BREAKING, transfer.MAX_PROBLEMS)
+    paths = [*(one.path for one in changed.breaking), *(one.path for one in refusal.problems)]
+    assert max(map(len, paths)) == transfer.MAX_PATH_LENGTH
 
 
 @pytest.mark.parametrize(
