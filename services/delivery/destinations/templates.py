@@ -97,7 +97,8 @@ class Templates:
         secrets = self._vault.template_secrets(claim.subscription_id, row["sealed_template_secrets"])
         template = None if row["template"] is None else Template.of_text(row["template"])
         kept = _Kept(row["version"], template, secrets, event_versions.pins_of(row["event_versions"]))
-        self._kept.put(claim.subscription_id, kept)
+        if not claim.is_of_new:  # of which there is one request, and nothing secret is kept
+            self._kept.put(claim.subscription_id, kept)
         return kept
 
     async def _tags(self, claim: Claim) -> Mapping[str, str]:
