@@ -336,8 +336,9 @@ class Webhook(_Endpoint):
             item.verification.headers.extend(_provider_headers(scope["headers"]))
         if TAGS_NAME in headers:
             item.tags.update(events.tags_of_header(TAGS_HEADER, headers[TAGS_NAME]))
-        if VERSION_NAME in headers or _VERSION_MARK in scope["query_string"]:
-            item.event_version = _event_version(headers.get(VERSION_NAME), scope["query_string"])
+        query: bytes = scope["query_string"]
+        if VERSION_NAME in headers or _VERSION_MARK in query or b"%" in query:  # it may be encoded
+            item.event_version = _event_version(headers.get(VERSION_NAME), query)
         return item
 
     def _answer(self, accepted: ingest_pb2.Accepted) -> msgspec.Struct:

@@ -412,6 +412,7 @@ async def test_a_webhook_states_its_version_in_a_header_or_in_its_url(
             ("", {}, 0),
             ("", {"X-Webhook-Event-Version": "2"}, 2),
             ("?event_version=1000000", {}, 1_000_000),
+            ("?event%5Fversion=3", {}, 3),
             ("?a=event_version&b=1", {}, 0),
         ):
             answer = await client.post(path + query, content=b"{}", headers={"X-Event-Type": "a", **headers})
