@@ -13,6 +13,7 @@ from dev.harness.receiver import Receiver
 from protos.webhook.v1 import deliveries_pb2 as pb
 from services.delivery.destinations.templates import Templates
 from services.delivery.worker.store import WorkerStore
+from services.platform import ids
 from tests.delivery.conftest import Shared
 from tests.delivery.world import World, claim
 
@@ -125,6 +126,28 @@ async def test_a_template_is_read_once_for_each_version(world: World) -> None:
         )
         assert await templates.rendered(msgspec.structs.replace(asked, template_version=version + 2), b"{}") is None
         assert len(read) == 3
+    finally:
+        await templates.close()
+
+
+async def test_nothing_secret_is_kept_of_a_subscription_that_is_not_created(world: World) -> None:
+    test_id = ids.new()
+    await world.pool.execute(
+        "INSERT INTO endpoint_tests"
+        " (id, subscription_id, tenant_id, actor, target_url, template, sealed_template_secrets)"
+        " VALUES ($1, $1, 'default', 'a', 'http://a.example/', $2, $3)",
+        test_id,
+        json.dumps(SOURCE),
+        vault().seal_template_secrets(test_id, {"key": "hunter2"}),
+    )
+    asked = claim(id=test_id, event_id=test_id, subscription_id=test_id, template_version=1)
+    templates = Templates(world.pool, vault())
+    try:
+        made = await templates.rendered(asked, b'{"order": 1}')
+        assert made is not None
+        assert b"hunter2" in made.body
+        await world.pool.execute("DELETE FROM endpoint_tests WHERE id = $1", test_id)
+        assert await templates.rendered(asked, b'{"order": 1}') is None
     finally:
         await templates.close()
 

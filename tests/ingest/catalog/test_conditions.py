@@ -187,6 +187,9 @@ async def test_a_subscription_is_warned_or_refused_when_its_filter_is_saved(cata
     assert not (await ingest.update(lax.id, description="other", update_mask=mask("description"))).status.warnings
     again = await ingest.update(early.id, filter=wrong, update_mask=mask("filter"))
     assert list(again.status.warnings) == [f"{said} of later"]
+    # Of several types it may be meant for one that is changed next.
+    both = await ingest.create(event_types=["order.paid", "later"], filter=wrong)
+    assert list(both.status.warnings) == [f"{said}s of later, order.paid"]
 
 
 async def test_what_is_compared_and_said_is_bounded(catalog: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
