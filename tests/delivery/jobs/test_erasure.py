@@ -218,6 +218,10 @@ async def test_an_erasure_forgets_what_was_wrong_with_the_last_invalid_event(wor
     )
     await catalog.add_findings({order: an_hour_ago, user: later, others: an_hour_ago})
     assert await found() == {order: (2, []), user: (2, later.last_errors), others: (2, wrong)}
+    # A job of another kind leaves it.
+    await world.pool.execute("UPDATE jobs SET kind = 'cancel'")
+    await catalog.add_findings({order: an_hour_ago})
+    assert (await found())[order] == (3, wrong)
 
 
 async def test_an_erasure_deletes_scheduled_events_that_it_selects(world: World) -> None:
