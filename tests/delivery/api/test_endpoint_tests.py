@@ -187,13 +187,19 @@ async def test_a_subscription_of_another_tenant_and_a_deleted_one_are_not_found(
 
 
 async def ask_for_new(
-    world: World, target_url: str, *, tenant_id: str = "default", template: str | None = None
+    world: World,
+    target_url: str,
+    *,
+    tenant_id: str = "default",
+    template: str | None = None,
+    client_certificate: bytes | None = None,
 ) -> UUID:
     """Ask for a test event of a subscription that is not created, as ingest does."""
     made = ids.new()
     await world.pool.execute(
         "INSERT INTO endpoint_tests (id, subscription_id, tenant_id, actor, target_url, template, sealed_secrets,"
-        " sealed_headers, sealed_template_secrets) VALUES ($1, $1, $2, 'a', $3, $4, $5, $6, $7)",
+        " sealed_headers, sealed_template_secrets, sealed_client_certificate)"
+        " VALUES ($1, $1, $2, 'a', $3, $4, $5, $6, $7, $8)",
         made,
         tenant_id,
         target_url,
@@ -201,6 +207,7 @@ async def ask_for_new(
         vault().seal(made, [Secret(SECRET)]),
         vault().seal_headers(made, {"X-Team": "billing"}),
         vault().seal_template_secrets(made, {"key": "hunter2"}),
+        client_certificate,
     )
     return made
 
@@ -238,7 +245,10 @@ async def test_a_subscription_that_is_not_created_is_tested_with_what_it_would_h
 
 async def test_where_targets_are_checked_a_new_one_gets_no_test_event(world: World, receiver: Receiver) -> None:
     async with world.delivery() as client, world.worker(endpoint_verification="echo"):
-        found = await result_of_new(client, await ask_for_new(world, receiver.url()))
+        test_id = await ask_for_new(world, receiver.url(), client_certificate=b"sealed")
+        found = await result_of_new(client, test_id)
+    forgotten = "SELECT sealed_client_certificate IS NULL FROM endpoint_tests WHERE id = $1"
+    assert await world.pool.fetchval(forgotten, test_id)
     assert (found.error.kind, found.error.message) == ("egress_denied", sending.NEW_UNVERIFIED)
     assert receiver.requests == []
 
