@@ -30,6 +30,7 @@ async def test_reflection_lists_the_services(ingest: Ingest) -> None:
         "webhook.v1.AccessService",
         "webhook.v1.AuditService",
         "webhook.v1.CatalogService",
+        "webhook.v1.SystemService",
         "grpc.health.v1.Health",
         "grpc.reflection.v1alpha.ServerReflection",
     } == set(names)

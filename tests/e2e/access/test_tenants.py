@@ -170,7 +170,7 @@ async def test_grpc_methods_reject_keys_of_another_tenant(channels: Channels, ac
     for method in stating():
         name = method.containing_service.full_name
         request: Any = message_factory.GetMessageClass(method.input_type)(tenant_id=acme.id)
-        for field in ("subscription_id", "event_id", "delivery_id"):
+        for field in ("subscription_id", "event_id", "delivery_id", "webhook_id"):
             if field in request.DESCRIPTOR.fields_by_name:
                 setattr(request, field, str(ids.new()))
                 break
