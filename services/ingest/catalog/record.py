@@ -42,6 +42,8 @@ class VersionDraft:
     def __post_init__(self) -> None:
         """Raise InvalidArgument, which names the field at fault."""
         schema = Schema(self.schema.encode())
+        if not self.schema.lstrip().startswith("{"):  # REST and documents have room for no other
+            raise errors.InvalidArgument.field("schema", "must be an object; {} allows everything")
         check_description(self.description)
         found = []
         if self.sunset_at is not None and self.status is not Status.DEPRECATED:

@@ -37,6 +37,12 @@ async def test_a_name_is_taken_once_and_a_key_repeats_the_answer(catalog: Catalo
     assert taken.reason is errors.ErrorReason.EVENT_TYPE_EXISTS
 
 
+async def test_a_schema_that_is_no_object_is_refused_as_rest_has_no_room_for_it(catalog: Catalog) -> None:
+    for schema in (True, False):
+        refusal = await refused(catalog.stub.CreateEventType(catalog.creation(schema=schema), timeout=CALL_SECONDS))
+        assert fields(refusal) == ["schema"]
+
+
 async def test_lists_go_by_name_page_by_page(catalog: Catalog) -> None:
     for name in ("b.b", "a.a", "c.c"):
         await catalog.create(name)
