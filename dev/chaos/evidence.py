@@ -211,7 +211,7 @@ class Breakers:
     async def watch(self, database_url: str) -> NoReturn:
         """Look each second until cancelled, as far as Postgres is there to be asked."""
         while True:
-            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            with contextlib.suppress(Exception):  # whatever asyncpg makes of a Postgres that is killed
                 connection = await asyncpg.connect(database_url, timeout=WATCH_SECONDS, command_timeout=WATCH_SECONDS)
                 try:
                     while True:

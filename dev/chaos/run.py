@@ -190,10 +190,11 @@ async def _notice_stalls(spans: list[Span], say: Say) -> None:
 
 @contextlib.asynccontextmanager
 async def _task(coroutine: Coroutine[object, object, None]) -> AsyncIterator[None]:
-    """Run it in the background until the context ends."""
+    """Run it in the background until the context ends; raise what it failed with."""
     task = asyncio.create_task(coroutine)
     try:
         yield
     finally:
         task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -81,6 +81,29 @@ def is_forgotten(request: Request, spans: Sequence[Span]) -> bool:
     )
 
 
+def is_superseded(request: Request, attempts: Sequence[Attempt], spans: Sequence[Span]) -> bool:
+    """Return whether its delivery had ended when its worker died: then nobody records this request.
+
+    The worker of an earlier claim held the outcome while Postgres was away, longer than its lease, and recorded it when
+    another one had just claimed the delivery.
+    """
+    return (
+        request.answered_at is None
+        and any(
+            attempt.outcome == SUCCESS
+            and request.begun_at - attempt.started_at >= LEASE_SECONDS
+            and attempt.recorded_at >= request.begun_at - RECORDING_SECONDS
+            for attempt in attempts
+        )
+        and any(
+            span.kind.interrupts
+            and span.began_at <= request.begun_at + DELIVERY_TIMEOUT_SECONDS + RECORDING_SECONDS
+            and span.ended_at >= request.begun_at
+            for span in spans
+        )
+    )
+
+
 def fault_of_delay(late: Request, attempts: Sequence[Attempt], spans: Sequence[Span]) -> Span | None:
     """Return the fault that delayed this request until its worker gave up and sent another one.
 
@@ -193,7 +216,7 @@ def _unmatched(attempts: Sequence[Attempt], requests: Sequence[Request], spans: 
     blind = [a for a in attempts if a.status_code is None and a.outcome not in _UNSENT]
     interrupted = sum(attempt.outcome == INTERRUPTED for attempt in blind)
     room = len(blind) + interrupted * (REQUESTS_OF_AN_INTERRUPTION - 1)
-    room += sum(is_forgotten(request, spans) for request in requests)
+    room += sum(is_forgotten(request, spans) or is_superseded(request, attempts, spans) for request in requests)
     left = len(requests) - sum(min(count, answered[status]) for status, count in recorded.items())
     if left > room:
         yield f"{len(requests)} requests, of which {left - room} have no attempt"

@@ -11,6 +11,7 @@ from dev.chaos import verdict
 from dev.chaos.events import Form
 from dev.chaos.evidence import Attempt, Delivery, Evidence, Opening, Request, Send, Span
 from dev.chaos.schedule import SHAPES, STALL, kinds
+from dev.chaos.stack import LEASE_SECONDS as LEASE
 
 KINDS = {**kinds(SHAPES["one"]), **kinds(SHAPES["five"]), STALL.name: STALL}
 EVENT, DELIVERY, SUBSCRIPTION = UUID(int=1), UUID(int=2), UUID(int=3)
@@ -260,6 +261,25 @@ def test_a_request_is_forgotten_if_a_crash_undid_its_claim_and_its_worker_died_s
     faults = [_span(*span) for span in spans]
     found = verdict.find_mismatches(_delivery(SUCCESS), [_request(1.0), _request(16.0)], faults)
     assert (not found) == forgotten
+
+
+@pytest.mark.parametrize(
+    ("begun_at", "span", "known"),
+    [
+        (LEASE + 2.0, ("kill-worker", LEASE + 3.0, LEASE + 9.0), True),
+        (LEASE + 2.0, ("kill-worker", LEASE + 30.0, LEASE + 40.0), False),
+        (LEASE + 2.0, ("receiver-hangs", LEASE + 3.0, LEASE + 9.0), False),
+        (10.0, ("kill-worker", 11.0, 15.0), False),
+        (LEASE + 9.0, ("kill-worker", LEASE + 10.0, LEASE + 15.0), False),
+    ],
+)
+def test_a_request_is_known_of_if_an_outcome_that_was_held_ended_its_delivery_and_its_worker_died(
+    begun_at: float, span: tuple[str, float, float], *, known: bool
+) -> None:
+    held = Attempt(number=1, outcome="success", status_code=200, started_at=1.0, recorded_at=LEASE + 1.9)
+    requests = [_request(1.1), _request(begun_at, None)]
+    found = verdict.find_mismatches(_delivery(held), requests, [_span(*span)])
+    assert (not found) == known
 
 
 def test_a_delivery_that_failed_after_a_success_is_reported() -> None:
