@@ -69,6 +69,8 @@ class Request:
     status: int | None = None
     # When the last byte of the response was handed to the system; for a flood, the last byte that a worker reads.
     answered_at: float | None = None
+    # By a consumer: answered once its result was recorded.
+    pulled: bool = False
 
     @property
     def succeeded(self) -> bool:

@@ -55,7 +55,7 @@ class Pullers:
         results = []
         for delivery in deliveries:
             found = events.read(base64.b64decode(delivery["payload_base64"]), delivery["event_id"], delivery["id"])
-            request = Request(delivery_id=UUID(delivery["id"]), begun_at=begun_at, **found)
+            request = Request(delivery_id=UUID(delivery["id"]), begun_at=begun_at, pulled=True, **found)
             self._requests.append(request)
             lease = {"delivery_id": delivery["id"], "lease_token": delivery["lease_token"]}
             chance = self._random.random()

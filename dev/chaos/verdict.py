@@ -9,6 +9,7 @@ from uuid import UUID
 from dev.chaos import events
 from dev.chaos.evidence import Attempt, Delivery, Evidence, Opening, Request, Span
 from dev.chaos.generator import RETRYABLE
+from dev.chaos.puller import LEASE_SECONDS as PULL_LEASE_SECONDS
 from dev.chaos.stack import DELIVERY_TIMEOUT_SECONDS, GUARD_SECONDS, LEASE_SECONDS
 
 # From a response until its outcome is committed, if nothing interferes.
@@ -81,25 +82,20 @@ def is_forgotten(request: Request, spans: Sequence[Span]) -> bool:
     )
 
 
-def is_superseded(request: Request, attempts: Sequence[Attempt], spans: Sequence[Span]) -> bool:
-    """Return whether its delivery had ended when its worker died: then nobody records this request.
+def is_superseded(request: Request, attempts: Sequence[Attempt]) -> bool:
+    """Return whether this was pulled just before a success that was reported late ended its delivery.
 
-    The worker of an earlier claim held the outcome while Postgres was away, longer than its lease, and recorded it when
-    another one had just claimed the delivery.
+    A consumer held its report for longer than its lease, while nothing could be recorded. Then there is nothing left to
+    record of the consumer that pulled the delivery after it: its report is answered that its lease is over.
     """
     return (
-        request.answered_at is None
+        request.pulled
+        and request.answered_at is None
         and any(
             attempt.outcome == SUCCESS
-            and request.begun_at - attempt.started_at >= LEASE_SECONDS
+            and request.begun_at - attempt.started_at >= PULL_LEASE_SECONDS
             and attempt.recorded_at >= request.begun_at - RECORDING_SECONDS
             for attempt in attempts
-        )
-        and any(
-            span.kind.interrupts
-            and span.began_at <= request.begun_at + DELIVERY_TIMEOUT_SECONDS + RECORDING_SECONDS
-            and span.ended_at >= request.begun_at
-            for span in spans
         )
     )
 
@@ -216,7 +212,7 @@ def _unmatched(attempts: Sequence[Attempt], requests: Sequence[Request], spans: 
     blind = [a for a in attempts if a.status_code is None and a.outcome not in _UNSENT]
     interrupted = sum(attempt.outcome == INTERRUPTED for attempt in blind)
     room = len(blind) + interrupted * (REQUESTS_OF_AN_INTERRUPTION - 1)
-    room += sum(is_forgotten(request, spans) or is_superseded(request, attempts, spans) for request in requests)
+    room += sum(is_forgotten(request, spans) or is_superseded(request, attempts) for request in requests)
     left = len(requests) - sum(min(count, answered[status]) for status, count in recorded.items())
     if left > room:
         yield f"{len(requests)} requests, of which {left - room} have no attempt"

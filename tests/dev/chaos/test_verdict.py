@@ -10,8 +10,8 @@ import pytest
 from dev.chaos import verdict
 from dev.chaos.events import Form
 from dev.chaos.evidence import Attempt, Delivery, Evidence, Opening, Request, Send, Span
+from dev.chaos.puller import LEASE_SECONDS as PULL_LEASE
 from dev.chaos.schedule import SHAPES, STALL, kinds
-from dev.chaos.stack import LEASE_SECONDS as LEASE
 
 KINDS = {**kinds(SHAPES["one"]), **kinds(SHAPES["five"]), STALL.name: STALL}
 EVENT, DELIVERY, SUBSCRIPTION = UUID(int=1), UUID(int=2), UUID(int=3)
@@ -264,21 +264,21 @@ def test_a_request_is_forgotten_if_a_crash_undid_its_claim_and_its_worker_died_s
 
 
 @pytest.mark.parametrize(
-    ("begun_at", "span", "known"),
+    ("begun_at", "answered_at", "pulled", "known"),
     [
-        (LEASE + 2.0, ("kill-worker", LEASE + 3.0, LEASE + 9.0), True),
-        (LEASE + 2.0, ("kill-worker", LEASE + 30.0, LEASE + 40.0), False),
-        (LEASE + 2.0, ("receiver-hangs", LEASE + 3.0, LEASE + 9.0), False),
-        (10.0, ("kill-worker", 11.0, 15.0), False),
-        (LEASE + 9.0, ("kill-worker", LEASE + 10.0, LEASE + 15.0), False),
+        (PULL_LEASE + 2.0, None, True, True),
+        (PULL_LEASE + 2.0, None, False, False),
+        (PULL_LEASE + 2.0, PULL_LEASE + 3.0, True, False),
+        (PULL_LEASE, None, True, False),
+        (PULL_LEASE + 6.0, None, True, False),
     ],
 )
-def test_a_request_is_known_of_if_an_outcome_that_was_held_ended_its_delivery_and_its_worker_died(
-    begun_at: float, span: tuple[str, float, float], *, known: bool
+def test_what_was_pulled_is_known_of_if_a_success_that_was_reported_late_ended_its_delivery(
+    begun_at: float, answered_at: float | None, *, pulled: bool, known: bool
 ) -> None:
-    held = Attempt(number=1, outcome="success", status_code=200, started_at=1.0, recorded_at=LEASE + 1.9)
-    requests = [_request(1.1), _request(begun_at, None)]
-    found = verdict.find_mismatches(_delivery(held), requests, [_span(*span)])
+    held = Attempt(number=1, outcome="success", status_code=200, started_at=1.0, recorded_at=PULL_LEASE + 2.1)
+    again = replace(_request(begun_at, None), answered_at=answered_at, pulled=pulled)
+    found = verdict.find_mismatches(_delivery(held), [_request(1.1), again])
     assert (not found) == known
 
 
