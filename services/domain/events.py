@@ -206,13 +206,18 @@ class TypeFilter:
         # "order.*" means "order.created" and "order.item.added", and not "order" itself.
         self._prefixes = tuple(entry[:-1] for entry in entries if entry.endswith(WILDCARD))
 
+    @property
+    def wants_all(self) -> bool:
+        """Whether events of every type are delivered."""
+        return not (self._exact or self._prefixes)
+
     def wants(self, event_type: str, *, typed: bool = False) -> bool:
         """Return whether an event of this type is delivered.
 
         An event without a type passes every filter, unless it is `typed`: its sender gives every event a type, and this
         one's could not be read.
         """
-        if not (self._exact or self._prefixes):
+        if self.wants_all:
             return True
         if not event_type:
             return not typed

@@ -5,7 +5,6 @@ it is there. What it holds lets a watcher who comes back go on where it was, for
 what is told here is in Postgres.
 """
 
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -19,8 +18,8 @@ FIELD = b"b"
 # Without a watcher it is gone after this time.
 OPEN_MILLISECONDS = 10_000
 # Older entries are dropped. An entry has up to ENTRY_OUTCOMES, in about 100 bytes each.
-MAX_ENTRIES = 300
-ENTRY_OUTCOMES = 200
+MAX_ENTRIES = 150
+ENTRY_OUTCOMES = 400
 
 
 class Told(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -39,11 +38,6 @@ class Told(msgspec.Struct, frozen=True, array_like=True, gc=False):
     duration_ms: int | None
     # Unix time.
     recorded_at: float
-
-    @property
-    def moment(self) -> datetime:
-        """When it was recorded."""
-        return datetime.fromtimestamp(self.recorded_at, UTC)
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True, gc=False):

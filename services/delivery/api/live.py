@@ -5,6 +5,7 @@ A process reads the stream of services/domain/live.py once for all that watch th
 
 import asyncio
 import contextlib
+import functools
 import re
 import time
 from collections import Counter, defaultdict
@@ -35,8 +36,10 @@ READ_ENTRIES = 50
 KEEP_OPEN_SECONDS = OPEN_MILLISECONDS / 1000 / 4
 # What waits for a watcher; further outcomes are counted.
 MAX_WAITING = 200
-# A watcher gets a message in each of these times, if there is something to say; counts in each of the second.
-PACE_SECONDS, COUNTS_SECONDS = 0.25, 1.0
+# A read waits so long after the one before, unless that left something; each watcher gets a message for a read.
+PACE_SECONDS = 0.25
+# And counts once in this time.
+COUNTS_SECONDS = 1.0
 # And one without anything after so long.
 HEARTBEAT_SECONDS = 10.0
 # Of which a watcher who comes back gets what was missed; with more it begins again.
@@ -73,8 +76,16 @@ class Wanted:
             limited=identity.limited_to() is not None,
         )
 
-    def has(self, told: Told) -> bool:
-        """Return whether this is wanted."""
+    @functools.cached_property
+    def everything(self) -> bool:
+        """Whether it is all of the tenant."""
+        return self.types.wants_all and not (self.subscription_ids or self.statuses)
+
+    def of_these(self, told: Sequence[Told]) -> Sequence[Told]:
+        """Return which of these are wanted."""
+        return told if self.everything else [one for one in told if self._has(one)]
+
+    def _has(self, told: Told) -> bool:
         return (
             (not self.subscription_ids or UUID(told.subscription_id) in self.subscription_ids)
             and (not self.statuses or told.status in self.statuses)
@@ -110,7 +121,7 @@ class _Watcher:
         if place <= self.place:
             return
         self.place = place
-        found = [one for one in told if self.wanted.has(one)]
+        found = self.wanted.of_these(told)
         if self.counting:
             self.counts.update(one.status for one in found)
         else:
@@ -174,8 +185,8 @@ class Watching:
                         await watcher.something.wait()
                 if watcher.away:
                     raise _away()
-                if watcher.something.is_set():
-                    await asyncio.sleep(COUNTS_SECONDS if counting else PACE_SECONDS)
+                if counting and watcher.something.is_set():
+                    await asyncio.sleep(COUNTS_SECONDS)
                 yield watcher.news()
         finally:
             self._by_tenant[wanted.tenant_id].discard(watcher)
@@ -193,11 +204,14 @@ class Watching:
         async with redis_store.waiting(self._client, seconds=BLOCK_SECONDS) as own:
             while self._by_tenant:
                 answer: Any = await own.xread({STREAM: last}, count=READ_ENTRIES, block=round(BLOCK_SECONDS * 1000))
-                for last, entry in answer[0][1] if answer else ():
+                entries = answer[0][1] if answer else ()
+                for last, entry in entries:
                     self._dispatch(last, entry)
                 if time.monotonic() - opened_at > KEEP_OPEN_SECONDS:
                     await self._open(STREAM, OPEN_MILLISECONDS)
                     opened_at = time.monotonic()
+                if 0 < len(entries) < READ_ENTRIES:
+                    await asyncio.sleep(PACE_SECONDS)
         if not self._by_tenant:
             self._somebody.clear()
         return 0.0

@@ -227,7 +227,9 @@ def _page(kind: type[_Page], wanted: Filter, paged: Paged, found: Sequence[Deliv
 
 def _news(news: News) -> pb.WatchResponse:
     recorded = [
-        conversion.message(pb.RecordedDelivery, told, error_kind=told.outcome, recorded_at=told.moment)
+        conversion.message(
+            pb.RecordedDelivery, told, error_kind=told.outcome, recorded_at=conversion.unix(told.recorded_at)
+        )
         for told in news.told
     ]
     counts = None if news.counts is None else {status.value: number for status, number in news.counts.items()}

@@ -15,7 +15,7 @@ from services.platform.process import background
 from services.platform.stores.redis import Client
 
 # What is recorded within this time is told together.
-PACE_SECONDS = 0.1
+PACE_SECONDS = 0.2
 # Between looks whether somebody watches, while something is recorded.
 LOOK_SECONDS = 1.0
 # That are kept for a look, which comes once in that time.

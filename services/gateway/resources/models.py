@@ -1,12 +1,14 @@
 """Parts that the models of resources share."""
 
+import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
 from fastapi import Header, Path
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp as ProtoTimestamp
 from pydantic import (
@@ -56,29 +58,36 @@ def timestamp(moment: ProtoTimestamp) -> str:
 
 def values(message: Message) -> dict[str, Any]:
     """Return the fields of a message by their names, as answers have them: null for one that is unset."""
-    return {field.name: _value(message, field) for field in message.DESCRIPTOR.fields}
+    made: dict[str, Any] = {}
+    for name, may_be_unset, of in _readers(message.DESCRIPTOR):
+        if may_be_unset and not message.HasField(name):
+            made[name] = None
+        else:
+            value = getattr(message, name)
+            made[name] = value if of is None else of(value)
+    return made
 
 
-def _value(message: Message, field: Any) -> Any:
-    value = getattr(message, field.name)
-    if field.is_repeated and field.message_type is not None and field.message_type.GetOptions().map_entry:
-        return dict(value)
-    if field.is_repeated:
-        return _listed(field, value)
-    if field.has_presence and not message.HasField(field.name):
-        return None
-    if field.enum_type is not None:
-        return conversion.texts(field.enum_type).get(value)
-    if isinstance(value, ProtoTimestamp):
-        return timestamp(value)
-    return value if field.message_type is None else values(value)
+_Reader: TypeAlias = Callable[[Any], Any] | None
 
 
-def _listed(field: Any, items: Iterable[Any]) -> list[Any]:
+@functools.cache
+def _readers(descriptor: Descriptor) -> tuple[tuple[str, bool, _Reader], ...]:
+    """Return of each field its name, whether it may be unset, and what its value becomes; None if it stays."""
+    return tuple((field.name, field.has_presence, _reader(field)) for field in descriptor.fields)
+
+
+def _reader(field: FieldDescriptor) -> _Reader:
+    kind = field.message_type
     if field.enum_type is not None:
         texts = conversion.texts(field.enum_type)
-        return [texts[one] for one in items if one in texts]
-    return list(items) if field.message_type is None else [values(one) for one in items]
+        return (lambda items: [texts[one] for one in items if one in texts]) if field.is_repeated else texts.get
+    if kind is not None and kind.GetOptions().map_entry:
+        return dict
+    if kind is None:
+        return list if field.is_repeated else None
+    of = timestamp if kind is ProtoTimestamp.DESCRIPTOR else values
+    return (lambda items: [of(one) for one in items]) if field.is_repeated else of
 
 
 _RFC_3339 = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:.+")
