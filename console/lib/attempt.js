@@ -5,7 +5,7 @@ import { link } from "./router.js";
 import { Badge, Code, Shape, Time } from "./ui.js";
 import { ERRORS, actorName, errorName } from "./words.js";
 
-const PHASES = { dns: ["DNS", "p1"], connect: ["connect", "p2"], tls: ["TLS", "p3"], first_byte: ["first byte", "p4"], body: ["body", "p5"] };
+const PHASES = { dns: ["DNS", "s-info"], connect: ["connect", "s-warn"], tls: ["TLS", "s-violet"], first_byte: ["first byte", "s-ok"], body: ["body", "s-mute"] };
 
 /** @param {{phases: {name: string, duration_ms: number}[]}} props */
 export function Phases({ phases }) {

@@ -7,7 +7,7 @@ import { actorName, sentence } from "../../lib/words.js";
 
 const PAGES = { subscription: "/subscriptions/", delivery: "/deliveries/", job: "/jobs/" };
 
-const shown = (value) => (value === undefined ? "" : value === null ? "none" : typeof value === "object" ? JSON.stringify(value) : String(value));
+const shown = (value) => (value === undefined ? "" : value === null ? "none" : Array.isArray(value) ? value.map(shown).join(", ") : typeof value === "object" ? JSON.stringify(value) : String(value));
 
 /** @param {{change: any}} props */
 const Change = ({ change }) => html`

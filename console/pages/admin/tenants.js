@@ -10,12 +10,14 @@ const PATH = "/api/v1/admin/tenants";
 /** @type {[string, string, (value: number) => string][]} */
 const QUOTAS = [
   ["subscriptions", "Subscriptions", count],
-  ["events_per_second", "Events per second", (value) => compact(Math.round(value * 10) / 10)],
+  ["events_per_second", "Events per second", (value) => `${compact(Math.round(value * 10) / 10)}/s`],
   ["waiting_deliveries", "Waiting deliveries", compact],
   ["stored_bytes", "Stored bytes", bytes],
   ["scheduled_events", "Scheduled events", compact],
   ["scheduled_bytes", "Scheduled bytes", bytes],
 ];
+// More would push the actions out of sight.
+const COLUMNS = ["Subscriptions", "Events", "Waiting", "Stored", "Scheduled"];
 
 /** @param {{used: number, limit: number, format: (value: number) => string, label: string}} props */
 function Use({ used, limit, format, label }) {
@@ -47,9 +49,8 @@ export default function Tenants() {
           ${list.items.length > 0 &&
           html`
             <${Table} label="Tenants" rows=${list.items} stale=${list.stale} columns=${[
-              { title: "Tenant", cell: (item) => html`<span class="cellmain">${item.name || item.id}</span><div class="cellsub mono">${item.id}</div>` },
-              ...QUOTAS.map(([name, label, format], index) => ({ title: label, kind: index ? "lo" : "", cell: (item) => (item.usage ? html`<${Use} used=${item.usage[name]} limit=${item.limits[name]} format=${format} label=${label} />` : html`<span class="mute">not known yet</span>`) })),
-              { title: "Weight", kind: "num lo", cell: (item) => item.weight },
+              { title: "Tenant", cell: (item) => html`<span class="cellmain">${item.name || item.id}</span><div class="cellsub"><span class="mono">${item.id}</span> · weight ${item.weight}</div>` },
+              ...COLUMNS.map((title, index) => ({ title, kind: index ? "lo" : "", cell: (item) => (item.usage ? QUOTAS.map(([name, label, format]) => label.startsWith(title) && html`<${Use} used=${item.usage[name]} limit=${item.limits[name]} format=${format} label=${label} />`) : html`<span class="mute">not known yet</span>`) })),
               {
                 title: "Actions",
                 unseen: true,
