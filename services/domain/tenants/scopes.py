@@ -178,7 +178,7 @@ NARROWED: Mapping[str, Narrow] = {
     "IngestService/ListEventRoutes": _event_and_subscription,
     "IngestService/CancelEvent": _event,
     "IngestService/CheckFilter": _refuse,
-    # Event types are of no subscription.
+    # Event types belong to the tenant, and tell what is sent to others.
     "CatalogService/ExportCatalog": _refuse,
     # A new one would be beyond the limit.
     "SubscriptionService/CreateSubscription": _refuse,

@@ -326,6 +326,25 @@ async def test_a_limited_link_shows_nothing_of_other_subscriptions(http: httpx.A
     assert (part.json()["attempts"], part.json().get("events")) == (1, None)
 
 
+async def test_only_a_link_that_is_not_limited_shows_the_catalog(
+    http: httpx.AsyncClient, admin: Admin, a_name: str
+) -> None:
+    key = await admin.key(await admin.tenant(a_name))
+    event_type = {"name": "secret.launch", "schema": {"type": "object", "title": "of_another_customer"}}
+    assert (await http.post("/api/v1/event-types", json=event_type, headers=bearer(key))).status_code == 201
+    made = await http.post("/api/v1/subscriptions", json={"target_url": URL}, headers=bearer(key))
+    for document in ("openapi", "asyncapi"):
+        query = {"format": document}
+        whole = await http.get("/api/v1/catalog", params=query, headers=bearer(await token(http, key)))
+        assert (whole.status_code, "secret.launch" in whole.text) == (200, True)
+        limited = await token(http, key, subscriptions=[made.json()["id"]])
+        refused = await http.get("/api/v1/catalog", params=query, headers=bearer(limited))
+        assert (refused.status_code, refused.json()["reason"]) == (403, "CAPABILITY_MISSING")
+        assert "secret" not in refused.text
+        assert "another_customer" not in refused.text
+        assert (await http.get("/api/v1/catalog", params=query)).status_code == 401
+
+
 async def test_a_limited_link_changes_nothing_of_other_subscriptions(
     http: httpx.AsyncClient, customer: Customer
 ) -> None:
