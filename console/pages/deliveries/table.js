@@ -21,7 +21,7 @@ export function Outcome({ delivery }) {
 /** When the next thing happens to a delivery, or when it ended. @param {{delivery: Api.DeliverySummary}} props */
 const Next = ({ delivery }) => {
   if (delivery.completed_at) return html`<span class="mute">ended <${Time} at=${delivery.completed_at} /></span>`;
-  if (delivery.status === "scheduled" && delivery.next_attempt_at) return html`<span class="mute">next <${Time} at=${delivery.next_attempt_at} /></span>`;
+  if (delivery.status === "scheduled" && delivery.next_attempt_at && Date.parse(delivery.next_attempt_at) > Date.now()) return html`<span class="mute">next <${Time} at=${delivery.next_attempt_at} /></span>`;
   return html`<span class="mute">${delivery.status === "in_flight" ? "being sent" : "due"}</span>`;
 };
 
