@@ -15,6 +15,9 @@ from services.platform import errors
 # Of a tenant, and of an event type.
 MAX_EVENT_TYPES = 1_000
 MAX_VERSIONS = 50
+# What is said beyond them.
+FULL = "the catalog has {} event types; delete one first"
+FULL_OF_VERSIONS = "the event type has {} versions; create another event type"
 
 
 class Status(enum.StrEnum):

@@ -14,6 +14,8 @@ from services.domain.idempotency import Key
 from services.domain.notices import audit
 from services.domain.notices.audit import Action, FieldChange
 from services.ingest.catalog.record import (
+    FULL,
+    FULL_OF_VERSIONS,
     MAX_EVENT_TYPES,
     MAX_VERSIONS,
     EventType,
@@ -114,7 +116,7 @@ class CatalogStore:
         async def make(connection: postgres.Connection) -> EventType:
             await _begin_change(connection, tenant_id)
             if await connection.fetchval(SQL["count_event_types"], tenant_id) >= MAX_EVENT_TYPES:
-                raise _full(f"the catalog has {MAX_EVENT_TYPES} event types; delete one first")
+                raise _full(FULL.format(MAX_EVENT_TYPES))
             arguments = (type_id, tenant_id, draft.name, draft.description, draft.validation)
             if await connection.fetchval(SQL["insert_event_type"], *arguments) is None:
                 message = f"the tenant has an event type {draft.name}; add a version to it instead"
@@ -184,7 +186,7 @@ class CatalogStore:
             await _locked(connection, tenant_id, type_id)
             version = await _insert_version(connection, type_id, draft)
             if version.number > MAX_VERSIONS:
-                raise _full(f"the event type has {MAX_VERSIONS} versions; create another event type")
+                raise _full(FULL_OF_VERSIONS.format(MAX_VERSIONS))
             changes = [FieldChange(field=name, after=getattr(version, name)) for name in ("number", "status")]
             await _tell(connection, Action.CREATE_EVENT_TYPE_VERSION, tenant_id, type_id, changes)
             return version

@@ -21,7 +21,15 @@ from services.ingest.catalog import compatibility
 from services.ingest.catalog.documents import asyncapi, entries, openapi
 from services.ingest.catalog.documents.entries import Entry, Found, Parts
 from services.ingest.catalog.documents.references import RefusedError, canonical, portable
-from services.ingest.catalog.record import MAX_EVENT_TYPES, MAX_VERSIONS, Status, TypeDraft, VersionDraft
+from services.ingest.catalog.record import (
+    FULL,
+    FULL_OF_VERSIONS,
+    MAX_EVENT_TYPES,
+    MAX_VERSIONS,
+    Status,
+    TypeDraft,
+    VersionDraft,
+)
 from services.ingest.catalog.store import CatalogStore, Current, TypeChange
 from services.platform import errors
 from services.platform.process.shares import OWNER, Shares
@@ -34,8 +42,6 @@ PAGE = 20
 MAX_BREAKING = 10
 MAX_PROBLEMS = 5
 MAX_PATH_LENGTH = 300
-_FULL = "the catalog has {} event types; delete one first"
-_FULL_OF_VERSIONS = "the event type has {} versions; create another event type"
 
 
 class Format(enum.StrEnum):
@@ -175,7 +181,7 @@ class CatalogTransfer:
         stored = next(iter(await self._store.current(tenant_id, "", 1, [entry.name])), None)
         if stored is None:
             if room <= 0:
-                raise RefusedError(found.place, _FULL.format(MAX_EVENT_TYPES))
+                raise RefusedError(found.place, FULL.format(MAX_EVENT_TYPES))
             return _Plan(outcome=Outcome.CREATED, draft=draft, stored=None, version=1)
         version = stored.version
         if version is None or _meaning(version.schema) != canonical(portable(entry.schema)):
@@ -183,7 +189,7 @@ class CatalogTransfer:
                 why = f"is deprecated, and version {version.number} of the catalog, which differs, is live"
                 raise RefusedError(found.place, f"{why}; deprecate that first")
             if stored.newest >= MAX_VERSIONS:
-                raise RefusedError(found.place, _FULL_OF_VERSIONS.format(MAX_VERSIONS))
+                raise RefusedError(found.place, FULL_OF_VERSIONS.format(MAX_VERSIONS))
             breaking: Sequence[compatibility.Change] = ()
             if version is not None:
                 breaking = await self._comparisons.breaking(version.schema.encode(), draft.version.schema.encode())
