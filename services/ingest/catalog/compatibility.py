@@ -16,6 +16,7 @@ import msgspec
 
 from services.domain.catalog.bounds import escaped
 from services.platform import errors
+from services.platform.process.shares import OWNER, Shares
 
 MAX_CHANGES = 100
 MAX_PLACES = 5_000
@@ -61,15 +62,23 @@ def breaking(old: bytes, new: bytes) -> Sequence[Change]:
 
 
 class Comparisons:
-    """Compares schemas beside the loop, one pair at a time: large ones take tens of milliseconds."""
+    """Compares schemas beside the loop, one pair at a time: large ones take tens of milliseconds.
+
+    Tenants that wait take turns.
+    """
 
     def __init__(self) -> None:
-        self._one_at_a_time = asyncio.Lock()
+        self._turns = Shares(1)
 
-    async def breaking(self, old: bytes, new: bytes) -> Sequence[Change]:
+    async def breaking(self, tenant_id: str, old: bytes, new: bytes) -> Sequence[Change]:
         """Return what `breaking` does."""
-        async with self._one_at_a_time:
-            return await asyncio.to_thread(breaking, old, new)
+        # An import holds a turn of its own meanwhile, and so has no owner.
+        token = OWNER.set(tenant_id)
+        try:
+            async with self._turns.taken():
+                return await asyncio.to_thread(breaking, old, new)
+        finally:
+            OWNER.reset(token)
 
 
 class _Comparison:

@@ -164,7 +164,7 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
             found = await self._store.event_type(tenant_id, type_id)
             number = found.current_version or found.latest.number
         version = await self._store.version(tenant_id, type_id, number)
-        changes = await self._comparisons.breaking(version.schema.encode(), schema)
+        changes = await self._comparisons.breaking(tenant_id, version.schema.encode(), schema)
         return pb.CheckEventTypeVersionResponse(
             number=number,
             compatible=not changes,

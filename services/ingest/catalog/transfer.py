@@ -192,7 +192,8 @@ class CatalogTransfer:
                 raise RefusedError(found.place, FULL_OF_VERSIONS.format(MAX_VERSIONS))
             breaking: Sequence[compatibility.Change] = ()
             if version is not None:
-                breaking = await self._comparisons.breaking(version.schema.encode(), draft.version.schema.encode())
+                schemas = version.schema.encode(), draft.version.schema.encode()
+                breaking = await self._comparisons.breaking(tenant_id, *schemas)
             return _Plan(
                 outcome=Outcome.NEW_VERSION,
                 draft=draft,

@@ -1,6 +1,9 @@
 """Which changes of a schema are breaking."""
 
+import asyncio
 import json
+import threading
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -77,3 +80,24 @@ def test_breaking_changes(name: str) -> None:
     found = compatibility.breaking(json.dumps(old).encode(), json.dumps(new).encode())
     assert [change.path for change in found] == places
     assert all(change.description for change in found)
+
+
+async def test_tenants_take_turns_at_comparing(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop, begun, going = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+    done: list[bytes] = []
+
+    def slow(old: bytes, _: bytes) -> Sequence[compatibility.Change]:
+        loop.call_soon_threadsafe(begun.set)
+        assert going.wait(60)
+        done.append(old)
+        return ()
+
+    monkeypatch.setattr(compatibility, "breaking", slow)
+    comparisons = compatibility.Comparisons()
+    async with asyncio.TaskGroup() as group:
+        for tenant_id in ("much", "much", "much", "much", "little"):
+            group.create_task(comparisons.breaking(tenant_id, tenant_id.encode(), b""))
+            await begun.wait()
+        await asyncio.sleep(0)
+        going.set()
+    assert done == [b"much", b"much", b"little", b"much", b"much"]
