@@ -1,6 +1,7 @@
 """Filters of subscriptions: which events they let through, and what becomes of slow ones."""
 
 import asyncio
+import itertools
 from typing import Any
 from uuid import UUID
 
@@ -130,6 +131,46 @@ async def test_filters_that_take_too_long_are_evaluated_after_the_response(
     assert accepted.expanding
     await _expanded(ingest)
     assert await _got(ingest, accepted.event_id) == {wanting[0].id}
+
+
+async def test_slow_filters_beyond_the_time_of_an_event_delay_no_other_tenant(
+    ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ticks = itertools.count(1)
+    clock = [0.0]
+
+    def tick() -> float:
+        clock[0] = next(ticks) / 1_000  # an evaluation reads it once, and so takes 1 ms
+        return clock[0]
+
+    monkeypatch.setattr(evaluation, "perf_counter", tick)
+    monkeypatch.setattr(evaluation, "thread_time", lambda: clock[0])
+    in_batches: list[int] = []
+    accepted, expand = slow_filters.SlowFilters.accepted, expansions.ExpansionStore.expand
+    may_expand = asyncio.Event()
+
+    def counting(self: slow_filters.SlowFilters, tenant_id: str, spent: evaluation.Evaluation) -> None:
+        in_batches.append(spent.matches)
+        accepted(self, tenant_id, spent)
+
+    async def held(self: expansions.ExpansionStore, *args: Any, **given: Any) -> expansions.Chunk | None:
+        await may_expand.wait()
+        return await expand(self, *args, **given)
+
+    monkeypatch.setattr(slow_filters.SlowFilters, "accepted", counting)
+    monkeypatch.setattr(expansions.ExpansionStore, "expand", held)
+    other = await ingest.of("beside-slow-filters")
+    plain = await other.create(event_types=[TYPE])
+    slow = {(await ingest.create(event_types=[TYPE], filter=FILTER)).id for _ in range(30)}
+    event = await ingest.send(event_type=TYPE, payload=b'{"amount": 200, "country": "DE"}')
+    assert event.expanding
+    assert [0 < number <= 5 for number in in_batches] == [True]
+    assert await _send(other) == {plain.id}
+    assert await _got(ingest, event.event_id) == set()
+    may_expand.set()
+    await _expanded(ingest)
+    assert await _got(ingest, event.event_id) == slow
+    assert len(in_batches) == 1
 
 
 @pytest.mark.usefixtures("_slow")
