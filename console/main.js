@@ -1,6 +1,6 @@
 // The frame around every page: menu, search, keys, and who is signed in.
 import { classes, html, render, signal, useEffect, useRef, useState } from "./lib/html.js";
-import { Problem, allowed, base, copied, copying, get, leaveToSignIn, open, session, signIn, signOut, tenant } from "./lib/api.js";
+import { NOBODY, Problem, allowed, base, copied, copying, get, leaveToSignIn, open, published, session, signIn, signOut, tenant } from "./lib/api.js";
 import { Ended, enter } from "./portal/portal.js";
 import { isId, remember, theme, zone } from "./lib/format.js";
 import { go, here, intercept, link, param, route, setQuery, visits } from "./lib/router.js";
@@ -272,6 +272,14 @@ function Frame() {
   `;
 }
 
+/** The catalog that a tenant publishes. */
+const Published = () => html`
+  <div class="main">
+    <header class="top brand"><${Logo} />${session.value?.look?.name}</header>
+    <main id="main"><${Content} /></main>
+  </div>
+`;
+
 /** What went wrong at the issuer, as services/gateway/console/oidc.py names it. @type {Record<string, string>} */
 const PROBLEMS = {
   denied: "The sign-in was cancelled.",
@@ -347,13 +355,17 @@ function App() {
   }, [theme.value]);
   if (failed.value) return html`<main class="signin"><${Failure} error=${failed.value} retry=${begin} /></main>`;
   if (!session.value) return html`<main class="signin"><${Skeleton} rows=${3} /></main>`;
+  if (published) return html`<${Published} />`;
   return session.value.caller ? html`<${Frame} />` : base ? html`<${Ended} />` : html`<${SignIn} />`;
 }
 
 async function begin() {
   failed.value = null;
   try {
-    await (base ? enter() : open());
+    if (published) {
+      const { info } = await get(base, { format: "openapi" });
+      session.value = { ...NOBODY, look: { name: info.title } };
+    } else await (base ? enter() : open());
     if (!base && session.value?.caller && here.value.path === "/sign-in") goOn();
   } catch (problem) {
     failed.value = problem;

@@ -3,10 +3,12 @@ import { signal } from "./html.js";
 
 /**
  * @typedef {{key_id: string, name: string | null, role: "admin" | "write" | "read" | "ingest" | "portal", tenant_id: string, capabilities?: string[], limited?: boolean}} Caller
- * @typedef {{required: boolean, caller: Caller | null, expires_at: string | null, version: string, development: boolean, oidc?: boolean, token?: string, origin?: string | null, look?: {name: string | null, accent: string | null, accent_dark: string | null, has_logo: boolean}}} Session
+ * @typedef {{required: boolean, caller: Caller | null, expires_at: string | null, version: string, development: boolean, oidc?: boolean, token?: string, origin?: string | null, look?: {name: string | null, accent?: string | null, accent_dark?: string | null, has_logo?: boolean}}} Session
  * @typedef {{query?: Record<string, any>, body?: any, signal?: AbortSignal, headers?: Record<string, string>}} Options
  */
 
+/** @type {Session} */
+export const NOBODY = { required: true, caller: null, expires_at: null, version: "", development: false };
 /** Who is signed in; null until that is known. @type {{value: Session | null}} */
 export const session = signal(null);
 /** The tenant that an operator acts in; empty for the key's own. */
@@ -18,8 +20,10 @@ export const copying = signal(false);
 export const copied = signal([]);
 const COPIED = "COPIED";
 
-/** Where the pages of a portal link are; empty in the console. */
-export const base = /^\/portal\/[0-9a-f-]{36}/.exec(location.pathname)?.[0] || "";
+/** Where the pages of a portal link are, or the catalog that a tenant publishes; empty in the console. */
+export const base = /^\/(portal\/[0-9a-f-]{36}|catalogs\/[\w-]+)/.exec(location.pathname)?.[0] || "";
+/** Whether it is a published catalog: one page, without a key. */
+export const published = base.startsWith("/c");
 
 /** What the API refused, or that it could not be reached. */
 export class Problem extends Error {

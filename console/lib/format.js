@@ -44,6 +44,8 @@ const formats = computed(() => {
   };
 });
 
+/** RFC 3339, as the API wants times. @param {number | string} at */
+export const iso = (at) => new Date(at).toISOString();
 /** Return a time in full. @param {string | number} at */
 export const absolute = (at) => formats.value.full.format(new Date(at));
 /** Return a time in full, to the second. @param {string | number} at */

@@ -1,8 +1,9 @@
 // The address bar is the state of a page: paths, their parameters, and queries.
 import { computed, signal } from "./html.js";
-import { base, tenant } from "./api.js";
+import { base, published, tenant } from "./api.js";
 
-const read = () => ({ path: location.pathname.slice(base.length).replace(/(.)\/+$/, "$1") || "/", query: new URLSearchParams(location.search) });
+const CATALOG = "/catalog";
+const read = () => ({ path: published ? CATALOG : location.pathname.slice(base.length).replace(/(.)\/+$/, "$1") || "/", query: new URLSearchParams(location.search) });
 
 /** Where we are. */
 export const here = signal(read());
@@ -23,7 +24,8 @@ addEventListener("popstate", follow);
 export function link(to) {
   const found = new URL(to, location.origin);
   if (tenant.value && !found.searchParams.has("tenant")) found.searchParams.set("tenant", tenant.value);
-  return (found.pathname.startsWith(`${base}/`) ? "" : base) + found.pathname + found.search + found.hash;
+  const path = published ? "" : found.pathname;
+  return (path.startsWith(`${base}/`) ? "" : base) + path + found.search + found.hash;
 }
 
 /**

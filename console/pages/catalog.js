@@ -1,6 +1,6 @@
 // The event catalog: which types of events there are, and what is in them.
 import { html } from "../lib/html.js";
-import { base, get } from "../lib/api.js";
+import { base, get, published } from "../lib/api.js";
 import { count } from "../lib/format.js";
 import { link, param } from "../lib/router.js";
 import { Badge, Button, Card, Code, Curl, Empty, Facts, Failure, Fresh, Loaded, Moment, More, Page, Skeleton, Table } from "../lib/ui.js";
@@ -8,7 +8,8 @@ import { useList, useQuery } from "../lib/query.js";
 import { VERSION } from "../lib/words.js";
 
 const PATH = "/api/v1/event-types";
-const DOCUMENT = "/api/v1/catalog";
+const DOCUMENT = published ? base : "/api/v1/catalog";
+const OPENAPI = { format: "openapi" };
 const REF = "#/components/schemas/";
 
 /** Return the event types of an OpenAPI document, which is all that a portal gets. @param {any} found */
@@ -24,14 +25,14 @@ function described({ webhooks, components }) {
 
 /** @param {string} name @param {AbortSignal} abort */
 async function load(name, abort) {
-  if (base) return described(await get(DOCUMENT, { event_type: name }, abort))[0] || null;
+  if (base) return described(await get(DOCUMENT, published ? OPENAPI : { event_type: name }, abort)).find((one) => one.name === name) || null;
   const [found] = (await get(PATH, { name }, abort)).items;
   return found ? { ...found, versions: (await get(`${PATH}/${found.id}/versions`, {}, abort)).items } : null;
 }
 
 /** @param {string} cursor @param {AbortSignal} [abort] */
 const page = async (cursor, abort) =>
-  base ? { items: described(await get(DOCUMENT, {}, abort)), next_cursor: null } : get(PATH, { limit: 50, cursor }, abort);
+  base ? { items: described(await get(DOCUMENT, OPENAPI, abort)), next_cursor: null } : get(PATH, { limit: 50, cursor }, abort);
 
 export default function Catalog() {
   const name = param("type");
@@ -42,7 +43,7 @@ function Types() {
   const list = useList(page, []);
   return html`
     <${Page} title="Event catalog" about="The types of events, and what is in them."
-      actions=${!base && html`<${Curl} items=${[
+      actions=${published ? ["OpenAPI", "AsyncAPI"].map((name) => html`<${Button} href=${`${base}?format=${name.toLowerCase()}`}>${name}<//>`) : !base && html`<${Curl} items=${[
         { label: "List", method: "GET", path: PATH },
         { label: "Export as OpenAPI", method: "GET", path: DOCUMENT, query: { format: "openapi" } },
         { label: "Create an event type", method: "POST", path: PATH, body: { name: "invoice.paid", schema: { type: "object", required: ["id"] } } },

@@ -1,7 +1,7 @@
 // What happens now, and what needs somebody.
 import { html } from "../lib/html.js";
-import { all, allowed, get } from "../lib/api.js";
-import { compact, count, percent, plural } from "../lib/format.js";
+import { all, allowed, get, url } from "../lib/api.js";
+import { compact, count, iso, percent, plural } from "../lib/format.js";
 import { nameOf } from "../lib/names.js";
 import { go, link, param, setQuery } from "../lib/router.js";
 import { Button, Card, Empty, Failure, Loaded, Page, Segments, Shape, Skeleton, Tile, Time } from "../lib/ui.js";
@@ -16,7 +16,7 @@ const UNFINISHED_SECONDS = 31 * 86400;
 const SOON_SECONDS = 30 * 86400;
 const UNFINISHED = ["pending", "scheduled", "in_flight"];
 
-const ago = (seconds) => new Date(Math.floor(Date.now() / 1000 - seconds) * 1000).toISOString();
+const ago = (seconds) => iso(Math.floor(Date.now() / 1000 - seconds) * 1000);
 
 /** Return the subscriptions that somebody should look at, the worst first. @param {any[]} subscriptions */
 export function attention(subscriptions) {
@@ -72,8 +72,8 @@ export default function Overview() {
   const fresh = subscriptions.data && !subscriptions.data.items.length;
   const from = stats.data?.from || ago(seconds);
   const summary = stats.data?.total.summary;
-  const show = (begin, end) => go(`/deliveries?${new URLSearchParams({ from: new Date(begin * 1000).toISOString(), to: new Date(end * 1000).toISOString() })}`);
-  const list = (status) => `/deliveries?${new URLSearchParams([...(status ? [["status", status]] : []), ["from", from]])}`;
+  const show = (begin, end) => go(url("/deliveries", { from: iso(begin * 1000), to: iso(end * 1000) }));
+  const list = (status) => url("/deliveries", { status, from });
   return html`
     <${Page}
       title="Overview"
@@ -91,14 +91,14 @@ export default function Overview() {
       `}
       <${Failure} error=${stats.error} retry=${stats.refresh} compact=${Boolean(stats.data)} />
       <div class="tiles">
-        <${Tile} label="Events accepted" value=${summary ? compact(summary.events || 0) : "…"} href=${`/events?${new URLSearchParams({ from })}`} note=${`in ${period.replace("h", " h").replace("d", " d")}`} />
+        <${Tile} label="Events accepted" value=${summary ? compact(summary.events || 0) : "…"} href=${url("/events", { from })} note=${`in ${period.replace("h", " h").replace("d", " d")}`} />
         <${Tile} label="Delivered" value=${summary ? compact(summary.delivered) : "…"} href=${list("delivered")} note=${summary && plural(summary.attempts, "attempt")} />
         <${Tile} label="Failed" value=${summary ? compact(summary.failed) : "…"} tone=${summary?.failed ? "bad" : ""} href=${list("failed")} note=${summary?.cancelled ? `${compact(summary.cancelled)} cancelled` : ""} />
         <${Tile} label="Success" value=${summary ? percent(summary.delivery_success_rate) : "…"} href="/statistics" note=${summary && `${percent(summary.attempt_success_rate)} of attempts`} />
         <${Tile}
           label="Waiting"
           value=${waiting.data ? `${compact(waiting.data.total)}${waiting.data.more ? "+" : ""}` : waiting.error ? "–" : "…"}
-          href=${`/deliveries?${new URLSearchParams([...UNFINISHED.map((status) => ["status", status]), ["from", waiting.data?.from || ago(UNFINISHED_SECONDS)]])}`}
+          href=${url("/deliveries", { status: UNFINISHED, from: waiting.data?.from || ago(UNFINISHED_SECONDS) })}
           note=${waiting.data?.counts.groups.map((group) => `${compact(group.deliveries)} ${group.value.replace("_", " ")}`).join(", ")}
         />
         <${Tile}
@@ -153,7 +153,7 @@ export default function Overview() {
                         <li>
                           <${Shape} look=${hold === "breaker_open" ? BREAKER.open : SUBSCRIPTION[hold]} />
                           <div class="grow">
-                            <a class="cellmain" data-row href=${link(`/deliveries?${new URLSearchParams({ held_by: hold, from: since })}`)}>${HOLDS[hold]}</a>
+                            <a class="cellmain" data-row href=${link(url("/deliveries", { held_by: hold, from: since }))}>${HOLDS[hold]}</a>
                             <div class="cellsub">${EXPLAINED[hold]}</div>
                           </div>
                           <span class="strong num">${count(deliveries)}${more ? "+" : ""}</span>
@@ -161,7 +161,7 @@ export default function Overview() {
                       `,
                     )}
                   </ul>`
-                : html`<${Empty} icon="play" title="Nothing is held"><p>Deliveries that are due go out at once. What waits for a paused, disabled, or failing endpoint is counted here.</p><//>`}
+                : html`<${Empty} icon="play" title="Nothing is held"><p>What waits for a paused, disabled, or failing endpoint is counted here.</p><//>`}
           <//>
         <//>
       </div>

@@ -1,7 +1,7 @@
 // Statistics over time: by outcome, subscription and event type, with percentiles, and compared with the time before.
 import { html } from "../lib/html.js";
-import { get } from "../lib/api.js";
-import { compact, count, millis, percent } from "../lib/format.js";
+import { get, url } from "../lib/api.js";
+import { compact, count, iso, millis, percent } from "../lib/format.js";
 import { go, link, param, setQuery } from "../lib/router.js";
 import { Button, Card, Check, Curl, Empty, Failure, Page, Segments, Skeleton, Table, Tile } from "../lib/ui.js";
 import { useQuery } from "../lib/query.js";
@@ -25,7 +25,6 @@ const METRICS = /** @type {Record<string, [string, (point: any) => number | null
 const GROUPS = [["", "Total"], ["outcome", "Outcome"], ["subscription", "Subscription"], ["event_type", "Event type"]];
 const SUMS = ["deliveries", "attempts", "failed", "events"];
 
-const iso = (at) => new Date(at).toISOString();
 
 export default function Statistics() {
   const period = PERIODS[param("period")] ? param("period") : "24h";
@@ -79,10 +78,10 @@ export default function Statistics() {
     else series.push({ label, tone: "accent", values: points.map(pick) });
     if (before && !by) series.push({ label: "Before", tone: "mute", dash: true, values: shrink(before.total.points).slice(0, points.length).map(pick) });
   }
-  const show = (begin, end) => go(`/deliveries?${new URLSearchParams({ from: iso(begin * 1000), to: iso(end * 1000) })}`);
+  const show = (begin, end) => go(url("/deliveries", { from: iso(begin * 1000), to: iso(end * 1000) }));
   const change = (value, was) => (compare && before && was ? `${value >= was ? "+" : "−"}${percent(Math.abs(value - was) / was)} to the time before` : "");
   const past = before?.total.summary;
-  const all = now && `/deliveries?${new URLSearchParams({ from: now.from })}`;
+  const all = now && url("/deliveries", { from: now.from });
   const linked = (group, status, value, tone = "") => {
     const target = by !== "outcome" && to(group.group);
     return target ? html`<a class=${tone} href=${`${target}&status=${status}`}>${count(value)}</a>` : count(value);
@@ -105,9 +104,9 @@ export default function Statistics() {
       </div>
       <${Failure} error=${query.error} retry=${query.refresh} compact=${Boolean(now)} />
       <div class="tiles">
-        <${Tile} label="Events" value=${summary ? compact(summary.events || 0) : "…"} href=${now && `/events?${new URLSearchParams({ from: now.from })}`} note=${summary && change(summary.events, past?.events)} />
-        <${Tile} label="Delivered" value=${summary ? compact(summary.delivered) : "…"} href=${now && `/deliveries?${new URLSearchParams({ status: "delivered", from: now.from })}`} note=${summary && change(summary.delivered, past?.delivered)} />
-        <${Tile} label="Failed" tone=${summary?.failed ? "bad" : ""} value=${summary ? compact(summary.failed) : "…"} href=${now && `/deliveries?${new URLSearchParams({ status: "failed", from: now.from })}`} note=${summary && change(summary.failed, past?.failed)} />
+        <${Tile} label="Events" value=${summary ? compact(summary.events || 0) : "…"} href=${now && url("/events", { from: now.from })} note=${summary && change(summary.events, past?.events)} />
+        <${Tile} label="Delivered" value=${summary ? compact(summary.delivered) : "…"} href=${now && url("/deliveries", { status: "delivered", from: now.from })} note=${summary && change(summary.delivered, past?.delivered)} />
+        <${Tile} label="Failed" tone=${summary?.failed ? "bad" : ""} value=${summary ? compact(summary.failed) : "…"} href=${now && url("/deliveries", { status: "failed", from: now.from })} note=${summary && change(summary.failed, past?.failed)} />
         <${Tile} label="Success" value=${summary ? percent(summary.delivery_success_rate) : "…"} href=${all} note=${summary && `${percent(summary.attempt_success_rate)} of attempts`} />
         <${Tile} label="Latency, median" value=${summary ? millis(summary.latency_ms?.p50 ?? null) : "…"} href=${all} note=${summary?.latency_ms ? `mean ${millis(summary.latency_ms.mean)}` : ""} />
         <${Tile} label="Latency, 99%" value=${summary ? millis(summary.latency_ms?.p99 ?? null) : "…"} href=${all} note=${summary?.latency_ms ? `95%: ${millis(summary.latency_ms.p95)}` : ""} />

@@ -1,6 +1,6 @@
 // The pages of a portal link: signed in by the secret in the address, once, and then by a token that only this frame has.
 import { html, useEffect } from "../lib/html.js";
-import { base, call, session } from "../lib/api.js";
+import { NOBODY, base, call, session } from "../lib/api.js";
 import { Card, Empty } from "../lib/ui.js";
 
 const KEPT = `portal ${base}`;
@@ -60,7 +60,7 @@ export async function enter() {
     if (problem.status !== 401) throw problem;
   }
   if (before) signedIn(before);
-  else session.value = { required: true, caller: null, expires_at: null, version: "", development: false };
+  else session.value = NOBODY;
 }
 
 export function Ended() {

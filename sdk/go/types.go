@@ -3555,6 +3555,10 @@ type Tenant struct {
 	// What becomes of events that do not match the schema of their event type, where that does not say.
 	Validation Validation `json:"validation"`
 
+	// Whether anybody may read its event catalog at `/catalogs/{id}`, without a key: the current versions
+	// of event types, and none that are drafts.
+	PublishesCatalog bool `json:"publishes_catalog"`
+
 	Quotas OwnQuotas `json:"quotas"`
 
 	Limits Limits `json:"limits"`
@@ -3610,6 +3614,10 @@ type TenantPatch struct {
 
 	// What becomes of events that do not match the schema of their event type, where that does not say.
 	Validation *Validation `json:"validation,omitempty"`
+
+	// Whether anybody may read its event catalog at `/catalogs/{id}`, without a key: the current versions
+	// of event types, and none that are drafts.
+	PublishesCatalog *bool `json:"publishes_catalog,omitempty"`
 
 	// Quotas that are missing stay as they are; null restores the default.
 	Quotas *QuotasBody `json:"quotas,omitempty"`

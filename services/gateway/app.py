@@ -8,7 +8,7 @@ from services.gateway.accept.batches import IngestBatches
 from services.gateway.accept.cloudevents import documentation as cloudevents_documentation
 from services.gateway.accept.cloudevents import routes as cloudevents
 from services.gateway.accept.routes import IngestTokens
-from services.gateway.console import oidc, portal, sessions
+from services.gateway.console import oidc, portal, published, sessions
 from services.gateway.console.pages import Console
 from services.gateway.resources import (
     api_keys,
@@ -78,6 +78,7 @@ def create(
         sessions.route(services, callers, single, development=serve_operations),
         *single.routes(),
         *portal.routes(services, files),
+        *published.routes(services, files),
     ]
     api.routes.extend([*console, *signing_in])
     open_routes = [*operational, *pages, *console, *signing_in, *by_token, *handshakes]

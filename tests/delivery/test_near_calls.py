@@ -360,6 +360,9 @@ CASES: Mapping[str, Made] = {
         update_mask=FieldMask(paths=["description"]),
     ),
     "CatalogService/CheckEventTypeVersion": of_event_type(catalog_pb2.CheckEventTypeVersionRequest, schema="{}"),
+    "CatalogService/GetPublishedCatalog": always(
+        catalog_pb2.GetPublishedCatalogRequest(id="default", format=catalog_pb2.CATALOG_FORMAT_OPENAPI)
+    ),
     "CatalogService/ExportCatalog": always(
         catalog_pb2.ExportCatalogRequest(format=catalog_pb2.CATALOG_FORMAT_OPENAPI, event_types=["near.nothing"])
     ),

@@ -1,7 +1,7 @@
 // The service itself: whether it can do its work, and what it runs on, in the words of the runbooks.
 import { html } from "../../lib/html.js";
-import { get } from "../../lib/api.js";
-import { bytes, count, duration, plural } from "../../lib/format.js";
+import { get, url } from "../../lib/api.js";
+import { bytes, count, duration, iso, plural } from "../../lib/format.js";
 import { link } from "../../lib/router.js";
 import { Badge, Card, Curl, Facts, Icon, Loaded, Page, Table, Time } from "../../lib/ui.js";
 import { useQuery } from "../../lib/query.js";
@@ -97,8 +97,8 @@ const used = (some, all) => `${count(some)} of ${count(all)}`;
 
 /** @param {{queue: any, doorbells: number | null, workers: any[]}} props */
 function Queue({ queue, doorbells, workers }) {
-  const from = new Date((Math.floor(Date.now() / DAY_MS) - UNFINISHED_DAYS) * DAY_MS).toISOString();
-  const list = (query) => `/deliveries?${new URLSearchParams({ ...query, from })}`;
+  const from = iso((Math.floor(Date.now() / DAY_MS) - UNFINISHED_DAYS) * DAY_MS);
+  const list = (query) => url("/deliveries", { ...query, from });
   // The API counts up to it.
   const upTo = (number) => count(number) + (number < 100_000 ? "" : "+");
   const sum = (name) => workers.reduce((before, one) => before + one[name], 0);

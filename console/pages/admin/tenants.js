@@ -2,7 +2,7 @@
 import { html, useState } from "../../lib/html.js";
 import { call, get, tenant } from "../../lib/api.js";
 import { bytes, compact, count } from "../../lib/format.js";
-import { Bar, Button, Card, Confirm, Curl, Dialog, Empty, Failure, Field, Fresh, IconButton, More, Page, Skeleton, Table, toast } from "../../lib/ui.js";
+import { Bar, Button, Card, Check, Confirm, Curl, Dialog, Empty, Failure, Field, Fresh, IconButton, More, Page, Skeleton, Table, toast } from "../../lib/ui.js";
 import { useAction, useList } from "../../lib/query.js";
 import { OnlyAdmins } from "./only.js";
 
@@ -84,11 +84,12 @@ function Edit({ item, onClose, onSaved }) {
     name: item.name || "",
     description: item.description || "",
     weight: String(item.weight ?? 1),
+    publishes_catalog: Boolean(item.publishes_catalog),
     ...Object.fromEntries(QUOTAS.map(([name]) => [name, item.quotas?.[name] === null || item.quotas === undefined ? "" : String(item.quotas[name])])),
   }));
   const put = (name) => (event) => set({ ...value, [name]: event.currentTarget.value });
   const quotas = Object.fromEntries(QUOTAS.map(([name]) => [name, value[name] === "" ? null : Number(value[name])]));
-  const body = { ...(fresh ? { id: value.id } : {}), name: value.name, description: value.description, weight: Number(value.weight), quotas };
+  const body = { ...(fresh ? { id: value.id } : {}), name: value.name, description: value.description, weight: Number(value.weight), quotas, ...(fresh ? {} : { publishes_catalog: value.publishes_catalog }) };
   const request = fresh ? ["POST", PATH] : ["PATCH", `${PATH}/${item.id}`];
   const act = useAction(async () => {
     await call(request[0], request[1], { body });
@@ -115,6 +116,7 @@ function Edit({ item, onClose, onSaved }) {
           ${text("weight", "Weight", "How many times the share of a tenant of weight 1 it gets when there is not enough.", { type: "number", min: 1, required: true })}
           ${QUOTAS.map(([name, label, format]) => html`<${Field} key=${name} label=${label} hint=${item.limits ? `Empty: the default. Now ${format(item.limits[name])}.` : "Empty: the default."} error=${wrong(`quotas.${name}`)}>${(attributes) => html`<input ...${attributes} type="number" min="0" step="any" value=${value[name]} onInput=${put(name)} />`}<//>`)}
         </div>
+        ${!fresh && html`<${Check} label="Publish the event catalog" hint=${`Anybody may read it at /catalogs/${item.id}.`} checked=${value.publishes_catalog} onChange=${(checked) => set({ ...value, publishes_catalog: checked })} />`}
       </form>
       <${Failure} compact error=${act.error} />
     <//>

@@ -1,6 +1,6 @@
 // A delivery: where it is and why, every attempt, and what can be done.
 import { html, useMemo, useState } from "../../lib/html.js";
-import { allowed, call, get } from "../../lib/api.js";
+import { allowed, call, get, url } from "../../lib/api.js";
 import { brief } from "../../lib/format.js";
 import { link } from "../../lib/router.js";
 import { Badge, Button, Card, Code, Confirm, Curl, Empty, Facts, Failure, Icon, Id, Loaded, Moment, Page, Segments, Time, toast } from "../../lib/ui.js";
@@ -84,7 +84,7 @@ function Actions({ delivery, onChanged }) {
 function Body({ delivery, onChanged }) {
   const event = useQuery((abort) => loadEvent(delivery.event_id, abort), [delivery.event_id]);
   const attempts = [...delivery.attempts].reverse();
-  const same = (attempt) => attempt.error && `/deliveries?${new URLSearchParams({ error_kind: attempt.error.kind, subscription_id: delivery.subscription_id })}`;
+  const same = (attempt) => attempt.error && url("/deliveries", { error_kind: attempt.error.kind, subscription_id: delivery.subscription_id });
   return html`
     <${Card}>
       <div class="status">

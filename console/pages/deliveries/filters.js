@@ -1,6 +1,6 @@
 // The filters of a search for deliveries: as the API has them, in the address.
 import { html, useMemo, useState } from "../../lib/html.js";
-import { absolute, brief } from "../../lib/format.js";
+import { absolute, brief, iso } from "../../lib/format.js";
 import { here, param, params, setQuery } from "../../lib/router.js";
 import { Button, Chip, Dialog, Field } from "../../lib/ui.js";
 import { nameOf, subscriptions } from "../../lib/names.js";
@@ -32,7 +32,7 @@ export function useFilter() {
     for (const [name] of LISTS) if (query.has(name)) found[name] = query.getAll(name);
     for (const name of ["status", "min_attempts", "from", "to", "order"]) if (query.has(name)) found[name] = name === "status" ? query.getAll(name) : query.get(name);
     const since = query.get("since");
-    if (!found.from && since) found.from = new Date(since === "all" ? 0 : Date.now() - (PERIODS[since] || PERIODS["24h"]) * 1000).toISOString();
+    if (!found.from && since) found.from = iso(since === "all" ? 0 : Date.now() - (PERIODS[since] || PERIODS["24h"]) * 1000);
     return found;
   }, [text]);
 }
@@ -40,7 +40,7 @@ export function useFilter() {
 /** Return a time for an input of a date and a time, which knows no zones. @param {string} at */
 const local = (at) => {
   const date = new Date(at);
-  return new Date(date.getTime() - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+  return iso(date.getTime() - date.getTimezoneOffset() * 60_000).slice(0, 16);
 };
 
 /** @param {{onClose: () => void}} props */
@@ -54,7 +54,7 @@ function Panel({ onClose }) {
     event.preventDefault();
     const changes = /** @type {Record<string, any>} */ ({ min_attempts: value.min_attempts, order: value.order });
     for (const [name] of LISTS) changes[name] = value[name].split(LINES.includes(name) ? "\n" : ",").map((one) => one.trim()).filter(Boolean);
-    for (const name of ["from", "to"]) changes[name] = value[name] ? new Date(value[name]).toISOString() : null;
+    for (const name of ["from", "to"]) changes[name] = value[name] ? iso(value[name]) : null;
     if (changes.from) changes.since = null;
     setQuery(changes, { replace: false });
     onClose();

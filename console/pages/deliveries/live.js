@@ -1,7 +1,7 @@
 // Live tail: deliveries as workers record them, newest first, for as long as somebody looks.
 import { html, useEffect, useRef, useState } from "../../lib/html.js";
 import { get, tenant } from "../../lib/api.js";
-import { brief, count, exact } from "../../lib/format.js";
+import { brief, count, exact, iso } from "../../lib/format.js";
 import { follow } from "../../lib/live.js";
 import { link, param, setQuery } from "../../lib/router.js";
 import { Badge, Button, Card, Curl, Empty, Failure, Page, QuerySelect, QueryText, Skeleton, Table } from "../../lib/ui.js";
@@ -47,7 +47,7 @@ export default function Live() {
   latest.current = add;
   const load = async (abort) => {
     try {
-      const from = new Date(Date.now() - 3_600_000).toISOString();
+      const from = iso(Date.now() - 3_600_000);
       const page = await get(PATH, { ...filter, from, limit: PAGE }, abort);
       setState((before) => ({ ...before, error: null, ready: true }));
       return page.items.filter((one) => recorded(one) > cleared.current).sort((a, b) => (recorded(a) < recorded(b) ? 1 : -1));

@@ -1,7 +1,7 @@
 // Search events, and send one.
 import { html, useMemo, useState } from "../../lib/html.js";
 import { allowed, call, curl, get } from "../../lib/api.js";
-import { absolute, brief, bytes, plural } from "../../lib/format.js";
+import { absolute, brief, bytes, iso, plural } from "../../lib/format.js";
 import { go, here, link, param, setQuery } from "../../lib/router.js";
 import { Badge, Button, Card, Curl, Dialog, Empty, Failure, Field, Fresh, Moment, More, Page, QuerySelect, QueryText, Skeleton, Table, Time, toast } from "../../lib/ui.js";
 import { useAction, useList } from "../../lib/query.js";
@@ -18,7 +18,7 @@ export default function Events() {
     const since = query.get("since");
     // What is due next comes first.
     if (found.scheduled) return { ...found, order: found.order || ["oldest"] };
-    if (!found.from && since) found.from = [new Date(since === "all" ? 0 : Date.now() - (PERIODS[since] || PERIODS["24h"]) * 1000).toISOString()];
+    if (!found.from && since) found.from = [iso(since === "all" ? 0 : Date.now() - (PERIODS[since] || PERIODS["24h"]) * 1000)];
     return found;
   }, [query.toString()]);
   const key = JSON.stringify(filter);

@@ -1,7 +1,7 @@
 // Jobs: what is done to many deliveries at once.
 import { html, useState } from "../../lib/html.js";
 import { allowed, get } from "../../lib/api.js";
-import { count, plural } from "../../lib/format.js";
+import { count, iso, plural } from "../../lib/format.js";
 import { link, param, setQuery } from "../../lib/router.js";
 import { Badge, Bar, Button, Card, Curl, Empty, Failure, Fresh, More, Page, QuerySelect, Skeleton, Table, Time } from "../../lib/ui.js";
 import { useList } from "../../lib/query.js";
@@ -54,7 +54,7 @@ export default function Jobs() {
   const status = param("status");
   const list = useList((cursor, abort) => get(PATH, { status, limit: 25, cursor }, abort), [status], { every: 2000 });
   const [creating, create] = useState(false);
-  const day = new Date(Date.now() - 86_400_000).toISOString();
+  const day = iso(Date.now() - 86_400_000);
   return html`
     <${Page} title="Jobs" about="Retry, replay, or cancel many deliveries at once, at a rate you choose. Jobs survive restarts, and can be paused."
       actions=${html`

@@ -1,7 +1,7 @@
 // Subscriptions: which endpoints there are, and how they are.
 import { html, useState } from "../../lib/html.js";
-import { all, allowed, call, get } from "../../lib/api.js";
-import { compact, percent, plural } from "../../lib/format.js";
+import { all, allowed, call, get, url } from "../../lib/api.js";
+import { compact, iso, percent, plural } from "../../lib/format.js";
 import { link, param, setQuery } from "../../lib/router.js";
 import { Badge, Button, Card, Curl, Empty, Failure, Loaded, Page, QuerySelect, QueryText, Spark, Table, toast } from "../../lib/ui.js";
 import { useAction, useQuery } from "../../lib/query.js";
@@ -35,10 +35,10 @@ export default function Subscriptions() {
   const stats = useQuery(
     async (abort) => {
       if (!ids.length) return { series: new Map(), waiting: new Map() };
-      const from = new Date(Date.now() - DAY_MS).toISOString();
+      const from = iso(Date.now() - DAY_MS);
       const [series, waiting] = await Promise.all([
         get("/api/v1/stats/series", { from, step: "1h", group_by: "subscription", subscription_id: ids }, abort),
-        get("/api/v1/deliveries/summary", { group_by: "subscription", status: UNFINISHED, from: new Date(Date.now() - 31 * DAY_MS).toISOString() }, abort),
+        get("/api/v1/deliveries/summary", { group_by: "subscription", status: UNFINISHED, from: iso(Date.now() - 31 * DAY_MS) }, abort),
       ]);
       return {
         series: new Map(series.groups.map((group) => [group.group, group])),
@@ -105,7 +105,7 @@ export default function Subscriptions() {
       cell: (item) => {
         const waiting = stats.data?.waiting.get(item.id);
         if (!waiting) return html`<span class="mute">${stats.data ? "0" : "…"}</span>`;
-        return html`<a href=${link(`/deliveries?${new URLSearchParams([["subscription_id", item.id], ...UNFINISHED.map((status) => ["status", status])])}`)}>${compact(waiting)}</a>`;
+        return html`<a href=${link(url("/deliveries", { subscription_id: item.id, status: UNFINISHED }))}>${compact(waiting)}</a>`;
       },
     },
   ];

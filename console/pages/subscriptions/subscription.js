@@ -1,7 +1,7 @@
 // A subscription: how it is, its deliveries, settings, signing, what comes in for it, and a test.
 import { html, useState } from "../../lib/html.js";
-import { allowed, call, get, send } from "../../lib/api.js";
-import { compact, millis, percent, plural } from "../../lib/format.js";
+import { allowed, call, get, send, url } from "../../lib/api.js";
+import { compact, iso, millis, percent, plural } from "../../lib/format.js";
 import { go, link, param } from "../../lib/router.js";
 import { Badge, Button, Card, Confirm, Curl, Empty, Facts, Failure, Fresh, Icon, Id, Loaded, Moment, More, Page, Skeleton, Tile, Time, Views, toast } from "../../lib/ui.js";
 import { useAction, useList, useQuery } from "../../lib/query.js";
@@ -138,12 +138,12 @@ function State({ subscription }) {
 
 /** @param {{subscription: Api.Subscription, path: string}} props */
 function Overview({ subscription, path }) {
-  const from = () => new Date(Date.now() - DAY_MS).toISOString();
+  const from = () => iso(Date.now() - DAY_MS);
   const stats = useQuery((abort) => get("/api/v1/stats/series", { from: from(), step: "5m", subscription_id: subscription.id }, abort), [subscription.id], { every: 15_000 });
   const summary = stats.data?.total.summary;
   const { breaker } = subscription;
-  const list = (more) => `/deliveries?${new URLSearchParams({ subscription_id: subscription.id, from: stats.data?.from || from(), ...more })}`;
-  const show = (begin, end) => go(list({ from: new Date(begin * 1000).toISOString(), to: new Date(end * 1000).toISOString() }));
+  const list = (more) => url("/deliveries", { subscription_id: subscription.id, from: stats.data?.from || from(), ...more });
+  const show = (begin, end) => go(list({ from: iso(begin * 1000), to: iso(end * 1000) }));
   return html`
     <${Failure} error=${stats.error} retry=${stats.refresh} compact />
     <div class="tiles">

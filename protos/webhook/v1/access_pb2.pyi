@@ -430,6 +430,7 @@ class Tenant(_message.Message):
     WEIGHT_FIELD_NUMBER: _builtins.int
     PORTAL_FIELD_NUMBER: _builtins.int
     VALIDATION_FIELD_NUMBER: _builtins.int
+    PUBLISHES_CATALOG_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """1 to 63 of a-z 0-9 _ -, beginning with a letter or a digit."""
     name: _builtins.str
@@ -440,6 +441,8 @@ class Tenant(_message.Message):
     """Its share of what tenants share while they want more than there is, compared with a tenant of weight 1: 1 to 100."""
     validation: _catalog_pb2.Validation.ValueType
     """What becomes of events that do not match the schema of their type, where the event type does not say."""
+    publishes_catalog: _builtins.bool
+    """Whether anybody may read its event catalog, without a key."""
     @_builtins.property
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was created."""
@@ -473,10 +476,11 @@ class Tenant(_message.Message):
         weight: _builtins.int = ...,
         portal: Global___PortalLook | None = ...,
         validation: _catalog_pb2.Validation.ValueType = ...,
+        publishes_catalog: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "limits", b"limits", "portal", b"portal", "quotas", b"quotas", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "description", b"description", "id", b"id", "limits", b"limits", "name", b"name", "portal", b"portal", "quotas", b"quotas", "usage", b"usage", "validation", b"validation", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "description", b"description", "id", b"id", "limits", b"limits", "name", b"name", "portal", b"portal", "publishes_catalog", b"publishes_catalog", "quotas", b"quotas", "usage", b"usage", "validation", b"validation", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -620,6 +624,7 @@ class UpdateTenantRequest(_message.Message):
     WEIGHT_FIELD_NUMBER: _builtins.int
     PORTAL_FIELD_NUMBER: _builtins.int
     VALIDATION_FIELD_NUMBER: _builtins.int
+    PUBLISHES_CATALOG_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id."""
     name: _builtins.str
@@ -630,14 +635,16 @@ class UpdateTenantRequest(_message.Message):
     """As in CreateTenantRequest."""
     validation: _catalog_pb2.Validation.ValueType
     """As in CreateTenantRequest."""
+    publishes_catalog: _builtins.bool
+    """As in Tenant."""
     @_builtins.property
     def quotas(self) -> Global___Quotas:
         """As in Tenant. A quota that the mask names and that is unset is no longer the tenant's own."""
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """The fields to change: name, description, weight, validation, quotas for all of them, or one as in quotas.subscriptions
-        or portal.accent. Required.
+        """The fields to change: name, description, weight, validation, publishes_catalog, quotas for all of them, or one as in
+        quotas.subscriptions or portal.accent. Required.
         """
 
     @_builtins.property
@@ -655,10 +662,11 @@ class UpdateTenantRequest(_message.Message):
         weight: _builtins.int | None = ...,
         portal: Global___PortalLook | None = ...,
         validation: _catalog_pb2.Validation.ValueType = ...,
+        publishes_catalog: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "portal", b"portal", "quotas", b"quotas", "update_mask", b"update_mask", "weight", b"weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "description", b"description", "id", b"id", "name", b"name", "portal", b"portal", "quotas", b"quotas", "update_mask", b"update_mask", "validation", b"validation", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_weight", b"_weight", "description", b"description", "id", b"id", "name", b"name", "portal", b"portal", "publishes_catalog", b"publishes_catalog", "quotas", b"quotas", "update_mask", b"update_mask", "validation", b"validation", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__weight: _TypeAlias = _typing.Literal["weight"]  # noqa: Y015
     _WhichOneofArgType__weight: _TypeAlias = _typing.Literal["_weight", b"_weight"]  # noqa: Y015

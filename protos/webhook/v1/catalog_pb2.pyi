@@ -1010,6 +1010,56 @@ class ExportCatalogResponse(_message.Message):
 Global___ExportCatalogResponse: _TypeAlias = ExportCatalogResponse  # noqa: Y015
 
 @_typing.final
+class GetPublishedCatalogRequest(_message.Message):
+    """Asks for the catalog that a tenant publishes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """The id of the tenant, which need not exist."""
+    format: Global___CatalogFormat.ValueType
+    """Required."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        format: Global___CatalogFormat.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetPublishedCatalogRequest: _TypeAlias = GetPublishedCatalogRequest  # noqa: Y015
+
+@_typing.final
+class GetPublishedCatalogResponse(_message.Message):
+    """The catalog that a tenant publishes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_FIELD_NUMBER: _builtins.int
+    document: _builtins.str
+    """JSON text, whose title is the name of the tenant's portal, or the tenant's; unset if it publishes none."""
+    def __init__(
+        self,
+        *,
+        document: _builtins.str | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_document", b"_document", "document", b"document"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_document", b"_document", "document", b"document"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__document: _TypeAlias = _typing.Literal["document"]  # noqa: Y015
+    _WhichOneofArgType__document: _TypeAlias = _typing.Literal["_document", b"_document"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__document) -> _WhichOneofReturnType__document | None: ...
+
+Global___GetPublishedCatalogResponse: _TypeAlias = GetPublishedCatalogResponse  # noqa: Y015
+
+@_typing.final
 class ImportCatalogRequest(_message.Message):
     """A document to import."""
 

@@ -92,6 +92,11 @@ class CatalogServiceStub:
                 request_serializer=webhook_dot_v1_dot_catalog__pb2.ExportCatalogRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_catalog__pb2.ExportCatalogResponse.FromString,
                 _registered_method=True)
+        self.GetPublishedCatalog = channel.unary_unary(
+                '/webhook.v1.CatalogService/GetPublishedCatalog',
+                request_serializer=webhook_dot_v1_dot_catalog__pb2.GetPublishedCatalogRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_catalog__pb2.GetPublishedCatalogResponse.FromString,
+                _registered_method=True)
         self.ImportCatalog = channel.unary_unary(
                 '/webhook.v1.CatalogService/ImportCatalog',
                 request_serializer=webhook_dot_v1_dot_catalog__pb2.ImportCatalogRequest.SerializeToString,
@@ -186,6 +191,13 @@ class CatalogServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPublishedCatalog(self, request, context):
+        """Describes the catalog of a tenant that publishes it, for readers who have no key.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ImportCatalog(self, request, context):
         """Creates event types and versions from such a document, as calls one by one would. Importing it again changes nothing.
         An event type that is refused does not keep others from being imported.
@@ -251,6 +263,11 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     servicer.ExportCatalog,
                     request_deserializer=webhook_dot_v1_dot_catalog__pb2.ExportCatalogRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_catalog__pb2.ExportCatalogResponse.SerializeToString,
+            ),
+            'GetPublishedCatalog': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPublishedCatalog,
+                    request_deserializer=webhook_dot_v1_dot_catalog__pb2.GetPublishedCatalogRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_catalog__pb2.GetPublishedCatalogResponse.SerializeToString,
             ),
             'ImportCatalog': grpc.unary_unary_rpc_method_handler(
                     servicer.ImportCatalog,
@@ -558,6 +575,33 @@ class CatalogService:
             '/webhook.v1.CatalogService/ExportCatalog',
             webhook_dot_v1_dot_catalog__pb2.ExportCatalogRequest.SerializeToString,
             webhook_dot_v1_dot_catalog__pb2.ExportCatalogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPublishedCatalog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.CatalogService/GetPublishedCatalog',
+            webhook_dot_v1_dot_catalog__pb2.GetPublishedCatalogRequest.SerializeToString,
+            webhook_dot_v1_dot_catalog__pb2.GetPublishedCatalogResponse.FromString,
             options,
             channel_credentials,
             insecure,

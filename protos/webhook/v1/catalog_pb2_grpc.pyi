@@ -66,6 +66,8 @@ class CatalogServiceStub:
     """Describes the current versions of event types as a document in another format. INVALID_ARGUMENT if it would have more
     than 2 MiB.
     """
+    GetPublishedCatalog: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.GetPublishedCatalogRequest, _catalog_pb2.GetPublishedCatalogResponse]
+    """Describes the catalog of a tenant that publishes it, for readers who have no key."""
     ImportCatalog: _grpc.UnaryUnaryMultiCallable[_catalog_pb2.ImportCatalogRequest, _catalog_pb2.ImportCatalogResponse]
     """Creates event types and versions from such a document, as calls one by one would. Importing it again changes nothing.
     An event type that is refused does not keep others from being imported.
@@ -109,6 +111,8 @@ class CatalogServiceAsyncStub(CatalogServiceStub):
     """Describes the current versions of event types as a document in another format. INVALID_ARGUMENT if it would have more
     than 2 MiB.
     """
+    GetPublishedCatalog: _aio.UnaryUnaryMultiCallable[_catalog_pb2.GetPublishedCatalogRequest, _catalog_pb2.GetPublishedCatalogResponse]  # type: ignore[assignment]
+    """Describes the catalog of a tenant that publishes it, for readers who have no key."""
     ImportCatalog: _aio.UnaryUnaryMultiCallable[_catalog_pb2.ImportCatalogRequest, _catalog_pb2.ImportCatalogResponse]  # type: ignore[assignment]
     """Creates event types and versions from such a document, as calls one by one would. Importing it again changes nothing.
     An event type that is refused does not keep others from being imported.
@@ -215,6 +219,14 @@ class CatalogServiceServicer(metaclass=_abc_1.ABCMeta):
         """Describes the current versions of event types as a document in another format. INVALID_ARGUMENT if it would have more
         than 2 MiB.
         """
+
+    @_abc_1.abstractmethod
+    def GetPublishedCatalog(
+        self,
+        request: _catalog_pb2.GetPublishedCatalogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_catalog_pb2.GetPublishedCatalogResponse, _abc.Awaitable[_catalog_pb2.GetPublishedCatalogResponse]]:
+        """Describes the catalog of a tenant that publishes it, for readers who have no key."""
 
     @_abc_1.abstractmethod
     def ImportCatalog(

@@ -764,7 +764,7 @@ export class TenantsResource {
    * Change a tenant. Every process applies new quotas within 2 seconds, and a new weight within 10.
    */
   update(tenantId: string, options: Schemas['TenantPatch'] = {}): Promise<Schemas['Tenant']> {
-    return this.transport.call({ method: 'PATCH', path: `/api/v1/admin/tenants/${segment(tenantId)}`, statuses: [200], body: pick(options, ['name', 'description', 'weight', 'validation', 'quotas', 'portal']) });
+    return this.transport.call({ method: 'PATCH', path: `/api/v1/admin/tenants/${segment(tenantId)}`, statuses: [200], body: pick(options, ['name', 'description', 'weight', 'validation', 'publishes_catalog', 'quotas', 'portal']) });
   }
 
   /**

@@ -86,7 +86,7 @@ def _reader(field: FieldDescriptor) -> _Reader:
         return dict
     if kind is None:
         return list if field.is_repeated else None
-    of = timestamp if kind is ProtoTimestamp.DESCRIPTOR else values
+    of = timestamp if kind.full_name == ProtoTimestamp.DESCRIPTOR.full_name else values
     return (lambda items: [of(one) for one in items]) if field.is_repeated else of
 
 

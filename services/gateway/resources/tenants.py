@@ -68,6 +68,10 @@ _WEIGHT = (
     "What it does not use goes to the others."
 )
 _VALIDATION = "What becomes of events that do not match the schema of their event type, where that does not say."
+_PUBLISHES_CATALOG = (
+    "Whether anybody may read its event catalog at `/catalogs/{id}`, without a key: the current versions of event types, "
+    "and none that are drafts."
+)
 _Weight = Annotated[models.WholeNumber, models.Within(limits.WEIGHT)]
 
 
@@ -120,6 +124,7 @@ class TenantPatch(models.Request):
     description: str = Field("", max_length=limits.MAX_DESCRIPTION_LENGTH, description="Free-form description.")
     weight: _Weight = Field(limits.DEFAULT_WEIGHT, description=_WEIGHT)
     validation: enums.Validation = Field("off", description=_VALIDATION)
+    publishes_catalog: bool = Field(default=False, description=_PUBLISHES_CATALOG)
     quotas: QuotasBody = Field(
         default_factory=QuotasBody, description="Quotas that are missing stay as they are; null restores the default."
     )
@@ -181,6 +186,7 @@ class Tenant(models.Answer):
     created_at: models.Timestamp
     weight: int = Field(description=_WEIGHT, examples=[3])
     validation: enums.Validation = Field(description=_VALIDATION, examples=["off"])
+    publishes_catalog: bool = Field(description=_PUBLISHES_CATALOG, examples=[False])
     quotas: OwnQuotas
     limits: Limits
     usage: Usage | None = Field(description="Null until it is known, and for a new tenant.")
@@ -290,6 +296,7 @@ async def update_tenant(tenant_id: TenantId, body: TenantPatch, services: backen
         description=body.description,
         weight=body.weight,
         validation=_validation(body.validation),
+        publishes_catalog=body.publishes_catalog,
         quotas=body.quotas.message(),
         portal=body.portal.message(),
         update_mask=FieldMask(paths=paths),

@@ -68,7 +68,7 @@ def tenant_update(request: pb.UpdateTenantRequest) -> TenantUpdate:
     paths = {f"quotas.{quota}": quota for quota in Quota}
     given = set(request.update_mask.paths)
     looks: dict[str, Any] = {f"portal.{name}": name for name in ("name", "accent", "accent_dark", "logo")}
-    known_paths = ["name", "description", "weight", "validation", "quotas", *paths, *looks]
+    known_paths = ["name", "description", "weight", "validation", "publishes_catalog", "quotas", *paths, *looks]
     if given.difference(known_paths) or not given:
         known = ", ".join(known_paths)
         raise errors.InvalidArgument.field("update_mask", f"must name some of {known}")
@@ -77,6 +77,7 @@ def tenant_update(request: pb.UpdateTenantRequest) -> TenantUpdate:
         description=request.description if "description" in given else None,
         weight=_weight(request) if "weight" in given else None,
         validation=_validation(request) if "validation" in given else None,
+        publishes_catalog=request.publishes_catalog if "publishes_catalog" in given else None,
         own={quota: own[quota] for path, quota in paths.items() if not given.isdisjoint({path, "quotas"})},
         portal={
             name: getattr(request.portal, name) if request.portal.HasField(name) else None

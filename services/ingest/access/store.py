@@ -52,6 +52,7 @@ class Tenant:
     created_at: datetime
     weight: int
     validation: Validation
+    publishes_catalog: bool
     own: OwnQuotas
     # None: not known of late.
     usage: Usage | None
@@ -109,6 +110,7 @@ class TenantUpdate:
     description: str | None
     weight: int | None = None
     validation: Validation | None = None
+    publishes_catalog: bool | None = None
     # Only those that change.
     own: OwnQuotas
     # Of how its portal looks, by column; None: as in the console.
@@ -126,7 +128,9 @@ class TenantUpdate:
 
     def columns(self) -> dict[str, Any]:
         """Return what to store, by column."""
-        given = {name: getattr(self, name) for name in ("name", "description", "weight", "validation")}
+        given = {
+            name: getattr(self, name) for name in ("name", "description", "weight", "validation", "publishes_catalog")
+        }
         return {name: value for name, value in given.items() if value is not None} | {
             quota.column: value for quota, value in self.own.items()
         }

@@ -94,6 +94,11 @@ ORDER BY v.number DESC
 -- Reads which tenants have a catalog, with what they do where an event type does not say, and the state that it is in.
 SELECT id, validation, catalog_version FROM tenants WHERE catalog_version > 0 AND deleted_at IS NULL
 
+-- select_publisher --
+-- Reads what a tenant is called where it publishes its catalog; nothing if it does not.
+SELECT coalesce(p.name, t.name) FROM tenants t LEFT JOIN tenant_portals p ON p.tenant_id = t.id
+WHERE t.id = $1 AND t.publishes_catalog AND t.deleted_at IS NULL
+
 -- select_types --
 -- Reads the event types of a tenant with the versions that are no drafts, and what is done where the tenant decides.
 SELECT t.id, t.name, t.validation,

@@ -174,11 +174,15 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
     async def ExportCatalog(self, request: pb.ExportCatalogRequest, _context: Context) -> pb.ExportCatalogResponse:
         """Return the current versions as a document."""
         tenant_id = identity.tenant_of(request.tenant_id)
-        texts = conversion.texts(pb.CatalogFormat.DESCRIPTOR)
-        if request.format not in texts:
-            raise errors.InvalidArgument.field("format", f"must be one of {', '.join(texts.values())}")
-        document = await self._transfer.export(tenant_id, Format(texts[request.format]), request.event_types)
+        document = await self._transfer.export(tenant_id, _format(request), request.event_types)
         return pb.ExportCatalogResponse(document=document)
+
+    async def GetPublishedCatalog(
+        self, request: pb.GetPublishedCatalogRequest, _context: Context
+    ) -> pb.GetPublishedCatalogResponse:
+        """Return the document of a tenant that publishes its catalog."""
+        tenant_id = identity.check_tenant("id", request.id)
+        return pb.GetPublishedCatalogResponse(document=await self._transfer.published(tenant_id, _format(request)))
 
     async def ImportCatalog(self, request: pb.ImportCatalogRequest, _context: Context) -> pb.ImportCatalogResponse:
         """Create event types and versions from a document."""
@@ -202,6 +206,13 @@ class CatalogService(catalog_pb2_grpc.CatalogServiceServicer):
             raise errors.InvalidArgument.field("down_conversion", str(failed)) from None
         if used:
             raise errors.InvalidArgument.field("down_conversion", "must not use secrets")
+
+
+def _format(request: pb.ExportCatalogRequest | pb.GetPublishedCatalogRequest) -> Format:
+    texts = conversion.texts(pb.CatalogFormat.DESCRIPTOR)
+    if request.format not in texts:
+        raise errors.InvalidArgument.field("format", f"must be one of {', '.join(texts.values())}")
+    return Format(texts[request.format])
 
 
 def _given(paths: Sequence[str], known: Sequence[str]) -> set[str]:

@@ -141,6 +141,11 @@ class CatalogStore:
         rows = await self._pool.fetch(SQL["select_event_types"], tenant_id, after, limit, None, name or None)
         return [_event_type(row) for row in rows]
 
+    async def publisher(self, tenant_id: str) -> str | None:
+        """Return what a tenant is called where it publishes its catalog; None if it does not."""
+        found: str | None = await self._pool.fetchval(SQL["select_publisher"], tenant_id)
+        return found
+
     async def count(self, tenant_id: str) -> int:
         """Return how many event types there are."""
         found: int = await self._pool.fetchval(SQL["count_event_types"], tenant_id)

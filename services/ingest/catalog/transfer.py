@@ -105,12 +105,17 @@ class CatalogTransfer:
         self._comparisons = comparisons
         self._turns = Shares(1)
 
-    async def export(self, tenant_id: str, form: Format, event_types: Sequence[str]) -> str:
+    async def published(self, tenant_id: str, form: Format) -> str | None:
+        """Return the document of a tenant that publishes its catalog, with its name as the title; None of another."""
+        name = await self._store.publisher(tenant_id)
+        return None if name is None else await self.export(tenant_id, form, (), title=name)
+
+    async def export(self, tenant_id: str, form: Format, event_types: Sequence[str], *, title: str = "Events") -> str:
         """Return a document with the current versions of event types; InvalidArgument if it would be too large."""
         if found := type_violations("event_types", event_types):
             raise errors.InvalidArgument.of(*found)
         wanted = TypeFilter(event_types)
-        writer: entries.Writer = openapi.Writer() if form is Format.OPENAPI else asyncapi.Writer()
+        writer: entries.Writer = (openapi if form is Format.OPENAPI else asyncapi).Writer(title)
         left, after = MAX_BYTES, ""
         while True:
             page = await self._store.current(tenant_id, after, PAGE)

@@ -146,6 +146,8 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.CatalogService/CheckEventTypeVersion": _CATALOG,
     # Current versions alone, which are made for consumers.
     "/webhook.v1.CatalogService/ExportCatalog": _READ,
+    # For readers without a key.
+    "/webhook.v1.CatalogService/GetPublishedCatalog": Rule(Role.SERVICE, Service.ALONE),
     "/webhook.v1.CatalogService/ImportCatalog": _CHANGE_CATALOG,
     "/webhook.v1.DeliveryService/GetDelivery": _READ,
     "/webhook.v1.DeliveryService/ListDeliveries": _LIST,

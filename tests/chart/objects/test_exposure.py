@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from services.gateway.console import published
 from services.gateway.console.pages import ASSETS_PATH, PAGES
 from services.gateway.resources.portal_links import PATH
 from tests.chart import rendering
@@ -59,7 +60,7 @@ def exposed(objects: list[rendering.Object]) -> tuple[dict[str, Any], dict[str, 
     return by_ingress, by_route
 
 
-PORTAL = [(PATH, "Prefix"), (ASSETS_PATH, "Prefix")]
+PORTAL = [(PATH, "Prefix"), (published.PATH, "Prefix"), (ASSETS_PATH, "Prefix")]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 
+from protos.webhook.v1 import access_pb2, access_pb2_grpc
 from protos.webhook.v1 import catalog_pb2 as pb
 from services.domain.catalog import bounds
 from services.ingest.catalog import transfer
@@ -17,7 +18,7 @@ from services.ingest.catalog.documents.references import RefusedError, followed
 from services.ingest.catalog.store import CatalogStore
 from services.platform import errors, ids
 from tests.ingest.catalog.conftest import ORDER, Catalog
-from tests.ingest.conftest import CALL_SECONDS, refused
+from tests.ingest.conftest import CALL_SECONDS, fields, refused
 
 OPENAPI, ASYNCAPI = pb.CATALOG_FORMAT_OPENAPI, pb.CATALOG_FORMAT_ASYNCAPI
 NAMES = ("a", "b.c", "with space", "sl/ash", "til~de", "per%25cent", "ümlaut", "q?=#", "", "type", "$ref", "properties")
@@ -398,3 +399,34 @@ async def test_tenants_take_turns_at_importing() -> None:
         await asyncio.sleep(0)
         going.set()
     assert done == ["much", "much", "little", "much", "much"]
+
+
+async def test_what_a_tenant_publishes_are_its_current_versions_under_its_name(catalog: Catalog) -> None:
+    catalog = Catalog(await catalog.ingest.of(f"test-{ids.new()}"))
+    tenant_id = catalog.ingest.tenant_id
+    access: access_pb2_grpc.AccessServiceAsyncStub = access_pb2_grpc.AccessServiceStub(catalog.ingest.channel)
+    await catalog.create("order.created", description="An order.")
+    await catalog.create("order.secret", status=pb.EVENT_TYPE_STATUS_DRAFT)
+
+    async def published(of: str = tenant_id) -> dict[str, Any] | None:
+        request = pb.GetPublishedCatalogRequest(id=of, format=OPENAPI)
+        answer = await catalog.stub.GetPublishedCatalog(request, timeout=CALL_SECONDS)
+        return json.loads(answer.document) if answer.HasField("document") else None
+
+    async def publish(*, publishes: bool) -> None:
+        request = access_pb2.UpdateTenantRequest(
+            id=tenant_id, name="Acme", publishes_catalog=publishes, update_mask={"paths": ["name", "publishes_catalog"]}
+        )
+        answer = await access.UpdateTenant(request, timeout=CALL_SECONDS)
+        assert answer.tenant.publishes_catalog is publishes
+
+    assert await published() is None
+    await publish(publishes=True)
+    found = await published()
+    assert found is not None
+    assert found["info"]["title"] == "Acme"
+    assert list(found["webhooks"]) == ["order.created"]
+    assert await published("test-another") is None
+    await publish(publishes=False)
+    assert await published() is None
+    assert fields(await refused(published("*"))) == ["id"]

@@ -1665,6 +1665,7 @@ class AsyncTenantsResource(AsyncResource):
         description: str | UnsetType = UNSET,
         weight: int | UnsetType = UNSET,
         validation: Validation | str | UnsetType = UNSET,
+        publishes_catalog: bool | UnsetType = UNSET,
         quotas: QuotasBody | Mapping[str, Any] | UnsetType = UNSET,
         portal: PortalLookPatch | Mapping[str, Any] | UnsetType = UNSET,
     ) -> Tenant:
@@ -1682,6 +1683,7 @@ class AsyncTenantsResource(AsyncResource):
                 "description": description,
                 "weight": weight,
                 "validation": validation,
+                "publishes_catalog": publishes_catalog,
                 "quotas": quotas,
                 "portal": portal,
             },

@@ -3536,6 +3536,11 @@ class Tenant(Model, kw_only=True):
     say.
     """
 
+    publishes_catalog: bool
+    """Whether anybody may read its event catalog at `/catalogs/{id}`, without a key: the current
+    versions of event types, and none that are drafts.
+    """
+
     quotas: OwnQuotas
 
     limits: Limits
@@ -3598,6 +3603,11 @@ class TenantPatch(Model, kw_only=True):
     validation: Validation | UnsetType = UNSET
     """What becomes of events that do not match the schema of their event type, where that does not
     say.
+    """
+
+    publishes_catalog: bool | UnsetType = UNSET
+    """Whether anybody may read its event catalog at `/catalogs/{id}`, without a key: the current
+    versions of event types, and none that are drafts.
     """
 
     quotas: QuotasBody | UnsetType = UNSET

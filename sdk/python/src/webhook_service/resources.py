@@ -1663,6 +1663,7 @@ class TenantsResource(Resource):
         description: str | UnsetType = UNSET,
         weight: int | UnsetType = UNSET,
         validation: Validation | str | UnsetType = UNSET,
+        publishes_catalog: bool | UnsetType = UNSET,
         quotas: QuotasBody | Mapping[str, Any] | UnsetType = UNSET,
         portal: PortalLookPatch | Mapping[str, Any] | UnsetType = UNSET,
     ) -> Tenant:
@@ -1680,6 +1681,7 @@ class TenantsResource(Resource):
                 "description": description,
                 "weight": weight,
                 "validation": validation,
+                "publishes_catalog": publishes_catalog,
                 "quotas": quotas,
                 "portal": portal,
             },

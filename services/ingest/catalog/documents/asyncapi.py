@@ -32,7 +32,7 @@ class Writer(entries.Writer):
         messages = {key: _message(one, self._schemas + key) for key, one in self._written.items()}
         return {
             "asyncapi": VERSION,
-            "info": {"title": "Events", "version": "1.0.0"},
+            "info": {"title": self.title, "version": "1.0.0"},
             "channels": {"events": channel},
             "operations": {"send": {"action": "send", "channel": {"$ref": "#/channels/events"}}},
             "components": {"messages": messages, "schemas": self._portable},

@@ -53,7 +53,8 @@ class Writer:
     # Where schemas are.
     _schemas = "#/components/schemas/"
 
-    def __init__(self) -> None:
+    def __init__(self, title: str = "Events") -> None:
+        self.title = title
         self._written: dict[str, Entry] = {}
         self._portable: dict[str, Any] = {}
 

@@ -22,7 +22,7 @@ class Writer(entries.Writer):
         """Return the document."""
         return {
             "openapi": VERSION,
-            "info": {"title": "Events", "version": "1.0.0"},
+            "info": {"title": self.title, "version": "1.0.0"},
             "webhooks": {
                 one.name: {"post": _operation(one, self._schemas + key)} for key, one in self._written.items()
             },
