@@ -116,7 +116,7 @@ function Edit({ item, onClose, onSaved }) {
           ${text("weight", "Weight", "How many times the share of a tenant of weight 1 it gets when there is not enough.", { type: "number", min: 1, required: true })}
           ${QUOTAS.map(([name, label, format]) => html`<${Field} key=${name} label=${label} hint=${item.limits ? `Empty: the default. Now ${format(item.limits[name])}.` : "Empty: the default."} error=${wrong(`quotas.${name}`)}>${(attributes) => html`<input ...${attributes} type="number" min="0" step="any" value=${value[name]} onInput=${put(name)} />`}<//>`)}
         </div>
-        ${!fresh && html`<${Check} label="Publish the event catalog" hint=${`Anybody may read it at /catalogs/${item.id}.`} checked=${value.publishes_catalog} onChange=${(checked) => set({ ...value, publishes_catalog: checked })} />`}
+        ${!fresh && html`<${Check} label=${`Publish the event catalog at /catalogs/${item.id}`} checked=${value.publishes_catalog} onChange=${(checked) => set({ ...value, publishes_catalog: checked })} />`}
       </form>
       <${Failure} compact error=${act.error} />
     <//>

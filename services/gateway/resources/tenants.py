@@ -69,8 +69,8 @@ _WEIGHT = (
 )
 _VALIDATION = "What becomes of events that do not match the schema of their event type, where that does not say."
 _PUBLISHES_CATALOG = (
-    "Whether anybody may read its event catalog at `/catalogs/{id}`, without a key: the current versions of event types, "
-    "and none that are drafts."
+    "Whether anybody may read its event catalog at `/catalogs/{id}`, without a key: the current versions of event "
+    "types, and none that are drafts."
 )
 _Weight = Annotated[models.WholeNumber, models.Within(limits.WEIGHT)]
 

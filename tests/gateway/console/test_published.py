@@ -22,6 +22,7 @@ class _Catalog:
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str]] = []
+        self.is_asked = asyncio.Event()
         self.may_answer = asyncio.Event()
         self.may_answer.set()
 
@@ -30,6 +31,7 @@ class _Catalog:
     ) -> pb.GetPublishedCatalogResponse:
         form = pb.CatalogFormat.Name(request.format)
         self.asked.append((request.id, form))
+        self.is_asked.set()
         await self.may_answer.wait()
         if request.id != "acme":
             return pb.GetPublishedCatalogResponse()
@@ -84,8 +86,7 @@ async def test_an_unknown_format_is_named(http: httpx.AsyncClient) -> None:
 async def test_the_service_is_asked_once_for_many_readers(http: httpx.AsyncClient, catalog: _Catalog) -> None:
     catalog.may_answer.clear()
     readers = [asyncio.ensure_future(http.get(f"/catalogs/{name}")) for name in ("acme", "other") for _ in range(20)]
-    while not catalog.asked:
-        await asyncio.sleep(0)
+    await catalog.is_asked.wait()
     catalog.may_answer.set()
     answers = await asyncio.gather(*readers)
     assert {answer.status_code for answer in answers[:20]} == {200}
@@ -99,9 +100,9 @@ async def test_made_up_tenants_wait_for_few_turns_and_not_for_long(
     assert (await http.get("/catalogs/acme")).status_code == 200
     monkeypatch.setattr(published, "MAX_WAITING", 5)
     catalog.may_answer.clear()
+    catalog.is_asked.clear()
     waiting = [asyncio.ensure_future(http.get(f"/catalogs/made-up-{number}")) for number in range(5)]
-    while len(catalog.asked) < 2:
-        await asyncio.sleep(0)
+    await catalog.is_asked.wait()
     assert (await http.get("/catalogs/one-more")).status_code == 429
     # What is known needs no turn.
     assert (await http.get("/catalogs/acme")).status_code == 200

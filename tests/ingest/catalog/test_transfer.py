@@ -7,6 +7,7 @@ import urllib.parse
 from typing import Any, cast
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 
 from protos.webhook.v1 import access_pb2, access_pb2_grpc
 from protos.webhook.v1 import catalog_pb2 as pb
@@ -415,7 +416,10 @@ async def test_what_a_tenant_publishes_are_its_current_versions_under_its_name(c
 
     async def publish(*, publishes: bool) -> None:
         request = access_pb2.UpdateTenantRequest(
-            id=tenant_id, name="Acme", publishes_catalog=publishes, update_mask={"paths": ["name", "publishes_catalog"]}
+            id=tenant_id,
+            name="Acme",
+            publishes_catalog=publishes,
+            update_mask=FieldMask(paths=["name", "publishes_catalog"]),
         )
         answer = await access.UpdateTenant(request, timeout=CALL_SECONDS)
         assert answer.tenant.publishes_catalog is publishes
