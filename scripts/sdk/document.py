@@ -55,6 +55,8 @@ _NAMES = {
     "get_system": ("system", "get"),
     "list_audit_entries": ("audit", "list"),
 }
+# Headers of an event that its body may have as fields, by which SDKs send them.
+IN_BODY = {"X-Webhook-Tags": "tags", "X-Webhook-Event-Version": "event_version"}
 # Other paths of operations that have a better one, what needs no client, what no method can return, such as a stream,
 # and what CloudEvents have SDKs of their own for.
 _SKIPPED = frozenset(

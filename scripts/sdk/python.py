@@ -205,9 +205,7 @@ class _Method:
         self._optional = [field for field in self._fields if field not in required]
         self._path = self._placed("path")
         self._query = self._placed("query")
-        # Tags of an event are in its body.
-        tagged = "tags" in self._fields
-        self._headers = [one for one in self._placed("header") if not (tagged and one.name == "X-Webhook-Tags")]
+        self._headers = [one for one in self._placed("header") if document.IN_BODY.get(one.name) not in self._fields]
 
     def _placed(self, place: str) -> list[Parameter]:
         return [one for one in self._operation.parameters if one.place == place]

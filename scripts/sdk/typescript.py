@@ -81,7 +81,7 @@ def _method(operation: Operation) -> str:
     headers = [
         one
         for one in operation.parameters
-        if one.place == "header" and not (operation.body and one.name == "X-Webhook-Tags")
+        if one.place == "header" and not (operation.body and one.name in document.IN_BODY)
     ]
     positional = [f"{camel(one.name)}: string" for one in path]
     if operation.raw:

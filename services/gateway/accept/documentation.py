@@ -51,6 +51,13 @@ _EVENT_VERSION_HEADER = {
     ),
     "schema": {**_EVENT_VERSION, "type": "integer"},
 }
+# Of an event that may state it itself.
+EVENT_VERSION_HEADER = _EVENT_VERSION_HEADER | {
+    "description": (
+        "The version of its type that the payload is of, for senders that do not state it in the event itself. If both "
+        "are there, they must be the same."
+    ),
+}
 _TIMES: dict[str, Any] = {
     "deliver_at": {
         "type": ["string", "null"],
@@ -278,7 +285,7 @@ _EVENT = {
         "until then.\n\n"
         f"Give tags in the body or in `{routes.TAGS_HEADER}`, not in both."
     ),
-    "parameters": [TAGS_HEADER, openapi.IDEMPOTENCY_KEY],
+    "parameters": [TAGS_HEADER, EVENT_VERSION_HEADER, openapi.IDEMPOTENCY_KEY],
     "requestBody": {
         "required": True,
         "content": {

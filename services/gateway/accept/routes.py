@@ -125,7 +125,7 @@ SINGLE_HEADERS = PROVIDER_HEADERS | {
 }
 TAGS_HEADER = "X-Webhook-Tags"
 TAGS_NAME = TAGS_HEADER.lower().encode()
-# The version of a webhook's type; senders that set no headers have it in their URL.
+# The version of an event's type; senders of webhooks that set no headers have it in their URL.
 VERSION_NAME = event_versions.HEADER.lower().encode()
 VERSION_PARAMETER = "event_version"
 _VERSION_MARK = VERSION_PARAMETER.encode()
@@ -382,6 +382,8 @@ class Event(_Endpoint):
             if event.tags:
                 raise errors.InvalidArgument.field(TAGS_HEADER, "cannot be combined with tags in the body")
             event = event._replace(tags=events.tags_of_header(TAGS_HEADER, headers[TAGS_NAME]))
+        if VERSION_NAME in headers:
+            event = event._replace(event_version=same_version(headers[VERSION_NAME], event.event_version))
         self._check_size(event.payload)
         return self._published(event, _idempotency_key(headers))
 
@@ -406,10 +408,7 @@ class EventBatch(_Accepting):
             whole = time.perf_counter()
             headers = dict(scope["headers"])
             check_not_encoded(headers)
-            if TAGS_NAME in headers:
-                raise errors.InvalidArgument.field(
-                    TAGS_HEADER, "must be absent: each event of a batch has its own tags"
-                )
+            check_of_batch(headers)
             key = _idempotency_key(headers, MAX_BATCH_KEY_LENGTH)
             texts = envelope.batch(body, headers.get(b"content-type"))
         except errors.WebhookError as error:
@@ -484,6 +483,13 @@ def answer_of(accepted: ingest_pb2.Accepted) -> EventAccepted:
     return EventAccepted(accepted.event_id, accepted.deliveries)
 
 
+def check_of_batch(headers: Mapping[bytes, bytes]) -> None:
+    """Raise InvalidArgument for a header that says of one event what each event of a batch says of itself."""
+    for name, header, field in ((TAGS_NAME, TAGS_HEADER, "tags"), (VERSION_NAME, event_versions.HEADER, "version")):
+        if name in headers:
+            raise errors.InvalidArgument.field(header, f"must be absent: each event of a batch has its own {field}")
+
+
 def check_not_encoded(headers: Mapping[bytes, bytes]) -> None:
     """Raise UnsupportedMediaType for a body that is compressed, or otherwise encoded."""
     encoding = headers.get(b"content-encoding")
@@ -518,11 +524,20 @@ def _event_version(header: bytes | None, query: bytes) -> int:
         raise errors.InvalidArgument.field(VERSION_PARAMETER, f"cannot be combined with {event_versions.HEADER}")
     if len(stated) > 1:
         raise errors.InvalidArgument.field(VERSION_PARAMETER, "must not appear more than once")
-    if not stated and header is None:
-        return 0
-    field, text = (
-        (VERSION_PARAMETER, stated[0]) if header is None else (event_versions.HEADER, header.decode("latin-1"))
-    )
+    if header is not None:
+        return _version(event_versions.HEADER, header.decode("latin-1"))
+    return _version(VERSION_PARAMETER, stated[0]) if stated else 0
+
+
+def same_version(header: bytes, stated: int) -> int:
+    """Return the version in a header. Raise InvalidArgument if the event itself states another one; 0: none."""
+    number = _version(event_versions.HEADER, header.decode("latin-1"))
+    if stated not in (0, number):
+        raise errors.InvalidArgument.field(event_versions.HEADER, f"must be absent, or {stated} as in the event")
+    return number
+
+
+def _version(field: str, text: str) -> int:
     number = event_versions.number(text)
     if number is None:
         raise errors.InvalidArgument.field(field, event_versions.NUMBER_EXPECTED)

@@ -38,7 +38,7 @@ class ProcessStore:
         self._pool = pool
 
     async def note(self, presence: Presence) -> None:
-        """Note that a process is there, and forget those that have not been for long, or that it replaces."""
+        """Note that a process is there, and forget those that have not been for long, and a missing one in its place."""
         await self._pool.execute(
             SQL["note_process"],
             presence.id,
@@ -51,6 +51,7 @@ class ProcessStore:
             presence.busy_slots,
             FORGOTTEN,
             MOST,
+            MISSING,
         )
 
     async def forget(self, presence: Presence) -> None:

@@ -11,12 +11,13 @@ WHERE duties.holder = excluded.holder OR duties.held_until < clock_timestamp()
 RETURNING place
 
 -- note_process --
--- Notes that the process $1 is there, and forgets those that were not for longer than $9, or whose place it has. There are
--- never more than $10.
+-- Notes that the process $1 is there, and forgets those that were not for longer than $9, and those in its place that are
+-- missing, which say nothing for $11: containers that share a host's name have the same pids. There are never more than $10.
 WITH gone AS (
     DELETE FROM processes WHERE id IN (
         SELECT id FROM processes
-        WHERE id <> $1 AND (seen_at < now() - $9::interval OR roles = $2 AND instance = $3 AND pid = $4)
+        WHERE id <> $1 AND (seen_at < now() - $9::interval
+                            OR roles = $2 AND instance = $3 AND pid = $4 AND seen_at < now() - $11::interval)
         ORDER BY id LIMIT 100 FOR UPDATE SKIP LOCKED
     )
 )

@@ -442,6 +442,30 @@ async def test_a_version_is_stated_in_one_place(client: httpx.AsyncClient) -> No
     assert answer.status_code == 400
 
 
+async def test_an_event_states_its_version_in_its_body_or_in_a_header(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    event = {"event_type": "a", "payload": 1}
+    for body, headers, expected in (
+        (event, {}, 0),
+        (event, {"X-Webhook-Event-Version": "2"}, 2),
+        ({**event, "event_version": None}, {"X-Webhook-Event-Version": "2"}, 2),
+        ({**event, "event_version": 2}, {"X-Webhook-Event-Version": "2"}, 2),
+        ({**event, "event_version": 3}, {}, 3),
+    ):
+        answer = await client.post("/api/v1/events", json=body, headers=headers)
+        assert (answer.status_code, services.items[-1].event_version) == (202, expected)
+    accepted = len(services.items)
+    for body, version in (({**event, "event_version": 3}, "2"), (event, "0"), (event, "")):
+        answer = await client.post("/api/v1/events", json=body, headers={"X-Webhook-Event-Version": version})
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "X-Webhook-Event-Version")
+    answer = await client.post(
+        "/api/v1/events/batch", json={"events": [event]}, headers={"X-Webhook-Event-Version": "2"}
+    )
+    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "X-Webhook-Event-Version")
+    assert len(services.items) == accepted
+
+
 # -- tags --
 
 

@@ -127,6 +127,25 @@ async def test_the_version_of_the_type_is_an_attribute_of_its_own(
     assert (answer.status_code, fields(answer)) == (422, ["ce-eventversion"])
 
 
+async def test_the_version_of_the_type_may_be_in_a_header_of_the_service(
+    client: httpx.AsyncClient, services: Services
+) -> None:
+    stated = {"X-Webhook-Event-Version": "5"}
+    for attribute in ({}, {"ce-eventversion": "5"}):
+        answer = await client.post(PATH, content=b"{}", headers=HEADERS | stated | attribute)
+        assert (answer.status_code, services.items[-1].event_version) == (202, 5)
+    structured_mode = {"Content-Type": "application/cloudevents+json"}
+    answer = await client.post(PATH, json=EVENT, headers=structured_mode | stated)
+    assert (answer.status_code, services.items[-1].event_version) == (202, 5)
+    batched = {"Content-Type": "application/cloudevents-batch+json"}
+    for refused in (
+        await client.post(PATH, json=EVENT | {"eventversion": 4}, headers=structured_mode | stated),
+        await client.post(PATH, content=b"{}", headers=HEADERS | {"X-Webhook-Event-Version": "new"}),
+        await client.post(PATH, json=[EVENT], headers=batched | stated),
+    ):
+        assert (refused.status_code, fields(refused)) == (422, ["X-Webhook-Event-Version"])
+
+
 @given(st.dictionaries(st.from_regex(r"[a-z0-9]{1,20}", fullmatch=True), TEXTS, max_size=5))
 def test_every_value_survives_a_header(extensions: dict[str, str]) -> None:
     named = {name: value for name, value in extensions.items() if name not in cloudevents.COLUMNS}

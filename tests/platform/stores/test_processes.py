@@ -72,9 +72,19 @@ async def test_a_process_that_says_nothing_is_missing_and_later_forgotten(pool: 
 async def test_a_process_replaces_the_one_that_was_killed_in_its_place(pool: Pool) -> None:
     store, killed = ProcessStore(pool), one()
     again, neighbour = dataclasses.replace(killed, id=ids.new()), one(pid=2)
-    for each in (killed, neighbour, again):
+    for each in (killed, neighbour):
         await store.note(each)
+    await pool.execute("UPDATE processes SET seen_at = now() - $1::interval", processes.MISSING)
+    await store.note(again)
     assert {found.id for found in await store.all(10)} == {again.id, neighbour.id}
+
+
+async def test_processes_of_containers_that_share_a_host_and_a_pid_are_all_known(pool: Pool) -> None:
+    store, first = ProcessStore(pool), one()
+    second = dataclasses.replace(first, id=ids.new())
+    for each in (first, second, first):
+        await store.note(each)
+    assert {found.id for found in await store.all(10)} == {first.id, second.id}
 
 
 async def test_there_are_never_more_than_so_many(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:

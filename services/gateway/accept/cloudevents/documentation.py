@@ -79,6 +79,7 @@ _TAKEN: dict[str, Any] = {
             for name in _ATTRIBUTES
         ),
         documentation.TAGS_HEADER,
+        documentation.EVENT_VERSION_HEADER,
     ],
     "requestBody": {
         "required": False,

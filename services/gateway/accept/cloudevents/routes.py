@@ -79,6 +79,8 @@ class CloudEvents(routes.EventBatch):
             item = self._item_of(formats.binary(scope["headers"], headers.get(b"content-type"), body))
         if routes.TAGS_NAME in headers:
             item.tags.update(events.tags_of_header(routes.TAGS_HEADER, headers[routes.TAGS_NAME]))
+        if routes.VERSION_NAME in headers:
+            item.event_version = routes.same_version(headers[routes.VERSION_NAME], item.event_version)
         return item
 
     def _item(self, text: bytes, key: str) -> ingest_pb2.IngestItem:  # noqa: ARG002 - source and id are the key
@@ -117,8 +119,8 @@ def _check_headers(headers: Mapping[bytes, bytes], mode: str) -> None:
         raise problems.UnsupportedMediaType.field("Content-Type", expected)
     if b"idempotency-key" in headers:
         raise errors.InvalidArgument.field("Idempotency-Key", "must be absent: a CloudEvent has its source and id")
-    if mode == formats.BATCH and routes.TAGS_NAME in headers:
-        raise errors.InvalidArgument.field(routes.TAGS_HEADER, "must be absent in a batch")
+    if mode == formats.BATCH:
+        routes.check_of_batch(headers)
 
 
 def _traceparent(value: Value | None) -> str:
