@@ -21,13 +21,13 @@ from dev.harness.stack import Stack
 from dev.harness.waiting import wait_until
 from services.ingest.scheduled.rows import SQL
 
-WHAT = "20,000 events due within a minute, of which 2,000 are cancelled, while a million others wait"
+WHAT = "20,000 events due within 20 seconds, of which 2,000 are cancelled, while a million others wait"
 EVENTS = 20_000
 CANCELLED_EVERY = 10
 BATCH = 500
 # Scheduling all of them takes less, on a busy machine, too.
 FIRST_SECONDS = 120
-SPREAD_SECONDS = 60
+SPREAD_SECONDS = 20
 WAITING = 1_000_000
 LOOKS = 200
 TYPE = "shape.scheduled"

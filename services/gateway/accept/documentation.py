@@ -57,6 +57,7 @@ EVENT_VERSION_HEADER = _EVENT_VERSION_HEADER | {
         "The version of its type that the payload is of, for senders that do not state it in the event itself. If both "
         "are there, they must be the same."
     ),
+    "schema": {"type": "string", "examples": ["2"]},
 }
 _TIMES: dict[str, Any] = {
     "deliver_at": {

@@ -38,7 +38,7 @@ class ProcessStore:
         self._pool = pool
 
     async def note(self, presence: Presence) -> None:
-        """Note that a process is there, and forget those that have not been for long, and a missing one in its place."""
+        """Note that a process is there; forget those that have not been for long, and a missing one in its place."""
         await self._pool.execute(
             SQL["note_process"],
             presence.id,
