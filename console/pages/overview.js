@@ -94,7 +94,7 @@ export default function Overview() {
         <${Tile} label="Events accepted" value=${summary ? compact(summary.events || 0) : "…"} href=${url("/events", { from })} note=${`in ${period.replace("h", " h").replace("d", " d")}`} />
         <${Tile} label="Delivered" value=${summary ? compact(summary.delivered) : "…"} href=${list("delivered")} note=${summary && plural(summary.attempts, "attempt")} />
         <${Tile} label="Failed" value=${summary ? compact(summary.failed) : "…"} tone=${summary?.failed ? "bad" : ""} href=${list("failed")} note=${summary?.cancelled ? `${compact(summary.cancelled)} cancelled` : ""} />
-        <${Tile} label="Success" value=${summary ? percent(summary.delivery_success_rate) : "…"} href="/statistics" note=${summary && `${percent(summary.attempt_success_rate)} of attempts`} />
+        <${Tile} label="Success" value=${summary ? percent(summary.delivery_success_rate) : "…"} href=${`/statistics?period=${period}`} note=${summary && `${percent(summary.attempt_success_rate)} of attempts`} />
         <${Tile}
           label="Waiting"
           value=${waiting.data ? `${compact(waiting.data.total)}${waiting.data.more ? "+" : ""}` : waiting.error ? "–" : "…"}

@@ -133,7 +133,7 @@ function Verify({ delivery, event }) {
   if (!signed) {
     return html`
       <${Card} title="Verify the signature">
-        <p class="mute measure">No attempt with recorded headers was signed. By default only attempts that fail have details; with <code>RECORD_ATTEMPT_DETAILS=all</code> every request can be verified here.</p>
+        <p class="mute measure">No attempt with recorded headers was signed. By default, only attempts that fail have details.</p>
       <//>
     `;
   }

@@ -181,7 +181,7 @@ export function Settings({ subscription, path, onChanged }) {
             </div>
             ${dirty && html`<details><summary>The same with curl</summary><${Code} wrap label="Change the subscription" text=${curl("PATCH", path, changes, {}, MERGE)} /></details>`}
           `
-        : html`<p class="mute">Changes need a key with the role write.</p>`}
+        : html`<p class="mute">You may not change it.</p>`}
     </form>
   `;
 }

@@ -20,7 +20,7 @@ export const Tested = ({ attempt, failed = "" }) => html`
 export function Test({ subscription, path }) {
   const [tested, set] = useState(/** @type {any} */ (null));
   const test = useAction(async () => set(await call("POST", `${path}/test`)));
-  if (!allowed("test")) return html`<p class="mute">Test events need a key with the role write.</p>`;
+  if (!allowed("test")) return html`<p class="mute">You may not send test events.</p>`;
   return html`
     <div class="stack">
       <p class="mute measure">Sends an event of the type <code>webhook.test</code> now and waits for the response. It is signed as every delivery is, and is in no list and no statistics.</p>
