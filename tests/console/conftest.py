@@ -110,6 +110,7 @@ async def places(console: Stack) -> AsyncIterator[dict[str, str]]:
         bad = await api.subscribe(target.url("/bad"), name="bad", event_types=["places.*"])
         described = {"name": "places.seen", "description": "A place was seen.", "example": {"order": 1}}
         await http.post("/api/v1/event-types", json={**described, "schema": {"type": "object"}})  # it may be there
+        await http.patch("/api/v1/admin/tenants/default", json={"publishes_catalog": True})
         accepted = await http.post("/api/v1/events", json={"event_type": "places.seen", "payload": {"order": 1}})
         event_id = accepted.json()["event_id"]
         deliveries = (await http.get(f"/api/v1/events/{event_id}/deliveries")).json()["items"]
@@ -144,6 +145,8 @@ async def places(console: Stack) -> AsyncIterator[dict[str, str]]:
             "audit": "/audit",
             "tenants": "/tenants",
             "system": "/system",
+            "published catalog": "/catalogs/default",
+            "published event type": "/catalogs/default?type=places.seen",
             "nothing found": "/deliveries?event_type=nothing.like.it",
             "in a tenant": "/deliveries?tenant=default",
         }
@@ -157,7 +160,11 @@ async def portal(places: dict[str, str], window: Window, api: Api) -> dict[str, 
     await window.open(made["url"])
     base = made["url"].partition("#")[0]
     of_operators = ("keys", "audit", "tenants", "system", "sending", "in a tenant", "nothing found")
-    return {f"portal, {name}": base + path for name, path in places.items() if name not in of_operators}
+    return {
+        f"portal, {name}": base + path
+        for name, path in places.items()
+        if name not in of_operators and not name.startswith("published")
+    }
 
 
 def button(page: "Page | Locator", name: str) -> "Locator":
