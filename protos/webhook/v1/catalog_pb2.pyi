@@ -1043,7 +1043,7 @@ class GetPublishedCatalogResponse(_message.Message):
 
     DOCUMENT_FIELD_NUMBER: _builtins.int
     document: _builtins.str
-    """JSON text, whose title is the name of the tenant's portal, or the tenant's; unset if it publishes none."""
+    """JSON text, whose title is the name of the tenant's portal, or the tenant's; unset if it publishes none, or more than 2 MiB."""
     def __init__(
         self,
         *,

@@ -106,9 +106,17 @@ class CatalogTransfer:
         self._turns = Shares(1)
 
     async def published(self, tenant_id: str, form: Format) -> str | None:
-        """Return the document of a tenant that publishes its catalog, with its name as the title; None of another."""
+        """Return the document of a tenant that publishes its catalog, with its name as the title; None of another.
+
+        None, too, if it would be too large: readers without a key could do nothing about it.
+        """
         name = await self._store.publisher(tenant_id)
-        return None if name is None else await self.export(tenant_id, form, (), title=name)
+        if name is None:
+            return None
+        try:
+            return await self.export(tenant_id, form, (), title=name)
+        except errors.InvalidArgument:
+            return None
 
     async def export(self, tenant_id: str, form: Format, event_types: Sequence[str], *, title: str = "Events") -> str:
         """Return a document with the current versions of event types; InvalidArgument if it would be too large."""

@@ -402,7 +402,9 @@ async def test_tenants_take_turns_at_importing() -> None:
     assert done == ["much", "much", "little", "much", "much"]
 
 
-async def test_what_a_tenant_publishes_are_its_current_versions_under_its_name(catalog: Catalog) -> None:
+async def test_what_a_tenant_publishes_are_its_current_versions_under_its_name(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     catalog = Catalog(await catalog.ingest.of(f"test-{ids.new()}"))
     tenant_id = catalog.ingest.tenant_id
     access: access_pb2_grpc.AccessServiceAsyncStub = access_pb2_grpc.AccessServiceStub(catalog.ingest.channel)
@@ -431,6 +433,9 @@ async def test_what_a_tenant_publishes_are_its_current_versions_under_its_name(c
     assert found["info"]["title"] == "Acme"
     assert list(found["webhooks"]) == ["order.created"]
     assert await published("test-another") is None
+    with monkeypatch.context() as smaller:
+        smaller.setattr(transfer, "MAX_BYTES", 100)
+        assert await published() is None
     await publish(publishes=False)
     assert await published() is None
     assert fields(await refused(published("*"))) == ["id"]
