@@ -63,32 +63,31 @@ class _Published:
         return _not_published() if found is None else found.response(request)
 
     async def _document(self, tenant_id: str, form: str) -> StaticContent | None:
-        if not self._is_known(tenant_id, form):
+        found = self._found.get((tenant_id, form))
+        if found is None and tenant_id not in self._unknown:
             if self._waiting >= MAX_WAITING:
                 raise errors.Overloaded("too many catalogs are asked for; try again")
             self._waiting += 1
             try:
                 async with self._one_at_a_time:
-                    if not self._is_known(tenant_id, form):  # nobody has asked for it meanwhile
-                        await self._ask(tenant_id, form)
+                    found = self._found.get((tenant_id, form))  # somebody may have asked for it meanwhile
+                    if found is None and tenant_id not in self._unknown:
+                        found = await self._ask(tenant_id, form)
             finally:
                 self._waiting -= 1
-        found = self._found.get((tenant_id, form))
         return found and found[1]
 
-    def _is_known(self, tenant_id: str, form: str) -> bool:
-        return tenant_id in self._unknown or (tenant_id, form) in self._found
-
-    async def _ask(self, tenant_id: str, form: str) -> None:
+    async def _ask(self, tenant_id: str, form: str) -> tuple[int, StaticContent] | None:
         asked = pb.GetPublishedCatalogRequest(id=tenant_id, format=self._formats[form])
         answer = await self._catalog.GetPublishedCatalog(asked, timeout=self._timeout_seconds)
         if not answer.HasField("document"):
             self._unknown.put(tenant_id, True)  # noqa: FBT003
-            return
+            return None
         body = answer.document.encode()
         # Compressing a large one takes tens of milliseconds.
         content = await asyncio.to_thread(StaticContent, body, "application/json", headers=_HEADERS)
         self._found.put((tenant_id, form), (len(body), content))
+        return len(body), content
 
 
 def _not_published() -> Response:
