@@ -22,6 +22,8 @@ PATH = "/catalogs"
 KEPT_SECONDS = 10.0
 MAX_KEPT_BYTES = 16 << 20
 MAX_UNKNOWN = 10_000
+# Tenants that published of late are no strangers: made-up ones do not keep their readers out.
+REMEMBERED_SECONDS = 3600.0
 # One is asked for at a time; how many requests wait for their turn.
 MAX_WAITING = 64
 _HEADERS = {"vary": "Accept, Accept-Encoding", "cache-control": f"public, max-age={KEPT_SECONDS:.0f}"}
@@ -43,6 +45,7 @@ class _Published:
             MAX_UNKNOWN, ttl_seconds=KEPT_SECONDS, weigh=lambda one: one[0], max_weight=MAX_KEPT_BYTES
         )
         self._unknown: BoundedCache[str, bool] = BoundedCache(MAX_UNKNOWN, ttl_seconds=KEPT_SECONDS)
+        self._publishers: BoundedCache[str, bool] = BoundedCache(MAX_UNKNOWN, ttl_seconds=REMEMBERED_SECONDS)
         self._one_at_a_time = asyncio.Lock()
         self._waiting = 0
 
@@ -65,7 +68,7 @@ class _Published:
     async def _document(self, tenant_id: str, form: str) -> StaticContent | None:
         found = self._found.get((tenant_id, form))
         if found is None and tenant_id not in self._unknown:
-            if self._waiting >= MAX_WAITING:
+            if self._waiting >= MAX_WAITING and tenant_id not in self._publishers:
                 raise errors.Overloaded("too many catalogs are asked for; try again")
             self._waiting += 1
             try:
@@ -82,7 +85,9 @@ class _Published:
         answer = await self._catalog.GetPublishedCatalog(asked, timeout=self._timeout_seconds)
         if not answer.HasField("document"):
             self._unknown.put(tenant_id, True)  # noqa: FBT003
+            self._publishers.discard(tenant_id)
             return None
+        self._publishers.put(tenant_id, True)  # noqa: FBT003
         body = answer.document.encode()
         # Compressing a large one takes tens of milliseconds.
         content = await asyncio.to_thread(StaticContent, body, "application/json", headers=_HEADERS)
