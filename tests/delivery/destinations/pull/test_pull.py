@@ -317,13 +317,18 @@ async def test_streams_of_a_tenant_wait_while_it_has_too_much_unread(shared: Sha
     async def leased() -> int:
         return int(await world.pool.fetchval("SELECT count(*) FROM delivery_queue WHERE claim_token IS NOT NULL"))
 
-    before = await leased()
-    for _ in range(4):
+    async def open_stream() -> None:
         subscription = await world.subscription()
         await world.deliver(subscription, payload)
-        # Nobody reads them.
+        # Nobody reads it.
         streams.append(shared.client.Pull(pb.PullRequest(subscription_id=str(subscription))))
+
+    before = await leased()
+    for _ in range(3):
+        await open_stream()
     await until_true(lambda: unread() >= 3 * len(payload), "three responses that wait")
+    # Not before: two that look at the same time both find room.
+    await open_stream()
     await asyncio.sleep(0.2)
     assert await leased() == before + 3
     for stream in streams:
