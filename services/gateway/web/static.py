@@ -59,6 +59,11 @@ class StaticContent:
         self.digest = hashlib.sha256(body).hexdigest()[:16]
         self._headers = NOSNIFF | {"cache-control": cache_control, "vary": "Accept-Encoding"} | (headers or {})
 
+    @property
+    def size(self) -> int:
+        """The bytes that it takes in memory."""
+        return len(self._body) + len(self._gzipped)
+
     async def served(self, request: Request) -> Response:
         """Return it as a route's endpoint."""
         return self.response(request)

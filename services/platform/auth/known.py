@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import math
 import time
 from collections.abc import Awaitable, Callable, Hashable
 from dataclasses import dataclass
@@ -46,15 +47,24 @@ class _Refused:
 class Known(Generic[Key, Value]):
     """Values by key. `ask` returns one, or raises Unauthenticated for an unknown key.
 
-    While it cannot answer, what is known goes on until it ends.
+    While it cannot answer, what is known goes on until it ends. All values together weigh `max_weight` at most.
     """
 
-    def __init__(self, ask: Callable[[Key], Awaitable[Value]], *, timeout_seconds: float = ASK_TIMEOUT_SECONDS) -> None:
+    def __init__(
+        self,
+        ask: Callable[[Key], Awaitable[Value]],
+        *,
+        timeout_seconds: float = ASK_TIMEOUT_SECONDS,
+        weigh: Callable[[Value], int] = lambda _: 0,
+        max_weight: float = math.inf,
+    ) -> None:
         self._ask = ask
         self._timeout_seconds = timeout_seconds + MARGIN_SECONDS
         # Both in the order in which they were asked for, so that the oldest leave first. Apart from each other: made-up
         # keys drive no good ones out.
-        self._found: BoundedCache[Key, _Entry[Value]] = BoundedCache(SIZE)
+        self._found: BoundedCache[Key, _Entry[Value]] = BoundedCache(
+            SIZE, weigh=lambda entry: weigh(entry.value), max_weight=max_weight
+        )
         self._refused: BoundedCache[Key, _Refused] = BoundedCache(SIZE, ttl_seconds=REFUSED_SECONDS)
         self._asking: dict[Key, asyncio.Future[Value]] = {}
         self._places = asyncio.Semaphore(MAX_ASKING)
