@@ -756,8 +756,8 @@ type Delivery struct {
 
 // DeliveryCount: A group of deliveries.
 type DeliveryCount struct {
-	// What they have in common: an id, a type, a status, a kind of error, or the beginning of an hour;
-	// null if they have no type, or no error.
+	// What they have in common: an id, a type, a status, a kind of error, the beginning of an hour, or
+	// what holds them; null if they have no type, or no error, or if nothing holds them.
 	Value *string `json:"value"`
 
 	// How many there are.
@@ -2600,6 +2600,12 @@ const (
 	SearchedHoldPull SearchedHold = "pull"
 
 	SearchedHoldBreakerOpen SearchedHold = "breaker_open"
+
+	SearchedHoldRecovering SearchedHold = "recovering"
+
+	SearchedHoldConcurrency SearchedHold = "concurrency"
+
+	SearchedHoldRateLimit SearchedHold = "rate_limit"
 )
 
 // SecretScheme has a value.
@@ -3265,6 +3271,8 @@ const (
 	SummaryGroupErrorKind SummaryGroup = "error_kind"
 
 	SummaryGroupHour SummaryGroup = "hour"
+
+	SummaryGroupHeldBy SummaryGroup = "held_by"
 )
 
 // System: What the service runs on, as of a few seconds ago.

@@ -78,6 +78,8 @@ class _DeliveryGroupEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Deliver
     """The kind of error of their last attempt."""
     DELIVERY_GROUP_HOUR: _DeliveryGroup.ValueType  # 5
     """The hour in which they were accepted."""
+    DELIVERY_GROUP_HELD_BY: _DeliveryGroup.ValueType  # 6
+    """What keeps them from being sent though they are due; "" for those that nothing does."""
 
 class DeliveryGroup(_DeliveryGroup, metaclass=_DeliveryGroupEnumTypeWrapper):
     """What deliveries are counted by."""
@@ -94,6 +96,8 @@ DELIVERY_GROUP_ERROR_KIND: DeliveryGroup.ValueType  # 4
 """The kind of error of their last attempt."""
 DELIVERY_GROUP_HOUR: DeliveryGroup.ValueType  # 5
 """The hour in which they were accepted."""
+DELIVERY_GROUP_HELD_BY: DeliveryGroup.ValueType  # 6
+"""What keeps them from being sent though they are due; "" for those that nothing does."""
 Global___DeliveryGroup: _TypeAlias = DeliveryGroup  # noqa: Y015
 
 class _WatchTopic:
@@ -712,7 +716,9 @@ class DeliveryFilter(_message.Message):
 
     @_builtins.property
     def held_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """That are due, but kept from being sent: "paused", "disabled", "unverified", "pull", "breaker_open"."""
+        """That are due, but kept from being sent: "paused", "disabled", "unverified", "pull", "breaker_open", "recovering",
+        "concurrency", "rate_limit".
+        """
 
     @_builtins.property
     def from_time(self) -> _timestamp_pb2.Timestamp:

@@ -14,7 +14,7 @@ from services.platform.grpc import conversion
 # The states of history that unsuccessful_deliveries lists.
 LISTED = FINAL - {DeliveryStatus.DELIVERED}
 
-_HOLDS = (Hold.PAUSED, Hold.DISABLED, Hold.UNVERIFIED, Hold.PULL, Hold.BREAKER_OPEN)
+_HOLDS = [hold for hold in Hold if hold is not Hold.SUBSCRIPTION_DELETED]
 _ERRORS = [outcome for outcome in AttemptOutcome if outcome is not AttemptOutcome.SUCCESS]
 _CODES = range(100, 600)
 # What each text stands for: "503" for one, "5xx" for a hundred.

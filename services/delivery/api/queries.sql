@@ -12,10 +12,7 @@ SELECT d.*, CASE WHEN $5 THEN (SELECT e.traceparent FROM webhook_events e WHERE 
        coalesce(d.queued_error_kind, u.last_error_kind) AS last_error_kind,
        CASE WHEN s.status = 'active' AND h.breaker = 'open' THEN h.probe_at END AS probe_at,
        CASE WHEN d.status IN ('pending', 'scheduled') AND d.due_at <= now()
-                 THEN CASE WHEN s.status <> 'active' THEN s.status WHEN s.destination = 'pull' THEN 'pull'
-                           WHEN h.breaker <> 'closed' THEN 'breaker_open'
-                           ELSE coalesce(t.held_by, '') END
-            END AS held_by
+                 THEN coalesce(delivery_hold(s.status, s.destination, h.breaker, t.held_by), '') END AS held_by
 FROM deliveries d
 LEFT JOIN subscriptions s ON s.id = d.subscription_id
 LEFT JOIN subscription_health h ON h.subscription_id = d.subscription_id
@@ -107,6 +104,13 @@ FROM (
                    WHEN 'status' THEN CASE WHEN q.claim_token IS NOT NULL THEN 'in_flight' WHEN q.scheduled THEN 'scheduled'
                                            ELSE d.status::text END
                    WHEN 'error-kind' THEN coalesce(q.last_error_kind, u.last_error_kind)
+                   WHEN 'held-by' THEN CASE WHEN q.claim_token IS NULL AND q.due_at <= now() THEN (
+                       SELECT delivery_hold(s.status, s.destination, h.breaker, t.held_by)
+                       FROM subscriptions s
+                       LEFT JOIN subscription_health h ON h.subscription_id = s.id
+                       LEFT JOIN due_subscriptions t ON t.subscription_id = s.id
+                       WHERE s.id = d.subscription_id
+                   ) END
            END AS key
     FROM webhook_deliveries d
     LEFT JOIN LATERAL (SELECT * FROM delivery_queue WHERE delivery_id = d.id OFFSET 0) AS q ON true
@@ -451,10 +455,10 @@ SELECT (SELECT count(*) FROM walked) AS rows_read, (SELECT count(*) FROM cut) AS
           SELECT FROM webhook_deliveries d WHERE d.id = w.delivery_id AND d.event_type LIKE ANY($7) OFFSET 0
       ))
       AND ($11::text[] IS NULL OR w.claim_token IS NULL AND w.due_at <= now() AND EXISTS (
-          SELECT FROM subscriptions s LEFT JOIN subscription_health h ON h.subscription_id = s.id
-          WHERE s.id = w.subscription_id
-            AND CASE WHEN s.status <> 'active' THEN s.status WHEN s.destination = 'pull' THEN 'pull'
-                     WHEN h.breaker <> 'closed' THEN 'breaker_open' END = ANY($11)
+          SELECT FROM subscriptions s
+          LEFT JOIN subscription_health h ON h.subscription_id = s.id
+          LEFT JOIN due_subscriptions t ON t.subscription_id = s.id
+          WHERE s.id = w.subscription_id AND delivery_hold(s.status, s.destination, h.breaker, t.held_by) = ANY($11)
           OFFSET 0
       ))
     ORDER BY w.delivery_id {direction} LIMIT $5

@@ -300,8 +300,8 @@ class DeliveryCount(models.Answer):
 
     value: str | None = Field(
         description=(
-            "What they have in common: an id, a type, a status, a kind of error, or the beginning of an hour; null if "
-            "they have no type, or no error."
+            "What they have in common: an id, a type, a status, a kind of error, the beginning of an hour, or what "
+            "holds them; null if they have no type, or no error, or if nothing holds them."
         ),
         examples=["http_5xx"],
     )

@@ -21,8 +21,11 @@ DeliveryReason = TypeAliasType(
         "retries_exhausted", "expired", "worker_lost", "payload_gone", "cancelled", "subscription_deleted", "erased"
     ],
 )
-# What a search finds deliveries by. A delivery may be held by more.
-SearchedHold = TypeAliasType("SearchedHold", Literal["paused", "disabled", "unverified", "pull", "breaker_open"])
+# What a search finds deliveries by; those of responses are Hold.
+SearchedHold = TypeAliasType(
+    "SearchedHold",
+    Literal["paused", "disabled", "unverified", "pull", "breaker_open", "recovering", "concurrency", "rate_limit"],
+)
 Hold = TypeAliasType(
     "Hold",
     Annotated[
@@ -43,7 +46,9 @@ ErrorKind = TypeAliasType(
         ),
     ],
 )
-SummaryGroup = TypeAliasType("SummaryGroup", Literal["subscription", "event_type", "status", "error_kind", "hour"])
+SummaryGroup = TypeAliasType(
+    "SummaryGroup", Literal["subscription", "event_type", "status", "error_kind", "hour", "held_by"]
+)
 
 PullOutcome = TypeAliasType("PullOutcome", Literal["success", "failure", "extend"])
 PullResultStatus = TypeAliasType(

@@ -12,6 +12,7 @@ import pytest
 
 from dev.harness import deliveries
 from dev.harness.stores import Stores
+from dev.harness.waiting import wait_until
 from protos.webhook.v1 import deliveries_pb2 as pb
 from services.delivery.api import search, store
 from services.delivery.api.filters import Filter
@@ -65,10 +66,13 @@ async def rows(stores: Stores) -> AsyncIterator[Rows]:
         async with opened(database_url, stores.redis_url()) as made, made.delivery() as client:
             await made.pool.execute("INSERT INTO tenants (id, name) VALUES ('other', 'other')")
             subscriptions = [await made.subscription("http://127.0.0.1:1/") for _ in range(3)]
-            paused = subscriptions[2]
+            _, limited, paused = subscriptions
             await made.pool.execute("UPDATE subscriptions SET status = 'paused' WHERE id = $1", paused)
+            await made.pool.execute("UPDATE subscriptions SET rate_limit_per_second = 0.001 WHERE id = $1", limited)
+            await _use_up(made, limited)
             chance = random.Random(7)
             found = [await _row(made, subscriptions, number, chance) for number in range(120)]
+            await _turn(made, limited, "SELECT true FROM due_subscriptions WHERE held_by = 'rate_limit'")
             theirs = ids.new()
             await made.pool.execute(
                 "INSERT INTO subscriptions (id, tenant_id, target_url) VALUES ($1, 'other', 'http://127.0.0.1:1/')",
@@ -94,14 +98,28 @@ async def rows(stores: Stores) -> AsyncIterator[Rows]:
             )  # fmt: skip
 
 
+async def _use_up(world: World, subscription_id: UUID) -> None:
+    """Have the dispatcher ring for all that the subscription's rate limit allows."""
+    delivery_id = await world.deliver(subscription_id)
+    await _turn(world, subscription_id, "SELECT true FROM delivery_queue WHERE due_at > now()")
+    for table, key in (("delivery_queue", "delivery_id"), ("webhook_deliveries", "id")):
+        await world.pool.execute(f"DELETE FROM {table} WHERE {key} = $1", delivery_id)
+
+
+async def _turn(world: World, subscription_id: UUID, reached: str) -> None:
+    """Have the dispatcher look at a subscription until a query finds what that leads to."""
+    await world.pool.execute("UPDATE due_subscriptions SET turn_at = now() WHERE subscription_id = $1", subscription_id)
+    await wait_until(lambda: world.pool.fetchval(reached), what="a turn")
+
+
 async def _row(world: World, subscriptions: Sequence[UUID], number: int, chance: random.Random) -> Row:
     """Create a delivery in one of the states, with what its row has of its last attempt there."""
     status = STATES[number % len(STATES)]
     owner, event_type = chance.choice(subscriptions), chance.choice(TYPES)
     answer, attempts = chance.choice(ANSWERS), chance.randrange(4)
     ended = status in {"delivered", "failed", "cancelled"}
-    # What is held is due, in a subscription that no dispatcher looks at.
-    due_in = -1.0 if status == "pending" and owner == subscriptions[2] else LATER
+    # What is held is due.
+    due_in = -1.0 if status == "pending" and owner != subscriptions[0] else LATER
     delivery_id = await world.deliver(owner, status=status, due_in=due_in, event_type=event_type)
     reason = None
     if ended:
@@ -220,6 +238,14 @@ FILTERS: Mapping[str, Wanted] = {
     "a hold": (
         lambda _: {"held_by": ["paused"]},
         lambda rows, row: row.status == "pending" and row.subscription_id == rows.paused,
+    ),
+    "a hold of its turn": (
+        lambda _: {"held_by": ["rate_limit"]},
+        lambda rows, row: row.status == "pending" and row.subscription_id == rows.subscriptions[1],
+    ),
+    "two holds": (
+        lambda _: {"held_by": ["rate_limit", "paused", "recovering"]},
+        lambda rows, row: row.status == "pending" and row.subscription_id in rows.subscriptions[1:],
     ),
     "a tag": (lambda _: {"tag": ["order=1"]}, lambda _, row: "order=1" in row.tags),
     "two tags": (
@@ -544,7 +570,7 @@ async def test_each_tenant_finds_its_own(rows: Rows) -> None:
         ({"status_code": ["xx"]}, "status_code"),
         ({"status_code": ["5XX"]}, "status_code"),
         ({"error_kind": ["success"]}, "error_kind"),
-        ({"held_by": ["rate_limit"]}, "held_by"),
+        ({"held_by": ["subscription_deleted"]}, "held_by"),
         ({"min_attempts": -1}, "min_attempts"),
         ({"tag": ["order"]}, "tag"),
         ({"tag": ["order="]}, "tag"),
@@ -701,12 +727,19 @@ async def test_a_key_finds_no_delivery_of_another_event_of_the_same_millisecond(
             assert [delivery.id for delivery in answer.deliveries] == [str(made[0][0])]
 
 
-GROUPS: Mapping[str, Callable[[Row], str]] = {
-    "SUBSCRIPTION": lambda row: str(row.subscription_id),
-    "EVENT_TYPE": lambda row: row.event_type or "",
-    "STATUS": lambda row: row.status,
-    "ERROR_KIND": lambda row: row.answer[1] or "",
-    "HOUR": lambda row: ids.moment_of(row.id).strftime("%Y-%m-%dT%H:00:00Z"),
+def _hold(rows: Rows, row: Row) -> str:
+    if row.status != "pending" or row.subscription_id == rows.subscriptions[0]:
+        return ""
+    return "paused" if row.subscription_id == rows.paused else "rate_limit"
+
+
+GROUPS: Mapping[str, Callable[[Rows, Row], str]] = {
+    "SUBSCRIPTION": lambda _, row: str(row.subscription_id),
+    "EVENT_TYPE": lambda _, row: row.event_type or "",
+    "STATUS": lambda _, row: row.status,
+    "ERROR_KIND": lambda _, row: row.answer[1] or "",
+    "HOUR": lambda _, row: ids.moment_of(row.id).strftime("%Y-%m-%dT%H:00:00Z"),
+    "HELD_BY": _hold,
 }
 
 
@@ -718,7 +751,7 @@ async def test_what_is_wanted_is_counted_in_groups(
     monkeypatch.setattr(store, "COUNTED", counted)
     monkeypatch.setattr(store, "COUNTED_AT_ONCE", 5)
     for wanted, matches in (FILTERS["nothing"], FILTERS["statuses of two places"], FILTERS["no hold"]):
-        expected = Counter(GROUPS[name](row) for row in rows.all if matches(rows, row))
+        expected = Counter(GROUPS[name](rows, row) for row in rows.all if matches(rows, row))
         found, token = Counter[str](), ""
         while True:
             answer = await rows.shared.client.SummarizeDeliveries(

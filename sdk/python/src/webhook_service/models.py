@@ -387,6 +387,9 @@ class SearchedHold(OpenEnum):
     UNVERIFIED = "unverified"
     PULL = "pull"
     BREAKER_OPEN = "breaker_open"
+    RECOVERING = "recovering"
+    CONCURRENCY = "concurrency"
+    RATE_LIMIT = "rate_limit"
 
 
 class SecretScheme(OpenEnum):
@@ -452,6 +455,7 @@ class SummaryGroup(OpenEnum):
     STATUS = "status"
     ERROR_KIND = "error_kind"
     HOUR = "hour"
+    HELD_BY = "held_by"
 
 
 class TemplatePreset(OpenEnum):
@@ -1188,8 +1192,8 @@ class DeliveryCount(Model, kw_only=True):
     """A group of deliveries."""
 
     value: str | None
-    """What they have in common: an id, a type, a status, a kind of error, or the beginning of an hour;
-    null if they have no type, or no error.
+    """What they have in common: an id, a type, a status, a kind of error, the beginning of an hour, or
+    what holds them; null if they have no type, or no error, or if nothing holds them.
     """
 
     deliveries: int
