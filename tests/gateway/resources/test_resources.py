@@ -478,7 +478,7 @@ async def test_a_search_of_events_passes_its_filters_on(client: httpx.AsyncClien
         ("subscription_id=x", "subscription_id"),
         ("status=lost", "status"),
         ("reason=lost", "reason"),
-        ("held_by=rate_limit", "held_by"),
+        ("held_by=subscription_deleted", "held_by"),
         ("min_attempts=-1", "min_attempts"),
         ("from=yesterday", "from"),
         ("from=2026-03-14T15:09:26Z&to=2026-03-14T15:09:26Z", "to"),
