@@ -14,6 +14,10 @@ const MENU = [
   ["Operate", [["/tenants", "Tenants", "people", "n"], ["/keys", "Keys", "key", "k"], ["/audit", "Audit log", "book", "a"], ["/system", "System", "server", "y"]]],
 ];
 
+/** The pages of the caller, by the headings of the menu. */
+const menu = () =>
+  MENU.filter(([name]) => name !== "Operate" || allowed("admin")).map(([name, pages]) => /** @type {[string, string[][]]} */ ([name, pages.filter(([to]) => to !== "/catalog" || !session.value?.caller?.limited)]));
+
 const helping = signal(false);
 const menuOpen = signal(false);
 const failed = signal(/** @type {any} */ (null));
@@ -29,12 +33,12 @@ function Menu() {
     ${menuOpen.value && html`<div class="veil" onClick=${() => (menuOpen.value = false)}></div>`}
     <nav class=${classes("side", menuOpen.value && "open")} id="menu" aria-label="Pages">
       <a class="brand" href=${link("/")}><${Logo} />${session.value?.look?.name || "Webhooks"}</a>
-      ${MENU.filter(([name]) => name !== "Operate" || allowed("admin")).map(
+      ${menu().map(
         ([name, pages]) => html`
           <div key=${name}>
             ${name && html`<h2>${name}</h2>`}
             <ul>
-              ${pages.filter(([to]) => to !== "/catalog" || !caller?.limited).map(
+              ${pages.map(
                 ([to, title, icon]) => html`
                   <li key=${to}><a href=${link(to)} aria-current=${current(to) ? "page" : undefined}><${Icon} name=${icon} />${title}</a></li>
                 `,
@@ -141,7 +145,7 @@ const Help = () => html`
     <table aria-label="Keys">
       <tbody>
         ${KEYS.map(([keys, what]) => html`<tr><td>${keys.split("  ").map((key) => html`<kbd>${key}</kbd> `)}</td><td>${what}</td></tr>`)}
-        ${MENU.flatMap(([name, pages]) => (name === "Operate" && !allowed("admin") ? [] : pages)).map(
+        ${menu().flatMap(([, pages]) => pages).map(
           ([, title, , key]) => html`<tr><td><kbd>g</kbd> <kbd>${key}</kbd></td><td>${title}</td></tr>`,
         )}
       </tbody>
@@ -182,7 +186,7 @@ function press(event) {
   };
   if (Date.now() - waitsForPage < 1500) {
     waitsForPage = 0;
-    const page = MENU.flatMap(([, pages]) => pages).find(([, , , key]) => key === event.key);
+    const page = menu().flatMap(([, pages]) => pages).find(([, , , key]) => key === event.key);
     if (page) {
       event.preventDefault();
       go(page[0]);

@@ -189,3 +189,15 @@ function masked(body) {
   if (found.secret_key) found.secret_key = "…";
   return found;
 }
+
+/** Have the browser save a file. @param {Blob} content @param {string} name */
+export function save(content, name) {
+  const at = URL.createObjectURL(content);
+  Object.assign(document.createElement("a"), { href: at, download: name }).click();
+  setTimeout(() => URL.revokeObjectURL(at), 10_000);
+}
+
+/** Save what a request returns as a file. @param {string} path @param {Record<string, any>} query @param {string} name */
+export async function download(path, query, name) {
+  save(await (await send("GET", path, { query })).blob(), name);
+}

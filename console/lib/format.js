@@ -60,6 +60,12 @@ export const exact = (at) => formats.value.second.format(new Date(at));
 export const day = (at) => formats.value.day.format(new Date(at));
 /** Return a date with its year. @param {string | number} at */
 export const date = (at) => formats.value.year.format(new Date(at));
+/** Return a time for an input of a date and a time, which knows no zones. @param {string} at */
+export const toInput = (at) => at && iso(Date.parse(at) - (zone.value === "utc" ? 0 : new Date(at).getTimezoneOffset() * 60_000)).slice(0, 16);
+/** Return the time in such an input; empty without one. @param {string} text */
+export const ofInput = (text) => text && iso(text + (zone.value === "utc" ? "Z" : ""));
+/** Say in which zone such an input is. */
+export const zoned = () => (zone.value === "utc" ? "In UTC" : "Local time");
 
 /** Return a length of time, such as `2 h 5 min`. @param {number} seconds */
 export function duration(seconds) {
@@ -153,6 +159,9 @@ const UUID = /^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$
 /** Whether a text is an id. @param {string} text */
 export const isId = (text) => UUID.test(text);
 
+// An escape in a string, a mark, or what is between them. A string as one would be too much for a browser's stack.
+const TOKENS = /\\.|["[\]{},:]|[^\\"[\]{},:]+/g;
+
 /**
  * Return the exact text of a member of a JSON object, which parsing and writing again would change.
  * @param {string} text @param {string} name
@@ -160,64 +169,39 @@ export const isId = (text) => UUID.test(text);
 export function rawMember(text, name) {
   const label = `"${name}":`;
   let depth = 0;
-  let quoted = false;
   let start = 0;
-  // Only at the top: a tag may have the same name.
-  for (let index = 0; index < text.length && !start; index += 1) {
-    const letter = text[index];
-    if (!quoted && depth === 1 && text.startsWith(label, index)) start = index + label.length;
-    else if (quoted && letter === "\\") index += 1;
-    else if (letter === '"') quoted = !quoted;
-    else if (!quoted && "{[".includes(letter)) depth += 1;
-    else if (!quoted && "}]".includes(letter)) depth -= 1;
+  let quoted = false;
+  for (const { 0: token, index } of text.matchAll(TOKENS)) {
+    // Only at the top: a tag may have the same name.
+    if (!start && !quoted && depth === 1 && text.startsWith(label, index)) start = index + label.length;
+    if (token === '"') quoted = !quoted;
+    else if (quoted) continue;
+    else if (start && depth === 1 && ",}".includes(token)) return text.slice(start, index);
+    else if ("[{".includes(token)) depth += 1;
+    else if ("]}".includes(token)) depth -= 1;
   }
-  if (!start) return "";
-  depth = 0;
-  for (let index = start; index < text.length; index += 1) {
-    const letter = text[index];
-    if (quoted) {
-      if (letter === "\\") index += 1;
-      else if (letter === '"') quoted = false;
-    } else if (letter === '"') quoted = true;
-    else if (letter === "{" || letter === "[") depth += 1;
-    else if (letter === "}" || letter === "]" || letter === ",") {
-      if (!depth) return text.slice(start, index);
-      if (letter !== ",") depth -= 1;
-    }
-  }
-  return text.slice(start);
+  return "";
 }
 
 /** Return JSON with indentation, its numbers as they were written. @param {string} text */
 export function pretty(text) {
   let out = "";
   let depth = 0;
+  let before = "";
   let quoted = false;
-  const line = () => `\n${"  ".repeat(depth)}`;
-  for (let index = 0; index < text.length; index += 1) {
-    const letter = text[index];
-    if (quoted) {
-      out += letter;
-      if (letter === "\\") out += text[(index += 1)];
-      else if (letter === '"') quoted = false;
-    } else if (letter === '"') {
-      quoted = true;
-      out += letter;
-    } else if (letter === "{" || letter === "[") {
-      const rest = /^\s*([}\]])/.exec(text.slice(index + 1, index + 200));
-      if (rest) {
-        out += letter + rest[1];
-        index += rest[0].length;
-      } else {
-        depth += 1;
-        out += letter + line();
-      }
-    } else if (letter === "}" || letter === "]") {
-      depth -= 1;
-      out += line() + letter;
-    } else if (letter === ",") out += letter + line();
-    else if (letter === ":") out += ": ";
-    else if (!/\s/.test(letter)) out += letter;
+  for (const [found] of text.matchAll(TOKENS)) {
+    const token = quoted ? found : found.trim();
+    if (!token) continue;
+    if (!quoted) {
+      const closes = "]}".includes(token);
+      const opened = before && "[{".includes(before);
+      if (closes) depth -= 1;
+      if (before === "," || (before && opened !== closes && (opened || closes))) out += `\n${"  ".repeat(depth)}`;
+      if ("[{".includes(token)) depth += 1;
+      before = token;
+    }
+    out += !quoted && token === ":" ? ": " : token;
+    if (token === '"') quoted = !quoted;
   }
   return out;
 }

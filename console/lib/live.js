@@ -6,14 +6,14 @@ const WITHOUT_MS = 5000;
 
 /**
  * Read the stream until it is aborted. It ends by itself now and then, and goes on where it was.
- * @param {AbortSignal} abort @param {(message: any) => void} tell
+ * @param {string} topic @param {AbortSignal} abort @param {(message: any) => void} tell
  */
-async function read(abort, tell) {
+async function read(topic, abort, tell) {
   let position = "";
   while (!abort.aborted) {
     let wait = AGAIN_MS;
     try {
-      const response = await send("GET", "/api/v1/stream", { query: { topic: "deliveries" }, signal: abort, headers: position ? { "Last-Event-ID": position } : {} });
+      const response = await send("GET", "/api/v1/stream", { query: { topic }, signal: abort, headers: position ? { "Last-Event-ID": position } : {} });
       tell({ live: true });
       const lines = response.body.pipeThrough(new TextDecoderStream()).getReader();
       let rest = "";
@@ -38,13 +38,13 @@ async function read(abort, tell) {
 }
 
 /**
- * Hear what is recorded: `items` and how many were `dropped`, that something may be missed (`reset`), and whether the stream
- * can be read (`live`). One tab reads it, and tells the others: they would use up the connections of the browser. Return what
- * ends it.
- * @param {(message: any) => void} hear
+ * Hear what is recorded: `items`, or the numbers of a second, and how many were `dropped`, that something may be missed
+ * (`reset`), and whether the stream can be read (`live`). One tab reads it, and tells the others: they would use up the
+ * connections of the browser. Return what ends it.
+ * @param {(message: any) => void} hear @param {"deliveries" | "stats"} [topic]
  */
-export function follow(hear) {
-  const name = `webhooks live ${session.value?.caller?.key_id} ${tenant.value}`;
+export function follow(hear, topic = "deliveries") {
+  const name = `webhooks ${topic} ${session.value?.caller?.key_id} ${tenant.value}`;
   const channel = new BroadcastChannel(name);
   let control = new AbortController();
   let state = false;
@@ -61,7 +61,7 @@ export function follow(hear) {
   const begin = () => {
     control = new AbortController();
     const { signal } = control;
-    const lead = () => read(signal, tell).finally(() => (state = false));
+    const lead = () => read(topic, signal, tell).finally(() => (state = false));
     // Only a secure context has locks: https, or this machine.
     if (navigator.locks) navigator.locks.request(name, { signal }, lead).catch(() => {});
     else lead();

@@ -3,6 +3,7 @@ import { classes, computed, html, signal, useEffect, useId, useLayoutEffect, use
 import { absolute, brief, relative, whole } from "./format.js";
 import { copying, curl, session } from "./api.js";
 import { here, link, setQuery } from "./router.js";
+import { useAction } from "./query.js";
 
 const SHAPES = {
   check: "M3.5 8.5l3 3 6-7",
@@ -18,15 +19,10 @@ const SHAPES = {
   search: "M7 3a4 4 0 1 0 0 8a4 4 0 0 0 0-8M10 10l3.5 3.5",
   copy: "M5.5 5.5h7v7h-7zM3.5 10.5v-7h7",
   plus: "M8 3v10M3 8h10",
-  more: "M8 3.5h.01M8 8h.01M8 12.5h.01",
-  down: "M4 6l4 4 4-4",
-  right: "M6 4l4 4-4 4",
-  close: "M4 4l8 8M12 4l-8 8",
   menu: "M2.5 4.5h11M2.5 8h11M2.5 11.5h11",
   home: "M2.5 7.5L8 3l5.5 4.5M4 6.5V13h8V6.5",
   send: "M2.5 8L13.5 3l-3 10.5-3-4z",
   inbox: "M2.5 9.5h3l1 2h3l1-2h3M2.5 9.5L4.5 3.5h7l2 6v3.5h-11z",
-  event: "M8 2l1.8 4 4.2.5-3.1 2.9.8 4.2L8 11.5 4.3 13.6l.8-4.2L2 6.5 6.2 6z",
   hook: "M3 12.5a2.5 2.5 0 0 1 4-2M8 3.5a2.5 2.5 0 0 1 2.3 3.5M13 12.5a2.5 2.5 0 0 1-3-1M6 9.5l2.5-4.5M9.5 7.5L12 12M4.5 12.5h5",
   job: "M3 4h2M3 8h2M3 12h2M7 4h6M7 8h6M7 12h6",
   chart: "M2.5 13.5h11M4.5 11V8M8 11V3.5M11.5 11V6",
@@ -160,7 +156,7 @@ export const Toasts = () => html`
       ({ id, text, tone }) => html`
         <div class="toast ${tone}" key=${id}>
           <${Icon} name=${tone === "bad" ? "warn" : "check"} /><span>${text}</span>
-          <${IconButton} icon="close" label="Dismiss" onClick=${() => dismiss(id)} />
+          <${IconButton} icon="cross" label="Dismiss" onClick=${() => dismiss(id)} />
         </div>
       `,
     )}
@@ -264,7 +260,7 @@ export function Dialog({ title, onClose, children, footer, wide = false }) {
   return html`
     <dialog ref=${dialog} class=${wide ? "wide" : ""} aria-labelledby=${id} onCancel=${cancel} onMouseDown=${press}>
       <div class="dialogbox">
-        <header class="cardhead"><h2 id=${id}>${title}</h2><${IconButton} icon="close" label="Close" onClick=${onClose} /></header>
+        <header class="cardhead"><h2 id=${id}>${title}</h2><${IconButton} icon="cross" label="Close" onClick=${onClose} /></header>
         <div class="dialogbody">${children}</div>
         ${footer && html`<footer class="actions end"><${CopyAction} />${footer}</footer>`}
       </div>
@@ -277,21 +273,12 @@ export function Dialog({ title, onClose, children, footer, wide = false }) {
  * @param {{title: string, children?: any, label: string, danger?: boolean, act: () => Promise<any>, onClose: () => void}} props
  */
 export function Confirm({ title, children, label, danger = false, act, onClose }) {
-  const [state, set] = useState({ busy: false, error: /** @type {any} */ (null) });
-  const run = async () => {
-    set({ busy: true, error: null });
-    try {
-      await act();
-      onClose();
-    } catch (error) {
-      set({ busy: false, error });
-    }
-  };
+  const { busy, error, run } = useAction(() => act().then(onClose));
   const footer = html`
     <${Button} onClick=${onClose}>Keep it as it is<//>
-    <${Button} kind=${danger ? "danger" : "primary"} busy=${state.busy} onClick=${run}>${label}<//>
+    <${Button} kind=${danger ? "danger" : "primary"} busy=${busy} onClick=${run}>${label}<//>
   `;
-  return html`<${Dialog} title=${title} onClose=${onClose} footer=${footer}>${children}<${Failure} compact error=${state.error} /><//>`;
+  return html`<${Dialog} title=${title} onClose=${onClose} footer=${footer}>${children}<${Failure} compact error=${error} /><//>`;
 }
 
 /**
@@ -375,7 +362,7 @@ export const Views = ({ label, value, param, items }) => html`
 /** A condition that can be taken away. @param {{name: string, value: any, onRemove: () => void}} props */
 export const Chip = ({ name, value, onRemove }) => html`
   <span class="chip"><span class="mute">${name}</span> ${value}
-    <button type="button" aria-label=${`Remove the filter ${name}`} title="Remove" onClick=${onRemove}><${Icon} name="close" size=${12} /></button>
+    <button type="button" aria-label=${`Remove the filter ${name}`} title="Remove" onClick=${onRemove}><${Icon} name="cross" size=${12} /></button>
   </span>
 `;
 
@@ -396,7 +383,7 @@ export const Table = ({ label, columns, rows, id = (row) => row.id, stale = fals
 };
 
 /** The rest of a list. @param {{list: any, noun: string}} props */
-export const More = ({ list, noun }) => html`
+const More = ({ list, noun }) => html`
   <${Failure} compact error=${list.more.error} />
   ${list.cursor
     ? html`<div class="center"><${Button} busy=${list.more.loading} onClick=${list.next}>Show more ${noun}<//></div>`
@@ -404,11 +391,28 @@ export const More = ({ list, noun }) => html`
 `;
 
 /** What came since, which waits until somebody wants to see it. @param {{list: any}} props */
-export const Fresh = ({ list }) => html`
+const Fresh = ({ list }) => html`
   <div role="status" class="fresh">
     ${list.fresh.length > 0 &&
     html`<${Button} kind="primary pill" onClick=${list.show}>${list.fresh.length}${list.fresh.length >= 25 ? "+" : ""} new<//>`}
   </div>
+`;
+
+/**
+ * A list in a card: what is new, its rows, and how to get more.
+ * @param {{list: any, noun: string, empty: any, title?: string, actions?: any, after?: any, children?: any}} props `children`:
+ *   the rows; `empty`: what is there without any; `after`: what follows the card.
+ */
+export const Listed = ({ list, noun, empty, title, actions, after, children }) => html`
+  <${Fresh} list=${list} />
+  <${Failure} error=${list.error} retry=${list.refresh} compact=${list.ready} />
+  <${Card} kind="flush" title=${title} actions=${actions}>
+    ${list.items.length > 0 && children}
+    ${!list.ready && !list.error && html`<${Skeleton} rows=${8} />`}
+    ${list.ready && !list.items.length && !list.stale && empty}
+  <//>
+  ${after}
+  ${list.ready && html`<${More} list=${list} noun=${noun} />`}
 `;
 
 /** A share of a whole, in parts. @param {{label: string, total: number, parts: [string, number][]}} props */

@@ -3,7 +3,7 @@ import { html } from "../lib/html.js";
 import { base, get, published } from "../lib/api.js";
 import { count } from "../lib/format.js";
 import { link, param } from "../lib/router.js";
-import { Badge, Button, Card, Code, Curl, Empty, Facts, Failure, Fresh, Loaded, Moment, More, Page, Skeleton, Table } from "../lib/ui.js";
+import { Badge, Button, Card, Code, Curl, Empty, Facts, Listed, Loaded, Moment, Page, Table } from "../lib/ui.js";
 import { useList, useQuery } from "../lib/query.js";
 import { VERSION } from "../lib/words.js";
 
@@ -48,22 +48,14 @@ function Types() {
         { label: "Export as OpenAPI", method: "GET", path: DOCUMENT, query: { format: "openapi" } },
         { label: "Create an event type", method: "POST", path: PATH, body: { name: "invoice.paid", schema: { type: "object", required: ["id"] } } },
       ]} />`}>
-      <${Fresh} list=${list} />
-      <${Failure} error=${list.error} retry=${list.refresh} compact=${list.ready} />
-      <${Card} kind="flush">
-        ${list.items.length > 0 &&
-        html`
-          <${Table} label="Event types" rows=${list.items} stale=${list.stale} columns=${[
-            { title: "Event type", cell: (one) => html`<a class="cellmain mono" data-row href=${link(`/catalog?type=${encodeURIComponent(one.name)}`)}>${one.name}</a><div class="cellsub">${one.description}</div>` },
-            !base && { title: "Version", kind: "num", cell: (one) => one.current_version ?? "draft" },
-            !base && { title: "Validation", kind: "lo", cell: (one) => one.effective_validation },
-            !base && { title: "Did not match", kind: "num lo", cell: (one) => count(one.invalid_events.count) },
-          ]} />
-        `}
-        ${!list.ready && !list.error && html`<${Skeleton} />`}
-        ${list.ready && !list.items.length && html`<${Empty} icon="book" title="No event types yet"><p>The catalog says which events there are, and checks payloads against their schemas.</p><//>`}
+      <${Listed} list=${list} noun="event types" empty=${html`<${Empty} icon="book" title="No event types yet"><p>The catalog says which events there are, and checks payloads against their schemas.</p><//>`}>
+        <${Table} label="Event types" rows=${list.items} stale=${list.stale} columns=${[
+          { title: "Event type", cell: (one) => html`<a class="cellmain mono" data-row href=${link(`/catalog?type=${encodeURIComponent(one.name)}`)}>${one.name}</a><div class="cellsub">${one.description}</div>` },
+          !base && { title: "Version", kind: "num", cell: (one) => one.current_version ?? "draft" },
+          !base && { title: "Validation", kind: "lo", cell: (one) => one.effective_validation },
+          !base && { title: "Did not match", kind: "num lo", cell: (one) => count(one.invalid_events.count) },
+        ]} />
       <//>
-      <${More} list=${list} noun="event types" />
     <//>
   `;
 }

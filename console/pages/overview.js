@@ -1,13 +1,15 @@
 // What happens now, and what needs somebody.
-import { html } from "../lib/html.js";
-import { all, allowed, get, url } from "../lib/api.js";
-import { compact, count, iso, percent, plural } from "../lib/format.js";
+import { html, useEffect, useState } from "../lib/html.js";
+import { all, allowed, get, tenant, url } from "../lib/api.js";
+import { compact, count, iso, plural } from "../lib/format.js";
+import { follow } from "../lib/live.js";
 import { nameOf } from "../lib/names.js";
 import { go, link, param, setQuery } from "../lib/router.js";
 import { Button, Card, Empty, Failure, Loaded, Page, Segments, Shape, Skeleton, Tile, Time } from "../lib/ui.js";
 import { useQuery } from "../lib/query.js";
 import { BREAKER, HOLDS, SUBSCRIPTION } from "../lib/words.js";
 import { Outcomes } from "../lib/chart.js";
+import { Ended } from "../lib/totals.js";
 
 const PERIODS = { "1h": 3600, "24h": 86400, "7d": 7 * 86400 };
 const STEPS = { "1h": "1m", "24h": "5m", "7d": "1h" };
@@ -41,7 +43,14 @@ export function attention(subscriptions) {
   return found.sort((one, other) => one.rank - other.rank);
 }
 
-const HELD = ["breaker_open", "paused", "disabled", "unverified"];
+/** What happens in this second, while it can be streamed. */
+function Now() {
+  const [now, set] = useState(/** @type {any} */ (null));
+  useEffect(() => follow((message) => ("delivered" in message || message.live === false) && set(message), "stats"), [tenant.value]);
+  return now?.delivered !== undefined && html`<span class="small mute num">Now, a second: ${count(now.delivered)} delivered, ${count(now.scheduled)} to be retried, ${count(now.failed)} failed</span>`;
+}
+
+const sum = (groups) => groups.reduce((total, group) => total + group.deliveries, 0);
 
 export default function Overview() {
   const period = PERIODS[param("period")] ? param("period") : "24h";
@@ -54,7 +63,7 @@ export default function Overview() {
         get("/api/v1/deliveries/summary", { group_by: "status", status: UNFINISHED, from }, abort),
         get("/api/v1/deliveries", { status: UNFINISHED, from, order: "oldest", limit: 1 }, abort),
       ]);
-      return { from, counts, more: Boolean(counts.next_cursor), oldest: oldest.items[0], total: counts.groups.reduce((sum, group) => sum + group.deliveries, 0) };
+      return { from, counts, more: Boolean(counts.next_cursor), oldest: oldest.items[0], total: sum(counts.groups) };
     },
     [],
     { every: 10_000 },
@@ -63,8 +72,11 @@ export default function Overview() {
   const held = useQuery(
     async (abort) => {
       const from = ago(UNFINISHED_SECONDS);
-      const counted = await Promise.all(HELD.map((hold) => get("/api/v1/deliveries/summary", { group_by: "status", held_by: hold, from }, abort)));
-      return HELD.map((hold, index) => ({ hold, from, more: Boolean(counted[index].next_cursor), deliveries: counted[index].groups.reduce((sum, group) => sum + group.deliveries, 0) })).filter((one) => one.deliveries);
+      const counted = (holds) => get("/api/v1/deliveries/summary", { group_by: "held_by", held_by: holds, from }, abort);
+      // Of many that one thing holds, those that another one holds may not be among the newest.
+      const all = await counted(Object.keys(HOLDS));
+      const each = all.next_cursor ? await Promise.all(Object.keys(HOLDS).map(counted)) : [all];
+      return each.flatMap(({ groups, next_cursor: more }) => groups.map((group) => ({ ...group, from, more })));
     },
     [],
     { every: 15_000 },
@@ -73,7 +85,7 @@ export default function Overview() {
   const from = stats.data?.from || ago(seconds);
   const summary = stats.data?.total.summary;
   const show = (begin, end) => go(url("/deliveries", { from: iso(begin * 1000), to: iso(end * 1000) }));
-  const list = (status) => url("/deliveries", { status, from });
+  const list = (query) => url("/deliveries", { ...query, from });
   return html`
     <${Page}
       title="Overview"
@@ -92,9 +104,7 @@ export default function Overview() {
       <${Failure} error=${stats.error} retry=${stats.refresh} compact=${Boolean(stats.data)} />
       <div class="tiles">
         <${Tile} label="Events accepted" value=${summary ? compact(summary.events || 0) : "…"} href=${url("/events", { from })} note=${`in ${period.replace("h", " h").replace("d", " d")}`} />
-        <${Tile} label="Delivered" value=${summary ? compact(summary.delivered) : "…"} href=${list("delivered")} note=${summary && plural(summary.attempts, "attempt")} />
-        <${Tile} label="Failed" value=${summary ? compact(summary.failed) : "…"} tone=${summary?.failed ? "bad" : ""} href=${list("failed")} note=${summary?.cancelled ? `${compact(summary.cancelled)} cancelled` : ""} />
-        <${Tile} label="Success" value=${summary ? percent(summary.delivery_success_rate) : "…"} href=${`/statistics?period=${period}`} note=${summary && `${percent(summary.attempt_success_rate)} of attempts`} />
+        <${Ended} summary=${summary} list=${list} all=${`/statistics?period=${period}`} />
         <${Tile}
           label="Waiting"
           value=${waiting.data ? `${compact(waiting.data.total)}${waiting.data.more ? "+" : ""}` : waiting.error ? "–" : "…"}
@@ -108,7 +118,7 @@ export default function Overview() {
           note=${waiting.data?.oldest?.event_type || ""}
         />
       </div>
-      <${Card} title="Deliveries by outcome">
+      <${Card} title="Deliveries by outcome" actions=${html`<${Now} />`}>
         ${stats.data
           ? html`<${Outcomes} label="Deliveries by outcome" points=${stats.data.total.points} onPick=${show} />`
           : !stats.error && html`<${Skeleton} rows=${6} />`}
@@ -149,9 +159,9 @@ export default function Overview() {
               data.length
                 ? html`<ul class="attention">
                     ${data.map(
-                      ({ hold, deliveries, more, from: since }) => html`
+                      ({ value: hold, deliveries, more, from: since }) => html`
                         <li>
-                          <${Shape} look=${hold === "breaker_open" ? BREAKER.open : SUBSCRIPTION[hold]} />
+                          <${Shape} look=${SUBSCRIPTION[hold] || (hold === "breaker_open" ? BREAKER.open : BREAKER.half_open)} />
                           <div class="grow">
                             <a class="cellmain" data-row href=${link(url("/deliveries", { held_by: hold, from: since }))}>${HOLDS[hold]}</a>
                             <div class="cellsub">${EXPLAINED[hold]}</div>
@@ -174,4 +184,8 @@ const EXPLAINED = {
   paused: "Sent when somebody resumes the subscription",
   disabled: "Sent when somebody enables the subscription",
   unverified: "Sent once the target has responded to its challenge",
+  pull: "Consumers have not pulled it yet",
+  recovering: "The breaker has just closed; sent little by little",
+  concurrency: "As many requests are out as are allowed",
+  rate_limit: "The subscription has used up its rate limit",
 };

@@ -1,13 +1,14 @@
-// Statistics over time: by outcome, subscription and event type, with percentiles, and compared with the time before.
+// Statistics over time: by outcome, subscription and event type, with percentiles, and two periods compared.
 import { html } from "../lib/html.js";
-import { get, url } from "../lib/api.js";
-import { compact, count, iso, millis, percent } from "../lib/format.js";
+import { get, save, url } from "../lib/api.js";
+import { compact, count, iso, millis, ofInput, percent, toInput, zoned } from "../lib/format.js";
 import { go, link, param, setQuery } from "../lib/router.js";
-import { Button, Card, Check, Curl, Empty, Failure, Page, Segments, Skeleton, Table, Tile } from "../lib/ui.js";
+import { Button, Card, Curl, Empty, Failure, Page, Segments, Skeleton, Table, Tile } from "../lib/ui.js";
 import { useQuery } from "../lib/query.js";
 import { Chart, begins, merged } from "../lib/chart.js";
 import { nameOf, subscriptions } from "../lib/names.js";
 import { errorName } from "../lib/words.js";
+import { Ended, Median, change } from "../lib/totals.js";
 
 const PATH = "/api/v1/stats/series";
 const PERIODS = { "1h": [3600, "1m", "1 h"], "24h": [86400, "5m", "24 h"], "7d": [7 * 86400, "1h", "7 d"], "30d": [30 * 86400, "1d", "30 d"], "90d": [89 * 86400, "1d", "90 d"] };
@@ -24,27 +25,30 @@ const METRICS = /** @type {Record<string, [string, (point: any) => number | null
 });
 const GROUPS = [["", "Total"], ["outcome", "Outcome"], ["subscription", "Subscription"], ["event_type", "Event type"]];
 const SUMS = ["deliveries", "attempts", "failed", "events"];
-
+// What a period is compared with: how long before it the other one was.
+const COMPARED = { before: "the time before", day: "a day before", week: "a week before", other: "from …" };
 
 export default function Statistics() {
   const period = PERIODS[param("period")] ? param("period") : "24h";
   const [seconds, step] = PERIODS[period];
   const by = GROUPS.some(([key]) => key === param("by")) ? param("by") : "";
   const metric = METRICS[param("metric")] ? param("metric") : by === "outcome" ? "attempts" : "deliveries";
-  const compare = param("compare") === "1";
+  const until = param("to");
+  const compare = param("compare");
   const query = useQuery(
     async (abort) => {
-      const to = Date.now();
+      const to = until ? Date.parse(until) : Date.now();
       const from = to - seconds * 1000;
+      const other = { before: from, day: to - 86_400_000, week: to - 7 * 86_400_000 }[compare] ?? Date.parse(compare) + seconds * 1000;
       const [now, before] = await Promise.all([
-        get(PATH, { from: iso(from), step, group_by: by, limit: by ? 9 : undefined }, abort),
+        get(PATH, { from: iso(from), to: until, step, group_by: by, limit: by ? 9 : undefined }, abort),
         // What is older than is kept is refused: then there is nothing to compare with.
-        compare ? get(PATH, { from: iso(from - seconds * 1000), to: iso(from), step }, abort).catch((problem) => (problem.status === 422 ? null : Promise.reject(problem))) : null,
+        other ? get(PATH, { from: iso(other - seconds * 1000), to: iso(other), step, group_by: by, limit: by ? 100 : undefined }, abort).catch((problem) => (problem.status === 422 ? null : Promise.reject(problem))) : null,
       ]);
       return { now, before };
     },
-    [period, by, compare],
-    { every: 15_000 },
+    [period, by, until, compare],
+    { every: until ? 0 : 15_000 },
   );
   const { now, before } = query.data || {};
   const summary = now?.total.summary;
@@ -57,7 +61,7 @@ export default function Statistics() {
     return by === "outcome" ? (group === "success" ? "Success" : errorName(group)) : group;
   };
   const to = (group) => {
-    const search = new URLSearchParams({ from: now.from });
+    const search = new URLSearchParams({ from: now.from, to: now.to });
     if (by === "subscription" && group !== "other") search.set("subscription_id", group);
     else if (by === "event_type" && group && group !== "other") search.set("event_type", group);
     else if (by === "outcome" && !["success", "failed", "cancelled", "other"].includes(group)) search.set("error_kind", group);
@@ -76,22 +80,24 @@ export default function Statistics() {
     width = points.length ? (Date.parse(points[0].window_end) - Date.parse(points[0].window_start)) / 1000 : 60;
     if (by) for (const [index, group] of now.groups.entries()) series.push({ label: name(group.group), tone: group.group === "success" ? "ok" : group.group === "other" ? "mute" : by === "outcome" ? ["bad", ...TONES][index % 11] : TONES[index % 10], values: shrink(group.points).map(pick) });
     else series.push({ label, tone: "accent", values: points.map(pick) });
-    if (before && !by) series.push({ label: "Before", tone: "mute", dash: true, values: shrink(before.total.points).slice(0, points.length).map(pick) });
+    if (before && !by) series.push({ label: "Compared", tone: "mute", dash: true, values: shrink(before.total.points).slice(0, points.length).map(pick) });
   }
+  const shown = compare && (COMPARED[compare] ? compare : "other");
   const show = (begin, end) => go(url("/deliveries", { from: iso(begin * 1000), to: iso(end * 1000) }));
-  const change = (value, was) => (compare && before && was ? `${value >= was ? "+" : "−"}${percent(Math.abs(value - was) / was)} to the time before` : "");
   const past = before?.total.summary;
-  const all = now && url("/deliveries", { from: now.from });
+  const list = (query) => now && url("/deliveries", { ...query, from: now.from, to: now.to });
+  const earlier = (group) => before?.groups.find((one) => one.group === group.group)?.summary;
+  const compared = (group, name) => html`<div class="cellsub">${change(group.summary[name], earlier(group)?.[name])}</div>`;
   const linked = (group, status, value, tone = "") => {
-    const target = by !== "outcome" && to(group.group);
-    return target ? html`<a class=${tone} href=${`${target}&status=${status}`}>${count(value)}</a>` : count(value);
+    const target = to(group.group);
+    return html`${target ? html`<a class=${tone} href=${target + (status && `&status=${status}`)}>${count(value)}</a>` : count(value)}${compared(group, status || "attempts")}`;
   };
   return html`
     <${Page} title="Statistics" about="Counted exactly, and complete up to a few seconds ago."
       actions=${html`
         <${Segments} label="Period" value=${period} options=${Object.entries(PERIODS).map(([key, [, , text]]) => [key, text])} onChange=${(value) => setQuery({ period: value === "24h" ? null : value })} />
-        <${Button} icon="download" disabled=${!now} onClick=${() => csv(now, name)}>CSV<//>
-        <${Curl} items=${[{ label: "Statistics over time", method: "GET", path: PATH, query: { step, group_by: by } }]} />
+        <${Button} icon="download" disabled=${!now} onClick=${() => csv(now, before, name)}>CSV<//>
+        <${Curl} items=${[{ label: "Statistics over time", method: "GET", path: PATH, query: { from: now?.from, to: until, step, group_by: by } }]} />
       `}>
       <div class="filters">
         <${Segments} label="Group by" value=${by} options=${GROUPS} onChange=${(value) => setQuery({ by: value, metric: null })} />
@@ -100,16 +106,19 @@ export default function Statistics() {
             .filter(([key]) => !((by === "subscription" || by === "outcome") && key === "events") && !(by === "outcome" && key !== "attempts" && !key.startsWith("p")))
             .map(([key, [text]]) => html`<option key=${key} value=${key} selected=${key === metric}>${text}</option>`)}
         </select>
-        ${!by && html`<${Check} label="Compare with the time before" checked=${compare} onChange=${(on) => setQuery({ compare: on ? "1" : null })} />`}
+        <label>until <input type="datetime-local" title=${`${zoned()}. Empty: now`} value=${toInput(until)} onChange=${(event) => setQuery({ to: ofInput(event.currentTarget.value) })} /></label>
+        <label>compared with <select onChange=${(event) => setQuery({ compare: event.currentTarget.value === "other" ? now?.from : event.currentTarget.value })}>
+          <option value="">nothing</option>
+          ${Object.entries(COMPARED).map(([key, text]) => html`<option key=${key} value=${key} selected=${key === shown}>${text}</option>`)}
+        </select></label>
+        ${shown === "other" && html`<input type="datetime-local" aria-label="Beginning of the compared period" title=${zoned()} value=${toInput(compare)} onChange=${(event) => setQuery({ compare: ofInput(event.currentTarget.value) || null })} />`}
       </div>
       <${Failure} error=${query.error} retry=${query.refresh} compact=${Boolean(now)} />
       <div class="tiles">
-        <${Tile} label="Events" value=${summary ? compact(summary.events || 0) : "…"} href=${now && url("/events", { from: now.from })} note=${summary && change(summary.events, past?.events)} />
-        <${Tile} label="Delivered" value=${summary ? compact(summary.delivered) : "…"} href=${now && url("/deliveries", { status: "delivered", from: now.from })} note=${summary && change(summary.delivered, past?.delivered)} />
-        <${Tile} label="Failed" tone=${summary?.failed ? "bad" : ""} value=${summary ? compact(summary.failed) : "…"} href=${now && url("/deliveries", { status: "failed", from: now.from })} note=${summary && change(summary.failed, past?.failed)} />
-        <${Tile} label="Success" value=${summary ? percent(summary.delivery_success_rate) : "…"} href=${all} note=${summary && `${percent(summary.attempt_success_rate)} of attempts`} />
-        <${Tile} label="Latency, median" value=${summary ? millis(summary.latency_ms?.p50 ?? null) : "…"} href=${all} note=${summary?.latency_ms ? `mean ${millis(summary.latency_ms.mean)}` : ""} />
-        <${Tile} label="Latency, 99%" value=${summary ? millis(summary.latency_ms?.p99 ?? null) : "…"} href=${all} note=${summary?.latency_ms ? `95%: ${millis(summary.latency_ms.p95)}` : ""} />
+        <${Tile} label="Events" value=${summary ? compact(summary.events || 0) : "…"} href=${now && url("/events", { from: now.from, to: now.to })} note=${summary && change(summary.events, past?.events)} />
+        <${Ended} summary=${summary} past=${past} list=${list} />
+        <${Median} summary=${summary} past=${past} href=${list({})} />
+        <${Tile} label="Latency, 99%" value=${summary ? millis(summary.latency_ms?.p99) : "…"} href=${list({})} note=${past && `${millis(past.latency_ms?.p99)} in the compared`} />
       </div>
       <${Card} title=${by ? `${label} by ${GROUPS.find(([key]) => key === by)[1].toLowerCase()}` : label}>
         ${!now && !query.error && html`<${Skeleton} rows=${7} />`}
@@ -122,7 +131,7 @@ export default function Statistics() {
           <${Table} label="Groups" rows=${now.groups} id=${(group) => String(group.group)} columns=${[
             { title: GROUPS.find(([key]) => key === by)[1], cell: (group) => { const target = to(group.group); return target ? html`<a class="cellmain" data-row href=${target}>${name(group.group)}</a>` : html`<span class="cellmain">${name(group.group)}</span>`; } },
             by === "event_type" && { title: "Events", kind: "num", cell: (group) => count(group.summary.events || 0) },
-            { title: "Attempts", kind: "num", cell: (group) => count(group.summary.attempts) },
+            { title: "Attempts", kind: "num", cell: (group) => linked(group, "", group.summary.attempts) },
             by !== "outcome" && { title: "Delivered", kind: "num lo", cell: (group) => linked(group, "delivered", group.summary.delivered) },
             by !== "outcome" && { title: "Failed", kind: "num", cell: (group) => linked(group, "failed", group.summary.failed, group.summary.failed ? "tone-bad" : "") },
             by !== "outcome" && { title: "Success", kind: "num", cell: (group) => percent(group.summary.delivery_success_rate) },
@@ -135,17 +144,22 @@ export default function Statistics() {
   `;
 }
 
-/** Save the numbers as they are. @param {any} now @param {(group: any) => string} name */
-function csv(now, name) {
-  const head = ["group", "from", "to", "events", "attempts", "delivered", "failed", "cancelled", "delivery_success_rate", "attempt_success_rate", "p50_ms", "p95_ms", "p99_ms"];
+const COLUMNS = ["events", "attempts", "delivered", "failed", "cancelled", "delivery_success_rate", "attempt_success_rate"];
+const LATENCIES = ["p50", "p95", "p99"];
+
+/** Save the numbers of the period, and of the compared one, as they are. @param {any} now @param {any} before @param {(group: any) => string} name */
+function csv(now, before, name) {
   // A cell that begins as a formula would be run by a spreadsheet.
   const cell = (value) => {
-    const text = value === null || value === undefined ? "" : String(value);
+    const text = String(value ?? "");
     return /[",\n]|^[=+\-@\t]/.test(text) && Number.isNaN(Number(text)) ? `"${/^[=+\-@\t]/.test(text) ? "'" : ""}${text.replaceAll('"', '""')}"` : text;
   };
-  const line = (group) => (point) => [group, point.window_start, point.window_end, point.events, point.attempts, point.delivered, point.failed, point.cancelled, point.delivery_success_rate, point.attempt_success_rate, point.latency_ms?.p50, point.latency_ms?.p95, point.latency_ms?.p99].map(cell).join(",");
-  const lines = [head.join(","), ...now.total.points.map(line("total")), ...now.groups.flatMap((group) => group.points.map(line(name(group.group))))];
-  const at = URL.createObjectURL(new Blob([`${lines.join("\n")}\n`], { type: "text/csv" }));
-  Object.assign(document.createElement("a"), { href: at, download: "statistics.csv" }).click();
-  setTimeout(() => URL.revokeObjectURL(at), 10_000);
+  const lines = [["period", "group", "from", "to", ...COLUMNS, ...LATENCIES.map((share) => `${share}_ms`)]];
+  for (const [period, found] of Object.entries({ shown: now, compared: before })) {
+    if (!found) continue;
+    for (const [group, points] of [["total", found.total.points], ...found.groups.map((one) => [name(one.group), one.points])]) {
+      for (const point of points) lines.push([period, group, point.window_start, point.window_end, ...COLUMNS.map((column) => point[column]), ...LATENCIES.map((share) => point.latency_ms?.[share])]);
+    }
+  }
+  save(new Blob(lines.map((line) => `${line.map(cell)}\n`), { type: "text/csv" }), "statistics.csv");
 }

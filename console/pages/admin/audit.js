@@ -2,7 +2,7 @@
 import { html } from "../../lib/html.js";
 import { get } from "../../lib/api.js";
 import { go, here, param } from "../../lib/router.js";
-import { Button, Card, Curl, Empty, Failure, Fresh, More, Page, QuerySelect, QueryText, Skeleton } from "../../lib/ui.js";
+import { Button, Curl, Empty, Listed, Page, QuerySelect, QueryText } from "../../lib/ui.js";
 import { useList } from "../../lib/query.js";
 import { AuditTable } from "./entries.js";
 import { OnlyAdmins } from "./only.js";
@@ -25,14 +25,9 @@ export default function Audit() {
           <${QueryText} name="tenant_id" label="Tenant" placeholder="Tenant" />
           ${narrowed && html`<${Button} kind="quiet" onClick=${() => go("/audit")}>Remove the filters<//>`}
         </div>
-        <${Fresh} list=${list} />
-        <${Failure} error=${list.error} retry=${list.refresh} compact=${list.ready} />
-        <${Card} kind="flush">
-          ${list.items.length > 0 && html`<${AuditTable} entries=${list.items} resource stale=${list.stale} />`}
-          ${!list.ready && !list.error && html`<${Skeleton} rows=${8} />`}
-          ${list.ready && !list.items.length && !list.stale && html`<${Empty} icon="book" title=${narrowed ? "No entry matches" : "Nothing has been changed yet"}><p>Changes to subscriptions, deliveries, jobs, tenants, and keys are listed here, newest first.</p><//>`}
+        <${Listed} list=${list} noun="entries" empty=${html`<${Empty} icon="book" title=${narrowed ? "No entry matches" : "Nothing has been changed yet"}><p>Changes to subscriptions, deliveries, jobs, tenants, and keys are listed here, newest first.</p><//>`}>
+          <${AuditTable} entries=${list.items} resource stale=${list.stale} />
         <//>
-        ${list.ready && html`<${More} list=${list} noun="entries" />`}
       <//>
     <//>
   `;

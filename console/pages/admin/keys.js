@@ -1,8 +1,9 @@
 // API keys: who may use the service, and as what.
 import { html, useState } from "../../lib/html.js";
 import { call, get, session, tenant } from "../../lib/api.js";
+import { ofInput, zoned } from "../../lib/format.js";
 import { param, setQuery } from "../../lib/router.js";
-import { Badge, Button, Card, Code, Confirm, Curl, Dialog, Empty, Failure, Field, Fresh, Icon, IconButton, Loaded, More, Page, QueryText, Skeleton, Table, Time, toast } from "../../lib/ui.js";
+import { Badge, Button, Card, Code, Confirm, Curl, Dialog, Empty, Failure, Field, Icon, IconButton, Listed, Loaded, Page, QueryText, Table, Time, toast } from "../../lib/ui.js";
 import { useAction, useList, useQuery } from "../../lib/query.js";
 import { OnlyAdmins } from "./only.js";
 
@@ -40,26 +41,19 @@ export default function Keys() {
           ]} />
         `}>
         <div class="filters"><${QueryText} name="tenant_id" label="Tenant" placeholder="Tenant" /></div>
-        <${Fresh} list=${list} />
-        <${Failure} error=${list.error} retry=${list.refresh} compact=${list.ready} />
-        <${Card} kind="flush">
-          ${list.items.length > 0 &&
-          html`
-            <${Table} label="Keys and members" rows=${list.items} stale=${list.stale} columns=${[
-              { title: "Key", cell: (key) => html`<span class="cellmain">${key.name}</span><div class="cellsub">${key.oidc_subject ? "member" : html`<span class="mono">${key.prefix}…</span>`}</div>` },
-              { title: "Role", cell: (key) => ROLES.find(([role]) => role === key.role)?.[1] },
-              { title: "Tenant", kind: "lo", cell: (key) => key.tenant_id },
-              { title: "State", cell: (key) => html`<${Badge} look=${stateOf(key)} />` },
-              { title: "Last used", kind: "num lo", cell: (key) => html`<${Time} at=${key.last_used_at} none="never" />` },
-              { title: "Expires", kind: "num lo", cell: (key) => html`<${Time} at=${key.expires_at} none="never" />` },
-              { title: "Created", kind: "num lo", cell: (key) => html`<${Time} at=${key.created_at} />` },
-              { title: "Actions", unseen: true, kind: "num", cell: (key) => !key.revoked_at && html`<${IconButton} icon="trash" label=${`Revoke ${key.name}`} onClick=${() => revoke(key)} />` },
-            ]} />
-          `}
-          ${!list.ready && !list.error && html`<${Skeleton} />`}
-          ${list.ready && !list.items.length && !list.stale && html`<${Empty} icon="key" title="No API keys yet" actions=${html`<${Button} kind="primary" icon="plus" onClick=${() => create(true)}>New key<//>${owner && html`<${Button} onClick=${() => setQuery({ tenant_id: null })}>Show all<//>`}`}><p>${session.value?.required ? "Give each program a key of its own, with the least role that it needs." : "In development no key is needed. Elsewhere every request has one."}</p><//>`}
+        <${Listed} list=${list} noun="keys"
+          empty=${html`<${Empty} icon="key" title="No API keys yet" actions=${html`<${Button} kind="primary" icon="plus" onClick=${() => create(true)}>New key<//>${owner && html`<${Button} onClick=${() => setQuery({ tenant_id: null })}>Show all<//>`}`}><p>${session.value?.required ? "Give each program a key of its own, with the least role that it needs." : "In development no key is needed. Elsewhere every request has one."}</p><//>`}>
+          <${Table} label="Keys and members" rows=${list.items} stale=${list.stale} columns=${[
+            { title: "Key", cell: (key) => html`<span class="cellmain">${key.name}</span><div class="cellsub">${key.oidc_subject ? "member" : html`<span class="mono">${key.prefix}…</span>`}</div>` },
+            { title: "Role", cell: (key) => ROLES.find(([role]) => role === key.role)?.[1] },
+            { title: "Tenant", kind: "lo", cell: (key) => key.tenant_id },
+            { title: "State", cell: (key) => html`<${Badge} look=${stateOf(key)} />` },
+            { title: "Last used", kind: "num lo", cell: (key) => html`<${Time} at=${key.last_used_at} none="never" />` },
+            { title: "Expires", kind: "num lo", cell: (key) => html`<${Time} at=${key.expires_at} none="never" />` },
+            { title: "Created", kind: "num lo", cell: (key) => html`<${Time} at=${key.created_at} />` },
+            { title: "Actions", unseen: true, kind: "num", cell: (key) => !key.revoked_at && html`<${IconButton} icon="trash" label=${`Revoke ${key.name}`} onClick=${() => revoke(key)} />` },
+          ]} />
         <//>
-        ${list.ready && html`<${More} list=${list} noun="keys" />`}
         <${Sessions} />
         ${creating && html`<${Create} onClose=${() => { create(false); list.refresh(); }} />`}
         ${revoking && html`<${Confirm} title=${`Revoke “${revoking.name}”?`} label="Revoke" danger onClose=${() => revoke(null)} act=${async () => { await call("DELETE", `${PATH}/${revoking.id}`); toast(`${revoking.name} is revoked`); list.refresh(); }}><p>${revoking.oidc_subject ? "Their sessions end within 5 seconds, and they cannot sign in here again." : "It is refused everywhere within 5 seconds."} This cannot be undone.</p><//>`}
@@ -73,7 +67,7 @@ function Create({ onClose }) {
   const [value, set] = useState({ name: "", role: "ingest", subscriptions: "", tenant_id: tenant.value || session.value?.caller?.tenant_id || "default", expires_at: "", rate: "" });
   const [created, show] = useState(/** @type {any} */ (null));
   const put = (name) => (event) => set({ ...value, [name]: event.currentTarget.value });
-  const body = { tenant_id: value.tenant_id, name: value.name, role: value.role, ...(value.role === "pull" && value.subscriptions.trim() ? { pull_subscription_ids: value.subscriptions.split(/[\s,]+/).filter(Boolean) } : {}), ...(value.expires_at ? { expires_at: new Date(value.expires_at).toISOString() } : {}), ...(value.rate ? { requests_per_second: Number(value.rate) } : {}) };
+  const body = { tenant_id: value.tenant_id, name: value.name, role: value.role, ...(value.role === "pull" && value.subscriptions.trim() ? { pull_subscription_ids: value.subscriptions.split(/[\s,]+/).filter(Boolean) } : {}), ...(value.expires_at ? { expires_at: ofInput(value.expires_at) } : {}), ...(value.rate ? { requests_per_second: Number(value.rate) } : {}) };
   const act = useAction(async () => show(await call("POST", PATH, { body })));
   const wrong = (name) => act.error?.of?.(name);
   const submit = (event) => {
@@ -100,7 +94,7 @@ function Create({ onClose }) {
         ${value.role === "pull" && html`<${Field} label="Subscriptions" hint="Ids of the only ones that it pulls from, separated by commas. Empty: all of its tenant." error=${wrong("pull_subscription_ids")}>${(attributes) => html`<input ...${attributes} class="mono" value=${value.subscriptions} onInput=${put("subscriptions")} autocomplete="off" spellcheck=${false} />`}<//>`}
         <div class="pair">
           <${Field} label="Tenant" error=${wrong("tenant_id")}>${(attributes) => html`<input ...${attributes} class="mono" required value=${value.tenant_id} onInput=${put("tenant_id")} autocomplete="off" spellcheck=${false} />`}<//>
-          <${Field} label="Expires" hint="Empty: never." error=${wrong("expires_at")}>${(attributes) => html`<input ...${attributes} type="datetime-local" value=${value.expires_at} onInput=${put("expires_at")} />`}<//>
+          <${Field} label="Expires" hint=${`${zoned()}. Empty: never.`} error=${wrong("expires_at")}>${(attributes) => html`<input ...${attributes} type="datetime-local" value=${value.expires_at} onInput=${put("expires_at")} />`}<//>
           <${Field} label="Requests per second" hint="Empty: the service’s default." error=${wrong("requests_per_second")}>${(attributes) => html`<input ...${attributes} type="number" min="0.001" step="any" value=${value.rate} onInput=${put("rate")} />`}<//>
         </div>
       </form>

@@ -13,8 +13,6 @@ const DOCS = "https://example.com/webhook-service/blob/main/docs/operations/";
 const DAY_MS = 86_400_000;
 // Older deliveries have expired, however long their retries take.
 const UNFINISHED_DAYS = 31;
-// By which deliveries can be searched.
-const SEARCHED = ["paused", "disabled", "unverified", "pull", "breaker_open"];
 
 /** What it means that a part is away, in the words of the runbooks. @type {Record<string, string>} */
 const MEANS = {
@@ -107,7 +105,7 @@ function Queue({ queue, doorbells, workers }) {
     ["Oldest due", queue.due ? duration(queue.oldest_due_seconds) : "none", "OldestWaiting", list({ status: "pending", order: "oldest" })],
     ["In flight", upTo(queue.in_flight), "LeasesExpiring", list({ status: "in_flight" })],
     ["Waiting for their next attempt", upTo(queue.scheduled), "SuccessRateLow", list({ status: "scheduled" })],
-    ...queue.held.map(({ held_by: by, deliveries }) => [`Held: ${HOLDS[by].toLowerCase()}`, upTo(deliveries), by === "breaker_open" && "BreakersOpen", SEARCHED.includes(by) && list({ held_by: by })]),
+    ...queue.held.map(({ held_by: by, deliveries }) => [`Held: ${HOLDS[by].toLowerCase()}`, upTo(deliveries), by === "breaker_open" && "BreakersOpen", list({ held_by: by })]),
     !queue.held.length && ["Held", queue.held_known ? "0" : "another process knows"],
     queue.expanding > 0 && ["Of large fan-outs, being created", upTo(queue.expanding)],
     ["Breakers open or probing", count(queue.breakers_open + queue.breakers_half_open), "BreakersOpen", "/subscriptions?show=attention"],

@@ -2,7 +2,7 @@
 import { html, useState } from "../../lib/html.js";
 import { call, get, tenant } from "../../lib/api.js";
 import { bytes, compact, count } from "../../lib/format.js";
-import { Bar, Button, Card, Check, Confirm, Curl, Dialog, Empty, Failure, Field, Fresh, IconButton, More, Page, Skeleton, Table, toast } from "../../lib/ui.js";
+import { Bar, Button, Check, Confirm, Curl, Dialog, Empty, Failure, Field, IconButton, Listed, Page, Table, toast } from "../../lib/ui.js";
 import { useAction, useList } from "../../lib/query.js";
 import { OnlyAdmins } from "./only.js";
 
@@ -43,32 +43,24 @@ export default function Tenants() {
             { label: "Change its quotas", method: "PATCH", path: `${PATH}/acme`, body: { quotas: { events_per_second: 200 } } },
           ]} />
         `}>
-        <${Fresh} list=${list} />
-        <${Failure} error=${list.error} retry=${list.refresh} compact=${list.ready} />
-        <${Card} kind="flush">
-          ${list.items.length > 0 &&
-          html`
-            <${Table} label="Tenants" rows=${list.items} stale=${list.stale} columns=${[
-              { title: "Tenant", cell: (item) => html`<span class="cellmain">${item.name || item.id}</span><div class="cellsub"><span class="mono">${item.id}</span> · weight ${item.weight}</div>` },
-              ...COLUMNS.map((title, index) => ({ title, kind: index ? "lo" : "", cell: (item) => (item.usage ? QUOTAS.map(([name, label, format]) => label.startsWith(title) && html`<${Use} used=${item.usage[name]} limit=${item.limits[name]} format=${format} label=${label} />`) : html`<span class="mute">not known yet</span>`) })),
-              {
-                title: "Actions",
-                unseen: true,
-                kind: "num",
-                cell: (item) => html`
-                  <span class="row end">
-                    ${item.id !== tenant.value && html`<${Button} kind="small" href=${`/?tenant=${item.id}`} title=${`Act in ${item.id}`}>Act in it<//>`}
-                    <${Button} kind="small" onClick=${() => edit(item)}>Edit<//>
-                    ${item.id !== "default" && html`<${IconButton} icon="trash" label=${`Delete the tenant ${item.id}`} onClick=${() => remove(item)} />`}
-                  </span>
-                `,
-              },
-            ]} />
-          `}
-          ${!list.ready && !list.error && html`<${Skeleton} />`}
-          ${list.ready && !list.items.length && html`<${Empty} icon="people" title="No tenants"><p>Create one for each customer or team.</p><//>`}
+        <${Listed} list=${list} noun="tenants" empty=${html`<${Empty} icon="people" title="No tenants"><p>Create one for each customer or team.</p><//>`}>
+          <${Table} label="Tenants" rows=${list.items} stale=${list.stale} columns=${[
+            { title: "Tenant", cell: (item) => html`<span class="cellmain">${item.name || item.id}</span><div class="cellsub"><span class="mono">${item.id}</span> · weight ${item.weight}</div>` },
+            ...COLUMNS.map((title, index) => ({ title, kind: index ? "lo" : "", cell: (item) => (item.usage ? QUOTAS.map(([name, label, format]) => label.startsWith(title) && html`<${Use} used=${item.usage[name]} limit=${item.limits[name]} format=${format} label=${label} />`) : html`<span class="mute">not known yet</span>`) })),
+            {
+              title: "Actions",
+              unseen: true,
+              kind: "num",
+              cell: (item) => html`
+                <span class="row end">
+                  ${item.id !== tenant.value && html`<${Button} kind="small" href=${`/?tenant=${item.id}`} title=${`Act in ${item.id}`}>Act in it<//>`}
+                  <${Button} kind="small" onClick=${() => edit(item)}>Edit<//>
+                  ${item.id !== "default" && html`<${IconButton} icon="trash" label=${`Delete the tenant ${item.id}`} onClick=${() => remove(item)} />`}
+                </span>
+              `,
+            },
+          ]} />
         <//>
-        ${list.ready && html`<${More} list=${list} noun="tenants" />`}
         ${editing && html`<${Edit} item=${editing} onClose=${() => edit(null)} onSaved=${list.refresh} />`}
         ${deleting && html`<${Confirm} title=${`Delete the tenant ${deleting.id}?`} label="Delete the tenant" danger onClose=${() => remove(null)} act=${async () => { await call("DELETE", `${PATH}/${deleting.id}`); toast("The tenant is deleted"); list.refresh(); }}><p>Its API keys are revoked. Its id cannot be used again. This cannot be undone.</p><//>`}
       <//>

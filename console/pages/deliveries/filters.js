@@ -1,6 +1,6 @@
 // The filters of a search for deliveries: as the API has them, in the address.
 import { html, useMemo, useState } from "../../lib/html.js";
-import { absolute, brief, iso, zone } from "../../lib/format.js";
+import { absolute, brief, iso, ofInput, toInput, zoned } from "../../lib/format.js";
 import { here, param, params, setQuery } from "../../lib/router.js";
 import { Button, Chip, Dialog, Field } from "../../lib/ui.js";
 import { nameOf, subscriptions } from "../../lib/names.js";
@@ -37,27 +37,22 @@ export function useFilter() {
   }, [text]);
 }
 
-const utc = () => zone.value === "utc";
-/** Return a time for an input of a date and a time, which knows no zones. @param {string} at */
-const local = (at) => iso(Date.parse(at) - (utc() ? 0 : new Date(at).getTimezoneOffset() * 60_000)).slice(0, 16);
-
 /** @param {{onClose: () => void}} props */
 function Panel({ onClose }) {
   const [value, set] = useState(() => {
     const found = Object.fromEntries(LISTS.map(([name]) => [name, params(name).join(LINES.includes(name) ? "\n" : ", ")]));
-    return { ...found, min_attempts: param("min_attempts"), from: param("from") && local(param("from")), to: param("to") && local(param("to")), order: param("order") };
+    return { ...found, min_attempts: param("min_attempts"), from: toInput(param("from")), to: toInput(param("to")), order: param("order") };
   });
   const put = (name) => (event) => set({ ...value, [name]: event.currentTarget.value });
   const apply = (event) => {
     event.preventDefault();
     const changes = /** @type {Record<string, any>} */ ({ min_attempts: value.min_attempts, order: value.order });
     for (const [name] of LISTS) changes[name] = value[name].split(LINES.includes(name) ? "\n" : ",").map((one) => one.trim()).filter(Boolean);
-    for (const name of ["from", "to"]) changes[name] = value[name] ? iso(value[name] + (utc() ? "Z" : "")) : null;
+    for (const name of ["from", "to"]) changes[name] = ofInput(value[name]);
     if (changes.from) changes.since = null;
     setQuery(changes, { replace: false });
     onClose();
   };
-  const shown = utc() ? "In UTC" : "Local time";
   const text = (name, label, hint, more) => html`
     <${Field} label=${label} hint=${hint}>${(attributes) => html`<${LINES.includes(name) ? "textarea" : "input"} ...${attributes} ...${LINES.includes(name) ? { rows: 1, style: { minHeight: "0" } } : more} value=${value[name]} onInput=${put(name)} spellcheck=${false} autocomplete="off" />`}<//>
   `;
@@ -83,12 +78,12 @@ function Panel({ onClose }) {
         ${text("status_code", "Status code", "Such as 503, or 5xx", { inputmode: "text" })}
         ${select("error_kind", "Error", Object.keys(ERRORS).map((kind) => [kind, errorName(kind)]))}
         ${select("reason", "Reason of the end", Object.entries(REASONS))}
-        ${select("held_by", "Held by", ["paused", "disabled", "unverified", "breaker_open"].map((hold) => [hold, HOLDS[hold]]))}
+        ${select("held_by", "Held by", Object.entries(HOLDS))}
         ${text("idempotency_key", "Idempotency key", "Kept for a day by default")}
         ${text("provider_id", "Id of the provider", "Such as Stripe’s evt_…")}
         ${text("min_attempts", "Attempts at least", "", { type: "number", min: 0, max: 1000000 })}
-        ${text("from", "Accepted from", shown, { type: "datetime-local" })}
-        ${text("to", "Accepted before", shown, { type: "datetime-local" })}
+        ${text("from", "Accepted from", zoned(), { type: "datetime-local" })}
+        ${text("to", "Accepted before", zoned(), { type: "datetime-local" })}
         ${select("order", "Order", [["oldest", "Oldest first"]])}
       </form>
     <//>

@@ -1,9 +1,9 @@
 // Search deliveries.
 import { html, useState } from "../../lib/html.js";
-import { allowed, curl, get, send } from "../../lib/api.js";
+import { allowed, curl, download, get } from "../../lib/api.js";
 import { absolute, compact } from "../../lib/format.js";
 import { link, param, params, setQuery } from "../../lib/router.js";
-import { Button, Card, Curl, Empty, Failure, Fresh, More, Page, Skeleton, toast, visible } from "../../lib/ui.js";
+import { Button, Curl, Empty, Failure, Listed, Page, toast, visible } from "../../lib/ui.js";
 import { useAction, useList, useQuery } from "../../lib/query.js";
 import { DELIVERY } from "../../lib/words.js";
 import { Filters, STATES, narrowed, useFilter } from "./filters.js";
@@ -12,14 +12,6 @@ import { Recover } from "./recover.js";
 
 const PATH = "/api/v1/deliveries";
 const ROWS = 25;
-
-/** Save what a request returns as a file. @param {string} path @param {Record<string, any>} query @param {string} name */
-export async function download(path, query, name) {
-  const response = await send("GET", path, { query });
-  const at = URL.createObjectURL(await response.blob());
-  Object.assign(document.createElement("a"), { href: at, download: name }).click();
-  setTimeout(() => URL.revokeObjectURL(at), 10_000);
-}
 
 /** Whether a delivery of the live stream may match a search. @param {Record<string, any>} filter @param {any} one */
 function mayMatch(filter, one) {
@@ -76,15 +68,11 @@ export default function Deliveries() {
         ${STATES.map((state) => html`<a key=${state} href=${to(state)} aria-current=${view(state)} ref=${view(state) && visible}>${DELIVERY[state].label}<span class="num">${number(state)}</span></a>`)}
       </nav>
       <${Failure} error=${save.error} compact />
-      <${Fresh} list=${list} />
-      <${Failure} error=${list.error} retry=${list.refresh} compact=${list.ready} />
-      <${Card} kind="flush">
-        ${list.items.length > 0 && html`<${DeliveryTable} items=${list.items} stale=${list.stale} onChanged=${list.replace} />`}
-        ${!list.ready && !list.error && html`<${Skeleton} rows=${8} />`}
-        ${list.ready && !list.items.length && !list.stale && html`<${Nothing} page=${list.page} />`}
+      <${Listed} list=${list} noun="deliveries"
+        after=${list.page?.scanned_to && html`<p class="small mute center">Searched back to ${absolute(list.page.scanned_to)}. Few of very many match: “Show more” goes on from there.</p>`}
+        empty=${html`<${Nothing} page=${list.page} />`}>
+        <${DeliveryTable} items=${list.items} stale=${list.stale} onChanged=${list.replace} />
       <//>
-      ${list.page?.scanned_to && html`<p class="small mute center">Searched back to ${absolute(list.page.scanned_to)}. Few of very many match: “Show more” goes on from there.</p>`}
-      ${list.ready && html`<${More} list=${list} noun="deliveries" />`}
       ${recovering && html`<${Recover} search=${filter} from=${list.page?.from} kind=${chosen.every((one) => ["pending", "scheduled"].includes(one)) && chosen.length ? "cancel" : "retry"} onClose=${() => recover(false)} />`}
     <//>
   `;

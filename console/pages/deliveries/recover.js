@@ -1,7 +1,7 @@
 // Recover all that match: what a job would do is counted before it begins.
 import { html, useState } from "../../lib/html.js";
 import { call, curl } from "../../lib/api.js";
-import { brief, count, plural } from "../../lib/format.js";
+import { brief, count, duration, plural } from "../../lib/format.js";
 import { go, link } from "../../lib/router.js";
 import { Button, Code, Dialog, Facts, Failure, Field, Moment, Time, toast } from "../../lib/ui.js";
 import { useAction } from "../../lib/query.js";
@@ -101,5 +101,3 @@ export function Recover({ search, from, kind: first = "retry", onClose }) {
     <//>
   `;
 }
-
-const duration = (seconds) => (seconds < 60 ? "less than a minute" : seconds < 5400 ? `${Math.round(seconds / 60)} min` : `${(seconds / 3600).toFixed(1)} h`);

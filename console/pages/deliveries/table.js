@@ -3,7 +3,7 @@ import { html, useState } from "../../lib/html.js";
 import { allowed, call } from "../../lib/api.js";
 import { brief, plural } from "../../lib/format.js";
 import { link } from "../../lib/router.js";
-import { Badge, Button, Failure, IconButton, Table, Time, toast } from "../../lib/ui.js";
+import { Badge, Button, Confirm, Failure, IconButton, Table, Time, toast } from "../../lib/ui.js";
 import { Subscription } from "../../lib/names.js";
 import { useAction } from "../../lib/query.js";
 import { DELIVERY, HOLDS, REASONS, errorName } from "../../lib/words.js";
@@ -31,8 +31,9 @@ const Next = ({ delivery }) => {
  */
 export function DeliveryTable({ items, stale, label = "Deliveries", without = "", onChanged }) {
   const [chosen, setChosen] = useState(/** @type {Set<string>} */ (new Set()));
+  const [cancelling, cancel] = useState(false);
   const may = allowed("recover") && Boolean(onChanged);
-  const act = useAction(async (verb, ids) => {
+  const change = async (verb, ids) => {
     const failures = [];
     let done = 0;
     for (const id of ids) {
@@ -46,7 +47,8 @@ export function DeliveryTable({ items, stale, label = "Deliveries", without = ""
     if (done) toast(`${plural(done, "delivery", "deliveries")} ${verb === "retry" ? "will be sent again now" : "cancelled"}`);
     if (failures.length) throw failures.length === 1 || failures[0].isCopy ? failures[0] : new Error(`${failures.length} were refused. The first: ${failures[0].message}`);
     setChosen(new Set());
-  });
+  };
+  const act = useAction(change);
   const choose = (id, on) => {
     const next = new Set(chosen);
     if (on) next.add(id);
@@ -56,8 +58,7 @@ export function DeliveryTable({ items, stale, label = "Deliveries", without = ""
   const visible = items.filter((item) => chosen.has(item.id)).map((item) => item.id);
   const columns = [
     may && {
-      title: "Choose",
-      unseen: true,
+      title: html`<input type="checkbox" aria-label="Choose all" checked=${visible.length === items.length} onChange=${(event) => setChosen(new Set(event.currentTarget.checked ? items.map((item) => item.id) : []))} />`,
       kind: "pick",
       cell: (item) => html`<input type="checkbox" aria-label=${`Choose the delivery ${brief(item.id)}`} checked=${chosen.has(item.id)} onChange=${(event) => choose(item.id, event.currentTarget.checked)} />`,
     },
@@ -90,9 +91,15 @@ export function DeliveryTable({ items, stale, label = "Deliveries", without = ""
       <div class="chosen" role="region" aria-label="Chosen deliveries">
         <span class="strong">${plural(visible.length, "delivery", "deliveries")} chosen</span>
         <${Button} icon="retry" kind="primary" busy=${act.busy} onClick=${() => act.run("retry", visible)}>Retry<//>
-        <${Button} icon="slash" busy=${act.busy} onClick=${() => act.run("cancel", visible)}>Cancel<//>
+        <${Button} icon="slash" busy=${act.busy} onClick=${() => cancel(true)}>Cancel<//>
         <${Button} kind="quiet" onClick=${() => setChosen(new Set())}>Choose none<//>
       </div>
+    `}
+    ${cancelling &&
+    html`
+      <${Confirm} title="Cancel the chosen deliveries?" label="Cancel them" danger onClose=${() => cancel(false)} act=${() => change("cancel", visible)}>
+        <p>They are not sent again, unless somebody retries them.</p>
+      <//>
     `}
   `;
 }

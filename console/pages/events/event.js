@@ -3,7 +3,7 @@ import { html, useState } from "../../lib/html.js";
 import { allowed, call, get } from "../../lib/api.js";
 import { bytes, duration, plural } from "../../lib/format.js";
 import { go, link } from "../../lib/router.js";
-import { Badge, Button, Card, Confirm, Curl, Empty, Facts, Failure, Id, Loaded, Moment, More, Page, Skeleton, Table, toast } from "../../lib/ui.js";
+import { Badge, Button, Card, Confirm, Curl, Empty, Facts, Id, Listed, Loaded, Moment, Page, Table, toast } from "../../lib/ui.js";
 import { useList, useQuery } from "../../lib/query.js";
 import { Subscription } from "../../lib/names.js";
 import { Payload, Tags, loadEvent } from "../../lib/payload.js";
@@ -92,13 +92,9 @@ export default function EventPage({ args: [id] }) {
 function Deliveries({ path }) {
   const list = useList((cursor, abort) => get(`${path}/deliveries`, { limit: 25, cursor }, abort), [path], { every: 3000 });
   return html`
-    <${Card} kind="flush" title="Deliveries">
-      <${Failure} compact error=${list.error} retry=${list.refresh} />
-      ${list.items.length > 0 && html`<${DeliveryTable} label="Deliveries of the event" items=${[...list.items, ...list.fresh]} onChanged=${list.replace} />`}
-      ${!list.ready && !list.error && html`<${Skeleton} rows=${3} />`}
-      ${list.ready && !list.items.length && html`<${Empty} icon="hook" title="It went to nobody"><p>No subscription wanted its type when it was accepted. Below is why.</p><//>`}
+    <${Listed} list=${{ ...list, fresh: [] }} noun="deliveries" title="Deliveries" empty=${html`<${Empty} icon="hook" title="It went to nobody"><p>No subscription wanted its type when it was accepted. Below is why.</p><//>`}>
+      <${DeliveryTable} label="Deliveries of the event" items=${[...list.items, ...list.fresh]} onChanged=${list.replace} />
     <//>
-    ${list.cursor && html`<${More} list=${list} noun="deliveries" />`}
   `;
 }
 
@@ -109,20 +105,13 @@ function Routing({ path }) {
     return { ...page, items: page.items.map((item) => ({ ...item, id: item.subscription_id })) };
   }, [path]);
   return html`
-    <${Card} kind="flush" title="Who got it, and why not">
-      <${Failure} compact error=${list.error} retry=${list.refresh} />
-      ${list.items.length > 0 &&
-      html`
-        <${Table} label="Routing" rows=${list.items} columns=${[
-          { title: "Subscription", cell: (item) => html`<${Subscription} id=${item.subscription_id} />` },
-          { title: "Got it", cell: (item) => html`<${Badge} look=${item.routed ? { tone: "ok", icon: "check", label: "Yes" } : { tone: "mute", icon: "slash", label: "No" }} />` },
-          { title: "Why", kind: "why", cell: (item) => html`<span class="cellmain">${ROUTING[item.reason] || item.reason}</span><div class="cellsub">${item.explanation}</div>` },
-          { title: "Delivery", kind: "lo", cell: (item) => (item.delivery_id ? html`<${Id} value=${item.delivery_id} href=${`/deliveries/${item.delivery_id}`} />` : html`<span class="mute">–</span>`) },
-        ]} />
-      `}
-      ${!list.ready && !list.error && html`<${Skeleton} rows=${3} />`}
-      ${list.ready && !list.items.length && html`<${Empty} icon="hook" title="There are no subscriptions" actions=${allowed("create") && html`<${Button} href=${link("/subscriptions/new")} icon="plus">New subscription<//>`}><p>Events are kept, but go nowhere.</p><//>`}
+    <${Listed} list=${list} noun="subscriptions" title="Who got it, and why not" empty=${html`<${Empty} icon="hook" title="There are no subscriptions" actions=${allowed("create") && html`<${Button} href=${link("/subscriptions/new")} icon="plus">New subscription<//>`}><p>Events are kept, but go nowhere.</p><//>`}>
+      <${Table} label="Routing" rows=${list.items} columns=${[
+        { title: "Subscription", cell: (item) => html`<${Subscription} id=${item.subscription_id} />` },
+        { title: "Got it", cell: (item) => html`<${Badge} look=${item.routed ? { tone: "ok", icon: "check", label: "Yes" } : { tone: "mute", icon: "slash", label: "No" }} />` },
+        { title: "Why", kind: "why", cell: (item) => html`<span class="cellmain">${ROUTING[item.reason] || item.reason}</span><div class="cellsub">${item.explanation}</div>` },
+        { title: "Delivery", kind: "lo", cell: (item) => (item.delivery_id ? html`<${Id} value=${item.delivery_id} href=${`/deliveries/${item.delivery_id}`} />` : html`<span class="mute">–</span>`) },
+      ]} />
     <//>
-    ${list.cursor && html`<${More} list=${list} noun="subscriptions" />`}
   `;
 }

@@ -1,11 +1,10 @@
 // Search events, and send one.
 import { html, useMemo, useState } from "../../lib/html.js";
-import { allowed, call, curl, get } from "../../lib/api.js";
+import { allowed, call, curl, download, get } from "../../lib/api.js";
 import { absolute, brief, bytes, iso, plural } from "../../lib/format.js";
 import { go, here, link, param, setQuery } from "../../lib/router.js";
-import { Badge, Button, Card, Curl, Dialog, Empty, Failure, Field, Fresh, Moment, More, Page, QuerySelect, QueryText, Skeleton, Table, Time, toast } from "../../lib/ui.js";
+import { Badge, Button, Curl, Dialog, Empty, Failure, Field, Listed, Moment, Page, QuerySelect, QueryText, Table, Time, toast } from "../../lib/ui.js";
 import { useAction, useList } from "../../lib/query.js";
-import { download } from "../deliveries/list.js";
 
 const PATH = "/api/v1/events";
 const PERIODS = { "1h": 3600, "24h": 86400, "7d": 7 * 86400 };
@@ -47,25 +46,9 @@ export default function Events() {
         ${narrowed && html`<${Button} kind="quiet" onClick=${() => go("/events")}>Remove the filters<//>`}
       </div>
       <${Failure} error=${save.error} compact />
-      <${Fresh} list=${list} />
-      <${Failure} error=${list.error} retry=${list.refresh} compact=${list.ready} />
-      <${Card} kind="flush">
-        ${list.items.length > 0 &&
-        html`
-          <${Table} label="Events" rows=${list.items} stale=${list.stale} columns=${[
-            { title: "Event", cell: (item) => html`<a class="cellmain" data-row href=${link(`/events/${item.id}`)}>${item.event_type || "no type"}</a>${item.event_version && html` <span class="mute">v${item.event_version}</span>`}<div class="cellsub mono" title=${item.id}>${brief(item.id)}</div>` },
-            { title: "Content type", kind: "lo", cell: (item) => html`${item.content_type}${item.content_encoding ? ` · ${item.content_encoding}` : ""}` },
-            { title: "Size", kind: "num", cell: (item) => bytes(item.payload_bytes) },
-            { title: "Deliveries", kind: "lo", cell: (item) => (item.scheduled ? html`<${Badge} look=${{ tone: "info", icon: "clock", label: "Scheduled" }} />` : item.expanding ? html`<${Badge} look=${{ tone: "info", icon: "dots", label: "Being created" }} />` : html`<span class="mute">created</span>`) },
-            waiting && { title: "Due", kind: "num", cell: (item) => html`<${Moment} at=${item.deliver_at} />` },
-            { title: "Accepted", kind: "num", cell: (item) => html`<${Time} at=${item.created_at} />` },
-          ].filter(Boolean)} />
-        `}
-        ${!list.ready && !list.error && html`<${Skeleton} rows=${8} />`}
-        ${list.ready &&
-        !list.items.length &&
-        !list.stale &&
-        html`
+      <${Listed} list=${list} noun="events"
+        after=${list.page?.scanned_to && html`<p class="small mute center">Searched back to ${absolute(list.page.scanned_to)}. “Show more” goes on from there.</p>`}
+        empty=${html`
           <${Empty} icon="inbox" title=${waiting ? "Nothing is scheduled" : narrowed ? "No event matches" : "No events yet"}
             actions=${html`
               ${param("since") !== "all" && !waiting && html`<${Button} onClick=${() => setQuery({ since: "all", from: null, to: null })}>Search any time<//>`}
@@ -73,10 +56,16 @@ export default function Events() {
             `}>
             ${waiting ? html`<p>Events with <span class="mono">deliver_at</span> or <span class="mono">delay_seconds</span> are here until they are due.</p>` : narrowed ? html`<p>Searched from ${list.page?.from ? absolute(list.page.from).slice(0, 17) : "the beginning"}. Keys and ids of providers are kept for a day by default.</p>` : html`<p>Send the first one here, or with curl:</p><pre class="wrap">${curl("POST", PATH, { event_type: "order.created", payload: { order: 42 } })}</pre>`}
           <//>
-        `}
+        `}>
+        <${Table} label="Events" rows=${list.items} stale=${list.stale} columns=${[
+          { title: "Event", cell: (item) => html`<a class="cellmain" data-row href=${link(`/events/${item.id}`)}>${item.event_type || "no type"}</a>${item.event_version && html` <span class="mute">v${item.event_version}</span>`}<div class="cellsub mono" title=${item.id}>${brief(item.id)}</div>` },
+          { title: "Content type", kind: "lo", cell: (item) => html`${item.content_type}${item.content_encoding ? ` · ${item.content_encoding}` : ""}` },
+          { title: "Size", kind: "num", cell: (item) => bytes(item.payload_bytes) },
+          { title: "Deliveries", kind: "lo", cell: (item) => (item.scheduled ? html`<${Badge} look=${{ tone: "info", icon: "clock", label: "Scheduled" }} />` : item.expanding ? html`<${Badge} look=${{ tone: "info", icon: "dots", label: "Being created" }} />` : html`<span class="mute">created</span>`) },
+          waiting && { title: "Due", kind: "num", cell: (item) => html`<${Moment} at=${item.deliver_at} />` },
+          { title: "Accepted", kind: "num", cell: (item) => html`<${Time} at=${item.created_at} />` },
+        ]} />
       <//>
-      ${list.page?.scanned_to && html`<p class="small mute center">Searched back to ${absolute(list.page.scanned_to)}. “Show more” goes on from there.</p>`}
-      ${list.ready && html`<${More} list=${list} noun="events" />`}
       ${sending && html`<${Send} onClose=${() => setQuery({ send: null })} onSent=${list.refresh} />`}
     <//>
   `;

@@ -3,7 +3,7 @@ import { html, useState } from "../../lib/html.js";
 import { allowed, get } from "../../lib/api.js";
 import { count, iso, plural } from "../../lib/format.js";
 import { link, param, setQuery } from "../../lib/router.js";
-import { Badge, Bar, Button, Card, Curl, Empty, Failure, Fresh, More, Page, QuerySelect, Skeleton, Table, Time } from "../../lib/ui.js";
+import { Badge, Bar, Button, Curl, Empty, Listed, Page, QuerySelect, Table, Time } from "../../lib/ui.js";
 import { useList } from "../../lib/query.js";
 import { nameOf, subscriptions } from "../../lib/names.js";
 import { HOLDS, JOB, JOBS, REASONS, errorName } from "../../lib/words.js";
@@ -68,32 +68,21 @@ export default function Jobs() {
       <div class="filters">
         <${QuerySelect} name="status" label="State" options=${[["", "Every state"], ...Object.entries(JOB).map(([key, look]) => [key, look.label])]} />
       </div>
-      <${Fresh} list=${list} />
-      <${Failure} error=${list.error} retry=${list.refresh} compact=${list.ready} />
-      <${Card} kind="flush">
-        ${list.items.length > 0 &&
-        html`
-          <${Table} label="Jobs" rows=${list.items} stale=${list.stale} columns=${[
-            { title: "State", cell: (job) => html`<${Badge} look=${JOB[job.status]} />` },
-            { title: "Job", cell: (job) => html`<a class="cellmain" data-row href=${link(`/jobs/${job.id}`)}>${name(job)}</a><div class="cellsub">${subject(job)}</div>` },
-            { title: "Progress", cell: (job) => html`<${Progress} job=${job} />` },
-            { title: "Rate", kind: "num lo", cell: (job) => `${count(job.rate_per_second)}/s` },
-            { title: "Created", kind: "num lo", cell: (job) => html`<${Time} at=${job.created_at} />` },
-            { title: "Ends", kind: "num lo", cell: (job) => (job.ended_at ? html`<${Time} at=${job.ended_at} />` : html`<${Time} at=${job.estimated_end_at} />`) },
-          ]} />
-        `}
-        ${!list.ready && !list.error && html`<${Skeleton} />`}
-        ${list.ready &&
-        !list.items.length &&
-        !list.stale &&
-        html`
+      <${Listed} list=${list} noun="jobs" empty=${html`
           <${Empty} icon="job" title=${status ? "No job is in this state" : "No jobs yet"}
             actions=${status ? html`<${Button} onClick=${() => setQuery({ status: null })}>Show all<//>` : html`<${Button} href=${link("/deliveries?status=failed")}>Failed deliveries<//>`}>
             <p>After an outage, search for what failed and choose “Recover all that match”: what it would do is counted before it begins.</p>
           <//>
-        `}
+        `}>
+        <${Table} label="Jobs" rows=${list.items} stale=${list.stale} columns=${[
+          { title: "State", cell: (job) => html`<${Badge} look=${JOB[job.status]} />` },
+          { title: "Job", cell: (job) => html`<a class="cellmain" data-row href=${link(`/jobs/${job.id}`)}>${name(job)}</a><div class="cellsub">${subject(job)}</div>` },
+          { title: "Progress", cell: (job) => html`<${Progress} job=${job} />` },
+          { title: "Rate", kind: "num lo", cell: (job) => `${count(job.rate_per_second)}/s` },
+          { title: "Created", kind: "num lo", cell: (job) => html`<${Time} at=${job.created_at} />` },
+          { title: "Ends", kind: "num lo", cell: (job) => (job.ended_at ? html`<${Time} at=${job.ended_at} />` : html`<${Time} at=${job.estimated_end_at} />`) },
+        ]} />
       <//>
-      ${list.ready && html`<${More} list=${list} noun="jobs" />`}
       ${creating && html`<${Recover} search=${{ from: day }} onClose=${() => create(false)} />`}
     <//>
   `;

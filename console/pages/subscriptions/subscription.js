@@ -1,12 +1,13 @@
 // A subscription: how it is, its deliveries, settings, signing, what comes in for it, and a test.
 import { html, useState } from "../../lib/html.js";
 import { allowed, call, get, send, url } from "../../lib/api.js";
-import { compact, iso, millis, percent, plural } from "../../lib/format.js";
+import { iso, plural } from "../../lib/format.js";
 import { go, link, param } from "../../lib/router.js";
-import { Badge, Button, Card, Confirm, Curl, Empty, Facts, Failure, Fresh, Icon, Id, Loaded, Moment, More, Page, Skeleton, Tile, Time, Views, toast } from "../../lib/ui.js";
+import { Badge, Button, Card, Confirm, Curl, Empty, Facts, Failure, Icon, Id, Listed, Loaded, Moment, Page, Skeleton, Tile, Time, Views, toast } from "../../lib/ui.js";
 import { useAction, useList, useQuery } from "../../lib/query.js";
 import { nameOf } from "../../lib/names.js";
 import { Outcomes } from "../../lib/chart.js";
+import { Ended, Median } from "../../lib/totals.js";
 import { Schedule } from "../../lib/schedule.js";
 import { AuditTable } from "../admin/entries.js";
 import { DeliveryTable } from "../deliveries/table.js";
@@ -147,12 +148,10 @@ function Overview({ subscription, path }) {
   return html`
     <${Failure} error=${stats.error} retry=${stats.refresh} compact />
     <div class="tiles">
-      <${Tile} label="Delivered, 24 h" value=${summary ? compact(summary.delivered) : "…"} href=${list({ status: "delivered" })} />
-      <${Tile} label="Failed, 24 h" value=${summary ? compact(summary.failed) : "…"} tone=${summary?.failed ? "bad" : ""} href=${list({ status: "failed" })} />
-      <${Tile} label="Success" value=${summary ? percent(summary.delivery_success_rate) : "…"} href=${list({})} note=${summary && `${percent(summary.attempt_success_rate)} of attempts`} />
-      <${Tile} label="Latency, median" value=${summary ? millis(summary.latency_ms?.p50 ?? null) : "…"} href=${list({})} note=${summary?.latency_ms && `95%: ${millis(summary.latency_ms.p95)}`} />
-      ${subscription.destination === "http" && html`<${Tile} label="Breaker" value=${html`<${Badge} look=${BREAKER[breaker.state]} />`} note=${breaker.consecutive_failures ? `${plural(breaker.consecutive_failures, "failure")} in a row` : "no failures in a row"} />`}
-      <${Tile} label="State" value=${html`<${Badge} look=${SUBSCRIPTION[subscription.status]} />`} note=${html`since <${Time} at=${subscription.status_since} />`} />
+      <${Ended} summary=${summary} list=${list} after=", 24 h" />
+      <${Median} summary=${summary} href=${list({})} />
+      ${subscription.destination === "http" && html`<${Tile} label="Breaker" value=${html`<${Badge} look=${BREAKER[breaker.state]} />`} href=${list({ status: ["scheduled", "failed"] })} note=${breaker.consecutive_failures ? `${plural(breaker.consecutive_failures, "failure")} in a row` : "no failures in a row"} />`}
+      <${Tile} label="State" value=${html`<${Badge} look=${SUBSCRIPTION[subscription.status]} />`} href=${allowed("admin") ? `/audit?resource_id=${subscription.id}` : undefined} note=${html`since <${Time} at=${subscription.status_since} />`} />
     </div>
     <${Card} title="Deliveries by outcome, 24 hours">
       ${stats.data ? html`<${Outcomes} label="Deliveries by outcome" points=${stats.data.total.points} height=${180} onPick=${show} />` : !stats.error && html`<${Skeleton} rows=${5} />`}
@@ -196,13 +195,9 @@ function History({ id }) {
 function Deliveries({ id }) {
   const list = useList((cursor, abort) => get("/api/v1/deliveries", { subscription_id: id, limit: 25, cursor }, abort), [id], { every: 4000, recorded: (one) => one.subscription_id === id });
   return html`
-    <${Fresh} list=${list} />
-    <${Failure} error=${list.error} retry=${list.refresh} compact=${list.ready} />
-    <${Card} kind="flush" title="Deliveries" actions=${html`<a class="small" href=${link(`/deliveries?subscription_id=${id}`)}>Search them</a>`}>
-      ${list.items.length > 0 && html`<${DeliveryTable} items=${list.items} without="subscription" onChanged=${list.replace} />`}
-      ${!list.ready && !list.error && html`<${Skeleton} rows=${6} />`}
-      ${list.ready && !list.items.length && html`<${Empty} icon="send" title="Nothing was delivered to it yet" actions=${html`<${Button} href=${link("/events?send=1")} icon="send">Send an event<//>`}><p>Events that match its types will be listed here, newest first.</p><//>`}
+    <${Listed} list=${list} noun="deliveries" title="Deliveries" actions=${html`<a class="small" href=${link(`/deliveries?subscription_id=${id}`)}>Search them</a>`}
+      empty=${html`<${Empty} icon="send" title="Nothing was delivered to it yet" actions=${html`<${Button} href=${link("/events?send=1")} icon="send">Send an event<//>`}><p>Events that match its types will be listed here, newest first.</p><//>`}>
+      <${DeliveryTable} items=${list.items} without="subscription" onChanged=${list.replace} />
     <//>
-    ${list.ready && html`<${More} list=${list} noun="deliveries" />`}
   `;
 }

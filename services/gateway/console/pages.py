@@ -46,8 +46,10 @@ _UNSERVED_FOLDERS = frozenset(("node_modules", "tests", "types"))
 _COMMENTS = re.compile(rb"^[ ]*(?:/\*\*(?:[^*]|\*(?!/))*\*/|//[^\n]*)\n", re.MULTILINE)
 _CASTS = re.compile(rb"/\*\* @type [^\n]*? \*/ ?")
 _CSS_COMMENTS = re.compile(rb"^[ ]*/\*[^\n]*\*/\n", re.MULTILINE)
-# HTML and CSS have no use for indents. The texts of these files have.
+# HTML and CSS have no use for indents, nor for a break after one of these marks: an element's text is trimmed, and code
+# goes on. The texts of these files have.
 _INDENTS = re.compile(rb"^[ ]+", re.MULTILINE)
+_BREAKS = re.compile(rb"(?<=[>;{(\[`])\n")
 _WITH_TEXTS = frozenset(("verify.js",))
 _VENDORED = "vendor"
 
@@ -131,9 +133,9 @@ def served_files(folder: Path = FOLDER) -> Iterator[tuple[str, bytes]]:
         if static.media_type(path.name) and path.is_file():
             body = path.read_bytes()
             if path.suffix == ".css":
-                body = _INDENTS.sub(b"", _CSS_COMMENTS.sub(b"", body))
+                body = _BREAKS.sub(b"", _INDENTS.sub(b"", _CSS_COMMENTS.sub(b"", body)))
             elif path.suffix == ".js" and parts[0] != _VENDORED:
                 body = _CASTS.sub(b"", _COMMENTS.sub(b"", body))
                 if path.name not in _WITH_TEXTS:
-                    body = _INDENTS.sub(b"", body)
+                    body = _BREAKS.sub(b"", _INDENTS.sub(b"", body))
             yield "/".join(parts), body
