@@ -5,8 +5,8 @@ import { Tile } from "./ui.js";
 
 const shown = (summary, format) => (summary ? format(summary) : "…");
 
-/** How a number differs from that of the compared period. @param {number} value @param {number | undefined} was */
-export const change = (value, was) => was && `${value >= was ? "+" : "−"}${percent(Math.abs(value - was) / was)} to the compared`;
+/** What a number was in the compared period, if there is one. @param {number} value @param {number | undefined} was */
+export const change = (value, was) => was !== undefined && `was ${compact(was)}${was ? `, ${value >= was ? "+" : "−"}${percent(Math.abs(value - was) / was)}` : ""}`;
 
 /**
  * @param {{summary: any, past?: any, list: (query: any) => string, all?: string, after?: string}} props `list`: returns the
@@ -18,11 +18,11 @@ export const Ended = ({ summary, past, list, all = list({}), after = "" }) => ht
   <${Tile} label=${`Failed${after}`} value=${shown(summary, (found) => compact(found.failed))} tone=${summary?.failed ? "bad" : ""} href=${list({ status: "failed" })}
     note=${summary && (change(summary.failed, past?.failed) || (summary.cancelled ? `${compact(summary.cancelled)} cancelled` : ""))} />
   <${Tile} label="Success" value=${shown(summary, (found) => percent(found.delivery_success_rate))} href=${all}
-    note=${summary && (past ? `${percent(past.delivery_success_rate)} in the compared` : `${percent(summary.attempt_success_rate)} of attempts`)} />
+    note=${summary && (past ? `was ${percent(past.delivery_success_rate)}` : `${percent(summary.attempt_success_rate)} of attempts`)} />
 `;
 
 /** @param {{summary: any, past?: any, href: string, name?: string}} props */
 export const Median = ({ summary, past, href }) => html`
   <${Tile} label="Latency, median" value=${shown(summary, (found) => millis(found.latency_ms?.p50))} href=${href}
-    note=${summary?.latency_ms && (past ? `${millis(past.latency_ms?.p50)} in the compared` : `95%: ${millis(summary.latency_ms.p95)}`)} />
+    note=${summary?.latency_ms && (past ? `was ${millis(past.latency_ms?.p50)}` : `95%: ${millis(summary.latency_ms.p95)}`)} />
 `;

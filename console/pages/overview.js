@@ -47,7 +47,7 @@ export function attention(subscriptions) {
 function Now() {
   const [now, set] = useState(/** @type {any} */ (null));
   useEffect(() => follow((message) => ("delivered" in message || message.live === false) && set(message), "stats"), [tenant.value]);
-  return now?.delivered !== undefined && html`<span class="small mute num">Now, a second: ${count(now.delivered)} delivered, ${count(now.scheduled)} to be retried, ${count(now.failed)} failed</span>`;
+  return now?.delivered !== undefined && html`<span class="small mute num">Per second now: ${count(now.delivered)} delivered · ${count(now.scheduled)} to be retried · ${count(now.failed)} failed</span>`;
 }
 
 const sum = (groups) => groups.reduce((total, group) => total + group.deliveries, 0);
@@ -161,7 +161,7 @@ export default function Overview() {
                     ${data.map(
                       ({ value: hold, deliveries, more, from: since }) => html`
                         <li>
-                          <${Shape} look=${SUBSCRIPTION[hold] || (hold === "breaker_open" ? BREAKER.open : BREAKER.half_open)} />
+                          <${Shape} look=${hold === "breaker_open" ? BREAKER.open : SUBSCRIPTION[hold] || SUBSCRIPTION.unverified} />
                           <div class="grow">
                             <a class="cellmain" data-row href=${link(url("/deliveries", { held_by: hold, from: since }))}>${HOLDS[hold]}</a>
                             <div class="cellsub">${EXPLAINED[hold]}</div>

@@ -24,9 +24,11 @@ const METRICS = /** @type {Record<string, [string, (point: any) => number | null
   p99: ["Latency, 99%", (point) => point.latency_ms?.p99 ?? null, millis],
 });
 const GROUPS = [["", "Total"], ["outcome", "Outcome"], ["subscription", "Subscription"], ["event_type", "Event type"]];
+// Groups of the compared period: with its steps no more than a request may ask for.
+const OTHERS = 15;
 const SUMS = ["deliveries", "attempts", "failed", "events"];
 // What a period is compared with: how long before it the other one was.
-const COMPARED = { before: "the time before", day: "a day before", week: "a week before", other: "from …" };
+const COMPARED = { before: "the time before", day: "a day before", week: "a week before", other: "another time" };
 
 export default function Statistics() {
   const period = PERIODS[param("period")] ? param("period") : "24h";
@@ -43,7 +45,7 @@ export default function Statistics() {
       const [now, before] = await Promise.all([
         get(PATH, { from: iso(from), to: until, step, group_by: by, limit: by ? 9 : undefined }, abort),
         // What is older than is kept is refused: then there is nothing to compare with.
-        other ? get(PATH, { from: iso(other - seconds * 1000), to: iso(other), step, group_by: by, limit: by ? 100 : undefined }, abort).catch((problem) => (problem.status === 422 ? null : Promise.reject(problem))) : null,
+        other ? get(PATH, { from: iso(other - seconds * 1000), to: iso(other), step, group_by: by, limit: by ? OTHERS : undefined }, abort).catch((problem) => (problem.status === 422 ? null : Promise.reject(problem))) : null,
       ]);
       return { now, before };
     },
@@ -82,12 +84,15 @@ export default function Statistics() {
     else series.push({ label, tone: "accent", values: points.map(pick) });
     if (before && !by) series.push({ label: "Compared", tone: "mute", dash: true, values: shrink(before.total.points).slice(0, points.length).map(pick) });
   }
+  const moment = (name, label) => html`<label class="row small mute" title=${zoned()}>${label} <input type="datetime-local" value=${toInput(param(name))} onChange=${(event) => setQuery({ [name]: ofInput(event.currentTarget.value) || null })} /></label>`;
   const shown = compare && (COMPARED[compare] ? compare : "other");
   const show = (begin, end) => go(url("/deliveries", { from: iso(begin * 1000), to: iso(end * 1000) }));
   const past = before?.total.summary;
   const list = (query) => now && url("/deliveries", { ...query, from: now.from, to: now.to });
-  const earlier = (group) => before?.groups.find((one) => one.group === group.group)?.summary;
-  const compared = (group, name) => html`<div class="cellsub">${change(group.summary[name], earlier(group)?.[name])}</div>`;
+  const compared = (group, name) => {
+    const was = before?.groups.find((one) => one.group === group.group)?.summary[name] ?? (before?.groups.length < OTHERS ? 0 : undefined);
+    return html`<div class="cellsub">${change(group.summary[name], was)}</div>`;
+  };
   const linked = (group, status, value, tone = "") => {
     const target = to(group.group);
     return html`${target ? html`<a class=${tone} href=${target + (status && `&status=${status}`)}>${count(value)}</a>` : count(value)}${compared(group, status || "attempts")}`;
@@ -106,19 +111,20 @@ export default function Statistics() {
             .filter(([key]) => !((by === "subscription" || by === "outcome") && key === "events") && !(by === "outcome" && key !== "attempts" && !key.startsWith("p")))
             .map(([key, [text]]) => html`<option key=${key} value=${key} selected=${key === metric}>${text}</option>`)}
         </select>
-        <label>until <input type="datetime-local" title=${`${zoned()}. Empty: now`} value=${toInput(until)} onChange=${(event) => setQuery({ to: ofInput(event.currentTarget.value) })} /></label>
-        <label>compared with <select onChange=${(event) => setQuery({ compare: event.currentTarget.value === "other" ? now?.from : event.currentTarget.value })}>
-          <option value="">nothing</option>
-          ${Object.entries(COMPARED).map(([key, text]) => html`<option key=${key} value=${key} selected=${key === shown}>${text}</option>`)}
-        </select></label>
-        ${shown === "other" && html`<input type="datetime-local" aria-label="Beginning of the compared period" title=${zoned()} value=${toInput(compare)} onChange=${(event) => setQuery({ compare: ofInput(event.currentTarget.value) || null })} />`}
+        <select aria-label="Compare" onChange=${(event) => setQuery({ compare: event.currentTarget.value === "other" ? now?.from : event.currentTarget.value })}>
+          <option value="">Not compared</option>
+          ${Object.entries(COMPARED).map(([key, text]) => html`<option key=${key} value=${key} selected=${key === shown}>Compared with ${text}</option>`)}
+        </select>
+        ${shown === "other" && moment("compare", "Compared from")}
+        ${moment("to", "Until")}
+        ${shown && now && !before && html`<span class="small tone-warn">Nothing is kept of the compared period.</span>`}
       </div>
       <${Failure} error=${query.error} retry=${query.refresh} compact=${Boolean(now)} />
       <div class="tiles">
-        <${Tile} label="Events" value=${summary ? compact(summary.events || 0) : "…"} href=${now && url("/events", { from: now.from, to: now.to })} note=${summary && change(summary.events, past?.events)} />
+        <${Tile} label="Events" value=${summary ? compact(summary.events || 0) : "…"} href=${now && url("/events", { from: now.from, to: now.to })} note=${summary && change(summary.events || 0, past?.events)} />
         <${Ended} summary=${summary} past=${past} list=${list} />
         <${Median} summary=${summary} past=${past} href=${list({})} />
-        <${Tile} label="Latency, 99%" value=${summary ? millis(summary.latency_ms?.p99) : "…"} href=${list({})} note=${past && `${millis(past.latency_ms?.p99)} in the compared`} />
+        <${Tile} label="Latency, 99%" value=${summary ? millis(summary.latency_ms?.p99) : "…"} href=${list({})} note=${past && `was ${millis(past.latency_ms?.p99)}`} />
       </div>
       <${Card} title=${by ? `${label} by ${GROUPS.find(([key]) => key === by)[1].toLowerCase()}` : label}>
         ${!now && !query.error && html`<${Skeleton} rows=${7} />`}
