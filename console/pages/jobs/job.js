@@ -75,6 +75,7 @@ function Body({ job }) {
   };
   // A search of deliveries takes neither events nor, for what was replayed to another subscription, that one.
   const findable = !isOfEvents(job) && !filter.event_ids.length;
+  const all = findable ? list() : undefined;
   const outcome = (status) => (findable && !job.to_subscription_id ? list({ status }) : undefined);
   const elapsed = job.started_at ? (Date.parse(job.ended_at || job.moved_at || job.started_at) - Date.parse(job.started_at)) / 1000 : 0;
   return html`
@@ -92,9 +93,9 @@ function Body({ job }) {
       ${job.error && html`<div class="note warn"><${Icon} name="warn" /><span class="break">${job.error}</span></div>`}
     <//>
     <div class="tiles">
-      <${Tile} label="Done" value=${count(counts.done)} href=${findable ? list() : undefined} note=${{ retry: "made pending again", replay: "replayed", cancel: "cancelled", erase: "erased" }[job.kind] || ""} />
-      <${Tile} label="Skipped" value=${count(counts.skipped)} note="changed meanwhile" />
-      <${Tile} label="Gone" value=${count(counts.gone)} note="payload no longer kept" />
+      <${Tile} label="Done" value=${count(counts.done)} href=${all} note=${{ retry: "made pending again", replay: "replayed", cancel: "cancelled", erase: "erased" }[job.kind] || ""} />
+      <${Tile} label="Skipped" value=${count(counts.skipped)} href=${all} note="changed meanwhile" />
+      <${Tile} label="Gone" value=${count(counts.gone)} href=${all} note="payload no longer kept" />
       ${results &&
       html`
         <${Tile} label="Delivered since" tone="ok" value=${count(results.delivered)} href=${outcome("delivered")} />
