@@ -26,6 +26,7 @@ TABLES = (
     "delivery_queue",
     "delivery_stats",
     "hourly_stats",
+    "refusals",
     "idempotency_keys",
     "subscriptions",
     "subscription_health",

@@ -101,6 +101,39 @@ GROUP BY event_type
 ORDER BY sum(volume) DESC, event_type
 LIMIT $5
 
+-- add_refusals --
+-- Adds refused events to their hours: $1 tenants, $2 subscriptions (null: none), $3 reasons, $4 numbers, $5 when the last was
+-- refused, which is not after now. Gateways do not know which subscriptions there are: of those that the tenant never had, which
+-- anybody can make up, all are one. In the order of the key, so that gateways wait for each other and never deadlock.
+INSERT INTO refusals AS r (hour, tenant_id, subscription_id, reason, events, last_at)
+SELECT date_trunc('hour', least(c.last_at, now()), 'UTC') AS hour, t.id,
+       coalesce(s.id, '00000000-0000-0000-0000-000000000000') AS subscription_id, c.reason, sum(c.events)::bigint,
+       max(least(c.last_at, now()))
+FROM unnest($1::text[], $2::uuid[], $3::text[], $4::bigint[], $5::timestamptz[])
+    AS c (tenant_id, subscription_id, reason, events, last_at)
+JOIN tenants t ON t.id = c.tenant_id
+LEFT JOIN subscriptions s ON s.id = c.subscription_id AND s.tenant_id = c.tenant_id
+GROUP BY 1, 2, 3, 4
+ORDER BY 2, 1, 3, 4
+ON CONFLICT (tenant_id, hour, subscription_id, reason) DO UPDATE
+SET events = r.events + excluded.events, last_at = greatest(r.last_at, excluded.last_at)
+
+-- select_refusals --
+-- Sums up the refused events of tenants ($1) for subscriptions ($2; empty: all) in the hours from $3 to before $4: the $5 largest
+-- counts, and the number of all events. Of more than $6 rows of a tenant, for any subscription, the newest count. Ranges as in
+-- rank_subscriptions.
+SELECT subscription_id, reason, sum(events)::bigint AS events, max(last_at) AS last_at,
+       (sum(sum(events)) OVER ())::bigint AS all_events
+FROM unnest($1::text[]) AS tenant (id) CROSS JOIN LATERAL (
+    SELECT subscription_id, reason, events, last_at FROM refusals
+    WHERE (tenant_id, hour) >= (tenant.id, $3) AND (tenant_id, hour) < (tenant.id, $4)
+    ORDER BY tenant_id DESC, hour DESC LIMIT $6
+) AS counted
+WHERE cardinality($2::uuid[]) = 0 OR subscription_id = ANY($2)
+GROUP BY 1, 2
+ORDER BY 3 DESC, 4 DESC, 1, 2
+LIMIT $5
+
 -- begin_rollup --
 -- Settings of a roll-up's transaction. The newest minutes are not in the planner's statistics yet, so it takes them for
 -- empty, reads whole tables and sorts (five times dearer): say that it is block range indices and hashing. And an end
@@ -312,6 +345,11 @@ UPDATE hourly_state SET rolled_up_to = $1::timestamptz + interval '1 hour'
 -- Deletes up to $2 rows of hours more than $1 ago.
 DELETE FROM hourly_stats
 WHERE ctid = ANY (ARRAY(SELECT ctid FROM hourly_stats WHERE hour < now() - $1::interval ORDER BY hour LIMIT $2))
+
+-- delete_old_refusals --
+-- The same of refused events.
+DELETE FROM refusals
+WHERE ctid = ANY (ARRAY(SELECT ctid FROM refusals WHERE hour < now() - $1::interval ORDER BY hour LIMIT $2))
 
 -- delete_old_ends --
 -- Deletes up to $2 ends of deliveries whose minutes settled: more than $1 before the newest roll-up.

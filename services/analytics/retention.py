@@ -59,6 +59,7 @@ async def run_once(stats: StatsStore, settings: AnalyticsSettings) -> None:
                 metrics.RETENTION_OVERDUE.set(0)
     await _delete_all(stats.delete_old, settings.retention + STATS_EXTRA)
     await _delete_all(stats.delete_old_hours, settings.stats_retention + HOURS_EXTRA)
+    await _delete_all(stats.delete_old_refusals, settings.stats_retention + HOURS_EXTRA)
     await _delete_all(stats.delete_old_ends, SETTLE)
     await _delete_all(stats.delete_old_audit_entries, settings.audit_retention)
 

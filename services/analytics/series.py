@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import TypeAlias
 from uuid import UUID
 from weakref import WeakValueDictionary
 
@@ -41,6 +42,10 @@ class Group(StrEnum):
     OUTCOME = "outcome"
     SUBSCRIPTION = "subscription"
     EVENT_TYPE = "event-type"
+
+
+# Requests that say from when to when, and for which subscriptions.
+Ranged: TypeAlias = analytics_pb2.GetStatsSeriesRequest | analytics_pb2.GetRefusalsRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,23 +93,13 @@ class Ages:
 def parse(request: analytics_pb2.GetStatsSeriesRequest, tenant_id: str | None, now: datetime, ages: Ages) -> Query:
     """Return what is asked for; InvalidArgument names the field at fault, and the smallest step that fits."""
     group_by = _group(request)
-    subscription_ids = _subscriptions(request, group_by)
-    end = min(conversion.moment("to_time", request.to_time) if request.HasField("to_time") else now, now)
-    oldest = now - max(ages.minutes, ages.hours) - LATENESS
-    days = (now - oldest).days
-    if end <= oldest:
-        raise errors.InvalidArgument.field("to_time", f"must be within the last {days} days (STATS_RETENTION_DAYS)")
-    if request.HasField("from_time"):
-        start = conversion.moment("from_time", request.from_time)
-    else:
-        start = max(end - min(DEFAULT_RANGE, ages.minutes), oldest)
-    if start >= end:
-        raise errors.InvalidArgument.field("from_time", "must be before to, and before now")
-    if start < oldest:
-        raise errors.InvalidArgument.field("from_time", f"must be within the last {days} days (STATS_RETENTION_DAYS)")
+    subscription_ids = subscriptions(request)
+    if subscription_ids and group_by is Group.EVENT_TYPE:
+        raise errors.InvalidArgument.field("subscription_ids", "cannot be combined with group_by=event_type")
+    start, end = period(request, now, oldest=max(ages.minutes, ages.hours), default=min(DEFAULT_RANGE, ages.minutes))
     groups = _groups(request, group_by, subscription_ids)
     step = _step(request, start, end, now, ages, groups)
-    first, last = _floor(start, step), _ceil(end, step)
+    first, last = floor(start, step), ceil(end, step)
     steps = (last - first) // step
     if groups is None:
         groups = max(1, min(DEFAULT_GROUPS, MOST_GROUPED_POINTS // steps))
@@ -119,20 +114,40 @@ def parse(request: analytics_pb2.GetStatsSeriesRequest, tenant_id: str | None, n
     )
 
 
+def period(request: Ranged, now: datetime, *, oldest: timedelta, default: timedelta) -> tuple[datetime, datetime]:
+    """Return from when to when a request asks, which goes back `oldest`; InvalidArgument names the field at fault.
+
+    `default` is how long before its end it begins where it does not say.
+    """
+    first = now - oldest - LATENESS
+    too_old = f"must be within the last {oldest.days} days (STATS_RETENTION_DAYS)"
+    end = min(conversion.moment("to_time", request.to_time) if request.HasField("to_time") else now, now)
+    if end <= first:
+        raise errors.InvalidArgument.field("to_time", too_old)
+    if request.HasField("from_time"):
+        start = conversion.moment("from_time", request.from_time)
+    else:
+        start = max(end - default, first)
+    if start >= end:
+        raise errors.InvalidArgument.field("from_time", "must be before to, and before now")
+    if start < first:
+        raise errors.InvalidArgument.field("from_time", too_old)
+    return start, end
+
+
+def subscriptions(request: Ranged) -> tuple[UUID, ...]:
+    """Return the subscriptions that a request names, each once; InvalidArgument for too many."""
+    if len(request.subscription_ids) > MOST_SUBSCRIPTIONS:
+        raise errors.InvalidArgument.field("subscription_ids", f"must be at most {MOST_SUBSCRIPTIONS}")
+    parsed = (ids.parse("subscription_ids", text) for text in request.subscription_ids)
+    return tuple(dict.fromkeys(parsed))
+
+
 def _group(request: analytics_pb2.GetStatsSeriesRequest) -> Group | None:
     text = conversion.texts(analytics_pb2.StatsGroup.DESCRIPTOR).get(request.group_by)
     if text is None and request.group_by:
         raise errors.InvalidArgument.field("group_by", "must be outcome, subscription or event_type")
     return None if text is None else Group(text)
-
-
-def _subscriptions(request: analytics_pb2.GetStatsSeriesRequest, group_by: Group | None) -> tuple[UUID, ...]:
-    if len(request.subscription_ids) > MOST_SUBSCRIPTIONS:
-        raise errors.InvalidArgument.field("subscription_ids", f"must be at most {MOST_SUBSCRIPTIONS}")
-    if request.subscription_ids and group_by is Group.EVENT_TYPE:
-        raise errors.InvalidArgument.field("subscription_ids", "cannot be combined with group_by=event_type")
-    parsed = (ids.parse("subscription_ids", text) for text in request.subscription_ids)
-    return tuple(dict.fromkeys(parsed))
 
 
 def _groups(
@@ -157,7 +172,7 @@ def _step(
     groups: int | None,
 ) -> timedelta:
     def fits(step: timedelta, most_points: int) -> bool:
-        points = (_ceil(end, step) - _floor(start, step)) // step
+        points = (ceil(end, step) - floor(start, step)) // step
         reaches = start >= now - ages.of(step) - LATENESS
         return reaches and points <= most_points and points * (groups or 1) <= MOST_GROUPED_POINTS
 
@@ -196,11 +211,13 @@ def _too_many(groups: int | None) -> str:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def _floor(moment: datetime, step: timedelta) -> datetime:
+def floor(moment: datetime, step: timedelta) -> datetime:
+    """Return the begin of the step that a moment is in."""
     return moment - (moment - _EPOCH) % step
 
 
-def _ceil(moment: datetime, step: timedelta) -> datetime:
+def ceil(moment: datetime, step: timedelta) -> datetime:
+    """Return the end of the step that a moment is in, or the moment if a step ends there."""
     return moment + (_EPOCH - moment) % step
 
 
@@ -376,7 +393,7 @@ class _Reading:
         by_type = query.group_by is Group.EVENT_TYPE
         middle = min(max(self._hours_to, query.start), query.end)
         names = await self._store.largest(
-            self._tenants, _floor(query.start, HOUR), middle, query.end, query.limit, by_type=by_type
+            self._tenants, floor(query.start, HOUR), middle, query.end, query.limit, by_type=by_type
         )
         if by_type:
             found = await self._series((ALL_SUBSCRIPTIONS,), names, by_type=True)

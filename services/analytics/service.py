@@ -7,7 +7,7 @@ from uuid import UUID
 from google.protobuf import duration_pb2
 
 from protos.webhook.v1 import analytics_pb2, analytics_pb2_grpc
-from services.analytics import series, statistics
+from services.analytics import refusals, series, statistics
 from services.analytics.settings import AnalyticsSettings
 from services.analytics.store import StatsStore
 from services.platform import errors, ids
@@ -25,6 +25,7 @@ class AnalyticsService(analytics_pb2_grpc.AnalyticsServiceServicer):
     def __init__(self, store: StatsStore, settings: AnalyticsSettings) -> None:
         self._store = store
         self._retention = settings.retention
+        self._stats_retention = settings.stats_retention
         self._ages = series.Ages(minutes=settings.retention, hours=settings.stats_retention)
         self._series = series.Reader(store, age_seconds=settings.rollup_interval_seconds)
 
@@ -66,6 +67,28 @@ class AnalyticsService(analytics_pb2_grpc.AnalyticsServiceServicer):
         if query.subscription_ids:
             await self._check_subscriptions(tenant_id, query.subscription_ids)
         return await self._series.get(query)
+
+    async def GetRefusals(
+        self, request: analytics_pb2.GetRefusalsRequest, _context: Context
+    ) -> analytics_pb2.GetRefusalsResponse:
+        """Sum up refused events by subscription and reason.
+
+        InvalidArgument names the field; NotFound when the tenant never had one of the subscriptions.
+        """
+        tenant_id = identity.tenant_of_list(request.tenant_id)
+        query = refusals.parse(request, datetime.now(UTC), self._stats_retention)
+        if query.subscription_ids:
+            await self._check_subscriptions(tenant_id, query.subscription_ids)
+        found = await self._store.refusals(tenant_id, query.subscription_ids, query.start, query.end, query.limit)
+        return refusals.message(query, *found)
+
+    async def AddRefusals(
+        self, request: analytics_pb2.AddRefusalsRequest, _context: Context
+    ) -> analytics_pb2.AddRefusalsResponse:
+        """Add the refused events that a gateway counted; InvalidArgument names the field."""
+        if counts := refusals.added(request):
+            await self._store.add_refusals(counts)
+        return analytics_pb2.AddRefusalsResponse()
 
     async def _check_subscriptions(self, tenant_id: str | None, subscription_ids: Sequence[UUID]) -> None:
         missing = await self._store.missing_subscriptions(tenant_id, subscription_ids)

@@ -25,6 +25,8 @@ OTHER_TYPES = "other"
 MOST_TYPES = 200
 # Rows of a tenant's hours, and of its minutes, that are read to find its largest subscriptions or types: the newest.
 RANKED_ROWS = 20_000
+# Rows of refused events of a tenant that are summed up: the newest.
+REFUSAL_ROWS = 200_000
 # Roll-ups and detaching a partition may outlast the pool's ten seconds.
 LONG_STATEMENT_TIMEOUT_SECONDS = 60.0
 CONNECT_TIMEOUT_SECONDS = 5.0
@@ -48,6 +50,19 @@ class Cell(Bucket):
     subscription_id: UUID
     event_type: str
     start: datetime
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Refusals:
+    """Events that were refused by one reason."""
+
+    # None: of all tenants.
+    tenant_id: str | None
+    # None: for no subscription that the tenant has or had.
+    subscription_id: UUID | None
+    reason: str
+    events: int
+    last_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +197,46 @@ class StatsStore:
                 await connection.execute(_queries["finish_hour"], hour)
             return hour
 
+    async def add_refusals(self, refusals: Sequence[Refusals]) -> None:
+        """Add refused events to their hours; those of tenants that do not exist are left out."""
+        await self._pool.execute(
+            _queries["add_refusals"],
+            [one.tenant_id for one in refusals],
+            [one.subscription_id for one in refusals],
+            [one.reason for one in refusals],
+            [one.events for one in refusals],
+            [one.last_at for one in refusals],
+        )
+
+    async def refusals(
+        self,
+        tenant_id: str | None,
+        subscription_ids: Sequence[UUID],
+        start: datetime,
+        end: datetime,
+        limit: int,
+        *,
+        most_rows: int = REFUSAL_ROWS,
+    ) -> tuple[int, list[Refusals]]:
+        """Return how many events were refused in the hours from `start` to before `end`, and the largest counts.
+
+        They are those of all tenants for None, and for all subscriptions, and none, if none are given.
+        """
+        tenants = await self.tenants(tenant_id)
+        query = _queries["select_refusals"]
+        rows = await self._pool.fetch(query, tenants, subscription_ids, start, end, limit, most_rows)
+        counts = [
+            Refusals(
+                tenant_id=tenant_id,
+                subscription_id=None if row["subscription_id"] == ALL_SUBSCRIPTIONS else row["subscription_id"],
+                reason=row["reason"],
+                events=row["events"],
+                last_at=row["last_at"],
+            )
+            for row in rows
+        ]
+        return (rows[0]["all_events"] if rows else 0), counts
+
     @contextlib.asynccontextmanager
     async def turn(self) -> AsyncIterator[Turn | None]:
         """Yield the turn to roll up, committed at the end of the context; None while another copy has it.
@@ -206,6 +261,10 @@ class StatsStore:
     async def delete_old_hours(self, age: timedelta, limit: int) -> int:
         """Delete up to `limit` rows of hours that are older than `age`; return how many it deleted."""
         return await self._delete("delete_old_hours", age, limit)
+
+    async def delete_old_refusals(self, age: timedelta, limit: int) -> int:
+        """Delete up to `limit` rows of refused events that are older than `age`; return how many it deleted."""
+        return await self._delete("delete_old_refusals", age, limit)
 
     async def delete_old_ends(self, age: timedelta, limit: int) -> int:
         """Delete up to `limit` ends of deliveries `age` before the newest roll-up; return how many it deleted."""

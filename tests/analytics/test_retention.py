@@ -311,6 +311,21 @@ async def test_retention_keeps_hours_for_the_days_that_are_set(
     assert 31 <= await pool.fetchval("SELECT count(*) FROM hourly_stats") <= 32
 
 
+async def test_retention_keeps_refusals_for_the_days_that_are_set(
+    store: StatsStore, settings: AnalyticsSettings, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "DELETE_ROWS", 10)
+    await pool.execute(
+        "INSERT INTO refusals (hour, tenant_id, subscription_id, reason, events, last_at)"
+        " SELECT date_trunc('hour', now()) - n * interval '1 day', 'default', gen_random_uuid(), 'NOT_FOUND', 1, now()"
+        " FROM generate_series(0, 99) AS n"
+    )
+
+    await retention.run_once(store, settings.model_copy(update={"stats_retention_days": 30}))
+
+    assert 31 <= await pool.fetchval("SELECT count(*) FROM refusals") <= 32
+
+
 async def test_retention_keeps_ends_until_a_roll_up_has_settled_them(
     store: StatsStore, rows: Rows, settings: AnalyticsSettings, pool: Pool
 ) -> None:

@@ -412,6 +412,12 @@ CASES: Mapping[str, Made] = {
     "AnalyticsService/GetStatsSeries": always(
         analytics_pb2.GetStatsSeriesRequest(group_by=analytics_pb2.STATS_GROUP_OUTCOME)
     ),
+    "AnalyticsService/GetRefusals": always(analytics_pb2.GetRefusalsRequest()),
+    "AnalyticsService/AddRefusals": always(
+        analytics_pb2.AddRefusalsRequest(
+            counts=[analytics_pb2.RefusalCount(tenant_id="default", reason="NOT_FOUND", events=1)]
+        )
+    ),
     "AccessService/Authenticate": made_by(key, lambda made: access_pb2.AuthenticateRequest(key=made.key)),
     "AccessService/CreateTenant": new_tenant,
     "AccessService/GetTenant": made_by(tenant, lambda made: access_pb2.GetTenantRequest(id=made)),

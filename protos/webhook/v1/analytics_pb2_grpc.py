@@ -45,6 +45,16 @@ class AnalyticsServiceStub:
                 request_serializer=webhook_dot_v1_dot_analytics__pb2.GetStatsSeriesRequest.SerializeToString,
                 response_deserializer=webhook_dot_v1_dot_analytics__pb2.GetStatsSeriesResponse.FromString,
                 _registered_method=True)
+        self.GetRefusals = channel.unary_unary(
+                '/webhook.v1.AnalyticsService/GetRefusals',
+                request_serializer=webhook_dot_v1_dot_analytics__pb2.GetRefusalsRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_analytics__pb2.GetRefusalsResponse.FromString,
+                _registered_method=True)
+        self.AddRefusals = channel.unary_unary(
+                '/webhook.v1.AnalyticsService/AddRefusals',
+                request_serializer=webhook_dot_v1_dot_analytics__pb2.AddRefusalsRequest.SerializeToString,
+                response_deserializer=webhook_dot_v1_dot_analytics__pb2.AddRefusalsResponse.FromString,
+                _registered_method=True)
 
 
 class AnalyticsServiceServicer:
@@ -65,6 +75,21 @@ class AnalyticsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetRefusals(self, request, context):
+        """Returns how many events of a tenant were refused at gateways, by subscription and reason.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddRefusals(self, request, context):
+        """Adds refused events that a gateway counted. Requires the service key. A call without a response is repeated, so events may
+        be added twice.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AnalyticsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -77,6 +102,16 @@ def add_AnalyticsServiceServicer_to_server(servicer, server):
                     servicer.GetStatsSeries,
                     request_deserializer=webhook_dot_v1_dot_analytics__pb2.GetStatsSeriesRequest.FromString,
                     response_serializer=webhook_dot_v1_dot_analytics__pb2.GetStatsSeriesResponse.SerializeToString,
+            ),
+            'GetRefusals': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRefusals,
+                    request_deserializer=webhook_dot_v1_dot_analytics__pb2.GetRefusalsRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_analytics__pb2.GetRefusalsResponse.SerializeToString,
+            ),
+            'AddRefusals': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddRefusals,
+                    request_deserializer=webhook_dot_v1_dot_analytics__pb2.AddRefusalsRequest.FromString,
+                    response_serializer=webhook_dot_v1_dot_analytics__pb2.AddRefusalsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -134,6 +169,60 @@ class AnalyticsService:
             '/webhook.v1.AnalyticsService/GetStatsSeries',
             webhook_dot_v1_dot_analytics__pb2.GetStatsSeriesRequest.SerializeToString,
             webhook_dot_v1_dot_analytics__pb2.GetStatsSeriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRefusals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.AnalyticsService/GetRefusals',
+            webhook_dot_v1_dot_analytics__pb2.GetRefusalsRequest.SerializeToString,
+            webhook_dot_v1_dot_analytics__pb2.GetRefusalsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddRefusals(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/webhook.v1.AnalyticsService/AddRefusals',
+            webhook_dot_v1_dot_analytics__pb2.AddRefusalsRequest.SerializeToString,
+            webhook_dot_v1_dot_analytics__pb2.AddRefusalsResponse.FromString,
             options,
             channel_credentials,
             insecure,

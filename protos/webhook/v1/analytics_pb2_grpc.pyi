@@ -37,6 +37,12 @@ class AnalyticsServiceStub:
     """Sums up what happened to a tenant, or to one of its subscriptions, over a window that ends now."""
     GetStatsSeries: _grpc.UnaryUnaryMultiCallable[_analytics_pb2.GetStatsSeriesRequest, _analytics_pb2.GetStatsSeriesResponse]
     """Returns statistics over time, of a tenant or of many subscriptions, in total and by group."""
+    GetRefusals: _grpc.UnaryUnaryMultiCallable[_analytics_pb2.GetRefusalsRequest, _analytics_pb2.GetRefusalsResponse]
+    """Returns how many events of a tenant were refused at gateways, by subscription and reason."""
+    AddRefusals: _grpc.UnaryUnaryMultiCallable[_analytics_pb2.AddRefusalsRequest, _analytics_pb2.AddRefusalsResponse]
+    """Adds refused events that a gateway counted. Requires the service key. A call without a response is repeated, so events may
+    be added twice.
+    """
 
 @_typing.type_check_only
 class AnalyticsServiceAsyncStub(AnalyticsServiceStub):
@@ -47,6 +53,12 @@ class AnalyticsServiceAsyncStub(AnalyticsServiceStub):
     """Sums up what happened to a tenant, or to one of its subscriptions, over a window that ends now."""
     GetStatsSeries: _aio.UnaryUnaryMultiCallable[_analytics_pb2.GetStatsSeriesRequest, _analytics_pb2.GetStatsSeriesResponse]  # type: ignore[assignment]
     """Returns statistics over time, of a tenant or of many subscriptions, in total and by group."""
+    GetRefusals: _aio.UnaryUnaryMultiCallable[_analytics_pb2.GetRefusalsRequest, _analytics_pb2.GetRefusalsResponse]  # type: ignore[assignment]
+    """Returns how many events of a tenant were refused at gateways, by subscription and reason."""
+    AddRefusals: _aio.UnaryUnaryMultiCallable[_analytics_pb2.AddRefusalsRequest, _analytics_pb2.AddRefusalsResponse]  # type: ignore[assignment]
+    """Adds refused events that a gateway counted. Requires the service key. A call without a response is repeated, so events may
+    be added twice.
+    """
 
 class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Statistics from minutes and hours. Served by the analytics service."""
@@ -66,5 +78,23 @@ class AnalyticsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_analytics_pb2.GetStatsSeriesResponse, _abc.Awaitable[_analytics_pb2.GetStatsSeriesResponse]]:
         """Returns statistics over time, of a tenant or of many subscriptions, in total and by group."""
+
+    @_abc_1.abstractmethod
+    def GetRefusals(
+        self,
+        request: _analytics_pb2.GetRefusalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_analytics_pb2.GetRefusalsResponse, _abc.Awaitable[_analytics_pb2.GetRefusalsResponse]]:
+        """Returns how many events of a tenant were refused at gateways, by subscription and reason."""
+
+    @_abc_1.abstractmethod
+    def AddRefusals(
+        self,
+        request: _analytics_pb2.AddRefusalsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_analytics_pb2.AddRefusalsResponse, _abc.Awaitable[_analytics_pb2.AddRefusalsResponse]]:
+        """Adds refused events that a gateway counted. Requires the service key. A call without a response is repeated, so events may
+        be added twice.
+        """
 
 def add_AnalyticsServiceServicer_to_server(servicer: AnalyticsServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

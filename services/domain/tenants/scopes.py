@@ -212,4 +212,5 @@ NARROWED: Mapping[str, Narrow] = {
     "JobService/CancelJob": _leave,
     "AnalyticsService/GetStats": _subscription(),
     "AnalyticsService/GetStatsSeries": _series,
+    "AnalyticsService/GetRefusals": _series,
 }

@@ -172,6 +172,9 @@ RULES: Mapping[str, Rule] = {
     "/webhook.v1.JobService/CancelJob": _RECOVER,
     "/webhook.v1.AnalyticsService/GetStats": _LIST,
     "/webhook.v1.AnalyticsService/GetStatsSeries": _LIST,
+    "/webhook.v1.AnalyticsService/GetRefusals": _LIST,
+    # Each count states its tenant.
+    "/webhook.v1.AnalyticsService/AddRefusals": Rule(Role.SERVICE, Service.ALONE),
     "/webhook.v1.AccessService/Authenticate": Rule(Role.SERVICE, Service.ALONE),
     "/webhook.v1.AccessService/CreateTenant": _ADMIN,
     "/webhook.v1.AccessService/GetTenant": _ADMIN,

@@ -56,6 +56,7 @@ EXEMPT: Mapping[str, str] = {
     "webhook.v1.AccessService.ExchangePortalLink": "test_portal_links.py: the customer who opens the link does it",
     "webhook.v1.SubscriptionService.CheckIngestToken": "changes nothing",
     "webhook.v1.SubscriptionService.PreviewTemplate": "changes nothing",
+    "webhook.v1.AnalyticsService.AddRefusals": "counts what changed nothing",
     "webhook.v1.SystemService.NoteProcess": "says only that a process of the service is there",
     "preview_template": "changes nothing",
     "webhook.v1.IngestService.CheckFilter": "changes nothing",

@@ -32,6 +32,7 @@ ALONE = {
     "/webhook.v1.AccessService/CompleteSignIn",
     "/webhook.v1.AccessService/GetPortalLink",
     "/webhook.v1.AccessService/ExchangePortalLink",
+    "/webhook.v1.AnalyticsService/AddRefusals",
     "/webhook.v1.CatalogService/GetPublishedCatalog",
     "/webhook.v1.IngestService/BatchIngest",
     "/webhook.v1.SubscriptionService/CheckIngestToken",
