@@ -10,7 +10,9 @@ import structlog
 from protos.webhook.v1 import access_pb2_grpc, ingest_pb2_grpc, subscriptions_pb2_grpc
 from services.domain import presence
 from services.gateway import app
+from services.gateway.accept import refusals as refusals_of
 from services.gateway.accept.batches import IngestBatches
+from services.gateway.accept.refusals import Refusals
 from services.gateway.accept.routes import IngestTokens
 from services.gateway.resources.stream import Streams
 from services.gateway.settings import GatewaySettings
@@ -68,6 +70,7 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
         tokens = IngestTokens(subscriptions_pb2_grpc.SubscriptionServiceStub(asking), retries)
         backends.watch(process.health, channels)
         streams = Streams()
+        refusals = Refusals(clock)
         gateway = app.create(
             services,
             batches,
@@ -79,17 +82,19 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
             local_only=settings.development,
             tracer=process.tracer,
             streams=streams,
+            refusals=refusals,
         )
 
         def grace_seconds() -> float:
             return process.seconds_to_stop(settings.shutdown_grace_seconds) / 2
 
-        async with server.serving(gateway, listener, name="gateway", grace_seconds=grace_seconds) as drain:
-            process.on_drain(drain)
-            process.on_drain(streams.end)
-            log.info("gateway is listening", port=listener.getsockname()[1])
-            yield
-        await batches.drained()
+        async with refusals_of.flushed(process, refusals, services.analytics):
+            async with server.serving(gateway, listener, name="gateway", grace_seconds=grace_seconds) as drain:
+                process.on_drain(drain)
+                process.on_drain(streams.end)
+                log.info("gateway is listening", port=listener.getsockname()[1])
+                yield
+            await batches.drained()
 
 
 ROLE = lifecycle.Role(name="gateway", settings=GatewaySettings, serve=serve)

@@ -7,6 +7,7 @@ from services.gateway.accept import documentation, routes
 from services.gateway.accept.batches import IngestBatches
 from services.gateway.accept.cloudevents import documentation as cloudevents_documentation
 from services.gateway.accept.cloudevents import routes as cloudevents
+from services.gateway.accept.refusals import Refusals
 from services.gateway.accept.routes import IngestTokens
 from services.gateway.console import oidc, portal, published, sessions
 from services.gateway.console.pages import Console
@@ -53,16 +54,20 @@ def create(
     local_only: bool = False,
     tracer: Tracer | None = None,
     streams: Streams | None = None,
+    refusals: Refusals | None = None,
 ) -> ASGIApp:
     """Return the application; payloads may have up to `max_payload_bytes`.
 
     It has /metrics, /healthz and /readyz if `serve_operations`; the metrics port always does. Where no key is required,
     `local_only` serves no requests that are addressed to another machine, or made by another website.
     """
-    accept = routes.routes(batches, tokens, max_payload_bytes=max_payload_bytes)
+    refusals = Refusals() if refusals is None else refusals
+    accept = routes.routes(batches, refusals, tokens, max_payload_bytes=max_payload_bytes)
     by_token = [route for route in accept if route.path == routes.TOKEN_PATH]
-    taking, handshakes = cloudevents.make(batches, tokens, max_payload_bytes=max_payload_bytes)
-    accept += [*taking, *handshakes]
+    taking, handshakes = cloudevents.make(batches, refusals, tokens, max_payload_bytes=max_payload_bytes)
+    accept += taking
+    limited = routes.Limited(accept, refusals)
+    accept += handshakes
     api = described(services, with_operations=serve_operations)
     api.state.streams = streams or Streams()
     api.routes.extend(accept)
@@ -88,6 +93,7 @@ def create(
         callers,
         open_routes,
         local_only=local_only,
+        on_limited=limited.note,
     )
     templates = middleware.Templates(api.routes)
     metered = middleware.Metered(middleware.WellFormed(known, routes.SINGLE_HEADERS), templates)

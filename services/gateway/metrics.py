@@ -25,6 +25,10 @@ FILTERED = Counter("webhook_http_events_filtered_total", "Requests whose event w
 REJECTED = Counter(
     "webhook_http_events_rejected_total", "Requests whose event was refused, by reason code.", ["reason"]
 )
+REFUSALS_UNCOUNTED = Counter(
+    "webhook_http_refusals_uncounted_total",
+    "Refused events that their tenant's statistics do not have, because too much waited for analytics.",
+)
 ACCEPT_SECONDS = Histogram(
     "webhook_accept_duration_seconds",
     "Time from the end of a request to the commit of its event.",

@@ -10,6 +10,7 @@ import pytest_asyncio
 from dev.harness.api import TLS
 from services.gateway import app
 from services.gateway.accept.batches import IngestBatches
+from services.gateway.accept.refusals import Refusals
 from services.gateway.accept.routes import IngestTokens
 from services.gateway.settings import GatewaySettings
 from services.gateway.web import backends as readiness
@@ -33,6 +34,7 @@ async def gateway(
     serve_operations: bool = True,
     accept_timeout_seconds: float = 2.0,
     local_only: bool = False,
+    refusals: Refusals | None = None,
 ) -> AsyncIterator[str]:
     """Serve a gateway for the services on that port, in development mode or not, and yield its URL."""
     settings = GatewaySettings(
@@ -60,6 +62,7 @@ async def gateway(
             max_payload_bytes=MAX_PAYLOAD_BYTES,
             serve_operations=serve_operations,
             local_only=local_only,
+            refusals=refusals,
         )
         async with server.serving(application, listener, name="gateway", grace_seconds=2):
             yield f"http://127.0.0.1:{port}"

@@ -146,6 +146,9 @@ class Services(
         self.rendered = subscriptions_pb2.PreviewTemplateResponse()
         self.stats = analytics_pb2.Stats()
         self.series = analytics_pb2.GetStatsSeriesResponse()
+        self.refusals = analytics_pb2.GetRefusalsResponse()
+        # What gateways added.
+        self.refused: list[analytics_pb2.RefusalCount] = []
         self.system = system_pb2.GetSystemResponse(
             looked_at=NOW, database=system_pb2.Database(version="18.1", migrated_at=NOW)
         )
@@ -404,6 +407,15 @@ class Services(
     async def GetStatsSeries(self, request: Any, _context: Context) -> analytics_pb2.GetStatsSeriesResponse:
         await self._called(request)
         return self.series
+
+    async def GetRefusals(self, request: Any, _context: Context) -> analytics_pb2.GetRefusalsResponse:
+        await self._called(request)
+        return self.refusals
+
+    async def AddRefusals(self, request: Any, _context: Context) -> analytics_pb2.AddRefusalsResponse:
+        await self._called(request)
+        self.refused += request.counts
+        return analytics_pb2.AddRefusalsResponse()
 
     async def GetSystem(self, request: Any, _context: Context) -> system_pb2.GetSystemResponse:
         await self._called(request)

@@ -12,14 +12,14 @@ an empty body, and to a batch, once each of its events is committed or refused. 
 import asyncio
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 from urllib.parse import parse_qs
 
 import grpc
 import msgspec
-from starlette.routing import Route
+from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from protos.webhook.v1 import ingest_pb2
@@ -28,8 +28,9 @@ from services.domain import event_versions, events, limits
 from services.gateway import metrics
 from services.gateway.accept import envelope
 from services.gateway.accept.batches import IngestBatches
+from services.gateway.accept.refusals import Refusals
 from services.gateway.resources import models
-from services.gateway.web import openapi, problems, routing
+from services.gateway.web import callers, openapi, problems, routing
 from services.gateway.web.callers import Caller
 from services.gateway.web.retries import Retries, Unanswered
 from services.platform import errors, ids
@@ -206,8 +207,9 @@ class _Accepting:
     kind: str
     operation_id: str
 
-    def __init__(self, batches: IngestBatches, *, max_payload_bytes: int) -> None:
+    def __init__(self, batches: IngestBatches, refusals: Refusals, *, max_payload_bytes: int) -> None:
         self._batches = batches
+        self._refusals = refusals
         self._max_payload_bytes = max_payload_bytes
         self._accepted = metrics.ACCEPTED.labels(self.kind)
 
@@ -215,6 +217,15 @@ class _Accepting:
         """Return whose event it is; raise WebhookError if not allowed."""
         caller = routing.check_role(scope, self.operation_id)
         return _Sender(caller.tenant_id, caller.weight, caller)
+
+    def _refuse(self, scope: Scope, reason: errors.ErrorReason) -> None:
+        """Count a refused event, for its tenant, too."""
+        metrics.REJECTED.labels(reason).inc()
+        self._refusals.note(self._tenant_of(scope), reason, scope["path_params"].get("subscription_id", ""))
+
+    def _tenant_of(self, scope: Scope) -> str | None:
+        """Return whose request it is; None if that is not known."""
+        return callers.of(scope).tenant_id
 
     async def _commit(self, item: ingest_pb2.IngestItem, sender: _Sender, whole: float) -> ingest_pb2.Accepted:
         """Wait for the commit; raise WebhookError if the event is refused. `whole`: when its request was."""
@@ -276,7 +287,7 @@ class _Endpoint(_Accepting):
             item = self._item(scope, dict(scope["headers"]), body)
             accepted = await self._commit(item, sender, whole)
         except errors.WebhookError as error:
-            metrics.REJECTED.labels(error.reason).inc()
+            self._refuse(scope, error.reason)
             await problems.response(error)(scope, receive, send)
             return
         except routing.ClientLeft:
@@ -352,8 +363,10 @@ class TokenWebhook(Webhook):
 
     operation_id = "ingest_webhook_with_token"
 
-    def __init__(self, batches: IngestBatches, tokens: IngestTokens, *, max_payload_bytes: int) -> None:
-        super().__init__(batches, max_payload_bytes=max_payload_bytes)
+    def __init__(
+        self, batches: IngestBatches, refusals: Refusals, tokens: IngestTokens, *, max_payload_bytes: int
+    ) -> None:
+        super().__init__(batches, refusals, max_payload_bytes=max_payload_bytes)
         self._tokens = tokens
 
     async def _admit(self, scope: Scope) -> _Sender:
@@ -362,6 +375,10 @@ class TokenWebhook(Webhook):
         sender = await self._tokens.check(subscription_id, scope["path_params"]["token"])
         scope[HOLDER] = sender.tenant_id
         return sender
+
+    def _tenant_of(self, scope: Scope) -> str | None:
+        # That of the token; before it was checked, that of an API key, which a request may show besides.
+        return scope.get(HOLDER)
 
     def _item(self, scope: Scope, headers: dict[bytes, bytes], body: bytes) -> ingest_pb2.IngestItem:
         item = super()._item(scope, headers, body)
@@ -412,7 +429,7 @@ class EventBatch(_Accepting):
             key = _idempotency_key(headers, MAX_BATCH_KEY_LENGTH)
             texts = envelope.batch(body, headers.get(b"content-type"))
         except errors.WebhookError as error:
-            metrics.REJECTED.labels(error.reason).inc()
+            self._refuse(scope, error.reason)
             await problems.response(error)(scope, receive, send)
             return
         except routing.ClientLeft:
@@ -445,6 +462,7 @@ class EventBatch(_Accepting):
         except Exception as error:  # noqa: BLE001 - it is the result of this event, and logged if it is a bug
             problem, reason = problems.of(error)
             metrics.REJECTED.labels(reason).inc()
+            self._refusals.note(sender.tenant_id, reason)
             return BatchedEventRefused(problem)
         is_scheduled = accepted.status == _SCHEDULED
         return BatchedEventAccepted(
@@ -463,15 +481,36 @@ class EventBatch(_Accepting):
         return self._published(event, event.idempotency_key or key)
 
 
-def routes(batches: IngestBatches, tokens: IngestTokens, *, max_payload_bytes: int) -> list[Route]:
+def routes(batches: IngestBatches, refusals: Refusals, tokens: IngestTokens, *, max_payload_bytes: int) -> list[Route]:
     """Return the routes."""
     return [
-        Route(WEBHOOK_PATH, Webhook(batches, max_payload_bytes=max_payload_bytes), methods=["POST"]),
-        Route(EVENTS_PATH, Event(batches, max_payload_bytes=max_payload_bytes), methods=["POST"]),
+        Route(WEBHOOK_PATH, Webhook(batches, refusals, max_payload_bytes=max_payload_bytes), methods=["POST"]),
+        Route(EVENTS_PATH, Event(batches, refusals, max_payload_bytes=max_payload_bytes), methods=["POST"]),
         # It gets every method: for others than POST, "batch" would be taken for the id of an event.
-        Route(BATCH_PATH, EventBatch(batches, max_payload_bytes=max_payload_bytes)),
-        Route(TOKEN_PATH, TokenWebhook(batches, tokens, max_payload_bytes=max_payload_bytes), methods=["POST"]),
+        Route(BATCH_PATH, EventBatch(batches, refusals, max_payload_bytes=max_payload_bytes)),
+        Route(
+            TOKEN_PATH, TokenWebhook(batches, refusals, tokens, max_payload_bytes=max_payload_bytes), methods=["POST"]
+        ),
     ]
+
+
+class Limited:
+    """Counts events of keys that have made too many requests, whose requests never come to a route."""
+
+    def __init__(self, accept: Sequence[Route], refusals: Refusals) -> None:
+        self._routes = tuple(accept)
+        self._refusals = refusals
+
+    def note(self, scope: Scope, tenant_id: str) -> None:
+        """Count a request that was refused if it was one to accept events."""
+        if scope["method"] != "POST":
+            return
+        for route in self._routes:
+            match, found = route.matches(scope)
+            if match is Match.FULL:
+                subscription_id = found["path_params"].get("subscription_id", "")
+                self._refusals.note(tenant_id, errors.ErrorReason.RATE_LIMITED, subscription_id)
+                return
 
 
 def answer_of(accepted: ingest_pb2.Accepted) -> EventAccepted:

@@ -6,7 +6,7 @@ The order is Traced (outermost), Metered, WellFormed, Authenticated, Shortcut, C
 import functools
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import structlog
 from prometheus_client import Counter, Histogram
@@ -177,17 +177,25 @@ class Authenticated:
 
     Routes in `open_routes` need no key: they are for the operator's machines, or have another credential in the
     request. All other paths need one, even those that do not exist, or the cookie of a session. Where no key is
-    required, `local_only` requests are served without one.
+    required, `local_only` requests are served without one. `on_limited` is told of requests above the rate of a key,
+    and of the key's tenant.
     """
 
     def __init__(
-        self, app: ASGIApp, callers: Callers, open_routes: Sequence[BaseRoute], *, local_only: bool = False
+        self,
+        app: ASGIApp,
+        callers: Callers,
+        open_routes: Sequence[BaseRoute],
+        *,
+        local_only: bool = False,
+        on_limited: Callable[[Scope, str], None] = lambda _scope, _tenant_id: None,
     ) -> None:
         self._app = app
         self._callers = callers
         self._open_routes = tuple(open_routes)
         self._local_only = local_only and not callers.required
         self._refusals = Refusals()
+        self._on_limited = on_limited
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request."""
@@ -211,15 +219,21 @@ class Authenticated:
                 send = _with_rate_headers(caller.bucket, send)
                 caller.bucket.take()
         except errors.WebhookError as refused:
-            if not isinstance(refused, errors.Unavailable):
-                CALLERS_REFUSED.labels(refused.reason).inc()
-            if isinstance(refused, errors.Unauthenticated):
-                await self._refusals.pause()
+            await self._count(scope, caller, refused)
             await problems.response(refused)(scope, receive, send)
             return
         scope["caller"] = caller
         scope[HOLDER] = caller.tenant_id
         await self._app(scope, receive, send)
+
+    async def _count(self, scope: Scope, caller: Caller | None, refused: errors.WebhookError) -> None:
+        """Count a refusal, and delay it where there are very many."""
+        if not isinstance(refused, errors.Unavailable):
+            CALLERS_REFUSED.labels(refused.reason).inc()
+        if isinstance(refused, errors.Unauthenticated):
+            await self._refusals.pause()
+        elif isinstance(refused, problems.RateLimited) and caller is not None:
+            self._on_limited(scope, caller.tenant_id)
 
     def _is_open(self, scope: Scope) -> bool:
         return any(route.matches(scope)[0] is not Match.NONE for route in self._open_routes)

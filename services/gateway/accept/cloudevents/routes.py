@@ -18,10 +18,10 @@ from starlette.types import Receive, Scope, Send
 from protos.webhook.v1 import ingest_pb2
 from services.domain import cloudevents, events
 from services.domain.cloudevents import Value
-from services.gateway import metrics
 from services.gateway.accept import routes
 from services.gateway.accept.batches import IngestBatches
 from services.gateway.accept.cloudevents import formats
+from services.gateway.accept.refusals import Refusals
 from services.gateway.web import problems, routing
 from services.platform import errors, ids
 from services.platform.tracing import spans
@@ -57,7 +57,7 @@ class CloudEvents(routes.EventBatch):
                 replayed = routes.is_replayed(accepted, item)
                 answer = routes.answer_of(accepted)
         except errors.WebhookError as error:
-            metrics.REJECTED.labels(error.reason).inc()
+            self._refuse(scope, error.reason)
             await problems.response(error)(scope, receive, send)
             return
         except routing.ClientLeft:
@@ -176,10 +176,10 @@ class OptionsRoute(Route):
 
 
 def make(
-    batches: IngestBatches, tokens: routes.IngestTokens, *, max_payload_bytes: int
+    batches: IngestBatches, refusals: Refusals, tokens: routes.IngestTokens, *, max_payload_bytes: int
 ) -> tuple[list[Route], list[Route]]:
     """Return the route that takes CloudEvents, and those of the handshakes, which need no key."""
-    taking = Route(PATH, CloudEvents(batches, max_payload_bytes=max_payload_bytes), methods=["POST"])
+    taking = Route(PATH, CloudEvents(batches, refusals, max_payload_bytes=max_payload_bytes), methods=["POST"])
     handshakes = [
         OptionsRoute(PATH, Handshake(), methods=["OPTIONS"]),
         OptionsRoute(routes.TOKEN_PATH, TokenHandshake(tokens), methods=["OPTIONS"]),
