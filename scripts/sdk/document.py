@@ -52,6 +52,7 @@ _NAMES = {
     "get_subscription_stats": ("subscriptions", "stats"),
     "get_stats": ("stats", "get"),
     "get_stats_series": ("stats", "series"),
+    "get_refusals": ("stats", "refusals"),
     "get_system": ("system", "get"),
     "list_audit_entries": ("audit", "list"),
 }

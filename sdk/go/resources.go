@@ -1092,6 +1092,47 @@ func (r *StatsResource) Series(ctx context.Context, params StatsSeriesParams, op
 	return found, r.client.call(ctx, &call{method: "GET", path: "/api/v1/stats/series", query: params.values(), reads: true}, options, map[int]any{200: found})
 }
 
+// StatsRefusalsParams are the parameters; those that are zero are not sent.
+type StatsRefusalsParams struct {
+	// `*` lists all tenants. Requires a key with role `admin`.
+	Tenant string
+
+	// Start, rounded down to an hour in UTC. Default: 24 hours before `to`. It goes back
+	// `STATS_RETENTION_DAYS` (default: 90).
+	From time.Time
+
+	// End, not included, rounded up to an hour. Default: now, also for a later time.
+	To time.Time
+
+	// Only those for these subscriptions, which may be deleted: repeat the parameter for several.
+	SubscriptionID []string
+
+	// How many items are listed, the largest first.
+	Limit int64
+}
+
+func (p StatsRefusalsParams) values() url.Values {
+	values := url.Values{}
+	add(values, "tenant", p.Tenant)
+	add(values, "from", p.From)
+	add(values, "to", p.To)
+	add(values, "subscription_id", p.SubscriptionID)
+	add(values, "limit", p.Limit)
+	return values
+}
+
+// Refusals: Count refused events.
+//
+// Count the events that were refused as they came in over REST, by subscription and reason.
+//
+// A refused event is a request to send a webhook, an event, or a batch that got an error, or an event
+// of a batch that has an error. Requests without a valid API key or ingest token are of no tenant, and
+// not counted.
+func (r *StatsResource) Refusals(ctx context.Context, params StatsRefusalsParams, options ...CallOption) (*Refusals, error) {
+	found := new(Refusals)
+	return found, r.client.call(ctx, &call{method: "GET", path: "/api/v1/stats/refusals", query: params.values(), reads: true}, options, map[int]any{200: found})
+}
+
 // PortalLinksResource has the operations on portal links.
 type PortalLinksResource struct {
 	client *Client

@@ -2388,6 +2388,36 @@ const (
 	RecoveredAll Recovered = "all"
 )
 
+// RefusalCount: How many events were refused for a subscription by a reason.
+type RefusalCount struct {
+	// null if the request named no subscription, or one that the tenant never had.
+	SubscriptionID *string `json:"subscription_id"`
+
+	// The reason code of the response.
+	Reason string `json:"reason"`
+
+	// How many.
+	Events int64 `json:"events"`
+
+	// When the last one was refused.
+	LastAt time.Time `json:"last_at"`
+}
+
+// Refusals: Refused events by subscription and reason.
+type Refusals struct {
+	// Start of the first hour.
+	From time.Time `json:"from"`
+
+	// End of the last hour.
+	To time.Time `json:"to"`
+
+	// All refused events, also those of items that are not listed.
+	Events int64 `json:"events"`
+
+	// The largest first.
+	Items []RefusalCount `json:"items"`
+}
+
 // ReplayedEvents has a value.
 type ReplayedEvents string
 

@@ -19,6 +19,7 @@ import pytest_asyncio
 from dev.harness.api import Api
 from dev.harness.receiver import Receiver
 from dev.harness.stack import Stack
+from dev.harness.waiting import wait_until
 from tests.ingest.events.inbound.providers import (
     Signer,
     by_github,
@@ -162,6 +163,27 @@ async def test_a_providers_webhook_is_delivered_once_under_its_own_type_and_no_f
     shown = (await api.http.get(f"/api/v1/subscriptions/{inbound.subscription_id}")).json()
     assert (shown["verify"], shown["has_verification_secret"]) == (provider.preset, True)
     assert SECRET not in json.dumps(shown)
+
+
+async def test_the_tenant_sees_what_was_refused_by_subscription_and_reason(
+    api: Api, rows: "asyncpg.Connection[asyncpg.Record]", target: str
+) -> None:
+    inbound = await Inbound.of(api, rows, target, verify="required")
+    for _ in range(3):
+        await inbound.refused({})
+    await inbound.refused({"X-Hub-Signature-256": "sha256=" + 64 * "0"})
+    assert (await inbound.send({"X-Event-Type": "?"})).status_code == 422
+    found: dict[str, int] = {}
+
+    async def counted() -> bool:
+        parameters = {"subscription_id": inbound.subscription_id}
+        answer = (await api.http.get("/api/v1/stats/refusals", params=parameters)).json()
+        assert all(item["subscription_id"] == inbound.subscription_id for item in answer["items"])
+        found.update((item["reason"], item["events"]) for item in answer["items"])
+        return bool(answer["events"] == 5)
+
+    await wait_until(counted, what="all refused webhooks in the statistics")
+    assert found == {"SIGNATURE_MISSING": 3, "SIGNATURE_MISMATCH": 1, "INVALID_ARGUMENT": 1}
 
 
 @pytest.mark.parametrize("body", [gzip.compress(b'{"n": 1}'), b""], ids=["gzip", "empty"])

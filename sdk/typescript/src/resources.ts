@@ -701,6 +701,19 @@ export class StatsResource {
   series(options: { tenant?: string; from?: string; to?: string; step?: Schemas['StatsStep']; group_by?: Schemas['StatsGrouping']; subscription_id?: (string)[]; limit?: number } = {}): Promise<Schemas['StatsOverTime']> {
     return this.transport.call({ method: 'GET', path: '/api/v1/stats/series', statuses: [200], query: pick(options, ['tenant', 'from', 'to', 'step', 'group_by', 'subscription_id', 'limit']), reads: true });
   }
+
+  /**
+   * Count refused events.
+   *
+   * Count the events that were refused as they came in over REST, by subscription and reason.
+   *
+   * A refused event is a request to send a webhook, an event, or a batch that got an error, or an event
+   * of a batch that has an error. Requests without a valid API key or ingest token are of no tenant, and
+   * not counted.
+   */
+  refusals(options: { tenant?: string; from?: string; to?: string; subscription_id?: (string)[]; limit?: number } = {}): Promise<Schemas['Refusals']> {
+    return this.transport.call({ method: 'GET', path: '/api/v1/stats/refusals', statuses: [200], query: pick(options, ['tenant', 'from', 'to', 'subscription_id', 'limit']), reads: true });
+  }
 }
 
 /** Operations on portal links. */

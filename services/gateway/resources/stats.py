@@ -115,6 +115,48 @@ class SeriesQuery(models.TenantsQuery):
     )
 
 
+class RefusalsQuery(models.TenantsQuery):
+    """Which refused events."""
+
+    from_: models.Moment | None = Field(
+        None,
+        alias="from",
+        description="Start, rounded down to an hour in UTC. Default: 24 hours before `to`. It goes back "
+        "`STATS_RETENTION_DAYS` (default: 90).",
+    )
+    to: models.Moment | None = Field(
+        None, description="End, not included, rounded up to an hour. Default: now, also for a later time."
+    )
+    subscription_id: list[models.Uuid] = Field(
+        [],
+        max_length=100,
+        description="Only those for these subscriptions, which may be deleted: repeat the parameter for several.",
+        examples=[[models.EXAMPLE_SUBSCRIPTION_ID]],
+    )
+    limit: Annotated[int, Field(ge=1, le=200)] = Field(50, description="How many items are listed, the largest first.")
+
+
+class RefusalCount(models.Answer):
+    """How many events were refused for a subscription by a reason."""
+
+    subscription_id: str | None = Field(
+        description="null if the request named no subscription, or one that the tenant never had.",
+        examples=[models.EXAMPLE_SUBSCRIPTION_ID],
+    )
+    reason: str = Field(description="The reason code of the response.", examples=["SIGNATURE_MISMATCH"])
+    events: int = Field(description="How many.", examples=[12])
+    last_at: models.Timestamp = Field(description="When the last one was refused.")
+
+
+class Refusals(models.Answer):
+    """Refused events by subscription and reason."""
+
+    from_: models.Timestamp = Field(alias="from", description="Start of the first hour.")
+    to: models.Timestamp = Field(description="End of the last hour.")
+    events: int = Field(description="All refused events, also those of items that are not listed.", examples=[12])
+    items: list[RefusalCount] = Field(description="The largest first.")
+
+
 class StatsSeries(models.Answer):
     """Statistics over time."""
 
@@ -216,6 +258,40 @@ async def get_stats_series(query: Annotated[SeriesQuery, Query()], services: bac
     }
     # There may be thousands of points, which the response's model would take a second to check.
     return Response(msgspec.json.encode(body), media_type=JSON)
+
+
+@router.get(
+    "/stats/refusals",
+    operation_id="get_refusals",
+    summary="Count refused events",
+    response_description="The numbers of refused events.",
+    responses=openapi.problems(404),
+)
+async def get_refusals(query: Annotated[RefusalsQuery, Query()], services: backends.Injected) -> Refusals:
+    """Count the events that were refused as they came in over REST, by subscription and reason.
+
+    A refused event is a request to send a webhook, an event, or a batch that got an error, or an event of a batch that
+    has an error. Requests without a valid API key or ingest token are of no tenant, and not counted.
+    """
+    request = pb.GetRefusalsRequest(
+        tenant_id=services.everywhere(query.tenant), subscription_ids=query.subscription_id, limit=query.limit
+    )
+    if query.from_ is not None:
+        request.from_time.FromDatetime(query.from_)
+    if query.to is not None:
+        request.to_time.FromDatetime(query.to)
+    answer = await services.call(services.analytics.GetRefusals, request)
+    items = [
+        RefusalCount(
+            subscription_id=count.subscription_id or None,
+            reason=count.reason,
+            events=count.events,
+            last_at=models.timestamp(count.last_at),
+        )
+        for count in answer.counts
+    ]
+    moments = {"from": models.timestamp(answer.from_time), "to": models.timestamp(answer.to_time)}
+    return Refusals(**moments, events=answer.events, items=items)
 
 
 async def _stats(services: backends.Backends, query: StatsQuery, subscription_id: str) -> Stats:

@@ -23,6 +23,7 @@ LISTS = (
     "/api/v1/subscriptions",
     "/api/v1/stats",
     "/api/v1/stats/series",
+    "/api/v1/stats/refusals",
     "/api/v1/admin/api-keys",
     "/api/v1/admin/audit",
 )
@@ -148,6 +149,7 @@ async def test_lists_hold_the_objects_of_all_tenants_each_with_its_tenant(
     log = await entries(http, actor=key_id, action="tenant.enter", resource_type="tenant")
     everywhere = [entry["changes"][0]["after"] for entry in log if entry["tenant_id"] == "*"]
     assert sorted(everywhere) == [
+        "AnalyticsService.GetRefusals",
         "AnalyticsService.GetStats",
         "AnalyticsService.GetStatsSeries",
         "DeliveryService.ListDeliveries",

@@ -300,6 +300,7 @@ async def test_a_limited_link_shows_nothing_of_other_subscriptions(http: httpx.A
     for path, query in (
         ("/api/v1/deliveries", {"subscription_id": other["subscription_id"]}),
         ("/api/v1/stats/series", {"subscription_id": other["subscription_id"]}),
+        ("/api/v1/stats/refusals", {"subscription_id": other["subscription_id"]}),
         ("/api/v1/deliveries/summary", {"group_by": "status", "subscription_id": other["subscription_id"]}),
         (f"/api/v1/events/{own['event_id']}/routing", {"subscription_id": other["subscription_id"]}),
     ):

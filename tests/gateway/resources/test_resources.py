@@ -189,6 +189,10 @@ async def test_a_wrong_query_names_the_parameter(client: httpx.AsyncClient, quer
         ("/api/v1/stats?window=5", "window"),
         ("/api/v1/stats?window=0h", "window"),
         ("/api/v1/stats?window=9999999d", "window"),
+        ("/api/v1/stats/refusals?from=yesterday", "from"),
+        ("/api/v1/stats/refusals?to=1", "to"),
+        ("/api/v1/stats/refusals?limit=201", "limit"),
+        (f"/api/v1/stats/refusals?subscription_id={ID}&subscription_id=x", "subscription_id.1"),
         ("/api/v1/stats/series?from=yesterday", "from"),
         ("/api/v1/stats/series?to=1", "to"),
         ("/api/v1/stats/series?step=2m", "step"),
@@ -713,3 +717,45 @@ async def test_statistics_over_time_leave_to_the_service_what_is_not_asked_for(
     assert not any(request.HasField(name) for name in ("from_time", "to_time", "step"))
     assert (request.group_by, request.limit, list(request.subscription_ids)) == (0, 0, [])
     assert (answer.json()["step"], answer.json()["groups"]) == ("1m", [])
+
+
+async def test_refusals_are_asked_for_and_shown(client: httpx.AsyncClient, services: Services) -> None:
+    services.refusals = analytics_pb2.GetRefusalsResponse(
+        from_time=timestamp_pb2.Timestamp(seconds=3600),
+        to_time=timestamp_pb2.Timestamp(seconds=10800),
+        events=9,
+        counts=[
+            analytics_pb2.RefusalCount(
+                subscription_id=ID,
+                reason="SIGNATURE_MISMATCH",
+                events=5,
+                last_at=timestamp_pb2.Timestamp(seconds=10799, nanos=500_000_000),
+            ),
+            analytics_pb2.RefusalCount(reason="NOT_FOUND", events=3, last_at=timestamp_pb2.Timestamp(seconds=3600)),
+        ],
+    )
+
+    query = {"from": "1970-01-01T01:20:00Z", "to": "1970-01-01T02:59:59Z", "subscription_id": ID, "limit": "2"}
+    answer = await client.get("/api/v1/stats/refusals", params=query)
+
+    assert answer.json() == {
+        "from": "1970-01-01T01:00:00.000Z",
+        "to": "1970-01-01T03:00:00.000Z",
+        "events": 9,
+        "items": [
+            {
+                "subscription_id": ID,
+                "reason": "SIGNATURE_MISMATCH",
+                "events": 5,
+                "last_at": "1970-01-01T02:59:59.500Z",
+            },
+            {"subscription_id": None, "reason": "NOT_FOUND", "events": 3, "last_at": "1970-01-01T01:00:00.000Z"},
+        ],
+    }
+    request = services.requests[-1]
+    assert (request.from_time.seconds, request.to_time.seconds) == (4800, 10799)
+    assert (request.tenant_id, list(request.subscription_ids), request.limit) == ("default", [ID], 2)
+
+    assert (await client.get("/api/v1/stats/refusals", params={"tenant": "*"})).status_code == 200
+    request = services.requests[-1]
+    assert (request.tenant_id, request.HasField("from_time"), request.HasField("to_time")) == ("*", False, False)

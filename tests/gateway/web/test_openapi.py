@@ -109,6 +109,7 @@ def test_the_operations_are_those_of_the_api(operations: dict[str, dict[str, Any
         "POST /api/v1/subscriptions/{subscription_id}/recover recover_subscription",
         "GET /api/v1/stats get_stats",
         "GET /api/v1/stats/series get_stats_series",
+        "GET /api/v1/stats/refusals get_refusals",
         "POST /api/v1/portal-links create_portal_link",
         "DELETE /api/v1/portal-links/{link_id} revoke_portal_link",
         "POST /api/v1/admin/tenants create_tenant",

@@ -66,6 +66,7 @@ from webhook_service.models import (
     PulledDeliveries,
     QuotasBody,
     Recovered,
+    Refusals,
     ReplayedEvents,
     ReportedResults,
     ResourceType,
@@ -1558,6 +1559,32 @@ class AsyncStatsResource(AsyncResource):
             reads=True,
         )
         return cast("StatsOverTime", await self._transport.call(call))
+
+    async def refusals(
+        self,
+        *,
+        tenant: str | None = None,
+        from_: datetime | str | None = None,
+        to: datetime | str | None = None,
+        subscription_id: Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> Refusals:
+        """Count refused events.
+
+        Count the events that were refused as they came in over REST, by subscription and reason.
+
+        A refused event is a request to send a webhook, an event, or a batch that got an error, or
+        an event of a batch that has an error. Requests without a valid API key or ingest token are
+        of no tenant, and not counted.
+        """
+        call = Call(
+            "GET",
+            "/api/v1/stats/refusals",
+            responses={200: Refusals},
+            query={"tenant": tenant, "from": from_, "to": to, "subscription_id": subscription_id, "limit": limit},
+            reads=True,
+        )
+        return cast("Refusals", await self._transport.call(call))
 
 
 class AsyncPortalLinksResource(AsyncResource):

@@ -2465,6 +2465,38 @@ class RecoverBody(Model, kw_only=True):
     """The most deliveries per second. Default: 500."""
 
 
+class RefusalCount(Model, kw_only=True):
+    """How many events were refused for a subscription by a reason."""
+
+    subscription_id: str | None
+    """null if the request named no subscription, or one that the tenant never had."""
+
+    reason: str
+    """The reason code of the response."""
+
+    events: int
+    """How many."""
+
+    last_at: datetime
+    """When the last one was refused."""
+
+
+class Refusals(Model, kw_only=True):
+    """Refused events by subscription and reason."""
+
+    from_: datetime = field(name="from")
+    """Start of the first hour."""
+
+    to: datetime
+    """End of the last hour."""
+
+    events: int
+    """All refused events, also those of items that are not listed."""
+
+    items: list[RefusalCount]
+    """The largest first."""
+
+
 class ReportedResult(Model, kw_only=True):
     """What became of a result."""
 
