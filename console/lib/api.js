@@ -3,7 +3,7 @@ import { signal } from "./html.js";
 
 /**
  * @typedef {{key_id: string, name: string | null, role: "admin" | "write" | "read" | "ingest" | "portal", tenant_id: string, capabilities?: string[], limited?: boolean}} Caller
- * @typedef {{required: boolean, caller: Caller | null, expires_at: string | null, version: string, development: boolean, oidc?: boolean, token?: string, origin?: string | null, look?: {name: string | null, accent?: string | null, accent_dark?: string | null, has_logo?: boolean}}} Session
+ * @typedef {{required: boolean, caller: Caller | null, expires_at: string | null, version: string, development: boolean, oidc?: boolean, trace_url?: string | null, token?: string, origin?: string | null, look?: {name: string | null, accent?: string | null, accent_dark?: string | null, has_logo?: boolean}}} Session
  * @typedef {{query?: Record<string, any>, body?: any, signal?: AbortSignal, headers?: Record<string, string>}} Options
  */
 

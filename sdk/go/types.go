@@ -641,6 +641,9 @@ type CreatedSubscription struct {
 	// null for the service's default.
 	TimeoutSeconds *float64 `json:"timeout_seconds"`
 
+	// The timeout in effect: the subscription's own, or the service's default. null for `pull`.
+	EffectiveTimeoutSeconds *float64 `json:"effective_timeout_seconds"`
+
 	// With the service's defaults for fields that the request did not set; null for the service's default
 	// policy.
 	RetryPolicy *RetryPolicy `json:"retry_policy"`
@@ -2922,6 +2925,9 @@ type Subscription struct {
 
 	// null for the service's default.
 	TimeoutSeconds *float64 `json:"timeout_seconds"`
+
+	// The timeout in effect: the subscription's own, or the service's default. null for `pull`.
+	EffectiveTimeoutSeconds *float64 `json:"effective_timeout_seconds"`
 
 	// With the service's defaults for fields that the request did not set; null for the service's default
 	// policy.

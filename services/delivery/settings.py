@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from services.domain.egress.policy import EgressSettings
 from services.domain.idempotency import IdempotencySettings
-from services.domain.retry_policy import ExpirySettings, RetrySettings
+from services.domain.retry_policy import ExpirySettings, RetrySettings, TimeoutSettings
 from services.domain.secrets.encryption import EncryptionSettings
 from services.domain.tenants.quotas import QuotaSettings
 from services.platform.settings import (
@@ -52,7 +52,7 @@ class DeliverySettings(ReceiverSettings, QuotaSettings, IdempotencySettings, Grp
     grpc_port: Port = 50052
 
 
-class WorkerSettings(ReceiverSettings, EgressSettings, TracingSettings):
+class WorkerSettings(ReceiverSettings, TimeoutSettings, EgressSettings, TracingSettings):
     """What a worker reads from the environment."""
 
     # HTTP requests in flight.
@@ -62,8 +62,6 @@ class WorkerSettings(ReceiverSettings, EgressSettings, TracingSettings):
     target_host_concurrency: Annotated[int, Field(ge=1, le=10_000_000)] = 2048
     # The longest that a receiver's Retry-After puts a retry off; 0 means that it is not looked at.
     retry_after_cap_seconds: float = constant(3600.0)
-    # Deadline over connect, headers and body of one request, where the subscription has none of its own.
-    delivery_timeout_seconds: Annotated[float, Field(ge=1, le=30, allow_inf_nan=False)] = 15.0
     # Failures in a row that open a subscription's circuit breaker.
     breaker_failures: Count = 10
     # Or this share of a worker's attempts within the window, if they are so many at least. Over 1: never.

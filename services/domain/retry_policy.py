@@ -83,6 +83,13 @@ class ExpirySettings(Settings):
     recovery_hours: Annotated[int, Field(ge=0, le=876_000)] = 72
 
 
+class TimeoutSettings(Settings):
+    """The default timeout: workers keep to it, and ingest shows it."""
+
+    # Deadline over connect, headers and body of one request, where the subscription has none of its own.
+    delivery_timeout_seconds: Annotated[float, Field(ge=1, le=30, allow_inf_nan=False)] = 15.0
+
+
 class RetrySettings(ExpirySettings):
     """The default policy: workers follow it, and ingest fills a subscription's policy up with it."""
 

@@ -83,6 +83,7 @@ async def serve(process: lifecycle.Process, settings: GatewaySettings) -> AsyncI
             tracer=process.tracer,
             streams=streams,
             refusals=refusals,
+            trace_url=settings.trace_url,
         )
 
         def grace_seconds() -> float:

@@ -55,11 +55,13 @@ def create(
     tracer: Tracer | None = None,
     streams: Streams | None = None,
     refusals: Refusals | None = None,
+    trace_url: str = "",
 ) -> ASGIApp:
     """Return the application; payloads may have up to `max_payload_bytes`.
 
     It has /metrics, /healthz and /readyz if `serve_operations`; the metrics port always does. Where no key is required,
-    `local_only` serves no requests that are addressed to another machine, or made by another website.
+    `local_only` serves no requests that are addressed to another machine, or made by another website. `trace_url` is
+    where the console leads from a trace.
     """
     refusals = Refusals() if refusals is None else refusals
     accept = routes.routes(batches, refusals, tokens, max_payload_bytes=max_payload_bytes)
@@ -80,7 +82,7 @@ def create(
     console = files.routes(title=openapi.TITLE, links=links)
     single = oidc.Oidc(services)
     signing_in = [
-        sessions.route(services, callers, single, development=serve_operations),
+        sessions.route(services, callers, single, development=serve_operations, trace_url=trace_url),
         *single.routes(),
         *portal.routes(services, files),
         *published.routes(services, files),

@@ -12,6 +12,7 @@ from services.platform.settings import (
     Port,
     ServiceKeysSettings,
     constant,
+    shaped,
 )
 from services.platform.tracing.settings import TracingDoorSettings
 
@@ -25,6 +26,15 @@ class GatewaySettings(ServiceKeysSettings, GrpcTlsSettings, DrainSettings, Traci
     ingest_addr: GrpcTarget = "127.0.0.1:50051"
     delivery_addr: GrpcTarget = "127.0.0.1:50052"
     analytics_addr: GrpcTarget = "127.0.0.1:50053"
+
+    # Where the console leads from a trace: a URL with {trace_id} in it.
+    trace_url: Annotated[
+        str,
+        shaped(
+            r"^(https?://[^\s{}]+\{trace_id\}[^\s{}]*)?$",
+            "must be an http:// or https:// URL that contains {trace_id} once",
+        ),
+    ] = ""
 
     # Bytes of the largest payload that is accepted.
     max_payload_bytes: PayloadBytes = 1 << 20

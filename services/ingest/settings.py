@@ -7,7 +7,7 @@ from pydantic import Field
 
 from services.domain.egress.policy import EgressSettings
 from services.domain.idempotency import IdempotencySettings
-from services.domain.retry_policy import RetrySettings
+from services.domain.retry_policy import RetrySettings, TimeoutSettings
 from services.domain.secrets.encryption import EncryptionSettings
 from services.domain.tenants.quotas import QuotaSettings
 from services.ingest.access.oidc.settings import OidcSettings
@@ -25,6 +25,7 @@ class IngestSettings(
     RedisSettings,
     GrpcServerSettings,
     RetrySettings,
+    TimeoutSettings,
     EgressSettings,
     EncryptionSettings,
     QuotaSettings,

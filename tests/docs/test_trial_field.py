@@ -58,7 +58,8 @@ row = {**values, "id": UUID(int=1), "tenant_id": "t", "version": 1, "created_at"
 stored = Subscription.from_row(row)
 assert stored.trial == "a"
 assert msgspec.json.decode(msgspec.json.encode(stored), type=Subscription) == stored
-message = messages.message(Shown(stored), NONE, NOW, RetrySettings(_env_file=None).retry_policy, [])
+policy = RetrySettings(_env_file=None).retry_policy
+message = messages.message(Shown(stored), NONE, NOW, policy, [], timeout_seconds=15.0)
 assert models.fields(message)["trial"] == "a"
 patch = models.SubscriptionPatch.model_validate({"trial": "b"})
 request = pb.UpdateSubscriptionRequest(spec=models.spec(patch), update_mask=models.update_mask(patch))

@@ -79,6 +79,7 @@ def _take_spec(subscription: subscriptions_pb2.Subscription, asked: subscription
         filled = subscriptions_pb2.RetryPolicy(base_seconds=5, factor=2, cap_seconds=60, limit=3)
         filled.MergeFrom(spec.retry_policy)
         spec.retry_policy.CopyFrom(filled)
+    status.effective_timeout_seconds = 15.0
     status.effective_retry_policy.CopyFrom(subscriptions_pb2.RetryPolicy(delays_seconds=[5, 300]))
     if asked.HasField("template_secrets"):
         status.template_secret_names[:] = sorted(asked.template_secrets.values)

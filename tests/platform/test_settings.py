@@ -237,6 +237,25 @@ def test_an_invalid_value_with_a_secret_is_reported_at_the_start_and_not_shown(
     assert SECRET not in line
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "traces.example.com/{trace_id}",
+        "javascript:alert({trace_id})",
+        "https://traces.example.com/",
+        "https://traces.example.com/{trace_id}/{trace_id}",
+        "https://traces.example.com/{span_id}{trace_id}",
+        "https://traces.example.com/ {trace_id}",
+    ],
+)
+def test_a_trace_url_that_leads_to_no_trace_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], value: str
+) -> None:
+    monkeypatch.setenv("TRACE_URL", value)
+    expected = "TRACE_URL: must be an http:// or https:// URL that contains {trace_id} once"
+    assert refusal(capsys, GatewaySettings).startswith(expected)
+
+
 def test_a_broken_rule_between_variables_names_them_and_shows_no_secret(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

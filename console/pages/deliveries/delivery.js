@@ -1,6 +1,6 @@
 // A delivery: where it is and why, every attempt, and what can be done.
 import { html, useMemo, useState } from "../../lib/html.js";
-import { allowed, call, get, url } from "../../lib/api.js";
+import { allowed, call, get, session, url } from "../../lib/api.js";
 import { brief } from "../../lib/format.js";
 import { link } from "../../lib/router.js";
 import { Badge, Button, Card, Code, Confirm, Curl, Empty, Facts, Failure, Icon, Id, Loaded, Moment, Page, Segments, Time, toast } from "../../lib/ui.js";
@@ -102,7 +102,7 @@ function Body({ delivery, onChanged }) {
           delivery.expires_at && ["Fails if not delivered by", html`<${Moment} at=${delivery.expires_at} />`],
           delivery.reason && ["Reason", REASONS[delivery.reason] || delivery.reason],
           ["Attempts", delivery.attempt_count],
-          delivery.trace_id && ["Trace", html`<${Id} value=${delivery.trace_id} />`],
+          delivery.trace_id && ["Trace", html`<${Id} value=${delivery.trace_id} />${session.value?.trace_url && html` <a href=${session.value.trace_url.replace("{trace_id}", delivery.trace_id)} target="_blank" rel="noreferrer">Open it</a>`}`],
           Object.keys(event.data?.tags || {}).length > 0 && ["Tags", html`<${Tags} tags=${event.data.tags} />`],
         ]}
       />

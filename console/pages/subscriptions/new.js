@@ -59,7 +59,7 @@ export default function NewSubscription() {
   };
   const create = (event) => event.currentTarget.form.reportValidity() && act.run(PATH);
   if (!allowed("create")) {
-    return html`<${Page} title="New subscription" back=${{ href: "/subscriptions", label: "Subscriptions" }}><${Card}><${Empty} icon="lock" title="This key may only read"><p>Sign in with a key of the role write to create subscriptions.</p><//><//><//>`;
+    return html`<${Page} title="New subscription" back=${{ href: "/subscriptions", label: "Subscriptions" }}><${Card}><${Empty} icon="lock" title="You may not create subscriptions"><p>Ask whoever gave you access.</p><//><//><//>`;
   }
   return html`
     <${Page} title=${created ? "The subscription is there" : "New subscription"} name="New subscription" back=${{ href: "/subscriptions", label: "Subscriptions" }}
@@ -82,7 +82,7 @@ export default function NewSubscription() {
                   <${Field} label="Destination" hint=${pulled ? "Consumers lease deliveries by requests of their own: for receivers that cannot be reached." : "Each delivery is a request to your URL."} error=${wrong("destination")}>
                     ${(attributes) => html`<select ...${attributes} onChange=${put("destination")}>${[["http", "Send to a URL"], ["pull", "Consumers pull"]].map(([key, label]) => html`<option value=${key} selected=${key === value.destination}>${label}</option>`)}</select>`}
                   <//>
-                  ${!pulled && html`<${Field} label="URL" hint="Deliveries are POSTed to it. It must respond with 2xx within 15 seconds." error=${wrong("target_url")}>
+                  ${!pulled && html`<${Field} label="URL" hint="Deliveries are POSTed to it. It must respond with 2xx in time." error=${wrong("target_url")}>
                     ${(attributes) => html`<input ...${attributes} type="url" class="mono" required placeholder="https://example.com/webhooks" value=${value.target_url} onInput=${put("target_url")} autocomplete="url" spellcheck=${false} />`}
                   <//>`}
                   <${Field} label="Name (optional)" hint="a–z 0–9 . _ -; to find it by." error=${wrong("name")}>

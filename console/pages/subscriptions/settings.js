@@ -1,4 +1,4 @@
-// Settings of a subscription as a form: the value in effect, and whether it is its own or the service's default.
+// Settings of a subscription as a form: each value in effect, and whether it is its own or the default.
 import { html, useState } from "../../lib/html.js";
 import { allowed, curl, send } from "../../lib/api.js";
 import { Button, Card, Check, Code, Failure, Field, Icon, toast } from "../../lib/ui.js";
@@ -103,7 +103,8 @@ export function Settings({ subscription, path, onChanged }) {
   const problem = save.error;
   const wrong = (name) => problem?.of?.(name);
   const put = (name) => (event) => set({ ...value, [name]: event.currentTarget.value });
-  const origin = (own, text) => html`${own ? "Its own value." : "The service’s default."} ${text || ""}`;
+  // Whether the value in effect is its own, or what applies otherwise.
+  const origin = (own, otherwise) => (own ? `Its own value. Default: ${otherwise}.` : `The default: ${otherwise}.`);
   const submit = (event) => {
     event.preventDefault();
     save.run();
@@ -125,27 +126,27 @@ export function Settings({ subscription, path, onChanged }) {
             ${text("name", "Name", "a–z 0–9 . _ -; to find it by.", { maxlength: 64 })}
             ${text("description", "Description", "For people.")}
           </div>
-          ${area("event_types", "Event types", "One a line. order.* stands for all types that begin with order. Empty: every type.")}
+          ${area("event_types", "Event types", `One a line. order.* stands for all types that begin with order. ${origin(base.event_types.length, "every type")}`)}
           ${base.kind === "normal" && html`
-            ${area("filter", "Filter", html`A condition in CEL that events also have to fulfill, such as <code>event.data.amount > 100</code>. Empty: none.${base.filter_stopped_at && html` <strong>It was stopped because it is too slow; save another one to start it again.</strong>`}`, 2)}
-            <${Check} label="Deliver events that the filter cannot be evaluated for" hint="Such as one without a field that it names." checked=${value.filter_on_error === "deliver"} onChange=${(checked) => set({ ...value, filter_on_error: checked ? "deliver" : "skip" })} />
+            ${area("filter", "Filter", html`A condition in CEL that events also have to fulfill, such as <code>event.data.amount > 100</code>. ${origin(base.filter, "none")}${base.filter_stopped_at && html` <strong>It was stopped because it is too slow; save another one to start it again.</strong>`}`, 2)}
+            <${Check} label="Deliver events that the filter cannot be evaluated for" hint=${`Such as one without a field that it names. ${origin(base.filter_on_error !== "deliver", "delivered")}`} checked=${value.filter_on_error === "deliver"} onChange=${(checked) => set({ ...value, filter_on_error: checked ? "deliver" : "skip" })} />
           `}
-          ${base.kind === "normal" && area("event_versions", "Versions of events", "type=version, one a line, such as invoice.*=2. Later versions are converted to it, as the catalog says. Empty: as they are.", 2)}
+          ${base.kind === "normal" && area("event_versions", "Versions of events", `type=version, one a line, such as invoice.*=2. Later versions are converted to it, as the catalog says. ${origin(Object.keys(base.event_versions).length, "as they are")}`, 2)}
           ${area("metadata", "Metadata", "key=value, one a line; to find it by.", 2)}
         </fieldset>
       <//>
       ${base.destination === "http" && html`<${Card} title="Speed">
         <fieldset class="form" disabled=${!may}>
           <div class="pair">
-            ${text("rate_limit_per_second", "Requests per second", origin(base.rate_limit_per_second !== null, base.rate_limit_per_second === null ? "No limit." : "Empty: no limit."), { type: "number", min: 0.001, step: "any" })}
-            ${text("rate_limit_burst", "Requests at once", origin(base.rate_limit_burst !== null, base.rate_limit_burst === null ? "One second’s worth of the rate." : ""), { type: "number", min: 1 })}
-            ${text("timeout_seconds", "Timeout, seconds", origin(base.timeout_seconds !== null, base.timeout_seconds === null ? "15 s, unless configured." : "Empty: the default."), { type: "number", min: 1, max: 30, step: "any" })}
+            ${text("rate_limit_per_second", "Requests per second", origin(base.rate_limit_per_second !== null, "no limit"), { type: "number", min: 0.001, step: "any" })}
+            ${text("rate_limit_burst", "Requests at once", origin(base.rate_limit_burst !== null, "one second’s worth of the rate"), { type: "number", min: 1 })}
+            ${text("timeout_seconds", "Timeout, seconds", base.timeout_seconds === null ? origin(false, `${base.effective_timeout_seconds} s`) : origin(true, "the service’s"), { type: "number", min: 1, max: 30, step: "any" })}
           </div>
         </fieldset>
       <//>`}
       <${Card} title="Retries">
         <fieldset class="form" disabled=${!may}>
-          <${Field} label="Policy" error=${wrong("retry_policy")} hint=${origin(Boolean(base.retry_policy), `In effect: ${described(base.effective_retry_policy)}.`)}>
+          <${Field} label="Policy" error=${wrong("retry_policy")} hint=${`${origin(base.retry_policy, "the service’s")} In effect: ${described(base.effective_retry_policy)}.`}>
             ${(attributes) => html`
               <select ...${attributes} onChange=${put("policy")}>
                 ${[["default", "The service’s default"], ["standard-webhooks", "Standard Webhooks: nine within three days"], ["exponential", "Exponential"], ["delays", "Explicit delays"]].map(([key, label]) => html`<option value=${key} selected=${key === value.policy}>${label}</option>`)}
@@ -161,13 +162,13 @@ export function Settings({ subscription, path, onChanged }) {
       <${Card} title="Headers and what comes in">
         <fieldset class="form" disabled=${!may}>
           ${base.header_names.length > 0 && html`<fieldset class="stack"><legend>Headers that each request carries</legend>${base.header_names.map((name) => html`<${Check} label=${html`<span class="mono">${name}</span>`} checked=${!value.removed.includes(name)} onChange=${(kept) => set({ ...value, removed: kept ? value.removed.filter((one) => one !== name) : [...value.removed, name] })} />`)}<p class="hint">Values are stored encrypted and never shown.</p></fieldset>`}
-          ${area("headers", "Add or replace headers", "Name: value, one a line. Values cannot be read again.", 2)}
-          <${Field} label="Webhooks that come in" error=${wrong("verify")} hint=${VERIFY[value.verify][1]}>
+          ${area("headers", "Add or replace headers", `Name: value, one a line. Values cannot be read again. ${origin(base.header_names.length, "none")}`, 2)}
+          <${Field} label="Webhooks that come in" error=${wrong("verify")} hint=${`${VERIFY[value.verify][1]} ${origin(base.verify !== "auto", "if signed")}`}>
             ${(attributes) => html`<select ...${attributes} onChange=${put("verify")}>${Object.entries(VERIFY).map(([key, [label]]) => html`<option value=${key} selected=${key === value.verify}>${label}</option>`)}</select>`}
           <//>
           ${area("verification_secrets", "Secrets of the provider", base.has_verification_secret ? "Set. Empty keeps them; one or two, one a line, replace them." : "One, or two while the provider changes its secret.", 2)}
-          <${Check} label="Relay the provider’s headers" hint="Deliveries have its own headers and signature, too, for receivers that use its library." checked=${value.relay_headers} onChange=${(checked) => set({ ...value, relay_headers: checked })} />
-          <${Check} label="Keep events while it is disabled" hint="They are delivered once it is enabled." checked=${value.keep_when_disabled} onChange=${(checked) => set({ ...value, keep_when_disabled: checked })} />
+          <${Check} label="Relay the provider’s headers" hint=${`Deliveries have its own headers and signature, too, for receivers that use its library. ${origin(base.relay_headers, "not relayed")}`} checked=${value.relay_headers} onChange=${(checked) => set({ ...value, relay_headers: checked })} />
+          <${Check} label="Keep events while it is disabled" hint=${`They are delivered once it is enabled. ${origin(!base.keep_when_disabled, "kept")}`} checked=${value.keep_when_disabled} onChange=${(checked) => set({ ...value, keep_when_disabled: checked })} />
         </fieldset>
       <//>
       <${Failure} error=${problem} />

@@ -166,7 +166,7 @@ function Overview({ subscription, path }) {
           subscription.description && ["Description", subscription.description],
           ["Kind", subscription.kind === "system" ? "System: only operational events" : "Normal"],
           subscription.destination === "http" && ["Rate limit", subscription.rate_limit_per_second ? `${subscription.rate_limit_per_second} a second` : "none"],
-          subscription.destination === "http" && ["Timeout", subscription.timeout_seconds ? `${subscription.timeout_seconds} s` : "the service’s default"],
+          subscription.destination === "http" && ["Timeout", `${subscription.effective_timeout_seconds} s${subscription.timeout_seconds === null ? ", the service’s default" : ""}`],
           Object.keys(subscription.metadata).length > 0 && ["Metadata", Object.entries(subscription.metadata).map(([key, value]) => html`<div><span class="mute">${key}=</span>${value}</div>`)],
           Object.keys(subscription.event_versions || {}).length > 0 && ["Versions of events", Object.entries(subscription.event_versions).map(([type, number]) => `${type}: ${number}`).join(", ")],
           subscription.template && ["Template", subscription.template.preset || `its own, ${subscription.template.content_type}`],

@@ -50,7 +50,7 @@ export function Template({ value, set, wrong, base, may }) {
   return html`
     <${Card} title="Template">
       <fieldset class="form" disabled=${!may}>
-        <${Field} label="What is sent" hint="Rendered for each attempt from the stored event." error=${wrong("template") || wrong("template.preset")}>
+        <${Field} label="What is sent" hint=${`Rendered for each attempt from the stored event. ${value.template === "none" ? "The default" : "Its own value. Default: none"}.`} error=${wrong("template") || wrong("template.preset")}>
           ${(attributes) => html`<select ...${attributes} onChange=${put("template")}>${Object.entries(KINDS).map(([key, label]) => html`<option value=${key} selected=${key === value.template}>${label}</option>`)}</select>`}
         <//>
         ${value.template === "source" && html`

@@ -986,6 +986,7 @@ class SubscriptionStatus(_message.Message):
     CHECK_ERROR_FIELD_NUMBER: _builtins.int
     FILTER_STOPPED_AT_FIELD_NUMBER: _builtins.int
     TEMPLATE_SECRET_NAMES_FIELD_NUMBER: _builtins.int
+    EFFECTIVE_TIMEOUT_SECONDS_FIELD_NUMBER: _builtins.int
     status: Global___SubscriptionStatus.Status.ValueType
     """Whether deliveries are sent."""
     status_reason: _builtins.str
@@ -1004,6 +1005,8 @@ class SubscriptionStatus(_message.Message):
     """
     check_error: _builtins.str
     """Why an unverified target is not verified yet; unset until it was sent a challenge."""
+    effective_timeout_seconds: _builtins.float
+    """The timeout in effect, its own or the service's default; unset when its consumers pull."""
     @_builtins.property
     def status_since(self) -> _timestamp_pb2.Timestamp:
         """When it entered this status, by the database's clock."""
@@ -1085,17 +1088,22 @@ class SubscriptionStatus(_message.Message):
         check_error: _builtins.str | None = ...,
         filter_stopped_at: _timestamp_pb2.Timestamp | None = ...,
         template_secret_names: _abc.Iterable[_builtins.str] | None = ...,
+        effective_timeout_seconds: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_check_error", b"_check_error", "_status_reason", b"_status_reason", "breaker", b"breaker", "check_error", b"check_error", "client_certificate", b"client_certificate", "created_at", b"created_at", "effective_retry_policy", b"effective_retry_policy", "filter_stopped_at", b"filter_stopped_at", "next_check_at", b"next_check_at", "status_reason", b"status_reason", "status_since", b"status_since", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_check_error", b"_check_error", "_effective_timeout_seconds", b"_effective_timeout_seconds", "_status_reason", b"_status_reason", "breaker", b"breaker", "check_error", b"check_error", "client_certificate", b"client_certificate", "created_at", b"created_at", "effective_retry_policy", b"effective_retry_policy", "effective_timeout_seconds", b"effective_timeout_seconds", "filter_stopped_at", b"filter_stopped_at", "next_check_at", b"next_check_at", "status_reason", b"status_reason", "status_since", b"status_since", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_check_error", b"_check_error", "_status_reason", b"_status_reason", "breaker", b"breaker", "check_error", b"check_error", "client_certificate", b"client_certificate", "created_at", b"created_at", "effective_retry_policy", b"effective_retry_policy", "etag", b"etag", "filter_stopped_at", b"filter_stopped_at", "has_ingest_token", b"has_ingest_token", "has_secret", b"has_secret", "has_verification_secret", b"has_verification_secret", "header_names", b"header_names", "next_check_at", b"next_check_at", "previous_secrets", b"previous_secrets", "public_keys", b"public_keys", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "template_secret_names", b"template_secret_names", "updated_at", b"updated_at", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_check_error", b"_check_error", "_effective_timeout_seconds", b"_effective_timeout_seconds", "_status_reason", b"_status_reason", "breaker", b"breaker", "check_error", b"check_error", "client_certificate", b"client_certificate", "created_at", b"created_at", "effective_retry_policy", b"effective_retry_policy", "effective_timeout_seconds", b"effective_timeout_seconds", "etag", b"etag", "filter_stopped_at", b"filter_stopped_at", "has_ingest_token", b"has_ingest_token", "has_secret", b"has_secret", "has_verification_secret", b"has_verification_secret", "header_names", b"header_names", "next_check_at", b"next_check_at", "previous_secrets", b"previous_secrets", "public_keys", b"public_keys", "status", b"status", "status_reason", b"status_reason", "status_since", b"status_since", "template_secret_names", b"template_secret_names", "updated_at", b"updated_at", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__check_error: _TypeAlias = _typing.Literal["check_error"]  # noqa: Y015
     _WhichOneofArgType__check_error: _TypeAlias = _typing.Literal["_check_error", b"_check_error"]  # noqa: Y015
+    _WhichOneofReturnType__effective_timeout_seconds: _TypeAlias = _typing.Literal["effective_timeout_seconds"]  # noqa: Y015
+    _WhichOneofArgType__effective_timeout_seconds: _TypeAlias = _typing.Literal["_effective_timeout_seconds", b"_effective_timeout_seconds"]  # noqa: Y015
     _WhichOneofReturnType__status_reason: _TypeAlias = _typing.Literal["status_reason"]  # noqa: Y015
     _WhichOneofArgType__status_reason: _TypeAlias = _typing.Literal["_status_reason", b"_status_reason"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__check_error) -> _WhichOneofReturnType__check_error | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__effective_timeout_seconds) -> _WhichOneofReturnType__effective_timeout_seconds | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__status_reason) -> _WhichOneofReturnType__status_reason | None: ...
 

@@ -46,8 +46,10 @@ _UNSERVED_FOLDERS = frozenset(("node_modules", "tests", "types"))
 _COMMENTS = re.compile(rb"^[ ]*(?:/\*\*(?:[^*]|\*(?!/))*\*/|//[^\n]*)\n", re.MULTILINE)
 _CASTS = re.compile(rb"/\*\* @type [^\n]*? \*/ ?")
 _CSS_COMMENTS = re.compile(rb"^[ ]*/\*[^\n]*\*/\n", re.MULTILINE)
-# HTML and CSS have no use for indents, nor for a break after one of these marks: an element's text is trimmed, and code
-# goes on. The texts of these files have.
+# CSS has no use for a space beside one of these marks, nor for the last semicolon of a rule.
+_CSS_SPACES = re.compile(rb"(?<=[;:,{}])\s+|;?\s*(?=})|\s+(?=\{)")
+# HTML has none for indents, nor for a break after one of these marks: an element's text is trimmed, and code goes on.
+# The texts of these files have.
 _INDENTS = re.compile(rb"^[ ]+", re.MULTILINE)
 _BREAKS = re.compile(rb"(?<=[>;{(\[`])\n")
 _WITH_TEXTS = frozenset(("verify.js",))
@@ -133,7 +135,7 @@ def served_files(folder: Path = FOLDER) -> Iterator[tuple[str, bytes]]:
         if static.media_type(path.name) and path.is_file():
             body = path.read_bytes()
             if path.suffix == ".css":
-                body = _BREAKS.sub(b"", _INDENTS.sub(b"", _CSS_COMMENTS.sub(b"", body)))
+                body = _CSS_SPACES.sub(b"", _CSS_COMMENTS.sub(b"", body))
             elif path.suffix == ".js" and parts[0] != _VENDORED:
                 body = _CASTS.sub(b"", _COMMENTS.sub(b"", body))
                 if path.name not in _WITH_TEXTS:

@@ -36,9 +36,12 @@ class SignIn(msgspec.Struct, forbid_unknown_fields=True):
     key: str
 
 
-def route(services: Backends, callers: Callers, oidc: Oidc, *, development: bool) -> Route:
-    """Return the route, which needs no key: who signs in has none yet."""
-    handlers = _Sessions(services, callers, oidc, development=development)
+def route(services: Backends, callers: Callers, oidc: Oidc, *, development: bool, trace_url: str = "") -> Route:
+    """Return the route, which needs no key: who signs in has none yet.
+
+    Who is signed in learns `trace_url`: where the trace {trace_id} is shown.
+    """
+    handlers = _Sessions(services, callers, oidc, development=development, trace_url=trace_url)
 
     async def session(request: Request) -> Response:
         if request.method == "POST":
@@ -49,13 +52,14 @@ def route(services: Backends, callers: Callers, oidc: Oidc, *, development: bool
 
 
 class _Sessions:
-    def __init__(self, services: Backends, callers: Callers, oidc: Oidc, *, development: bool) -> None:
+    def __init__(self, services: Backends, callers: Callers, oidc: Oidc, *, development: bool, trace_url: str) -> None:
         self._access = services.access
         self._oidc = oidc
         self._callers = callers
         self._timeout_seconds = services.timeout_seconds
         self._required = callers.required
         self._development = development
+        self._trace_url = trace_url
         self._refusals = Refusals()
         # By key id.
         self._sign_ins: BoundedCache[str, Bucket] = BoundedCache(known.SIZE, keep_used=True)
@@ -136,6 +140,8 @@ class _Sessions:
             "version": metrics.VERSION,
             "development": self._development,
             "oidc": self._required and await self._oidc.is_offered(),
+            # Not for strangers.
+            "trace_url": self._trace_url or None if session is not None or not self._required else None,
         }
         if session is not None:
             found = models.values(session)

@@ -158,12 +158,18 @@ def spec(subscription: Subscription) -> pb.SubscriptionSpec:
 
 
 def message(
-    shown: Shown, secrets: Secrets, moment: datetime, service: RetryPolicy, warnings: Sequence[str]
+    shown: Shown,
+    secrets: Secrets,
+    moment: datetime,
+    service: RetryPolicy,
+    warnings: Sequence[str],
+    *,
+    timeout_seconds: float,
 ) -> pb.Subscription:
     """Return a subscription as responses show it.
 
-    Of the secrets that are valid at this moment it has the ends and the public keys; `service` is the policy of
-    subscriptions without one of their own.
+    Of the secrets that are valid at this moment it has the ends and the public keys; `service` is the policy, and
+    `timeout_seconds` the timeout, of subscriptions without one of their own.
     """
     subscription, breaker, check = shown
     certificate = subscription.client_certificate
@@ -180,6 +186,7 @@ def message(
             consecutive_failures=breaker.consecutive_failures,
         ),
         effective_retry_policy=_effective(subscription, service),
+        effective_timeout_seconds=_effective_timeout(subscription, timeout_seconds),
         has_secret=subscription.sealed_secrets is not None,
         public_keys=[
             pb.PublicKey(public_key=public_key, expires_at=_time(ends_at))
@@ -229,6 +236,12 @@ def _denied(url: str, policy: Policy) -> tuple[errors.Violation, ...]:
 def _asked(policy: pb.RetryPolicy) -> Asked:
     given = {field.name: list(value) if field.is_repeated else value for field, value in policy.ListFields()}
     return msgspec.convert(given, Asked)
+
+
+def _effective_timeout(subscription: Subscription, timeout_seconds: float) -> float | None:
+    if subscription.destination is not Destination.HTTP:
+        return None
+    return timeout_seconds if subscription.timeout_seconds is None else subscription.timeout_seconds
 
 
 def _effective(subscription: Subscription, service: RetryPolicy) -> pb.RetryPolicy:

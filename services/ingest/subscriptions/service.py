@@ -17,11 +17,11 @@ from services.domain import idempotency
 from services.domain.deliveries import Destination
 from services.domain.egress.policy import Policy
 from services.domain.idempotency import key_of
-from services.domain.retry_policy import RetrySettings
 from services.domain.secrets.encryption import CannotOpen
 from services.domain.secrets.signatures import Key
 from services.domain.secrets.vault import NONE, Secret, Secrets, Vault
 from services.domain.templates.renderer import Renderer
+from services.ingest.settings import IngestSettings
 from services.ingest.subscriptions import client_certificates, labels, messages, previews, secrets, templates
 from services.ingest.subscriptions.cache import SubscriptionCache
 from services.ingest.subscriptions.changes import STATUS_CHANGES, Certificate, Rotation, Rules, StatusChange
@@ -51,7 +51,7 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
         store: SubscriptionStore,
         cache: SubscriptionCache,
         vault: Vault,
-        settings: RetrySettings,
+        settings: IngestSettings,
         policy: Policy,
         weight_of: WeightOf,
         renderer: Renderer,
@@ -326,7 +326,14 @@ class SubscriptionService(subscriptions_pb2_grpc.SubscriptionServiceServicer):
     def _message(self, shown: Shown, of_filter: Sequence[str] = ()) -> pb.Subscription:
         held, moment = self._secrets(shown[0]), datetime.now(UTC)
         warnings = [*self._warnings(shown[0], held, moment), *(f"filter: {one}" for one in of_filter)]
-        return messages.message(shown, held, moment, self._settings.retry_policy, warnings)
+        return messages.message(
+            shown,
+            held,
+            moment,
+            self._settings.retry_policy,
+            warnings,
+            timeout_seconds=self._settings.delivery_timeout_seconds,
+        )
 
     def _warnings(self, subscription: Subscription, held: Secrets, moment: datetime) -> list[str]:
         current = [signer for signer in held.signers(moment)[:1] if isinstance(signer, Key)]

@@ -71,6 +71,27 @@ async def test_made_up_tokens_are_refused_as_slowly_as_made_up_keys(monkeypatch:
     assert paused == ["paused"]
 
 
+async def test_where_traces_are_shown_is_told_to_who_is_signed_in_and_to_no_stranger() -> None:
+    shown = "https://traces.example.com/{trace_id}"
+    access = _Access()
+    services: Any = SimpleNamespace(access=access, timeout_seconds=1.0)
+
+    async def find_session(_token: str) -> Caller:
+        return ANYBODY
+
+    async def told(*cookies: str, required: bool = True, trace_url: str = shown) -> object:
+        callers: Any = SimpleNamespace(required=required, find_session=find_session)
+        endpoint = sessions.route(services, callers, Oidc(services), development=False, trace_url=trace_url).endpoint
+        headers = [(b"host", b"localhost"), *((b"cookie", f"webhook_session={token}".encode()) for token in cookies)]
+        answer = await endpoint(Request({"type": "http", "method": "GET", "path": sessions.PATH, "headers": headers}))
+        return json.loads(answer.body)["trace_url"]
+
+    assert await told(access.token) == shown
+    assert await told() is None
+    assert await told(required=False) == shown
+    assert await told(access.token, trace_url="") is None
+
+
 class _Ended:
     """Callers of whom one is signed in, until a request has begun."""
 

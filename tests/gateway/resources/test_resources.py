@@ -56,6 +56,7 @@ async def test_a_subscription_is_created_looked_up_replaced_and_deleted(
         "timeout_seconds": None,
         "retry_policy": None,
         "effective_retry_policy": {"delays_seconds": [5, 300]},
+        "effective_timeout_seconds": 15.0,
         "header_names": [],
         "verify": "auto",
         "has_verification_secret": False,

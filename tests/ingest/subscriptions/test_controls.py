@@ -11,6 +11,7 @@ import pytest
 from protos.webhook.v1 import ingest_pb2
 from protos.webhook.v1 import subscriptions_pb2 as pb
 from services.domain.doorbell import RUNG_SECONDS
+from services.ingest.settings import IngestSettings
 from services.platform import errors
 from tests.ingest.conftest import Ingest, fields, refused
 
@@ -259,6 +260,17 @@ async def test_a_retry_policy_is_answered_whole(ingest: Ingest) -> None:
         pb.RetryPolicy(base_seconds=5, factor=2, cap_seconds=3600, limit=5),
         pb.RetryPolicy(name="standard-webhooks"),
     ]
+
+
+async def test_the_effective_timeout_is_its_own_or_the_default_and_none_for_consumers_that_pull(ingest: Ingest) -> None:
+    default = IngestSettings().delivery_timeout_seconds
+    made = await ingest.create()
+    assert made.status.effective_timeout_seconds == default
+    changed = await ingest.update(made.id, timeout_seconds=2.5)
+    assert changed.status.effective_timeout_seconds == 2.5
+    assert (await ingest.update(made.id, timeout_seconds=None)).status.effective_timeout_seconds == default
+    pulled = await ingest.create(target_url="", destination=pb.DESTINATION_PULL)
+    assert not pulled.status.HasField("effective_timeout_seconds")
 
 
 async def test_the_effective_retry_policy_is_returned_for_every_kind(ingest: Ingest) -> None:

@@ -51,7 +51,8 @@ def told(subscription: pb.Subscription) -> pb.Subscription:
     copy.CopyFrom(subscription)
     copy.status.ClearField("updated_at")
     copy.status.ClearField("etag")
-    copy.status.ClearField("effective_retry_policy")  # derived from retry_policy
+    for derived in ("effective_retry_policy", "effective_timeout_seconds"):
+        copy.status.ClearField(derived)
     return copy
 
 

@@ -1066,6 +1066,9 @@ class CreatedSubscription(Model, kw_only=True):
     timeout_seconds: float | None
     """null for the service's default."""
 
+    effective_timeout_seconds: float | None
+    """The timeout in effect: the subscription's own, or the service's default. null for `pull`."""
+
     retry_policy: RetryPolicy | None
     """With the service's defaults for fields that the request did not set; null for the service's
     default policy.
@@ -2896,6 +2899,9 @@ class Subscription(Model, kw_only=True):
 
     timeout_seconds: float | None
     """null for the service's default."""
+
+    effective_timeout_seconds: float | None
+    """The timeout in effect: the subscription's own, or the service's default. null for `pull`."""
 
     retry_policy: RetryPolicy | None
     """With the service's defaults for fields that the request did not set; null for the service's

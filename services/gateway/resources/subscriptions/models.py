@@ -411,6 +411,10 @@ class Subscription(models.Answer):
     rate_limit_per_second: float | None = Field(description="null for no limit.", examples=[50.0])
     rate_limit_burst: int | None = Field(description="null for one second's worth of the rate.", examples=[None])
     timeout_seconds: float | None = Field(description="null for the service's default.", examples=[10.0])
+    effective_timeout_seconds: float | None = Field(
+        description="The timeout in effect: the subscription's own, or the service's default. null for `pull`.",
+        examples=[10.0],
+    )
     retry_policy: parts.RetryPolicy | None = Field(
         description=(
             "With the service's defaults for fields that the request did not set; null for the service's default "
