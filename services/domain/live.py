@@ -5,7 +5,8 @@ it is there. What it holds lets a watcher who comes back go on where it was, for
 what is told here is in Postgres.
 """
 
-from typing import Any
+from typing import Any, Generic, TypeVar
+from uuid import UUID
 
 import msgspec
 
@@ -22,13 +23,17 @@ MAX_ENTRIES = 150
 ENTRY_OUTCOMES = 400
 
 
-class Told(msgspec.Struct, frozen=True, array_like=True, gc=False):
+# An id as it is told, which encoding makes a text of, and as it is read: a process makes no object of each in between.
+Id = TypeVar("Id", UUID, str)
+
+
+class Told(msgspec.Struct, Generic[Id], frozen=True, array_like=True, gc=False):
     """What a worker recorded of a delivery."""
 
     tenant_id: str
-    delivery_id: str
-    event_id: str
-    subscription_id: str
+    delivery_id: Id
+    event_id: Id
+    subscription_id: Id
     event_type: str
     status: DeliveryStatus
     attempt_count: int
@@ -40,10 +45,10 @@ class Told(msgspec.Struct, frozen=True, array_like=True, gc=False):
     recorded_at: float
 
 
-class Batch(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Batch(msgspec.Struct, Generic[Id], frozen=True, array_like=True, gc=False):
     """An entry of the stream."""
 
-    told: list[Told]
+    told: list[Told[Id]]
     # By tenant, what was recorded besides, and is left out because it was too much.
     dropped: dict[str, int] = {}
 

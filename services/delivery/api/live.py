@@ -34,8 +34,8 @@ RETRY_SECONDS = 1.0
 BLOCK_SECONDS = 1.0
 READ_ENTRIES = 50
 KEEP_OPEN_SECONDS = OPEN_MILLISECONDS / 1000 / 4
-# What waits for a watcher; further outcomes are counted.
-MAX_WAITING = 200
+# What waits for a watcher, more than anybody reads in the time of a message; further outcomes are counted.
+MAX_WAITING = 100
 # A read waits so long after the one before, unless that left something; each watcher gets a message for a read.
 PACE_SECONDS = 0.25
 # And counts once in this time.
@@ -81,11 +81,11 @@ class Wanted:
         """Whether it is all of the tenant."""
         return self.types.wants_all and not (self.subscription_ids or self.statuses)
 
-    def of_these(self, told: Sequence[Told]) -> Sequence[Told]:
+    def of_these(self, told: Sequence[Told[str]]) -> Sequence[Told[str]]:
         """Return which of these are wanted."""
         return told if self.everything else [one for one in told if self._has(one)]
 
-    def _has(self, told: Told) -> bool:
+    def _has(self, told: Told[str]) -> bool:
         return (
             (not self.subscription_ids or UUID(told.subscription_id) in self.subscription_ids)
             and (not self.statuses or told.status in self.statuses)
@@ -98,7 +98,7 @@ class News:
     """What a watcher gets at once."""
 
     position: str
-    told: Sequence[Told] = ()
+    told: Sequence[Told[str]] = ()
     counts: Mapping[DeliveryStatus, int] | None = None
     dropped: int = 0
     # Whether what was told since the watcher's position is not known any more.
@@ -110,13 +110,13 @@ class _Watcher:
     wanted: Wanted
     counting: bool
     place: Place
-    told: list[Told] = field(default_factory=list)
+    told: list[Told[str]] = field(default_factory=list)
     counts: Counter[DeliveryStatus] = field(default_factory=Counter)
     dropped: int = 0
     away: bool = False
     something: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def take(self, place: Place, told: Sequence[Told], dropped: int) -> None:
+    def take(self, place: Place, told: Sequence[Told[str]], dropped: int) -> None:
         """Note what an entry has for it, unless it has that already."""
         if place <= self.place:
             return
@@ -218,7 +218,7 @@ class Watching:
 
     def _dispatch(self, entry_id: bytes, entry: Mapping[bytes, bytes]) -> None:
         place, batch = _place(entry_id), _batch(entry)
-        by_tenant: defaultdict[str, list[Told]] = defaultdict(list)
+        by_tenant: defaultdict[str, list[Told[str]]] = defaultdict(list)
         for told in batch.told:
             if told.tenant_id in self._by_tenant:
                 by_tenant[told.tenant_id].append(told)
@@ -246,7 +246,7 @@ class Watching:
                 watcher.end()
 
 
-def _entries(found: Sequence[Any], tenant_id: str) -> list[tuple[Place, list[Told], int]]:
+def _entries(found: Sequence[Any], tenant_id: str) -> list[tuple[Place, list[Told[str]], int]]:
     made = []
     for entry_id, entry in found:
         batch = _batch(entry)
@@ -255,10 +255,10 @@ def _entries(found: Sequence[Any], tenant_id: str) -> list[tuple[Place, list[Tol
     return made
 
 
-def _batch(entry: Mapping[bytes, bytes]) -> Batch:
+def _batch(entry: Mapping[bytes, bytes]) -> Batch[str]:
     """Return what an entry has; nothing, if somebody else wrote it, or a version that tells more."""
     try:
-        return msgspec.msgpack.decode(entry[FIELD], type=Batch) if entry.get(FIELD) else Batch([])
+        return msgspec.msgpack.decode(entry[FIELD], type=Batch[str]) if entry.get(FIELD) else Batch([])
     except msgspec.DecodeError:
         return Batch([])
 

@@ -5,6 +5,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
@@ -32,7 +33,7 @@ class Live:
         # Whether somebody watches, as far as this is known.
         self._open = False
         self._noted = asyncio.Event()
-        self._waiting: deque[Told] = deque()
+        self._waiting: deque[Told[UUID]] = deque()
         self._dropped: Counter[str] = Counter()
 
     def note(self, outcomes: Sequence[Outcome]) -> None:
@@ -79,13 +80,13 @@ class Live:
         self._dropped.clear()
 
 
-def _told(outcome: Outcome, now: float) -> Told:
+def _told(outcome: Outcome, now: float) -> Told[UUID]:
     claim, last = outcome.claim, outcome.attempts[-1] if outcome.attempts else None
     return Told(
         tenant_id=claim.tenant_id,
-        delivery_id=str(claim.id),
-        event_id=str(claim.event_id),
-        subscription_id=str(claim.subscription_id),
+        delivery_id=claim.id,
+        event_id=claim.event_id,
+        subscription_id=claim.subscription_id,
         event_type=claim.event_type or "",
         status=outcome.status,
         attempt_count=claim.number - 1 + len(outcome.attempts),
