@@ -229,16 +229,12 @@ function Content() {
     return () => (gone = true);
   }, [found?.path]);
   if (!found) {
-    return html`<${Page} title="Page not found"><${Card404} /><//>`;
+    return html`<${Page} title="Page not found"><div class="card"><${Empty} icon="search" title="There is no page at this address"><p>It may have been mistyped.</p><//></div><//>`;
   }
   if (page.path !== found.path) return html`<h1 class="unseen">${found.title}</h1><${Skeleton} />`;
   if (page.error) return html`<${Failure} error=${page.error} retry=${() => location.reload()} />`;
   return html`<${page.View} key=${`${found.path} ${tenant.value}`} args=${page.args} />`;
 }
-
-const Card404 = () => html`
-  <div class="card"><${Empty} icon="search" title="There is no page at this address"><p>It may have been mistyped.</p><//></div>
-`;
 
 function Frame() {
   const main = useRef(/** @type {any} */ (null));

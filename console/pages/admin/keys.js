@@ -64,16 +64,17 @@ export default function Keys() {
 
 /** @param {{onClose: () => void}} props */
 function Create({ onClose }) {
-  const [value, set] = useState({ name: "", role: "ingest", subscriptions: "", tenant_id: tenant.value || session.value?.caller?.tenant_id || "default", expires_at: "", rate: "" });
+  const [value, set] = useState({ name: "", role: "ingest", pull_subscription_ids: "", tenant_id: tenant.value || session.value?.caller?.tenant_id || "default", expires_at: "", requests_per_second: "" });
   const [created, show] = useState(/** @type {any} */ (null));
   const put = (name) => (event) => set({ ...value, [name]: event.currentTarget.value });
-  const body = { tenant_id: value.tenant_id, name: value.name, role: value.role, ...(value.role === "pull" && value.subscriptions.trim() ? { pull_subscription_ids: value.subscriptions.split(/[\s,]+/).filter(Boolean) } : {}), ...(value.expires_at ? { expires_at: ofInput(value.expires_at) } : {}), ...(value.rate ? { requests_per_second: Number(value.rate) } : {}) };
+  const body = { tenant_id: value.tenant_id, name: value.name, role: value.role, ...(value.role === "pull" && value.pull_subscription_ids.trim() ? { pull_subscription_ids: value.pull_subscription_ids.split(/[\s,]+/).filter(Boolean) } : {}), ...(value.expires_at ? { expires_at: ofInput(value.expires_at) } : {}), ...(value.requests_per_second ? { requests_per_second: Number(value.requests_per_second) } : {}) };
   const act = useAction(async () => show(await call("POST", PATH, { body })));
   const wrong = (name) => act.error?.of?.(name);
   const submit = (event) => {
     event.preventDefault();
     act.run();
   };
+  const text = (name, label, hint, more = {}) => html`<${Field} label=${label} hint=${hint} error=${wrong(name)}>${(attributes) => html`<input ...${attributes} ...${more} value=${value[name]} onInput=${put(name)} autocomplete="off" />`}<//>`;
   if (created) {
     return html`
       <${Dialog} title="The key has been created" onClose=${onClose} footer=${html`<${Button} kind="primary" onClick=${onClose}>Done<//>`}>
@@ -86,16 +87,16 @@ function Create({ onClose }) {
   return html`
     <${Dialog} title="New API key" onClose=${onClose} footer=${footer}>
       <form id="key" class="stack" onSubmit=${submit}>
-        <${Field} label="Name" hint="Who or what uses it." error=${wrong("name")}>${(attributes) => html`<input ...${attributes} required value=${value.name} onInput=${put("name")} autocomplete="off" />`}<//>
+        ${text("name", "Name", "Who or what uses it.", { required: true })}
         <fieldset class="stack">
           <legend>Role</legend>
           ${ROLES.map(([role, label, hint]) => html`<label class="check" key=${role}><input type="radio" name="role" checked=${value.role === role} onChange=${() => set({ ...value, role })} /><span><span class="strong">${label}</span> <span class="hint">${hint}</span></span></label>`)}
         </fieldset>
-        ${value.role === "pull" && html`<${Field} label="Subscriptions" hint="Ids of the only ones that it pulls from, separated by commas. Empty: all of its tenant." error=${wrong("pull_subscription_ids")}>${(attributes) => html`<input ...${attributes} class="mono" value=${value.subscriptions} onInput=${put("subscriptions")} autocomplete="off" spellcheck=${false} />`}<//>`}
+        ${value.role === "pull" && text("pull_subscription_ids", "Subscriptions", "Ids of the only ones that it pulls from, separated by commas. Empty: all of its tenant.", { class: "mono", spellcheck: false })}
         <div class="pair">
-          <${Field} label="Tenant" error=${wrong("tenant_id")}>${(attributes) => html`<input ...${attributes} class="mono" required value=${value.tenant_id} onInput=${put("tenant_id")} autocomplete="off" spellcheck=${false} />`}<//>
-          <${Field} label="Expires" hint=${`${zoned()}. Empty: never.`} error=${wrong("expires_at")}>${(attributes) => html`<input ...${attributes} type="datetime-local" value=${value.expires_at} onInput=${put("expires_at")} />`}<//>
-          <${Field} label="Requests per second" hint="Empty: the service’s default." error=${wrong("requests_per_second")}>${(attributes) => html`<input ...${attributes} type="number" min="0.001" step="any" value=${value.rate} onInput=${put("rate")} />`}<//>
+          ${text("tenant_id", "Tenant", "", { required: true, class: "mono", spellcheck: false })}
+          ${text("expires_at", "Expires", `${zoned()}. Empty: never.`, { type: "datetime-local" })}
+          ${text("requests_per_second", "Requests per second", "Empty: the service’s default.", { type: "number", min: 0.001, step: "any" })}
         </div>
       </form>
       <${Failure} compact error=${act.error} />

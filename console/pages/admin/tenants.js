@@ -89,7 +89,7 @@ function Edit({ item, onClose, onSaved }) {
     onSaved();
     onClose();
   });
-  const wrong = (name) => act.error?.errors?.find((error) => error.field === name)?.message;
+  const wrong = (name) => act.error?.of?.(name);
   const submit = (event) => {
     event.preventDefault();
     act.run();
