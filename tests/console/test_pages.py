@@ -137,3 +137,29 @@ async def test_canceling_several_deliveries_asks_first(window: Window, api: Api,
     await button(asked, "Cancel them").click()
     await page.get_by_text("3 deliveries cancelled").wait_for()
     assert (await api.http.get("/api/v1/deliveries", params=waiting)).json()["items"] == []
+
+
+async def test_inbound_shows_the_url_of_each_provider_and_what_was_refused(
+    window: Window, api: Api, receiver: Receiver
+) -> None:
+    provider = await api.subscribe(receiver.url("/provider"), name="provider", verify="required")
+    path = (await api.http.post(f"/api/v1/subscriptions/{provider}/ingest-token")).json()["path"]
+    own = await api.subscribe(receiver.url("/own"), name="own", verify="required")
+    for _ in range(3):
+        assert (await api.http.post(path, json={"order": 1})).status_code == 401
+
+    async def counted() -> bool:
+        query = {"subscription_id": provider}
+        return bool((await api.http.get("/api/v1/stats/refusals", params=query)).json()["events"] == 3)
+
+    await wait_until(counted, what="the gateway to hand over what it counted")
+    await window.open("/inbound")
+    taking = window.page.get_by_role("table", name="Subscriptions that take webhooks in").locator("tbody tr")
+    for name, url in (("provider", f"/{provider}/{{token}}"), ("own", f"/{own}")):
+        shown = await taking.filter(has=window.page.get_by_role("link", name=name, exact=True)).inner_text()
+        assert f"POST …/api/v1/webhooks/ingest{url}" in map(str.strip, shown.splitlines()), shown
+    assert path.rpartition("/")[2] not in await window.page.content()
+    refused = card(window, "Refused in the last 24 hours").locator("tbody tr").filter(has_text="provider")
+    assert (await refused.inner_text()).split("\t")[:3] == ["Signature missing", "provider", "3"]
+    await refused.get_by_role("link", name="provider").click()
+    await window.page.get_by_role("heading", name="provider").wait_for()
