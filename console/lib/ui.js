@@ -451,12 +451,28 @@ export function Spark({ points, label }) {
   `;
 }
 
+/**
+ * A labelled input, or textarea. What is not listed goes to it.
+ * @param {{label: any, hint?: any, error?: string, as?: string, [other: string]: any}} props
+ */
+export const Input = ({ label, hint, error, as = "input", ...more }) => html`
+  <${Field} label=${label} hint=${hint} error=${error}>${(attributes) => html`<${as} autocomplete="off" spellcheck=${false} ...${attributes} ...${more} />`}<//>
+`;
+
+/** The choices of a select. @param {{value: string, options: [string, any][]}} props */
+export const Options = ({ value, options }) => html`${options.map(([key, text]) => html`<option key=${key} value=${key} selected=${key === value}>${text}</option>`)}`;
+
+/** A labelled choice. @param {{label: any, hint?: any, error?: string, value: string, options: [string, any][], onChange: (event: any) => void}} props */
+export const Select = ({ label, hint, error, value, options, onChange }) => html`
+  <${Field} label=${label} hint=${hint} error=${error}>${(attributes) => html`<select ...${attributes} onChange=${onChange}><${Options} value=${value} options=${options} /></select>`}<//>
+`;
+
 /** A select that is part of the address. @param {{name: string, label: string, options: [string, string][]}} props */
 export function QuerySelect({ name, label, options }) {
   const value = here.value.query.get(name) || "";
   return html`
     <select aria-label=${label} value=${value} onChange=${(event) => setQuery({ [name]: event.currentTarget.value, cursor: null })}>
-      ${options.map(([key, text]) => html`<option key=${key} value=${key} selected=${key === value}>${text}</option>`)}
+      <${Options} value=${value} options=${options} />
     </select>
   `;
 }

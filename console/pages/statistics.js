@@ -3,7 +3,7 @@ import { html } from "../lib/html.js";
 import { get, save, url } from "../lib/api.js";
 import { compact, count, iso, millis, ofInput, percent, toInput, zoned } from "../lib/format.js";
 import { go, link, param, setQuery } from "../lib/router.js";
-import { Button, Card, Curl, Empty, Failure, Page, Segments, Skeleton, Table, Tile } from "../lib/ui.js";
+import { Button, Card, Curl, Empty, Failure, Options, Page, Segments, Skeleton, Table, Tile } from "../lib/ui.js";
 import { useQuery } from "../lib/query.js";
 import { Chart, begins, merged } from "../lib/chart.js";
 import { nameOf, subscriptions } from "../lib/names.js";
@@ -28,7 +28,7 @@ const GROUPS = [["", "Total"], ["outcome", "Outcome"], ["subscription", "Subscri
 const OTHERS = 15;
 const SUMS = ["deliveries", "attempts", "failed", "events"];
 // What a period is compared with: how long before it the other one was.
-const COMPARED = { before: "the time before", day: "a day before", week: "a week before", other: "another time" };
+const COMPARED = { "": "Not compared", before: "Compared with the time before", day: "Compared with a day before", week: "Compared with a week before", other: "Compared with another time" };
 
 export default function Statistics() {
   const period = PERIODS[param("period")] ? param("period") : "24h";
@@ -107,13 +107,12 @@ export default function Statistics() {
       <div class="filters">
         <${Segments} label="Group by" value=${by} options=${GROUPS} onChange=${(value) => setQuery({ by: value, metric: null })} />
         <select aria-label="What is shown" onChange=${(event) => setQuery({ metric: event.currentTarget.value })}>
-          ${Object.entries(METRICS)
+          <${Options} value=${metric} options=${Object.entries(METRICS)
             .filter(([key]) => !((by === "subscription" || by === "outcome") && key === "events") && !(by === "outcome" && key !== "attempts" && !key.startsWith("p")))
-            .map(([key, [text]]) => html`<option key=${key} value=${key} selected=${key === metric}>${text}</option>`)}
+            .map(([key, [text]]) => [key, text])} />
         </select>
         <select aria-label="Compare" onChange=${(event) => setQuery({ compare: event.currentTarget.value === "other" ? now?.from : event.currentTarget.value })}>
-          <option value="">Not compared</option>
-          ${Object.entries(COMPARED).map(([key, text]) => html`<option key=${key} value=${key} selected=${key === shown}>Compared with ${text}</option>`)}
+          <${Options} value=${shown} options=${Object.entries(COMPARED)} />
         </select>
         ${shown === "other" && moment("compare", "Compared from")}
         ${moment("to", "Until")}

@@ -117,6 +117,9 @@ async def places(console: Stack) -> AsyncIterator[dict[str, str]]:
         by_target = {item["subscription_id"]: item["id"] for item in deliveries}
         await api.until(by_target[good], "delivered")
         await api.until(by_target[bad], "failed")
+        await http.post(
+            f"/api/v1/webhooks/ingest/{bad}", content="{}", headers={"X-Hub-Signature-256": "sha256=forged"}
+        )
         job = {"kind": "retry", "filter": {"subscription_id": [bad]}, "rate_per_second": 5}
         job_id = (await http.post("/api/v1/jobs", json=job)).json()["id"]
         yield {

@@ -3,7 +3,7 @@ import { html, useState } from "../../lib/html.js";
 import { call, get, session, tenant } from "../../lib/api.js";
 import { ofInput, zoned } from "../../lib/format.js";
 import { param, setQuery } from "../../lib/router.js";
-import { Badge, Button, Card, Code, Confirm, Curl, Dialog, Empty, Failure, Field, Icon, IconButton, Listed, Loaded, Page, QueryText, Table, Time, toast } from "../../lib/ui.js";
+import { Badge, Button, Card, Code, Confirm, Curl, Dialog, Empty, Failure, Icon, IconButton, Input, Listed, Loaded, Page, QueryText, Table, Time, toast } from "../../lib/ui.js";
 import { useAction, useList, useQuery } from "../../lib/query.js";
 import { OnlyAdmins } from "./only.js";
 
@@ -74,7 +74,7 @@ function Create({ onClose }) {
     event.preventDefault();
     act.run();
   };
-  const text = (name, label, hint, more = {}) => html`<${Field} label=${label} hint=${hint} error=${wrong(name)}>${(attributes) => html`<input ...${attributes} ...${more} value=${value[name]} onInput=${put(name)} autocomplete="off" />`}<//>`;
+  const text = (name, label, hint, more = {}) => html`<${Input} label=${label} hint=${hint} error=${wrong(name)} ...${more} value=${value[name]} onInput=${put(name)} />`;
   if (created) {
     return html`
       <${Dialog} title="The key has been created" onClose=${onClose} footer=${html`<${Button} kind="primary" onClick=${onClose}>Done<//>`}>

@@ -2,28 +2,28 @@
 import { html, useState } from "../../lib/html.js";
 import { call, get, tenant } from "../../lib/api.js";
 import { bytes, compact, count } from "../../lib/format.js";
-import { Bar, Button, Check, Confirm, Curl, Dialog, Empty, Failure, Field, IconButton, Listed, Page, Table, toast } from "../../lib/ui.js";
+import { Bar, Button, Check, Confirm, Curl, Dialog, Empty, Failure, IconButton, Input, Listed, Page, Table, toast } from "../../lib/ui.js";
 import { useAction, useList } from "../../lib/query.js";
 import { OnlyAdmins } from "./only.js";
 
 const PATH = "/api/v1/admin/tenants";
-/** @type {[string, string, (value: number) => string][]} */
+/** Quotas with their names, formats, and the lists behind them. @type {[string, string, (value: number) => string, string][]} */
 const QUOTAS = [
-  ["subscriptions", "Subscriptions", count],
-  ["events_per_second", "Events per second", (value) => `${compact(Math.round(value * 10) / 10)}/s`],
-  ["waiting_deliveries", "Waiting deliveries", compact],
-  ["stored_bytes", "Stored bytes", bytes],
-  ["scheduled_events", "Scheduled events", compact],
-  ["scheduled_bytes", "Scheduled bytes", bytes],
+  ["subscriptions", "Subscriptions", count, "/subscriptions?"],
+  ["events_per_second", "Events per second", (value) => `${compact(Math.round(value * 10) / 10)}/s`, "/events?"],
+  ["waiting_deliveries", "Waiting deliveries", compact, "/deliveries?since=all&status=pending&status=scheduled&status=in_flight&"],
+  ["stored_bytes", "Stored bytes", bytes, "/events?since=all&"],
+  ["scheduled_events", "Scheduled events", compact, "/events?scheduled=true&"],
+  ["scheduled_bytes", "Scheduled bytes", bytes, "/events?scheduled=true&"],
 ];
 // More would push the actions out of sight.
 const COLUMNS = ["Subscriptions", "Events", "Waiting", "Stored", "Scheduled"];
 
-/** @param {{used: number, limit: number, format: (value: number) => string, label: string}} props */
-function Use({ used, limit, format, label }) {
+/** @param {{used: number, limit: number, format: (value: number) => string, label: string, href: string}} props */
+function Use({ used, limit, format, label, href }) {
   const share = limit ? used / limit : 0;
   return html`
-    <div class="num small">${format(used)} <span class="mute">of ${format(limit)}</span></div>
+    <div class="num small"><a href=${href} aria-label=${`${label}: ${format(used)}`}>${format(used)}</a> <span class="mute">of ${format(limit)}</span></div>
     <${Bar} label=${`${label}: ${format(used)} of ${format(limit)}`} total=${limit} parts=${[[share > 0.9 ? "bad" : share > 0.7 ? "warn" : "accent", Math.min(used, limit)]]} />
   `;
 }
@@ -46,7 +46,7 @@ export default function Tenants() {
         <${Listed} list=${list} noun="tenants" empty=${html`<${Empty} icon="people" title="No tenants"><p>Create one for each customer or team.</p><//>`}>
           <${Table} label="Tenants" rows=${list.items} stale=${list.stale} columns=${[
             { title: "Tenant", cell: (item) => html`<span class="cellmain">${item.name || item.id}</span><div class="cellsub"><span class="mono">${item.id}</span> · weight ${item.weight}</div>` },
-            ...COLUMNS.map((title, index) => ({ title, kind: index ? "lo" : "", cell: (item) => (item.usage ? QUOTAS.map(([name, label, format]) => label.startsWith(title) && html`<${Use} used=${item.usage[name]} limit=${item.limits[name]} format=${format} label=${label} />`) : html`<span class="mute">not known yet</span>`) })),
+            ...COLUMNS.map((title, index) => ({ title, kind: index ? "lo" : "", cell: (item) => (item.usage ? QUOTAS.map(([name, label, format, path]) => label.startsWith(title) && html`<${Use} href=${`${path}tenant=${item.id}`} used=${item.usage[name]} limit=${item.limits[name]} format=${format} label=${label} />`) : html`<span class="mute">not known yet</span>`) })),
             {
               title: "Actions",
               unseen: true,
@@ -94,7 +94,7 @@ function Edit({ item, onClose, onSaved }) {
     event.preventDefault();
     act.run();
   };
-  const text = (name, label, hint, more = {}) => html`<${Field} label=${label} hint=${hint} error=${wrong(name)}>${(attributes) => html`<input ...${attributes} ...${more} value=${value[name]} onInput=${put(name)} autocomplete="off" />`}<//>`;
+  const text = (name, label, hint, more = {}) => html`<${Input} label=${label} hint=${hint} error=${wrong(name)} ...${more} value=${value[name]} onInput=${put(name)} />`;
   const footer = html`<${Button} onClick=${onClose}>Close<//><${Button} kind="primary" type="submit" form="tenant" busy=${act.busy}>${fresh ? "Create the tenant" : "Save"}<//>`;
   return html`
     <${Dialog} title=${fresh ? "New tenant" : `Tenant ${item.id}`} wide onClose=${onClose} footer=${footer}>
@@ -106,7 +106,7 @@ function Edit({ item, onClose, onSaved }) {
         ${text("description", "Description", "")}
         <div class="pair">
           ${text("weight", "Weight", "How many times the share of a tenant of weight 1 it gets when there is not enough.", { type: "number", min: 1, required: true })}
-          ${QUOTAS.map(([name, label, format]) => html`<${Field} key=${name} label=${label} hint=${item.limits ? `Empty: the default. Now ${format(item.limits[name])}.` : "Empty: the default."} error=${wrong(`quotas.${name}`)}>${(attributes) => html`<input ...${attributes} type="number" min="0" step="any" value=${value[name]} onInput=${put(name)} />`}<//>`)}
+          ${QUOTAS.map(([name, label, format]) => html`<${Input} key=${name} label=${label} hint=${item.limits ? `Empty: the default. Now ${format(item.limits[name])}.` : "Empty: the default."} error=${wrong(`quotas.${name}`)} type="number" min="0" step="any" value=${value[name]} onInput=${put(name)} />`)}
         </div>
         ${!fresh && html`<${Check} label=${`Publish the event catalog at /catalogs/${item.id}`} checked=${value.publishes_catalog} onChange=${(checked) => set({ ...value, publishes_catalog: checked })} />`}
       </form>

@@ -2,7 +2,7 @@
 import { html, useMemo, useState } from "../../lib/html.js";
 import { absolute, brief, iso, ofInput, toInput, zoned } from "../../lib/format.js";
 import { here, param, params, setQuery } from "../../lib/router.js";
-import { Button, Chip, Dialog, Field } from "../../lib/ui.js";
+import { Button, Chip, Dialog, Input, Options, Select } from "../../lib/ui.js";
 import { nameOf, subscriptions } from "../../lib/names.js";
 import { DELIVERY, ERRORS, HOLDS, REASONS, errorName } from "../../lib/words.js";
 
@@ -54,17 +54,13 @@ function Panel({ onClose }) {
     onClose();
   };
   const text = (name, label, hint, more) => html`
-    <${Field} label=${label} hint=${hint}>${(attributes) => html`<${LINES.includes(name) ? "textarea" : "input"} ...${attributes} ...${LINES.includes(name) ? { rows: 1, style: { minHeight: "0" } } : more} value=${value[name]} onInput=${put(name)} spellcheck=${false} autocomplete="off" />`}<//>
+    <${Input} label=${label} hint=${hint} ...${LINES.includes(name) ? { as: "textarea", rows: 1 } : more} value=${value[name]} onInput=${put(name)} />
   `;
-  const select = (name, label, options) => html`
-    <${Field} label=${label}>
-      ${(attributes) => html`<select ...${attributes} onChange=${put(name)}>
-        <option value="" selected=${!value[name]}>Any</option>
-        ${options.map(([key, shown]) => html`<option key=${key} value=${key} selected=${value[name] === key}>${shown}</option>`)}
-        ${value[name] && !options.some(([key]) => key === value[name]) && html`<option value=${value[name]} selected>${value[name]}</option>`}
-      </select>`}
-    <//>
-  `;
+  const select = (name, label, options) => {
+    const found = [["", "Any"], ...options];
+    const known = found.some(([key]) => key === value[name]);
+    return html`<${Select} label=${label} value=${value[name]} onChange=${put(name)} options=${known ? found : [...found, [value[name], value[name]]]} />`;
+  };
   const footer = html`
     <${Button} onClick=${onClose}>Close<//>
     <${Button} kind="primary" type="submit" form="filters">Search<//>
@@ -108,8 +104,7 @@ export function Filters({ children }) {
   return html`
     <div class="filters">
       <select aria-label="Period" onChange=${period}>
-        ${Object.entries(NAMES).map(([key, text]) => html`<option key=${key} value=${key} selected=${key === since}>${text}</option>`)}
-        <option value="custom" selected=${since === "custom"}>From … to …</option>
+        <${Options} value=${since} options=${[...Object.entries(NAMES), ["custom", "From … to …"]]} />
       </select>
       <${Button} icon="filter" data-filters onClick=${() => set(true)}>Filters<//>
       ${chips.map(({ name, label, value }) => html`<${Chip} key=${name + value} name=${label} value=${shown(name, value)} onRemove=${() => setQuery({ [name]: params(name).filter((one) => one !== value) }, { replace: false })} />`)}

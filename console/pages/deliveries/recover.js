@@ -3,7 +3,7 @@ import { html, useState } from "../../lib/html.js";
 import { call, curl } from "../../lib/api.js";
 import { brief, count, duration, plural } from "../../lib/format.js";
 import { go, link } from "../../lib/router.js";
-import { Button, Code, Dialog, Facts, Failure, Field, Moment, Time, toast } from "../../lib/ui.js";
+import { Button, Code, Dialog, Facts, Failure, Input, Moment, Time, toast } from "../../lib/ui.js";
 import { useAction } from "../../lib/query.js";
 import { JOBS, REASONS } from "../../lib/words.js";
 
@@ -69,9 +69,7 @@ export function Recover({ search, from, kind: first = "retry", onClose }) {
             `,
           )}
         </fieldset>
-        <${Field} label="At most so many per second" hint="Rate limits, breakers, and pauses of subscriptions apply as always." error=${problem?.of?.("rate_per_second")}>
-          ${(attributes) => html`<input ...${attributes} type="number" min="1" max="10000" required value=${rate} onInput=${(event) => setRate(event.currentTarget.value)} />`}
-        <//>
+        <${Input} label="At most so many per second" hint="Rate limits, breakers, and pauses of subscriptions apply as always." error=${problem?.of?.("rate_per_second")} type="number" min="1" max="10000" required value=${rate} onInput=${(event) => setRate(event.currentTarget.value)} />
       </form>
       <${Failure} compact error=${problem} />
       <div aria-live="polite" class="stack">

@@ -3,7 +3,7 @@ import { html, useMemo, useState } from "../../lib/html.js";
 import { allowed, call, curl, download, get } from "../../lib/api.js";
 import { absolute, brief, bytes, iso, plural } from "../../lib/format.js";
 import { go, here, link, param, setQuery } from "../../lib/router.js";
-import { Badge, Button, Curl, Dialog, Empty, Failure, Field, Listed, Moment, Page, QuerySelect, QueryText, Table, Time, toast } from "../../lib/ui.js";
+import { Badge, Button, Curl, Dialog, Empty, Failure, Input, Listed, Moment, Page, QuerySelect, QueryText, Table, Time, toast } from "../../lib/ui.js";
 import { useAction, useList } from "../../lib/query.js";
 
 const PATH = "/api/v1/events";
@@ -97,10 +97,10 @@ function Send({ onClose, onSent }) {
     <${Dialog} title="Send an event" wide onClose=${onClose} footer=${footer}>
       <form id="send" class="stack" onSubmit=${submit}>
         <div class="pair">
-          <${Field} label="Event type" error=${send.error?.of?.("event_type")}>${(attributes) => html`<input ...${attributes} class="mono" value=${value.type} onInput=${put("type")} spellcheck=${false} autocomplete="off" />`}<//>
-          <${Field} label="Idempotency key (optional)" hint="The same key sends the event only once.">${(attributes) => html`<input ...${attributes} value=${value.key} onInput=${put("key")} spellcheck=${false} autocomplete="off" />`}<//>
+          <${Input} label="Event type" error=${send.error?.of?.("event_type")} class="mono" value=${value.type} onInput=${put("type")} />
+          <${Input} label="Idempotency key (optional)" hint="The same key sends the event only once." value=${value.key} onInput=${put("key")} />
         </div>
-        <${Field} label="Payload" error=${send.error?.of?.("payload")}>${(attributes) => html`<textarea ...${attributes} required value=${value.payload} onInput=${put("payload")} spellcheck=${false}></textarea>`}<//>
+        <${Input} as="textarea" label="Payload" error=${send.error?.of?.("payload")} required value=${value.payload} onInput=${put("payload")} />
       </form>
       <${Failure} compact error=${send.error} />
     <//>

@@ -2,7 +2,7 @@
 import { html, useState } from "../../lib/html.js";
 import { all, allowed, call, curl, get, session } from "../../lib/api.js";
 import { link } from "../../lib/router.js";
-import { Button, Card, Check, Code, Empty, Failure, Field, Icon, Page, toast } from "../../lib/ui.js";
+import { Button, Card, Check, Code, Empty, Failure, Icon, Input, Page, Select, toast } from "../../lib/ui.js";
 import { useAction, useQuery } from "../../lib/query.js";
 import { Secret, newSecret } from "./signing.js";
 import { Template, secretsOf, templateInputs, templateOf } from "./template.js";
@@ -79,15 +79,9 @@ export default function NewSubscription() {
             <form class="stack" onSubmit=${submit}>
               <${Card} title="Endpoint">
                 <div class="form">
-                  <${Field} label="Destination" hint=${pulled ? "Consumers lease deliveries by requests of their own: for receivers that cannot be reached." : "Each delivery is a request to your URL."} error=${wrong("destination")}>
-                    ${(attributes) => html`<select ...${attributes} onChange=${put("destination")}>${[["http", "Send to a URL"], ["pull", "Consumers pull"]].map(([key, label]) => html`<option value=${key} selected=${key === value.destination}>${label}</option>`)}</select>`}
-                  <//>
-                  ${!pulled && html`<${Field} label="URL" hint="Deliveries are POSTed to it. It must respond with 2xx in time." error=${wrong("target_url")}>
-                    ${(attributes) => html`<input ...${attributes} type="url" class="mono" required placeholder="https://example.com/webhooks" value=${value.target_url} onInput=${put("target_url")} autocomplete="url" spellcheck=${false} />`}
-                  <//>`}
-                  <${Field} label="Name (optional)" hint="a–z 0–9 . _ -; to find it by." error=${wrong("name")}>
-                    ${(attributes) => html`<input ...${attributes} maxlength="64" value=${value.name} onInput=${put("name")} autocomplete="off" spellcheck=${false} />`}
-                  <//>
+                  <${Select} label="Destination" hint=${pulled ? "Consumers lease deliveries by requests of their own: for receivers that cannot be reached." : "Each delivery is a request to your URL."} error=${wrong("destination")} value=${value.destination} onChange=${put("destination")} options=${[["http", "Send to a URL"], ["pull", "Consumers pull"]]} />
+                  ${!pulled && html`<${Input} label="URL" hint="Deliveries are POSTed to it. It must respond with 2xx in time." error=${wrong("target_url")} type="url" class="mono" required placeholder="https://example.com/webhooks" value=${value.target_url} onInput=${put("target_url")} autocomplete="url" />`}
+                  <${Input} label="Name (optional)" hint="a–z 0–9 . _ -; to find it by." error=${wrong("name")} maxlength="64" value=${value.name} onInput=${put("name")} />
                 </div>
               <//>
               <${Card} title="Events">
@@ -115,20 +109,14 @@ export default function NewSubscription() {
                       </div>
                     </fieldset>
                   `}
-                  <${Field} label="Types" hint="Separated by commas. order.* stands for all types that begin with order." error=${wrong("event_types")}>
-                    ${(attributes) => html`<input ...${attributes} class="mono" placeholder="order.*, invoice.paid" value=${value.typed} onInput=${put("typed")} autocomplete="off" spellcheck=${false} />`}
-                  <//>
+                  <${Input} label="Types" hint="Separated by commas. order.* stands for all types that begin with order." error=${wrong("event_types")} class="mono" placeholder="order.*, invoice.paid" value=${value.typed} onInput=${put("typed")} />
                 `}
-                <${Field} label="Filter (optional)" hint=${html`A condition in CEL that events also have to fulfill, such as <code>event.data.amount > 100</code>.`} error=${wrong("filter")}>
-                  ${(attributes) => html`<textarea ...${attributes} class="mono" rows="2" style=${{ minHeight: "0" }} value=${value.filter} onInput=${put("filter")} spellcheck=${false}></textarea>`}
-                <//>
+                <${Input} as="textarea" label="Filter (optional)" hint=${html`A condition in CEL that events also have to fulfill, such as <code>event.data.amount > 100</code>.`} error=${wrong("filter")} class="mono" rows="2" value=${value.filter} onInput=${put("filter")} />
                 ${value.filter.trim() && html`<${Check} label="Deliver events that the filter cannot be evaluated for" hint="Such as one without a field that it names." checked=${value.filter_on_error === "deliver"} onChange=${(checked) => set({ ...value, filter_on_error: checked ? "deliver" : "skip" })} />`}
               <//>
               <${Template} value=${value} set=${set} wrong=${wrong} base=${{ event_types: types, template_secret_names: [] }} may />
               <${Card} title="Signing">
-                <${Field} label="Scheme" hint=${value.scheme === "none" ? "Receivers cannot tell deliveries from forgeries." : "Of Standard Webhooks: receivers verify with a library of their language."} error=${wrong("signature_scheme")}>
-                  ${(attributes) => html`<select ...${attributes} onChange=${put("scheme")}>${[["hmac-sha256", "HMAC with a shared secret"], ["ed25519", "Ed25519 with a public key"], ["none", "Not signed"]].map(([key, label]) => html`<option value=${key} selected=${key === value.scheme}>${label}</option>`)}</select>`}
-                <//>
+                <${Select} label="Scheme" hint=${value.scheme === "none" ? "Receivers cannot tell deliveries from forgeries." : "Of Standard Webhooks: receivers verify with a library of their language."} error=${wrong("signature_scheme")} value=${value.scheme} onChange=${put("scheme")} options=${[["hmac-sha256", "HMAC with a shared secret"], ["ed25519", "Ed25519 with a public key"], ["none", "Not signed"]]} />
                 ${shared && html`<p class="mute measure">Give it to the receiver before the test, if it verifies signatures. It is shown again when the subscription is created, and then no more.</p><${Code} wrap label="Signing secret" text=${secret} />`}
                 ${tests && value.scheme === "ed25519" && html`<p class="mute measure">The test is signed with a key of its own: the public key is known when the subscription is created.</p>`}
               <//>

@@ -1,7 +1,7 @@
 // Settings of a subscription as a form: each value in effect, and whether it is its own or the default.
 import { html, useState } from "../../lib/html.js";
 import { allowed, curl, send } from "../../lib/api.js";
-import { Button, Card, Check, Code, Failure, Field, Icon, toast } from "../../lib/ui.js";
+import { Button, Card, Check, Code, Failure, Icon, Input, Select, toast } from "../../lib/ui.js";
 import { useAction } from "../../lib/query.js";
 import { Schedule, described } from "../../lib/schedule.js";
 import { VERIFY } from "./receiving.js";
@@ -110,10 +110,10 @@ export function Settings({ subscription, path, onChanged }) {
     save.run();
   };
   const text = (name, label, hint, more = {}) => html`
-    <${Field} label=${label} hint=${hint} error=${wrong(name)}>${(attributes) => html`<input ...${attributes} ...${more} value=${value[name]} onInput=${put(name)} spellcheck=${false} autocomplete="off" />`}<//>
+    <${Input} label=${label} hint=${hint} error=${wrong(name)} ...${more} value=${value[name]} onInput=${put(name)} />
   `;
   const area = (name, label, hint, rows = 3) => html`
-    <${Field} label=${label} hint=${hint} error=${wrong(name)}>${(attributes) => html`<textarea ...${attributes} rows=${rows} style=${{ minHeight: "0" }} value=${value[name]} onInput=${put(name)} spellcheck=${false}></textarea>`}<//>
+    <${Input} as="textarea" label=${label} hint=${hint} error=${wrong(name)} rows=${rows} value=${value[name]} onInput=${put(name)} />
   `;
   const previewed = value.policy === "default" ? (subscription.retry_policy ? null : subscription.effective_retry_policy) : policyOf(value);
   const drawn = previewed && [...(previewed.delays_seconds || []), previewed.base_seconds ?? 1, previewed.factor ?? 1, previewed.cap_seconds ?? 1, previewed.limit ?? 1].every(Number.isFinite) && (previewed.limit ?? 0) <= 100;
@@ -146,13 +146,7 @@ export function Settings({ subscription, path, onChanged }) {
       <//>`}
       <${Card} title="Retries">
         <fieldset class="form" disabled=${!may}>
-          <${Field} label="Policy" error=${wrong("retry_policy")} hint=${`${origin(base.retry_policy, "the service’s")} In effect: ${described(base.effective_retry_policy)}.`}>
-            ${(attributes) => html`
-              <select ...${attributes} onChange=${put("policy")}>
-                ${[["default", "The service’s default"], ["standard-webhooks", "Standard Webhooks: nine within three days"], ["exponential", "Exponential"], ["delays", "Explicit delays"]].map(([key, label]) => html`<option value=${key} selected=${key === value.policy}>${label}</option>`)}
-              </select>
-            `}
-          <//>
+          <${Select} label="Policy" error=${wrong("retry_policy")} hint=${`${origin(base.retry_policy, "the service’s")} In effect: ${described(base.effective_retry_policy)}.`} value=${value.policy} onChange=${put("policy")} options=${[["default", "The service’s default"], ["standard-webhooks", "Standard Webhooks: nine within three days"], ["exponential", "Exponential"], ["delays", "Explicit delays"]]} />
           ${value.policy === "exponential" && html`<div class="pair">${text("base", "First delay, s", "", { type: "number", min: 0.001, step: "any", required: true })}${text("factor", "Factor", "", { type: "number", min: 1, step: "any", required: true })}${text("cap", "Longest delay, s", "", { type: "number", min: 0.001, step: "any", required: true })}${text("limit", "Retries", "", { type: "number", min: 0, max: 100, required: true })}</div>`}
           ${value.policy === "delays" && text("delays", "Delays in seconds", "One for each retry, separated by commas.", { required: true })}
           ${drawn && html`<${Schedule} policy=${previewed} />`}
@@ -163,9 +157,7 @@ export function Settings({ subscription, path, onChanged }) {
         <fieldset class="form" disabled=${!may}>
           ${base.header_names.length > 0 && html`<fieldset class="stack"><legend>Headers that each request carries</legend>${base.header_names.map((name) => html`<${Check} label=${html`<span class="mono">${name}</span>`} checked=${!value.removed.includes(name)} onChange=${(kept) => set({ ...value, removed: kept ? value.removed.filter((one) => one !== name) : [...value.removed, name] })} />`)}<p class="hint">Values are stored encrypted and never shown.</p></fieldset>`}
           ${area("headers", "Add or replace headers", `Name: value, one a line. Values cannot be read again. ${origin(base.header_names.length, "none")}`, 2)}
-          <${Field} label="Webhooks that come in" error=${wrong("verify")} hint=${`${VERIFY[value.verify][1]} ${origin(base.verify !== "auto", "if signed")}`}>
-            ${(attributes) => html`<select ...${attributes} onChange=${put("verify")}>${Object.entries(VERIFY).map(([key, [label]]) => html`<option value=${key} selected=${key === value.verify}>${label}</option>`)}</select>`}
-          <//>
+          <${Select} label="Webhooks that come in" error=${wrong("verify")} hint=${`${VERIFY[value.verify][1]} ${origin(base.verify !== "auto", "if signed")}`} value=${value.verify} onChange=${put("verify")} options=${Object.entries(VERIFY).map(([key, [label]]) => [key, label])} />
           ${area("verification_secrets", "Secrets of the provider", base.has_verification_secret ? "Set. Empty keeps them; one or two, one a line, replace them." : "One, or two while the provider changes its secret.", 2)}
           <${Check} label="Relay the provider’s headers" hint=${`Deliveries have its own headers and signature, too, for receivers that use its library. ${origin(base.relay_headers, "not relayed")}`} checked=${value.relay_headers} onChange=${(checked) => set({ ...value, relay_headers: checked })} />
           <${Check} label="Keep events while it is disabled" hint=${`They are delivered once it is enabled. ${origin(!base.keep_when_disabled, "kept")}`} checked=${value.keep_when_disabled} onChange=${(checked) => set({ ...value, keep_when_disabled: checked })} />

@@ -1,7 +1,7 @@
 // How deliveries of a subscription are signed, and how its secret is rotated.
 import { html, useState } from "../../lib/html.js";
 import { allowed, call } from "../../lib/api.js";
-import { Button, Card, Code, Copy, Dialog, Facts, Failure, Field, Icon, Time, toast } from "../../lib/ui.js";
+import { Button, Card, Code, Copy, Dialog, Facts, Failure, Icon, Input, Select, Time, toast } from "../../lib/ui.js";
 import { useAction } from "../../lib/query.js";
 
 const SCHEMES = { "hmac-sha256": "HMAC-SHA256 with a shared secret (v1)", ed25519: "Ed25519: a private key that stays here (v1a)", none: "Not signed" };
@@ -62,15 +62,9 @@ function Rotate({ subscription, path, onClose }) {
   return html`
     <${Dialog} title="Rotate the secret" onClose=${onClose} footer=${footer}>
       <form id="rotate" class="stack" onSubmit=${submit}>
-        <${Field} label="Old secrets stay valid for (hours)" hint="Deliveries carry a signature of each in the meantime. 0 if the secret has leaked." error=${act.error?.of?.("overlap_hours")}>
-          ${(attributes) => html`<input ...${attributes} type="number" min="0" step="any" required value=${value.overlap_hours} onInput=${put("overlap_hours")} />`}
-        <//>
-        <${Field} label="Scheme" error=${act.error?.of?.("signature_scheme")}>
-          ${(attributes) => html`<select ...${attributes} onChange=${put("signature_scheme")}>${["hmac-sha256", "ed25519"].map((scheme) => html`<option value=${scheme} selected=${scheme === value.signature_scheme}>${SCHEMES[scheme]}</option>`)}</select>`}
-        <//>
-        <${Field} label="A secret of your own" hint="Empty: one is made and shown once." error=${act.error?.of?.("secret_key")}>
-          ${(attributes) => html`<input ...${attributes} type="password" class="mono" autocomplete="new-password" value=${value.secret_key} onInput=${put("secret_key")} />`}
-        <//>
+        <${Input} label="Old secrets stay valid for (hours)" hint="Deliveries carry a signature of each in the meantime. 0 if the secret has leaked." error=${act.error?.of?.("overlap_hours")} type="number" min="0" step="any" required value=${value.overlap_hours} onInput=${put("overlap_hours")} />
+        <${Select} label="Scheme" error=${act.error?.of?.("signature_scheme")} value=${value.signature_scheme} onChange=${put("signature_scheme")} options=${["hmac-sha256", "ed25519"].map((scheme) => [scheme, SCHEMES[scheme]])} />
+        <${Input} label="A secret of your own" hint="Empty: one is made and shown once." error=${act.error?.of?.("secret_key")} type="password" class="mono" autocomplete="new-password" value=${value.secret_key} onInput=${put("secret_key")} />
       </form>
       <${Failure} compact error=${act.error} />
     <//>

@@ -1,7 +1,7 @@
 // The template of a subscription: a preset or a source, the names of its secrets, and what it makes of an event.
 import { html, useState } from "../../lib/html.js";
 import { call } from "../../lib/api.js";
-import { Button, Card, Code, Failure, Field } from "../../lib/ui.js";
+import { Button, Card, Code, Failure, Input, Select } from "../../lib/ui.js";
 import { useAction } from "../../lib/query.js";
 
 const KINDS = { none: "None: the payload is sent", slack: "Slack", teams: "Microsoft Teams", discord: "Discord", "google-chat": "Google Chat", pagerduty: "PagerDuty", cloudevents: "CloudEvents, structured", "cloudevents-binary": "CloudEvents, binary", source: "A template of your own" };
@@ -50,26 +50,18 @@ export function Template({ value, set, wrong, base, may }) {
   return html`
     <${Card} title="Template">
       <fieldset class="form" disabled=${!may}>
-        <${Field} label="What is sent" hint=${`Rendered for each attempt from the stored event. ${value.template === "none" ? "The default" : "Its own value. Default: none"}.`} error=${wrong("template") || wrong("template.preset")}>
-          ${(attributes) => html`<select ...${attributes} onChange=${put("template")}>${Object.entries(KINDS).map(([key, label]) => html`<option value=${key} selected=${key === value.template}>${label}</option>`)}</select>`}
-        <//>
+        <${Select} label="What is sent" hint=${`Rendered for each attempt from the stored event. ${value.template === "none" ? "The default" : "Its own value. Default: none"}.`} error=${wrong("template") || wrong("template.preset")} value=${value.template} onChange=${put("template")} options=${Object.entries(KINDS)} />
         ${value.template === "source" && html`
-          <${Field} label="Source" hint="{{ event.data.order }} writes a value. In JSON, text is escaped inside a string, and whole values are written elsewhere." error=${wrong("template.source")}>
-            ${(attributes) => html`<textarea ...${attributes} class="mono" rows="8" value=${value.source} onInput=${put("source")} spellcheck="false"></textarea>`}
-          <//>
-          <${Field} label="Content-Type" error=${wrong("template.content_type")}>
-            ${(attributes) => html`<input ...${attributes} class="mono" required value=${value.content_type} onInput=${put("content_type")} spellcheck="false" autocomplete="off" />`}
-          <//>
+          <${Input} as="textarea" label="Source" hint="{{ event.data.order }} writes a value. In JSON, text is escaped inside a string, and whole values are written elsewhere." error=${wrong("template.source")} class="mono" rows="8" value=${value.source} onInput=${put("source")} />
+          <${Input} label="Content-Type" error=${wrong("template.content_type")} class="mono" required value=${value.content_type} onInput=${put("content_type")} />
         `}
         ${value.template !== "none" && html`
-          <${Field} label="Secrets" hint=${base.template_secret_names.length ? `Set: ${base.template_secret_names.join(", ")}. Empty keeps them; others replace all of them.` : value.template === "pagerduty" ? "routing_key=…" : "name=value, one a line, for {{ secrets.name }}."} error=${wrong("template_secrets") || wrong("template_secrets.routing_key")}>
-            ${(attributes) => html`<textarea ...${attributes} rows="2" style=${{ minHeight: "0" }} value=${value.template_secrets} onInput=${put("template_secrets")} spellcheck="false" autocomplete="off"></textarea>`}
-          <//>
+          <${Input} as="textarea" label="Secrets" hint=${base.template_secret_names.length ? `Set: ${base.template_secret_names.join(", ")}. Empty keeps them; others replace all of them.` : value.template === "pagerduty" ? "routing_key=…" : "name=value, one a line, for {{ secrets.name }}."} error=${wrong("template_secrets") || wrong("template_secrets.routing_key")} rows="2" value=${value.template_secrets} onInput=${put("template_secrets")} />
           <details>
             <summary>Preview</summary>
             <div class="stack">
-              <${Field} label="Event type">${(attributes) => html`<input ...${attributes} class="mono" value=${event.type} onInput=${(happened) => setEvent({ ...event, type: happened.currentTarget.value })} spellcheck="false" autocomplete="off" />`}<//>
-              <${Field} label="Payload">${(attributes) => html`<textarea ...${attributes} class="mono" rows="4" value=${event.payload} onInput=${(happened) => setEvent({ ...event, payload: happened.currentTarget.value })} spellcheck="false"></textarea>`}<//>
+              <${Input} label="Event type" class="mono" value=${event.type} onInput=${(happened) => setEvent({ ...event, type: happened.currentTarget.value })} />
+              <${Input} as="textarea" label="Payload" class="mono" rows="4" value=${event.payload} onInput=${(happened) => setEvent({ ...event, payload: happened.currentTarget.value })} />
               <div class="actions"><${Button} busy=${preview.busy} onClick=${run}>Preview<//></div>
               <${Failure} compact error=${preview.error} />
               ${shown && (shown.error ? html`<div class="note warn" role="status"><span class="break">${shown.line ? `Line ${shown.line}: ` : ""}${shown.error}</span></div>` : html`<${Code} wrap label=${`What is sent, as ${shown.content_type}`} text=${shown.body} />`)}
