@@ -163,3 +163,27 @@ async def test_inbound_shows_the_url_of_each_provider_and_what_was_refused(
     assert (await refused.inner_text()).split("\t")[:3] == ["Signature missing", "provider", "3"]
     await refused.get_by_role("link", name="provider").click()
     await window.page.get_by_role("heading", name="provider").wait_for()
+
+
+PRETTY = r"""{
+  "payload": 1.10,
+  "none": [],
+  "odd": [
+    1e2,
+    "a \"]\" \\"
+  ],
+  "in": {
+    "x": {}
+  }
+}"""
+
+
+async def test_a_payload_is_shown_as_it_was_written_and_never_a_tag_of_that_name(window: Window, api: Api) -> None:
+    payload = r'{"payload": 1.10, "none": [], "odd": [1e2, "a \"]\" \\"], "in": {"x": {}}}'
+    body = '{"event_type": "raw.seen", "tags": {"payload": "no"}, "payload": ' + payload + "}"
+    made = await api.http.post("/api/v1/events", content=body, headers={"Content-Type": "application/json"})
+    await window.open(f"/events/{made.json()['event_id']}")
+    shown = window.page.get_by_role("group", name="Payload", exact=True).last
+    assert await shown.inner_text() == PRETTY
+    await button(window.page, "Raw").click()
+    assert await shown.inner_text() == payload
