@@ -35,9 +35,9 @@ BLOCK_SECONDS = 1.0
 READ_ENTRIES = 50
 KEEP_OPEN_SECONDS = OPEN_MILLISECONDS / 1000 / 4
 # What waits for a watcher, more than anybody reads in the time of a message; further outcomes are counted.
-MAX_WAITING = 100
+MAX_WAITING = 200
 # A read waits so long after the one before, unless that left something; each watcher gets a message for a read.
-PACE_SECONDS = 0.25
+PACE_SECONDS = 0.5
 # And counts once in this time.
 COUNTS_SECONDS = 1.0
 # And one without anything after so long.

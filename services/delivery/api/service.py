@@ -19,6 +19,7 @@ from services.delivery.destinations import details
 from services.delivery.destinations.details import Details
 from services.delivery.destinations.pull.pulls import Pulls
 from services.domain import deliveries, sender_context
+from services.domain.live import Told
 from services.domain.notices import audit
 from services.domain.states import FINAL, AttemptOutcome, DeliveryStatus
 from services.domain.tenants import scopes
@@ -33,6 +34,7 @@ from services.platform.stores.walks import Found, Paged, Span
 from services.platform.tracing import spans
 
 _STATUSES = pb.DeliveryStatus.DESCRIPTOR
+_NUMBERS = conversion.numbers(_STATUSES)
 _COUNTED = ("delivered", "failed", "scheduled")
 
 
@@ -226,12 +228,7 @@ def _page(kind: type[_Page], wanted: Filter, paged: Paged, found: Sequence[Deliv
 
 
 def _news(news: News) -> pb.WatchResponse:
-    recorded = [
-        conversion.message(
-            pb.RecordedDelivery, told, error_kind=told.outcome, recorded_at=conversion.unix(told.recorded_at)
-        )
-        for told in news.told
-    ]
+    recorded = [_recorded(told) for told in news.told]
     counts = None if news.counts is None else {status.value: number for status, number in news.counts.items()}
     return pb.WatchResponse(
         recorded=recorded,
@@ -239,6 +236,22 @@ def _news(news: News) -> pb.WatchResponse:
         position=news.position,
         reset=news.reset,
         dropped=news.dropped,
+    )
+
+
+def _recorded(told: Told[str]) -> pb.RecordedDelivery:
+    """Return the message of what was told, field by field: in half of the time that conversion.message takes."""
+    return pb.RecordedDelivery(
+        delivery_id=told.delivery_id,
+        event_id=told.event_id,
+        subscription_id=told.subscription_id,
+        event_type=told.event_type,
+        status=_NUMBERS[told.status],
+        attempt_count=told.attempt_count,
+        status_code=told.status_code,
+        error_kind=told.outcome,
+        duration_ms=told.duration_ms,
+        recorded_at=conversion.unix(told.recorded_at),
     )
 
 
