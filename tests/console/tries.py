@@ -23,6 +23,7 @@ from dev.harness.api import Api
 from dev.harness.keys import ADMIN_KEY, Admin, bearer
 from dev.harness.receiver import Receiver
 from dev.harness.stack import Stack
+from dev.harness.waiting import wait_until
 from services.gateway import app
 from services.platform import ids
 from services.platform.auth.roles import PortalCapability
@@ -93,6 +94,12 @@ async def owned(base_url: str, key: str, receiver: Receiver) -> Owned:
         await api.until(delivery["id"], "failed")
         job = {"kind": "cancel", "filter": {"subscription_id": [subscription_id]}, "rate_per_second": 1}
         job_id = (await http.post("/api/v1/jobs", json=job)).json()["id"]
+
+        async def ended() -> bool:
+            return bool((await http.get(f"/api/v1/jobs/{job_id}")).json()["status"] == "succeeded")
+
+        # What changes by itself would look like the effect of a try.
+        await wait_until(ended, what="the job to end")
         link_id = (await http.post("/api/v1/portal-links", json={"capabilities": ["view"]})).json()["id"]
     named = {
         "subscription_id": subscription_id,
