@@ -112,7 +112,8 @@ async def test_the_console_learns_whether_requests_need_a_key(client: httpx.Asyn
     nobody = {"key_id": "anonymous", "name": None, "role": "admin", "tenant_id": "default"}
     found = answer.json()
     assert found.pop("version")
-    assert found == {"required": False, "caller": nobody, "expires_at": None, "development": True, "oidc": False}
+    offered = {"development": True, "oidc": False, "trace_url": None}
+    assert found == {"required": False, "caller": nobody, "expires_at": None, **offered}
 
 
 def test_the_address_of_the_files_changes_with_any_of_them(tmp_path: Path) -> None:

@@ -33,7 +33,8 @@ def test_the_official_suite_passes_but_for_what_is_refused() -> None:
 
 
 def test_hostile_schemas_are_refused_or_quick() -> None:
-    longest, refused, over = shape.hostile(seed=1, number=HOSTILE)
+    # A machine that is five times slower passes; make acceptance-shape has the bound itself.
+    longest, refused, over = shape.hostile(seed=1, number=HOSTILE, bound_seconds=5 * shape.BOUND_SECONDS)
     assert over == []
     assert 0 < refused < HOSTILE
     assert longest > 0
